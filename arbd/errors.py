@@ -1,0 +1,95 @@
+"""Every error that arbd raises on purpose.
+
+    ArbdError                  exit 1   what, where and what to do next, in one line
+    ├── UsageError             exit 2   the command line or the configuration is wrong
+    ├── JobError               exit 2   a job file is wrong; carries every problem found, with its place
+    ├── DataError              exit 2   market data is wrong or missing: file, row and reason
+    ├── NotFoundError          exit 3   the session, iteration or worker asked for does not exist
+    ├── SpoolError             exit 4   the spool is unreachable or unsafe to use
+    │   └── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
+    └── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
+
+Expected outcomes (a lost claim, a cancelled session, an iteration that timed out) are values, not errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ArbdError(Exception):
+    """Base of all deliberate errors; `exit_code` is what a command line returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(ArbdError):
+    """The command line or the daemon's configuration is wrong."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a job file: `field` is a dotted path, `line` and `column` count from 1 (0 = unknown)."""
+
+    message: str
+    field: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line else ""
+        return f"{place}{self.field}: {self.message}" if self.field else f"{place}{self.message}"
+
+
+class JobError(ArbdError):
+    """A job file cannot be accepted. `problems` holds every fault that was found, in the order of the file."""
+
+    exit_code = 2
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source = source
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+class DataError(ArbdError):
+    """Market data is wrong or missing. `row` counts data rows from 1; None where no single row is to blame."""
+
+    exit_code = 2
+
+    def __init__(self, path: Path | str, reason: str, row: int | None = None) -> None:
+        self.path = path
+        self.reason = reason
+        self.row = row
+        place = f"{path}, row {row}" if row is not None else str(path)
+        super().__init__(f"{place}: {reason}")
+
+
+class NotFoundError(ArbdError):
+    """The session, iteration or worker asked for does not exist."""
+
+    exit_code = 3
+
+
+class SpoolError(ArbdError):
+    """The spool is unreachable, read-only, unsafe, or does not have the form of a spool."""
+
+    exit_code = 4
+
+
+class CorruptionError(SpoolError):
+    """A record in the middle of a spool file is damaged (a torn tail is normal and is not this)."""
+
+    def __init__(self, path: Path | str, offset: int, reason: str) -> None:
+        self.path = path
+        self.offset = offset
+        self.reason = reason
+        super().__init__(f"{path}, byte {offset}: {reason}")
+
+
+class ObjectiveError(ArbdError):
+    """An objective cannot be loaded or broke its contract."""
