@@ -1,0 +1,1 @@
+"""Strict YAML: the one door by which files written by people enter arbd."""
