@@ -55,6 +55,11 @@ class JobError(ArbdError):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
 
+    @classmethod
+    def of(cls, source: str, message: str) -> JobError:
+        """A job error about the file as a whole."""
+        return cls(source, [Problem(message)])
+
 
 class DataError(ArbdError):
     """Market data is wrong or missing. `row` counts data rows from 1; None where no single row is to blame."""

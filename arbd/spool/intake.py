@@ -1,0 +1,202 @@
+"""From a file in `incoming/` to a session, or to `rejected/` with the reason.
+
+Keeps I4: a job is moved aside by one rename before its session is made, so after a crash it is either still
+in `incoming/` (or its hidden `.accepting/`, which the next intake finishes) or a whole session. Keeps I7:
+only regular files of bounded size are read, and they are parsed with limits.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arbd.errors import ArbdError, JobError
+from arbd.spool.files import Clock, Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.sessions import create_session, exists, new_session_id, remove_unfinished
+from arbd.tuning.jobspec import JobSpec
+
+MAX_JOB_BYTES = 1024 * 1024
+SUBMITTED_SUFFIX = ".submitted.yaml"
+# Names under which editors, browsers and copy tools keep unfinished files.
+UNFINISHED_NAMES = (".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.crdownload", "#*#")
+_SEPARATOR = ","
+
+Resolve = Callable[[bytes, str], JobSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job became a session."""
+
+    name: str
+    session_id: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A job was refused; the file and the reason are in `rejected/`."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(slots=True)
+class _Seen:
+    look: _Look
+    since_s: float
+    broken_since_s: float | None = None
+
+
+@dataclass(slots=True)
+class Intake:
+    """Takes jobs up. `resolve` turns the bytes of a job into its spec, or raises an ArbdError that says why not.
+
+    A file is taken up when it has not changed for `settle_s`, or at once when its name says that it arrived
+    whole by rename. One that does not parse is given `patience_s` without change, in case its copy stalled.
+    """
+
+    files: Files
+    layout: SpoolLayout
+    clock: Clock
+    resolve: Resolve
+    settle_s: float = 0.5
+    patience_s: float = 5.0
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+
+    def scan(self) -> list[Accepted | Rejected]:
+        """Look at `incoming/` once; [] at once when another worker is doing so."""
+        names = self._candidates()
+        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        ready = [name for name in names if self._is_ready(name)]
+        leftovers = self.files.names(self.layout.accepting)
+        if not ready and not leftovers:
+            return []
+        with self._exclusive() as mine:
+            if not mine:
+                return []
+            remove_unfinished(self.layout)
+            # What another worker, or one that crashed, left half way comes first.
+            outcomes = [self._finish(name) for name in self.files.names(self.layout.accepting)]
+            outcomes += [self._take(name) for name in ready]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    @property
+    def pending(self) -> bool:
+        """True while files wait that were not ready at the last scan."""
+        return bool(self._seen)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[bool]:
+        lock = self.files.try_lock(self.layout.intake_lock)
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _candidates(self) -> list[str]:
+        names = self.files.names(self.layout.incoming)
+        return [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in UNFINISHED_NAMES)]
+
+    def _is_ready(self, name: str) -> bool:
+        look = self._look(self.layout.incoming / name)
+        if look is None:
+            return False
+        if name.endswith(SUBMITTED_SUFFIX):
+            return True
+        now = self.clock.monotonic_s()
+        seen = self._seen.get(name)
+        if seen is None or seen.look != look:
+            self._seen[name] = _Seen(look, now)
+            return False
+        return now - seen.since_s >= self.settle_s
+
+    def _look(self, path: Path) -> _Look | None:
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        return _Look(found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def _take(self, name: str) -> Accepted | Rejected | None:
+        source = self.layout.incoming / name
+        try:
+            spec = self.resolve(self._read(source, name), name)
+        except FileNotFoundError:
+            return None
+        except ArbdError as error:
+            return self._reject_or_wait(source, name, error)
+        session_id = spec.session_id or new_session_id(self.clock)
+        if exists(self.layout.session(session_id)):
+            return self._reject(source, name, f"session {session_id} exists already and is not overwritten")
+        # A comma parts id and name, because no session id holds one.
+        self.files.rename(source, self.layout.accepting / f"{session_id}{_SEPARATOR}{name}")
+        self._seen.pop(name, None)
+        return self._finish(f"{session_id}{_SEPARATOR}{name}")
+
+    def _finish(self, held_name: str) -> Accepted | Rejected | None:
+        held = self.layout.accepting / held_name
+        session_id, _, name = held_name.partition(_SEPARATOR)
+        if exists(self.layout.session(session_id)):
+            # The crash came between making the session and removing the file.
+            self.files.remove(held)
+            return None
+        try:
+            data = self._read(held, name)
+            spec = self.resolve(data, name)
+            create_session(self.files, self.layout, session_id, data, spec)
+        except FileNotFoundError:
+            return None
+        except ArbdError as error:
+            return self._reject(held, name, str(error))
+        self.files.remove(held)
+        return Accepted(name, session_id, spec.n)
+
+    def _read(self, path: Path, name: str) -> bytes:
+        if not name.endswith((".yaml", ".yml")):
+            raise JobError.of(name, "job files end in .yaml or .yml; rename it and drop it again")
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise JobError.of(name, "not a regular file; links, pipes and folders are not taken up")
+        data = self.files.read(path, limit=MAX_JOB_BYTES + 1)
+        if len(data) > MAX_JOB_BYTES:
+            raise JobError.of(name, f"larger than {MAX_JOB_BYTES // 1024} KiB; a job file only names its data")
+        return data
+
+    def _reject_or_wait(self, source: Path, name: str, error: ArbdError) -> Rejected | None:
+        seen = self._seen.get(name)
+        if seen is not None and not self._is_hopeless(source):
+            now = self.clock.monotonic_s()
+            seen.broken_since_s = seen.broken_since_s if seen.broken_since_s is not None else now
+            if now - seen.broken_since_s < self.patience_s:
+                return None
+        return self._reject(source, name, str(error))
+
+    def _is_hopeless(self, source: Path) -> bool:
+        # Growing further cannot make these good.
+        found = os.lstat(source)
+        return not stat.S_ISREG(found.st_mode) or found.st_size > MAX_JOB_BYTES
+
+    def _reject(self, source: Path, name: str, reason: str) -> Rejected:
+        taken = set(self.files.names(self.layout.rejected))
+        target, number = name, 1
+        while target in taken or f"{target}.error.txt" in taken:
+            number += 1
+            target = f"{name}.{number}"
+        self.files.publish(self.layout.rejected / f"{target}.error.txt", (reason + "\n").encode())
+        self.files.rename(source, self.layout.rejected / target)
+        self._seen.pop(name, None)
+        return Rejected(name, reason)

@@ -1,0 +1,173 @@
+"""Where everything in the spool lives, and whether a folder can be used as one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from arbd.errors import SpoolError, UsageError
+
+NAME_PATTERN = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it is safe as one path component, else UsageError; `what` says what it names."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise UsageError(
+            f"{what} {name!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPaths:
+    """The files of one session."""
+
+    folder: Path
+
+    @property
+    def session_id(self) -> str:
+        """The id, which is the folder's name."""
+        return self.folder.name
+
+    @property
+    def job(self) -> Path:
+        """The job as it was submitted."""
+        return self.folder / "job.yaml"
+
+    @property
+    def spec(self) -> Path:
+        """The job resolved."""
+        return self.folder / "spec.msgpack"
+
+    @property
+    def ledger(self) -> Path:
+        """The claim log."""
+        return self.folder / "ledger"
+
+    @property
+    def ledger_lock(self) -> Path:
+        """Held while the ledger is touched."""
+        return self.folder / "ledger.lock"
+
+    @property
+    def segments(self) -> Path:
+        """Folder of result segments, one writer each."""
+        return self.folder / "segments"
+
+    @property
+    def generations(self) -> Path:
+        """Folder of the suggestions of adaptive samplers."""
+        return self.folder / "generations"
+
+    @property
+    def results(self) -> Path:
+        """The compacted results of a finished session."""
+        return self.folder / "results.msgpack"
+
+    @property
+    def results_csv(self) -> Path:
+        """The results as a table, when the job asks for it."""
+        return self.folder / "results.csv"
+
+    @property
+    def csv_lock(self) -> Path:
+        """Held by the one worker that keeps `results.csv` current while the session runs."""
+        return self.folder / "csv.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLayout:
+    """The folders of a spool rooted at `root`."""
+
+    root: Path
+
+    @property
+    def incoming(self) -> Path:
+        """Where job files land."""
+        return self.root / "incoming"
+
+    @property
+    def accepting(self) -> Path:
+        """Job files on their way from `incoming` to a session; emptied after a crash by the next intake."""
+        return self.incoming / ".accepting"
+
+    @property
+    def intake_lock(self) -> Path:
+        """Held by the one worker that takes jobs up."""
+        return self.incoming / ".intake.lock"
+
+    @property
+    def sessions(self) -> Path:
+        """One folder per accepted session."""
+        return self.root / "sessions"
+
+    @property
+    def rejected(self) -> Path:
+        """Bad jobs, each with a text that says why."""
+        return self.root / "rejected"
+
+    @property
+    def workers(self) -> Path:
+        """Life locks and heartbeats."""
+        return self.root / "workers"
+
+    def session(self, session_id: str) -> SessionPaths:
+        """Paths of one session; UsageError when the id could leave the spool."""
+        return SessionPaths(self.sessions / check_name(session_id, "session id"))
+
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that a spool consists of."""
+        return (self.incoming, self.accepting, self.sessions, self.rejected, self.workers)
+
+    def require_readable(self) -> None:
+        """SpoolError unless this is a spool that can be read."""
+        self._require_root()
+        if not self.sessions.is_dir():
+            raise SpoolError(
+                f"{self.root} is not a spool: it has no sessions/ folder; start a daemon on it once "
+                f"(arbd run --spool {self.root}), or name another with --spool"
+            )
+
+    def prepare(self) -> None:
+        """Make the folders of the spool where missing and prove that this host can write; SpoolError if not."""
+        self._require_root()
+        probe = self.root / f".probe-{secrets.token_hex(6)}"
+        try:
+            for folder in self.folders():
+                folder.mkdir(exist_ok=True)
+            fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"arbd")
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno == errno.EROFS:
+                remedy = "it is mounted read-only: remount it read-write"
+            elif isinstance(error, PermissionError):
+                remedy = f"user {os.getuid()} may not write there: give that user write permission, or run as another"
+            else:
+                remedy = "check the mount and the free space"
+            raise SpoolError(f"the spool {self.root} cannot be written ({error.strerror}): {remedy}") from error
+        finally:
+            try:
+                probe.unlink(missing_ok=True)
+            except OSError as error:
+                if error.errno not in (errno.EROFS, errno.EACCES):
+                    raise
+
+    def _require_root(self) -> None:
+        try:
+            is_folder = self.root.is_dir()
+        except OSError as error:
+            raise SpoolError(f"the spool {self.root} cannot be reached: {error.strerror}") from error
+        if not is_folder:
+            raise SpoolError(
+                f"the spool {self.root} does not exist: mount the shared folder, make it (mkdir -p {self.root}), "
+                "or name another with --spool"
+            )

@@ -1,0 +1,264 @@
+"""The claim log of a session: its record types and the state that folding them gives. Pure: no files here.
+
+Keeps I1 in the small: every iteration number is at any time in exactly one of four places: beyond the
+cursor, in the pool (given back), in one claim, or counted as finished. Keeps I6: the state holds what is
+outstanding, never what is done. Keeps I8: a finish whose claim was revoked changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+SCHEMA_VERSION = 1
+
+COMPLETED, FAILED, TIMEOUT, CRASHED = range(4)
+STATUS_NAMES = ("completed", "failed", "timeout", "crashed")
+
+RUNNING, PAUSED, CANCELLED = "running", "paused", "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Iterations `first` to `first + count - 1`; `epoch` grows each time they are ordered to run again."""
+
+    first: int
+    count: int
+    epoch: int = 0
+
+    def split(self, size: int) -> tuple[Span, Span | None]:
+        """The first `size` iterations, and the rest if there is one."""
+        if size >= self.count:
+            return self, None
+        return Span(self.first, size, self.epoch), Span(self.first + size, self.count - size, self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A span that one incarnation of a worker evaluates."""
+
+    claim_id: int
+    span: Span
+    worker_id: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What became of a claim: results by status (`COMPLETED` ... order), and the spans it gives back."""
+
+    claim_id: int
+    counts: tuple[int, int, int, int]
+    returned: tuple[Span, ...] = ()
+
+
+def pack(record: dict[str, Any]) -> bytes:
+    """The payload of a ledger frame."""
+    return bytes(msgpack.packb(record))
+
+
+def opened(n: int) -> dict[str, Any]:
+    """First record of every ledger."""
+    return {"k": "open", "v": SCHEMA_VERSION, "n": n}
+
+
+def claimed(claims: Sequence[Claim], slots: int) -> dict[str, Any]:
+    """A worker with `slots` slots takes `claims` (all of one incarnation)."""
+    return {
+        "k": "claim",
+        "w": claims[0].worker_id,
+        "i": claims[0].incarnation,
+        "s": slots,
+        "c": [[c.claim_id, c.span.first, c.span.count, c.span.epoch] for c in claims],
+    }
+
+
+def finished(finishes: Sequence[Finish]) -> dict[str, Any]:
+    """Claims are done; their results are durable (I2)."""
+    return {
+        "k": "finish",
+        "c": [[f.claim_id, list(f.counts), [[s.first, s.count, s.epoch] for s in f.returned]] for f in finishes],
+    }
+
+
+def revoked(incarnation: int, reason: str) -> dict[str, Any]:
+    """All outstanding claims of a dead incarnation go back to the pool."""
+    return {"k": "revoke", "i": incarnation, "why": reason}
+
+
+def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str) -> dict[str, Any]:
+    """Finished iterations run again; `uncounted` is what leaves the counts, by status."""
+    return {"k": "again", "r": [[s.first, s.count, s.epoch] for s in spans], "u": list(uncounted), "why": reason}
+
+
+def switched(state: str) -> dict[str, Any]:
+    """The session is paused, resumed or cancelled."""
+    return {"k": "state", "s": state}
+
+
+def compacted(counts: Sequence[int], duplicates: int) -> dict[str, Any]:
+    """`results.msgpack` holds every iteration, `counts` by status; the session is done."""
+    return {"k": "done", "c": list(counts), "d": duplicates}
+
+
+@dataclass(slots=True)
+class LedgerState:
+    """A session as its ledger tells it. `fold` is the only way to change it."""
+
+    n: int = 0
+    cursor: int = 1
+    next_claim_id: int = 1
+    epoch: int = 0
+    state: str = RUNNING
+    done: bool = False
+    duplicates: int = 0
+    pool: deque[Span] = field(default_factory=deque)
+    claims: dict[int, Claim] = field(default_factory=dict)
+    slots: dict[int, int] = field(default_factory=dict)
+    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    worker_counts: dict[str, list[int]] = field(default_factory=dict)
+    superseded: int = 0
+
+    @property
+    def counted(self) -> int:
+        """Iterations whose results are recorded."""
+        return sum(self.counts)
+
+    @property
+    def claimed(self) -> int:
+        """Iterations that some worker holds."""
+        return sum(claim.span.count for claim in self.claims.values())
+
+    @property
+    def unclaimed(self) -> int:
+        """Iterations that nobody holds yet."""
+        return self.n - self.cursor + 1 + sum(span.count for span in self.pool)
+
+    @property
+    def exhausted(self) -> bool:
+        """True when every iteration is recorded and only compaction is left."""
+        return not self.claims and not self.pool and self.cursor > self.n
+
+    @property
+    def over(self) -> bool:
+        """True when nobody will evaluate anything any more, unless a person asks for it."""
+        return self.done or self.state == CANCELLED
+
+    def label(self) -> str:
+        """One word for people: pending, running, paused, cancelled, finishing or done."""
+        if self.state == CANCELLED:
+            return CANCELLED
+        if self.done:
+            return "done"
+        if self.state == PAUSED:
+            return PAUSED
+        if self.exhausted:
+            return "finishing"
+        return RUNNING if self.cursor > 1 else "pending"
+
+    def live_slots(self) -> int:
+        """Slots of all workers that hold claims now."""
+        holders = {claim.incarnation for claim in self.claims.values()}
+        return sum(slots for incarnation, slots in self.slots.items() if incarnation in holders)
+
+    def take(self, chunk: int, total: int, worker_id: str, incarnation: int) -> list[Claim]:
+        """Claims of at most `chunk` iterations each, `total` in all, that a worker may make next.
+
+        Spans that were given back come first. Changes nothing: folding the claim record does.
+        """
+        spans: list[Span] = []
+        for returned in self.pool:
+            rest: Span | None = returned
+            while rest is not None and total > 0:
+                span, rest = rest.split(min(chunk, total))
+                spans.append(span)
+                total -= span.count
+            if total <= 0:
+                break
+        cursor = self.cursor
+        while total > 0 and cursor <= self.n:
+            span = Span(cursor, min(chunk, total, self.n - cursor + 1))
+            spans.append(span)
+            cursor += span.count
+            total -= span.count
+        ids = range(self.next_claim_id, self.next_claim_id + len(spans))
+        return [Claim(claim_id, span, worker_id, incarnation) for claim_id, span in zip(ids, spans, strict=True)]
+
+    def fold(self, record: dict[str, Any]) -> None:
+        """Apply one record; ValueError or KeyError when it is none that a ledger can hold."""
+        kind = record["k"]
+        if kind == "claim":
+            self._fold_claim(record)
+        elif kind == "finish":
+            for claim_id, counts, returned in record["c"]:
+                self._fold_finish(claim_id, counts, [Span(*span) for span in returned])
+        elif kind == "revoke":
+            self._fold_revoke(record["i"])
+        elif kind == "again":
+            self._fold_again([Span(*span) for span in record["r"]], record["u"])
+        elif kind == "state":
+            self.state = record["s"]
+        elif kind == "done":
+            self.done = True
+            self.duplicates = record["d"]
+            self.counts = list(record["c"])
+        elif kind == "open":
+            if record["v"] != SCHEMA_VERSION:
+                raise ValueError(f"written by a version with ledger schema {record['v']}, this one reads {SCHEMA_VERSION}")
+            self.n = record["n"]
+        else:
+            raise ValueError(f"unknown record {kind!r}")
+
+    def _fold_claim(self, record: dict[str, Any]) -> None:
+        incarnation = record["i"]
+        for claim_id, first, count, epoch in record["c"]:
+            self._remove_unclaimed(first, count)
+            self.claims[claim_id] = Claim(claim_id, Span(first, count, epoch), record["w"], incarnation)
+            self.next_claim_id = max(self.next_claim_id, claim_id + 1)
+        self.slots[incarnation] = record["s"]
+
+    def _remove_unclaimed(self, first: int, count: int) -> None:
+        for index, span in enumerate(self.pool):
+            if span.first <= first < span.first + span.count:
+                before = Span(span.first, first - span.first, span.epoch)
+                after = Span(first + count, span.first + span.count - first - count, span.epoch)
+                del self.pool[index]
+                for part in (after, before):
+                    if part.count > 0:
+                        self.pool.insert(index, part)
+                return
+        self.cursor = max(self.cursor, first + count)
+
+    def _fold_finish(self, claim_id: int, counts: Sequence[int], returned: list[Span]) -> None:
+        claim = self.claims.pop(claim_id, None)
+        if claim is None:
+            self.superseded += sum(counts)
+            return
+        per_worker = self.worker_counts.setdefault(claim.worker_id, [0, 0, 0, 0])
+        for status, count in enumerate(counts):
+            self.counts[status] += count
+            per_worker[status] += count
+        self.pool.extend(returned)
+        self._forget_idle_slots(claim.incarnation)
+
+    def _fold_revoke(self, incarnation: int) -> None:
+        lost = [claim for claim in self.claims.values() if claim.incarnation == incarnation]
+        for claim in lost:
+            del self.claims[claim.claim_id]
+            self.pool.append(claim.span)
+        self._forget_idle_slots(incarnation)
+
+    def _fold_again(self, spans: list[Span], uncounted: Sequence[int]) -> None:
+        for status, count in enumerate(uncounted):
+            self.counts[status] -= count
+        self.pool.extend(spans)
+        self.epoch = max([self.epoch, *(span.epoch for span in spans)])
+        self.done = False
+
+    def _forget_idle_slots(self, incarnation: int) -> None:
+        if all(claim.incarnation != incarnation for claim in self.claims.values()):
+            self.slots.pop(incarnation, None)

@@ -1,0 +1,117 @@
+"""One session's queue: claiming and finishing iterations through the ledger, safely from many hosts at once.
+
+Keeps I1, I4 and I6: one short critical section reads what is new, appends what this worker has to say, and
+syncs; the ledger is opened after the lock is held and closed before it is released, which is what makes
+close-to-open consistency of network filesystems enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from arbd.errors import CorruptionError, NotFoundError
+from arbd.spool import ledger
+from arbd.spool.files import Files
+from arbd.spool.frames import Damage, encode_frame, scan_frames
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import Claim, Finish, LedgerState
+
+LOCK_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who claims: a worker id, the random number of this start of it, and how many slots it has."""
+
+    worker_id: str
+    incarnation: int
+    slots: int
+
+
+class SessionQueue:
+    """A session's ledger as one process sees it; not thread-safe, one thread owns it."""
+
+    def __init__(self, files: Files, paths: SessionPaths) -> None:
+        self._files = files
+        self.paths = paths
+        self.state = LedgerState()
+        self.damage: list[Damage] = []
+        self._offset = 0
+        self._issued: set[int] = set()
+
+    def refresh(self) -> LedgerState:
+        """Fold what is new without taking the lock; sees only whole records. NotFoundError when there is no ledger."""
+        try:
+            self._fold_new()
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                f"no session {self.paths.session_id} in {self.paths.folder.parent}: see `arbctl list`"
+            ) from error
+        return self.state
+
+    def claim(
+        self,
+        worker: Worker,
+        finishes: Sequence[Finish],
+        plan: Callable[[LedgerState], tuple[int, int]],
+    ) -> list[Claim]:
+        """Record `finishes`, then claim as `plan` says after seeing the state: (iterations a chunk, in all).
+
+        Everything is one append: either all of it is durable on return, or an OSError was raised and the same
+        call can be made again. An append that reached the disk although it raised is found on the next call:
+        its claims are handed out then, its finishes count once.
+        """
+        with self._files.lock(self.paths.ledger_lock, LOCK_TIMEOUT_S):
+            self._fold_new()
+            records: list[dict[str, Any]] = []
+            if finishes:
+                records.append(ledger.finished(finishes))
+            state = self.state
+            claims: list[Claim] = []
+            if not state.over and state.state == ledger.RUNNING:
+                chunk, total = plan(state)
+                claims = state.take(chunk, total, worker.worker_id, worker.incarnation) if total > 0 else []
+            if claims:
+                records.append(ledger.claimed(claims, worker.slots))
+            self._append(records)
+        return self._unissued(worker.incarnation)
+
+    def _unissued(self, incarnation: int) -> list[Claim]:
+        own = [claim for claim in self.state.claims.values() if claim.incarnation == incarnation]
+        fresh = [claim for claim in own if claim.claim_id not in self._issued]
+        self._issued = {claim.claim_id for claim in own}
+        return fresh
+
+    def change(self, decide: Callable[[LedgerState], Sequence[dict[str, Any]]]) -> LedgerState:
+        """Append the records that `decide` returns for the current state, under the lock."""
+        with self._files.lock(self.paths.ledger_lock, LOCK_TIMEOUT_S):
+            self._fold_new()
+            self._append(decide(self.state))
+        return self.state
+
+    def _fold_new(self) -> None:
+        data = self._files.read(self.paths.ledger, self._offset)
+        scan = scan_frames(data)
+        base = self._offset
+        for damage in scan.damage:
+            self.damage.append(Damage(base + damage.offset, base + damage.end))
+        for frame in scan.frames:
+            try:
+                self.state.fold(msgpack.unpackb(frame.payload, strict_map_key=False))
+            except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+                raise CorruptionError(self.paths.ledger, base + frame.offset, f"not a ledger record: {error}") from error
+        self._offset = base + scan.good_end
+
+    def _append(self, records: Sequence[dict[str, Any]]) -> None:
+        if not records:
+            return
+        data = b"".join(encode_frame(ledger.pack(record)) for record in records)
+        # What stands behind the last good frame is the torn append of a writer that died: it never happened.
+        self._files.append(self.paths.ledger, data, truncate_to=self._offset)
+        for record in records:
+            self.state.fold(record)
+        self._offset += len(data)

@@ -1,0 +1,116 @@
+"""Result segments: append-only files with one writer each, and how all of a session's segments are read.
+
+Keeps I2 (a segment is synced before its chunk is reported), and that no two processes ever append to one
+file: the name holds worker, incarnation and slot, and a file that exists is never opened for writing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+
+from arbd.spool.files import Appender, Files
+from arbd.spool.frames import Damage, encode_frame, scan_frames
+from arbd.spool.layout import SessionPaths
+from arbd.spool.rows import RowBatch, decode_rows
+
+SUFFIX = ".seg"
+
+
+def segment_name(worker_id: str, incarnation: int, slot: str) -> str:
+    """`<worker_id>-<incarnation>-<slot>.seg`; the slot's label holds no '-'."""
+    return f"{worker_id}-{incarnation:016x}-{slot}{SUFFIX}"
+
+
+def worker_of(name: str) -> str:
+    """The worker id in a segment's name."""
+    return name.removesuffix(SUFFIX).rsplit("-", 2)[0]
+
+
+class SegmentWriter:
+    """The one writer of a segment; the file appears with the first batch."""
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self._files = files
+        self.path = path
+        self._appender: Appender | None = None
+
+    def write(self, batch: RowBatch) -> None:
+        """Append a batch; not durable until `sync`."""
+        if self._appender is None:
+            self._appender = self._files.appender(self.path)
+        self._appender.write(encode_frame(batch.encode()))
+
+    def sync(self) -> None:
+        """Return once every written batch is durable."""
+        if self._appender is not None:
+            self._appender.sync()
+
+    def close(self) -> None:
+        """Close the file; the segment is not opened again."""
+        if self._appender is not None:
+            self._appender.close()
+            self._appender = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentBatch:
+    """A batch as found: in which segment, at which byte."""
+
+    segment: str
+    offset: int
+    rows: RowBatch
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentDamage:
+    """A stretch of a segment that cannot be read; its iterations run again."""
+
+    path: Path
+    damage: Damage
+
+
+class SegmentReader:
+    """Reads a session's segments incrementally: each `poll` gives the batches that are new since the last."""
+
+    def __init__(self, files: Files, paths: SessionPaths, *, blocks: bool = False) -> None:
+        self._files = files
+        self._paths = paths
+        self._blocks = blocks
+        self._offsets: dict[str, int] = {}
+        self.damage: list[SegmentDamage] = []
+
+    def poll(self) -> Iterator[SegmentBatch]:
+        """New whole batches, segment by segment in the order of their names."""
+        for name in self._files.names(self._paths.segments):
+            if name.endswith(SUFFIX):
+                yield from self._poll_segment(name)
+
+    def _poll_segment(self, name: str) -> Iterator[SegmentBatch]:
+        path = self._paths.segments / name
+        base = self._offsets.get(name, 0)
+        try:
+            data = self._files.read(path, base)
+        except FileNotFoundError:
+            return
+        scan = scan_frames(data)
+        self._offsets[name] = base + scan.good_end
+        for damage in scan.damage:
+            self.damage.append(SegmentDamage(path, Damage(base + damage.offset, base + damage.end)))
+        for frame in scan.frames:
+            try:
+                rows = decode_rows(frame.payload, blocks=self._blocks)
+            except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+                self.damage.append(SegmentDamage(path, Damage(base + frame.offset, base + frame.end)))
+                continue
+            yield SegmentBatch(name, base + frame.offset, rows)
+
+
+def read_batch(files: Files, paths: SessionPaths, segment: str, offset: int) -> RowBatch:
+    """The whole batch (with blocks) at a place that a `SegmentBatch` named."""
+    header = files.read(paths.segments / segment, offset, 8)
+    length = int.from_bytes(header[:4], "big")
+    return decode_rows(files.read(paths.segments / segment, offset + 8, length))

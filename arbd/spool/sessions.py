@@ -1,0 +1,87 @@
+"""Sessions as folders: made whole or not at all, opened, listed.
+
+Keeps I4: a session folder appears by one rename with everything in it, so a crash leaves either nothing
+(a hidden folder that the next intake removes) or the whole session.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import secrets
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgpack
+
+from arbd.errors import CorruptionError, NotFoundError, UsageError
+from arbd.spool import ledger
+from arbd.spool.files import Clock, Files
+from arbd.spool.frames import encode_frame, payloads
+from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.tuning.jobspec import JobSpec
+
+HIDDEN = re.compile(r"\..*\.new")
+
+
+def new_session_id(clock: Clock) -> str:
+    """A time-ordered id: UTC to the second, and enough randomness that two hosts never agree on one."""
+    now = datetime.fromtimestamp(clock.wall_ns() / 1e9, tz=timezone.utc)
+    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def create_session(files: Files, layout: SpoolLayout, session_id: str, job: bytes, spec: JobSpec) -> SessionPaths:
+    """Make the folder of a session. UsageError when the id is taken (nothing is overwritten)."""
+    paths = layout.session(session_id)
+    new = SessionPaths(layout.sessions / f".{session_id}.{secrets.token_hex(4)}.new")
+    files.make_folder(new.folder)
+    files.make_folder(new.segments)
+    files.make_folder(new.generations)
+    files.publish(new.job, job)
+    files.publish(new.spec, encode_frame(bytes(msgpack.packb(spec.to_plain()))))
+    files.publish(new.ledger, encode_frame(ledger.pack(ledger.opened(spec.n))))
+    try:
+        files.rename(new.folder, paths.folder)
+    except OSError as error:
+        shutil.rmtree(new.folder, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise UsageError(
+                f"session {session_id} exists already in {layout.root} and is not overwritten: "
+                "choose another session_id, or leave it out and one is made"
+            ) from error
+        raise
+    return paths
+
+
+def remove_unfinished(layout: SpoolLayout) -> None:
+    """Remove what a crash in `create_session` left. Only for the holder of the intake lock."""
+    for folder in layout.sessions.iterdir():
+        if HIDDEN.fullmatch(folder.name):
+            shutil.rmtree(folder)
+
+
+def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
+    """Ids of all sessions, sorted."""
+    return [name for name in files.names(layout.sessions) if not name.startswith(".")]
+
+
+def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
+    """The resolved job of a session. NotFoundError, or CorruptionError when its file cannot be read."""
+    try:
+        data = files.read(paths.spec)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"no session {paths.session_id} in {paths.folder.parent.parent}: see `arbctl list`"
+        ) from error
+    for payload in payloads(data):
+        try:
+            return JobSpec.from_plain(msgpack.unpackb(payload, strict_map_key=False))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptionError(paths.spec, 0, f"not a job of this version: {error}") from error
+    raise CorruptionError(paths.spec, 0, "damaged: no whole record in it")
+
+
+def exists(paths: SessionPaths) -> bool:
+    """True when the session is there."""
+    return Path(paths.spec).is_file()

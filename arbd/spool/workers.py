@@ -1,0 +1,153 @@
+"""Who works on this spool, and who of them is dead.
+
+Owns the life lock and the heartbeat of a worker, and the judgement of others. Keeps I3: a heartbeat is a
+counter, and standing still is measured by the observer's own monotonic clock. Keeps I8: judging wrongly
+costs work done twice, never a wrong result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from arbd.errors import SpoolError
+from arbd.spool.files import Clock, Files, HeldLock
+from arbd.spool.frames import encode_frame, scan_frames
+from arbd.spool.layout import SpoolLayout
+
+SCHEMA_VERSION = 1
+BEAT_SUFFIX = ".beat"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker says of itself. `counter` grows with each beat; `about` is for people."""
+
+    worker_id: str
+    incarnation: int
+    counter: int
+    about: Mapping[str, Any]
+
+
+def lock_path(layout: SpoolLayout, worker_id: str) -> Path:
+    """The life lock of a worker."""
+    return layout.workers / f"{worker_id}.lock"
+
+
+def beat_path(layout: SpoolLayout, worker_id: str) -> Path:
+    """The heartbeat of a worker."""
+    return layout.workers / f"{worker_id}{BEAT_SUFFIX}"
+
+
+def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> HeldLock | None:
+    """The life lock of `worker_id`, or None while another process lives under that id."""
+    return files.try_lock(lock_path(layout, worker_id))
+
+
+def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
+    """Replace the worker's heartbeat."""
+    record = {
+        "v": SCHEMA_VERSION,
+        "worker_id": beat.worker_id,
+        "incarnation": beat.incarnation,
+        "counter": beat.counter,
+        "about": dict(beat.about),
+    }
+    files.overwrite(beat_path(layout, beat.worker_id), encode_frame(bytes(msgpack.packb(record))))
+
+
+def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
+    """The worker's heartbeat; None when there is none, or it is just being written."""
+    try:
+        data = files.read(beat_path(layout, worker_id), limit=1 << 16)
+    except FileNotFoundError:
+        return None
+    frames = scan_frames(data).frames
+    if not frames:
+        return None
+    try:
+        record = msgpack.unpackb(frames[0].payload)
+        return Beat(
+            str(record["worker_id"]), int(record["incarnation"]), int(record["counter"]), dict(record["about"])
+        )
+    except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+        return None
+
+
+def read_beats(files: Files, layout: SpoolLayout) -> list[Beat]:
+    """The heartbeats of all workers, by worker id."""
+    names = [name.removesuffix(BEAT_SUFFIX) for name in files.names(layout.workers) if name.endswith(BEAT_SUFFIX)]
+    beats = (read_beat(files, layout, name) for name in names)
+    return [beat for beat in beats if beat is not None]
+
+
+def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
+    """True while some process holds the worker's life lock."""
+    lock = files.try_lock(lock_path(layout, worker_id))
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+@dataclass(slots=True)
+class _Watched:
+    incarnation: int
+    counter: int
+    since_s: float
+    looks_without_lock: int = 0
+    moved_without_lock: int = 0
+
+
+@dataclass(slots=True)
+class Observer:
+    """Judges whether the workers that hold claims still live, by their locks and by how long they stood still."""
+
+    files: Files
+    layout: SpoolLayout
+    clock: Clock
+    beat_s: float
+    lease_s: float
+    _watched: dict[str, _Watched] = field(default_factory=dict)
+
+    def dead(self, worker_id: str, incarnation: int) -> str | None:
+        """Why that incarnation is dead, or None while it may live.
+
+        Raises SpoolError when its lock can be taken again and again although it beats: then locks do not hold
+        across hosts on this mount, and claiming would hand out iterations twice.
+        """
+        beat = read_beat(self.files, self.layout, worker_id)
+        now = self.clock.monotonic_s()
+        watched = self._watched.get(worker_id)
+        if beat is not None and beat.incarnation != incarnation:
+            # A successor holds the life lock, and got it only after this incarnation had lost it.
+            self._watched.pop(worker_id, None)
+            return f"{worker_id} was started again"
+        counter = beat.counter if beat is not None else -1
+        if watched is None or watched.incarnation != incarnation:
+            self._watched[worker_id] = _Watched(incarnation, counter, now)
+            return None
+        held = is_held(self.files, self.layout, worker_id)
+        if counter != watched.counter:
+            watched.moved_without_lock = 0 if held else watched.moved_without_lock + 1
+            watched.counter, watched.since_s = counter, now
+            self._refuse_broken_locks(worker_id, watched)
+            return None
+        still_s = now - watched.since_s
+        if not held and still_s >= 2 * self.beat_s:
+            return f"{worker_id} gave up its lock and has not been heard of for {still_s:.1f} s"
+        if still_s >= self.lease_s:
+            return f"{worker_id} has not been heard of for {still_s:.1f} s (lease {self.lease_s:g} s)"
+        return None
+
+    def _refuse_broken_locks(self, worker_id: str, watched: _Watched) -> None:
+        # Once can be a worker that just ended; three beats in a row with a free lock cannot.
+        if watched.moved_without_lock >= 3:
+            raise SpoolError(
+                f"locks do not hold across hosts on {self.layout.root}: {worker_id} beats, yet its lock can be taken "
+                "here; mount with working locks (NFS: no nolock, local_lock=none) and restart"
+            )
