@@ -177,7 +177,7 @@ class DiskFiles:
 
     def names(self, folder: Path) -> list[str]:
         """See `Files`."""
-        return sorted(os.listdir(folder))
+        return sorted(path.name for path in folder.iterdir())
 
     def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
         """See `Files`."""

@@ -73,7 +73,7 @@ class Intake:
     layout: SpoolLayout
     clock: Clock
     resolve: Resolve
-    settle_s: float = 0.5
+    settle_s: float = 1.0
     patience_s: float = 5.0
     _seen: dict[str, _Seen] = field(default_factory=dict)
 
@@ -94,10 +94,9 @@ class Intake:
             outcomes += [self._take(name) for name in ready]
         return [outcome for outcome in outcomes if outcome is not None]
 
-    @property
-    def pending(self) -> bool:
-        """True while files wait that were not ready at the last scan."""
-        return bool(self._seen)
+    def waiting(self) -> bool:
+        """True while there are jobs in `incoming/` that are not taken up yet."""
+        return bool(self._candidates() or self.files.names(self.layout.accepting))
 
     @contextmanager
     def _exclusive(self) -> Iterator[bool]:
@@ -128,8 +127,17 @@ class Intake:
     def _look(self, path: Path) -> _Look | None:
         try:
             found = os.lstat(path)
+            if stat.S_ISREG(found.st_mode):
+                # Opening makes a network filesystem ask its server; a bare stat may be seconds old there.
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    found = os.fstat(fd)
+                finally:
+                    os.close(fd)
         except FileNotFoundError:
             return None
+        except PermissionError:
+            found = os.lstat(path)
         return _Look(found.st_size, found.st_mtime_ns, found.st_ino)
 
     def _take(self, name: str) -> Accepted | Rejected | None:
@@ -138,6 +146,10 @@ class Intake:
             spec = self.resolve(self._read(source, name), name)
         except FileNotFoundError:
             return None
+        except PermissionError:
+            return self._reject(
+                source, name, f"user {os.getuid()} of the daemon may not read it: chmod a+r, drop it again"
+            )
         except ArbdError as error:
             return self._reject_or_wait(source, name, error)
         session_id = spec.session_id or new_session_id(self.clock)

@@ -17,9 +17,7 @@ NAME_PATTERN = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
 def check_name(name: str, what: str) -> str:
     """Return `name` if it is safe as one path component, else UsageError; `what` says what it names."""
     if not NAME_PATTERN.fullmatch(name):
-        raise UsageError(
-            f"{what} {name!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
-        )
+        raise UsageError(f"{what} {name!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first")
     return name
 
 

@@ -21,6 +21,15 @@ STATUS_NAMES = ("completed", "failed", "timeout", "crashed")
 
 RUNNING, PAUSED, CANCELLED = "running", "paused", "cancelled"
 
+# Iterations by status: completed, failed, timeout, crashed.
+Counts = tuple[int, int, int, int]
+NO_COUNTS: Counts = (0, 0, 0, 0)
+
+
+def add_counts(a: Counts, b: Counts) -> Counts:
+    """Sum by status."""
+    return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -49,10 +58,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """What became of a claim: results by status (`COMPLETED` ... order), and the spans it gives back."""
+    """What became of a claim: results by status, and the spans it gives back."""
 
     claim_id: int
-    counts: tuple[int, int, int, int]
+    counts: Counts
     returned: tuple[Span, ...] = ()
 
 
@@ -208,7 +217,9 @@ class LedgerState:
             self.counts = list(record["c"])
         elif kind == "open":
             if record["v"] != SCHEMA_VERSION:
-                raise ValueError(f"written by a version with ledger schema {record['v']}, this one reads {SCHEMA_VERSION}")
+                raise ValueError(
+                    f"written by a version with ledger schema {record['v']}, this one reads {SCHEMA_VERSION}"
+                )
             self.n = record["n"]
         else:
             raise ValueError(f"unknown record {kind!r}")

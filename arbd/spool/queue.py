@@ -103,7 +103,9 @@ class SessionQueue:
             try:
                 self.state.fold(msgpack.unpackb(frame.payload, strict_map_key=False))
             except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
-                raise CorruptionError(self.paths.ledger, base + frame.offset, f"not a ledger record: {error}") from error
+                raise CorruptionError(
+                    self.paths.ledger, base + frame.offset, f"not a ledger record: {error}"
+                ) from error
         self._offset = base + scan.good_end
 
     def _append(self, records: Sequence[dict[str, Any]]) -> None:

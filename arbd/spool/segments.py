@@ -74,19 +74,23 @@ class SegmentDamage:
 
 
 class SegmentReader:
-    """Reads a session's segments incrementally: each `poll` gives the batches that are new since the last."""
+    """Reads a session's segments incrementally: each `poll` gives the batches that are new since the last.
 
-    def __init__(self, files: Files, paths: SessionPaths, *, blocks: bool = False) -> None:
+    Only segments whose name starts with `prefix` are read; return blocks only when asked for.
+    """
+
+    def __init__(self, files: Files, paths: SessionPaths, *, blocks: bool = False, prefix: str = "") -> None:
         self._files = files
         self._paths = paths
         self._blocks = blocks
+        self._prefix = prefix
         self._offsets: dict[str, int] = {}
         self.damage: list[SegmentDamage] = []
 
     def poll(self) -> Iterator[SegmentBatch]:
         """New whole batches, segment by segment in the order of their names."""
         for name in self._files.names(self._paths.segments):
-            if name.endswith(SUFFIX):
+            if name.endswith(SUFFIX) and name.startswith(self._prefix):
                 yield from self._poll_segment(name)
 
     def _poll_segment(self, name: str) -> Iterator[SegmentBatch]:

@@ -10,7 +10,7 @@ import errno
 import re
 import secrets
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgpack
@@ -22,12 +22,14 @@ from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.tuning.jobspec import JobSpec
 
-HIDDEN = re.compile(r"\..*\.new")
+HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.new")
+# A name in sessions/ that tells daemons to look again at a session that they know to be over.
+REOPENED_PREFIX = ".reopened-"
 
 
 def new_session_id(clock: Clock) -> str:
     """A time-ordered id: UTC to the second, and enough randomness that two hosts never agree on one."""
-    now = datetime.fromtimestamp(clock.wall_ns() / 1e9, tz=timezone.utc)
+    now = datetime.fromtimestamp(clock.wall_ns() / 1e9, tz=UTC)
     return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 

@@ -71,9 +71,7 @@ def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
         return None
     try:
         record = msgpack.unpackb(frames[0].payload)
-        return Beat(
-            str(record["worker_id"]), int(record["incarnation"]), int(record["counter"]), dict(record["about"])
-        )
+        return Beat(str(record["worker_id"]), int(record["incarnation"]), int(record["counter"]), dict(record["about"]))
     except (ValueError, KeyError, TypeError, msgpack.UnpackException):
         return None
 

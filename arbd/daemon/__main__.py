@@ -1,0 +1,76 @@
+"""The command `arbd`: the foreground daemon that systemd starts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from arbd import __version__
+from arbd.errors import ArbdError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="arbd")
+def cli() -> None:
+    """Evaluate tuning jobs from a shared folder. `arbctl` submits them and shows what came of them."""
+
+
+@cli.command()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Settings, by default $ARBD_CONFIG or /etc/arbd/arbd.yaml.",
+)
+@click.option(
+    "--spool", type=click.Path(path_type=Path), help="The shared folder, by default $ARBD_SPOOL or the settings'."
+)
+@click.option("--worker-id", help="This worker's name on the spool, by default the host's.")
+@click.option("--slots", type=int, help="Processes that evaluate at once, by default one per processor.")
+@click.option("--burst", is_flag=True, help="Work until nothing is left, then exit 0.")
+@click.option("--debug", is_flag=True, help="Log details, and show tracebacks of errors.")
+def run(
+    config_path: Path | None, spool: Path | None, worker_id: str | None, slots: int | None, burst: bool, debug: bool
+) -> None:
+    """Run in the foreground until SIGTERM.
+
+    SIGTERM or Ctrl-C drains: nothing more is claimed, what runs may finish within drain_timeout_s, what does
+    not goes to other workers. A second one stops at once. Nothing is lost either way, nor by kill -9.
+
+    \b
+    Examples:
+      arbd run --spool /mnt/nas/spool
+      arbd run --spool /mnt/nas/spool --worker-id gpu-box --slots 16
+      arbd run --config /etc/arbd/arbd.yaml --burst
+    """
+    from arbd.daemon.config import load_config, override  # noqa: PLC0415 - spawned slots import this module too
+    from arbd.daemon.logs import Log  # noqa: PLC0415
+    from arbd.daemon.service import Mode, Service  # noqa: PLC0415
+
+    try:
+        config = override(
+            load_config(config_path),
+            spool=spool.absolute() if spool else None,
+            worker_id=worker_id,
+            slots=slots,
+            log_level="debug" if debug else None,
+        )
+        log = Log(config.log_level, config.log_style, worker=config.worker_id)
+        code = Service(config, log, Mode(burst=burst)).run()
+    except ArbdError as error:
+        if debug:
+            raise
+        click.echo(f"arbd: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""How much to claim at once, and for whom: guided self-scheduling over sessions by priority, then fairly. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arbd.spool.ledger import LedgerState
+
+GROWTH = 16
+MAX_CHUNK = 1 << 20
+
+
+def chunk_size(state: LedgerState, own_slots: int, seconds_each: float | None, last_chunk: int, target_s: float) -> int:
+    """Iterations for one slot: about `target_s` of work, never so many that others would run dry at the end.
+
+    While nothing is measured the answer is 1; after that it grows at most `GROWTH`-fold from `last_chunk`,
+    because the first few iterations tell little about the rest.
+    """
+    if seconds_each is None:
+        return 1
+    live_slots = max(own_slots, state.live_slots())
+    by_time = int(target_s / max(seconds_each, 1e-9))
+    by_rest = math.ceil(state.unclaimed / (2 * live_slots))
+    return max(1, min(by_time, by_rest, last_chunk * GROWTH, MAX_CHUNK))
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A session that wants slots: `running` tasks of it here, `unclaimed` iterations, at most `room` more tasks."""
+
+    session_id: str
+    priority: int
+    running: int
+    room: int
+
+
+def share(demands: Sequence[Demand], free: int) -> dict[str, int]:
+    """Tasks to claim per session: the highest priority first, equals one by one to whoever has fewest."""
+    running = {demand.session_id: demand.running for demand in demands}
+    given: dict[str, int] = {}
+    for _ in range(free):
+        open_to = [d for d in demands if given.get(d.session_id, 0) < d.room]
+        if not open_to:
+            break
+        best = min(open_to, key=lambda d: (-d.priority, running[d.session_id], d.session_id))
+        running[best.session_id] += 1
+        given[best.session_id] = given.get(best.session_id, 0) + 1
+    return given

@@ -1,0 +1,245 @@
+"""One session as a slot evaluates it: parameters from the sampler, the objective, rows into the segment.
+
+Keeps I5: what an iteration gets is a function of the job and its number. Keeps I2 on the slot's side: a
+report is made only after the rows it covers are synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from arbd.daemon.progress import ProgressPage
+from arbd.daemon.row_buffer import RowBuffer
+from arbd.daemon.slot import ChunkReport, ChunkTask, Piece, SlotSetup, Verdict
+from arbd.errors import ObjectiveError
+from arbd.spool.files import DiskFiles
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import COMPLETED, FAILED, Span
+from arbd.spool.rows import Array, RowBatch
+from arbd.spool.segments import SegmentWriter
+from arbd.spool.sessions import read_spec
+from arbd.tuning.objective import Outcome, Trial, load_evaluator
+from arbd.tuning.policy import ObjectivePolicy
+from arbd.tuning.samplers import make_sampler
+
+FLUSH_S = 0.2
+BATCH_TARGET_S = 0.25
+FIRST_BATCH = 16
+MAX_BATCH = 16_384
+SCALAR_ROWS = 4_096
+MAX_ERROR_CHARS = 4_000
+
+
+class OpenSession:
+    """A session opened for evaluation. Opening raises ArbdError when this host cannot evaluate it."""
+
+    def __init__(self, folder: Path, segment: str, setup: SlotSetup) -> None:
+        files = DiskFiles()
+        self.paths = SessionPaths(folder)
+        self.spec = read_spec(files, self.paths)
+        refusal = ObjectivePolicy(setup.allow).check(self.spec.objective)
+        if refusal is not None:
+            raise ObjectiveError(refusal)
+        self.evaluator = load_evaluator(self.spec, self.paths.session_id, setup.cache_dir, setup.search_paths)
+        spec = self.spec
+        self.sampler = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points)
+        self.writer = SegmentWriter(files, self.paths.segments / segment)
+        self.batch_size = FIRST_BATCH
+
+    def close(self) -> None:
+        """Close the segment, which is not opened again."""
+        self.writer.close()
+
+    def evaluate(self, task: ChunkTask, progress: ProgressPage) -> ChunkReport:
+        """Evaluate the pieces of a task in order; everything reported is durable."""
+        return _TaskRun(self, task, progress).run()
+
+
+class _TaskRun:
+    """One task on its way through an open session."""
+
+    def __init__(self, session: OpenSession, task: ChunkTask, progress: ProgressPage) -> None:
+        self._session = session
+        self._task = task
+        self._progress = progress
+        self._batched = session.evaluator.batch and not task.scalar
+        self._counts = {piece.claim.claim_id: np.zeros(4, dtype=np.int64) for piece in task.pieces}
+        self._left: dict[int, list[Span]] = {}
+        self._first_error = ""
+        self._busy_s = 0.0
+
+    def run(self) -> ChunkReport:
+        """All pieces, then the report."""
+        for claim_id, verdict in self._task.verdicts:
+            self._write(claim_id, self._verdict_row(verdict))
+        with _memory_limit(self._session.spec.execution.memory_mb):
+            for piece in self._task.pieces:
+                if self._progress.should_stop(self._task.number):
+                    self._give_back(piece.claim.claim_id, piece.span)
+                elif self._batched:
+                    self._run_batched(piece)
+                else:
+                    self._run_scalar(piece)
+        self._session.writer.sync()
+        return ChunkReport(
+            counts={claim_id: (int(c[0]), int(c[1]), int(c[2]), int(c[3])) for claim_id, c in self._counts.items()},
+            left={claim_id: tuple(spans) for claim_id, spans in self._left.items()},
+            busy_s=self._busy_s,
+            first_error=self._first_error,
+        )
+
+    def _give_back(self, claim_id: int, span: Span) -> None:
+        self._left.setdefault(claim_id, []).append(span)
+
+    def _write(self, claim_id: int, rows: RowBatch) -> None:
+        if len(rows):
+            self._session.writer.write(rows)
+            self._counts.setdefault(claim_id, np.zeros(4, dtype=np.int64))
+            self._counts[claim_id] += rows.counts()
+
+    def _run_batched(self, piece: Piece) -> None:
+        session, todo = self._session, piece.span
+        rest: Span | None = todo
+        while rest is not None:
+            if self._progress.should_stop(self._task.number):
+                self._give_back(piece.claim.claim_id, rest)
+                return
+            part, rest = rest.split(session.batch_size)
+            columns = session.sampler.rows(part.first, part.count)
+            started = time.monotonic_ns()
+            self._progress.evaluating(part.first, part.count, started)
+            try:
+                metrics, blocks = session.evaluator.evaluate_batch(session.spec.space.decode(columns))
+                metrics = {name: _checked(column, part.count, name) for name, column in metrics.items()}
+            except Exception as error:
+                self._first_error = self._first_error or _describe(error)
+                self._run_scalar(Piece(piece.claim, part))
+                continue
+            took_s = (time.monotonic_ns() - started) / 1e9
+            self._busy_s += took_s
+            keep = session.spec.results.blocks
+            self._write(
+                piece.claim.claim_id, _batch_rows(part, columns, metrics, blocks if keep else None, took_s / part.count)
+            )
+            session.batch_size = _next_batch_size(session.batch_size, part.count, took_s)
+
+    def _run_scalar(self, piece: Piece) -> None:
+        rest: Span | None = piece.span
+        while rest is not None:
+            part, rest = rest.split(SCALAR_ROWS)
+            done = self._run_scalar_part(piece.claim.claim_id, part)
+            if done < part.count:
+                self._give_back(piece.claim.claim_id, Span(part.first + done, part.count - done, part.epoch))
+                if rest is not None:
+                    self._give_back(piece.claim.claim_id, rest)
+                return
+
+    def _run_scalar_part(self, claim_id: int, part: Span) -> int:
+        """Evaluate until the end or until asked to stop; the number of iterations done."""
+        session, progress, number = self._session, self._progress, self._task.number
+        columns = session.sampler.rows(part.first, part.count)
+        buffer = RowBuffer(part.first, part.epoch, columns, keep_blocks=session.spec.results.blocks)
+        flush_at = time.monotonic_ns() + int(FLUSH_S * 1e9)
+        done = 0
+        for iteration, params in enumerate(session.spec.space.rows(columns), part.first):
+            if progress.should_stop(number):
+                break
+            started = time.monotonic_ns()
+            progress.evaluating(iteration, 1, started)
+            attempt = self._task.attempts.get(iteration, 1)
+            outcome, error, attempt = self._attempt(iteration, params, attempt)
+            now = time.monotonic_ns()
+            took_s = (now - started) / 1e9
+            self._busy_s += took_s
+            status = COMPLETED if outcome is not None else FAILED
+            buffer.add(status, attempt, time.time_ns(), took_s, outcome, error)
+            done += 1
+            if now >= flush_at:
+                self._write(claim_id, buffer.take())
+                flush_at = now + int(FLUSH_S * 1e9)
+        self._write(claim_id, buffer.take())
+        return done
+
+    def _attempt(
+        self, iteration: int, params: dict[str, float | int | str], attempt: int
+    ) -> tuple[Outcome | None, str, int]:
+        """Evaluate, and again after an exception while attempts are left."""
+        session = self._session
+        while True:
+            trial = Trial.of(session.spec, session.paths.session_id, iteration)
+            try:
+                return session.evaluator.evaluate(params, trial), "", attempt
+            except ObjectiveError as error:
+                # A broken contract (not a mapping, not a number) would break again.
+                return None, self._note(error), attempt
+            except Exception as error:
+                if attempt > session.spec.execution.retries:
+                    return None, self._note(error), attempt
+                attempt += 1
+
+    def _note(self, error: Exception) -> str:
+        text = _describe(error)
+        self._first_error = self._first_error or text
+        return text
+
+    def _verdict_row(self, verdict: Verdict) -> RowBatch:
+        columns = self._session.sampler.rows(verdict.iteration, 1)
+        buffer = RowBuffer(verdict.iteration, verdict.epoch, columns, keep_blocks=False)
+        buffer.add(verdict.status, verdict.attempt, time.time_ns(), verdict.duration_s, None, verdict.error)
+        return buffer.take()
+
+
+def _checked(column: Array, count: int, name: str) -> Array:
+    values = np.asarray(column, dtype=np.float64)
+    if values.shape != (count,):
+        raise ObjectiveError(f"evaluate_batch returned {values.shape} values of {name!r} for {count} parameter sets")
+    return values
+
+
+def _batch_rows(
+    part: Span, columns: dict[str, Array], metrics: dict[str, Array], blocks: Array | None, duration_s: float
+) -> RowBatch:
+    n = part.count
+    return RowBatch(
+        iteration=np.arange(part.first, part.first + n, dtype=np.int64),
+        status=np.full(n, COMPLETED, dtype=np.uint8),
+        ended_ns=np.full(n, time.time_ns(), dtype=np.int64),
+        duration_s=np.full(n, duration_s),
+        attempt=np.ones(n, dtype=np.int32),
+        epoch=np.full(n, part.epoch, dtype=np.int32),
+        params=columns,
+        metrics=metrics,
+        blocks=blocks,
+    )
+
+
+def _next_batch_size(size: int, count: int, took_s: float) -> int:
+    """Aim at `BATCH_TARGET_S`, growing at most eightfold at a time: the first batches tell little."""
+    aim = int(count * BATCH_TARGET_S / max(took_s, 1e-9))
+    return max(1, min(MAX_BATCH, size * 8, aim))
+
+
+def _describe(error: Exception) -> str:
+    text = str(error) if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {error}"
+    return text[:MAX_ERROR_CHARS]
+
+
+@contextlib.contextmanager
+def _memory_limit(memory_mb: int | None) -> Iterator[None]:
+    """Bound this process's private memory while the objective runs; going over it raises MemoryError there."""
+    if memory_mb is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory_mb * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] < 0 else min(limit, before[1]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)

@@ -1,0 +1,102 @@
+"""What the main loop and the coordinator say to each other. The main loop has the slots, the coordinator the spool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from arbd.daemon.slot import ChunkReport, ChunkTask
+from arbd.daemon.slots import Autopsy, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """To the main loop: evaluate a task."""
+
+    task: ChunkTask
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """To the main loop: compact a session on a slot."""
+
+    session: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the main loop: have a session's tasks come back, after the iteration that runs or (`kill`) without it."""
+
+    session: Path
+    kill: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """To the main loop: there is nothing left to do (only with --burst, or after a drain)."""
+
+    exit_code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """To the main loop: this worker must not go on."""
+
+    error: Exception
+
+
+Order = Run | Compact | Stop | Finished | Fatal
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """To the coordinator: a task is evaluated."""
+
+    task: ChunkTask
+    report: ChunkReport
+
+
+@dataclass(frozen=True, slots=True)
+class Unloadable:
+    """To the coordinator: this host cannot evaluate the task's session."""
+
+    task: ChunkTask
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """To the coordinator: the process died on a task."""
+
+    task: ChunkTask
+    autopsy: Autopsy
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """To the coordinator: a task that was not begun."""
+
+    task: ChunkTask
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """To the coordinator: a compaction ended, with the reason when it failed."""
+
+    session: Path
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """To the coordinator: something changed in the spool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """To the coordinator: claim nothing more, record what comes back, then say Finished."""
+
+
+News = Reported | Unloadable | Lost | Returned | Compacted | Wake | Drain

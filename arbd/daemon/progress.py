@@ -1,0 +1,86 @@
+"""What a slot is doing right now, in a few bytes of memory that it shares with its parent.
+
+The slot writes before each iteration, at the cost of a memory store; the parent reads it to see what is
+overdue, and after a crash to know which iteration was running. The parent writes one number: which tasks
+are to come back soon.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_FIELDS = 8
+_SIZE = _FIELDS * 8
+_PID, _TASK, _PHASE, _FIRST, _COUNT, _STARTED_NS, _STOP_UP_TO = range(7)
+
+IDLE, LOADING, EVALUATING = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A look at a slot: `first`/`count` are the iterations being evaluated, `started_ns` its monotonic clock."""
+
+    pid: int
+    task: int
+    phase: int
+    first: int
+    count: int
+    started_ns: int
+
+
+class ProgressPage:
+    """The shared page, mapped by both sides from a small file on the local disk."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        fd = os.open(path, flags, 0o600)
+        try:
+            if create:
+                os.ftruncate(fd, _SIZE)
+            self._map = mmap.mmap(fd, _SIZE)
+        finally:
+            os.close(fd)
+        self._cells = memoryview(self._map).cast("q")
+
+    def announce(self, pid: int) -> None:
+        """The slot's process is up."""
+        self._cells[_PID] = pid
+
+    def loading(self, task: int, started_ns: int) -> None:
+        """The slot prepares a task: loads the objective and its data."""
+        self._cells[_STARTED_NS] = started_ns
+        self._cells[_TASK] = task
+        self._cells[_PHASE] = LOADING
+
+    def evaluating(self, first: int, count: int, started_ns: int) -> None:
+        """The slot starts on iterations `first` to `first + count - 1`."""
+        cells = self._cells
+        cells[_STARTED_NS] = started_ns
+        cells[_FIRST] = first
+        cells[_COUNT] = count
+        cells[_PHASE] = EVALUATING
+
+    def idle(self) -> None:
+        """The slot waits for a task, or writes results."""
+        self._cells[_PHASE] = IDLE
+
+    def stop_tasks_up_to(self, task: int) -> None:
+        """Parent: tasks with a number up to `task` come back after the iteration that runs."""
+        self._cells[_STOP_UP_TO] = task
+
+    def should_stop(self, task: int) -> bool:
+        """True once the parent asked for `task` to come back."""
+        return bool(self._cells[_STOP_UP_TO] >= task)
+
+    def look(self) -> Progress:
+        """What the slot does now."""
+        cells = self._cells
+        return Progress(cells[_PID], cells[_TASK], cells[_PHASE], cells[_FIRST], cells[_COUNT], cells[_STARTED_NS])
+
+    def close(self) -> None:
+        """Unmap the page."""
+        self._cells.release()
+        self._map.close()

@@ -1,0 +1,27 @@
+"""How a daemon turns the bytes of a dropped job into a spec, under its own rules of what may run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from arbd.daemon.config import Config
+from arbd.errors import JobError
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.policy import ObjectivePolicy
+
+
+def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
+    """A function of (bytes, name) that raises JobError with everything that is wrong."""
+    policy = ObjectivePolicy(config.allow)
+
+    def resolve(data: bytes, name: str) -> JobSpec:
+        # The validating models take half a second to import; a daemon that only works on sessions never needs them.
+        from arbd.tuning.jobfile import parse_job, resolve_job  # noqa: PLC0415
+
+        spec = resolve_job(parse_job(data, name), base_dirs=config.data_dirs)
+        refusal = policy.check(spec.objective)
+        if refusal is not None:
+            raise JobError.of(name, refusal)
+        return spec
+
+    return resolve

@@ -1,0 +1,332 @@
+"""The worker's main loop: slots, deadlines, signals, systemd. It never touches the spool itself.
+
+Signal handlers only enqueue. One loop drains what came in, hands tasks to free slots, kills what is overdue,
+and tells systemd that it lives; file access is the coordinator's, in its own thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import queue
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import arbd
+from arbd.daemon import messages
+from arbd.daemon.config import Config
+from arbd.daemon.coordinator import Coordinator, Timing
+from arbd.daemon.csvkeeper import CsvKeeper
+from arbd.daemon.logs import Log
+from arbd.daemon.notify import Notifier, watchdog_interval_s
+from arbd.daemon.resolve import job_resolver
+from arbd.daemon.slot import ChunkTask, LoadFailure, SlotSetup
+from arbd.daemon.slots import Slot, SlotEvent
+from arbd.daemon.watch import start_watching
+from arbd.errors import SpoolError
+from arbd.spool.files import DiskFiles, HeldLock, SystemClock
+from arbd.spool.intake import Intake
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import Worker
+from arbd.spool.workers import read_beat, take_life_lock
+
+TICK_S = 0.1
+LIFE_LOCK_PATIENCE_S = 3.0
+KILL_AFTER_STOP_S = 1.0
+LAST_WORDS_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How this worker runs: `only` one session; `intake` of dropped jobs or not; with `burst`, until idle."""
+
+    only: str | None = None
+    intake: bool = True
+    burst: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    number: int
+
+
+_Event = SlotEvent | _Signal | messages.Run | messages.Compact | messages.Stop | messages.Finished | messages.Fatal
+
+
+class Service:
+    """One run of a worker. `run` returns the exit code; errors that end the worker are raised."""
+
+    def __init__(
+        self, config: Config, log: Log, mode: Mode = Mode(), on_tick: Callable[[], None] | None = None
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._mode = mode
+        self._on_tick = on_tick
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._ready: deque[messages.Run | messages.Compact] = deque()
+        self._timeouts: dict[Path, float | None] = {}
+        self._kill_at: dict[Path, float] = {}
+        self._slots: list[Slot] = []
+        self._notifier = Notifier()
+        self._interrupted = False
+        self._drain_by_s: float | None = None
+        self._highest_task = 0
+
+    def run(self) -> int:
+        """Work until drained, or with `burst` until nothing is left."""
+        config = self._config
+        layout = SpoolLayout(config.spool)
+        layout.prepare()
+        files, clock = DiskFiles(), SystemClock()
+        life = _take_life(files, layout, config.worker_id)
+        worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
+        intake = Intake(files, layout, clock, job_resolver(config), config.settle_s) if self._mode.intake else None
+        coordinator = Coordinator(
+            files,
+            clock,
+            layout,
+            worker,
+            Timing(config.scan_s, config.beat_s, config.lease_s, config.chunk_target_s),
+            self._log,
+            self._events.put,
+            about=_about(config),
+            intake=intake,
+            only=self._mode.only,
+            burst=self._mode.burst,
+        )
+        try:
+            with contextlib.ExitStack() as stack:
+                run_dir = stack.enter_context(_run_dir())
+                stack.enter_context(self._signals())
+                stack.callback(self._stop_slots)
+                for index in range(config.slots):
+                    self._slots.append(Slot(index, _setup(config, worker), run_dir, self._events.put))
+                threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
+                csv_keeper = CsvKeeper(files, layout, self._mode.only, self._log)
+                stack.callback(csv_keeper.stop)
+                csv_keeper.start()
+                if intake is not None:
+                    observer = start_watching(
+                        layout.incoming, config.watch, config.scan_s, lambda: coordinator.tell(messages.Wake())
+                    )
+                    stack.callback(observer.stop)
+                self._log.info(
+                    "started", spool=config.spool, worker=config.worker_id, slots=config.slots, pid=os.getpid()
+                )
+                self._notifier.send("READY=1", f"STATUS=working on {config.spool}", f"MAINPID={os.getpid()}")
+                return self._loop(coordinator)
+        finally:
+            life.release()
+
+    def _loop(self, coordinator: Coordinator) -> int:
+        watchdog_s = watchdog_interval_s()
+        next_watchdog = 0.0
+        while True:
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=TICK_S)
+                while True:
+                    if isinstance(event, messages.Finished):
+                        return self._ended(event)
+                    self._handle(event, coordinator)
+                    event = self._events.get_nowait()
+            self._assign()
+            now = time.monotonic()
+            self._enforce(now)
+            if self._drain_by_s is not None and now > self._drain_by_s + LAST_WORDS_S:
+                raise SpoolError(
+                    f"the spool {self._config.spool} did not answer within {LAST_WORDS_S:g} s of the drain; "
+                    "unfinished work goes to other workers"
+                )
+            if watchdog_s is not None and now >= next_watchdog:
+                self._notifier.send("WATCHDOG=1")
+                next_watchdog = now + watchdog_s
+            if self._on_tick is not None:
+                self._on_tick()
+
+    def _ended(self, event: messages.Finished) -> int:
+        if event.exit_code:
+            self._log.error("ended", reason=event.reason)
+        else:
+            self._log.info("ended", reason=event.reason)
+        return 130 if self._interrupted else event.exit_code
+
+    def _handle(self, event: _Event, coordinator: Coordinator) -> None:
+        match event:
+            case messages.Run(task, limits):
+                self._timeouts[task.session] = limits.timeout_s
+                self._highest_task = max(self._highest_task, task.number)
+                if self._drain_by_s is None:
+                    self._ready.append(event)
+                else:
+                    coordinator.tell(messages.Returned(task))
+            case messages.Compact():
+                self._ready.append(event)
+            case messages.Stop(session, kill):
+                self._stop_session(session, kill, coordinator)
+            case messages.Fatal(error):
+                raise error
+            case _Signal(number):
+                self._signalled(number, coordinator)
+            case SlotEvent():
+                self._slot_came_back(event, coordinator)
+
+    def _slot_came_back(self, event: SlotEvent, coordinator: Coordinator) -> None:
+        slot, task = event.slot, event.task
+        error = event.future.exception()
+        if isinstance(error, BrokenProcessPool):
+            autopsy = slot.autopsy()
+            slot.restart()
+            if isinstance(task, ChunkTask):
+                coordinator.tell(messages.Lost(task, autopsy))
+            else:
+                coordinator.tell(messages.Compacted(task, autopsy.error()))
+            return
+        slot.task = None
+        if not isinstance(task, ChunkTask):
+            coordinator.tell(messages.Compacted(task, "" if error is None else f"{type(error).__name__}: {error}"))
+        elif error is not None:
+            # The slot could not write its results (disk full, mount gone): what it did not record runs again.
+            coordinator.tell(messages.Unloadable(task, f"{type(error).__name__}: {error}"))
+        else:
+            result = event.future.result()
+            if isinstance(result, LoadFailure):
+                coordinator.tell(messages.Unloadable(task, result.reason))
+            else:
+                coordinator.tell(messages.Reported(task, result))
+
+    def _assign(self) -> None:
+        free = (slot for slot in self._slots if slot.task is None)
+        while self._ready and (slot := next(free, None)) is not None:
+            order = self._ready.popleft()
+            slot.submit(order.task if isinstance(order, messages.Run) else order.session)
+
+    def _enforce(self, now: float) -> None:
+        now_ns = time.monotonic_ns()
+        for slot in self._slots:
+            if not isinstance(slot.task, ChunkTask):
+                continue
+            reason = slot.overdue(self._timeouts[slot.task.session], now_ns)
+            if reason:
+                slot.kill(reason)
+            elif now >= self._kill_at.get(slot.task.session, float("inf")):
+                slot.kill("the session was cancelled")
+            elif self._drain_by_s is not None and now >= self._drain_by_s:
+                slot.kill("the daemon stops")
+
+    def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
+        waiting = [order for order in self._ready if isinstance(order, messages.Run) and order.task.session == session]
+        for order in waiting:
+            self._ready.remove(order)
+            coordinator.tell(messages.Returned(order.task))
+        for slot in self._slots:
+            if isinstance(slot.task, ChunkTask) and slot.task.session == session:
+                slot.progress.stop_tasks_up_to(self._highest_task)
+                if kill:
+                    self._kill_at[session] = time.monotonic() + KILL_AFTER_STOP_S
+
+    def _signalled(self, number: int, coordinator: Coordinator) -> None:
+        name = signal.Signals(number).name
+        if self._drain_by_s is not None:
+            self._log.warning("stopping at once", signal=name)
+            self._drain_by_s = min(self._drain_by_s, time.monotonic())
+            return
+        self._interrupted = number == signal.SIGINT
+        self._log.info("draining", signal=name, within_s=self._config.drain_timeout_s)
+        self._notifier.send("STOPPING=1", "STATUS=draining")
+        self._drain_by_s = time.monotonic() + self._config.drain_timeout_s
+        for slot in self._slots:
+            slot.progress.stop_tasks_up_to(self._highest_task)
+        for order in self._ready:
+            if isinstance(order, messages.Run):
+                coordinator.tell(messages.Returned(order.task))
+            else:
+                coordinator.tell(messages.Compacted(order.session, "the daemon stops"))
+        self._ready.clear()
+        coordinator.tell(messages.Drain())
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.getsignal(number) for number in numbers}
+        for number in numbers:
+            signal.signal(number, lambda received, _frame: self._events.put(_Signal(received)))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop_slots(self) -> None:
+        for slot in self._slots:
+            slot.stop()
+
+
+def _setup(config: Config, worker: Worker) -> SlotSetup:
+    nowhere = Path()
+    return SlotSetup(
+        label="",
+        worker_id=worker.worker_id,
+        incarnation=worker.incarnation,
+        parent_pid=os.getpid(),
+        progress=nowhere,
+        output=nowhere,
+        cache_dir=config.cache_dir,
+        search_paths=config.objective_paths,
+        allow=config.allow,
+    )
+
+
+def _about(config: Config) -> dict[str, Any]:
+    return {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "slots": config.slots,
+        "started_ns": time.time_ns(),
+        "beat_s": config.beat_s,
+        "versions": {"arbd": arbd.__version__, "python": platform.python_version()},
+    }
+
+
+def _take_life(files: DiskFiles, layout: SpoolLayout, worker_id: str) -> HeldLock:
+    """The life lock; SpoolError when another worker lives under this id. Others take it for an instant to look."""
+    give_up = time.monotonic() + LIFE_LOCK_PATIENCE_S
+    while True:
+        lock = take_life_lock(files, layout, worker_id)
+        if lock is not None:
+            return lock
+        if time.monotonic() > give_up:
+            break
+        time.sleep(0.1)
+    beat = read_beat(files, layout, worker_id)
+    who = f" (pid {beat.about.get('pid')} on {beat.about.get('host')})" if beat is not None else ""
+    raise SpoolError(
+        f"a worker named {worker_id}{who} lives on {layout.root} already: stop it, or give this one another --worker-id"
+    )
+
+
+@contextlib.contextmanager
+def _run_dir() -> Iterator[Path]:
+    base = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or None
+    folder = Path(tempfile.mkdtemp(prefix=f"arbd-{secrets.token_hex(3)}-", dir=base))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_main_thread() -> bool:
+    """Slots die with the thread that started them, so a service runs in the main thread."""
+    return threading.current_thread() is threading.main_thread() and sys.platform == "linux"

@@ -1,0 +1,198 @@
+"""One session as this worker works on it: its queue, what is out on slots, what is to be told to the ledger."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from arbd.daemon.chunks import Demand, chunk_size
+from arbd.daemon.salvage import salvage
+from arbd.daemon.slot import ChunkReport, ChunkTask, Piece
+from arbd.daemon.slots import Autopsy, Limits
+from arbd.spool import ledger
+from arbd.spool.files import Clock
+from arbd.spool.ledger import NO_COUNTS, Claim, Counts, Finish, LedgerState, Span, add_counts
+from arbd.spool.queue import SessionQueue, Worker
+from arbd.tuning.jobspec import JobSpec
+
+# Chunks longer than this are claimed only when a slot is free for them: ahead of time they would keep others idle.
+PREFETCH_LIMIT_S = 5.0
+MAX_DEATHS = 5
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(slots=True)
+class _OpenClaim:
+    claim: Claim
+    counts: Counts = NO_COUNTS
+    left: tuple[Span, ...] = ()
+    tasks: int = 0
+
+
+@dataclass(slots=True)
+class SessionWork:
+    """Not thread-safe: the coordinator owns it."""
+
+    queue: SessionQueue
+    spec: JobSpec
+    worker: Worker
+    clock: Clock
+    target_s: float
+    numbers: itertools.count[int]
+    finishes: list[Finish] = field(default_factory=list)
+    tasks: dict[int, ChunkTask] = field(default_factory=dict)
+    blocked: str = ""
+    compacting: bool = False
+    seconds_each: float | None = None
+    done_here: int = 0
+    _chunk: int = 1
+    _claims: dict[int, _OpenClaim] = field(default_factory=dict)
+    _pause_s: float = FIRST_PAUSE_S
+    _blocked_until_s: float = 0.0
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self.queue.paths.session_id
+
+    @property
+    def state(self) -> LedgerState:
+        """The ledger as last read."""
+        return self.queue.state
+
+    @property
+    def limits(self) -> Limits:
+        """What the slots' parent enforces."""
+        return Limits(self.spec.execution.timeout_s, self.spec.execution.retries)
+
+    @property
+    def is_blocked(self) -> bool:
+        """True while this host pauses the session because it cannot evaluate it."""
+        return self.clock.monotonic_s() < self._blocked_until_s
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing of it is out or waits to be recorded."""
+        return not self.tasks and not self.finishes and not self._claims
+
+    def demand(self, slots: int) -> Demand | None:
+        """What it wants of this worker's slots now, or None."""
+        state = self.state
+        if state.over or state.state != ledger.RUNNING or self.is_blocked or not state.unclaimed:
+            return None
+        ahead = self.seconds_each is not None and self.seconds_each * self._chunk <= PREFETCH_LIMIT_S
+        room = slots * (2 if ahead else 1) - len(self.tasks)
+        if self.spec.execution.max_slots is not None:
+            room = min(room, self.spec.execution.max_slots - len(state.claims))
+        return Demand(self.session_id, self.spec.execution.priority, len(self.tasks), room) if room > 0 else None
+
+    def exchange(self, tasks_wanted: int) -> list[ChunkTask]:
+        """Tell the ledger what is finished, claim for `tasks_wanted` tasks. OSError leaves everything as it was."""
+        finishes = list(self.finishes)
+        cap = self.spec.execution.max_slots
+
+        def plan(state: LedgerState) -> tuple[int, int]:
+            wanted = tasks_wanted if cap is None else min(tasks_wanted, cap - len(state.claims))
+            size = chunk_size(state, self.worker.slots, self.seconds_each, self._chunk, self.target_s)
+            self._chunk = size
+            return size, size * max(0, wanted)
+
+        claims = self.queue.claim(self.worker, finishes, plan)
+        del self.finishes[: len(finishes)]
+        for claim in claims:
+            self._claims[claim.claim_id] = _OpenClaim(claim)
+        return [self._task(group) for group in _grouped(claims, self._chunk)]
+
+    def _task(self, claims: Iterable[Claim]) -> ChunkTask:
+        task = ChunkTask(
+            next(self.numbers), self.queue.paths.folder, tuple(Piece(claim, claim.span) for claim in claims)
+        )
+        return self._out(task)
+
+    def _out(self, task: ChunkTask) -> ChunkTask:
+        self.tasks[task.number] = task
+        for claim_id in _claim_ids(task):
+            self._claims[claim_id].tasks += 1
+        return task
+
+    def reported(self, task: ChunkTask, report: ChunkReport) -> None:
+        """A slot came back with a report."""
+        evaluated = sum(sum(counts) for counts in report.counts.values())
+        if evaluated and report.busy_s > 0:
+            each = report.busy_s / evaluated
+            self.seconds_each = each if self.seconds_each is None else 0.5 * self.seconds_each + 0.5 * each
+        self.blocked, self._pause_s = "", FIRST_PAUSE_S
+        self._close(task, report.counts, report.left)
+
+    def returned(self, task: ChunkTask) -> None:
+        """A task that no slot began goes back."""
+        self._close(task, {}, _spans_by_claim(task))
+
+    def unloadable(self, task: ChunkTask, reason: str) -> None:
+        """This host cannot evaluate the session: give the task back and pause, each time longer."""
+        self._pause(reason)
+        self._close(task, {}, _spans_by_claim(task))
+
+    def lost(self, task: ChunkTask, autopsy: Autopsy) -> ChunkTask | None:
+        """A slot died on a task: what it recorded counts, the rest is a new task, or goes back to others."""
+        saved = salvage(task, autopsy, self.limits, next(self.numbers))
+        rest = saved.rest
+        if rest is not None and autopsy.interrupted:
+            self._close(task, saved.counts, _spans_by_claim(rest))
+            return None
+        if rest is not None and (saved.died_loading or rest.deaths > MAX_DEATHS):
+            what = "while loading the objective" if saved.died_loading else f"{rest.deaths} times between iterations"
+            self._close(task, saved.counts, _spans_by_claim(rest))
+            self._pause(f"the slot {autopsy.error()} ({what})")
+            return None
+        if rest is not None:
+            self._out(rest)
+        self._close(task, saved.counts, {})
+        return rest
+
+    def _pause(self, reason: str) -> None:
+        self.blocked = reason
+        self._blocked_until_s = self.clock.monotonic_s() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _close(self, task: ChunkTask, counts: Mapping[int, Counts], left: Mapping[int, tuple[Span, ...]]) -> None:
+        """The task is off the slots; claims of which nothing is out any more are finished."""
+        del self.tasks[task.number]
+        for claim_id in _claim_ids(task):
+            open_claim = self._claims[claim_id]
+            open_claim.counts = add_counts(open_claim.counts, counts.get(claim_id, NO_COUNTS))
+            open_claim.left += left.get(claim_id, ())
+            open_claim.tasks -= 1
+            if open_claim.tasks == 0:
+                self.finishes.append(Finish(claim_id, open_claim.counts, open_claim.left))
+                self.done_here += sum(open_claim.counts)
+                del self._claims[claim_id]
+
+
+def _claim_ids(task: ChunkTask) -> set[int]:
+    return {piece.claim.claim_id for piece in task.pieces} | {claim_id for claim_id, _ in task.verdicts}
+
+
+def _spans_by_claim(task: ChunkTask) -> dict[int, tuple[Span, ...]]:
+    spans: dict[int, tuple[Span, ...]] = {}
+    for piece in task.pieces:
+        spans[piece.claim.claim_id] = (*spans.get(piece.claim.claim_id, ()), piece.span)
+    for claim_id, verdict in task.verdicts:
+        spans[claim_id] = (*spans.get(claim_id, ()), Span(verdict.iteration, 1, verdict.epoch))
+    return spans
+
+
+def _grouped(claims: Iterable[Claim], size: int) -> Iterator[list[Claim]]:
+    """Claims bundled so that each bundle is about one chunk: returned spans can be much smaller than that."""
+    group: list[Claim] = []
+    total = 0
+    for claim in claims:
+        if group and total + claim.span.count > size:
+            yield group
+            group, total = [], 0
+        group.append(claim)
+        total += claim.span.count
+    if group:
+        yield group

@@ -1,0 +1,55 @@
+"""Turns the segments of an exhausted session into `results.msgpack` (and `results.csv`).
+
+Keeps I1: iterations of which no row can be read (a damaged segment, a lost host) are found here and ordered
+to run again before anybody calls the session done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from arbd.spool import ledger
+from arbd.spool.csvfile import csv_lines
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import LedgerState
+from arbd.spool.merge import Merge
+from arbd.spool.queue import SessionQueue
+from arbd.spool.results import encode_results, read_results
+from arbd.spool.sessions import read_spec
+
+CSV_PATIENCE_S = 10.0
+
+
+def compact(files: Files, paths: SessionPaths) -> int:
+    """Compact a session if every iteration is recorded; the number of iterations ordered to run again (0 = done).
+
+    Safe to run on several hosts at once: all of them write the same rows, by rename.
+    """
+    queue = SessionQueue(files, paths)
+    if not queue.refresh().exhausted or queue.state.over:
+        return 0
+    merge = Merge(files, paths)
+    missing = merge.missing(queue.state.n, queue.state.epoch)
+    if not missing:
+        spec = read_spec(files, paths)
+        files.publish_stream(paths.results, encode_results(paths.session_id, spec.n, merge))
+        if spec.results.csv:
+            with contextlib.ExitStack() as stack:
+                # The worker that follows the session lets go of the table now; one that hangs is not waited for.
+                with contextlib.suppress(TimeoutError):
+                    stack.enter_context(files.lock(paths.csv_lock, CSV_PATIENCE_S))
+                files.publish_stream(paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths)))
+
+    def decide(state: LedgerState) -> Sequence[dict[str, Any]]:
+        if not state.exhausted or state.over:
+            return ()
+        if missing:
+            surplus = [told - found for told, found in zip(state.counts, merge.counts, strict=True)]
+            return (ledger.again(missing, surplus, "their results could not be read"),)
+        return (ledger.compacted(merge.counts, merge.duplicates),)
+
+    queue.change(decide)
+    return sum(span.count for span in missing)

@@ -1,0 +1,96 @@
+"""The table form of results: one line per iteration, every parameter and every metric in its own column."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from arbd.spool.ledger import COMPLETED, STATUS_NAMES
+from arbd.spool.results import ResultGroup
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.space import SearchSpace
+
+FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
+PARAM_PREFIX = "param_"
+METRIC_PREFIX = "metric_"
+
+
+def iso_utc(wall_ns: int) -> str:
+    """ISO 8601 UTC with microseconds."""
+    seconds, rest = divmod(wall_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest // 1000)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def header(param_names: Sequence[str], metric_names: Sequence[str]) -> list[str]:
+    """The column names."""
+    return [*FIXED, *(PARAM_PREFIX + name for name in param_names), *(METRIC_PREFIX + name for name in metric_names)]
+
+
+def group_cells(
+    space: SearchSpace, session_id: str, group: ResultGroup, metric_names: Sequence[str]
+) -> Iterator[list[object]]:
+    """The cells of each row; a metric that a row does not have is an empty cell, one that is undefined is `nan`."""
+    rows = group.rows
+    params = space.rows(rows.params)
+    metrics = [rows.metrics[name].tolist() if name in rows.metrics else None for name in metric_names]
+    columns = zip(
+        rows.iteration.tolist(),
+        rows.status.tolist(),
+        rows.ended_ns.tolist(),
+        rows.duration_s.tolist(),
+        rows.attempt.tolist(),
+        group.worker.tolist(),
+        params,
+        strict=True,
+    )
+    for position, (iteration, status, ended_ns, duration_s, attempt, worker, values) in enumerate(columns):
+        yield [
+            session_id,
+            group.workers[worker],
+            iteration,
+            STATUS_NAMES[status],
+            iso_utc(ended_ns),
+            repr(duration_s),
+            attempt,
+            rows.errors.get(iteration, ""),
+            *(_cell(values[name]) for name in space.names),
+            *(_metric(column, position) if status == COMPLETED else "" for column in metrics),
+        ]
+
+
+def _metric(column: list[float] | None, position: int) -> str:
+    return "" if column is None else _cell(column[position])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else repr(value)
+    return str(value)
+
+
+def metric_names_of(groups: Iterable[ResultGroup]) -> list[str]:
+    """Every metric name in the order in which the groups first show them."""
+    names: dict[str, None] = {}
+    for group in groups:
+        names.update(dict.fromkeys(group.rows.metrics))
+    return list(names)
+
+
+def encode_cells(lines: Iterable[Sequence[object]]) -> bytes:
+    """CSV text (RFC 4180, LF line ends, UTF-8)."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode()
+
+
+def csv_lines(spec: JobSpec, session_id: str, groups: Iterable[ResultGroup]) -> Iterator[bytes]:
+    """A whole results table, piece by piece. Metric columns are those that any row has."""
+    kept = list(groups)
+    names = metric_names_of(kept)
+    yield encode_cells([header(spec.space.names, names)])
+    for group in kept:
+        yield encode_cells(group_cells(spec.space, session_id, group, names))
