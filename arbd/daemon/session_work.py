@@ -99,7 +99,7 @@ class SessionWork:
             self._chunk = size
             return size, size * max(0, wanted)
 
-        claims = self.queue.claim(self.worker, finishes, plan)
+        claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns())
         del self.finishes[: len(finishes)]
         for claim in claims:
             self._claims[claim.claim_id] = _OpenClaim(claim)

@@ -16,6 +16,9 @@ import msgpack
 
 SCHEMA_VERSION = 1
 
+# Finish records over which the rate that people see is taken.
+RECENT_FINISHES = 64
+
 COMPLETED, FAILED, TIMEOUT, CRASHED = range(4)
 STATUS_NAMES = ("completed", "failed", "timeout", "crashed")
 
@@ -44,6 +47,17 @@ class Span:
         if size >= self.count:
             return self, None
         return Span(self.first, size, self.epoch), Span(self.first + size, self.count - size, self.epoch)
+
+
+def spans_of(iterations: Sequence[int], epoch: int) -> list[Span]:
+    """The runs of consecutive numbers in a sorted list."""
+    spans: list[Span] = []
+    for iteration in iterations:
+        if spans and spans[-1].first + spans[-1].count == iteration:
+            spans[-1] = Span(spans[-1].first, spans[-1].count + 1, epoch)
+        else:
+            spans.append(Span(iteration, 1, epoch))
+    return spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +89,23 @@ def opened(n: int) -> dict[str, Any]:
     return {"k": "open", "v": SCHEMA_VERSION, "n": n}
 
 
-def claimed(claims: Sequence[Claim], slots: int) -> dict[str, Any]:
-    """A worker with `slots` slots takes `claims` (all of one incarnation)."""
+def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> dict[str, Any]:
+    """A worker with `slots` slots takes `claims` (all of one incarnation). `wall_ns` is for people alone (I3)."""
     return {
         "k": "claim",
         "w": claims[0].worker_id,
         "i": claims[0].incarnation,
         "s": slots,
+        "t": wall_ns,
         "c": [[c.claim_id, c.span.first, c.span.count, c.span.epoch] for c in claims],
     }
 
 
-def finished(finishes: Sequence[Finish]) -> dict[str, Any]:
-    """Claims are done; their results are durable (I2)."""
+def finished(finishes: Sequence[Finish], wall_ns: int) -> dict[str, Any]:
+    """Claims are done; their results are durable (I2). `wall_ns` is for people alone (I3)."""
     return {
         "k": "finish",
+        "t": wall_ns,
         "c": [[f.claim_id, list(f.counts), [[s.first, s.count, s.epoch] for s in f.returned]] for f in finishes],
     }
 
@@ -131,6 +147,8 @@ class LedgerState:
     counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     worker_counts: dict[str, list[int]] = field(default_factory=dict)
     superseded: int = 0
+    started_ns: int = 0
+    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_FINISHES))
 
     @property
     def counted(self) -> int:
@@ -156,6 +174,15 @@ class LedgerState:
     def over(self) -> bool:
         """True when nobody will evaluate anything any more, unless a person asks for it."""
         return self.done or self.state == CANCELLED
+
+    def rate(self) -> float | None:
+        """Iterations a second of late, by the workers' own clocks; None while nothing can be said."""
+        if len(self.recent) < 2:
+            return None
+        (first_ns, first_count), (last_ns, last_count) = self.recent[0], self.recent[-1]
+        if last_ns <= first_ns or last_count <= first_count:
+            return None
+        return (last_count - first_count) * 1e9 / (last_ns - first_ns)
 
     def label(self) -> str:
         """One word for people: pending, running, paused, cancelled, finishing or done."""
@@ -205,6 +232,7 @@ class LedgerState:
         elif kind == "finish":
             for claim_id, counts, returned in record["c"]:
                 self._fold_finish(claim_id, counts, [Span(*span) for span in returned])
+            self.recent.append((record["t"], self.counted))
         elif kind == "revoke":
             self._fold_revoke(record["i"])
         elif kind == "again":
@@ -231,6 +259,9 @@ class LedgerState:
             self.claims[claim_id] = Claim(claim_id, Span(first, count, epoch), record["w"], incarnation)
             self.next_claim_id = max(self.next_claim_id, claim_id + 1)
         self.slots[incarnation] = record["s"]
+        if not self.started_ns:
+            self.started_ns = record["t"]
+            self.recent.append((record["t"], self.counted))
 
     def _remove_unclaimed(self, first: int, count: int) -> None:
         for index, span in enumerate(self.pool):

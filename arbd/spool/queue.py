@@ -58,6 +58,7 @@ class SessionQueue:
         worker: Worker,
         finishes: Sequence[Finish],
         plan: Callable[[LedgerState], tuple[int, int]],
+        wall_ns: int,
     ) -> list[Claim]:
         """Record `finishes`, then claim as `plan` says after seeing the state: (iterations a chunk, in all).
 
@@ -69,14 +70,14 @@ class SessionQueue:
             self._fold_new()
             records: list[dict[str, Any]] = []
             if finishes:
-                records.append(ledger.finished(finishes))
+                records.append(ledger.finished(finishes, wall_ns))
             state = self.state
             claims: list[Claim] = []
             if not state.over and state.state == ledger.RUNNING:
                 chunk, total = plan(state)
                 claims = state.take(chunk, total, worker.worker_id, worker.incarnation) if total > 0 else []
             if claims:
-                records.append(ledger.claimed(claims, worker.slots))
+                records.append(ledger.claimed(claims, worker.slots, wall_ns))
             self._append(records)
         return self._unissued(worker.incarnation)
 

@@ -1,0 +1,115 @@
+"""A session's results in formats that other programs read."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from arbd.analysis.table import ResultTable, load_table
+from arbd.errors import UsageError
+from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, iso_utc
+from arbd.spool.files import DiskFiles
+from arbd.spool.ledger import COMPLETED, STATUS_NAMES
+
+FORMATS = ("csv", "parquet", "jsonl", "msgpack")
+
+
+def export_session(spool: Path, session_id: str, form: str, output: Path) -> int:
+    """Write all results of a session, finished or still running, to `output`; the number of rows.
+
+    The file appears whole, by rename. `-` is standard output, for csv, jsonl and msgpack.
+    """
+    table = load_table(spool, session_id, blocks=form == "msgpack")
+    if form == "parquet":
+        if str(output) == "-":
+            raise UsageError("parquet needs a file: --output FILE")
+        _write_parquet(table, output)
+        return len(table.rows)
+    chunks = {"csv": _csv, "jsonl": _jsonl, "msgpack": _msgpack}[form](table)
+    if str(output) == "-":
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    else:
+        DiskFiles().publish_stream(output, chunks)
+    return len(table.rows)
+
+
+def _csv(table: ResultTable) -> Iterator[bytes]:
+    return csv_lines(table.spec, table.session_id, [table.group()])
+
+
+def _documents(table: ResultTable) -> Iterator[dict[str, Any]]:
+    for position, result in enumerate(table.results(range(len(table.rows)))):
+        document = result.to_plain()
+        reports = table.rows.reports.get(result.iteration)
+        if reports:
+            document["reports"] = [list(step) for step in reports]
+        if table.rows.blocks is not None:
+            document["blocks"] = table.rows.blocks[position].tolist()
+        yield document
+
+
+def _jsonl(table: ResultTable) -> Iterator[bytes]:
+    for document in _documents(table):
+        yield (json.dumps(_finite(document), ensure_ascii=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: an undefined number is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _msgpack(table: ResultTable) -> Iterator[bytes]:
+    """A plain stream of one map per row, as `msgpack.Unpacker` reads it."""
+    for document in _documents(table):
+        yield bytes(msgpack.packb(document))
+
+
+def _write_parquet(table: ResultTable, output: Path) -> None:
+    import duckdb  # noqa: PLC0415 - heavy, and only this format needs it
+
+    columns = parquet_columns(table)
+    temporary = output.with_name(f".{output.name}.tmp")
+    connection = duckdb.connect()
+    try:
+        connection.register("columns", columns)
+        target = str(temporary).replace("'", "''")
+        connection.execute(f"COPY (SELECT * FROM columns) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")  # noqa: S608
+    finally:
+        connection.close()
+    temporary.rename(output)
+
+
+def parquet_columns(table: ResultTable) -> dict[str, Any]:
+    """The table's columns by the names of the CSV form; a metric that a row does not have is NaN."""
+    rows = table.rows
+    n = len(rows)
+    fixed = {
+        "session_id": np.full(n, table.session_id, dtype=object),
+        "worker_id": np.array(table.workers, dtype=object)[table.worker] if n else np.empty(0, dtype=object),
+        "iteration": rows.iteration,
+        "status": np.array(STATUS_NAMES, dtype=object)[rows.status],
+        "timestamp": np.array([iso_utc(ns) for ns in rows.ended_ns.tolist()], dtype=object),
+        "duration_s": rows.duration_s,
+        "attempt": rows.attempt,
+        "error": np.array([rows.errors.get(i, "") for i in rows.iteration.tolist()], dtype=object),
+    }
+    assert tuple(fixed) == FIXED
+    params = {
+        PARAM_PREFIX + name: np.asarray(values) for name, values in table.spec.space.decode(dict(rows.params)).items()
+    }
+    absent = rows.status != COMPLETED
+    metrics = {METRIC_PREFIX + name: np.where(absent, np.nan, column) for name, column in rows.metrics.items()}
+    return {**fixed, **params, **metrics}

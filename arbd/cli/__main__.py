@@ -1,0 +1,99 @@
+"""The entry point of `arbctl`: options in front of the command, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from arbd import __version__
+from arbd.cli.app import App
+from arbd.cli.lazy import LazyGroup
+from arbd.errors import ArbdError
+
+_HERE = "arbd.cli.commands"
+HOMES = {
+    "submit": (f"{_HERE}.submit", "submit", "Check a job and drop it into the spool."),
+    "validate": (f"{_HERE}.validate", "validate", "Check a job file and show what it resolves to."),
+    "schema": (f"{_HERE}.validate", "schema", "JSON Schema of the job file, for editors."),
+    "run": (f"{_HERE}.run", "run", "Work on a job in this shell, without a daemon."),
+    "list": (f"{_HERE}.sessions", "list_", "All sessions of the spool."),
+    "status": (f"{_HERE}.sessions", "status", "Progress, rate, time left and workers of sessions."),
+    "summary": (f"{_HERE}.summary", "summary", "Rank the results of a session or a CSV table."),
+    "best": (f"{_HERE}.summary", "best", "The winning parameters, to feed a bot."),
+    "export": (f"{_HERE}.export", "export", "Write results as CSV, Parquet, JSON lines or msgpack."),
+    "pause": (f"{_HERE}.control", "pause", "Stop working on a session until it is resumed."),
+    "resume": (f"{_HERE}.control", "resume", "Go on with a paused session."),
+    "cancel": (f"{_HERE}.control", "cancel", "End a session; what is recorded stays."),
+    "retry": (f"{_HERE}.control", "retry", "Run failed, crashed and timed-out iterations again."),
+    "workers": (f"{_HERE}.workers", "workers", "Who works on this spool, on what, how fast."),
+    "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
+    "market": (f"{_HERE}.market", "market", "Make, describe and convert market data."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    homes=HOMES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 the thing asked about failed, 2 bad usage or a bad job, 3 not found, "
+    "4 the spool is unreachable or unsafe, 130 interrupted.",
+)
+@click.option(
+    "--spool", type=click.Path(path_type=Path), help="The shared folder, by default $ARBD_SPOOL or the settings'."
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings, by default $ARBD_CONFIG or /etc/arbd/arbd.yaml."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document with stable keys instead of text.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.version_option(__version__, prog_name="arbctl")
+@click.pass_context
+def cli(ctx: click.Context, spool: Path | None, config: Path | None, as_json: bool, debug: bool) -> None:
+    """Submit tuning jobs to a shared folder and see what comes of them.
+
+    \b
+    A first session, with a daemon running on the same spool (arbd run --spool DIR):
+      arbctl --spool DIR submit etc/jobs/grid.yaml --wait
+      arbctl --spool DIR summary SESSION --metric pnl
+      arbctl --spool DIR best SESSION
+
+    Set ARBD_SPOOL once and leave --spool out.
+    """
+    del debug  # main() looks at it, because it must work for errors of the command line itself too
+    ctx.obj = App(config, spool, as_json)
+
+
+def main() -> None:
+    """Run a command; every error becomes one message on standard error and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        cli.main(prog_name="arbctl", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("arbctl: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing more may be written while the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except ArbdError as error:
+        if debug:
+            raise
+        click.echo(f"arbctl: {error}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        click.echo(f"arbctl: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        sys.exit(4)
+
+
+if __name__ == "__main__":
+    main()

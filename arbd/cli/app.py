@@ -1,0 +1,104 @@
+"""What every command shares: where the spool is, how output is written, how progress is shown."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from arbd.daemon.config import Config, load_config
+from arbd.spool.layout import SpoolLayout
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class App:
+    """The options in front of the command."""
+
+    config_path: Path | None
+    spool: Path | None
+    as_json: bool
+
+    def config(self) -> Config:
+        """The settings, with the spool of the command line."""
+        config = load_config(self.config_path)
+        return replace(config, spool=self.spool.absolute()) if self.spool is not None else config
+
+    def layout(self) -> SpoolLayout:
+        """The spool; SpoolError unless it can be read."""
+        layout = SpoolLayout(self.config().spool)
+        layout.require_readable()
+        return layout
+
+    def show(self, document: Any, text: Callable[[], str]) -> None:
+        """Print the document as JSON, or what `text` returns."""
+        click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False) if self.as_json else text())
+
+
+def _set_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(App).as_json = True
+
+
+def json_option(command: F) -> F:
+    """Let a command take --json behind its name too."""
+    return click.option(
+        "--json", is_flag=True, expose_value=False, callback=_set_json, help="One JSON document with stable keys."
+    )(command)
+
+
+pass_app = click.make_pass_decorator(App)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: NaN and infinities become null, tuples lists, numpy scalars numbers."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):
+        return plain(value.item())
+    return str(value) if isinstance(value, Path) else value
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned with two blanks between; numbers to the right."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.rstrip("%").replace(",", ""))
+    except ValueError:
+        return cell in ("", "-")
+    return True
+
+
+def duration(seconds: float | None) -> str:
+    """`3h 12m`, `45 s`, or `-` when it is not known."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def on_terminal() -> bool:
+    """True when a person looks at standard error."""
+    return sys.stderr.isatty()

@@ -1,0 +1,122 @@
+"""`arbctl pause`, `resume`, `cancel`, `retry`: one record in a session's ledger each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from arbd.cli.app import App, json_option, pass_app
+from arbd.errors import UsageError
+from arbd.spool import ledger
+from arbd.spool.files import DiskFiles
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import LedgerState
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import REOPENED_PREFIX
+
+
+def _queue(layout: SpoolLayout, session: str) -> SessionQueue:
+    queue = SessionQueue(DiskFiles(), layout.session(session))
+    queue.refresh()
+    return queue
+
+
+def _switch(app: App, session: str, state: str, allowed_from: Sequence[str]) -> None:
+    queue = _queue(app.layout(), session)
+
+    def decide(now: LedgerState) -> list[dict[str, Any]]:
+        if now.done or now.state not in allowed_from:
+            raise UsageError(f"session {session} is {now.label()}: it cannot become {state}")
+        return [] if now.state == state else [ledger.switched(state)]
+
+    queue.change(decide)
+    app.show({"session_id": session, "state": queue.state.label()}, lambda: f"{session}: {queue.state.label()}")
+
+
+@click.command()
+@click.argument("session")
+@json_option
+@pass_app
+def pause(app: App, session: str) -> None:
+    """Stop working on SESSION within seconds; iterations that run are finished and recorded."""
+    _switch(app, session, ledger.PAUSED, (ledger.RUNNING, ledger.PAUSED))
+
+
+@click.command()
+@click.argument("session")
+@json_option
+@pass_app
+def resume(app: App, session: str) -> None:
+    """Go on with a paused SESSION."""
+    _switch(app, session, ledger.RUNNING, (ledger.RUNNING, ledger.PAUSED))
+
+
+@click.command()
+@click.argument("session")
+@json_option
+@pass_app
+def cancel(app: App, session: str) -> None:
+    """End SESSION for good. What is recorded stays and can be summarised and exported."""
+    _switch(app, session, ledger.CANCELLED, (ledger.RUNNING, ledger.PAUSED, ledger.CANCELLED))
+
+
+@click.command()
+@click.argument("session")
+@click.option(
+    "--state",
+    "states",
+    default="failed,timeout,crashed",
+    show_default=True,
+    help="Which iterations, by status, with commas between.",
+)
+@json_option
+@pass_app
+def retry(app: App, session: str, states: str) -> None:
+    """Run the failed, timed-out and crashed iterations of SESSION again; the new results replace the old.
+
+    \b
+    Examples:
+      arbctl retry kimchi-btc-01
+      arbctl retry kimchi-btc-01 --state timeout
+    """
+    wanted = [name.strip() for name in states.split(",") if name.strip()]
+    bad = [name for name in wanted if name not in ledger.STATUS_NAMES[1:]]
+    if bad or not wanted:
+        raise UsageError(f"--state {states!r}: expected some of {', '.join(ledger.STATUS_NAMES[1:])}")
+    layout = app.layout()
+    count = _retry(layout, session, [ledger.STATUS_NAMES.index(name) for name in wanted])
+    app.show(
+        {"session_id": session, "iterations": count},
+        lambda: f"{session}: {count} iterations run again" if count else f"{session}: nothing to run again",
+    )
+
+
+def _retry(layout: SpoolLayout, session: str, statuses: Sequence[int]) -> int:
+    import numpy as np
+
+    from arbd.spool.merge import Merge
+
+    queue = _queue(layout, session)
+    if queue.state.state == ledger.CANCELLED:
+        raise UsageError(f"session {session} is cancelled: submit the job again under another session_id")
+    files = DiskFiles()
+    merge = Merge(files, queue.paths)
+    chosen = np.isin(merge.status, statuses)
+    iterations = merge.iteration[chosen].tolist()
+    uncounted = np.bincount(merge.status[chosen].astype(np.int64), minlength=4).tolist()
+    if not iterations:
+        return 0
+    before = queue.state.epoch
+
+    def decide(now: LedgerState) -> list[dict[str, Any]]:
+        if now.epoch != before:
+            raise UsageError(f"session {session} is being retried by somebody else: look at `arbctl status {session}`")
+        return [ledger.again(ledger.spans_of(iterations, now.epoch + 1), uncounted, "retry")]
+
+    # The name comes first: a daemon that sees it too early looks once more than it must, one that never sees it
+    # would leave the session lying.
+    files.publish(layout.sessions / f"{REOPENED_PREFIX}{session}", b"")
+    queue.change(decide)
+    return len(iterations)

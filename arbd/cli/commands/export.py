@@ -1,0 +1,33 @@
+"""`arbctl export`: results for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arbd.cli.app import App, json_option, pass_app
+
+
+@click.command()
+@click.argument("session")
+@click.option(
+    "--format", "form", required=True, type=click.Choice(["csv", "parquet", "jsonl", "msgpack"]), help="What to write."
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Where to; `-` is standard output.")
+@json_option
+@pass_app
+def export(app: App, session: str, form: str, output: Path) -> None:
+    """Write all results of SESSION, finished or still running: every parameter and every metric.
+
+    \b
+    Examples:
+      arbctl export kimchi-btc-01 --format csv --output results.csv
+      arbctl export kimchi-btc-01 --format parquet --output results.parquet
+      arbctl export kimchi-btc-01 --format jsonl --output - | head -1
+    """
+    from arbd.analysis.export import export_session
+
+    rows = export_session(app.layout().root, session, form, output)
+    if str(output) != "-":
+        app.show({"session_id": session, "rows": rows, "output": str(output)}, lambda: f"{rows:,} rows in {output}")

@@ -1,0 +1,104 @@
+"""`arbctl market`: synthetic markets, what a market looks like, and conversion between file formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arbd.analysis.text import format_value
+from arbd.cli.app import App, json_option, pass_app
+
+_ON_BAD_ROWS = click.option(
+    "--on-bad-rows",
+    type=click.Choice(["refuse", "drop"]),
+    default="refuse",
+    show_default=True,
+    help="Refuse a file with bad rows, or drop and count them.",
+)
+
+
+@click.group()
+def market() -> None:
+    """Make, describe and convert market data: quotes of two venues as CSV (also .gz, .zst), Parquet or NPZ."""
+
+
+@market.command()
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="File to write; its suffix is the format."
+)
+@click.option("--profile", default="kimchi", show_default=True, help="Which real market to resemble.")
+@click.option("--ticks", default=86_400, show_default=True, type=click.IntRange(1), help="Rows.")
+@click.option(
+    "--span-s",
+    default=86_400.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds from first to last.",
+)
+@click.option("--seed", default=42, show_default=True, type=click.IntRange(0), help="Same seed, same bits.")
+@json_option
+@pass_app
+def synth(app: App, output: Path, profile: str, ticks: int, span_s: float, seed: int) -> None:
+    """Make a synthetic market: mean-reverting spread with jumps, volatility clusters, a daily pattern.
+
+    \b
+    Example:
+      arbctl market synth --output quotes.parquet --profile kimchi --ticks 100000 --seed 7
+    """
+    from arbd.paper.synth import synth_profile
+    from arbd.paper.writers import write_quotes
+
+    quotes = synth_profile(profile, seed=seed, ticks=ticks, span_s=span_s)
+    write_quotes(quotes, output)
+    app.show({"output": str(output), "rows": len(quotes)}, lambda: f"{len(quotes):,} rows in {output}")
+
+
+@market.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_ON_BAD_ROWS
+@json_option
+@pass_app
+def describe(app: App, file: Path, on_bad_rows: str) -> None:
+    """What the market in FILE looks like: touch, edges, half-life, sizes, gaps."""
+    from arbd.paper.describe import describe_quotes
+    from arbd.paper.readers import read_quotes
+
+    quotes, dropped = read_quotes(file, on_bad_rows)
+    document = {"file": str(file), "rows_dropped": dropped, **describe_quotes(quotes).to_plain()}
+    app.show(document, lambda: "\n".join(_lines(document)))
+
+
+def _lines(document: dict[str, Any], indent: str = "") -> list[str]:
+    lines: list[str] = []
+    for name, value in document.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {format_value(value)}")
+    return lines
+
+
+@market.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@_ON_BAD_ROWS
+@json_option
+@pass_app
+def convert(app: App, source: Path, target: Path, on_bad_rows: str) -> None:
+    """Check SOURCE and write it as TARGET; the suffixes are the formats.
+
+    \b
+    Example:
+      arbctl market convert quotes.csv.gz quotes.parquet
+    """
+    from arbd.paper.readers import read_quotes
+    from arbd.paper.writers import write_quotes
+
+    quotes, dropped = read_quotes(source, on_bad_rows)
+    write_quotes(quotes, target)
+    app.show(
+        {"source": str(source), "target": str(target), "rows": len(quotes), "rows_dropped": dropped},
+        lambda: f"{len(quotes):,} rows in {target}" + (f", {dropped:,} bad rows dropped" if dropped else ""),
+    )

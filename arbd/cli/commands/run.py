@@ -1,0 +1,134 @@
+"""`arbctl run`: this shell becomes a worker for one session, with or without daemons beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.jobs import PreparedJob, read_job
+from arbd.cli.progress import ProgressView
+from arbd.daemon.config import Config, override
+from arbd.errors import ArbdError, UsageError
+from arbd.spool.files import DiskFiles, SystemClock
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import create_session, exists, new_session_id, read_spec
+from arbd.tuning.jobspec import JobSpec
+
+INTAKE_PATIENCE_S = 30.0
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option("--iterations", type=click.IntRange(1), help="Override the job's max_iterations.")
+@click.option("--workers", type=click.IntRange(1), help="Processes of this shell, by default one per processor.")
+@click.option("--session-id", help="The session to make, or to join when it exists.")
+@click.option("--worker-id", help="This worker's name, by default host and process number.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field, e.g. tuning.seed=7.")
+@click.option("--output-csv", type=click.Path(path_type=Path), help="Write the results as a table when done.")
+@json_option
+@pass_app
+def run(
+    app: App,
+    job: Path,
+    iterations: int | None,
+    workers: int | None,
+    session_id: str | None,
+    worker_id: str | None,
+    overrides: tuple[str, ...],
+    output_csv: Path | None,
+) -> None:
+    """Work on JOB here, without a daemon, until its session is done.
+
+    A second shell with the same --session-id and another --worker-id shares the work. Ctrl-C stops this
+    worker; the same command goes on where it was. The objective that JOB names is allowed, because you named it.
+
+    \b
+    Examples:
+      arbctl --spool var/spool run etc/jobs/random.yaml
+      arbctl --spool /mnt/nas/spool run job.yaml --session-id s1 --worker-id a    # one shell
+      arbctl --spool /mnt/nas/spool run job.yaml --session-id s1 --worker-id b    # another, on any host
+    """
+    config = app.config()
+    layout = SpoolLayout(config.spool)
+    layout.prepare()
+    if iterations is not None:
+        overrides = (*overrides, f"tuning.max_iterations={iterations}")
+    prepared = read_job(config, job, overrides, session_id)
+    name = prepared.spec.session_id or new_session_id(SystemClock())
+    if _make_or_join(layout, name, prepared):
+        click.echo(f"joining session {name}", err=True)
+    code = _work(app, config, layout, name, prepared.spec, workers, worker_id, job)
+    if output_csv is not None:
+        from arbd.analysis.export import export_session
+
+        export_session(layout.root, name, "csv", output_csv)
+    if code:
+        raise click.exceptions.Exit(code)
+    state = SessionQueue(DiskFiles(), layout.session(name)).refresh()
+    app.show({"session_id": name, "state": state.label(), "done": state.counted, "iterations": state.n}, lambda: name)
+
+
+def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool:
+    """Make the session, or check that the one of that name is the same job; True when it was there."""
+    files = DiskFiles()
+    paths = layout.session(name)
+    with files.lock(layout.intake_lock, INTAKE_PATIENCE_S):
+        if not exists(paths):
+            create_session(files, layout, name, prepared.data, prepared.spec)
+            return False
+    there = read_spec(files, paths)
+    if _fingerprint(there) != _fingerprint(prepared.spec):
+        raise UsageError(
+            f"session {name} exists already with another job: choose another --session-id, or compare with {paths.job}"
+        )
+    return True
+
+
+def _fingerprint(spec: JobSpec) -> str:
+    import msgpack
+
+    content = {key: value for key, value in spec.to_plain().items() if key != "session_id"}
+    return hashlib.sha256(msgpack.packb(content)).hexdigest()
+
+
+def _work(
+    app: App,
+    config: Config,
+    layout: SpoolLayout,
+    name: str,
+    spec: JobSpec,
+    workers: int | None,
+    worker_id: str | None,
+    job: Path,
+) -> int:
+    from arbd.daemon.logs import Log
+    from arbd.daemon.service import Mode, Service
+    from arbd.tuning.policy import pattern_of
+
+    here = override(
+        config,
+        slots=workers,
+        worker_id=worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}",
+        allow=(*config.allow, pattern_of(spec.objective)),
+        objective_paths=(*config.objective_paths, job.absolute().parent, Path.cwd()),
+    )
+    queue = SessionQueue(DiskFiles(), layout.session(name))
+    with ProgressView(name, quiet=app.as_json) as view:
+
+        def on_tick() -> None:
+            view.show(queue.refresh())
+
+        log = Log("warning", config.log_style, worker=here.worker_id)
+        try:
+            code = Service(here, log, Mode(only=name, intake=False, burst=True), on_tick).run()
+        finally:
+            view.show(queue.refresh(), force=True)
+    if code not in (0, 130):
+        raise ArbdError(f"session {name} could not be evaluated here; the reason is above. Its results so far are kept")
+    return code

@@ -1,0 +1,158 @@
+"""`arbctl list` and `arbctl status`: what is in the spool and how far it is. Reads ledgers, never results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from arbd.cli.app import App, duration, json_option, pass_app, table
+from arbd.errors import ArbdError
+from arbd.spool.files import DiskFiles
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import STATUS_NAMES, LedgerState
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import session_ids
+from arbd.spool.workers import read_beats
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A session as its ledger tells it."""
+
+    session_id: str
+    state: LedgerState
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left at the rate of late; None when nothing can be said."""
+        rate = self.state.rate()
+        left = self.state.n - self.state.counted
+        return None if not rate or self.state.over or not left else left / rate
+
+    def document(self) -> dict[str, Any]:
+        """Stable keys for scripts."""
+        state = self.state
+        return {
+            "session_id": self.session_id,
+            "state": state.label(),
+            "iterations": state.n,
+            "done": state.counted,
+            "claimed": state.claimed,
+            "pending": state.unclaimed,
+            "statuses": dict(zip(STATUS_NAMES, state.counts, strict=True)),
+            "rate_per_s": None if state.over else state.rate(),
+            "eta_s": self.eta_s,
+            "duplicates": state.duplicates,
+            "workers": {
+                name: {"done": sum(counts), **dict(zip(STATUS_NAMES, counts, strict=True))}
+                for name, counts in sorted(state.worker_counts.items())
+            },
+        }
+
+    @property
+    def bad(self) -> int:
+        """Iterations that did not complete."""
+        return self.state.counted - self.state.counts[0]
+
+
+def read_overview(layout: SpoolLayout, session_id: str) -> Overview:
+    """Read one session's ledger; NotFoundError when there is none."""
+    return Overview(session_id, SessionQueue(DiskFiles(), layout.session(session_id)).refresh())
+
+
+def _overviews(layout: SpoolLayout) -> tuple[list[Overview], list[str]]:
+    found: list[Overview] = []
+    errors: list[str] = []
+    for session_id in session_ids(DiskFiles(), layout):
+        try:
+            found.append(read_overview(layout, session_id))
+        except ArbdError as error:
+            errors.append(str(error))
+    return found, errors
+
+
+def _line(view: Overview) -> list[str]:
+    state = view.state
+    rate = None if state.over else state.rate()
+    share = 100 * state.counted / state.n if state.n else 100.0
+    return [
+        view.session_id,
+        state.label(),
+        f"{state.counted:,}",
+        f"{state.n:,}",
+        f"{share:.1f}%",
+        str(view.bad),
+        "-" if rate is None else f"{rate:,.1f}",
+        duration(view.eta_s),
+    ]
+
+
+_HEAD = ("SESSION", "STATE", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
+
+
+def _show(app: App, views: list[Overview], errors: list[str]) -> None:
+    document = {"sessions": [view.document() for view in views], "errors": errors}
+    app.show(document, lambda: table(_HEAD, [_line(view) for view in views]) if views else "no sessions")
+    for error in errors:
+        click.echo(f"arbctl: {error}", err=True)
+
+
+@click.command("list")
+@json_option
+@pass_app
+def list_(app: App) -> None:
+    """All sessions of the spool, one line each."""
+    views, errors = _overviews(app.layout())
+    _show(app, views, errors)
+
+
+@click.command()
+@click.argument("session", required=False)
+@json_option
+@pass_app
+def status(app: App, session: str | None) -> None:
+    """Progress, rate, time left, failures and workers of SESSION, or of all that are not over.
+
+    \b
+    Examples:
+      arbctl status
+      arbctl status kimchi-btc-01
+      arbctl status kimchi-btc-01 --json
+    """
+    layout = app.layout()
+    if session is None:
+        views, errors = _overviews(layout)
+        _show(app, [view for view in views if not view.state.over], errors)
+        return
+    view = read_overview(layout, session)
+    blocked = _blocked(layout, session)
+    app.show(view.document() | {"blocked": blocked}, lambda: _details(view, blocked))
+
+
+def _blocked(layout: SpoolLayout, session_id: str) -> dict[str, str]:
+    """What workers say of why they cannot evaluate the session, by worker."""
+    found = {}
+    for beat in read_beats(DiskFiles(), layout):
+        reason = beat.about.get("blocked", {}).get(session_id)
+        if reason:
+            found[beat.worker_id] = str(reason)
+    return found
+
+
+def _details(view: Overview, blocked: dict[str, str]) -> str:
+    state = view.state
+    lines = [table(_HEAD, [_line(view)])]
+    statuses = [f"{count:,} {name}" for name, count in zip(STATUS_NAMES, state.counts, strict=True) if count]
+    lines.append("")
+    lines.append(
+        f"results: {', '.join(statuses) or 'none yet'}; {state.claimed:,} claimed, {state.unclaimed:,} pending"
+    )
+    for name, counts in sorted(state.worker_counts.items()):
+        share = 100 * sum(counts) / max(1, state.counted)
+        lines.append(
+            f"worker {name}: {sum(counts):,} ({share:.0f} %)" + (f", {sum(counts[1:])} bad" if sum(counts[1:]) else "")
+        )
+    lines += [f"worker {name} cannot evaluate it: {reason}" for name, reason in sorted(blocked.items())]
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""`arbctl submit`: into the spool by rename, and on wish wait for what comes of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.jobs import read_job
+from arbd.cli.progress import ProgressView
+from arbd.errors import JobError, NotFoundError, UsageError
+from arbd.spool import ledger
+from arbd.spool.files import DiskFiles, SystemClock
+from arbd.spool.intake import SUBMITTED_SUFFIX
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import exists, new_session_id
+from arbd.spool.workers import is_held, read_beats
+
+POLL_S = 0.2
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option("--session-id", help="The session's id, by default the job's own, else a time-ordered one.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field, e.g. tuning.seed=7.")
+@click.option("--wait", is_flag=True, help="Show progress until the session is done; exit 1 if iterations failed.")
+@json_option
+@pass_app
+def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ...], wait: bool) -> None:
+    """Check JOB, drop it into the spool by rename, print the session's id.
+
+    \b
+    Examples:
+      arbctl submit etc/jobs/grid.yaml
+      arbctl submit etc/jobs/grid.yaml --session-id kimchi-btc-01 --set tuning.seed=7
+      arbctl submit etc/jobs/grid.yaml --wait
+    """
+    config = app.config()
+    layout = SpoolLayout(config.spool)
+    layout.prepare()
+    files = DiskFiles()
+    prepared = read_job(config, job, overrides, session_id)
+    if prepared.spec.session_id is None:
+        prepared = read_job(config, job, overrides, new_session_id(SystemClock()))
+    name = prepared.spec.session_id
+    assert name is not None
+    if exists(layout.session(name)):
+        raise UsageError(
+            f"session {name} exists already in {layout.root} and is not overwritten: choose another --session-id"
+        )
+    for notice in prepared.spec.notices:
+        click.echo(f"note: {notice}", err=True)
+    files.publish(layout.incoming / f"{name}{SUBMITTED_SUFFIX}", prepared.data)
+    if not any(is_held(files, layout, beat.worker_id) for beat in read_beats(files, layout)):
+        click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
+    if not wait:
+        app.show({"session_id": name, "iterations": prepared.spec.n}, lambda: name)
+        return
+    queue = _accepted(layout, name)
+    state = _waited(queue, quiet=app.as_json)
+    bad = state.n - state.counts[0]
+    statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
+    app.show({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses}, lambda: name)
+    if bad:
+        click.echo(
+            f"arbctl: session {name} is {state.label()}: {bad} of {state.n} iterations did not complete", err=True
+        )
+        raise click.exceptions.Exit(1)
+
+
+def _accepted(layout: SpoolLayout, name: str) -> SessionQueue:
+    """Wait until a worker took the job up; JobError with its reason when it was refused."""
+    queue = SessionQueue(DiskFiles(), layout.session(name))
+    error = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
+    while True:
+        try:
+            queue.refresh()
+        except NotFoundError:
+            if error.name in DiskFiles().names(layout.rejected):
+                raise JobError.of(name, f"refused by the daemon:\n{error.read_text().strip()}") from None
+            time.sleep(POLL_S)
+            continue
+        return queue
+
+
+def _waited(queue: SessionQueue, *, quiet: bool) -> ledger.LedgerState:
+    with ProgressView(queue.paths.session_id, quiet=quiet) as view:
+        while not queue.refresh().over:
+            view.show(queue.state)
+            time.sleep(POLL_S)
+        view.show(queue.state, force=True)
+    return queue.state

@@ -1,0 +1,64 @@
+"""`arbctl validate` and `arbctl schema`: jobs before they are submitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arbd.analysis.text import format_pairs
+from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.jobs import read_job
+from arbd.tuning.jobspec import JobSpec
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field, e.g. tuning.seed=7.")
+@json_option
+@pass_app
+def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
+    """Check JOB and show what it resolves to: every error at once with its line, or the resolved job and N.
+
+    \b
+    Examples:
+      arbctl validate etc/jobs/grid.yaml
+      arbctl validate etc/jobs/grid.yaml --set tuning.seed=7
+    """
+    prepared = read_job(app.config(), job, overrides, None)
+    spec = prepared.spec
+    app.show({"job": str(job), "valid": True, "resolved": spec.to_plain()}, lambda: _text(job, spec))
+
+
+def _text(job: Path, spec: JobSpec) -> str:
+    target = "" if spec.objective.kind == "paper" else f" {spec.objective.target}"
+    lines: list[tuple[str, Any]] = [
+        ("objective", f"{spec.objective.kind}{target}"),
+        ("data", ", ".join(spec.data) or "-"),
+        ("scenarios", ", ".join(spec.scenarios) or "-"),
+        ("fixed", format_pairs(spec.fixed) or "-"),
+        ("metric", ", ".join(f"{goal.name} ({goal.direction})" for goal in spec.metrics)),
+        ("method", f"{spec.method}, seed {spec.seed}"),
+        ("searched", ", ".join(spec.space.names)),
+        ("iterations", f"{spec.n:,}"),
+        ("execution", format_pairs({n: v for n, v in spec.execution.to_plain().items() if v is not None})),
+    ]
+    text = [f"{job}: a good job", *(f"  {name:<11}{value}" for name, value in lines)]
+    return "\n".join([*text, *(f"  note: {notice}" for notice in spec.notices)])
+
+
+@click.command()
+def schema() -> None:
+    """JSON Schema of the job file, for editors that check and complete as you type.
+
+    \b
+    Example:
+      arbctl schema > arbd-job.schema.json
+      # then, in the first line of a job for the YAML language server:
+      # yaml-language-server: $schema=arbd-job.schema.json
+    """
+    from arbd.tuning.jobfile import job_schema
+
+    click.echo(json.dumps(job_schema(), indent=2))

@@ -1,0 +1,53 @@
+"""A job file on its way into a spool: read, overridden, resolved, and put into a form that needs no other place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arbd.daemon.config import Config
+from arbd.errors import JobError
+from arbd.tuning.jobspec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedJob:
+    """A good job: its spec, and the bytes to submit, in which paths are absolute and the session has its id."""
+
+    spec: JobSpec
+    data: bytes
+
+
+def read_job(config: Config, path: Path, overrides: Sequence[str], session_id: str | None) -> PreparedJob:
+    """Read a job. JobError holds everything that is wrong with it."""
+    from arbd.tuning.jobfile import apply_overrides, load_job, resolve_job
+
+    try:
+        document = load_job(path)
+    except FileNotFoundError as error:
+        raise JobError.of(str(path), "no such file") from error
+    if overrides:
+        document = apply_overrides(document, overrides)
+    spec = resolve_job(
+        document, base_dirs=(path.absolute().parent, Path.cwd(), *config.data_dirs), session_id=session_id
+    )
+    return PreparedJob(spec, _portable(document.value, spec))
+
+
+def _portable(value: Any, spec: JobSpec) -> bytes:
+    import yaml
+
+    job = dict(value)
+    if spec.session_id is not None:
+        job["session_id"] = spec.session_id
+    if spec.data:
+        job["data"] = list(spec.data)
+    if spec.scenarios:
+        if "scenarios" in job:
+            job["scenarios"] = list(spec.scenarios)
+        else:
+            job["tuning"] = {**job["tuning"], "scenarios": list(spec.scenarios)}
+    text = yaml.safe_dump(job, sort_keys=False, allow_unicode=True)
+    return str(text).encode()
