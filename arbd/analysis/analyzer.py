@@ -17,8 +17,10 @@ class TuningAnalyzer:
         self.results = list(results)
 
     def summarize(self) -> dict[str, Any]:
-        """Counts and names: total_iterations, total_workers, unique_sessions, metrics_keys, param_keys, workers,
-        sessions, and statuses (iterations by status). All lists are sorted.
+        """Counts and sorted names.
+
+        Keys: total_iterations, total_workers, unique_sessions, metrics_keys, param_keys, workers, sessions, and
+        statuses (iterations by status).
         """
         workers = sorted({result.worker_id for result in self.results})
         sessions = sorted({result.session_id for result in self.results})

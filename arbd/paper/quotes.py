@@ -1,18 +1,25 @@
-"""The market-data model: what two venues quoted over time, as columns.
+"""The market-data model: what two venues quoted over time, as columns, and the rules by which rows are good.
 
-Owns the `Quotes` value and the rules by which rows are good or bad. Keeps: whoever holds a `Quotes`
-need not check it again.
+Keeps: whoever holds a `Quotes` that `build_quotes` made need not check it again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from arbd.errors import DataError
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+PRICES = ("bid_a", "ask_a", "bid_b", "ask_b")
+SIZES = ("bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,3 +43,85 @@ class Quotes:
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """All columns by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+COLUMNS = tuple(field.name for field in fields(Quotes))
+REQUIRED = ("ts_ns", *PRICES)
+
+
+def build_quotes(
+    columns: Mapping[str, npt.NDArray[Any]], source: Path | str, on_bad_rows: str = "refuse"
+) -> tuple[Quotes, int]:
+    """Check columns and return quotes, and how many bad rows were dropped (only with `on_bad_rows="drop"`).
+
+    A row is bad when a price or fx is not a positive finite number, a bid is above its ask (equal is a locked
+    book, which is allowed), a size is negative or NaN, or its time is before that of the good row above it.
+    Missing sizes are infinite, a missing fx is 1. DataError names the source, the row and the reason.
+    """
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise DataError(source, f"no column {', '.join(missing)}; needed are {', '.join(REQUIRED)}")
+    n = len(columns["ts_ns"])
+    if n == 0:
+        raise DataError(source, "holds no rows")
+    full: dict[str, npt.NDArray[Any]] = {"ts_ns": np.asarray(columns["ts_ns"], dtype=np.int64)}
+    for name in COLUMNS[1:]:
+        default = 1.0 if name == "fx" else np.inf
+        full[name] = np.asarray(columns[name], dtype=np.float64) if name in columns else np.full(n, default)
+    bad = _first_faults(full)
+    if on_bad_rows == "refuse":
+        _refuse(full, bad, source)
+        return Quotes(**full), 0
+    keep = bad < 0
+    keep[keep] = _in_time(full["ts_ns"][keep])
+    dropped = n - int(keep.sum())
+    if dropped == n:
+        raise DataError(source, f"all {n} rows are bad")
+    return Quotes(**{name: np.ascontiguousarray(column[keep]) for name, column in full.items()}), dropped
+
+
+def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    """Kinds of faults that a row can have by itself, each with the mask of the rows that have it."""
+    faults: list[tuple[str, npt.NDArray[np.bool_]]] = []
+    for name in (*PRICES, "fx"):
+        column = columns[name]
+        faults.append((f"{name} is {{{name}}}, not a positive number", ~((column > 0) & (column < np.inf))))
+    for venue in ("a", "b"):
+        crossed = columns[f"bid_{venue}"] > columns[f"ask_{venue}"]
+        faults.append((f"the book of venue {venue.upper()} is crossed: bid {{bid_{venue}}} above ask {{ask_{venue}}}", crossed))
+    faults += [(f"{name} is {{{name}}}, not a size", ~(columns[name] >= 0)) for name in SIZES]
+    return faults
+
+
+def _first_faults(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+    """Per row the number of its first fault in `_faults`, -1 for a good one."""
+    found = np.full(len(columns["ts_ns"]), -1, dtype=np.int64)
+    for number, (_, mask) in enumerate(_faults(columns)):
+        found[(found < 0) & mask] = number
+    return found
+
+
+def _in_time(ts_ns: IntArray) -> npt.NDArray[np.bool_]:
+    """Mask of the rows that are not before any row above them."""
+    return np.asarray(ts_ns >= np.maximum.accumulate(ts_ns)) if len(ts_ns) else np.empty(0, dtype=np.bool_)
+
+
+_REMEDY = "correct the file, or drop such rows (on_bad_rows: drop, --on-bad-rows drop)"
+
+
+def _refuse(columns: Mapping[str, npt.NDArray[Any]], bad: npt.NDArray[np.int64], source: Path | str) -> None:
+    back = np.flatnonzero(columns["ts_ns"][1:] < columns["ts_ns"][:-1])
+    faulty = np.flatnonzero(bad >= 0)
+    first_bad = int(faulty[0]) if len(faulty) else len(bad)
+    if len(back) and int(back[0]) + 1 <= first_bad:
+        row = int(back[0]) + 1
+        before, after = int(columns["ts_ns"][row - 1]), int(columns["ts_ns"][row])
+        raise DataError(source, f"time goes backwards, from {before} to {after} ns; {_REMEDY}", row + 1)
+    if len(faulty):
+        values = {name: column[first_bad].item() for name, column in columns.items()}
+        text = _faults(columns)[int(bad[first_bad])][0].format(**values)
+        raise DataError(source, f"{text}; {_REMEDY}", first_bad + 1)

@@ -1,0 +1,115 @@
+"""Every parameter of the paper engine: name, default, range, unit, meaning. Nothing else is a parameter."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from arbd.errors import UsageError
+
+Value = float | int | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter. `values` are those of a choice; numbers lie in [low, high]."""
+
+    name: str
+    kind: str
+    default: Value
+    low: float
+    high: float
+    unit: str
+    doc: str
+    values: tuple[str, ...] = ()
+
+
+def _number(name: str, default: float, low: float, high: float, unit: str, doc: str) -> Parameter:
+    return Parameter(name, "float", default, low, high, unit, doc)
+
+
+_BIG = 1e18
+_ALL = (
+    Parameter(
+        "strategy", "choice", "convergence", 0, 0, "",
+        "convergence: long the cheap venue and short the dear one until the spread reverts; "
+        "inventory: spot balances on both venues, buy cheap and sell dear at once",
+        ("convergence", "inventory"),
+    ),
+    _number("min_spread_pct", 0.2, -100, 100, "%", "enter when the edge is at least this"),
+    _number("exit_spread_pct", 0.0, -100, 100, "%", "close when the cost of unwinding has fallen to this (convergence)"),
+    _number("take_profit_pct", 0.0, 0, 100, "%", "close at this gain over the entry, before fees; 0 = off (convergence)"),
+    _number("stop_loss_pct", 0.0, 0, 100, "%", "close at this loss under the entry, before fees; 0 = off (convergence)"),
+    _number("max_hold_s", 0.0, 0, 1e9, "s", "close after this time; 0 = off (convergence)"),
+    _number("latency_a_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue A"),
+    _number("latency_b_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue B"),
+    _number("slippage_bps", 1.0, 0, 10_000, "bps", "how much worse than the touch every fill is"),
+    _number("participation", 1.0, 1e-9, 1, "share", "largest part of the size shown that a fill takes"),
+    _number("lot_step", 0.0, 0, _BIG, "base units", "quantities are rounded down to multiples of this; 0 = none"),
+    _number("min_notional", 0.0, 0, _BIG, "A's currency", "no trade is smaller than this"),
+    _number("fee_a_bps", 10.0, -100, 10_000, "bps", "taker fee on venue A, of the notional"),
+    _number("fee_b_bps", 10.0, -100, 10_000, "bps", "taker fee on venue B, of the notional"),
+    _number("max_position", 100_000.0, 1e-12, _BIG, "A's currency", "largest position, or trade of inventory"),
+    _number("max_daily_loss", 0.0, 0, _BIG, "A's currency", "realised loss of a UTC day after which nothing is entered; 0 = off"),
+    Parameter("max_trades_per_hour", "int", 0, 0, 100_000, "entries", "in any 3600 s; 0 = off"),
+    _number("circuit_breaker_pct", 0.0, 0, 100, "%", "drawdown of equity from its peak at which trading stops for good; 0 = off"),
+    _number("cooldown_s", 0.0, 0, 1e9, "s", "nothing is entered for this long after a losing trade"),
+    _number("initial_capital", 1_000_000.0, 1e-9, _BIG, "A's currency", "equity at the start"),
+    _number("base_share", 0.5, 0, 1, "share", "part of the initial capital held in the base asset, half of it on each venue (inventory)"),
+    Parameter(
+        "rebalance", "choice", "transfer", 0, 0, "",
+        "how balances are evened out: none, transfer (fee and delay) or reverse (a trade at rebalance_spread_pct) (inventory)",
+        ("none", "transfer", "reverse"),
+    ),
+    _number("rebalance_trigger", 0.2, 0, 0.5, "share", "rebalance when one venue holds less than this of all base (inventory)"),
+    _number("rebalance_spread_pct", 0.0, -100, 100, "%", "edge at which a reverse trade rebalances (inventory)"),
+    _number("transfer_fee_pct", 0.05, 0, 100, "%", "of what a transfer moves (inventory)"),
+    _number("transfer_delay_s", 1800.0, 0, 1e9, "s", "from sending a transfer to its arrival (inventory)"),
+    _number("grid_s", 3600.0, 1e-3, 1e9, "s", "spacing of the equity grid, for drawdown, Sharpe and Sortino"),
+)  # fmt: skip
+
+PARAMETERS: Mapping[str, Parameter] = {parameter.name: parameter for parameter in _ALL}
+
+ALIASES: Mapping[str, str] = {
+    "max_position_krw": "max_position",
+    "max_daily_loss_krw": "max_daily_loss",
+    "circuit_breaker_threshold": "circuit_breaker_pct",
+}
+
+
+def canonical(name: str) -> str:
+    """The name that the engine uses; UsageError with the nearest known names when there is none."""
+    name = ALIASES.get(name, name)
+    if name in PARAMETERS:
+        return name
+    near = difflib.get_close_matches(name, [*PARAMETERS, *ALIASES], 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(f"unknown parameter {name!r}; {hint}known are {', '.join(PARAMETERS)}")
+
+
+def check(name: str, value: object) -> Value:
+    """`value` as the parameter's type; UsageError when it cannot be that, or is out of range."""
+    parameter = PARAMETERS[canonical(name)]
+    if parameter.kind == "choice":
+        if value not in parameter.values:
+            raise UsageError(f"{name} is {value!r}; it can be {', '.join(parameter.values)}")
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(f"{name} is {value!r}; it is a number{f' in {parameter.unit}' if parameter.unit else ''}")
+    if not parameter.low <= value <= parameter.high:
+        raise UsageError(f"{name} is {value!r}; it can be {parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip())
+    if parameter.kind == "int":
+        if value != int(value):
+            raise UsageError(f"{name} is {value!r}; it is a whole number")
+        return int(value)
+    return float(value)
+
+
+def resolve(given: Mapping[str, object]) -> dict[str, Value]:
+    """All parameters, in order: those given (aliases allowed), defaults for the rest."""
+    resolved: dict[str, Value] = {name: parameter.default for name, parameter in PARAMETERS.items()}
+    for name, value in given.items():
+        resolved[canonical(name)] = check(name, value)
+    return resolved

@@ -1,0 +1,141 @@
+"""Quotes from files: CSV (plain, gzip, zstd) and Parquet through DuckDB, NPZ through NumPy. The suffix decides."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.errors import DataError
+from arbd.paper.quotes import COLUMNS, Quotes, build_quotes
+
+SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
+# Other names and units in which files give the time: how many nanoseconds one is.
+TIME_UNITS = {"ts_ns": 1, "ts_us": 1_000, "ts_ms": 1_000_000, "ts_s": 1_000_000_000}
+TIME_NAMES = (*TIME_UNITS, "ts")
+
+
+def read_quotes(path: Path, on_bad_rows: str = "refuse") -> tuple[Quotes, int]:
+    """Quotes of a file, and how many bad rows were dropped; DataError with file, row and reason.
+
+    Columns: `ts_ns` (or `ts_us`, `ts_ms`, `ts_s`, or `ts` in ISO 8601), `bid_a`, `ask_a`, `bid_b`, `ask_b`;
+    optional are sizes and `fx`. Others are ignored. Rows keep their order.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if not path.is_file():
+        raise DataError(path, "no such file")
+    columns = _read_npz(path) if suffix == ".npz" else _read_table(path, suffix)
+    return build_quotes(_with_time(columns, path), path, on_bad_rows)
+
+
+def suffix_of(path: Path) -> str:
+    """Which of `SUFFIXES` a file has; DataError for any other."""
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix):
+            return suffix
+    raise DataError(path, f"cannot be told apart by its suffix; known are {', '.join(SUFFIXES)}")
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name in (*COLUMNS, *TIME_NAMES)}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(path, f"not an NPZ file of plain arrays: {error}") from error
+
+
+def _read_table(path: Path, suffix: str) -> dict[str, npt.NDArray[Any]]:
+    import duckdb  # noqa: PLC0415 - heavy, and cached columns need no reader
+
+    connection = duckdb.connect(config={"threads": 2})
+    try:
+        source = "read_parquet(?)" if suffix == ".parquet" else f"read_csv(?, header=true, all_varchar=true{_packed(suffix)})"
+        names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}", [str(path)]).fetchall()]
+        wanted = [name for name in names if name in (*COLUMNS, *TIME_NAMES)]
+        if not wanted:
+            raise DataError(path, f"has none of the columns of quotes; it has {', '.join(names[:20])}")
+        chosen = ", ".join(f'"{name}"' for name in wanted)
+        found = connection.execute(f"SELECT {chosen} FROM {source}", [str(path)]).fetchnumpy()  # noqa: S608 - known names
+    except duckdb.Error as error:
+        raise DataError(path, _first_sentence(error), _row_in(error)) from error
+    finally:
+        connection.close()
+    return {name: _numbers(column, name, path) for name, column in found.items()}
+
+
+def _packed(suffix: str) -> str:
+    return {".csv.gz": ", compression='gzip'", ".csv.zst": ", compression='zstd'"}.get(suffix, "")
+
+
+def _first_sentence(error: Exception) -> str:
+    return "cannot be read: " + str(error).strip().splitlines()[0]
+
+
+def _row_in(error: Exception) -> int | None:
+    line = re.search(r"CSV Error on Line: (\d+)", str(error))
+    return int(line.group(1)) - 1 if line else None
+
+
+def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
+    """A column as numbers (`ts` stays what it is); DataError names the first row that holds none."""
+    values = np.ma.filled(column.astype(object), None) if isinstance(column, np.ma.MaskedArray) else np.asarray(column)
+    if name == "ts":
+        return values
+    kind = np.int64 if name in TIME_UNITS else np.float64
+    if values.dtype.kind in "iuf" and (kind is np.float64 or values.dtype.kind in "iu"):
+        return values.astype(kind)
+    texts = values.tolist()
+    try:
+        return np.array(texts, dtype=kind) if kind is np.float64 else np.array([int(text) for text in texts], dtype=kind)
+    except (TypeError, ValueError, OverflowError):
+        for row, text in enumerate(texts, 1):
+            if not _is(kind, text):
+                shown = "empty" if text is None else repr(text)
+                what = "whole number" if kind is np.int64 else "number"
+                raise DataError(path, f"{name} is {shown}, not a {what}", row) from None
+        raise
+
+
+def _is(kind: type, text: object) -> bool:
+    try:
+        np.int64(int(text)) if kind is np.int64 else float(text)  # type: ignore[call-overload, arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _with_time(columns: dict[str, npt.NDArray[Any]], path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The columns with `ts_ns` made from whatever the file gives."""
+    given = [name for name in TIME_NAMES if name in columns]
+    if len(given) != 1:
+        raise DataError(path, f"needs one time column of {', '.join(TIME_NAMES)}; it has {', '.join(given) or 'none'}")
+    name = given[0]
+    values = columns.pop(name)
+    if name == "ts":
+        columns["ts_ns"] = _parsed_times(values, path)
+    else:
+        if values.dtype.kind not in "iu":
+            raise DataError(path, f"{name} holds {values.dtype}, not whole numbers")
+        limit = np.iinfo(np.int64).max // TIME_UNITS[name]
+        if len(values) and int(np.abs(values).max()) > limit:
+            raise DataError(path, f"{name} holds times beyond the year 2262", int(np.abs(values).argmax()) + 1)
+        columns["ts_ns"] = values.astype(np.int64) * TIME_UNITS[name]
+    return columns
+
+
+def _parsed_times(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[ns]").astype(np.int64)
+    times = np.empty(len(values), dtype=np.int64)
+    for row, text in enumerate(values.tolist()):
+        plain = str(text).strip().replace(" ", "T").removesuffix("Z").removesuffix("+00:00")
+        try:
+            times[row] = np.datetime64(plain, "ns").astype(np.int64)
+        except ValueError as error:
+            raise DataError(path, f"ts is {text!r}, not a UTC time in ISO 8601", row + 1) from error
+    return times

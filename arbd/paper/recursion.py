@@ -1,0 +1,17 @@
+"""The one recursion that NumPy has no loop for."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def decaying_sum(decay, shocks):
+    """x[i] = x[i - 1] * decay[i] + shocks[i], with x[0] = shocks[0]."""
+    out = np.empty_like(shocks)
+    value = 0.0
+    for i in range(shocks.shape[0]):
+        value = value * decay[i] + shocks[i]
+        out[i] = value
+    return out

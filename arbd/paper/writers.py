@@ -1,0 +1,70 @@
+"""Quotes into files, exact to the bit in every format; a file appears whole, by rename."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from arbd.errors import DataError
+from arbd.paper.quotes import COLUMNS, Quotes
+from arbd.paper.readers import suffix_of
+
+CSV_ROWS = 50_000
+
+
+def write_quotes(quotes: Quotes, path: Path) -> None:
+    """Write quotes in the format of the suffix: .csv, .csv.gz, .parquet or .npz."""
+    path = Path(path)
+    suffix = suffix_of(path)
+    if not path.parent.is_dir():
+        raise DataError(path, f"the folder {path.parent} does not exist")
+    temporary = path.with_name(f".{path.name}.tmp{suffix}")
+    try:
+        if suffix == ".parquet" or suffix == ".csv.zst":
+            _write_with_duckdb(quotes, temporary, suffix)
+        elif suffix == ".npz":
+            with temporary.open("wb") as file:
+                np.savez(file, **quotes.columns())
+        else:
+            _write_csv(quotes, temporary, packed=suffix == ".csv.gz")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_csv(quotes: Quotes, path: Path, *, packed: bool) -> None:
+    with gzip.open(path, "wb", compresslevel=6) if packed else path.open("wb") as file:
+        for piece in _csv_pieces(quotes):
+            file.write(piece)
+
+
+def _csv_pieces(quotes: Quotes) -> Iterator[bytes]:
+    yield (",".join(COLUMNS) + "\n").encode()
+    columns = quotes.columns()
+    for start in range(0, len(quotes), CSV_ROWS):
+        # repr of a float is the shortest text that reads back as the same bits.
+        lists = [columns[name][start : start + CSV_ROWS].tolist() for name in COLUMNS]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(zip(*lists, strict=True))
+        yield text.getvalue().encode()
+
+
+def _write_with_duckdb(quotes: Quotes, path: Path, suffix: str) -> None:
+    import duckdb  # noqa: PLC0415 - heavy
+
+    form = "(FORMAT parquet, COMPRESSION zstd)" if suffix == ".parquet" else "(FORMAT csv, HEADER, COMPRESSION zstd)"
+    connection = duckdb.connect()
+    try:
+        connection.register("quotes", quotes.columns())
+        target = str(path).replace("'", "''")
+        connection.execute(f"COPY (SELECT {', '.join(COLUMNS)} FROM quotes) TO '{target}' {form}")  # noqa: S608
+    finally:
+        connection.close()

@@ -1,0 +1,149 @@
+"""From the text of a job file to a checked document: every fault at once, each with its line and its field."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from arbd import yamlfile
+from arbd.errors import JobError, Problem, UsageError
+from arbd.tuning.jobmodel import Job, MethodName
+from arbd.yamlfile import Document
+
+ADAPTIVE = ("bayesian", "tpe", "cmaes", "nsga2", "successive_halving")
+
+
+@dataclass(frozen=True, slots=True)
+class JobDocument:
+    """A job whose form is right; whether its contents make sense is `resolve_job`'s to say."""
+
+    job: Job
+    document: Document
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The file's content in plain values."""
+        return dict(self.document.value)
+
+    def problem(self, message: str, *path: str | int) -> Problem:
+        """A problem at the place of `path` in the file."""
+        line, column = self.document.locate(path)
+        return Problem(message, ".".join(str(part) for part in path), line, column)
+
+
+def load_job(path: Path) -> JobDocument:
+    """Read a job file; JobError with everything that is wrong with its form."""
+    return check_form(yamlfile.load(path))
+
+
+def parse_job(text: str | bytes, source: str) -> JobDocument:
+    """Read the text of a job; JobError with everything that is wrong with its form."""
+    return check_form(yamlfile.parse(text, source))
+
+
+def apply_overrides(document: JobDocument, overrides: Sequence[str]) -> JobDocument:
+    """The job with `key=value` pairs put in; keys are dotted, values are read as YAML."""
+    value = document.value
+    for item in overrides:
+        key, separator, text = item.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(f"--set {item!r}: expected key=value, such as tuning.seed=7")
+        value = _with(value, key.strip().split("."), yamlfile.parse(text, f"--set {key.strip()}").value, item)
+    return check_form(Document(value, document.document.source, document.document.places))
+
+
+def _with(mapping: Any, path: Sequence[str], new: Any, item: str) -> dict[str, Any]:
+    if not isinstance(mapping, dict):
+        raise UsageError(f"--set {item!r}: there is nothing below {path[0]!r} to set")
+    name, rest = path[0], path[1:]
+    return {**mapping, name: _with(mapping.get(name, {}), rest, new, item) if rest else new}
+
+
+def job_schema() -> dict[str, Any]:
+    """JSON Schema of the job file (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}
+
+
+def check_form(document: Document) -> JobDocument:
+    """Check a document against the model of a job."""
+    if not isinstance(document.value, dict):
+        raise JobError.of(document.source, "a job is a mapping of fields; it holds at least `tuning:`, see etc/jobs/")
+    try:
+        return JobDocument(Job.model_validate(document.value), document)
+    except ValidationError as error:
+        problems = {_problem(document, fault) for fault in error.errors(include_url=False)}
+        raise JobError(document.source, sorted(problems, key=lambda p: (p.line, p.column, p.field))) from None
+
+
+def _problem(document: Document, fault: Mapping[str, Any]) -> Problem:
+    path = tuple(_real_path(document.value, fault["loc"]))
+    line, column = document.locate(path)
+    return Problem(_message(document, fault, path), ".".join(map(str, path)), line, column)
+
+
+def _real_path(value: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
+    """The location without the names of alternatives that the model puts in between."""
+    for position, part in enumerate(loc):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+            yield part
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+            yield part
+        elif position == len(loc) - 1 and isinstance(value, dict) and part not in ("float", "int", "choice", "bool"):
+            yield part
+
+
+def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | int]) -> str:
+    kind, given = fault["type"], fault.get("input")
+    if kind == "extra_forbidden":
+        known = _known_fields(document.value, path)
+        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        return "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
+    if kind == "missing":
+        return "is missing"
+    if path and path[-1] == "method":
+        return _method_message(given)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return "type must be float, int, choice or bool" + (f", not {given.get('type')!r}" if isinstance(given, dict) else "")
+    if path and path[-1] == "session_id":
+        return f"{given!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
+    shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
+    return f"{str(fault['msg'])[:1].lower()}{str(fault['msg'])[1:]}, not {shown}"
+
+
+def _method_message(given: object) -> str:
+    known = ", ".join(get_args(MethodName))
+    if given in ADAPTIVE:
+        return f"the method {given!r} is not available in this version; available are {known}"
+    near = difflib.get_close_matches(str(given), get_args(MethodName), 1)
+    return f"unknown method {given!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f"; available are {known}"
+
+
+def _known_fields(value: Any, path: Sequence[str | int]) -> list[str]:
+    """Fields of the model that stands at the parent of `path`."""
+    model: type[BaseModel] | None = Job
+    for depth, part in enumerate(path[:-1]):
+        if model is not None and str(part) in model.model_fields:
+            model = _model_of(model, str(part))
+        elif depth == 2 and path[:2] == ("tuning", "search_space"):
+            return _parameter_fields(value, path)
+    return sorted(model.model_fields) if model is not None else []
+
+
+def _parameter_fields(value: Any, path: Sequence[str | int]) -> list[str]:
+    kind = value["tuning"]["search_space"][path[2]].get("type")
+    return {"float": ["bounds", "log", "step", "type"], "int": ["bounds", "log", "step", "type"], "choice": ["type", "values"]}.get(
+        kind, ["type"]
+    )
+
+
+def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[name].annotation
+    candidates = [annotation, *get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

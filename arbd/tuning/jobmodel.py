@@ -1,0 +1,129 @@
+"""The form of a job file, as models that check it and describe it to editors. Imported only where jobs enter."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+MethodName = Literal["grid", "random", "sobol", "halton", "lhs"]
+Scalar = bool | int | float | str
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FloatParameter(_Strict):
+    """A real number between two bounds, both included."""
+
+    type: Literal["float"]
+    bounds: tuple[float, float] = Field(description="Lowest and highest value.", examples=[[0.05, 0.5]])
+    log: bool = Field(False, description="Search evenly in the logarithm. Bounds must be positive.")
+    step: float | None = Field(None, gt=0, description="Only low, low + step, low + 2 step, ...")
+
+
+class IntParameter(_Strict):
+    """A whole number between two bounds, both included."""
+
+    type: Literal["int"]
+    bounds: tuple[Annotated[int, Field(strict=True)], Annotated[int, Field(strict=True)]] = Field(
+        description="Lowest and highest value.", examples=[[1, 30]]
+    )
+    log: bool = Field(False, description="Search evenly in the logarithm. Bounds must be positive.")
+    step: int = Field(1, ge=1, strict=True, description="Only low, low + step, low + 2 step, ...")
+
+
+class ChoiceParameter(_Strict):
+    """One of several values."""
+
+    type: Literal["choice"]
+    values: list[Scalar] = Field(min_length=1, description="The values.", examples=[["convergence", "inventory"]])
+
+
+class BoolParameter(_Strict):
+    """False or true."""
+
+    type: Literal["bool"]
+
+
+def _kind(value: Any) -> str:
+    return str(value.get("type", "")) if isinstance(value, dict) else str(getattr(value, "type", ""))
+
+
+Parameter = Annotated[
+    Annotated[FloatParameter, Tag("float")]
+    | Annotated[IntParameter, Tag("int")]
+    | Annotated[ChoiceParameter, Tag("choice")]
+    | Annotated[BoolParameter, Tag("bool")],
+    Discriminator(_kind),
+]
+
+
+class PythonObjective(_Strict):
+    """A Python function."""
+
+    python: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+        description="package.module:function, importable on every host.",
+    )
+
+
+class CommandObjective(_Strict):
+    """A program."""
+
+    command: list[str] = Field(min_length=1, description="The program and its arguments; no shell is involved.")
+
+
+class Tuning(_Strict):
+    """The search."""
+
+    method: MethodName = Field(description="How parameters are chosen.")
+    scenarios: list[str] = Field(default_factory=list, description="Scenario files for the paper objective.")
+    search_space: dict[str, Parameter] = Field(min_length=1, description="What varies, by parameter name.")
+    max_iterations: int | None = Field(
+        None, ge=1, le=10**12, strict=True, description="How many iterations; grid runs the whole grid when left out."
+    )
+    seed: int = Field(0, ge=0, lt=2**63, strict=True, description="Same seed, same parameters on every host.")
+    grid_points: Annotated[int, Field(ge=1, strict=True)] | dict[str, Annotated[int, Field(ge=1, strict=True)]] = Field(
+        3, description="Points per dimension of a grid, for all or by name."
+    )
+    acquisition_fn: Literal["ucb", "ei", "poi"] | None = Field(None, description="Only for the method bayesian.")
+
+
+class ExecutionModel(_Strict):
+    """How iterations run."""
+
+    timeout_s: float | None = Field(None, gt=0, description="An iteration that takes longer is killed. No limit if left out.")
+    retries: int = Field(1, ge=0, le=100, strict=True, description="Further attempts after a crash, a timeout or an exception.")
+    max_slots: int | None = Field(None, ge=1, strict=True, description="Slots that work on it at once, on all hosts together.")
+    priority: int = Field(0, ge=-1000, le=1000, strict=True, description="Sessions of higher priority get slots first.")
+    memory_mb: int | None = Field(
+        None, ge=64, strict=True, description="Private memory of an iteration; more raises MemoryError in it."
+    )
+
+
+class ResultsModel(_Strict):
+    """What is kept."""
+
+    csv: bool = Field(False, description="Keep results.csv in the session's folder current.")
+    blocks: bool = Field(True, description="Keep return blocks, which overfitting statistics need.")
+
+
+class Job(_Strict):
+    """A tuning job for arbd. A file that holds only `tuning` is a complete job."""
+
+    session_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$", description="The session's name; made when left out."
+    )
+    objective: Literal["paper"] | PythonObjective | CommandObjective = Field("paper", description="What is evaluated.")
+    mode: Literal["paper", "shadow", "live"] = Field("paper", description="Only paper trades; shadow and live are refused.")
+    data: list[str] = Field(default_factory=list, description="Quote files for the paper objective.")
+    fixed: dict[str, Scalar] = Field(default_factory=dict, description="Parameters held constant, by name.")
+    metric: str | list[str] | None = Field(None, description="What is optimised; by default pnl for paper, else value.")
+    direction: Literal["maximize", "minimize"] | list[Literal["maximize", "minimize"]] | None = Field(
+        None, description="By default what suits the engine's metric; else maximize."
+    )
+    tuning: Tuning
+    execution: ExecutionModel = Field(default_factory=ExecutionModel)
+    results: ResultsModel = Field(default_factory=ResultsModel)

@@ -1,0 +1,133 @@
+"""A job resolved: everything that an iteration depends on, in one value that every host reads alike.
+
+Keeps I5: with the data files and the code that its digests name, a spec decides every parameter and metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from arbd.tuning.space import SearchSpace, Value
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveSpec:
+    """What is evaluated: `paper`, `python` with ("package.module:function",), or `command` with its arguments."""
+
+    kind: str
+    target: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join((self.kind, *self.target))
+
+
+@dataclass(frozen=True, slots=True)
+class MetricGoal:
+    """A metric and whether it is to be `maximize`d or `minimize`d."""
+
+    name: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How iterations run. `timeout_s` None means no limit; `max_slots` counts slots on all hosts together."""
+
+    timeout_s: float | None = None
+    retries: int = 1
+    max_slots: int | None = None
+    priority: int = 0
+    memory_mb: int | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        return {
+            "timeout_s": self.timeout_s,
+            "retries": self.retries,
+            "max_slots": self.max_slots,
+            "priority": self.priority,
+            "memory_mb": self.memory_mb,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOptions:
+    """`csv`: keep a table beside the results. `blocks`: keep return blocks of objectives that give them."""
+
+    csv: bool = False
+    blocks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A resolved job. Paths are absolute; `digests` holds the SHA-256 of every data, scenario and code file."""
+
+    objective: ObjectiveSpec
+    method: str
+    space: SearchSpace
+    n: int
+    seed: int
+    metrics: tuple[MetricGoal, ...]
+    session_id: str | None = None
+    mode: str = "paper"
+    data: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    grid_points: Mapping[str, int] = field(default_factory=dict)
+    acquisition_fn: str | None = None
+    execution: Execution = field(default_factory=Execution)
+    results: ResultOptions = field(default_factory=ResultOptions)
+    notices: tuple[str, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack and JSON."""
+        return {
+            "version": SCHEMA_VERSION,
+            "session_id": self.session_id,
+            "objective": {"kind": self.objective.kind, "target": list(self.objective.target)},
+            "mode": self.mode,
+            "data": list(self.data),
+            "scenarios": list(self.scenarios),
+            "digests": dict(self.digests),
+            "fixed": dict(self.fixed),
+            "metrics": [{"name": goal.name, "direction": goal.direction} for goal in self.metrics],
+            "method": self.method,
+            "space": self.space.to_plain(),
+            "n": self.n,
+            "seed": self.seed,
+            "grid_points": dict(self.grid_points),
+            "acquisition_fn": self.acquisition_fn,
+            "execution": self.execution.to_plain(),
+            "results": {"csv": self.results.csv, "blocks": self.results.blocks},
+            "notices": list(self.notices),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> JobSpec:
+        """From `to_plain`; KeyError, TypeError or ValueError when it is not of that form."""
+        if plain["version"] != SCHEMA_VERSION:
+            raise ValueError(f"job schema {plain['version']}, this version reads {SCHEMA_VERSION}")
+        return cls(
+            objective=ObjectiveSpec(plain["objective"]["kind"], tuple(plain["objective"]["target"])),
+            method=plain["method"],
+            space=SearchSpace.from_plain(plain["space"]),
+            n=plain["n"],
+            seed=plain["seed"],
+            metrics=tuple(MetricGoal(goal["name"], goal["direction"]) for goal in plain["metrics"]),
+            session_id=plain["session_id"],
+            mode=plain["mode"],
+            data=tuple(plain["data"]),
+            scenarios=tuple(plain["scenarios"]),
+            digests=plain["digests"],
+            fixed=plain["fixed"],
+            grid_points=plain["grid_points"],
+            acquisition_fn=plain["acquisition_fn"],
+            execution=Execution(**plain["execution"]),
+            results=ResultOptions(**plain["results"]),
+            notices=tuple(plain["notices"]),
+        )

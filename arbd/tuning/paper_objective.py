@@ -1,0 +1,52 @@
+"""The paper engine as an objective: a job's data files and scenarios, one set of parameters per iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.paper.cache import load_quotes
+from arbd.paper.objective import PaperObjective
+from arbd.paper.quotes import Quotes
+from arbd.paper.scenario import load_scenario
+from arbd.tuning.digests import check_digest
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.objective import Outcome, Params, Trial
+
+
+class PaperEvaluator:
+    """Evaluates over all data files and scenarios of a job together.
+
+    Parameters of the job go before those of a scenario's risk profile, which go before the engine's defaults.
+    """
+
+    batch = True
+
+    def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool) -> None:
+        markets: list[Quotes] = []
+        defaults: list[Mapping[str, Any]] = []
+        for name in spec.data:
+            quotes = load_quotes(Path(name), cache_dir, expected_digest=spec.digests.get(name) if verify else None)
+            markets.append(quotes)
+            defaults.append({})
+        for name in spec.scenarios:
+            if verify:
+                check_digest("the scenario", Path(name), spec.digests.get(name))
+            scenario = load_scenario(Path(name))
+            markets.extend(scenario.markets)
+            defaults.extend([scenario.risk_profile] * len(scenario.markets))
+        self._objective = PaperObjective(markets, spec.fixed, defaults)
+
+    def evaluate(self, params: Params, trial: Trial) -> Outcome:
+        """See `Evaluator`."""
+        del trial
+        metrics, blocks = self._objective.evaluate(params)
+        return Outcome(metrics, blocks)
+
+    def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+        """See `Evaluator`."""
+        return self._objective.evaluate_batch(columns)

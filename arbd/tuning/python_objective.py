@@ -1,0 +1,77 @@
+"""Objectives written in Python: `package.module:function`, with one parameter or two."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.errors import ObjectiveError
+from arbd.tuning.digests import check_digest
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.objective import Outcome, Params, Trial, check_outcome
+
+
+class PythonEvaluator:
+    """Calls the function; in batches when its module has `evaluate_batch` and the function is its `objective`."""
+
+    def __init__(self, spec: JobSpec, search_paths: Sequence[Path], *, verify: bool) -> None:
+        target = spec.objective.target[0]
+        module_name, _, function_name = target.partition(":")
+        for folder in reversed([str(path) for path in search_paths]):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise ObjectiveError(
+                f"the objective {target} cannot be imported on this host: {error}; "
+                f"add its folder to `objective_paths` in the settings, or install it for {sys.executable}"
+            ) from error
+        if verify and module.__file__ is not None:
+            check_digest(f"the objective {target}", Path(module.__file__), spec.digests.get(f"python:{module_name}"))
+        function = getattr(module, function_name, None)
+        if not callable(function):
+            raise ObjectiveError(f"the objective {target}: module {module_name} has no function {function_name!r}")
+        self._with_trial = _takes_trial(function, target)
+        self._function: Callable[..., object] = function
+        batch = getattr(module, "evaluate_batch", None)
+        self.batch = callable(batch)
+        self._batch: Callable[[Mapping[str, Any]], object] | None = batch if callable(batch) else None
+        self._fixed = dict(spec.fixed)
+
+    def evaluate(self, params: Params, trial: Trial) -> Outcome:
+        """See `Evaluator`."""
+        given = {**self._fixed, **params} if self._fixed else params
+        return check_outcome(self._function(given, trial) if self._with_trial else self._function(given), trial)
+
+    def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+        """See `Evaluator`. Fixed parameters come as columns too."""
+        if self._batch is None:
+            raise ObjectiveError("the objective's module has no evaluate_batch")
+        n = len(next(iter(columns.values())))
+        fixed = {name: [value] * n if isinstance(value, str) else np.full(n, value) for name, value in self._fixed.items()}
+        returned = self._batch({**fixed, **columns})
+        if not isinstance(returned, Mapping) or not returned:
+            raise ObjectiveError(f"evaluate_batch returned {type(returned).__name__}; expected a mapping of columns")
+        metrics = {str(name): column for name, column in returned.items() if name != "blocks"}
+        return metrics, returned.get("blocks")
+
+
+def _takes_trial(function: Callable[..., object], target: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in positional if p.default is p.empty]
+    if not positional or len(needed) > 2:
+        raise ObjectiveError(f"the objective {target} takes {len(needed)} parameters; expected (params) or (params, trial)")
+    return len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")

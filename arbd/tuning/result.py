@@ -1,0 +1,40 @@
+"""One result as a value: what the Python API hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from arbd.tuning.space import Value
+
+
+@dataclass(frozen=True, slots=True)
+class TuningResult:
+    """What one iteration gave. `timestamp` is when it ended, ISO 8601 UTC; `metrics` is empty unless completed."""
+
+    session_id: str
+    worker_id: str
+    iteration: int
+    params: Mapping[str, Value]
+    metrics: Mapping[str, float]
+    timestamp: str
+    status: str = "completed"
+    duration_s: float = float("nan")
+    attempt: int = 1
+    error: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON and msgpack, in the order of the table's columns."""
+        return {
+            "session_id": self.session_id,
+            "worker_id": self.worker_id,
+            "iteration": self.iteration,
+            "status": self.status,
+            "timestamp": self.timestamp,
+            "duration_s": self.duration_s,
+            "attempt": self.attempt,
+            "error": self.error,
+            "params": dict(self.params),
+            "metrics": dict(self.metrics),
+        }

@@ -1,0 +1,22 @@
+"""Random numbers of an iteration, from the session's seed and the iteration's number alone."""
+
+from __future__ import annotations
+
+_MASK = (1 << 64) - 1
+
+
+def iteration_seed(seed: int, iteration: int) -> int:
+    """A 63-bit seed, different for each (seed, iteration).
+
+    Two rounds of SplitMix64's finaliser (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
+    generators"), so that neighbouring iterations have unrelated seeds.
+    """
+    value = _mix((seed & _MASK) ^ _mix((iteration + 0x9E3779B97F4A7C15) & _MASK))
+    return value >> 1
+
+
+def _mix(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
