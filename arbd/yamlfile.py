@@ -64,7 +64,9 @@ def load(path: Path, *, max_bytes: int = MAX_BYTES) -> Document:
 def parse(text: str | bytes, source: str, *, max_bytes: int = MAX_BYTES) -> Document:
     """Read YAML text; `source` names it in errors. JobError with line and column."""
     if len(text) > max_bytes:
-        raise JobError.of(source, f"larger than {max_bytes // 1024} KiB; such a file only names its data, it does not hold it")
+        raise JobError.of(
+            source, f"larger than {max_bytes // 1024} KiB; such a file only names its data, it does not hold it"
+        )
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8-sig")
@@ -85,7 +87,9 @@ def _compose(text: str, source: str) -> yaml.Node | None:
         node: yaml.Node | None = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise JobError(source, [Problem(f"a character that YAML does not allow (#x{ord(text[error.position]):04x})", "", line)]) from error
+        raise JobError(
+            source, [Problem(f"a character that YAML does not allow (#x{ord(text[error.position]):04x})", "", line)]
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part) or "not YAML"
@@ -122,7 +126,9 @@ class _Builder:
         self.places.setdefault(path, place)
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise JobError(self._source, [Problem(f"more than {MAX_NODES:,} values once its aliases are expanded", "", *place)])
+            raise JobError(
+                self._source, [Problem(f"more than {MAX_NODES:,} values once its aliases are expanded", "", *place)]
+            )
         if depth > MAX_DEPTH:
             raise JobError(self._source, [Problem(f"nested deeper than {MAX_DEPTH} levels", "", *place)])
         if id(node) in self._open:
@@ -149,7 +155,9 @@ class _Builder:
                 continue
             key = key_node.value
             if key == "<<":
-                self.problems.append(Problem("merge keys (<<) are not part of YAML 1.2: write the values out", _dotted(path), *place))
+                self.problems.append(
+                    Problem("merge keys (<<) are not part of YAML 1.2: write the values out", _dotted(path), *place)
+                )
                 continue
             where = (*path, key)
             if key in mapping:

@@ -70,9 +70,9 @@ def main() -> None:
     """Run a command; every error becomes one message on standard error and an exit code."""
     debug = "--debug" in sys.argv
     try:
-        cli.main(prog_name="arbctl", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without standalone mode click hands back the code of an Exit instead of ending the process with it.
+        code = cli.main(prog_name="arbctl", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

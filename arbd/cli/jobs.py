@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from arbd.daemon.config import Config
-from arbd.errors import JobError
 from arbd.tuning.jobspec import JobSpec
 
 
@@ -22,12 +21,10 @@ class PreparedJob:
 
 def read_job(config: Config, path: Path, overrides: Sequence[str], session_id: str | None) -> PreparedJob:
     """Read a job. JobError holds everything that is wrong with it."""
-    from arbd.tuning.jobfile import apply_overrides, load_job, resolve_job
+    from arbd.tuning.jobfile import apply_overrides, load_job
+    from arbd.tuning.resolve import resolve_job
 
-    try:
-        document = load_job(path)
-    except FileNotFoundError as error:
-        raise JobError.of(str(path), "no such file") from error
+    document = load_job(path)
     if overrides:
         document = apply_overrides(document, overrides)
     spec = resolve_job(

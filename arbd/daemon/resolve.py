@@ -16,9 +16,10 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
 
     def resolve(data: bytes, name: str) -> JobSpec:
         # The validating models take half a second to import; a daemon that only works on sessions never needs them.
-        from arbd.tuning.jobfile import parse_job, resolve_job  # noqa: PLC0415
+        from arbd.tuning.jobfile import parse_job  # noqa: PLC0415
+        from arbd.tuning.resolve import resolve_job  # noqa: PLC0415
 
-        spec = resolve_job(parse_job(data, name), base_dirs=config.data_dirs)
+        spec = resolve_job(parse_job(data, name), base_dirs=config.data_dirs, search_paths=config.objective_paths)
         refusal = policy.check(spec.objective)
         if refusal is not None:
             raise JobError.of(name, refusal)

@@ -62,7 +62,9 @@ def load_quotes(
             "give this user write permission there, or name another cache_dir in the settings"
         ) from error
     if quotes is None:
-        raise UsageError(f"the cache entry {entry} cannot be read although it was just built: check the disk of {cache_dir}")
+        raise UsageError(
+            f"the cache entry {entry} cannot be read although it was just built: check the disk of {cache_dir}"
+        )
     return quotes
 
 

@@ -99,7 +99,9 @@ def check(name: str, value: object) -> Value:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UsageError(f"{name} is {value!r}; it is a number{f' in {parameter.unit}' if parameter.unit else ''}")
     if not parameter.low <= value <= parameter.high:
-        raise UsageError(f"{name} is {value!r}; it can be {parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip())
+        raise UsageError(
+            f"{name} is {value!r}; it can be {parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip()
+        )
     if parameter.kind == "int":
         if value != int(value):
             raise UsageError(f"{name} is {value!r}; it is a whole number")

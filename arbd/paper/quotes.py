@@ -92,7 +92,9 @@ def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDAr
         faults.append((f"{name} is {{{name}}}, not a positive number", ~((column > 0) & (column < np.inf))))
     for venue in ("a", "b"):
         crossed = columns[f"bid_{venue}"] > columns[f"ask_{venue}"]
-        faults.append((f"the book of venue {venue.upper()} is crossed: bid {{bid_{venue}}} above ask {{ask_{venue}}}", crossed))
+        faults.append(
+            (f"the book of venue {venue.upper()} is crossed: bid {{bid_{venue}}} above ask {{ask_{venue}}}", crossed)
+        )
     faults += [(f"{name} is {{{name}}}, not a size", ~(columns[name] >= 0)) for name in SIZES]
     return faults
 

@@ -54,7 +54,11 @@ def _read_table(path: Path, suffix: str) -> dict[str, npt.NDArray[Any]]:
 
     connection = duckdb.connect(config={"threads": 2})
     try:
-        source = "read_parquet(?)" if suffix == ".parquet" else f"read_csv(?, header=true, all_varchar=true{_packed(suffix)})"
+        source = (
+            "read_parquet(?)"
+            if suffix == ".parquet"
+            else f"read_csv(?, header=true, all_varchar=true{_packed(suffix)})"
+        )
         names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}", [str(path)]).fetchall()]
         wanted = [name for name in names if name in (*COLUMNS, *TIME_NAMES)]
         if not wanted:
@@ -91,7 +95,9 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
         return values.astype(kind)
     texts = values.tolist()
     try:
-        return np.array(texts, dtype=kind) if kind is np.float64 else np.array([int(text) for text in texts], dtype=kind)
+        return (
+            np.array(texts, dtype=kind) if kind is np.float64 else np.array([int(text) for text in texts], dtype=kind)
+        )
     except (TypeError, ValueError, OverflowError):
         for row, text in enumerate(texts, 1):
             if not _is(kind, text):

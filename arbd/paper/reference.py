@@ -413,7 +413,9 @@ class InventoryRun(ReferenceRun):
         fee = self.number("fee_b_bps" if buy == 1 else "fee_a_bps") / 1e4
         cost_each = legs[buy].price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12)
         # A rebate can be no reason to sell at a loss of quote; a fee of the sale is paid out of its proceeds.
-        return max(0.0, min(self.number("max_position") / legs[buy].price, self.quote[buy] / cost_each, self.base[sell]))
+        return max(
+            0.0, min(self.number("max_position") / legs[buy].price, self.quote[buy] / cost_each, self.base[sell])
+        )
 
     def apply(self, row: int) -> None:
         """Both legs have filled."""

@@ -78,7 +78,10 @@ class _Reader:
         for key in top:
             if key not in _TOP:
                 near = difflib.get_close_matches(key, _TOP, 1)
-                self.wrong("unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_TOP)}"), key)
+                self.wrong(
+                    "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_TOP)}"),
+                    key,
+                )
         venues, symbols = self._symbols(top.get("symbols"))
         if symbols:
             self._steps(top.get("steps"), venues, symbols)
@@ -150,7 +153,12 @@ class _Reader:
         for key in step:
             if key not in (*needed, *optional, "symbol", "description"):
                 near = difflib.get_close_matches(key, [*needed, *optional], 1)
-                self.wrong(f"unknown field; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(needed)}", "steps", index, key)
+                self.wrong(
+                    f"unknown field; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(needed)}",
+                    "steps",
+                    index,
+                    key,
+                )
         for key in needed:
             if key not in step:
                 self.wrong("is missing", "steps", index, key)

@@ -108,7 +108,9 @@ def _arrivals(rng: np.random.Generator, ticks: int, span_s: float) -> IntArray:
     return START_NS + np.cumsum(gaps * 1e9).astype(np.int64)
 
 
-def _ou(rng: np.random.Generator, steps_s: FloatArray, half_life_s: float, sd: float, kicks: FloatArray | float = 0.0) -> FloatArray:
+def _ou(
+    rng: np.random.Generator, steps_s: FloatArray, half_life_s: float, sd: float, kicks: FloatArray | float = 0.0
+) -> FloatArray:
     """An Ornstein-Uhlenbeck process at irregular times, started in its stationary state; `kicks` are added to it."""
     from arbd.paper.recursion import decaying_sum  # noqa: PLC0415 - numba
 

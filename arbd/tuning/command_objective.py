@@ -121,7 +121,9 @@ def _feed(stdin: IO[bytes], todo: memoryview) -> memoryview:
 def _last_line(out: bytes, err: bytes) -> object:
     lines = out.decode(errors="replace").strip().splitlines()
     if not lines:
-        raise ObjectiveError(f"the command printed nothing; expected one JSON object of metrics as its last line{_tail(err)}")
+        raise ObjectiveError(
+            f"the command printed nothing; expected one JSON object of metrics as its last line{_tail(err)}"
+        )
     try:
         return json.loads(lines[-1])
     except ValueError as error:

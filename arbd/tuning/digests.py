@@ -22,7 +22,9 @@ def check_digest(name: str, path: Path, expected: str | None) -> None:
     try:
         found = file_digest(path)
     except OSError as error:
-        raise ObjectiveError(f"{name}: {path} cannot be read on this host ({error.strerror}); put it where the job says") from error
+        raise ObjectiveError(
+            f"{name}: {path} cannot be read on this host ({error.strerror}); put it where the job says"
+        ) from error
     if found != expected:
         raise ObjectiveError(
             f"{name}: {path} on this host is not the file that the job was accepted with "

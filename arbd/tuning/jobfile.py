@@ -89,10 +89,9 @@ def _problem(document: Document, fault: Mapping[str, Any]) -> Problem:
 def _real_path(value: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
     """The location without the names of alternatives that the model puts in between."""
     for position, part in enumerate(loc):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-            yield part
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        if (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
             value = value[part]
             yield part
         elif position == len(loc) - 1 and isinstance(value, dict) and part not in ("float", "int", "choice", "bool"):
@@ -110,7 +109,9 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
     if path and path[-1] == "method":
         return _method_message(given)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "type must be float, int, choice or bool" + (f", not {given.get('type')!r}" if isinstance(given, dict) else "")
+        return "type must be float, int, choice or bool" + (
+            f", not {given.get('type')!r}" if isinstance(given, dict) else ""
+        )
     if path and path[-1] == "session_id":
         return f"{given!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
     shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
@@ -138,9 +139,11 @@ def _known_fields(value: Any, path: Sequence[str | int]) -> list[str]:
 
 def _parameter_fields(value: Any, path: Sequence[str | int]) -> list[str]:
     kind = value["tuning"]["search_space"][path[2]].get("type")
-    return {"float": ["bounds", "log", "step", "type"], "int": ["bounds", "log", "step", "type"], "choice": ["type", "values"]}.get(
-        kind, ["type"]
-    )
+    return {
+        "float": ["bounds", "log", "step", "type"],
+        "int": ["bounds", "log", "step", "type"],
+        "choice": ["type", "values"],
+    }.get(kind, ["type"])
 
 
 def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:

@@ -94,9 +94,15 @@ class Tuning(_Strict):
 class ExecutionModel(_Strict):
     """How iterations run."""
 
-    timeout_s: float | None = Field(None, gt=0, description="An iteration that takes longer is killed. No limit if left out.")
-    retries: int = Field(1, ge=0, le=100, strict=True, description="Further attempts after a crash, a timeout or an exception.")
-    max_slots: int | None = Field(None, ge=1, strict=True, description="Slots that work on it at once, on all hosts together.")
+    timeout_s: float | None = Field(
+        None, gt=0, description="An iteration that takes longer is killed. No limit if left out."
+    )
+    retries: int = Field(
+        1, ge=0, le=100, strict=True, description="Further attempts after a crash, a timeout or an exception."
+    )
+    max_slots: int | None = Field(
+        None, ge=1, strict=True, description="Slots that work on it at once, on all hosts together."
+    )
     priority: int = Field(0, ge=-1000, le=1000, strict=True, description="Sessions of higher priority get slots first.")
     memory_mb: int | None = Field(
         None, ge=64, strict=True, description="Private memory of an iteration; more raises MemoryError in it."
@@ -117,7 +123,9 @@ class Job(_Strict):
         None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$", description="The session's name; made when left out."
     )
     objective: Literal["paper"] | PythonObjective | CommandObjective = Field("paper", description="What is evaluated.")
-    mode: Literal["paper", "shadow", "live"] = Field("paper", description="Only paper trades; shadow and live are refused.")
+    mode: Literal["paper", "shadow", "live"] = Field(
+        "paper", description="Only paper trades; shadow and live are refused."
+    )
     data: list[str] = Field(default_factory=list, description="Quote files for the paper objective.")
     fixed: dict[str, Scalar] = Field(default_factory=dict, description="Parameters held constant, by name.")
     metric: str | list[str] | None = Field(None, description="What is optimised; by default pnl for paper, else value.")

@@ -57,7 +57,9 @@ class PythonEvaluator:
         if self._batch is None:
             raise ObjectiveError("the objective's module has no evaluate_batch")
         n = len(next(iter(columns.values())))
-        fixed = {name: [value] * n if isinstance(value, str) else np.full(n, value) for name, value in self._fixed.items()}
+        fixed = {
+            name: [value] * n if isinstance(value, str) else np.full(n, value) for name, value in self._fixed.items()
+        }
         returned = self._batch({**fixed, **columns})
         if not isinstance(returned, Mapping) or not returned:
             raise ObjectiveError(f"evaluate_batch returned {type(returned).__name__}; expected a mapping of columns")
@@ -73,5 +75,7 @@ def _takes_trial(function: Callable[..., object], target: str) -> bool:
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = [p for p in positional if p.default is p.empty]
     if not positional or len(needed) > 2:
-        raise ObjectiveError(f"the objective {target} takes {len(needed)} parameters; expected (params) or (params, trial)")
+        raise ObjectiveError(
+            f"the objective {target} takes {len(needed)} parameters; expected (params) or (params, trial)"
+        )
     return len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")

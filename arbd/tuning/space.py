@@ -72,7 +72,14 @@ class FloatDimension:
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack."""
-        return {"type": "float", "name": self.name, "low": self.low, "high": self.high, "log": self.log, "step": self.step}
+        return {
+            "type": "float",
+            "name": self.name,
+            "low": self.low,
+            "high": self.high,
+            "log": self.log,
+            "step": self.step,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,14 @@ class IntDimension:
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack."""
-        return {"type": "int", "name": self.name, "low": self.low, "high": self.high, "log": self.log, "step": self.step}
+        return {
+            "type": "int",
+            "name": self.name,
+            "low": self.low,
+            "high": self.high,
+            "log": self.log,
+            "step": self.step,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +184,9 @@ class SearchSpace:
     def decode(self, columns: Mapping[str, Column]) -> dict[str, Any]:
         """Columns with choices as lists of their values; numbers stay arrays."""
         return {
-            d.name: [d.values[i] for i in columns[d.name].tolist()] if isinstance(d, ChoiceDimension) else columns[d.name]
+            d.name: [d.values[i] for i in columns[d.name].tolist()]
+            if isinstance(d, ChoiceDimension)
+            else columns[d.name]
             for d in self.dimensions
         }
 

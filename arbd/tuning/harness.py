@@ -1,0 +1,83 @@
+"""The Python API of a search: load a job, evaluate single iterations with any function."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from arbd.errors import ObjectiveError
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.objective import Params, Trial, check_outcome
+from arbd.tuning.result import TuningResult
+from arbd.tuning.samplers import make_sampler
+from arbd.tuning.space import Value
+
+DEFAULT_SESSION = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class TuningConfig:
+    """A resolved job, and under which names its results are kept."""
+
+    spec: JobSpec
+    session_id: str = DEFAULT_SESSION
+    worker_id: str = "harness"
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations the search has."""
+        return self.spec.n
+
+
+def load_tuning_config(path: str | Path) -> TuningConfig:
+    """Read and resolve a job file; JobError with everything that is wrong. Relative paths start at the file's folder."""
+    from arbd.tuning.jobfile import load_job  # noqa: PLC0415 - the validating models are heavy
+    from arbd.tuning.resolve import resolve_job  # noqa: PLC0415
+
+    source = Path(path)
+    spec = resolve_job(load_job(source), base_dirs=(source.absolute().parent, Path.cwd()))
+    return TuningConfig(spec, spec.session_id or DEFAULT_SESSION)
+
+
+class TuningHarness:
+    """Evaluates iterations of a search in this process; the same iteration always gets the same parameters."""
+
+    def __init__(self, config: TuningConfig) -> None:
+        self.config = config
+        spec = config.spec
+        self._sampler = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points)
+
+    def params(self, iteration: int) -> dict[str, Value]:
+        """The parameters of an iteration, numbered from 1."""
+        if not 1 <= iteration <= self.config.spec.n:
+            raise IndexError(f"iteration {iteration} of {self.config.spec.n}")
+        return self.config.spec.space.rows(self._sampler.rows(iteration, 1))[0]
+
+    def run_iteration(self, iteration: int, objective_fn: Callable[[Params], object]) -> TuningResult:
+        """Call `objective_fn(params)` for an iteration; what it raises becomes the result's error."""
+        config = self.config
+        params = self.params(iteration)
+        trial = Trial.of(config.spec, config.session_id, iteration)
+        started = time.perf_counter()
+        error = ""
+        metrics = {}
+        try:
+            metrics = dict(check_outcome(objective_fn({**config.spec.fixed, **params}), trial).metrics)
+        except ObjectiveError as broken:
+            error = str(broken)
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"
+        return TuningResult(
+            session_id=config.session_id,
+            worker_id=config.worker_id,
+            iteration=iteration,
+            params=params,
+            metrics=metrics,
+            timestamp=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            status="failed" if error else "completed",
+            duration_s=time.perf_counter() - started,
+            error=error,
+        )

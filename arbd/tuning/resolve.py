@@ -1,0 +1,334 @@
+"""From a job of the right form to a spec: do its contents make sense, and what do they come to?
+
+Everything that is wrong is found at once. Keeps I5: defaults, paths, digests and N are fixed here, before any
+host starts, and never decided again.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arbd.errors import ArbdError, JobError, Problem, UsageError
+from arbd.paper import params
+from arbd.paper.metrics import METRICS
+from arbd.paper.readers import suffix_of
+from arbd.paper.scenario import load_scenario
+from arbd.tuning.digests import file_digest, module_file
+from arbd.tuning.jobfile import JobDocument
+from arbd.tuning.jobmodel import (
+    BoolParameter,
+    ChoiceParameter,
+    CommandObjective,
+    FloatParameter,
+    IntParameter,
+    PythonObjective,
+)
+from arbd.tuning.jobspec import Execution, JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
+from arbd.tuning.samplers.grid import dimension_points, grid_size
+from arbd.tuning.space import ChoiceDimension, Dimension, FloatDimension, IntDimension, SearchSpace, Value
+
+MAX_GRID = 10**12
+MAX_SOBOL = 2**30
+DEFAULT_METRIC = {"paper": "pnl"}
+
+
+def resolve_job(
+    document: JobDocument,
+    *,
+    base_dirs: Sequence[Path],
+    session_id: str | None = None,
+    search_paths: Sequence[Path] = (),
+) -> JobSpec:
+    """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
+
+    JobError holds everything that is wrong, each with its line and its field.
+    """
+    resolver = _Resolver(document, base_dirs, search_paths)
+    spec = resolver.resolve(session_id)
+    if resolver.problems:
+        order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
+        raise JobError(document.document.source, order)
+    assert spec is not None
+    return spec
+
+
+class _Resolver:
+    def __init__(self, document: JobDocument, base_dirs: Sequence[Path], search_paths: Sequence[Path]) -> None:
+        self._document = document
+        self._job = document.job
+        self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
+        self._search_paths = [*search_paths, *self._base_dirs]
+        self.problems: list[Problem] = []
+        self._notices: list[str] = []
+        self._digests: dict[str, str] = {}
+
+    def wrong(self, message: str, *path: str | int) -> None:
+        self.problems.append(self._document.problem(message, *path))
+
+    def resolve(self, session_id: str | None) -> JobSpec | None:
+        job = self._job
+        if job.mode != "paper":
+            self.wrong(
+                f"{job.mode!r} is refused: arbd evaluates on recorded quotes and sends no orders; use paper", "mode"
+            )
+        objective = self._objective()
+        paper = objective.kind == "paper"
+        data = [self._file(name, "data", index) for index, name in enumerate(job.data)]
+        scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
+        self._check_markets(paper, [d for d in data if d], [s for s in scenarios if s])
+        space = self._space(paper)
+        fixed = self._fixed(paper, space)
+        metrics = self._metrics(paper, objective.kind)
+        points = self._grid_points(space)
+        n = self._count(space, points) if space.dimensions else 0
+        if job.tuning.acquisition_fn is not None:
+            self._notices.append(f"acquisition_fn has no effect with method {job.tuning.method}")
+        if self.problems:
+            return None
+        execution, results = job.execution, job.results
+        return JobSpec(
+            objective=objective,
+            method=job.tuning.method,
+            space=space,
+            n=n,
+            seed=job.tuning.seed,
+            metrics=metrics,
+            session_id=session_id or job.session_id,
+            mode=job.mode,
+            data=tuple(d for d in data if d),
+            scenarios=tuple(s for s in scenarios if s),
+            digests=dict(sorted(self._digests.items())),
+            fixed=fixed,
+            grid_points=points,
+            acquisition_fn=job.tuning.acquisition_fn,
+            execution=Execution(
+                execution.timeout_s, execution.retries, execution.max_slots, execution.priority, execution.memory_mb
+            ),
+            results=ResultOptions(results.csv, results.blocks),
+            notices=tuple(self._notices),
+        )
+
+    def _objective(self) -> ObjectiveSpec:
+        given = self._job.objective
+        if isinstance(given, PythonObjective):
+            module = given.python.partition(":")[0]
+            source = module_file(module, self._search_paths)
+            if source is not None:
+                self._digests[f"python:{module}"] = file_digest(source)
+            return ObjectiveSpec("python", (given.python,))
+        if isinstance(given, CommandObjective):
+            return self._command(given)
+        return ObjectiveSpec("paper")
+
+    def _command(self, given: CommandObjective) -> ObjectiveSpec:
+        program = given.command[0]
+        if "/" in program and not program.startswith("/"):
+            found = next((folder / program for folder in self._base_dirs if (folder / program).is_file()), None)
+            program = str(found.resolve()) if found is not None else program
+        path = shutil.which(program)
+        if path is None:
+            self.wrong(f"{program!r} is no program on this host, or may not be executed", "objective", "command", 0)
+        else:
+            self._digests[f"command:{program}"] = file_digest(Path(path))
+        return ObjectiveSpec("command", (program, *given.command[1:]))
+
+    def _file(self, name: str, *path: str | int) -> str | None:
+        """The absolute path of a file that exists; None, with the problem noted, when there is none."""
+        candidates = [Path(name)] if Path(name).is_absolute() else [folder / name for folder in self._base_dirs]
+        for candidate in candidates:
+            if candidate.is_file():
+                found = str(candidate.resolve())
+                try:
+                    if path[0] == "data":
+                        suffix_of(candidate)
+                    self._digests[found] = file_digest(candidate)
+                except OSError as error:
+                    self.wrong(f"{candidate} cannot be read: {error.strerror}", *path)
+                    return None
+                except ArbdError as error:
+                    self.wrong(str(error), *path)
+                    return None
+                return found
+        if candidates:
+            self.wrong(f"no such file: {', '.join(str(c) for c in candidates)}", *path)
+        else:
+            self.wrong(f"{name!r} is a relative path, and there is no folder to look in: write an absolute one", *path)
+        return None
+
+    def _check_markets(self, paper: bool, data: Sequence[str], scenarios: Sequence[str]) -> None:
+        job = self._job
+        if not paper:
+            if job.tuning.scenarios:
+                self.wrong("only the paper objective reads scenarios", "tuning", "scenarios")
+            return
+        if not job.data and not job.tuning.scenarios:
+            self.wrong("the paper objective needs quotes: name files under `data:` or `tuning.scenarios:`", "tuning")
+        for name in scenarios:
+            try:
+                load_scenario(Path(name))
+            except JobError as error:
+                at = self._document.document.locate(("tuning", "scenarios"))
+                self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
+        del data
+
+    # the search space
+
+    def _space(self, paper: bool) -> SearchSpace:
+        dimensions: dict[str, Dimension] = {}
+        for name, given in self._job.tuning.search_space.items():
+            path = ("tuning", "search_space", name)
+            dimension = self._dimension(name, given, path)
+            if dimension is None:
+                continue
+            if paper:
+                checked = self._engine_dimension(dimension, path)
+                if checked is None:
+                    continue
+                dimension = checked
+            if dimension.name in dimensions:
+                self.wrong(f"{dimension.name} is searched twice, once under another name", *path)
+            dimensions[dimension.name] = dimension
+        return SearchSpace(tuple(dimensions.values()))
+
+    def _dimension(self, name: str, given: Any, path: tuple[str, ...]) -> Dimension | None:
+        if isinstance(given, BoolParameter):
+            return ChoiceDimension(name, (False, True))
+        if isinstance(given, ChoiceParameter):
+            distinct = list(dict.fromkeys((type(v), v) for v in given.values))
+            if len(distinct) < len(given.values):
+                self.wrong("a value stands twice", *path, "values")
+                return None
+            return ChoiceDimension(name, tuple(given.values))
+        assert isinstance(given, FloatParameter | IntParameter)
+        low, high = given.bounds
+        if not (math.isfinite(low) and math.isfinite(high)):
+            self.wrong(f"bounds {list(given.bounds)} must be finite", *path, "bounds")
+            return None
+        if low > high:
+            self.wrong(f"bounds are reversed: the lowest comes first, [{high}, {low}]", *path, "bounds")
+            return None
+        if given.log and low <= 0:
+            self.wrong(f"log needs positive bounds, the lowest is {low}", *path, "bounds")
+            return None
+        if given.log and given.step not in (None, 1):
+            self.wrong("log and step exclude each other", *path, "step")
+            return None
+        if isinstance(given, IntParameter):
+            return IntDimension(name, int(low), int(high), given.log, given.step)
+        if given.step is not None and given.step > high - low:
+            self.wrong(f"step {given.step} is larger than the range {low} to {high}", *path, "step")
+            return None
+        return FloatDimension(name, float(low), float(high), given.log, given.step)
+
+    def _engine_dimension(self, dimension: Dimension, path: tuple[str, ...]) -> Dimension | None:
+        """The dimension under the engine's name for it, if its values are ones that the engine takes."""
+        try:
+            name = params.canonical(dimension.name)
+            if isinstance(dimension, ChoiceDimension):
+                return ChoiceDimension(name, tuple(params.check(name, value) for value in dimension.values))
+            for bound in (dimension.low, dimension.high):
+                params.check(name, bound)
+        except UsageError as error:
+            self.wrong(str(error), *path)
+            return None
+        if params.PARAMETERS[name].kind == "choice":
+            self.wrong(f"{name} is a choice of {', '.join(params.PARAMETERS[name].values)}", *path, "type")
+            return None
+        if isinstance(dimension, IntDimension):
+            return IntDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
+        if params.PARAMETERS[name].kind == "int":
+            self.wrong(f"{name} is a whole number: type int", *path, "type")
+            return None
+        return FloatDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
+
+    def _fixed(self, paper: bool, space: SearchSpace) -> dict[str, Value]:
+        fixed: dict[str, Value] = {}
+        for name, value in self._job.fixed.items():
+            try:
+                key = params.canonical(name) if paper else name
+                checked = params.check(name, value) if paper else value
+            except UsageError as error:
+                self.wrong(str(error), "fixed", name)
+                continue
+            if key in space.names:
+                self.wrong(f"{key} is both fixed and searched: keep one", "fixed", name)
+            elif key in fixed:
+                self.wrong(f"{key} is fixed twice, once under another name", "fixed", name)
+            fixed[key] = checked
+        return fixed
+
+    # the rest
+
+    def _metrics(self, paper: bool, kind: str) -> tuple[MetricGoal, ...]:
+        given = self._job.metric
+        names = [DEFAULT_METRIC.get(kind, "value")] if given is None else [given] if isinstance(given, str) else given
+        if not names:
+            self.wrong("names no metric", "metric")
+        if paper:
+            for name in names:
+                if name not in METRICS:
+                    self.wrong(f"unknown metric {name!r}; known are {', '.join(METRICS)}", "metric")
+        directions: Sequence[str | None]
+        told = self._job.direction
+        if isinstance(told, list):
+            if len(told) != len(names):
+                self.wrong(f"gives {len(told)} directions for {len(names)} metrics", "direction")
+            directions = told
+        else:
+            directions = [told] * len(names)
+        defaults: Mapping[str, str] = {name: info.direction for name, info in METRICS.items()} if paper else {}
+        return tuple(MetricGoal(n, d or defaults.get(n, "maximize")) for n, d in zip(names, directions, strict=False))
+
+    def _grid_points(self, space: SearchSpace) -> dict[str, int]:
+        given = self._job.tuning.grid_points
+        if isinstance(given, int):
+            return {d.name: given for d in space.dimensions}
+        points: dict[str, int] = {}
+        names = {d.name for d in space.dimensions}
+        for name, count in given.items():
+            key = params.ALIASES.get(name, name)
+            if key not in names and name not in names:
+                self.wrong(
+                    f"{name!r} is not searched; searched are {', '.join(sorted(names))}", "tuning", "grid_points", name
+                )
+            points[key if key in names else name] = count
+        return points
+
+    def _count(self, space: SearchSpace, points: Mapping[str, int]) -> int:
+        tuning = self._job.tuning
+        if tuning.method != "grid":
+            if "grid_points" in tuning.model_fields_set:
+                self._notices.append(f"grid_points has no effect with method {tuning.method}")
+            if tuning.max_iterations is None:
+                self.wrong(
+                    f"is missing: method {tuning.method} needs to know how many iterations", "tuning", "max_iterations"
+                )
+                return 0
+            if tuning.method == "sobol" and tuning.max_iterations > MAX_SOBOL:
+                self.wrong(f"a Sobol sequence ends after {MAX_SOBOL:,} points", "tuning", "max_iterations")
+            return tuning.max_iterations
+        for dimension in space.dimensions:
+            asked = points.get(dimension.name, 3)
+            if isinstance(dimension, ChoiceDimension) or asked > 10**6:
+                continue
+            distinct = len(dimension_points(dimension, points))
+            if distinct < asked:
+                self._notices.append(
+                    f"{dimension.name}: {asked} grid points asked for, {distinct} are distinct; duplicates are left out"
+                )
+        if any(count > 10**6 for count in points.values()):
+            self.wrong("more than 1,000,000 points in one dimension", "tuning", "grid_points")
+            return 0
+        size = grid_size(space, points)
+        if size > MAX_GRID:
+            self.wrong(f"the grid has {size:,} points; {MAX_GRID:,} are the most", "tuning", "grid_points")
+        if tuning.max_iterations is not None and tuning.max_iterations < size:
+            self._notices.append(f"the first {tuning.max_iterations:,} of the grid's {size:,} points are evaluated")
+            return tuning.max_iterations
+        if tuning.max_iterations is not None and tuning.max_iterations > size:
+            self._notices.append(f"the grid has {size:,} points, fewer than max_iterations")
+        return size
