@@ -53,7 +53,8 @@ def _rows(params: Mapping[str, Value]) -> FloatArray:
 
 def run(market: Market, params: Mapping[str, Value]) -> Run:
     """The compiled engine over one market with resolved parameters, fills included."""
-    from arbd.paper.kernel import FILL_FIELDS, walk  # noqa: PLC0415 - numba
+    from arbd.paper.kernel import walk  # noqa: PLC0415 - numba
+    from arbd.paper.kernel_state import FILL_FIELDS  # noqa: PLC0415 - as above
 
     rows = _rows(params)
     grid = np.empty(grid_points(market, float(params["grid_s"])))

@@ -65,7 +65,7 @@ _LARGEST = (MAX_DRAWDOWN, MAX_DRAWDOWN_PCT, BREAKER)
 
 def pool_counts(counts: FloatArray) -> FloatArray:
     """Counts of several markets, shape (markets, n, N_COUNTS), as those of one: sums, and maxima where that is meant."""
-    pooled = counts[0].copy()
+    pooled: FloatArray = counts[0].copy()
     for market in counts[1:]:
         largest = [np.maximum(pooled[:, i], market[:, i]) for i in _LARGEST]
         pooled += market

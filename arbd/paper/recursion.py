@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+
+from arbd.paper.compiled import jit
 
 
-@njit(cache=True, nogil=True)
-def decaying_sum(decay, shocks):
+@jit
+def decaying_sum(decay: Any, shocks: Any) -> Any:
     """x[i] = x[i - 1] * decay[i] + shocks[i], with x[0] = shocks[0]."""
     out = np.empty_like(shocks)
     value = 0.0

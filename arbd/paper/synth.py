@@ -92,14 +92,22 @@ def synth_quotes(seed: int, ticks: int, profile: Profile) -> Quotes:
     mid_b = mid_a * (1 + _premium_bps(rng, steps_s, profile) / 1e4) / profile.fx
     bid_a, ask_a = _touch(rng, mid_a, steps_s, profile.touch_a_bps, profile.touch_variation, profile.tick_a)
     bid_b, ask_b = _touch(rng, mid_b, steps_s, profile.touch_b_bps, profile.touch_variation, profile.tick_b)
-    sizes = [np.round(size * np.exp(rng.normal(0, profile.size_sigma, ticks)), 8) for size in _sizes(profile)]
+
+    def sizes(median: float) -> FloatArray:
+        return np.maximum(np.round(median * np.exp(rng.normal(0, profile.size_sigma, ticks)), 8), 1e-8)
+
     return Quotes(
-        ts_ns, bid_a, ask_a, bid_b, ask_b, *(np.maximum(size, 1e-8) for size in sizes), np.full(ticks, profile.fx)
+        ts_ns=ts_ns,
+        bid_a=bid_a,
+        ask_a=ask_a,
+        bid_b=bid_b,
+        ask_b=ask_b,
+        bid_size_a=sizes(profile.size_a),
+        ask_size_a=sizes(profile.size_a),
+        bid_size_b=sizes(profile.size_b),
+        ask_size_b=sizes(profile.size_b),
+        fx=np.full(ticks, profile.fx),
     )
-
-
-def _sizes(profile: Profile) -> tuple[float, float, float, float]:
-    return (profile.size_a, profile.size_a, profile.size_b, profile.size_b)
 
 
 def _arrivals(rng: np.random.Generator, ticks: int, span_s: float) -> IntArray:
@@ -117,7 +125,8 @@ def _ou(
     decay = np.exp(-math.log(2) / half_life_s * steps_s)
     shocks = rng.normal(0.0, 1.0, len(steps_s)) * sd * np.sqrt(1 - decay**2) + kicks
     shocks[0] = rng.normal(0.0, sd) if sd else 0.0
-    return decaying_sum(decay, shocks)
+    process: FloatArray = decaying_sum(decay, shocks)
+    return process
 
 
 def _walk(rng: np.random.Generator, seconds: FloatArray, steps_s: FloatArray, daily: float) -> FloatArray:

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,12 @@ def write_quotes(quotes: Quotes, path: Path) -> None:
         raise DataError(path, f"the folder {path.parent} does not exist")
     temporary = path.with_name(f".{path.name}.tmp{suffix}")
     try:
-        if suffix == ".parquet" or suffix == ".csv.zst":
+        if suffix in (".parquet", ".csv.zst"):
             _write_with_duckdb(quotes, temporary, suffix)
         elif suffix == ".npz":
             with temporary.open("wb") as file:
-                np.savez(file, **quotes.columns())
+                columns: dict[str, Any] = quotes.columns()
+                np.savez(file, **columns)
         else:
             _write_csv(quotes, temporary, packed=suffix == ".csv.gz")
         with temporary.open("rb") as file:

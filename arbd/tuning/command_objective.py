@@ -55,7 +55,7 @@ class CommandEvaluator:
             "ARBD_SEED": str(trial.seed),
             "ARBD_SESSION_ID": trial.session_id,
         }
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - which programs may run is the policy's to say; no shell is involved
             self._arguments,
             executable=self._program,
             stdin=subprocess.PIPE,
@@ -85,15 +85,16 @@ def _die_with_parent() -> None:
 def _exchange(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytes, bytes]:
     """Write `data`, read both outputs to their ends; ObjectiveError when they are too long to keep."""
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-    kept: dict[IO[bytes], bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
+    kept: dict[object, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
     todo = memoryview(data)
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdin, selectors.EVENT_WRITE)
-        for stream in kept:
-            selector.register(stream, selectors.EVENT_READ)
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
         while selector.get_map():
             for key, _ in selector.select():
                 stream = key.fileobj
+                assert not isinstance(stream, int)
                 if stream is process.stdin:
                     todo = _feed(process.stdin, todo)
                     if not todo:
@@ -104,7 +105,7 @@ def _exchange(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytes, byt
                 if not piece:
                     selector.unregister(stream)
                     continue
-                kept[stream].extend(piece)  # type: ignore[index]
+                kept[stream].extend(piece)
                 if sum(map(len, kept.values())) > MAX_OUTPUT_BYTES:
                     raise ObjectiveError(f"the command printed more than {MAX_OUTPUT_BYTES // 1024 // 1024} MiB")
     return bytes(kept[process.stdout]), bytes(kept[process.stderr])

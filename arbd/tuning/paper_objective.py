@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.paper.cache import load_quotes
+from arbd.paper.compiled import use_cache
 from arbd.paper.objective import PaperObjective
 from arbd.paper.quotes import Quotes
 from arbd.paper.scenario import load_scenario
@@ -27,6 +28,8 @@ class PaperEvaluator:
     batch = True
 
     def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool) -> None:
+        if cache_dir is not None:
+            use_cache(cache_dir)
         markets: list[Quotes] = []
         defaults: list[Mapping[str, Any]] = []
         for name in spec.data:

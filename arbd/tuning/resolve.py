@@ -28,10 +28,11 @@ from arbd.tuning.jobmodel import (
     PythonObjective,
 )
 from arbd.tuning.jobspec import Execution, JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
-from arbd.tuning.samplers.grid import dimension_points, grid_size
+from arbd.tuning.samplers.grid import DEFAULT_POINTS, dimension_points, grid_size
 from arbd.tuning.space import ChoiceDimension, Dimension, FloatDimension, IntDimension, SearchSpace, Value
 
 MAX_GRID = 10**12
+MAX_GRID_POINTS = 10**6
 MAX_SOBOL = 2**30
 DEFAULT_METRIC = {"paper": "pnl"}
 
@@ -205,23 +206,12 @@ class _Resolver:
             return ChoiceDimension(name, tuple(given.values))
         assert isinstance(given, FloatParameter | IntParameter)
         low, high = given.bounds
-        if not (math.isfinite(low) and math.isfinite(high)):
-            self.wrong(f"bounds {list(given.bounds)} must be finite", *path, "bounds")
-            return None
-        if low > high:
-            self.wrong(f"bounds are reversed: the lowest comes first, [{high}, {low}]", *path, "bounds")
-            return None
-        if given.log and low <= 0:
-            self.wrong(f"log needs positive bounds, the lowest is {low}", *path, "bounds")
-            return None
-        if given.log and given.step not in (None, 1):
-            self.wrong("log and step exclude each other", *path, "step")
+        fault = _range_fault(given)
+        if fault is not None:
+            self.wrong(fault[0], *path, fault[1])
             return None
         if isinstance(given, IntParameter):
             return IntDimension(name, int(low), int(high), given.log, given.step)
-        if given.step is not None and given.step > high - low:
-            self.wrong(f"step {given.step} is larger than the range {low} to {high}", *path, "step")
-            return None
         return FloatDimension(name, float(low), float(high), given.log, given.step)
 
     def _engine_dimension(self, dimension: Dimension, path: tuple[str, ...]) -> Dimension | None:
@@ -300,35 +290,52 @@ class _Resolver:
 
     def _count(self, space: SearchSpace, points: Mapping[str, int]) -> int:
         tuning = self._job.tuning
-        if tuning.method != "grid":
-            if "grid_points" in tuning.model_fields_set:
-                self._notices.append(f"grid_points has no effect with method {tuning.method}")
-            if tuning.max_iterations is None:
-                self.wrong(
-                    f"is missing: method {tuning.method} needs to know how many iterations", "tuning", "max_iterations"
-                )
-                return 0
-            if tuning.method == "sobol" and tuning.max_iterations > MAX_SOBOL:
-                self.wrong(f"a Sobol sequence ends after {MAX_SOBOL:,} points", "tuning", "max_iterations")
-            return tuning.max_iterations
+        if tuning.method == "grid":
+            return self._grid_count(space, points)
+        if "grid_points" in tuning.model_fields_set:
+            self._notices.append(f"grid_points has no effect with method {tuning.method}")
+        if tuning.max_iterations is None:
+            self.wrong(
+                f"is missing: method {tuning.method} needs to know how many iterations", "tuning", "max_iterations"
+            )
+            return 0
+        if tuning.method == "sobol" and tuning.max_iterations > MAX_SOBOL:
+            self.wrong(f"a Sobol sequence ends after {MAX_SOBOL:,} points", "tuning", "max_iterations")
+        return tuning.max_iterations
+
+    def _grid_count(self, space: SearchSpace, points: Mapping[str, int]) -> int:
+        if any(count > MAX_GRID_POINTS for count in points.values()):
+            self.wrong(f"more than {MAX_GRID_POINTS:,} points in one dimension", "tuning", "grid_points")
+            return 0
         for dimension in space.dimensions:
-            asked = points.get(dimension.name, 3)
-            if isinstance(dimension, ChoiceDimension) or asked > 10**6:
-                continue
-            distinct = len(dimension_points(dimension, points))
-            if distinct < asked:
+            asked, distinct = points.get(dimension.name, DEFAULT_POINTS), len(dimension_points(dimension, points))
+            if distinct < asked and not isinstance(dimension, ChoiceDimension):
                 self._notices.append(
                     f"{dimension.name}: {asked} grid points asked for, {distinct} are distinct; duplicates are left out"
                 )
-        if any(count > 10**6 for count in points.values()):
-            self.wrong("more than 1,000,000 points in one dimension", "tuning", "grid_points")
-            return 0
         size = grid_size(space, points)
         if size > MAX_GRID:
             self.wrong(f"the grid has {size:,} points; {MAX_GRID:,} are the most", "tuning", "grid_points")
-        if tuning.max_iterations is not None and tuning.max_iterations < size:
-            self._notices.append(f"the first {tuning.max_iterations:,} of the grid's {size:,} points are evaluated")
-            return tuning.max_iterations
-        if tuning.max_iterations is not None and tuning.max_iterations > size:
+        most = self._job.tuning.max_iterations
+        if most is not None and most < size:
+            self._notices.append(f"the first {most:,} of the grid's {size:,} points are evaluated")
+            return most
+        if most is not None and most > size:
             self._notices.append(f"the grid has {size:,} points, fewer than max_iterations")
         return size
+
+
+def _range_fault(given: FloatParameter | IntParameter) -> tuple[str, str] | None:
+    """What is wrong with bounds, log and step together, and which field to blame."""
+    low, high = given.bounds
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"bounds {list(given.bounds)} must be finite", "bounds"
+    if low > high:
+        return f"bounds are reversed: the lowest comes first, [{high}, {low}]", "bounds"
+    if given.log and low <= 0:
+        return f"log needs positive bounds, the lowest is {low}", "bounds"
+    if given.log and given.step not in (None, 1):
+        return "log and step exclude each other", "step"
+    if isinstance(given, FloatParameter) and given.step is not None and given.step > high - low:
+        return f"step {given.step} is larger than the range {low} to {high}", "step"
+    return None

@@ -39,7 +39,7 @@ class FloatDimension:
     @property
     def levels(self) -> int | None:
         """How many values there are; None for a continuum."""
-        return None if self.step is None else int(math.floor((self.high - self.low) / self.step + 1e-9)) + 1
+        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
     def from_unit(self, u: Unit) -> Column:
         """Values for numbers in [0, 1)."""

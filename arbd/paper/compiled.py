@@ -1,0 +1,43 @@
+"""How loops are compiled, and where the machine code is kept.
+
+Numba's cache looks only at the file of the function it compiles: a change in what that function calls, or in
+the constants it was compiled with, would go unseen. So the folder of the cache carries a digest of all of this
+package's sources, and code of another version is never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def sources_digest() -> str:
+    """Of every source file of the paper engine."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def use_cache(folder: Path) -> None:
+    """Keep machine code below `folder`; `$NUMBA_CACHE_DIR`, where set, goes before. Call before anything compiles."""
+    if not os.environ.get("NUMBA_CACHE_DIR"):
+        setattr(numba.config, "CACHE_DIR", str(folder / f"numba-{sources_digest()}"))  # noqa: B010 - it has no stubs
+
+
+def jit(function: F) -> F:
+    """Compile without the interpreter lock, with IEEE arithmetic in the order written, cached on disk."""
+    compile_: Any = numba.njit(cache=True, nogil=True)
+    compiled: F = compile_(function)
+    return compiled
+
+
+if not getattr(numba.config, "CACHE_DIR", ""):
+    use_cache(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arbd")
