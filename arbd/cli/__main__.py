@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -66,33 +67,38 @@ def cli(ctx: click.Context, spool: Path | None, config: Path | None, as_json: bo
     ctx.obj = App(config, spool, as_json)
 
 
-def main() -> None:
-    """Run a command; every error becomes one message on standard error and an exit code."""
-    debug = "--debug" in sys.argv
+def call(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; every error becomes one message on standard error."""
+    debug = "--debug" in arguments
     try:
         # Without standalone mode click hands back the code of an Exit instead of ending the process with it.
-        code = cli.main(prog_name="arbctl", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = cli.main(list(arguments), prog_name="arbctl", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("arbctl: interrupted", err=True)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing more may be written while the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 0
     except ArbdError as error:
         if debug:
             raise
         click.echo(f"arbctl: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except OSError as error:
         if debug:
             raise
         click.echo(f"arbctl: {error.filename or 'the system'}: {error.strerror or error}", err=True)
-        sys.exit(4)
+        return 4
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(call(sys.argv[1:]))
 
 
 if __name__ == "__main__":

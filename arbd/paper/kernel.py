@@ -40,6 +40,7 @@ from arbd.paper.kernel_state import (
     PEAK,
     QUOTE_A,
     QUOTE_B,
+    SIGNALLED,
     TODAY,
     TRANSFER_NS,
     TRIPPED,
@@ -50,6 +51,7 @@ from arbd.paper.kernel_strategies import (
     convergence_exit,
     inventory_apply,
     inventory_decide,
+    skip_quiet,
 )
 from arbd.paper.prepared import CONVERGENCE
 
@@ -93,22 +95,22 @@ def _apply(row, m, p, c, s, flags, out):
 
 
 @jit
-def walk(m: Any, p: Any, c: Any, grid: Any, out: Any) -> Any:
+def walk(m: Any, p: Any, c: Any, grid: Any, out: Any) -> Any:  # noqa: C901 - the loop of the engine, whole
     """Run one row of parameters `p` over a market `m` (the columns of `Market.columns()`).
 
     Adds to the counts `c`, writes equity at the grid points to `grid`, and fills to `out` while there is room;
     returns how many fills there were.
     """
-    ts = m[0]
+    ts, edge_ab, edge_ba, cost_ab, cost_ba = m[0], m[9], m[10], m[11], m[12]
     n = ts.shape[0]
     s = np.empty(N_STATE)
     flags = np.empty(N_FLAGS, dtype=np.int64)
-    entries = np.zeros(int(max(1, np.int64(p[P_MAX_TRADES]))), dtype=np.int64)
+    entries = np.zeros(max(1, np.int64(p[P_MAX_TRADES])), dtype=np.int64)
     _start(m, p, s, flags)
     points, done_points = grid.shape[0], 0
-    grid_ns = int(max(1, np.int64(p[P_GRID] * 1e9)))
-    decide_from = 0
-    for row in range(n):
+    grid_ns = max(1, np.int64(p[P_GRID] * 1e9))
+    decide_from, row = 0, 0
+    while row < n:
         while done_points < points - 1 and ts[0] + (done_points + 1) * grid_ns < ts[row]:
             grid[done_points] = observe(row - 1, m, p, c, s, flags)
             done_points += 1
@@ -116,9 +118,17 @@ def walk(m: Any, p: Any, c: Any, grid: Any, out: Any) -> Any:
             _apply(row, m, p, c, s, flags, out)
             decide_from = row + 1
         if flags[DUE_ROW] < 0 and row >= decide_from:
+            until_ns = ts[0] + (done_points + 1) * grid_ns if done_points < points - 1 else ts[n - 1]
+            quiet_to = skip_quiet(row, ts, edge_ab, edge_ba, cost_ab, cost_ba, until_ns, p, s, flags)
+            if quiet_to > row:
+                if flags[DIRECTION] == 0:
+                    flags[SIGNALLED] = 0
+                row = quiet_to
+                continue
             _decide(row, m, p, c, s, flags, entries)
             if flags[DUE_ROW] == row:
                 _apply(row, m, p, c, s, flags, out)
+        row += 1
     while done_points < points:
         grid[done_points] = observe(n - 1, m, p, c, s, flags)
         done_points += 1

@@ -49,6 +49,7 @@ from arbd.paper.kernel_state import (
     P_REBALANCE,
     P_REBALANCE_SPREAD,
     P_STOP_LOSS,
+    P_STRATEGY,
     P_TAKE_PROFIT,
     P_TRANSFER_DELAY,
     P_TRANSFER_FEE,
@@ -71,7 +72,7 @@ from arbd.paper.kernel_state import (
     TRANSFER_NS,
     TRIPPED,
 )
-from arbd.paper.prepared import REBALANCE_REVERSE, REBALANCE_TRANSFER
+from arbd.paper.prepared import CONVERGENCE, REBALANCE_REVERSE, REBALANCE_TRANSFER
 
 
 @jit
@@ -92,10 +93,9 @@ def convergence_entry(row, m, p, c, s, flags, entries):
 
 
 @jit
-def exit_reason(row, m, p, s, flags):
-    cost_pct = m[11][row] if flags[DIRECTION] > 0 else m[12][row]
+def exit_reason(cost_pct, now_ns, is_last, p, s, flags):
     gain_pct = s[ENTRY_EDGE] - cost_pct
-    held_ns = m[0][row] - flags[OPENED_NS]
+    held_ns = now_ns - flags[OPENED_NS]
     if flags[TRIPPED] != 0:
         return R_BREAKER
     if p[P_STOP_LOSS] > 0 and gain_pct <= -p[P_STOP_LOSS]:
@@ -106,16 +106,17 @@ def exit_reason(row, m, p, s, flags):
         return R_EXIT
     if p[P_MAX_HOLD] > 0 and held_ns >= np.int64(p[P_MAX_HOLD] * 1e9):
         return R_HOLD
-    return R_END if row == m[0].shape[0] - 1 else NONE
+    return R_END if is_last else NONE
 
 
 @jit
 def convergence_exit(row, m, p, s, flags):
-    reason = exit_reason(row, m, p, s, flags)
-    if reason < 0:
-        return
     ts = m[0]
     last = ts.shape[0] - 1
+    cost_pct = m[11][row] if flags[DIRECTION] > 0 else m[12][row]
+    reason = exit_reason(cost_pct, ts[row], row == last, p, s, flags)
+    if reason < 0:
+        return
     direction = -flags[DIRECTION]
     row_a = min(row_after(row, p[P_LATENCY_A], ts), last)
     row_b = min(row_after(row, p[P_LATENCY_B], ts), last)
@@ -244,3 +245,49 @@ def inventory_apply(row, m, p, c, s, flags, out):
     close_trade(row, result, m[0], p, c, flags)
     flags[SIGNALLED] = 0
     observe(row, m, p, c, s, flags)
+
+
+@jit
+def skip_quiet(row, ts, edge_ab, edge_ba, cost_ab, cost_ba, until_ns, p, s, flags):
+    """The first quote from `row` on, not after `until_ns`, at which deciding does more than end a stretch of signals.
+
+    A loop over numbers alone: most quotes are quiet, and a call per quote costs far more than looking at it.
+    """
+    if p[P_STRATEGY] == CONVERGENCE:
+        if flags[DIRECTION] != 0:
+            return _skip_holding(row, ts, cost_ab if flags[DIRECTION] > 0 else cost_ba, until_ns, p, s, flags)
+        return _skip_flat(row, ts, edge_ab, edge_ba, until_ns, p[P_MIN_SPREAD])
+    lowest = p[P_MIN_SPREAD]
+    if p[P_REBALANCE] == REBALANCE_REVERSE:
+        lowest = min(lowest, p[P_REBALANCE_SPREAD])
+    elif p[P_REBALANCE] == REBALANCE_TRANSFER:
+        if flags[TRANSFER_NS] != NEVER:
+            until_ns = min(until_ns, flags[TRANSFER_NS] - 1)
+        elif imbalanced(p, s) != 0:
+            return row
+    return _skip_flat(row, ts, edge_ab, edge_ba, until_ns, lowest)
+
+
+@jit
+def _skip_flat(row, ts, edge_ab, edge_ba, until_ns, threshold):
+    n = ts.shape[0]
+    while row < n and ts[row] <= until_ns and edge_ab[row] < threshold and edge_ba[row] < threshold:
+        row += 1
+    return row
+
+
+@jit
+def _skip_holding(row, ts, cost_pct, until_ns, p, s, flags):
+    if flags[TRIPPED] != 0:
+        return row
+    last = ts.shape[0] - 1
+    entry_edge, stop, take, exit_at = s[ENTRY_EDGE], p[P_STOP_LOSS], p[P_TAKE_PROFIT], p[P_EXIT_SPREAD]
+    if p[P_MAX_HOLD] > 0:
+        until_ns = min(until_ns, flags[OPENED_NS] + np.int64(p[P_MAX_HOLD] * 1e9) - 1)
+    while row < last and ts[row] <= until_ns:
+        cost = cost_pct[row]
+        gain = entry_edge - cost
+        if cost <= exit_at or (stop > 0 and gain <= -stop) or (take > 0 and gain >= take):
+            break
+        row += 1
+    return row

@@ -86,8 +86,9 @@ def _problem(document: Document, fault: Mapping[str, Any]) -> Problem:
     return Problem(_message(document, fault, path), ".".join(map(str, path)), line, column)
 
 
-def _real_path(value: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
+def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
     """The location without the names of alternatives that the model puts in between."""
+    value: Any = document
     for position, part in enumerate(loc):
         if (isinstance(value, dict) and part in value) or (
             isinstance(value, list) and isinstance(part, int) and part < len(value)

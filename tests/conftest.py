@@ -1,0 +1,173 @@
+"""What several tests share: places, a spool, real daemons that are always stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from arbd.cli.__main__ import call
+from arbd.spool.layout import SpoolLayout
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RECORDED = Path(os.environ.get("ARBD_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests and the processes they start compile the engine once, into the default place of this user."""
+    from arbd.paper import compiled
+
+    import numba
+
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "arbd" / f"numba-{compiled.sources_digest()}"))
+    numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ARBD_CONFIG", "ARBD_SPOOL", "ARBD_WORKER_ID", "NOTIFY_SOCKET", "WATCHDOG_USEC"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def recorded() -> Path:
+    """The folder of recorded quotes."""
+    if not RECORDED.is_dir():
+        pytest.skip(f"no recorded quotes at {RECORDED}; set ARBD_TEST_DATA to their folder")
+    return RECORDED
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> SpoolLayout:
+    """A spool that is ready."""
+    found = SpoolLayout(tmp_path / "spool")
+    found.root.mkdir()
+    found.prepare()
+    return found
+
+
+@dataclass
+class Arbctl:
+    """Runs arbctl in this process."""
+
+    capture: pytest.CaptureFixture[str]
+    spool: Path
+    config: Path
+
+    def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:
+        self.capture.readouterr()
+        code = call(["--spool", str(self.spool), "--config", str(self.config), *map(str, arguments)])
+        out, err = self.capture.readouterr()
+        return code, out, err
+
+
+OBJECTIVES = '''
+import os, signal, time
+def quick(params):
+    return {"value": params["x"], "twice": 2 * params["x"]}
+def slow(params):
+    time.sleep(0.02)
+    return {"value": params["x"]}
+def very_slow(params):
+    time.sleep(0.25)
+    return {"value": params["x"]}
+def moody(params):
+    n = params["n"]
+    if n % 10 == 3: raise ValueError(f"no luck with {n}")
+    if n % 10 == 4: return [n]
+    if n % 10 == 5: return {"value": "text"}
+    if n % 10 == 6: return {"value": float("nan")}
+    if n == 17: os.kill(os.getpid(), signal.SIGKILL)
+    if n == 27: time.sleep(60)
+    return {"value": float(n)}
+def nested(params):
+    time.sleep(0.005)
+    return {"value": -params["x"]}
+'''
+
+BATCH = '''
+import numpy as np
+def objective(params):
+    return {"value": params["x"] + params["k"]}
+def evaluate_batch(columns):
+    return {"value": np.asarray(columns["x"]) + np.asarray(columns["k"])}
+'''
+
+
+@pytest.fixture
+def objectives(tmp_path: Path) -> Path:
+    """A folder of Python objectives, and `arbd.yaml` beside them that allows them."""
+    folder = tmp_path / "objectives"
+    folder.mkdir()
+    (folder / "samples.py").write_text(OBJECTIVES)
+    (folder / "batched.py").write_text(BATCH)
+    (tmp_path / "arbd.yaml").write_text(
+        f"allow: [paper, 'python:*', 'command:*']\nobjective_paths: [{folder}]\ndata_dirs: [{tmp_path}]\n"
+        "settle_s: 0.2\nscan_s: 0.2\nbeat_s: 0.2\nlease_s: 5\nchunk_target_s: 0.2\ndrain_timeout_s: 5\n"
+        f"cache_dir: {tmp_path / 'cache'}\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def arbctl(capsys: pytest.CaptureFixture[str], layout: SpoolLayout, objectives: Path) -> Arbctl:
+    return Arbctl(capsys, layout.root, objectives.parent / "arbd.yaml")
+
+
+@dataclass
+class Daemons:
+    """Starts daemons on a spool, each in a process group of its own."""
+
+    spool: Path
+    config: Path
+    logs: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, worker_id: str, *options: str, slots: int = 2) -> subprocess.Popen[bytes]:
+        log = (self.logs / f"{worker_id}-{len(self.started)}.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "arbd.daemon", "run", "--config", str(self.config), "--spool", str(self.spool),
+             "--worker-id", worker_id, "--slots", str(slots), *options],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPOSITORY,
+        )  # fmt: skip
+        log.close()
+        self.started.append(process)
+        return process
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
+
+    def stop(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.terminate()
+        for process in self.started:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def daemons(layout: SpoolLayout, objectives: Path, tmp_path: Path) -> Iterator[Daemons]:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    running = Daemons(layout.root, objectives.parent / "arbd.yaml", logs)
+    yield running
+    running.stop()
+
+
+def wait_until(condition: Callable[[], object], within_s: float = 60.0, what: str = "it") -> None:
+    """Wait for an event; AssertionError when it does not come."""
+    give_up = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < give_up, f"{what} did not happen within {within_s} s"
+        time.sleep(0.05)

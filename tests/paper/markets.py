@@ -1,0 +1,105 @@
+"""Markets and parameters for engine tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from arbd.paper.params import resolve
+from arbd.paper.quotes import Quotes
+
+SECOND = 10**9
+
+
+def quotes_of(
+    bid_a: list[float],
+    ask_a: list[float],
+    bid_b: list[float],
+    ask_b: list[float],
+    *,
+    t_s: list[float] | None = None,
+    size: float = np.inf,
+    fx: float = 1.0,
+) -> Quotes:
+    """Quotes one second apart, unless told."""
+    n = len(bid_a)
+    times = np.arange(n) if t_s is None else np.array(t_s)
+    sizes = [np.full(n, size) for _ in range(4)]
+    columns = [np.array(c, dtype=np.float64) for c in (bid_a, ask_a, bid_b, ask_b)]
+    return Quotes((times * SECOND).astype(np.int64), *columns, *sizes, np.full(n, fx))
+
+
+def flat_quotes(premiums: list[float], *, t_s: list[float] | None = None, size: float = np.inf, half: float = 0.0) -> Quotes:
+    """Venue A's mid is 100 x (1 + premium), B's is 100; half spreads as given."""
+    a = [100.0 * (1 + p) for p in premiums]
+    b = [100.0] * len(premiums)
+    return quotes_of(
+        [x * (1 - half) for x in a], [x * (1 + half) for x in a], [x * (1 - half) for x in b], [x * (1 + half) for x in b],
+        t_s=t_s, size=size,
+    )  # fmt: skip
+
+
+def random_quotes(seed: int, n: int) -> Quotes:
+    """A wild market: equal timestamps, gaps, zero and infinite sizes."""
+    rng = np.random.default_rng(seed)
+    steps = rng.choice([0, 0, 1, 1, 2, 7, 600, 4_000], n)
+    mid = 100 * np.exp(np.cumsum(rng.normal(0, 1e-3, n)))
+    premium = rng.normal(0, 5e-3, n)
+    half = rng.choice([0.0, 2e-4, 5e-4], n)
+    mid_b = mid * (1 + premium)
+    fx = float(rng.choice([1.0, 1300.0]))
+    sizes = [rng.choice([0.0, 0.05, 0.5, 1.0, 3.0, np.inf], n) for _ in range(4)]
+    start = int(rng.choice([0, 1_704_067_000])) * SECOND
+    return Quotes(
+        start + np.cumsum(steps).astype(np.int64) * SECOND,
+        mid * (1 - half), mid * (1 + half), mid_b * (1 - half) / fx, mid_b * (1 + half) / fx,
+        *sizes, np.full(n, fx),
+    )  # fmt: skip
+
+
+def params_of(**given: Any) -> dict[str, Any]:
+    """Resolved parameters for cheap hand calculation: no costs unless given."""
+    free = {"fee_a_bps": 0, "fee_b_bps": 0, "slippage_bps": 0, "max_position": 100.0, "initial_capital": 1000.0}
+    return resolve({**free, **given})
+
+
+def _one_of(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+@st.composite
+def any_params(draw: st.DrawFn, strategy: str) -> dict[str, Any]:
+    """Parameters that make things happen in `random_quotes`."""
+    return resolve(
+        {
+            "strategy": strategy,
+            "min_spread_pct": draw(_one_of(-0.2, 0.1, 0.3, 0.5, 1.0)),
+            "exit_spread_pct": draw(_one_of(-0.5, 0.0, 0.3)),
+            "take_profit_pct": draw(_one_of(0, 0.3, 0.8)),
+            "stop_loss_pct": draw(_one_of(0, 0.3, 0.8)),
+            "max_hold_s": draw(_one_of(0, 5, 900.5)),
+            "latency_a_ms": draw(_one_of(0, 1, 1500, 10_000)),
+            "latency_b_ms": draw(_one_of(0, 700, 3000)),
+            "slippage_bps": draw(_one_of(0, 3, 20)),
+            "participation": draw(_one_of(0.1, 0.5, 1)),
+            "lot_step": draw(_one_of(0, 0.01, 0.1, 0.25)),
+            "min_notional": draw(_one_of(0, 5, 30)),
+            "fee_a_bps": draw(_one_of(-1, 0, 10)),
+            "fee_b_bps": draw(_one_of(0, 7)),
+            "max_position": draw(_one_of(50, 100, 1000)),
+            "max_daily_loss": draw(_one_of(0, 0.5, 5)),
+            "max_trades_per_hour": draw(_one_of(0, 1, 3, 10)),
+            "circuit_breaker_pct": draw(_one_of(0, 0.01, 0.5)),
+            "cooldown_s": draw(_one_of(0, 60, 3600)),
+            "initial_capital": draw(_one_of(500, 1000, 10_000)),
+            "base_share": draw(_one_of(0, 0.1, 0.5, 1)),
+            "rebalance": draw(_one_of("none", "transfer", "reverse")),
+            "rebalance_trigger": draw(_one_of(0, 0.2, 0.45)),
+            "rebalance_spread_pct": draw(_one_of(-1, 0, 0.2)),
+            "transfer_fee_pct": draw(_one_of(0, 0.1, 1)),
+            "transfer_delay_s": draw(_one_of(0, 30, 4000)),
+            "grid_s": draw(_one_of(1, 60, 3600)),
+        }
+    )
