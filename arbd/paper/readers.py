@@ -89,7 +89,10 @@ def _row_in(error: Exception) -> int | None:
 
 def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
     """A column as numbers (`ts` stays what it is); DataError names the first row that holds none."""
-    values = np.ma.filled(column.astype(object), None) if isinstance(column, np.ma.MaskedArray) else np.asarray(column)
+    values = np.asarray(column)
+    if isinstance(column, np.ma.MaskedArray) and np.ma.is_masked(column):
+        values = values.astype(object)
+        values[np.ma.getmaskarray(column)] = None
     if name == "ts":
         return values
     kind = np.int64 if name in TIME_UNITS else np.float64

@@ -90,10 +90,9 @@ def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
     """The location without the names of alternatives that the model puts in between."""
     value: Any = document
     for position, part in enumerate(loc):
-        if (isinstance(value, dict) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        ):
-            value = value[part]
+        items: Any = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(items, dict) and part in items:
+            value = items[part]
             yield part
         elif position == len(loc) - 1 and isinstance(value, dict) and part not in ("float", "int", "choice", "bool"):
             yield part

@@ -1,0 +1,193 @@
+"""Quotes through files and through the cache, unchanged to the bit."""
+
+from __future__ import annotations
+
+import gzip
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from arbd.errors import DataError, UsageError
+from arbd.paper import cache
+from arbd.paper.cache import file_digest, load_quotes
+from arbd.paper.quotes import Quotes
+from arbd.paper.readers import SUFFIXES, read_quotes
+from arbd.paper.synth import synth_profile
+from arbd.paper.writers import write_quotes
+from tests.conftest import wait_until
+
+
+def same(a: Quotes, b: Quotes) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a.columns().values(), b.columns().values(), strict=True))
+
+
+prices = st.floats(1e-9, 1e12, allow_nan=False)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(low=st.lists(prices, min_size=1, max_size=20), size=st.floats(0, allow_nan=False))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_format_keeps_every_bit(tmp_path: Path, suffix: str, low: list[float], size: float) -> None:
+    bid = np.array(low)
+    n = len(bid)
+    quotes = Quotes(np.arange(n) * 7, bid, bid * 1.1, bid / 3, bid / 2, *[np.full(n, size)] * 4, bid)
+    path = tmp_path / f"quotes{suffix}"
+    write_quotes(quotes, path)
+    assert same(read_quotes(path)[0], quotes)
+
+
+def csv(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+HEAD = "ts_ns,bid_a,ask_a,bid_b,ask_b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "reason"),
+    [
+        (HEAD + "1,10,11,10,11\n2,12,11,10,11\n", 2, "crossed"),
+        (HEAD + "1,10,11,10,11\n2,ten,11,10,11\n", 2, "bid_a is 'ten', not a number"),
+        (HEAD + "1,10,11,10,11\n2,,11,10,11\n", 2, "bid_a is empty, not a number"),
+        (HEAD + "1.5,10,11,10,11\n", 1, "ts_ns is '1.5', not a whole number"),
+        ("bid_a,ask_a,bid_b,ask_b\n10,11,10,11\n", None, "needs one time column of ts_ns, ts_us"),
+        ("ts_ns,ts_ms,bid_a,ask_a,bid_b,ask_b\n1,1,10,11,10,11\n", None, "it has ts_ns, ts_ms"),
+        ("a,b\n1,2\n", None, "has none of the columns of quotes; it has a, b"),
+        (HEAD, None, "holds no rows"),
+        ("ts,bid_a,ask_a,bid_b,ask_b\nyesterday,10,11,10,11\n", 1, "ts is 'yesterday', not a UTC time"),
+        ("ts_s,bid_a,ask_a,bid_b,ask_b\n99999999999,10,11,10,11\n", 1, "beyond the year 2262"),
+    ],
+)
+def test_a_bad_csv_is_refused_with_row_and_value(tmp_path: Path, text: str, row: int | None, reason: str) -> None:
+    with pytest.raises(DataError, match=reason) as caught:
+        read_quotes(csv(tmp_path / "q.csv", text))
+    assert caught.value.row == row
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ns"),
+    [
+        ("ts_us", "5", 5_000),
+        ("ts_ms", "5", 5_000_000),
+        ("ts_s", "5", 5_000_000_000),
+        ("ts", "1970-01-01T00:00:05Z", 5_000_000_000),
+        ("ts", "1970-01-01 00:00:00.000000005", 5),
+    ],
+)
+def test_times_come_in_several_units(tmp_path: Path, name: str, value: str, ns: int) -> None:
+    path = csv(tmp_path / "q.csv", f"note,{name},bid_a,ask_a,bid_b,ask_b\nhello,{value},10,11,10,11\n")
+    assert read_quotes(path)[0].ts_ns.tolist() == [ns]
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
+    for name in ("q.parquet", "q.npz", "q.csv.gz", "q.csv.zst"):
+        (tmp_path / name).write_bytes(b"not that at all")
+        with pytest.raises(DataError, match="q\\."):
+            read_quotes(tmp_path / name)
+    with pytest.raises(DataError, match="suffix; known are .csv"):
+        read_quotes(tmp_path / "q.xlsx")
+    with pytest.raises(DataError, match="no such file"):
+        read_quotes(tmp_path / "absent.csv")
+    with pytest.raises(DataError, match="does not exist"):
+        write_quotes(synth_profile("brl", 1, 5), tmp_path / "nowhere" / "q.csv")
+
+
+def test_bad_rows_are_dropped_and_counted_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv.gz"
+    with gzip.open(path, "wt") as file:
+        file.write(HEAD + "1,10,11,10,11\n2,12,11,10,11\n3,10,11,10,11\n")
+    quotes, dropped = read_quotes(path, "drop")
+    assert (len(quotes), dropped) == (2, 1)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "quotes.csv"
+    write_quotes(synth_profile("kimchi", 1, 500), path)
+    return path
+
+
+def test_the_cache_holds_the_same_quotes_memory_mapped(source: Path, tmp_path: Path) -> None:
+    first, second = load_quotes(source, tmp_path / "cache"), load_quotes(source, tmp_path / "cache")
+    assert isinstance(second.bid_a, np.memmap)
+    assert same(first, second)
+    assert same(first, load_quotes(source, None))
+
+
+def test_a_changed_file_is_converted_anew(source: Path, tmp_path: Path) -> None:
+    load_quotes(source, tmp_path / "cache")
+    write_quotes(synth_profile("kimchi", 2, 400), source)
+    assert len(load_quotes(source, tmp_path / "cache")) == 400
+
+
+def test_another_file_than_expected_is_refused(source: Path, tmp_path: Path) -> None:
+    digest = file_digest(source)
+    load_quotes(source, tmp_path / "cache", expected_digest=digest)
+    write_quotes(synth_profile("kimchi", 2, 400), source)
+    for folder in (tmp_path / "cache", None):
+        with pytest.raises(DataError, match="is not the file that the job was accepted with"):
+            load_quotes(source, folder, expected_digest=digest)
+
+
+def test_a_damaged_entry_is_rebuilt(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    load_quotes(source, folder)
+    entry = next(path for path in folder.iterdir() if path.is_dir())
+    (entry / "fx.npy").unlink()
+    (entry / "fx.npy").write_bytes(b"torn")
+    (entry / "bid_a.npy").unlink()
+    assert same(load_quotes(source, folder), read_quotes(source)[0])
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises((UsageError, OSError), match="file"):
+        load_quotes(source, tmp_path / "file" / "cache")
+    with pytest.raises(DataError, match="no such file on this host"):
+        load_quotes(tmp_path / "absent.csv", tmp_path / "cache")
+
+
+def _load(source: Path, folder: Path, builds: Path) -> int:
+    original = cache.read_quotes
+
+    def counted(*given: object) -> object:
+        with builds.open("a") as file:
+            file.write("x")
+        return original(*given)  # type: ignore[arg-type]
+
+    cache.read_quotes = counted  # type: ignore[assignment]
+    return len(load_quotes(source, folder))
+
+
+def test_eight_processes_that_ask_at_once_build_once(source: Path, tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        lengths = pool.starmap(_load, [(source, tmp_path / "cache", tmp_path / "builds")] * 8)
+    assert lengths == [500] * 8
+    assert (tmp_path / "builds").read_text() == "x"
+
+
+def test_a_builder_that_is_killed_leaves_nothing_in_the_way(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    hanging = (
+        "import sys, time, numpy; from pathlib import Path; from arbd.paper import cache\n"
+        "save = numpy.save\n"
+        "def slow(file, column, **k):\n    save(file, column, **k); file.flush(); Path(sys.argv[3]).touch(); time.sleep(60)\n"
+        "cache.np.save = slow\n"
+        "cache.load_quotes(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    started = tmp_path / "started"
+    process = subprocess.Popen([sys.executable, "-c", hanging, str(source), str(folder), str(started)])
+    wait_until(started.exists)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(load_quotes(source, folder)) == 500
+    assert not [path for path in folder.iterdir() if path.name.endswith(".new")]

@@ -1,0 +1,67 @@
+"""Which rows are good, and how bad ones are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arbd.errors import DataError
+from arbd.paper.quotes import build_quotes
+
+
+def columns(**changed: list[float]) -> dict[str, Any]:
+    base: dict[str, list[float]] = {
+        "ts_ns": [1, 2, 2, 3], "bid_a": [10.0] * 4, "ask_a": [11.0] * 4, "bid_b": [10.0] * 4, "ask_b": [11.0] * 4,
+    }  # fmt: skip
+    return {name: np.array(values) for name, values in (base | changed).items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "row", "reason"),
+    [
+        ({"bid_a": [10, 12, 10, 10]}, 2, "the book of venue A is crossed: bid 12.0 above ask 11.0"),
+        ({"ask_b": [11, 11, 9.5, 11]}, 3, "the book of venue B is crossed"),
+        ({"bid_a": [10, 10, 0, 10]}, 3, "bid_a is 0.0, not a positive number"),
+        ({"bid_b": [10, 10, 10, -1]}, 4, "bid_b is -1.0"),
+        ({"ask_a": [float("nan"), 11, 11, 11]}, 1, "ask_a is nan"),
+        ({"ask_a": [11, 11, 11, float("inf")]}, 4, "ask_a is inf"),
+        ({"fx": [1, 1, 0, 1]}, 3, "fx is 0.0"),
+        ({"bid_size_a": [1, 1, -1, 1]}, 3, "bid_size_a is -1.0, not a size"),
+        ({"ask_size_b": [1, float("nan"), 1, 1]}, 2, "ask_size_b is nan"),
+        ({"ts_ns": [1, 3, 2, 4]}, 3, "time goes backwards, from 3 to 2 ns"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_number_and_reason(changed: dict[str, Any], row: int, reason: str) -> None:
+    with pytest.raises(DataError, match=reason) as caught:
+        build_quotes(columns(**changed), "quotes.csv")
+    assert caught.value.row == row
+    assert "drop" in str(caught.value)
+    kept, dropped = build_quotes(columns(**changed), "quotes.csv", "drop")
+    assert (len(kept), dropped) == (3, 1)
+
+
+def test_a_locked_book_equal_times_and_zero_sizes_are_good() -> None:
+    quotes, dropped = build_quotes(columns(ask_a=[10, 11, 11, 11], bid_size_a=[0, 1, 1, 1]), "x")
+    assert (len(quotes), dropped) == (4, 0)
+
+
+def test_missing_sizes_are_unlimited_and_a_missing_fx_is_one() -> None:
+    quotes, _ = build_quotes(columns(), "x")
+    assert np.isinf(quotes.ask_size_b).all()
+    assert (quotes.fx == 1).all()
+
+
+def test_missing_columns_and_empty_files_are_refused() -> None:
+    with pytest.raises(DataError, match="no column bid_b; needed are ts_ns"):
+        build_quotes({n: c for n, c in columns().items() if n != "bid_b"}, "x")
+    with pytest.raises(DataError, match="holds no rows"):
+        build_quotes({name: column[:0] for name, column in columns().items()}, "x")
+    with pytest.raises(DataError, match="all 4 rows are bad"):
+        build_quotes(columns(bid_a=[99.0] * 4), "x", "drop")
+
+
+def test_dropping_keeps_time_from_going_backwards() -> None:
+    quotes, dropped = build_quotes(columns(ts_ns=[1, 9, 2, 3], bid_a=[10, 99, 10, 10]), "x", "drop")
+    assert (quotes.ts_ns.tolist(), dropped) == ([1, 2, 3], 1)
