@@ -57,7 +57,7 @@ HEAD = "ts_ns,bid_a,ask_a,bid_b,ask_b\n"
     [
         (HEAD + "1,10,11,10,11\n2,12,11,10,11\n", 2, "crossed"),
         (HEAD + "1,10,11,10,11\n2,ten,11,10,11\n", 2, "bid_a is 'ten', not a number"),
-        (HEAD + "1,10,11,10,11\n2,,11,10,11\n", 2, "bid_a is empty, not a number"),
+        (HEAD + "1,10,11,10,11\n2,,11,10,11\n", 2, "bid_a is nan, not a positive number"),
         (HEAD + "1.5,10,11,10,11\n", 1, "ts_ns is '1.5', not a whole number"),
         ("bid_a,ask_a,bid_b,ask_b\n10,11,10,11\n", None, "needs one time column of ts_ns, ts_us"),
         ("ts_ns,ts_ms,bid_a,ask_a,bid_b,ask_b\n1,1,10,11,10,11\n", None, "it has ts_ns, ts_ms"),

@@ -1,0 +1,171 @@
+"""Claiming through a real folder: many processes, torn appends, failing disks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arbd.errors import CorruptionError, NotFoundError
+from arbd.spool import ledger
+from arbd.spool.files import DiskFiles
+from arbd.spool.frames import encode_frame
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import Claim, Finish, LedgerState
+from arbd.spool.queue import SessionQueue, Worker
+
+N = 2_000
+
+
+def make(folder: Path, n: int = N) -> SessionPaths:
+    folder.mkdir()
+    paths = SessionPaths(folder)
+    DiskFiles().publish(paths.ledger, encode_frame(ledger.pack(ledger.opened(n))))
+    return paths
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> SessionPaths:
+    return make(tmp_path / "session")
+
+
+def by(chunk: int, total: int) -> object:
+    return lambda state: (chunk, total)
+
+
+def _work(folder: Path, number: int) -> list[int]:
+    queue, worker = SessionQueue(DiskFiles(), SessionPaths(folder)), Worker(f"w{number}", number, 1)
+    mine: list[int] = []
+    finishes: list[Finish] = []
+    while True:
+        claims = queue.claim(worker, finishes, lambda state: (7, 14), 1)
+        if not claims and not finishes:
+            return mine
+        mine += [i for c in claims for i in range(c.span.first, c.span.first + c.span.count)]
+        finishes = [Finish(c.claim_id, (c.span.count, 0, 0, 0)) for c in claims]
+
+
+def test_processes_that_claim_at_once_share_every_iteration_once(paths: SessionPaths) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        shares = pool.starmap(_work, [(paths.folder, number) for number in range(4)])
+    assert sorted(i for share in shares for i in share) == list(range(1, N + 1))
+    state = SessionQueue(DiskFiles(), paths).refresh()
+    assert (state.counted, state.exhausted) == (N, True)
+    assert sum(sum(counts) for counts in state.worker_counts.values()) == N
+
+
+def test_a_torn_append_of_a_dead_writer_is_cut_off(paths: SessionPaths) -> None:
+    queue = SessionQueue(DiskFiles(), paths)
+    (first,) = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1)
+    with paths.ledger.open("ab") as file:
+        file.write(encode_frame(ledger.pack(ledger.revoked(1, "x")))[:-3])
+    other = SessionQueue(DiskFiles(), paths)
+    (second,) = other.claim(Worker("b", 2, 1), [], lambda state: (5, 5), 1)
+    assert (first.span.first, second.span.first) == (1, 6)
+    assert set(queue.refresh().claims) == {first.claim_id, second.claim_id}
+
+
+def test_damage_in_the_middle_is_skipped_and_told(paths: SessionPaths) -> None:
+    queue = SessionQueue(DiskFiles(), paths)
+    before = paths.ledger.stat().st_size
+    (claim,) = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1)
+    queue.claim(Worker("a", 1, 1), [Finish(claim.claim_id, (5, 0, 0, 0))], lambda state: (5, 5), 1)
+    data = bytearray(paths.ledger.read_bytes())
+    data[before + 12] ^= 0xFF
+    paths.ledger.write_bytes(bytes(data))
+    fresh = SessionQueue(DiskFiles(), paths)
+    # The lost claim's iterations are found missing when the session is compacted, and run again.
+    assert fresh.refresh().cursor == 11
+    assert fresh.damage[0].offset == before
+
+
+class FailingFiles(DiskFiles):
+    """A disk whose next append fails: before anything is written, in the middle, or after all is written."""
+
+    def __init__(self) -> None:
+        self.when = ""
+
+    def append(self, path: Path, data: bytes, truncate_to: int | None = None) -> None:
+        when, self.when = self.when, ""
+        if when == "middle":
+            super().append(path, data[: len(data) // 2], truncate_to)
+        elif when == "after":
+            super().append(path, data, truncate_to)
+        if when:
+            raise OSError(28, "No space left on device")
+        super().append(path, data, truncate_to)
+
+
+@pytest.mark.parametrize("when", ["before", "middle", "after"])
+def test_an_append_that_fails_can_be_made_again_and_loses_nothing(paths: SessionPaths, when: str) -> None:
+    files = FailingFiles()
+    queue, worker = SessionQueue(files, paths), Worker("a", 1, 1)
+    (claim,) = queue.claim(worker, [], lambda state: (5, 5), 1)
+    finishes = [Finish(claim.claim_id, (5, 0, 0, 0))]
+    files.when = when
+    with pytest.raises(OSError, match="No space"):
+        queue.claim(worker, finishes, lambda state: (5, 5), 1)
+    claims = queue.claim(worker, finishes, lambda state: (5, 5), 1)
+    firsts = sorted(c.span.first for c in claims)
+    assert firsts == ([6, 11] if when == "after" else [6])
+    state = SessionQueue(DiskFiles(), paths).refresh()
+    assert (state.counted, state.claimed) == (5, 5 * len(claims))
+
+
+def test_nothing_is_claimed_of_a_paused_or_cancelled_session(paths: SessionPaths) -> None:
+    queue = SessionQueue(DiskFiles(), paths)
+    for state in (ledger.PAUSED, ledger.CANCELLED):
+        queue.change(lambda _, state=state: [ledger.switched(state)])  # type: ignore[misc]
+        assert queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1) == []
+
+
+def test_a_missing_session_and_a_foreign_record_are_told(tmp_path: Path, paths: SessionPaths) -> None:
+    with pytest.raises(NotFoundError, match="no session nowhere"):
+        SessionQueue(DiskFiles(), SessionPaths(tmp_path / "nowhere")).refresh()
+    DiskFiles().append(paths.ledger, encode_frame(b"\xc1"))
+    with pytest.raises(CorruptionError, match="not a ledger record"):
+        SessionQueue(DiskFiles(), paths).refresh()
+
+
+def test_claiming_costs_the_same_at_the_end_as_at_the_start(tmp_path: Path) -> None:
+    paths = make(tmp_path / "long", 10**12)
+
+    class Counting(DiskFiles):
+        read_bytes = 0
+
+        def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
+            data = super().read(path, offset, limit)
+            Counting.read_bytes += len(data)
+            return data
+
+    queue, worker = SessionQueue(Counting(), paths), Worker("a", 1, 1)
+    costs: list[int] = []
+    finishes: list[Finish] = []
+    for _ in range(300):
+        before = Counting.read_bytes
+        claims: list[Claim] = queue.claim(worker, finishes, lambda state: (10**6, 10**6), 1)
+        finishes = [Finish(c.claim_id, (c.span.count, 0, 0, 0)) for c in claims]
+        costs.append(Counting.read_bytes - before)
+    assert max(costs[1:]) == 0
+    assert len(queue.state.claims) == 1
+
+
+@pytest.fixture(autouse=True)
+def files_are_closed() -> Iterator[None]:
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_state_is_the_same_however_it_is_read(paths: SessionPaths) -> None:
+    queue = SessionQueue(DiskFiles(), paths)
+    seen = SessionQueue(DiskFiles(), paths)
+    for _ in range(5):
+        claims = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 10), 1)
+        seen.refresh()
+        queue.claim(Worker("a", 1, 1), [Finish(claims[0].claim_id, (5, 0, 0, 0))], lambda state: (1, 0), 1)
+    fresh: LedgerState = SessionQueue(DiskFiles(), paths).refresh()
+    assert fresh == seen.refresh() == queue.state
