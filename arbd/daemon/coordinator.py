@@ -207,6 +207,10 @@ class Coordinator:
                 self._bad[session_id] = str(error)
                 self._log.error("the session cannot be read and is left alone", session=session_id, reason=error)
 
+    def _is_news(self, session_id: str) -> bool:
+        known = session_id in self._work or session_id in self._over or session_id in self._bad
+        return not known and self._only in (None, session_id)
+
     def _look_at(self, session_id: str) -> None:
         work = self._work.get(session_id)
         if work is None:
@@ -304,6 +308,10 @@ class Coordinator:
         if not self._burst or not idle:
             return
         if self._intake is not None and self._intake.waiting():
+            return
+        if any(self._is_news(session_id) for session_id in session_ids(self._files, self._layout)):
+            # Another worker made a session of the last job after our scan.
+            self._next_scan = 0.0
             return
         stuck = {
             name: work.blocked for name, work in self._work.items() if work.is_blocked and work.blocked

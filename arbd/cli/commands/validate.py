@@ -33,9 +33,8 @@ def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _text(job: Path, spec: JobSpec) -> str:
-    target = "" if spec.objective.kind == "paper" else f" {spec.objective.target}"
     lines: list[tuple[str, Any]] = [
-        ("objective", f"{spec.objective.kind}{target}"),
+        ("objective", str(spec.objective)),
         ("data", ", ".join(spec.data) or "-"),
         ("scenarios", ", ".join(spec.scenarios) or "-"),
         ("fixed", format_pairs(spec.fixed) or "-"),
