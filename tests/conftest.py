@@ -22,11 +22,13 @@ RECORDED = Path(os.environ.get("ARBD_TEST_DATA") or REPOSITORY.parent / "shared"
 @pytest.fixture(scope="session", autouse=True)
 def compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests and the processes they start compile the engine once, into the default place of this user."""
-    from arbd.paper import compiled
-
     import numba
 
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "arbd" / f"numba-{compiled.sources_digest()}"))
+    from arbd.paper import compiled
+
+    os.environ.setdefault(
+        "NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "arbd" / f"numba-{compiled.sources_digest()}")
+    )
     numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 
@@ -68,7 +70,7 @@ class Arbctl:
         return code, out, err
 
 
-OBJECTIVES = '''
+OBJECTIVES = """
 import os, signal, time
 def quick(params):
     return {"value": params["x"], "twice": 2 * params["x"]}
@@ -90,15 +92,15 @@ def moody(params):
 def nested(params):
     time.sleep(0.005)
     return {"value": -params["x"]}
-'''
+"""
 
-BATCH = '''
+BATCH = """
 import numpy as np
 def objective(params):
     return {"value": params["x"] + params["k"]}
 def evaluate_batch(columns):
     return {"value": np.asarray(columns["x"]) + np.asarray(columns["k"])}
-'''
+"""
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ import yaml
 SPACE: dict[str, Any] = {"x": {"type": "float", "bounds": [0, 1]}, "k": {"type": "int", "bounds": [1, 9]}}
 
 
-def write_job(path: Path, objective: str, n: int, *, space: dict[str, Any] | None = None, method: str = "random", **more: Any) -> Path:
+def write_job(
+    path: Path, objective: str, n: int, *, space: dict[str, Any] | None = None, method: str = "random", **more: Any
+) -> Path:
     """A job with a Python objective."""
     execution = more.pop("execution", {})
     job = {

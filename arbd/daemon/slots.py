@@ -118,8 +118,9 @@ class Slot:
         self._start()
 
     def stop(self) -> None:
-        """End the process; running tasks are lost, what they recorded is not."""
-        self.kill("the daemon stops")
+        """End the process; a running task is lost, what it recorded is not."""
+        if self.task is not None:
+            self.kill("the daemon stops")
         self._executor.shutdown(wait=True, cancel_futures=True)
         self.progress.close()
 

@@ -12,6 +12,7 @@ import secrets
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgpack
 
@@ -20,7 +21,9 @@ from arbd.spool import ledger
 from arbd.spool.files import Clock, Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.tuning.jobspec import JobSpec
+
+if TYPE_CHECKING:
+    from arbd.tuning.jobspec import JobSpec
 
 HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.new")
 # A name in sessions/ that tells daemons to look again at a session that they know to be over.
@@ -70,6 +73,8 @@ def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
 
 def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
     """The resolved job of a session. NotFoundError, or CorruptionError when its file cannot be read."""
+    from arbd.tuning.jobspec import JobSpec  # noqa: PLC0415 - NumPy, which listing sessions does not need
+
     try:
         data = files.read(paths.spec)
     except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -14,8 +15,8 @@ import msgpack
 import pytest
 import yaml
 
-from arbd.analysis import TuningAnalyzer, __all__ as analysis_names
-from arbd.analysis import TuningResult, format_result_summary, load_results_from_csv, load_session
+from arbd.analysis import TuningAnalyzer, TuningResult, format_result_summary, load_results_from_csv, load_session
+from arbd.analysis import __all__ as analysis_names
 from arbd.cli.__main__ import HOMES
 from arbd.errors import DataError, NotFoundError, UsageError
 from arbd.spool.compaction import compact
@@ -61,7 +62,15 @@ def test_summary_ranks_and_tells_what_failed(arbctl: Arbctl, session: str) -> No
     code, out, _ = arbctl("--json", "summary", session, "--ascending")
     document = json.loads(out)
     assert [r["iteration"] for r in document["ranking"]] == [1, 2, 3, 4, 5]
-    assert {"total_iterations", "total_workers", "unique_sessions", "metrics_keys", "param_keys", "workers", "sessions"} <= set(document)
+    assert {
+        "total_iterations",
+        "total_workers",
+        "unique_sessions",
+        "metrics_keys",
+        "param_keys",
+        "workers",
+        "sessions",
+    } <= set(document)
 
 
 def test_summary_of_a_csv_is_that_of_its_session(arbctl: Arbctl, session: str, layout: SpoolLayout) -> None:
@@ -116,11 +125,12 @@ def test_exports_hold_every_parameter_and_metric(arbctl: Arbctl, session: str, t
     elif form == "jsonl":
         rows = [(d["iteration"], d["params"], d["metrics"]) for d in map(json.loads, path.read_text().splitlines())]
     else:
-        documents = list(msgpack.Unpacker(path.open("rb")))
+        documents = list(msgpack.Unpacker(io.BytesIO(path.read_bytes())))
         rows = [(d["iteration"], d["params"], d["metrics"]) for d in documents]
         assert documents[0]["blocks"] == [[1.0, 1.0], [1.0, 1.0]]
     assert rows == [
-        (i, {"x": i / 1000, "kind": ("up", "down")[i % 2]}, {"value": float(i)} if i <= 18 else {}) for i in range(1, 21)
+        (i, {"x": i / 1000, "kind": ("up", "down")[i % 2]}, {"value": float(i)} if i <= 18 else {})
+        for i in range(1, 21)
     ]
 
 
@@ -136,14 +146,16 @@ def test_exports_go_to_standard_output_but_for_parquet(arbctl: Arbctl, session: 
 
 def test_submit_wait_finishes_with_1_when_iterations_failed_and_0_otherwise(arbctl: Arbctl, tmp_path: Path) -> None:
     environment = {**os.environ, "ARBD_CONFIG": str(arbctl.config), "ARBD_SPOOL": str(arbctl.spool)}
-    daemon = subprocess.Popen([sys.executable, "-m", "arbd.daemon", "run", "--worker-id", "w"], env=environment, cwd=REPOSITORY)
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "arbd.daemon", "run", "--worker-id", "w"], env=environment, cwd=REPOSITORY
+    )
     try:
         good = write_job(tmp_path / "good.yaml", "samples:quick", 20)
         code, out, err = arbctl("submit", good, "--session-id", "good", "--wait")
         assert (code, out) == (0, "good\n")
         assert "good: 20 of 20 (done)" in err
         job = write_job(tmp_path / "bad.yaml", "samples:quick", 20)
-        job.write_text(job.read_text().replace("samples:quick", "samples:moody").replace("x:", "n:"))
+        job.write_text(job.read_text().replace("samples:quick", "samples:moody").replace("k:", "n:"))
         code, _, err = arbctl("submit", job, "--session-id", "bad", "--wait")
         assert (code, "did not complete" in err) == (1, True)
         arbctl.config.write_text(arbctl.config.read_text())
@@ -158,7 +170,9 @@ def test_submit_wait_finishes_with_1_when_iterations_failed_and_0_otherwise(arbc
 
 def test_a_job_that_the_daemon_refuses_ends_submit_wait_with_2(arbctl: Arbctl, tmp_path: Path) -> None:
     environment = {**os.environ, "ARBD_SPOOL": str(arbctl.spool)}
-    daemon = subprocess.Popen([sys.executable, "-m", "arbd.daemon", "run", "--worker-id", "w"], env=environment, cwd=REPOSITORY)
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "arbd.daemon", "run", "--worker-id", "w"], env=environment, cwd=REPOSITORY
+    )
     try:
         code, _, err = arbctl("submit", write_job(tmp_path / "j.yaml", "samples:quick", 20), "--wait")
         assert code == 2
@@ -178,11 +192,18 @@ def run_shell(arbctl: Arbctl, *arguments: str | Path) -> subprocess.Popen[str]:
 def test_two_shells_with_one_session_share_the_work(arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.yaml", "samples:slow", 300)
     table = tmp_path / "out.csv"
-    shells = [run_shell(arbctl, job, "--session-id", "both", "--worker-id", w, "--workers", 2, "--output-csv", table) for w in "ab"]
+    shells = [
+        run_shell(arbctl, job, "--session-id", "both", "--worker-id", w, "--workers", 2, "--output-csv", table)
+        for w in "ab"
+    ]
     for shell in shells:
         out, err = shell.communicate(timeout=60)
         assert (shell.returncode, out) == (0, "both\n"), err
-    assert any("joining session both" in (shell.stderr.read() if not shell.stderr.closed else "joining session both") for shell in shells if shell.stderr)
+    assert any(
+        "joining session both" in (shell.stderr.read() if not shell.stderr.closed else "joining session both")
+        for shell in shells
+        if shell.stderr
+    )
     results = load_results_from_csv(table)
     assert [result.iteration for result in results] == list(range(1, 301))
     summary = json.loads(arbctl("summary", "both", "--json")[1])
@@ -279,7 +300,10 @@ def test_scenarios_are_judged(arbctl: Arbctl) -> None:
 
 def test_markets_are_made_described_and_converted(arbctl: Arbctl, tmp_path: Path) -> None:
     assert arbctl("market", "synth", "--output", tmp_path / "q.csv", "--ticks", "300", "--profile", "brl")[0] == 0
-    assert arbctl("market", "convert", tmp_path / "q.csv", tmp_path / "q.parquet")[1] == f"300 rows in {tmp_path}/q.parquet\n"
+    assert (
+        arbctl("market", "convert", tmp_path / "q.csv", tmp_path / "q.parquet")[1]
+        == f"300 rows in {tmp_path}/q.parquet\n"
+    )
     one, other = (json.loads(arbctl("market", "describe", tmp_path / n, "--json")[1]) for n in ("q.csv", "q.parquet"))
     assert one | {"file": ""} == other | {"file": ""}
     assert "edge_ab:" in arbctl("market", "describe", tmp_path / "q.csv")[1]
@@ -309,7 +333,9 @@ def test_quick_commands_import_nothing_heavy(session: str, layout: SpoolLayout, 
 
 def results() -> list[TuningResult]:
     values = [3.0, float("nan"), 1.0, 2.0]
-    found = [TuningResult("s", "wv"[i % 2], i + 1, {"x": i}, {"m": v}, "2026-01-01T00:00:00Z") for i, v in enumerate(values)]
+    found = [
+        TuningResult("s", "wv"[i % 2], i + 1, {"x": i}, {"m": v}, "2026-01-01T00:00:00Z") for i, v in enumerate(values)
+    ]
     return [*found, TuningResult("t", "w", 9, {"x": 9}, {}, "", status="failed", error="broke")]
 
 
@@ -317,7 +343,11 @@ def test_the_analyzer_summarises_and_ranks() -> None:
     analyzer = TuningAnalyzer(results())
     summary = analyzer.summarize()
     assert (summary["total_iterations"], summary["total_workers"], summary["unique_sessions"]) == (5, 2, 2)
-    assert (summary["metrics_keys"], summary["param_keys"], summary["statuses"]) == (["m"], ["x"], {"completed": 4, "failed": 1})
+    assert (summary["metrics_keys"], summary["param_keys"], summary["statuses"]) == (
+        ["m"],
+        ["x"],
+        {"completed": 4, "failed": 1},
+    )
     assert [r.iteration for r in analyzer.rank_by_metric("m")] == [1, 4, 3, 2]
     assert [r.iteration for r in analyzer.rank_by_metric("m", 2, ascending=True)] == [3, 4]
     assert analyzer.get_best_params("m") == {"x": 0}

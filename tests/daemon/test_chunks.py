@@ -28,7 +28,9 @@ def state_of(n: int) -> LedgerState:
         (3, 2, 1e-6, 16, 1),
     ],
 )
-def test_a_chunk_is_about_two_seconds_of_work(n: int, slots: int, seconds_each: float | None, last: int, expected: int) -> None:
+def test_a_chunk_is_about_two_seconds_of_work(
+    n: int, slots: int, seconds_each: float | None, last: int, expected: int
+) -> None:
     assert chunk_size(state_of(n), slots, seconds_each, last, 2.0) == expected
 
 

@@ -38,7 +38,9 @@ def content(table: ResultTable) -> dict[str, list[Any]]:
     """Parameters and metrics of all rows, for comparison to the bit."""
     rows = table.rows
     columns = {f"p {n}": c for n, c in rows.params.items()} | {f"m {n}": c for n, c in rows.metrics.items()}
-    return {"iteration": rows.iteration.tolist()} | {n: [np.float64(v).tobytes() for v in c] for n, c in columns.items()}
+    return {"iteration": rows.iteration.tolist()} | {
+        n: [np.float64(v).tobytes() for v in c] for n, c in columns.items()
+    }
 
 
 def assert_complete(table: ResultTable, n: int) -> None:
@@ -83,7 +85,9 @@ def test_a_daemon_that_is_killed_carries_on_where_it_stopped(
     arbctl("submit", write_job(tmp_path / "job.yaml", "samples:slow", 400), "--session-id", "killed")
     for done in (40, 150, 260):
         process = daemons.start("a")
-        wait_until(lambda done=done: layout.session("killed").ledger.exists() and state_of(layout, "killed").counted > done)  # type: ignore[misc]
+        wait_until(
+            lambda done=done: layout.session("killed").ledger.exists() and state_of(layout, "killed").counted > done
+        )  # type: ignore[misc]
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert daemons.start("a", "--burst").wait(60) == 0
@@ -175,7 +179,9 @@ def test_retry_runs_the_failed_ones_again_and_replaces_them(
         f"import os\ndef go(params):\n    if params['k'] > 5 and not os.path.exists({str(flag)!r}):\n"
         "        raise RuntimeError('not yet')\n    return {'value': params['x']}\n"
     )
-    arbctl("submit", write_job(tmp_path / "job.yaml", "mended:go", 200, execution={"retries": 0}), "--session-id", "mended")
+    arbctl(
+        "submit", write_job(tmp_path / "job.yaml", "mended:go", 200, execution={"retries": 0}), "--session-id", "mended"
+    )
     daemons.start("a")
     wait_until(is_done(layout, "mended"))
     failed = state_of(layout, "mended").counts[1]
@@ -188,7 +194,9 @@ def test_retry_runs_the_failed_ones_again_and_replaces_them(
     assert arbctl("retry", "mended")[1] == "mended: nothing to run again\n"
 
 
-def test_pause_resume_and_cancel_take_effect(arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path) -> None:
+def test_pause_resume_and_cancel_take_effect(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
     arbctl("submit", write_job(tmp_path / "job.yaml", "samples:slow", 100_000), "--session-id", "long")
     daemons.start("a")
     wait_until(lambda: layout.session("long").ledger.exists() and state_of(layout, "long").counted > 10)
@@ -218,10 +226,14 @@ def test_rows_appear_in_the_csv_while_the_session_runs(
     wait_until(is_done(layout, "table"))
     results = load_results_from_csv(path)
     assert [result.iteration for result in results] == list(range(1, 601))
-    assert [dict(r.params) for r in results] == [dict(r.params) for r in load_table(layout.root, "table").results(range(600))]
+    assert [dict(r.params) for r in results] == [
+        dict(r.params) for r in load_table(layout.root, "table").results(range(600))
+    ]
 
 
-def test_jobs_are_taken_from_incoming_however_they_arrive(daemons: Daemons, layout: SpoolLayout, tmp_path: Path) -> None:
+def test_jobs_are_taken_from_incoming_however_they_arrive(
+    daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
     daemons.start("a")
     job = write_job(tmp_path / "job.yaml", "samples:quick", 50, session_id="copied")
     (layout.incoming / "copied.yaml").write_bytes(job.read_bytes())
@@ -266,7 +278,9 @@ def test_a_second_daemon_under_a_live_name_refuses_to_start(daemons: Daemons, la
     assert "give this one another --worker-id" in daemons.log()
 
 
-def test_a_session_of_higher_priority_goes_first(arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path) -> None:
+def test_a_session_of_higher_priority_goes_first(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
     arbctl("submit", write_job(tmp_path / "low.yaml", "samples:slow", 3_000), "--session-id", "low")
     daemons.start("a")
     wait_until(lambda: layout.session("low").ledger.exists() and state_of(layout, "low").counted > 10)
@@ -276,7 +290,9 @@ def test_a_session_of_higher_priority_goes_first(arbctl: Arbctl, daemons: Daemon
     assert not state_of(layout, "low").done
 
 
-def test_max_slots_bounds_what_runs_at_once(arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path) -> None:
+def test_max_slots_bounds_what_runs_at_once(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
     job = write_job(tmp_path / "job.yaml", "samples:slow", 150, execution={"max_slots": 1})
     arbctl("submit", job, "--session-id", "narrow")
     daemons.start("a", slots=3)
@@ -320,7 +336,12 @@ def test_a_batch_that_kills_its_process_is_evaluated_one_by_one(
         "    if (columns['k'] == 8).any(): raise ValueError('cannot do eights at once')\n"
         "    return {'value': columns['x']}\n"
     )
-    arbctl("submit", write_job(tmp_path / "job.yaml", "fragile:objective", 40, execution={"retries": 0}), "--session-id", "fragile")
+    arbctl(
+        "submit",
+        write_job(tmp_path / "job.yaml", "fragile:objective", 40, execution={"retries": 0}),
+        "--session-id",
+        "fragile",
+    )
     assert daemons.start("a", "--burst").wait(60) == 0
     table = load_table(layout.root, "fragile")
     assert_complete(table, 40)

@@ -121,7 +121,13 @@ tmpfs /mnt/nas/local tmpfs rw 0 0
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/var", "ext4"), ("/mnt/nas/spool", "nfs4"), ("/mnt/my vol/x", "fuse.glusterfs"), ("/mnt/nas/local/x", "tmpfs"), ("/mnt/nasty", "ext4")],
+    [
+        ("/var", "ext4"),
+        ("/mnt/nas/spool", "nfs4"),
+        ("/mnt/my vol/x", "fuse.glusterfs"),
+        ("/mnt/nas/local/x", "tmpfs"),
+        ("/mnt/nasty", "ext4"),
+    ],
 )
 def test_the_filesystem_of_a_path_is_that_of_its_nearest_mount(tmp_path: Path, path: str, kind: str) -> None:
     mounts = tmp_path / "mounts"

@@ -31,7 +31,9 @@ def quotes_of(
     return Quotes((times * SECOND).astype(np.int64), *columns, *sizes, np.full(n, fx))
 
 
-def flat_quotes(premiums: list[float], *, t_s: list[float] | None = None, size: float = np.inf, half: float = 0.0) -> Quotes:
+def flat_quotes(
+    premiums: list[float], *, t_s: list[float] | None = None, size: float = np.inf, half: float = 0.0
+) -> Quotes:
     """Venue A's mid is 100 x (1 + premium), B's is 100; half spreads as given."""
     a = [100.0 * (1 + p) for p in premiums]
     b = [100.0] * len(premiums)

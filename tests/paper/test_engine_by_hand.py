@@ -73,7 +73,14 @@ def test_a_position_is_closed_at_the_end_of_the_data(engine: Any) -> None:
 def test_what_the_last_quote_cannot_take_is_valued_at_its_touch(engine: Any) -> None:
     quotes = flat_quotes([0, 0.02, 0.015])
     small = np.array([np.inf, np.inf, 0.25])
-    quotes = Quotes(*[getattr(quotes, n) for n in ("ts_ns", "bid_a", "ask_a", "bid_b", "ask_b")], small, small, small, small, quotes.fx)
+    quotes = Quotes(
+        *[getattr(quotes, n) for n in ("ts_ns", "bid_a", "ask_a", "bid_b", "ask_b")],
+        small,
+        small,
+        small,
+        small,
+        quotes.fx,
+    )
     found = engine(quotes, min_spread_pct=1.0)
     assert found.metrics["trades"] == 0
     assert found.metrics["realized_pnl"] == pytest.approx(0.25 * 0.5)
@@ -155,14 +162,22 @@ def test_inventory_buys_and_sells_at_once_and_keeps_its_base(engine: Any) -> Non
 
 def test_inventory_trades_no_more_than_its_balances(engine: Any) -> None:
     quotes = flat_quotes([0, 0.02, 0.02, 0.02, 0.02])
-    found = engine(quotes, strategy="inventory", min_spread_pct=1.0, rebalance="none", max_position=150.0, initial_capital=1000.0)
+    found = engine(
+        quotes, strategy="inventory", min_spread_pct=1.0, rebalance="none", max_position=150.0, initial_capital=1000.0
+    )
     # A holds 2.5 base to sell, B holds 250 to buy with.
     assert sum(f.size for f in found.fills if f.venue == 0) == pytest.approx(2.5)
 
 
 def test_a_transfer_costs_its_fee_and_arrives_after_its_delay(engine: Any) -> None:
     quotes = flat_quotes([0, 0.02, 0.02, 0, 0, 0, 0.02, 0])
-    given = {"strategy": "inventory", "min_spread_pct": 1.0, "initial_capital": 1000.0, "max_position": 250.0, "rebalance_trigger": 0.4}
+    given = {
+        "strategy": "inventory",
+        "min_spread_pct": 1.0,
+        "initial_capital": 1000.0,
+        "max_position": 250.0,
+        "rebalance_trigger": 0.4,
+    }
     late = engine(quotes, **given, transfer_fee_pct=1.0, transfer_delay_s=100)
     early = engine(quotes, **given, transfer_fee_pct=1.0, transfer_delay_s=2)
     # 2.5 base and 255 of quote stand on the wrong sides; half the difference of 5.0 moves, at 1 %.

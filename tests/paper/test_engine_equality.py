@@ -48,7 +48,9 @@ def test_compiled_engine_equals_reference(strategy: str, data: st.DataObject, se
 @pytest.mark.parametrize("strategy", ["convergence", "inventory"])
 def test_equal_on_a_realistic_market_with_many_trades(strategy: str) -> None:
     quotes = synth_profile("kimchi", seed=3, ticks=20_000)
-    params = resolve({"strategy": strategy, "min_spread_pct": 0.05, "fee_a_bps": 1, "fee_b_bps": 1, "latency_a_ms": 800})
+    params = resolve(
+        {"strategy": strategy, "min_spread_pct": 0.05, "fee_a_bps": 1, "fee_b_bps": 1, "latency_a_ms": 800}
+    )
     assert check(quotes, params).metrics["trades"] > 20
 
 

@@ -17,13 +17,20 @@ from arbd.paper.reference import InventoryRun
 from tests.paper.markets import any_params, random_quotes
 
 MONEY = ("min_notional", "max_position", "max_daily_loss", "initial_capital")
-runs = given(data=st.data(), seed=st.integers(0, 2**32), n=st.integers(1, 200), strategy=st.sampled_from(["convergence", "inventory"]))
+runs = given(
+    data=st.data(),
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 200),
+    strategy=st.sampled_from(["convergence", "inventory"]),
+)
 few = settings(max_examples=80, deadline=None)
 
 
 @runs
 @few
-def test_fees_slippage_and_turnover_are_the_sums_over_fills(data: st.DataObject, seed: int, n: int, strategy: str) -> None:
+def test_fees_slippage_and_turnover_are_the_sums_over_fills(
+    data: st.DataObject, seed: int, n: int, strategy: str
+) -> None:
     params = data.draw(any_params(strategy)) | {"transfer_fee_pct": 0.0}
     found = run(prepare(random_quotes(seed, n)), params)
     assert found.metrics["total_fees"] == pytest.approx(sum(f.fee for f in found.fills), abs=1e-9)
@@ -34,7 +41,9 @@ def test_fees_slippage_and_turnover_are_the_sums_over_fills(data: st.DataObject,
 
 @runs
 @few
-def test_both_legs_of_every_order_trade_the_same_quantity(data: st.DataObject, seed: int, n: int, strategy: str) -> None:
+def test_both_legs_of_every_order_trade_the_same_quantity(
+    data: st.DataObject, seed: int, n: int, strategy: str
+) -> None:
     found = run(prepare(random_quotes(seed, n)), data.draw(any_params(strategy)))
     for leg_a, leg_b in zip(found.fills[::2], found.fills[1::2], strict=True):
         assert (leg_a.venue, leg_b.venue) == (0, 1)
@@ -44,7 +53,9 @@ def test_both_legs_of_every_order_trade_the_same_quantity(data: st.DataObject, s
 
 @runs
 @few
-def test_no_fill_takes_more_than_its_part_of_the_size_shown(data: st.DataObject, seed: int, n: int, strategy: str) -> None:
+def test_no_fill_takes_more_than_its_part_of_the_size_shown(
+    data: st.DataObject, seed: int, n: int, strategy: str
+) -> None:
     quotes, params = random_quotes(seed, n), data.draw(any_params(strategy))
     for fill in run(prepare(quotes), params).fills:
         name = f"{'ask' if fill.side > 0 else 'bid'}_size_{'ab'[fill.venue]}"
@@ -61,7 +72,10 @@ def test_cash_flows_add_up_to_equity(data: st.DataObject, seed: int, n: int, str
     held = [sum(f.side * f.size for f in found.fills if f.venue == venue) for venue in (0, 1)]
     worth = 0.0
     if strategy == "convergence":
-        marks = [market.bid_a[-1] if held[0] > 0 else market.ask_a[-1], market.bid_b[-1] if held[1] > 0 else market.ask_b[-1]]
+        marks = [
+            market.bid_a[-1] if held[0] > 0 else market.ask_a[-1],
+            market.bid_b[-1] if held[1] > 0 else market.ask_b[-1],
+        ]
         worth = held[0] * marks[0] + held[1] * marks[1]
     assert found.metrics["pnl"] == pytest.approx(cash + worth, abs=1e-7)
 
@@ -97,11 +111,20 @@ def test_no_entry_leg_fills_before_its_latency(data: st.DataObject, seed: int, n
             assert fill.ts_ns >= first + int(params[latency] * 1e6)
 
 
-@given(data=st.data(), seed=st.integers(0, 2**32), n=st.integers(1, 200), strategy=st.sampled_from(["convergence", "inventory"]))
+@given(
+    data=st.data(),
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 200),
+    strategy=st.sampled_from(["convergence", "inventory"]),
+)
 @few
-def test_scaling_prices_and_money_by_a_power_of_two_scales_pnl_exactly(data: st.DataObject, seed: int, n: int, strategy: str) -> None:
+def test_scaling_prices_and_money_by_a_power_of_two_scales_pnl_exactly(
+    data: st.DataObject, seed: int, n: int, strategy: str
+) -> None:
     quotes, params = random_quotes(seed, n), data.draw(any_params(strategy))
-    scaled_quotes = replace(quotes, **{name: getattr(quotes, name) * 4 for name in ("bid_a", "ask_a", "bid_b", "ask_b")})
+    scaled_quotes = replace(
+        quotes, **{name: getattr(quotes, name) * 4 for name in ("bid_a", "ask_a", "bid_b", "ask_b")}
+    )
     scaled: dict[str, Any] = params | {name: params[name] * 4 for name in MONEY}
     before, after = run(prepare(quotes), params).metrics, run(prepare(scaled_quotes), scaled).metrics
     for name in ("pnl", "realized_pnl", "total_fees", "max_drawdown"):
@@ -119,7 +142,13 @@ def test_costs_never_raise_the_pnl_of_the_same_inventory_trades(seed: int, n: in
         random_quotes(seed, n),
         **{name: np.full(n, np.inf) for name in ("bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")},
     )
-    base = {"strategy": "inventory", "min_spread_pct": threshold, "max_position": 1.0, "initial_capital": 1e6, "rebalance": "none"}
+    base = {
+        "strategy": "inventory",
+        "min_spread_pct": threshold,
+        "max_position": 1.0,
+        "initial_capital": 1e6,
+        "rebalance": "none",
+    }
     free = run(prepare(quotes), resolve({**base, "fee_a_bps": 0, "fee_b_bps": 0, "slippage_bps": 0}))
     costly = run(prepare(quotes), resolve({**base, "fee_a_bps": 5, "fee_b_bps": 5, "slippage_bps": 5}))
     assert costly.metrics["trades"] == free.metrics["trades"]

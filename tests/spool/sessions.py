@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.files import DiskFiles
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import Finish, Span
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.rows import RowBatch
@@ -36,7 +36,9 @@ def make_session(layout: SpoolLayout, n: int, name: str = "s", **changed: Any) -
     return create_session(DiskFiles(), layout, name, b"tuning: {}\n", spec_of(n, **changed))
 
 
-def rows_of(first: int, count: int, *, status: int = 0, epoch: int = 0, value: float = 0.0, blocks: bool = False) -> RowBatch:
+def rows_of(
+    first: int, count: int, *, status: int = 0, epoch: int = 0, value: float = 0.0, blocks: bool = False
+) -> RowBatch:
     iteration = np.arange(first, first + count, dtype=np.int64)
     return RowBatch(
         iteration=iteration,

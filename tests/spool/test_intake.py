@@ -112,7 +112,9 @@ def test_an_id_that_exists_is_rejected_and_nothing_is_overwritten(intake: Intake
         create_session(DiskFiles(), layout, "id-same", b"", spec_of(1))
 
 
-@pytest.mark.parametrize("name", [".hidden.yaml", "job.yaml~", "job.yaml.tmp", "job.yaml.part", ".job.yaml.swp", "#job.yaml#"])
+@pytest.mark.parametrize(
+    "name", [".hidden.yaml", "job.yaml~", "job.yaml.tmp", "job.yaml.part", ".job.yaml.swp", "#job.yaml#"]
+)
 def test_unfinished_names_are_left_alone(intake: Intake, layout: SpoolLayout, clock: Clock, name: str) -> None:
     drop(layout, name, "id-x")
     intake.scan()

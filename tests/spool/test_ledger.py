@@ -37,7 +37,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(sorted(self.state.claims.values(), key=lambda c: c.claim_id)))
         done = data.draw(st.integers(0, claim.span.count))
-        left = (Span(claim.span.first + done, claim.span.count - done, claim.span.epoch),) if done < claim.span.count else ()
+        left = (
+            (Span(claim.span.first + done, claim.span.count - done, claim.span.epoch),)
+            if done < claim.span.count
+            else ()
+        )
         self.fold(ledger.finished([Finish(claim.claim_id, (done, 0, 0, 0), left)], 2))
 
     @rule(worker=st.integers(0, 3))

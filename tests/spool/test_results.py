@@ -98,7 +98,9 @@ def test_compaction_writes_every_iteration_and_closes_the_session(layout: SpoolL
     (lean,) = read_results(FILES, paths)
     assert lean.rows.blocks is None
     lines = paths.results_csv.read_text().splitlines()
-    assert lines[0].startswith("session_id,worker_id,iteration,status,timestamp,duration_s,attempt,error,param_x,param_kind,metric_value")
+    assert lines[0].startswith(
+        "session_id,worker_id,iteration,status,timestamp,duration_s,attempt,error,param_x,param_kind,metric_value"
+    )
     assert lines[1] == "s,a,1,completed,2023-11-14T22:13:20Z,0.5,1,,0.001,down,1.0"
     assert len(lines) == 31
 
@@ -177,7 +179,9 @@ def test_retried_rows_replace_the_old_in_the_results(layout: SpoolLayout) -> Non
     assert group.rows.status.tolist() == [0, 0, 0]
 
 
-def test_the_csv_lock_of_a_worker_that_hangs_is_not_waited_for(layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_csv_lock_of_a_worker_that_hangs_is_not_waited_for(
+    layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from arbd.spool import compaction
 
     monkeypatch.setattr(compaction, "CSV_PATIENCE_S", 0.05)

@@ -48,7 +48,9 @@ def test_beats_are_read_as_written_and_torn_ones_are_not(layout: SpoolLayout) ->
     assert read_beat(FILES, layout, "nobody") is None
 
 
-def test_a_worker_that_lost_its_lock_is_dead_after_two_still_beats(layout: SpoolLayout, observer: Observer, clock: Clock) -> None:
+def test_a_worker_that_lost_its_lock_is_dead_after_two_still_beats(
+    layout: SpoolLayout, observer: Observer, clock: Clock
+) -> None:
     lock = held(layout)
     beat(layout, 1)
     assert observer.dead("w", 7) is None
@@ -59,7 +61,9 @@ def test_a_worker_that_lost_its_lock_is_dead_after_two_still_beats(layout: Spool
     assert "gave up its lock" in str(observer.dead("w", 7))
 
 
-def test_a_worker_that_holds_its_lock_is_dead_after_the_lease(layout: SpoolLayout, observer: Observer, clock: Clock) -> None:
+def test_a_worker_that_holds_its_lock_is_dead_after_the_lease(
+    layout: SpoolLayout, observer: Observer, clock: Clock
+) -> None:
     lock = held(layout)
     beat(layout, 1)
     for _ in range(3):
@@ -127,7 +131,11 @@ def test_once_published_a_name_is_not_published_again(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_held_times_out_with_its_name(tmp_path: Path) -> None:
-    with FILES.lock(tmp_path / "l", 1), pytest.raises(TimeoutError, match="was not free within"), FILES.lock(tmp_path / "l", 0.05):
+    with (
+        FILES.lock(tmp_path / "l", 1),
+        pytest.raises(TimeoutError, match="was not free within"),
+        FILES.lock(tmp_path / "l", 0.05),
+    ):
         raise AssertionError("the lock was given twice")
 
 

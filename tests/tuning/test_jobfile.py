@@ -53,7 +53,13 @@ def test_a_shipped_job_is_good(path: Path, tmp_path: Path) -> None:
 
 def test_a_lone_tuning_block_is_a_complete_job() -> None:
     spec = resolved(MINIMAL)
-    assert (spec.objective.kind, spec.n, spec.seed, spec.metrics[0].name, spec.metrics[0].direction) == ("paper", 7, 0, "pnl", "maximize")
+    assert (spec.objective.kind, spec.n, spec.seed, spec.metrics[0].name, spec.metrics[0].direction) == (
+        "paper",
+        7,
+        0,
+        "pnl",
+        "maximize",
+    )
     assert spec.execution.retries == 1
 
 
@@ -131,7 +137,10 @@ def test_every_fault_of_the_contents_is_told_at_once() -> None:
         (("bounds: [0.05, 0.5]", "bounds: [0.05]"), "bounds"),
         (("bounds: [0.05, 0.5]", "bounds: [0.05, .inf]"), "must be finite"),
         (("bounds: [0.05, 0.5]", "bounds: [0.05, 200]"), "min_spread_pct is 200.0; it can be -100 to 100"),
-        (("type: float, bounds: [0.05, 0.5]", "type: float, bounds: [0.1, 0.5], log: true, step: 0.1"), "exclude each other"),
+        (
+            ("type: float, bounds: [0.05, 0.5]", "type: float, bounds: [0.1, 0.5], log: true, step: 0.1"),
+            "exclude each other",
+        ),
         (("method: random", "method: sobol\n  max_iterations: 2000000000 #"), "stands twice|Sobol sequence ends"),
         (("min_spread_pct:", "strategy:"), "strategy is"),
     ],
@@ -146,7 +155,10 @@ def test_a_single_fault_is_named(changed: tuple[str, str], message: str) -> None
     [
         ("7", "a job is a mapping"),
         ("{}", "tuning: is missing"),
-        ("tuning: {method: random, max_iterations: 5, search_space: {slippage_bps: {type: int, bounds: [1, 2]}}}", "needs quotes"),
+        (
+            "tuning: {method: random, max_iterations: 5, search_space: {slippage_bps: {type: int, bounds: [1, 2]}}}",
+            "needs quotes",
+        ),
         ("tuning: {method: random, max_iterations: 5, search_space: {}}", "search_space"),
         ("objective: {python: nonsense}\n" + MINIMAL, "objective"),
         ("objective: {python: 'a:b'}\n" + MINIMAL, "only the paper objective reads scenarios"),
@@ -181,7 +193,9 @@ def test_aliases_of_parameters_are_made_canonical_and_never_doubled() -> None:
 
 
 def test_grids_say_what_rounding_left_out_and_what_a_limit_cuts() -> None:
-    text = MINIMAL.replace("random", "grid").replace("min_spread_pct: {type: float, bounds: [0.05, 0.5]}", "slippage_bps: {type: int, bounds: [1, 3]}")
+    text = MINIMAL.replace("random", "grid").replace(
+        "min_spread_pct: {type: float, bounds: [0.05, 0.5]}", "slippage_bps: {type: int, bounds: [1, 3]}"
+    )
     spec = resolved(text.replace("  max_iterations: 7\n", "  grid_points: 9\n"))
     assert spec.n == 3
     assert spec.notices == ("slippage_bps: 9 grid points asked for, 3 are distinct; duplicates are left out",)
@@ -214,7 +228,9 @@ def test_overrides_change_single_fields() -> None:
 def test_the_schema_names_every_field_and_refuses_others() -> None:
     schema = job_schema()
     assert schema["additionalProperties"] is False
-    assert {"session_id", "objective", "data", "fixed", "metric", "tuning", "execution", "results"} <= set(schema["properties"])
+    assert {"session_id", "objective", "data", "fixed", "metric", "tuning", "execution", "results"} <= set(
+        schema["properties"]
+    )
     assert "tuning" in schema["required"]
 
 
@@ -234,7 +250,9 @@ def test_adaptive_methods_are_known_but_not_offered() -> None:
         ((), "paper", (), False),
     ],
 )
-def test_only_what_is_on_the_list_may_run(allow: tuple[str, ...], kind: str, target: tuple[str, ...], allowed: bool) -> None:
+def test_only_what_is_on_the_list_may_run(
+    allow: tuple[str, ...], kind: str, target: tuple[str, ...], allowed: bool
+) -> None:
     from arbd.tuning.jobspec import ObjectiveSpec
 
     assert (ObjectivePolicy(allow).check(ObjectiveSpec(kind, target)) is None) == allowed

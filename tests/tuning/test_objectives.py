@@ -22,7 +22,12 @@ from arbd.tuning.space import FloatDimension, SearchSpace
 from tests.conftest import REPOSITORY
 
 SPEC = JobSpec(
-    ObjectiveSpec("python", ("m:f",)), "random", SearchSpace((FloatDimension("x", 0.0, 1.0),)), 5, 1, (MetricGoal("value", "maximize"),)
+    ObjectiveSpec("python", ("m:f",)),
+    "random",
+    SearchSpace((FloatDimension("x", 0.0, 1.0),)),
+    5,
+    1,
+    (MetricGoal("value", "maximize"),),
 )
 TRIAL = Trial(1, 2, "s")
 
@@ -50,7 +55,9 @@ def test_a_broken_contract_is_named(returned: Any, message: str) -> None:
 
 
 def test_numbers_of_every_kind_are_numbers() -> None:
-    found = check_outcome({"a": 1, "b": np.float32(0.5), "c": True, "d": np.int64(3), "e": float("nan"), "f": np.bool_(False)}, trial())
+    found = check_outcome(
+        {"a": 1, "b": np.float32(0.5), "c": True, "d": np.int64(3), "e": float("nan"), "f": np.bool_(False)}, trial()
+    )
     assert list(found.metrics.values())[:4] == [1.0, 0.5, 1.0, 3.0]
     assert all(type(value) is float for value in found.metrics.values())
 
@@ -132,7 +139,9 @@ def test_a_command_gets_json_arguments_and_a_clean_environment(tmp_path: Path, m
         ("yes | head -c 30000000", ObjectiveError, "printed more than 16 MiB"),
     ],
 )
-def test_a_command_that_fails_is_told_as_it_failed(tmp_path: Path, script: str, kind: type[Exception], message: str) -> None:
+def test_a_command_that_fails_is_told_as_it_failed(
+    tmp_path: Path, script: str, kind: type[Exception], message: str
+) -> None:
     with pytest.raises(kind, match=re.escape(message)):
         command(tmp_path, script).evaluate({"x": 0.5}, trial())
 
