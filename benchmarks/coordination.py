@@ -49,7 +49,16 @@ def run_arbd(kind: str, n: int, slots: int) -> float:
             f"session_id: bench\nobjective: {{python: 'noop_{kind}:objective'}}\nmetric: value\n"
             f"tuning: {{method: random, max_iterations: {n}, search_space: {{x: {{type: float, bounds: [0, 1]}}}}}}\n"
         )
-        command = [sys.executable, "-m", "arbd.daemon", "run", "--config", str(folder / "arbd.yaml"), "--spool", str(layout.root)]
+        command = [
+            sys.executable,
+            "-m",
+            "arbd.daemon",
+            "run",
+            "--config",
+            str(folder / "arbd.yaml"),
+            "--spool",
+            str(layout.root),
+        ]
         subprocess.run([*command, "--burst", "--slots", str(slots)], check=True, stderr=subprocess.DEVNULL)
         state = SessionQueue(DiskFiles(), layout.session("bench")).refresh()
         if not state.done or state.counts != [n, 0, 0, 0]:
@@ -99,7 +108,12 @@ def run_append_fsync(n: int, slots: int) -> float:
 def report(name: str, n: int, slots: int, seconds: float, **more: float) -> float:
     """Print one line; the rate."""
     rate = n / seconds
-    print(json.dumps({"benchmark": name, "n": n, "slots": slots, "seconds": round(seconds, 4), "per_s": round(rate), **more}), flush=True)
+    print(
+        json.dumps(
+            {"benchmark": name, "n": n, "slots": slots, "seconds": round(seconds, 4), "per_s": round(rate), **more}
+        ),
+        flush=True,
+    )
     return rate
 
 

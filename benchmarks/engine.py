@@ -60,8 +60,11 @@ def main() -> None:
     quotes = synth_profile("kimchi", 1, ticks)
     started = time.perf_counter()
     market = prepare(quotes)
-    print(json.dumps({"benchmark": "prepare", "ticks": ticks, "seconds": round(time.perf_counter() - started, 4)}), flush=True)
-    part = Market(*[column[:slice_ticks] for column in market.columns()])
+    print(
+        json.dumps({"benchmark": "prepare", "ticks": ticks, "seconds": round(time.perf_counter() - started, 4)}),
+        flush=True,
+    )
+    part = Market(market.ts_ns[:slice_ticks], np.ascontiguousarray(market.table[:, :slice_ticks]))
     started = time.perf_counter()
     walk(part, resolve({}))
     print(json.dumps({"benchmark": "first call", "seconds": round(time.perf_counter() - started, 3)}), flush=True)

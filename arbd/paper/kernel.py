@@ -53,7 +53,7 @@ from arbd.paper.kernel_strategies import (
     inventory_decide,
     skip_quiet,
 )
-from arbd.paper.prepared import CONVERGENCE
+from arbd.paper.prepared import ASK_A, BID_A, CONVERGENCE, EDGE_AB, EDGE_BA, UNWIND_AB, UNWIND_BA
 
 
 @jit
@@ -68,7 +68,7 @@ def _start(m, p, s, flags):
     flags[DUE_ROW] = NONE
     if p[P_STRATEGY] != CONVERGENCE:
         share = p[P_BASE_SHARE]
-        price = (m[1][0] + m[2][0]) / 2.0 if m[0].shape[0] > 0 else 1.0
+        price = (m[1][BID_A, 0] + m[1][ASK_A, 0]) / 2.0 if m[0].shape[0] > 0 else 1.0
         s[QUOTE_A] = p[P_CAPITAL] * (1.0 - share) / 2.0
         s[QUOTE_B] = s[QUOTE_A]
         s[BASE_A] = p[P_CAPITAL] * share / 2.0 / price
@@ -96,12 +96,13 @@ def _apply(row, m, p, c, s, flags, out):
 
 @jit
 def walk(m: Any, p: Any, c: Any, grid: Any, out: Any) -> Any:  # noqa: C901 - the loop of the engine, whole
-    """Run one row of parameters `p` over a market `m` (the columns of `Market.columns()`).
+    """Run one row of parameters `p` over a market `m` (its times and its table).
 
     Adds to the counts `c`, writes equity at the grid points to `grid`, and fills to `out` while there is room;
     returns how many fills there were.
     """
-    ts, edge_ab, edge_ba, cost_ab, cost_ba = m[0], m[9], m[10], m[11], m[12]
+    ts, table = m
+    edge_ab, edge_ba, cost_ab, cost_ba = table[EDGE_AB], table[EDGE_BA], table[UNWIND_AB], table[UNWIND_BA]
     n = ts.shape[0]
     s = np.empty(N_STATE)
     flags = np.empty(N_FLAGS, dtype=np.int64)

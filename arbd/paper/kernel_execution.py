@@ -53,13 +53,25 @@ from arbd.paper.kernel_state import (
     TODAY_PNL,
     TRIPPED,
 )
+from arbd.paper.prepared import (
+    ASK_A,
+    ASK_B,
+    ASK_SIZE_A,
+    ASK_SIZE_B,
+    BID_A,
+    BID_B,
+    BID_SIZE_A,
+    BID_SIZE_B,
+    EDGE_AB,
+    EDGE_BA,
+)
 
 
 @jit
 def mark(row, m, s, flags):
     if flags[DIRECTION] == 0:
         return 0.0
-    unwound = m[3][row] - m[2][row] if flags[DIRECTION] > 0 else m[1][row] - m[4][row]
+    unwound = m[1][BID_B, row] - m[1][ASK_A, row] if flags[DIRECTION] > 0 else m[1][BID_A, row] - m[1][ASK_B, row]
     return s[ENTRY_CASH] * (s[LEFT] / s[QUANTITY]) + s[LEFT] * unwound
 
 
@@ -125,7 +137,7 @@ def entered(row, ts, p, flags, entries):
 
 @jit
 def entry_direction(row, threshold_ab, threshold_ba, m, p, c, s, flags, entries):
-    edge_ab, edge_ba = m[9][row], m[10][row]
+    edge_ab, edge_ba = m[1][EDGE_AB, row], m[1][EDGE_BA, row]
     wants_ab, wants_ba = edge_ab >= threshold_ab, edge_ba >= threshold_ba
     if not wants_ab and not wants_ba:
         flags[SIGNALLED] = 0
@@ -145,7 +157,14 @@ def entry_direction(row, threshold_ab, threshold_ba, m, p, c, s, flags, entries)
 @jit
 def row_after(row, latency_ms, ts):
     due = ts[row] + np.int64(latency_ms * 1e6)
-    low, high = row, ts.shape[0]
+    if ts[row] >= due:
+        return row
+    # Gallop, then halve: the quote is near, and a search of the whole rest would miss the cache at every step.
+    n, low, step = ts.shape[0], row, 1
+    while low + step < n and ts[low + step] < due:
+        low += step
+        step *= 2
+    low, high = low + 1, min(low + step, n)
     while low < high:
         middle = (low + high) // 2
         if ts[middle] < due:
@@ -158,15 +177,15 @@ def row_after(row, latency_ms, ts):
 @jit
 def touch_at(row, venue, side, m):
     if venue == 0:
-        return m[2][row] if side > 0 else m[1][row]
-    return m[4][row] if side > 0 else m[3][row]
+        return m[1][ASK_A, row] if side > 0 else m[1][BID_A, row]
+    return m[1][ASK_B, row] if side > 0 else m[1][BID_B, row]
 
 
 @jit
 def shown_at(row, venue, side, m):
     if venue == 0:
-        return m[6][row] if side > 0 else m[5][row]
-    return m[8][row] if side > 0 else m[7][row]
+        return m[1][ASK_SIZE_A, row] if side > 0 else m[1][BID_SIZE_A, row]
+    return m[1][ASK_SIZE_B, row] if side > 0 else m[1][BID_SIZE_B, row]
 
 
 @jit

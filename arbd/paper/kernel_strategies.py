@@ -72,7 +72,7 @@ from arbd.paper.kernel_state import (
     TRANSFER_NS,
     TRIPPED,
 )
-from arbd.paper.prepared import CONVERGENCE, REBALANCE_REVERSE, REBALANCE_TRANSFER
+from arbd.paper.prepared import ASK_A, BID_A, CONVERGENCE, REBALANCE_REVERSE, REBALANCE_TRANSFER, UNWIND_AB, UNWIND_BA
 
 
 @jit
@@ -113,7 +113,7 @@ def exit_reason(cost_pct, now_ns, is_last, p, s, flags):
 def convergence_exit(row, m, p, s, flags):
     ts = m[0]
     last = ts.shape[0] - 1
-    cost_pct = m[11][row] if flags[DIRECTION] > 0 else m[12][row]
+    cost_pct = m[1][UNWIND_AB, row] if flags[DIRECTION] > 0 else m[1][UNWIND_BA, row]
     reason = exit_reason(cost_pct, ts[row], row == last, p, s, flags)
     if reason < 0:
         return
@@ -182,7 +182,7 @@ def send(row, m, p, c, s, flags):
     quote = (s[QUOTE_A + 1 - to_quote] - s[QUOTE_A + to_quote]) / 2.0
     s[BASE_A + 1 - to_base] -= base
     s[QUOTE_A + 1 - to_quote] -= quote
-    price = (m[1][row] + m[2][row]) / 2.0
+    price = (m[1][BID_A, row] + m[1][ASK_A, row]) / 2.0
     cost = base * fee * price + quote * fee
     flags[TRANSFER_NS] = m[0][row] + np.int64(p[P_TRANSFER_DELAY] * 1e9)
     flags[TO_BASE] = to_base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,60 +20,110 @@ CONVERGENCE, INVENTORY = 0, 1
 REBALANCE_NONE, REBALANCE_TRANSFER, REBALANCE_REVERSE = range(3)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Rows of a market's table.
+(
+    BID_A, ASK_A, BID_B, ASK_B, BID_SIZE_A, ASK_SIZE_A, BID_SIZE_B, ASK_SIZE_B,
+    EDGE_AB, EDGE_BA, UNWIND_AB, UNWIND_BA, N_ROWS,
+) = range(13)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
 class Market:
-    """Quotes with B's prices converted, and the two edge series in percent of the price bought."""
+    """Quotes with B's prices converted, and the series that depend on no parameter, in one table of N_ROWS x n.
+
+    Edges are in percent of the price bought. `unwind_ab` is the cost of closing a position that bought on B and
+    sold on A, in percent: sell on B, buy on A. One table rather than many columns, because what the compiled
+    functions pass to each other costs by the number of arrays.
+    """
 
     ts_ns: IntArray
-    bid_a: FloatArray
-    ask_a: FloatArray
-    bid_b: FloatArray
-    ask_b: FloatArray
-    bid_size_a: FloatArray
-    ask_size_a: FloatArray
-    bid_size_b: FloatArray
-    ask_size_b: FloatArray
-    edge_ab: FloatArray
-    edge_ba: FloatArray
-    unwind_ab: FloatArray
-    unwind_ba: FloatArray
-    fx: FloatArray
+    table: FloatArray
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
 
-    def columns(self) -> tuple[npt.NDArray[Any], ...]:
-        """All columns, in the order of the compiled kernel's arguments."""
-        return (
-            self.ts_ns, self.bid_a, self.ask_a, self.bid_b, self.ask_b,
-            self.bid_size_a, self.ask_size_a, self.bid_size_b, self.ask_size_b,
-            self.edge_ab, self.edge_ba, self.unwind_ab, self.unwind_ba, self.fx,
-        )  # fmt: skip
+    def _row(self, row: int) -> FloatArray:
+        values: FloatArray = self.table[row]
+        return values
+
+    @cached_property
+    def bid_a(self) -> FloatArray:
+        """Row BID_A."""
+        return self._row(BID_A)
+
+    @cached_property
+    def ask_a(self) -> FloatArray:
+        """Row ASK_A."""
+        return self._row(ASK_A)
+
+    @cached_property
+    def bid_b(self) -> FloatArray:
+        """Row BID_B."""
+        return self._row(BID_B)
+
+    @cached_property
+    def ask_b(self) -> FloatArray:
+        """Row ASK_B."""
+        return self._row(ASK_B)
+
+    @cached_property
+    def bid_size_a(self) -> FloatArray:
+        """Row BID_SIZE_A."""
+        return self._row(BID_SIZE_A)
+
+    @cached_property
+    def ask_size_a(self) -> FloatArray:
+        """Row ASK_SIZE_A."""
+        return self._row(ASK_SIZE_A)
+
+    @cached_property
+    def bid_size_b(self) -> FloatArray:
+        """Row BID_SIZE_B."""
+        return self._row(BID_SIZE_B)
+
+    @cached_property
+    def ask_size_b(self) -> FloatArray:
+        """Row ASK_SIZE_B."""
+        return self._row(ASK_SIZE_B)
+
+    @cached_property
+    def edge_ab(self) -> FloatArray:
+        """Row EDGE_AB."""
+        return self._row(EDGE_AB)
+
+    @cached_property
+    def edge_ba(self) -> FloatArray:
+        """Row EDGE_BA."""
+        return self._row(EDGE_BA)
+
+    @cached_property
+    def unwind_ab(self) -> FloatArray:
+        """Row UNWIND_AB."""
+        return self._row(UNWIND_AB)
+
+    @cached_property
+    def unwind_ba(self) -> FloatArray:
+        """Row UNWIND_BA."""
+        return self._row(UNWIND_BA)
+
+    def columns(self) -> tuple[IntArray, FloatArray]:
+        """What the compiled engine walks over."""
+        return self.ts_ns, self.table
 
 
 def prepare(quotes: Quotes) -> Market:
-    """Convert B's prices and compute the series that depend on no parameter.
-
-    `unwind_ab` is the cost of closing a position that bought on B and sold on A, in percent: sell on B, buy on A.
-    """
-    bid_b, ask_b = quotes.bid_b * quotes.fx, quotes.ask_b * quotes.fx
-    bid_a, ask_a = quotes.bid_a, quotes.ask_a
-    return Market(
-        ts_ns=quotes.ts_ns,
-        bid_a=bid_a,
-        ask_a=ask_a,
-        bid_b=bid_b,
-        ask_b=ask_b,
-        bid_size_a=quotes.bid_size_a,
-        ask_size_a=quotes.ask_size_a,
-        bid_size_b=quotes.bid_size_b,
-        ask_size_b=quotes.ask_size_b,
-        edge_ab=(bid_a - ask_b) / ask_b * 100.0,
-        edge_ba=(bid_b - ask_a) / ask_a * 100.0,
-        unwind_ab=(ask_a - bid_b) / ask_a * 100.0,
-        unwind_ba=(ask_b - bid_a) / ask_b * 100.0,
-        fx=quotes.fx,
-    )
+    """Convert B's prices and compute the series."""
+    table = np.empty((N_ROWS, len(quotes)))
+    table[BID_A], table[ASK_A] = quotes.bid_a, quotes.ask_a
+    table[BID_B], table[ASK_B] = quotes.bid_b * quotes.fx, quotes.ask_b * quotes.fx
+    table[BID_SIZE_A], table[ASK_SIZE_A] = quotes.bid_size_a, quotes.ask_size_a
+    table[BID_SIZE_B], table[ASK_SIZE_B] = quotes.bid_size_b, quotes.ask_size_b
+    bid_a, ask_a, bid_b, ask_b = table[:4]
+    table[EDGE_AB] = (bid_a - ask_b) / ask_b * 100.0
+    table[EDGE_BA] = (bid_b - ask_a) / ask_a * 100.0
+    table[UNWIND_AB] = (ask_a - bid_b) / ask_a * 100.0
+    table[UNWIND_BA] = (ask_b - bid_a) / ask_b * 100.0
+    return Market(quotes.ts_ns, table)
 
 
 def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n: int) -> FloatArray:
