@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arbd.paper import fills, metrics
-from arbd.paper.prepared import FIELD
+from arbd.paper.prepared import DUST_SHARE, FIELD
 
 DAY_NS = 86_400 * 10**9
 HOUR_NS = 3_600 * 10**9
@@ -21,6 +21,7 @@ HOUR_NS = 3_600 * 10**9
 ) = range(17)  # fmt: skip
 
 FILL_FIELDS = 8
+DUST = DUST_SHARE
 NONE = -1
 NEVER = -(2**62)
 

@@ -24,7 +24,9 @@ from arbd.paper.kernel_state import (
     C_EXPOSURE,
     C_FEES,
     C_HOLD,
+    CAPITAL,
     DIRECTION,
+    DUST,
     ENTRY_CASH,
     ENTRY_EDGE,
     LEFT,
@@ -195,7 +197,7 @@ def send(row, m, p, c, s, flags):
 
 
 @jit
-def inventory_decide(row, m, p, c, s, flags, entries):
+def inventory_decide(row, m, p, c, s, flags, entries):  # noqa: C901 - mirrors two methods of the reference
     ts = m[0]
     if flags[TRANSFER_NS] != NEVER and ts[row] >= flags[TRANSFER_NS]:
         s[BASE_A + flags[TO_BASE]] += s[MOVED_BASE]
@@ -213,16 +215,20 @@ def inventory_decide(row, m, p, c, s, flags, entries):
     direction = entry_direction(row, threshold_ab, threshold_ba, m, p, c, s, flags, entries)
     if direction == 0:
         return
+    fee, quote, base = p[P_FEE_A] / 1e4, s[QUOTE_A], s[BASE_B]
+    if direction > 0:
+        fee, quote, base = p[P_FEE_B] / 1e4, s[QUOTE_B], s[BASE_A]
+    if quote < DUST * s[CAPITAL] or base <= 0:
+        return
     row_a, row_b = row_after(row, p[P_LATENCY_A], ts), row_after(row, p[P_LATENCY_B], ts)
     last = ts.shape[0] - 1
     if row_a > last or row_b > last:
         return
-    if direction > 0:
-        bought, fee, quote, base = price_at(row_b, 1, 1, m, p), p[P_FEE_B] / 1e4, s[QUOTE_B], s[BASE_A]
-    else:
-        bought, fee, quote, base = price_at(row_a, 0, 1, m, p), p[P_FEE_A] / 1e4, s[QUOTE_A], s[BASE_B]
+    bought = price_at(row_b, 1, 1, m, p) if direction > 0 else price_at(row_a, 0, 1, m, p)
     cost_each = bought * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12)
-    limit = max(0.0, min(p[P_MAX_POSITION] / bought, quote / cost_each, base))
+    limit = min(p[P_MAX_POSITION] / bought, quote / cost_each, base)
+    if limit * bought < DUST * s[CAPITAL]:
+        return
     quantity = executable(row_a, row_b, direction, limit, m, p)
     if quantity > 0:
         evens_out = reverse != 0 and reverse == -direction

@@ -19,6 +19,9 @@ FIELD = {name: position for position, name in enumerate(FIELDS)}
 CONVERGENCE, INVENTORY = 0, 1
 REBALANCE_NONE, REBALANCE_TRANSFER, REBALANCE_REVERSE = range(3)
 
+# Balances and trades of the inventory strategy below this share of the initial capital are what rounding leaves.
+DUST_SHARE = 1e-9
+
 
 # Rows of a market's table.
 (

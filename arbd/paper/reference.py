@@ -24,7 +24,7 @@ import numpy as np
 from arbd.paper import fills, metrics
 from arbd.paper.fills import Fill
 from arbd.paper.params import Value
-from arbd.paper.prepared import Market, grid_points
+from arbd.paper.prepared import DUST_SHARE, Market, grid_points
 
 DAY_NS = 86_400 * 10**9
 HOUR_NS = 3_600 * 10**9
@@ -412,10 +412,12 @@ class InventoryRun(ReferenceRun):
         buy, sell = (1, 0) if direction > 0 else (0, 1)
         fee = self.number("fee_b_bps" if buy == 1 else "fee_a_bps") / 1e4
         cost_each = legs[buy].price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12)
-        # A rebate can be no reason to sell at a loss of quote; a fee of the sale is paid out of its proceeds.
-        return max(
-            0.0, min(self.number("max_position") / legs[buy].price, self.quote[buy] / cost_each, self.base[sell])
-        )
+        dust = DUST_SHARE * self.capital
+        if self.quote[buy] < dust or self.base[sell] <= 0:
+            return 0.0
+        # The fee of the buy comes out of the balance, the fee of the sale out of its proceeds.
+        limit = min(self.number("max_position") / legs[buy].price, self.quote[buy] / cost_each, self.base[sell])
+        return 0.0 if limit * legs[buy].price < dust else limit
 
     def apply(self, row: int) -> None:
         """Both legs have filled."""
