@@ -35,7 +35,9 @@ def main() -> None:
         def run(found: re.Match[str]) -> str:
             command = found.group(2)
             sys.stderr.write(f"$ {command}\n")
-            done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            )
             printed = (done.stdout + done.stderr).replace(name, "/tmp/demo").replace(data, "$DATA")
             return f"{found.group(1)}```console\n$ {command}\n{printed.rstrip()}\n```"
 

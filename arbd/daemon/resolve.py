@@ -19,7 +19,12 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
         from arbd.tuning.jobfile import parse_job  # noqa: PLC0415
         from arbd.tuning.resolve import resolve_job  # noqa: PLC0415
 
-        spec = resolve_job(parse_job(data, name), base_dirs=config.data_dirs, search_paths=config.objective_paths)
+        spec = resolve_job(
+            parse_job(data, name),
+            base_dirs=config.data_dirs,
+            search_paths=config.objective_paths,
+            cache_dir=config.cache_dir,
+        )
         refusal = policy.check(spec.objective)
         if refusal is not None:
             raise JobError.of(name, refusal)

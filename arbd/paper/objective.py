@@ -31,6 +31,15 @@ class PaperObjective:
         given = defaults if defaults is not None else [{}] * len(markets)
         self._base = [resolve({**own, **fixed}) for own in given]
 
+    def compile(self) -> None:
+        """Have the engine's code ready, compiled or from the cache on disk."""
+        from arbd.paper.kernel import walk_many  # noqa: PLC0415 - numba
+
+        for market, base in zip(self._markets, self._base, strict=True):
+            start = Market(market.ts_ns[:1], np.ascontiguousarray(market.table[:, :1]))
+            rows = parameter_rows({name: [value] for name, value in base.items()}, 1)
+            walk_many(start.columns(), rows, np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0)))
+
     def evaluate(self, params: Mapping[str, Any]) -> tuple[dict[str, float], FloatArray]:
         """Metrics, and blocks of shape (64, 2), of one set of parameters."""
         values, blocks = self.evaluate_batch({name: [value] for name, value in params.items()})

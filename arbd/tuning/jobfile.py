@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,15 @@ ADAPTIVE = ("bayesian", "tpe", "cmaes", "nsga2", "successive_halving")
 
 @dataclass(frozen=True, slots=True)
 class JobDocument:
-    """A job whose form is right; whether its contents make sense is `resolve_job`'s to say."""
+    """A job read; whether its contents make sense is `resolve_job`'s to say, which raises for `faults` too.
+
+    `faults` are what is wrong with the form. Where there are any, `job` is what is left without the faulty
+    parts, so that the rest can be checked and a person is told everything at once.
+    """
 
     job: Job
     document: Document
+    faults: tuple[Problem, ...] = ()
 
     @property
     def value(self) -> dict[str, Any]:
@@ -37,12 +43,12 @@ class JobDocument:
 
 
 def load_job(path: Path) -> JobDocument:
-    """Read a job file; JobError with everything that is wrong with its form."""
+    """Read a job file; JobError when it is no YAML, or nothing of it can be used."""
     return check_form(yamlfile.load(path))
 
 
 def parse_job(text: str | bytes, source: str) -> JobDocument:
-    """Read the text of a job; JobError with everything that is wrong with its form."""
+    """Read the text of a job; JobError when it is no YAML, or nothing of it can be used."""
     return check_form(yamlfile.parse(text, source))
 
 
@@ -76,8 +82,30 @@ def check_form(document: Document) -> JobDocument:
     try:
         return JobDocument(Job.model_validate(document.value), document)
     except ValidationError as error:
-        problems = {_problem(document, fault) for fault in error.errors(include_url=False)}
-        raise JobError(document.source, sorted(problems, key=lambda p: (p.line, p.column, p.field))) from None
+        found = error.errors(include_url=False)
+    faults = sorted({_problem(document, fault) for fault in found}, key=lambda p: (p.line, p.column, p.field))
+    rest = copy.deepcopy(document.value)
+    for fault in found:
+        _cut(rest, tuple(_real_path(document.value, fault["loc"])))
+    try:
+        return JobDocument(Job.model_validate(rest), document, tuple(faults))
+    except ValidationError:
+        raise JobError(document.source, faults) from None
+
+
+def _cut(value: Any, path: Sequence[str | int]) -> None:
+    """Take a faulty part out, or a whole parameter when something inside of it is faulty."""
+    if path[:2] == ("tuning", "search_space") and len(path) > 2:
+        value.get("tuning", {}).get("search_space", {}).pop(path[2], None)
+        return
+    if path == ("tuning", "method") and isinstance(value.get("tuning"), dict):
+        # A grid needs nothing else, so that no further fault follows from the missing method.
+        value["tuning"]["method"] = "grid"
+        return
+    for part in path[:-1]:
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, dict) and path:
+        value.pop(path[-1], None)
 
 
 def _problem(document: Document, fault: Mapping[str, Any]) -> Problem:

@@ -14,8 +14,8 @@ from typing import Any
 
 from arbd.errors import ArbdError, JobError, Problem, UsageError
 from arbd.paper import params
+from arbd.paper.cache import load_quotes
 from arbd.paper.metrics import METRICS
-from arbd.paper.readers import suffix_of
 from arbd.paper.scenario import load_scenario
 from arbd.tuning.digests import file_digest, module_file
 from arbd.tuning.jobfile import JobDocument
@@ -43,12 +43,14 @@ def resolve_job(
     base_dirs: Sequence[Path],
     session_id: str | None = None,
     search_paths: Sequence[Path] = (),
+    cache_dir: Path | None = None,
 ) -> JobSpec:
     """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
 
+    Quotes are read, so that bad ones are told here; through the cache, where one is named.
     JobError holds everything that is wrong, each with its line and its field.
     """
-    resolver = _Resolver(document, base_dirs, search_paths)
+    resolver = _Resolver(document, base_dirs, search_paths, cache_dir)
     spec = resolver.resolve(session_id)
     if resolver.problems:
         order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
@@ -58,12 +60,15 @@ def resolve_job(
 
 
 class _Resolver:
-    def __init__(self, document: JobDocument, base_dirs: Sequence[Path], search_paths: Sequence[Path]) -> None:
+    def __init__(
+        self, document: JobDocument, base_dirs: Sequence[Path], search_paths: Sequence[Path], cache_dir: Path | None
+    ) -> None:
         self._document = document
         self._job = document.job
         self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
         self._search_paths = [*search_paths, *self._base_dirs]
-        self.problems: list[Problem] = []
+        self._cache_dir = cache_dir
+        self.problems: list[Problem] = list(document.faults)
         self._notices: list[str] = []
         self._digests: dict[str, str] = {}
 
@@ -80,7 +85,7 @@ class _Resolver:
         paper = objective.kind == "paper"
         data = [self._file(name, "data", index) for index, name in enumerate(job.data)]
         scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
-        self._check_markets(paper, [d for d in data if d], [s for s in scenarios if s])
+        self._check_markets(paper, [s for s in scenarios if s])
         space = self._space(paper)
         fixed = self._fixed(paper, space)
         metrics = self._metrics(paper, objective.kind)
@@ -145,7 +150,7 @@ class _Resolver:
                 found = str(candidate.resolve())
                 try:
                     if path[0] == "data":
-                        suffix_of(candidate)
+                        load_quotes(candidate, self._cache_dir)
                     self._digests[found] = file_digest(candidate)
                 except OSError as error:
                     self.wrong(f"{candidate} cannot be read: {error.strerror}", *path)
@@ -160,7 +165,7 @@ class _Resolver:
             self.wrong(f"{name!r} is a relative path, and there is no folder to look in: write an absolute one", *path)
         return None
 
-    def _check_markets(self, paper: bool, data: Sequence[str], scenarios: Sequence[str]) -> None:
+    def _check_markets(self, paper: bool, scenarios: Sequence[str]) -> None:
         job = self._job
         if not paper:
             if job.tuning.scenarios:
@@ -174,7 +179,6 @@ class _Resolver:
             except JobError as error:
                 at = self._document.document.locate(("tuning", "scenarios"))
                 self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
-        del data
 
     # the search space
 
@@ -182,8 +186,9 @@ class _Resolver:
         dimensions: dict[str, Dimension] = {}
         for name, given in self._job.tuning.search_space.items():
             path = ("tuning", "search_space", name)
+            known = not paper or self._is_known(name, path)
             dimension = self._dimension(name, given, path)
-            if dimension is None:
+            if dimension is None or not known:
                 continue
             if paper:
                 checked = self._engine_dimension(dimension, path)
@@ -194,6 +199,14 @@ class _Resolver:
                 self.wrong(f"{dimension.name} is searched twice, once under another name", *path)
             dimensions[dimension.name] = dimension
         return SearchSpace(tuple(dimensions.values()))
+
+    def _is_known(self, name: str, path: tuple[str, ...]) -> bool:
+        try:
+            params.canonical(name)
+        except UsageError as error:
+            self.wrong(str(error), *path)
+            return False
+        return True
 
     def _dimension(self, name: str, given: Any, path: tuple[str, ...]) -> Dimension | None:
         if isinstance(given, BoolParameter):

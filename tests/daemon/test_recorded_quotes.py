@@ -29,7 +29,11 @@ def test_tuning_recorded_quotes_beats_the_defaults(recorded: Path, arbctl: Arbct
     command = [sys.executable, "-m", "arbd.cli", "--spool", str(arbctl.spool), "--config", str(arbctl.config), "run"]
     options = ["--session-id", job, "--set", f"data=[{quotes}]", "--set", "tuning.max_iterations=256"]
     found = subprocess.run(
-        [*command, str(REPOSITORY / "etc" / "jobs" / f"{job}.yaml"), *options], capture_output=True, text=True, cwd=REPOSITORY, check=False
+        [*command, str(REPOSITORY / "etc" / "jobs" / f"{job}.yaml"), *options],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
     )
     assert found.returncode == 0, found.stderr
     table = load_table(arbctl.spool, job)

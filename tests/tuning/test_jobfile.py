@@ -94,6 +94,11 @@ def test_every_fault_of_the_form_is_told_at_once_with_line_and_field() -> None:
         "line 14: tuning.search_space.stop_loss_pct.bounds: is missing",
         "line 15: tuning.max_iterations: ",
         "line 16: execution.timeout: unknown field; did you mean 'timeout_s'?",
+        # and what is wrong with the contents, in the same breath
+        "line 3: mode: 'live' is refused",
+        "line 6: data.0: no such file",
+        "line 7: fixed.min_spred_pct: unknown parameter",
+        "line 12: tuning.search_space.min_spread_pct.bounds: bounds are reversed",
     ):
         assert any(problem.startswith(expected) for problem in told), (expected, told)
     assert told == sorted(told, key=lambda p: int(p.split(":")[0].removeprefix("line ")))
@@ -222,7 +227,7 @@ def test_overrides_change_single_fields() -> None:
         with pytest.raises(UsageError, match=message):
             apply_overrides(document, [bad])
     with pytest.raises(JobError, match="tuning.sed: unknown field"):
-        apply_overrides(document, ["tuning.sed=9"])
+        resolve_job(apply_overrides(document, ["tuning.sed=9"]), base_dirs=[REPOSITORY])
 
 
 def test_the_schema_names_every_field_and_refuses_others() -> None:
@@ -256,3 +261,12 @@ def test_only_what_is_on_the_list_may_run(
     from arbd.tuning.jobspec import ObjectiveSpec
 
     assert (ObjectivePolicy(allow).check(ObjectiveSpec(kind, target)) is None) == allowed
+
+
+def test_bad_quotes_are_told_with_the_job(tmp_path: Path) -> None:
+    quotes = tmp_path / "crossed.csv"
+    quotes.write_text("ts_ns,bid_a,ask_a,bid_b,ask_b\n1,10,11,10,11\n2,12,11,10,11\n")
+    for cache in (None, tmp_path / "cache"):
+        told = problems(f"data: [{quotes}]\n" + MINIMAL, cache_dir=cache)
+        assert len(told) == 1
+        assert told[0].startswith(f"line 1: data.0: {quotes}, row 2: the book of venue A is crossed: bid 12.0 above ask 11.0")
