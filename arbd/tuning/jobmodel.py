@@ -127,6 +127,9 @@ class Job(_Strict):
         "paper", description="Only paper trades; shadow and live are refused."
     )
     data: list[str] = Field(default_factory=list, description="Quote files for the paper objective.")
+    on_bad_rows: Literal["refuse", "drop"] = Field(
+        "refuse", description="Refuse quotes with bad rows, or drop and count these."
+    )
     fixed: dict[str, Scalar] = Field(default_factory=dict, description="Parameters held constant, by name.")
     metric: str | list[str] | None = Field(None, description="What is optimised; by default pnl for paper, else value.")
     direction: Literal["maximize", "minimize"] | list[Literal["maximize", "minimize"]] | None = Field(

@@ -76,6 +76,7 @@ class JobSpec:
     mode: str = "paper"
     data: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()
+    on_bad_rows: str = "refuse"
     digests: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Value] = field(default_factory=dict)
     grid_points: Mapping[str, int] = field(default_factory=dict)
@@ -93,6 +94,7 @@ class JobSpec:
             "mode": self.mode,
             "data": list(self.data),
             "scenarios": list(self.scenarios),
+            "on_bad_rows": self.on_bad_rows,
             "digests": dict(self.digests),
             "fixed": dict(self.fixed),
             "metrics": [{"name": goal.name, "direction": goal.direction} for goal in self.metrics],
@@ -123,6 +125,7 @@ class JobSpec:
             mode=plain["mode"],
             data=tuple(plain["data"]),
             scenarios=tuple(plain["scenarios"]),
+            on_bad_rows=plain["on_bad_rows"],
             digests=plain["digests"],
             fixed=plain["fixed"],
             grid_points=plain["grid_points"],

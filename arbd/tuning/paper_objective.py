@@ -33,7 +33,7 @@ class PaperEvaluator:
         markets: list[Quotes] = []
         defaults: list[Mapping[str, Any]] = []
         for name in spec.data:
-            quotes = load_quotes(Path(name), cache_dir, expected_digest=spec.digests.get(name) if verify else None)
+            quotes = load_quotes(Path(name), cache_dir, spec.on_bad_rows, spec.digests.get(name) if verify else None)
             markets.append(quotes)
             defaults.append({})
         for name in spec.scenarios:

@@ -16,6 +16,7 @@ from arbd.errors import ArbdError, JobError, Problem, UsageError
 from arbd.paper import params
 from arbd.paper.cache import load_quotes
 from arbd.paper.metrics import METRICS
+from arbd.paper.readers import read_quotes
 from arbd.paper.scenario import load_scenario
 from arbd.tuning.digests import file_digest, module_file
 from arbd.tuning.jobfile import JobDocument
@@ -107,6 +108,7 @@ class _Resolver:
             mode=job.mode,
             data=tuple(d for d in data if d),
             scenarios=tuple(s for s in scenarios if s),
+            on_bad_rows=job.on_bad_rows,
             digests=dict(sorted(self._digests.items())),
             fixed=fixed,
             grid_points=points,
@@ -150,7 +152,7 @@ class _Resolver:
                 found = str(candidate.resolve())
                 try:
                     if path[0] == "data":
-                        load_quotes(candidate, self._cache_dir)
+                        self._check_quotes(candidate)
                     self._digests[found] = file_digest(candidate)
                 except OSError as error:
                     self.wrong(f"{candidate} cannot be read: {error.strerror}", *path)
@@ -164,6 +166,15 @@ class _Resolver:
         else:
             self.wrong(f"{name!r} is a relative path, and there is no folder to look in: write an absolute one", *path)
         return None
+
+    def _check_quotes(self, path: Path) -> None:
+        """DataError when the file is bad; a notice when rows of it are dropped."""
+        if self._job.on_bad_rows == "refuse":
+            load_quotes(path, self._cache_dir)
+            return
+        dropped = read_quotes(path, "drop")[1]
+        if dropped:
+            self._notices.append(f"{dropped:,} bad rows of {path} are dropped")
 
     def _check_markets(self, paper: bool, scenarios: Sequence[str]) -> None:
         job = self._job

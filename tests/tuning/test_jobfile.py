@@ -269,4 +269,9 @@ def test_bad_quotes_are_told_with_the_job(tmp_path: Path) -> None:
     for cache in (None, tmp_path / "cache"):
         told = problems(f"data: [{quotes}]\n" + MINIMAL, cache_dir=cache)
         assert len(told) == 1
-        assert told[0].startswith(f"line 1: data.0: {quotes}, row 2: the book of venue A is crossed: bid 12.0 above ask 11.0")
+        assert told[0].startswith(
+            f"line 1: data.0: {quotes}, row 2: the book of venue A is crossed: bid 12.0 above ask 11.0"
+        )
+    spec = resolved(f"data: [{quotes}]\non_bad_rows: drop\n" + MINIMAL)
+    assert spec.notices == (f"1 bad rows of {quotes} are dropped",)
+    assert spec.on_bad_rows == "drop"
