@@ -28,7 +28,11 @@ def read_job(config: Config, path: Path, overrides: Sequence[str], session_id: s
     if overrides:
         document = apply_overrides(document, overrides)
     spec = resolve_job(
-        document, base_dirs=(path.absolute().parent, Path.cwd(), *config.data_dirs), session_id=session_id
+        document,
+        base_dirs=(path.absolute().parent, Path.cwd(), *config.data_dirs),
+        session_id=session_id,
+        search_paths=config.objective_paths,
+        cache_dir=config.cache_dir,
     )
     return PreparedJob(spec, _portable(document.value, spec))
 
