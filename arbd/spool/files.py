@@ -69,8 +69,8 @@ class Files(Protocol):
         """Bytes from `offset` (at most `limit`) through a fresh open, so that other hosts' writes are seen."""
         ...
 
-    def append(self, path: Path, data: bytes, truncate_to: int | None = None) -> None:
-        """Open, cut to `truncate_to` if told, append, fsync, close. Only for the holder of the file's lock."""
+    def append(self, path: Path, data: bytes) -> None:
+        """Open, append, fsync, close. Only for the holder of the file's lock."""
         ...
 
     def appender(self, path: Path) -> Appender:
@@ -188,12 +188,10 @@ class DiskFiles:
                 return file.read()
             return file.read(limit)
 
-    def append(self, path: Path, data: bytes, truncate_to: int | None = None) -> None:
+    def append(self, path: Path, data: bytes) -> None:
         """See `Files`."""
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o664)
         try:
-            if truncate_to is not None:
-                os.ftruncate(fd, truncate_to)
             write_all(fd, data)
             os.fsync(fd)
         finally:

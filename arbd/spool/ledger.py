@@ -1,5 +1,9 @@
 """The claim log of a session: its record types and the state that folding them gives. Pure: no files here.
 
+The order of the records in the file decides, not what a writer believed when it wrote: a claim of iterations
+that an earlier record had given away is void, and so is what is finished under it. Some network filesystems
+show even the holder of a lock an old copy of the file; a writer learns from reading back what it really got.
+
 Keeps I1 in the small: every iteration number is at any time in exactly one of four places: beyond the
 cursor, in the pool (given back), in one claim, or counted as finished. Keeps I6: the state holds what is
 outstanding, never what is done. Keeps I8: a finish whose claim was revoked changes nothing.
@@ -62,7 +66,7 @@ def spans_of(iterations: Sequence[int], epoch: int) -> list[Span]:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A span that one incarnation of a worker evaluates."""
+    """A span that one incarnation of a worker evaluates; `claim_id` is unique within the incarnation."""
 
     claim_id: int
     span: Span
@@ -101,10 +105,11 @@ def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> dict[str, Any]
     }
 
 
-def finished(finishes: Sequence[Finish], wall_ns: int) -> dict[str, Any]:
-    """Claims are done; their results are durable (I2). `wall_ns` is for people alone (I3)."""
+def finished(incarnation: int, finishes: Sequence[Finish], wall_ns: int) -> dict[str, Any]:
+    """Claims of an incarnation are done; their results are durable (I2). `wall_ns` is for people alone (I3)."""
     return {
         "k": "finish",
+        "i": incarnation,
         "t": wall_ns,
         "c": [[f.claim_id, list(f.counts), [[s.first, s.count, s.epoch] for s in f.returned]] for f in finishes],
     }
@@ -136,13 +141,12 @@ class LedgerState:
 
     n: int = 0
     cursor: int = 1
-    next_claim_id: int = 1
     epoch: int = 0
     state: str = RUNNING
     done: bool = False
     duplicates: int = 0
     pool: deque[Span] = field(default_factory=deque)
-    claims: dict[int, Claim] = field(default_factory=dict)
+    claims: dict[tuple[int, int], Claim] = field(default_factory=dict)
     slots: dict[int, int] = field(default_factory=dict)
     counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     worker_counts: dict[str, list[int]] = field(default_factory=dict)
@@ -201,8 +205,8 @@ class LedgerState:
         holders = {claim.incarnation for claim in self.claims.values()}
         return sum(slots for incarnation, slots in self.slots.items() if incarnation in holders)
 
-    def take(self, chunk: int, total: int, worker_id: str, incarnation: int) -> list[Claim]:
-        """Claims of at most `chunk` iterations each, `total` in all, that a worker may make next.
+    def take(self, chunk: int, total: int) -> list[Span]:
+        """Spans of at most `chunk` iterations each, `total` in all, that a worker may claim next.
 
         Spans that were given back come first. Changes nothing: folding the claim record does.
         """
@@ -221,8 +225,7 @@ class LedgerState:
             spans.append(span)
             cursor += span.count
             total -= span.count
-        ids = range(self.next_claim_id, self.next_claim_id + len(spans))
-        return [Claim(claim_id, span, worker_id, incarnation) for claim_id, span in zip(ids, spans, strict=True)]
+        return spans
 
     def fold(self, record: dict[str, Any]) -> None:
         """Apply one record; ValueError or KeyError when it is none that a ledger can hold."""
@@ -231,7 +234,7 @@ class LedgerState:
             self._fold_claim(record)
         elif kind == "finish":
             for claim_id, counts, returned in record["c"]:
-                self._fold_finish(claim_id, counts, [Span(*span) for span in returned])
+                self._fold_finish((record["i"], claim_id), counts, [Span(*span) for span in returned])
             self.recent.append((record["t"], self.counted))
         elif kind == "revoke":
             self._fold_revoke(record["i"])
@@ -255,27 +258,35 @@ class LedgerState:
     def _fold_claim(self, record: dict[str, Any]) -> None:
         incarnation = record["i"]
         for claim_id, first, count, epoch in record["c"]:
-            self._remove_unclaimed(first, count)
-            self.claims[claim_id] = Claim(claim_id, Span(first, count, epoch), record["w"], incarnation)
-            self.next_claim_id = max(self.next_claim_id, claim_id + 1)
+            if self._remove_unclaimed(first, count):
+                self.claims[incarnation, claim_id] = Claim(
+                    claim_id, Span(first, count, epoch), record["w"], incarnation
+                )
         self.slots[incarnation] = record["s"]
         if not self.started_ns:
             self.started_ns = record["t"]
             self.recent.append((record["t"], self.counted))
 
-    def _remove_unclaimed(self, first: int, count: int) -> None:
+    def _remove_unclaimed(self, first: int, count: int) -> bool:
+        """Take iterations out of what nobody holds; False, and nothing is taken, when somebody has them."""
         for index, span in enumerate(self.pool):
-            if span.first <= first < span.first + span.count:
+            if span.first <= first and first + count <= span.first + span.count:
                 before = Span(span.first, first - span.first, span.epoch)
                 after = Span(first + count, span.first + span.count - first - count, span.epoch)
                 del self.pool[index]
                 for part in (after, before):
                     if part.count > 0:
                         self.pool.insert(index, part)
-                return
-        self.cursor = max(self.cursor, first + count)
+                return True
+        if first < self.cursor or first + count - 1 > self.n:
+            return False
+        if first > self.cursor:
+            # The record that claimed these is damaged; whoever holds them, they must not be lost sight of.
+            self.pool.append(Span(self.cursor, first - self.cursor, self.epoch))
+        self.cursor = first + count
+        return True
 
-    def _fold_finish(self, claim_id: int, counts: Sequence[int], returned: list[Span]) -> None:
+    def _fold_finish(self, claim_id: tuple[int, int], counts: Sequence[int], returned: list[Span]) -> None:
         claim = self.claims.pop(claim_id, None)
         if claim is None:
             self.superseded += sum(counts)
@@ -290,7 +301,7 @@ class LedgerState:
     def _fold_revoke(self, incarnation: int) -> None:
         lost = [claim for claim in self.claims.values() if claim.incarnation == incarnation]
         for claim in lost:
-            del self.claims[claim.claim_id]
+            del self.claims[claim.incarnation, claim.claim_id]
             self.pool.append(claim.span)
         self._forget_idle_slots(incarnation)
 

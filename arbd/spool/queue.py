@@ -2,11 +2,14 @@
 
 Keeps I1, I4 and I6: one short critical section reads what is new, appends what this worker has to say, and
 syncs; the ledger is opened after the lock is held and closed before it is released, which is what makes
-close-to-open consistency of network filesystems enough.
+close-to-open consistency of network filesystems enough. Nothing is ever cut off or written over: what a
+writer that died left half-written is skipped by readers. What was claimed is known from reading back, so
+that even a stale first read costs nothing but the claim.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +45,7 @@ class SessionQueue:
         self.damage: list[Damage] = []
         self._offset = 0
         self._issued: set[int] = set()
+        self._claim_ids = itertools.count(1)
 
     def refresh(self) -> LedgerState:
         """Fold what is new without taking the lock; sees only whole records. NotFoundError when there is no ledger."""
@@ -62,22 +66,23 @@ class SessionQueue:
     ) -> list[Claim]:
         """Record `finishes`, then claim as `plan` says after seeing the state: (iterations a chunk, in all).
 
-        Everything is one append: either all of it is durable on return, or an OSError was raised and the same
-        call can be made again. An append that reached the disk although it raised is found on the next call:
-        its claims are handed out then, its finishes count once.
+        Returned are the claims that stand in the ledger and were not returned before. Everything is one append:
+        either all of it is durable on return, or an OSError was raised and the same call can be made again. An
+        append that reached the disk although it raised is found on the next call: its claims are handed out
+        then, its finishes count once.
         """
         with self._files.lock(self.paths.ledger_lock, LOCK_TIMEOUT_S):
             self._fold_new()
             records: list[dict[str, Any]] = []
             if finishes:
-                records.append(ledger.finished(finishes, wall_ns))
+                records.append(ledger.finished(worker.incarnation, finishes, wall_ns))
             state = self.state
-            claims: list[Claim] = []
             if not state.over and state.state == ledger.RUNNING:
                 chunk, total = plan(state)
-                claims = state.take(chunk, total, worker.worker_id, worker.incarnation) if total > 0 else []
-            if claims:
-                records.append(ledger.claimed(claims, worker.slots, wall_ns))
+                spans = state.take(chunk, total) if total > 0 else []
+                claims = [Claim(next(self._claim_ids), span, worker.worker_id, worker.incarnation) for span in spans]
+                if claims:
+                    records.append(ledger.claimed(claims, worker.slots, wall_ns))
             self._append(records)
         return self._unissued(worker.incarnation)
 
@@ -112,9 +117,5 @@ class SessionQueue:
     def _append(self, records: Sequence[dict[str, Any]]) -> None:
         if not records:
             return
-        data = b"".join(encode_frame(ledger.pack(record)) for record in records)
-        # What stands behind the last good frame is the torn append of a writer that died: it never happened.
-        self._files.append(self.paths.ledger, data, truncate_to=self._offset)
-        for record in records:
-            self.state.fold(record)
-        self._offset += len(data)
+        self._files.append(self.paths.ledger, b"".join(encode_frame(ledger.pack(record)) for record in records))
+        self._fold_new()

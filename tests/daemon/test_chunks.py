@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from arbd.daemon.chunks import Demand, chunk_size, share
 from arbd.spool import ledger
-from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger import Claim, LedgerState
 
 
 def state_of(n: int) -> LedgerState:
@@ -36,7 +36,7 @@ def test_a_chunk_is_about_two_seconds_of_work(
 
 def test_chunks_shrink_with_the_slots_that_are_live_elsewhere() -> None:
     state = state_of(1000)
-    claims = state.take(10, 10, "other", 9)
+    claims = [Claim(1, span, "other", 9) for span in state.take(10, 10)]
     state.fold(ledger.claimed(claims, 98, 1))
     assert chunk_size(state, 2, 1e-6, 4096, 2.0) == 6
 

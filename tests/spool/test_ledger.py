@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgpack
 import pytest
 from hypothesis import settings
@@ -12,6 +14,10 @@ from arbd.spool import ledger
 from arbd.spool.ledger import Claim, Finish, LedgerState, Span, spans_of
 
 
+def claims_of(spans: list[Span], worker: int, first_id: int) -> list[Claim]:
+    return [Claim(first_id + i, span, f"w{worker}", worker) for i, span in enumerate(spans)]
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Random claims, finishes, revocations, retries of a session, folded through their msgpack form."""
 
@@ -20,17 +26,29 @@ class LedgerMachine(RuleBasedStateMachine):
         self.state = LedgerState()
         self.fold(ledger.opened(n))
         self.lost: list[Claim] = []
+        self.ids = itertools.count(1000, 1000)
 
     def fold(self, record: dict[str, object]) -> None:
         self.state.fold(msgpack.unpackb(ledger.pack(record), strict_map_key=False))
 
     @rule(chunk=st.integers(1, 20), total=st.integers(1, 40), worker=st.integers(0, 3))
     def claim(self, chunk: int, total: int, worker: int) -> None:
-        claims = self.state.take(chunk, total, f"w{worker}", worker)
-        assert sum(c.span.count for c in claims) == min(total, self.state.unclaimed)
-        assert all(c.span.count <= chunk for c in claims)
+        spans = self.state.take(chunk, total)
+        assert sum(span.count for span in spans) == min(total, self.state.unclaimed)
+        assert all(span.count <= chunk for span in spans)
+        claims = claims_of(spans, worker, next(self.ids))
         if claims:
             self.fold(ledger.claimed(claims, 2, 1))
+
+    @rule(first=st.integers(1, 60), count=st.integers(1, 10), worker=st.integers(0, 3))
+    def claim_what_an_old_copy_of_the_ledger_shows(self, first: int, count: int, worker: int) -> None:
+        count = min(count, self.state.n - first + 1)
+        taken = {i for c in self.state.claims.values() for i in range(c.span.first, c.span.first + c.span.count)}
+        wanted = set(range(first, first + count))
+        before = len(self.state.claims)
+        if first < self.state.cursor and (wanted & taken or not self.state.pool):
+            self.fold(ledger.claimed(claims_of([Span(first, max(count, 1))], worker, next(self.ids)), 2, 1))
+            assert len(self.state.claims) == before
 
     @precondition(lambda self: self.state.claims)
     @rule(data=st.data())
@@ -42,7 +60,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if done < claim.span.count
             else ()
         )
-        self.fold(ledger.finished([Finish(claim.claim_id, (done, 0, 0, 0), left)], 2))
+        self.fold(ledger.finished(claim.incarnation, [Finish(claim.claim_id, (done, 0, 0, 0), left)], 2))
 
     @rule(worker=st.integers(0, 3))
     def revoke(self, worker: int) -> None:
@@ -54,7 +72,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def a_revoked_worker_comes_back(self) -> None:
         counted = self.state.counted
         claim = self.lost.pop()
-        self.fold(ledger.finished([Finish(claim.claim_id, (claim.span.count, 0, 0, 0))], 3))
+        self.fold(ledger.finished(claim.incarnation, [Finish(claim.claim_id, (claim.span.count, 0, 0, 0))], 3))
         assert self.state.counted == counted
 
     @invariant()
@@ -77,23 +95,22 @@ TestLedger.settings = settings(max_examples=150, stateful_step_count=30, deadlin
 def test_spans_that_were_given_back_are_taken_first() -> None:
     state = LedgerState()
     state.fold(ledger.opened(100))
-    first = state.take(10, 20, "a", 1)
-    state.fold(ledger.claimed(first, 1, 0))
+    state.fold(ledger.claimed(claims_of(state.take(10, 20), 1, 1), 1, 0))
     state.fold(ledger.revoked(1, "dead"))
-    assert [(c.span.first, c.span.count) for c in state.take(10, 25, "b", 2)] == [(1, 10), (11, 10), (21, 5)]
+    assert [(span.first, span.count) for span in state.take(10, 25)] == [(1, 10), (11, 10), (21, 5)]
 
 
 def test_a_retry_runs_in_a_new_epoch_and_leaves_the_counts() -> None:
     state = LedgerState()
     state.fold(ledger.opened(10))
-    (claim,) = state.take(10, 10, "a", 1)
+    (claim,) = claims_of(state.take(10, 10), 1, 1)
     state.fold(ledger.claimed([claim], 1, 0))
-    state.fold(ledger.finished([Finish(claim.claim_id, (7, 3, 0, 0))], 1))
+    state.fold(ledger.finished(1, [Finish(claim.claim_id, (7, 3, 0, 0))], 1))
     state.fold(ledger.compacted((7, 3, 0, 0), 0))
     assert state.label() == "done"
     state.fold(ledger.again(spans_of([2, 3, 9], 1), [0, 3, 0, 0], "retry"))
     assert (state.counts, state.done, state.label()) == ([7, 0, 0, 0], False, "running")
-    assert [(c.span.first, c.span.count, c.span.epoch) for c in state.take(5, 9, "a", 1)] == [(2, 2, 1), (9, 1, 1)]
+    assert [(span.first, span.count, span.epoch) for span in state.take(5, 9)] == [(2, 2, 1), (9, 1, 1)]
 
 
 def test_labels_tell_where_a_session_is() -> None:
@@ -103,10 +120,10 @@ def test_labels_tell_where_a_session_is() -> None:
     state.fold(ledger.switched(ledger.PAUSED))
     assert state.label() == "paused"
     state.fold(ledger.switched(ledger.RUNNING))
-    (claim,) = state.take(2, 2, "a", 1)
+    (claim,) = claims_of(state.take(2, 2), 1, 1)
     state.fold(ledger.claimed([claim], 3, 5))
     assert (state.label(), state.live_slots(), state.started_ns) == ("running", 3, 5)
-    state.fold(ledger.finished([Finish(claim.claim_id, (2, 0, 0, 0))], 10**9 + 5))
+    state.fold(ledger.finished(1, [Finish(claim.claim_id, (2, 0, 0, 0))], 10**9 + 5))
     assert (state.label(), state.rate()) == ("finishing", 2.0)
     state.fold(ledger.switched(ledger.CANCELLED))
     assert (state.label(), state.over) == ("cancelled", True)

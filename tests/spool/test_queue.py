@@ -57,7 +57,7 @@ def test_processes_that_claim_at_once_share_every_iteration_once(paths: SessionP
     assert sum(sum(counts) for counts in state.worker_counts.values()) == N
 
 
-def test_a_torn_append_of_a_dead_writer_is_cut_off(paths: SessionPaths) -> None:
+def test_a_torn_append_of_a_dead_writer_is_skipped(paths: SessionPaths) -> None:
     queue = SessionQueue(DiskFiles(), paths)
     (first,) = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1)
     with paths.ledger.open("ab") as file:
@@ -65,7 +65,8 @@ def test_a_torn_append_of_a_dead_writer_is_cut_off(paths: SessionPaths) -> None:
     other = SessionQueue(DiskFiles(), paths)
     (second,) = other.claim(Worker("b", 2, 1), [], lambda state: (5, 5), 1)
     assert (first.span.first, second.span.first) == (1, 6)
-    assert set(queue.refresh().claims) == {first.claim_id, second.claim_id}
+    assert set(queue.refresh().claims) == {(1, first.claim_id), (2, second.claim_id)}
+    assert len(other.damage) == len(queue.damage) == 1
 
 
 def test_damage_in_the_middle_is_skipped_and_told(paths: SessionPaths) -> None:
@@ -88,15 +89,15 @@ class FailingFiles(DiskFiles):
     def __init__(self) -> None:
         self.when = ""
 
-    def append(self, path: Path, data: bytes, truncate_to: int | None = None) -> None:
+    def append(self, path: Path, data: bytes) -> None:
         when, self.when = self.when, ""
         if when == "middle":
-            super().append(path, data[: len(data) // 2], truncate_to)
+            super().append(path, data[: len(data) // 2])
         elif when == "after":
-            super().append(path, data, truncate_to)
+            super().append(path, data)
         if when:
             raise OSError(28, "No space left on device")
-        super().append(path, data, truncate_to)
+        super().append(path, data)
 
 
 @pytest.mark.parametrize("when", ["before", "middle", "after"])
@@ -149,7 +150,7 @@ def test_claiming_costs_the_same_at_the_end_as_at_the_start(tmp_path: Path) -> N
         claims: list[Claim] = queue.claim(worker, finishes, lambda state: (10**6, 10**6), 1)
         finishes = [Finish(c.claim_id, (c.span.count, 0, 0, 0)) for c in claims]
         costs.append(Counting.read_bytes - before)
-    assert max(costs[1:]) == 0
+    assert max(costs[1:]) <= 2 * min(costs[1:])
     assert len(queue.state.claims) == 1
 
 
@@ -169,3 +170,34 @@ def test_state_is_the_same_however_it_is_read(paths: SessionPaths) -> None:
         queue.claim(Worker("a", 1, 1), [Finish(claims[0].claim_id, (5, 0, 0, 0))], lambda state: (1, 0), 1)
     fresh: LedgerState = SessionQueue(DiskFiles(), paths).refresh()
     assert fresh == seen.refresh() == queue.state
+
+
+class StaleFiles(DiskFiles):
+    """A filesystem that shows an old copy of the file until this process has written to it."""
+
+    def __init__(self) -> None:
+        self.seen: bytes | None = None
+
+    def freeze(self, path: Path) -> None:
+        self.seen = path.read_bytes()
+
+    def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
+        return super().read(path, offset, limit) if self.seen is None else self.seen[offset:]
+
+    def append(self, path: Path, data: bytes) -> None:
+        super().append(path, data)
+        self.seen = None
+
+
+def test_a_writer_that_reads_an_old_copy_loses_its_claim_and_nothing_else(paths: SessionPaths) -> None:
+    stale_files = StaleFiles()
+    stale, fresh = SessionQueue(stale_files, paths), SessionQueue(DiskFiles(), paths)
+    (mine,) = stale.claim(Worker("stale", 1, 1), [], lambda state: (5, 5), 1)
+    stale_files.freeze(paths.ledger)
+    (theirs,) = fresh.claim(Worker("fresh", 2, 1), [], lambda state: (5, 5), 1)
+    got = stale.claim(Worker("stale", 1, 1), [Finish(mine.claim_id, (5, 0, 0, 0))], lambda state: (5, 5), 1)
+    assert got == []
+    assert stale.state == fresh.refresh()
+    assert (stale.state.counted, [c.span for c in stale.state.claims.values()]) == (5, [theirs.span])
+    (again,) = stale.claim(Worker("stale", 1, 1), [], lambda state: (5, 5), 1)
+    assert (theirs.span.first, again.span.first) == (6, 11)
