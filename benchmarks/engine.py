@@ -20,7 +20,7 @@ import numpy as np
 from arbd.paper import metrics
 from arbd.paper.params import resolve
 from arbd.paper.prepared import Market, grid_points, parameter_rows, prepare
-from arbd.paper.reference import reference_run
+from arbd.paper.reference_strategies import reference_run
 from arbd.paper.synth import synth_profile
 
 CASES: dict[str, dict[str, Any]] = {

@@ -80,7 +80,7 @@ def _fill(market: Market, line: Any) -> Fill:
 
 def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
     """The tick-by-tick oracle over one market with resolved parameters."""
-    from arbd.paper.reference import reference_run  # noqa: PLC0415 - only tests and doubters need it
+    from arbd.paper.reference_strategies import reference_run  # noqa: PLC0415 - only tests and doubters need it
 
     done = reference_run(market, params)
     equity = np.array(done.equity_grid, dtype=np.float64)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from arbd.paper.engine import run
 from arbd.paper.fills import ENTRY, REBALANCE
 from arbd.paper.prepared import prepare
-from arbd.paper.reference import InventoryRun
+from arbd.paper.reference_strategies import InventoryRun
 from tests.paper.markets import any_params, random_quotes
 
 MONEY = ("min_notional", "max_position", "max_daily_loss", "initial_capital")
