@@ -135,8 +135,8 @@ class Coordinator:
                 return True
             case messages.Drain():
                 self._draining = True
-            case messages.Compacted(session, error):
-                self._compacted(session.name, error)
+            case messages.Compacted(session, error, damage):
+                self._compacted(session.name, error, damage)
             case messages.Reported(task, report):
                 work = self._work[task.session.name]
                 work.reported(task, report)
@@ -230,6 +230,8 @@ class Coordinator:
             self._work[session_id] = work
         before = work.state.state
         state = work.queue.refresh()
+        for damage in work.queue.take_damage():
+            self._log.warning("the ledger has an unreadable stretch; nothing is lost", session=session_id, place=damage)
         if state.state not in (before, ledger.RUNNING):
             self._order(messages.Stop(work.queue.paths.folder, kill=state.state == ledger.CANCELLED))
         if not state.over:
@@ -284,8 +286,10 @@ class Coordinator:
                 work.compacting = True
                 self._order(messages.Compact(work.queue.paths.folder))
 
-    def _compacted(self, session_id: str, error: str) -> None:
+    def _compacted(self, session_id: str, error: str, damage: tuple[str, ...]) -> None:
         work = self._work[session_id]
+        for place in damage:
+            self._log.error("a segment is damaged; iterations that it lost run again", session=session_id, place=place)
         work.compacting = False
         self._next_scan = 0.0
         if error:

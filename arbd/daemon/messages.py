@@ -83,10 +83,11 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """To the coordinator: a compaction ended, with the reason when it failed."""
+    """To the coordinator: a compaction ended; why when it failed, and which stretches of segments are damaged."""
 
     session: Path
     error: str = ""
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import queue
 import secrets
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -196,7 +195,8 @@ class Service:
             return
         slot.task = None
         if not isinstance(task, ChunkTask):
-            coordinator.tell(messages.Compacted(task, "" if error is None else f"{type(error).__name__}: {error}"))
+            done = messages.Compacted(task, damage=event.future.result().damage) if error is None else None
+            coordinator.tell(done or messages.Compacted(task, f"{type(error).__name__}: {error}"))
         elif error is not None:
             # The slot could not write its results (disk full, mount gone): what it did not record runs again.
             coordinator.tell(messages.Unloadable(task, f"{type(error).__name__}: {error}"))
@@ -325,8 +325,3 @@ def _run_dir() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_main_thread() -> bool:
-    """Slots die with the thread that started them, so a service runs in the main thread."""
-    return threading.current_thread() is threading.main_thread() and sys.platform == "linux"

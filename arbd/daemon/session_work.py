@@ -139,7 +139,7 @@ class SessionWork:
         """A slot died on a task: what it recorded counts, the rest is a new task, or goes back to others."""
         saved = salvage(task, autopsy, self.limits, next(self.numbers))
         rest = saved.rest
-        if rest is not None and autopsy.interrupted:
+        if rest is not None and autopsy.interrupted and not saved.died_loading:
             self._close(task, saved.counts, _spans_by_claim(rest))
             return None
         if rest is not None and (saved.died_loading or rest.deaths > MAX_DEATHS):

@@ -24,6 +24,7 @@ from arbd.spool.segments import segment_name
 
 if TYPE_CHECKING:
     from arbd.daemon.evaluation import OpenSession
+    from arbd.spool.compaction import CompactionReport
 
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_OPEN_SESSIONS = 8
@@ -145,7 +146,7 @@ class SlotProcess:
         self._sessions[folder] = session
         return session
 
-    def compact(self, folder: Path) -> int:
+    def compact(self, folder: Path) -> CompactionReport:
         """Merge a session's segments into its results; see `arbd.spool.compaction.compact`."""
         from arbd.spool.compaction import compact  # noqa: PLC0415 - as above
         from arbd.spool.files import DiskFiles  # noqa: PLC0415 - as above
@@ -189,8 +190,8 @@ def run(task: ChunkTask) -> ChunkReport | LoadFailure:
     return _process.run(task)
 
 
-def compact(folder: Path) -> int:
-    """Compact a session in the pool's process; the number of iterations that must run again."""
+def compact(folder: Path) -> CompactionReport:
+    """Compact a session in the pool's process."""
     if _process is None:
         raise ObjectiveError("the slot was not started")
     return _process.compact(folder)

@@ -15,6 +15,7 @@ An entry whose legs do not both find a quote before the data ends is not made; a
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Leg:
     shown: float
 
 
-class ReferenceRun:
+class ReferenceRun(ABC):
     """One market, one set of parameters. `walk` is the loop; the strategies fill in `decide` and `apply`."""
 
     def __init__(self, market: Market, params: Mapping[str, Value]) -> None:
@@ -95,15 +96,15 @@ class ReferenceRun:
             self.finish(n - 1)
         self.counts[metrics.BREAKER] = 1.0 if self.tripped else 0.0
 
+    @abstractmethod
     def decide(self, row: int) -> None:
         """Look at a quote and perhaps send an order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, row: int) -> None:
         """The order's later leg fills at this quote."""
-        raise NotImplementedError
 
-    def finish(self, row: int) -> None:
+    def finish(self, row: int) -> None:  # noqa: B027 - most strategies have nothing to do
         """The data has ended."""
 
     def mark(self, row: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from arbd.spool import ledger
@@ -23,14 +24,22 @@ from arbd.spool.sessions import read_spec
 CSV_PATIENCE_S = 10.0
 
 
-def compact(files: Files, paths: SessionPaths) -> int:
-    """Compact a session if every iteration is recorded; the number of iterations ordered to run again (0 = done).
+@dataclass(frozen=True, slots=True)
+class CompactionReport:
+    """How many iterations were ordered to run again (0: the session is done), and which places are damaged."""
+
+    again: int = 0
+    damage: tuple[str, ...] = ()
+
+
+def compact(files: Files, paths: SessionPaths) -> CompactionReport:
+    """Compact a session if every iteration is recorded.
 
     Safe to run on several hosts at once: all of them write the same rows, by rename.
     """
     queue = SessionQueue(files, paths)
     if not queue.refresh().exhausted or queue.state.over:
-        return 0
+        return CompactionReport()
     merge = Merge(files, paths)
     missing = merge.missing(queue.state.n, queue.state.epoch)
     if not missing:
@@ -52,4 +61,7 @@ def compact(files: Files, paths: SessionPaths) -> int:
         return (ledger.compacted(merge.counts, merge.duplicates),)
 
     queue.change(decide)
-    return sum(span.count for span in missing)
+    return CompactionReport(
+        sum(span.count for span in missing),
+        tuple(f"{found.path}, bytes {found.damage.offset} to {found.damage.end}" for found in merge.damage),
+    )

@@ -89,10 +89,6 @@ class Files(Protocol):
         """Like `publish`, for content that should not be in memory at once."""
         ...
 
-    def publish_once(self, path: Path, data: bytes) -> bool:
-        """Like `publish`, but False and no change when the name exists already."""
-        ...
-
     def make_folder(self, path: Path) -> None:
         """Create `path` and its parents durably; no error when it exists."""
         ...
@@ -235,18 +231,6 @@ class DiskFiles:
         temporary = self._temporary(path, chunks)
         temporary.rename(path)
         sync_folder(path.parent)
-
-    def publish_once(self, path: Path, data: bytes) -> bool:
-        """See `Files`."""
-        temporary = self._temporary(path, (data,))
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
-        return True
 
     def make_folder(self, path: Path) -> None:
         """See `Files`."""

@@ -57,6 +57,12 @@ class SessionQueue:
             ) from error
         return self.state
 
+    def take_damage(self) -> list[str]:
+        """Places of unreadable stretches found since the last call; a writer that died leaves one."""
+        found = [f"{self.paths.ledger}, bytes {d.offset} to {d.end}" for d in self.damage]
+        self.damage.clear()
+        return found
+
     def claim(
         self,
         worker: Worker,

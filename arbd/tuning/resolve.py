@@ -14,11 +14,11 @@ from typing import Any
 
 from arbd.errors import ArbdError, JobError, Problem, UsageError
 from arbd.paper import params
-from arbd.paper.cache import load_quotes
+from arbd.paper.cache import file_digest, load_quotes
 from arbd.paper.metrics import METRICS
 from arbd.paper.readers import read_quotes
 from arbd.paper.scenario import load_scenario
-from arbd.tuning.digests import file_digest, module_file
+from arbd.tuning.digests import module_file
 from arbd.tuning.jobfile import JobDocument
 from arbd.tuning.jobmodel import (
     BoolParameter,

@@ -75,12 +75,14 @@ def test_damage_in_the_middle_is_skipped_and_told(paths: SessionPaths) -> None:
     (claim,) = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1)
     queue.claim(Worker("a", 1, 1), [Finish(claim.claim_id, (5, 0, 0, 0))], lambda state: (5, 5), 1)
     data = bytearray(paths.ledger.read_bytes())
+    fresh_start = before + 8 + int.from_bytes(data[before : before + 4], "big")
     data[before + 12] ^= 0xFF
     paths.ledger.write_bytes(bytes(data))
     fresh = SessionQueue(DiskFiles(), paths)
     # The lost claim's iterations are found missing when the session is compacted, and run again.
     assert fresh.refresh().cursor == 11
-    assert fresh.damage[0].offset == before
+    assert fresh.take_damage() == [f"{paths.ledger}, bytes {before} to {fresh_start}"]
+    assert fresh.take_damage() == []
 
 
 class FailingFiles(DiskFiles):

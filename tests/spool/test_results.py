@@ -88,7 +88,7 @@ def test_compaction_writes_every_iteration_and_closes_the_session(layout: SpoolL
     write_rows(paths, "b", rows_of(11, 20, blocks=True))
     write_rows(paths, "a", rows_of(1, 10, blocks=True), rows_of(11, 5))
     queue = exhaust(paths, 30)
-    assert compact(FILES, paths) == 0
+    assert compact(FILES, paths).again == 0
     assert queue.refresh().label() == "done"
     assert queue.state.duplicates == 5
     (group,) = read_results(FILES, paths, blocks=True)
@@ -113,7 +113,9 @@ def test_a_damaged_segment_makes_its_iterations_run_again(layout: SpoolLayout) -
     data[len(data) // 2] ^= 0xFF
     segment.write_bytes(bytes(data))
     queue = exhaust(paths, 30)
-    assert compact(FILES, paths) == 10
+    report = compact(FILES, paths)
+    assert report.again == 10
+    assert str(segment) in report.damage[0]
     state = queue.refresh()
     assert (state.counted, state.unclaimed, state.over) == (20, 10, False)
     reader = SegmentReader(FILES, paths)
@@ -125,7 +127,7 @@ def test_a_damaged_segment_makes_its_iterations_run_again(layout: SpoolLayout) -
 def test_a_session_that_is_not_exhausted_is_not_compacted(layout: SpoolLayout) -> None:
     paths = make_session(layout, 30)
     write_rows(paths, "a", rows_of(1, 30))
-    assert compact(FILES, paths) == 0
+    assert compact(FILES, paths).again == 0
     assert not paths.results.exists()
 
 

@@ -123,13 +123,6 @@ def test_a_spool_that_cannot_be_used_is_told_with_the_remedy(tmp_path: Path) -> 
         SpoolLayout(tmp_path / "file").prepare()
 
 
-def test_once_published_a_name_is_not_published_again(tmp_path: Path) -> None:
-    assert FILES.publish_once(tmp_path / "g", b"first")
-    assert not FILES.publish_once(tmp_path / "g", b"second")
-    assert (tmp_path / "g").read_bytes() == b"first"
-    assert [path.name for path in tmp_path.iterdir()] == ["g"]
-
-
 def test_a_lock_that_is_held_times_out_with_its_name(tmp_path: Path) -> None:
     with (
         FILES.lock(tmp_path / "l", 1),
