@@ -38,6 +38,7 @@ HOMES = {
 @click.group(
     cls=LazyGroup,
     homes=HOMES,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 the thing asked about failed, 2 bad usage or a bad job, 3 not found, "
     "4 the spool is unreachable or unsafe, 130 interrupted.",
