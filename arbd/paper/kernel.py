@@ -40,7 +40,6 @@ from arbd.paper.kernel_state import (
     PEAK,
     QUOTE_A,
     QUOTE_B,
-    SIGNALLED,
     TODAY,
     TRANSFER_NS,
     TRIPPED,
@@ -95,7 +94,7 @@ def _apply(row, m, p, c, s, flags, out):
 
 
 @jit
-def walk(m: Any, p: Any, c: Any, grid: Any, out: Any) -> Any:  # noqa: C901 - the loop of the engine, whole
+def walk(m: Any, p: Any, c: Any, grid: Any, out: Any) -> Any:
     """Run one row of parameters `p` over a market `m` (its times and its table).
 
     Adds to the counts `c`, writes equity at the grid points to `grid`, and fills to `out` while there is room;
@@ -122,8 +121,6 @@ def walk(m: Any, p: Any, c: Any, grid: Any, out: Any) -> Any:  # noqa: C901 - th
             until_ns = ts[0] + (done_points + 1) * grid_ns if done_points < points - 1 else ts[n - 1]
             quiet_to = skip_quiet(row, ts, edge_ab, edge_ba, cost_ab, cost_ba, until_ns, p, s, flags)
             if quiet_to > row:
-                if flags[DIRECTION] == 0:
-                    flags[SIGNALLED] = 0
                 row = quiet_to
                 continue
             _decide(row, m, p, c, s, flags, entries)

@@ -197,7 +197,18 @@ def send(row, m, p, c, s, flags):
 
 
 @jit
-def inventory_decide(row, m, p, c, s, flags, entries):  # noqa: C901 - mirrors two methods of the reference
+def thresholds(lacking, p):
+    """The edges at which to sell A and at which to sell B, lower where that evens balances out."""
+    lowered = min(p[P_MIN_SPREAD], p[P_REBALANCE_SPREAD])
+    if p[P_REBALANCE] != REBALANCE_REVERSE or lacking == 0:
+        return p[P_MIN_SPREAD], p[P_MIN_SPREAD]
+    if lacking > 0:
+        return p[P_MIN_SPREAD], lowered
+    return lowered, p[P_MIN_SPREAD]
+
+
+@jit
+def inventory_decide(row, m, p, c, s, flags, entries):
     ts = m[0]
     if flags[TRANSFER_NS] != NEVER and ts[row] >= flags[TRANSFER_NS]:
         s[BASE_A + flags[TO_BASE]] += s[MOVED_BASE]
@@ -206,12 +217,8 @@ def inventory_decide(row, m, p, c, s, flags, entries):  # noqa: C901 - mirrors t
     lacking = imbalanced(p, s)
     if lacking != 0 and p[P_REBALANCE] == REBALANCE_TRANSFER and flags[TRANSFER_NS] == NEVER:
         send(row, m, p, c, s, flags)
-    threshold_ab = threshold_ba = p[P_MIN_SPREAD]
     reverse = lacking if p[P_REBALANCE] == REBALANCE_REVERSE else 0
-    if reverse > 0:
-        threshold_ba = min(p[P_MIN_SPREAD], p[P_REBALANCE_SPREAD])
-    elif reverse < 0:
-        threshold_ab = min(p[P_MIN_SPREAD], p[P_REBALANCE_SPREAD])
+    threshold_ab, threshold_ba = thresholds(lacking, p)
     direction = entry_direction(row, threshold_ab, threshold_ba, m, p, c, s, flags, entries)
     if direction == 0:
         return
@@ -255,30 +262,47 @@ def inventory_apply(row, m, p, c, s, flags, out):
 
 @jit
 def skip_quiet(row, ts, edge_ab, edge_ba, cost_ab, cost_ba, until_ns, p, s, flags):
-    """The first quote from `row` on, not after `until_ns`, at which deciding does more than end a stretch of signals.
+    """The first quote from `row` on, not after `until_ns`, at which deciding has an effect beyond signals.
 
     A loop over numbers alone: most quotes are quiet, and a call per quote costs far more than looking at it.
     """
     if p[P_STRATEGY] == CONVERGENCE:
         if flags[DIRECTION] != 0:
             return _skip_holding(row, ts, cost_ab if flags[DIRECTION] > 0 else cost_ba, until_ns, p, s, flags)
-        return _skip_flat(row, ts, edge_ab, edge_ba, until_ns, p[P_MIN_SPREAD])
-    lowest = p[P_MIN_SPREAD]
-    if p[P_REBALANCE] == REBALANCE_REVERSE:
-        lowest = min(lowest, p[P_REBALANCE_SPREAD])
-    elif p[P_REBALANCE] == REBALANCE_TRANSFER:
+        return _skip_flat(row, ts, edge_ab, edge_ba, until_ns, p[P_MIN_SPREAD], p[P_MIN_SPREAD], flags)
+    threshold_ab, threshold_ba = thresholds(imbalanced(p, s), p)
+    if p[P_REBALANCE] == REBALANCE_TRANSFER:
         if flags[TRANSFER_NS] != NEVER:
             until_ns = min(until_ns, flags[TRANSFER_NS] - 1)
         elif imbalanced(p, s) != 0:
             return row
-    return _skip_flat(row, ts, edge_ab, edge_ba, until_ns, lowest)
+    if flags[SIGNALLED] != 0:
+        # A stretch whose direction the balances cannot pay for goes on without effect.
+        starved_ab = s[QUOTE_B] < DUST * s[CAPITAL] or s[BASE_A] <= 0
+        starved_ba = s[QUOTE_A] < DUST * s[CAPITAL] or s[BASE_B] <= 0
+        if starved_ab or starved_ba:
+            row = _skip_starved(row, ts, edge_ab, edge_ba, until_ns, threshold_ab, threshold_ba, starved_ab, starved_ba)
+    return _skip_flat(row, ts, edge_ab, edge_ba, until_ns, threshold_ab, threshold_ba, flags)
 
 
 @jit
-def _skip_flat(row, ts, edge_ab, edge_ba, until_ns, threshold):
+def _skip_starved(row, ts, edge_ab, edge_ba, until_ns, threshold_ab, threshold_ba, starved_ab, starved_ba):
     n = ts.shape[0]
-    while row < n and ts[row] <= until_ns and edge_ab[row] < threshold and edge_ba[row] < threshold:
+    while row < n and ts[row] <= until_ns:
+        wants_ab, wants_ba = edge_ab[row] >= threshold_ab, edge_ba[row] >= threshold_ba
+        if not ((wants_ab and starved_ab and not wants_ba) or (wants_ba and starved_ba and not wants_ab)):
+            break
         row += 1
+    return row
+
+
+@jit
+def _skip_flat(row, ts, edge_ab, edge_ba, until_ns, threshold_ab, threshold_ba, flags):
+    n, first = ts.shape[0], row
+    while row < n and ts[row] <= until_ns and edge_ab[row] < threshold_ab and edge_ba[row] < threshold_ba:
+        row += 1
+    if row > first:
+        flags[SIGNALLED] = 0
     return row
 
 
