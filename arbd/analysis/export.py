@@ -15,7 +15,7 @@ import numpy as np
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import UsageError
 from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, iso_utc
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 FORMATS = ("csv", "parquet", "jsonl", "msgpack")
@@ -38,7 +38,7 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     else:
-        DiskFiles().publish_stream(output, chunks)
+        Files().publish_stream(output, chunks)
     return len(table.rows)
 
 

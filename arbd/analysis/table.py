@@ -11,7 +11,7 @@ import numpy as np
 
 from arbd.errors import UsageError
 from arbd.spool.csvfile import iso_utc
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
@@ -94,7 +94,7 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
     """Read a session, finished or still running. NotFoundError when it does not exist."""
     layout = SpoolLayout(spool)
     layout.require_readable()
-    files: Any = DiskFiles()
+    files: Any = Files()
     paths = layout.session(session_id)
     state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)

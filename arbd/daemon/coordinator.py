@@ -7,10 +7,10 @@ more is claimed, and the same calls are made again until they work.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,18 @@ from arbd.daemon.logs import Log
 from arbd.daemon.session_work import SessionWork
 from arbd.errors import CorruptionError, NotFoundError, UsageError
 from arbd.spool import ledger
-from arbd.spool.files import Clock, Files
+from arbd.spool.files import Files
 from arbd.spool.intake import Accepted, Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.sessions import REOPENED_PREFIX, read_spec, session_ids
-from arbd.spool.workers import Beat, Observer, write_beat
+from arbd.spool.system import Clock
+from arbd.spool.workers import Beat, Observer, Peers, write_beat
 
 FIRST_TROUBLE_PAUSE_S = 0.25
 LONGEST_TROUBLE_PAUSE_S = 5.0
+LOOKS_BEFORE_DROPPING = 3
+LOOKS_BEFORE_BAD = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class Timing:
     beat_s: float
     lease_s: float
     chunk_target_s: float
+
+
+class _HeldUpError(OSError):
+    """The files of one session cannot be used now."""
 
 
 class Coordinator:
@@ -56,6 +63,7 @@ class Coordinator:
         *,
         about: Mapping[str, Any],
         intake: Intake | None,
+        inbox: messages.Inbox,
         only: str | None = None,
         burst: bool = False,
     ) -> None:
@@ -66,15 +74,20 @@ class Coordinator:
         self._timing = timing
         self._log = log
         self._order = order
-        self._about = dict(about)
+        self._about = {**about, "only": only}
         self._intake = intake
         self._only = only
         self._burst = burst
-        self._news: queue.SimpleQueue[messages.News] = queue.SimpleQueue()
+        self._inbox = inbox
+        self._unread_deaths: list[messages.Lost] = []
         self._work: dict[str, SessionWork] = {}
         self._over: set[str] = set()
         self._bad: dict[str, str] = {}
         self._observer = Observer(files, layout, clock, timing.beat_s, timing.lease_s)
+        self._peers = Peers(files, layout, clock, worker.worker_id, timing.lease_s)
+        self._gone: dict[str, int] = {}
+        self._unfound: dict[str, int] = {}
+        self._giving_way: frozenset[int] = frozenset()
         self._numbers = itertools.count(1)
         self._counter = 0
         self._next_beat = 0.0
@@ -86,7 +99,7 @@ class Coordinator:
 
     def tell(self, news: messages.News) -> None:
         """Hand over news; never blocks."""
-        self._news.put(news)
+        self._inbox.put(news)
 
     def run(self) -> None:
         """Work until finished. Any error that is not the spool's trouble ends the worker with it."""
@@ -103,10 +116,12 @@ class Coordinator:
             if now >= self._next_beat:
                 self._beat()
                 self._next_beat = now + self._timing.beat_s
+            self._bury()
             if wake or now >= self._next_scan:
-                self._next_scan = now + self._timing.scan_s
                 self._scan()
+                self._next_scan = now + self._timing.scan_s
             self._exchange()
+            self._make_room()
             self._compact()
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
@@ -116,18 +131,14 @@ class Coordinator:
 
     def _listen(self) -> bool:
         """Take all news, waiting for the first until something is due; True when the spool should be scanned."""
-        due = min(self._next_beat, self._next_scan)
-        if self._trouble:
-            due = self._clock.monotonic_s() + self._trouble_pause_s
+        now = self._clock.monotonic_s()
+        due = now + self._trouble_pause_s if self._trouble else min(self._next_beat, self._next_scan)
+        news = self._inbox.get(max(0.0, due - now))
         wake = False
-        timeout = max(0.0, due - self._clock.monotonic_s())
-        try:
-            while True:
-                news = self._news.get(timeout=timeout) if timeout > 0 else self._news.get_nowait()
-                timeout = 0.0
-                wake |= self._heard(news)
-        except queue.Empty:
-            return wake
+        while news is not None:
+            wake |= self._heard(news)
+            news = self._inbox.get(0.0)
+        return wake
 
     def _heard(self, news: messages.News) -> bool:
         match news:
@@ -139,30 +150,35 @@ class Coordinator:
                 self._compacted(session.name, error, damage)
             case messages.Reported(task, report):
                 work = self._work[task.session.name]
-                work.reported(task, report)
+                tripped = work.reported(task, report)
                 if report.first_error:
                     self._log.warning("iterations failed", session=work.session_id, first_error=report.first_error)
+                self._say_tripped(work, tripped)
             case messages.Returned(task):
                 self._work[task.session.name].returned(task)
             case messages.Unloadable(task, reason):
                 self._work[task.session.name].unloadable(task, reason)
                 self._log.error("this host cannot evaluate the session", session=task.session.name, reason=reason)
-            case messages.Lost(task):
-                self._lost(task.session.name, news)
+            case messages.Lost(task, autopsy):
+                self._log.warning(
+                    "a slot died", session=task.session.name, slot=autopsy.setup.label, reason=autopsy.error()
+                )
+                self._unread_deaths.append(news)
         return False
 
-    def _lost(self, session_id: str, news: messages.Lost) -> None:
-        work = self._work[session_id]
-        self._log.warning("a slot died", session=session_id, slot=news.autopsy.setup.label, reason=news.autopsy.error())
-        try:
-            rest = work.lost(news.task, news.autopsy)
-        except OSError as error:
-            # The segment cannot be read now; the task is still out, and so is this piece of news.
-            self._in_trouble(error)
-            threading.Timer(self._trouble_pause_s, self.tell, (news,)).start()
-            return
-        if rest is not None:
-            self._order(messages.Run(rest, work.limits))
+    def _bury(self) -> None:
+        """Work out what the deaths of slots cost. A segment that cannot be read now is read later."""
+        while self._unread_deaths:
+            task, autopsy = self._unread_deaths[0].task, self._unread_deaths[0].autopsy
+            work = self._work[task.session.name]
+            rest = work.lost(task, autopsy)
+            del self._unread_deaths[0]
+            if rest is not None:
+                self._order(messages.Run(rest, work.limits))
+
+    def _say_tripped(self, work: SessionWork, reason: str) -> None:
+        if reason:
+            self._log.error("this host pauses the session", session=work.session_id, reason=reason)
 
     def _beat(self) -> None:
         self._counter += 1
@@ -177,7 +193,7 @@ class Coordinator:
             ),
             "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
             "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._bad,
-            "trouble": self._trouble,
+            "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
             "state": "draining" if self._draining else "running",
         }
         write_beat(
@@ -185,6 +201,7 @@ class Coordinator:
         )
 
     def _scan(self) -> None:
+        self._peers.look()
         if self._intake is not None and not self._draining:
             for outcome in self._intake.scan():
                 if isinstance(outcome, Accepted):
@@ -202,10 +219,54 @@ class Coordinator:
             if session_id in self._over or session_id in self._bad or self._only not in (None, session_id):
                 continue
             try:
-                self._look_at(session_id)
-            except (CorruptionError, NotFoundError, UsageError) as error:
+                with self._handling(session_id):
+                    self._look_at(session_id)
+                self._unfound.pop(session_id, None)
+            except _HeldUpError:
+                continue
+            except NotFoundError as error:
+                # Listed, and yet not there: a network client's cache, or somebody is removing it.
+                self._unfound[session_id] = self._unfound.get(session_id, 0) + 1
+                if self._unfound[session_id] >= LOOKS_BEFORE_BAD:
+                    self._bad[session_id] = str(error)
+                    self._log.error("the session is not whole and is left alone", session=session_id, reason=error)
+            except (CorruptionError, UsageError) as error:
                 self._bad[session_id] = str(error)
                 self._log.error("the session cannot be read and is left alone", session=session_id, reason=error)
+        self._drop_removed(names)
+
+    @contextlib.contextmanager
+    def _handling(self, session_id: str) -> Iterator[None]:
+        """Trouble with one session's files holds up that session, and not the others."""
+        work = self._work.get(session_id)
+        if work is None:
+            yield
+            return
+        if work.is_held_up:
+            raise _HeldUpError
+        try:
+            yield
+        except OSError as error:
+            if not work.trouble:
+                self._log.error("files of the session cannot be used now", session=session_id, reason=error)
+            work.failing(error)
+            raise _HeldUpError from error
+        if work.trouble:
+            self._log.info("files of the session work again", session=session_id)
+            work.working()
+
+    def _drop_removed(self, names: Sequence[str]) -> None:
+        """Forget sessions whose folder somebody removed. One listing without it may be a cache's mistake."""
+        for session_id in [name for name in self._work if name not in names]:
+            self._gone[session_id] = self._gone.get(session_id, 0) + 1
+            if self._gone[session_id] < LOOKS_BEFORE_DROPPING:
+                continue
+            work = self._work[session_id]
+            self._order(messages.Stop(work.queue.paths.folder, kill=True))
+            if not work.tasks and not work.compacting:
+                self._log.error("the session's folder was removed; its work ends here", session=session_id)
+                del self._work[session_id], self._gone[session_id]
+        self._gone = {name: looks for name, looks in self._gone.items() if name not in names}
 
     def _is_news(self, session_id: str) -> bool:
         known = session_id in self._work or session_id in self._over or session_id in self._bad
@@ -220,12 +281,14 @@ class Coordinator:
                 self._over.add(session_id)
                 return
             work = SessionWork(
+                self._files,
                 session_queue,
                 read_spec(self._files, paths),
                 self._worker,
                 self._clock,
                 self._timing.chunk_target_s,
                 self._numbers,
+                self._peers.can_take,
             )
             self._work[session_id] = work
         before = work.state.state
@@ -264,20 +327,50 @@ class Coordinator:
 
     def _exchange(self) -> None:
         """Record what is finished and claim what the slots can take, until neither gives anything more."""
+        for work in self._work.values():
+            if self._draining or work.demand(self._worker.slots) is None:
+                self._say_tripped(work, work.settle())
         for _ in range(100):
-            given: dict[str, int] = {}
-            if not self._draining:
-                demands = [work.demand(self._worker.slots) for work in self._work.values()]
-                depth = 2 * self._worker.slots
-                out = sum(len(work.tasks) for work in self._work.values())
-                given = share([demand for demand in demands if demand is not None], depth - out)
-            to_do = {name for name, work in self._work.items() if work.finishes or given.get(name)}
+            given = self._shares()
+            to_do = [work for name, work in self._work.items() if work.finishes or given.get(name)]
+            to_do = [work for work in to_do if not work.is_held_up]
             if not to_do:
                 return
-            for name in sorted(to_do, key=lambda n: -self._work[n].spec.execution.priority):
-                work = self._work[name]
-                for task in work.exchange(given.get(name, 0)):
-                    self._order(messages.Run(task, work.limits))
+            for work in sorted(to_do, key=lambda w: -w.spec.execution.priority):
+                with contextlib.suppress(_HeldUpError), self._handling(work.session_id):
+                    for task in work.exchange(given.get(work.session_id, 0)):
+                        self._order(messages.Run(task, work.limits))
+
+    def _shares(self) -> dict[str, int]:
+        """Tasks to claim now, by session."""
+        if self._draining:
+            return {}
+        demands = [work.demand(self._worker.slots) for work in self._work.values()]
+        out = sum(len(work.tasks) for work in self._work.values())
+        return share([demand for demand in demands if demand is not None], 2 * self._worker.slots - out)
+
+    def _make_room(self) -> None:
+        """Ask work of lower priority back when a session of higher priority waits for slots."""
+        waiting = [
+            work
+            for work in self._work.values()
+            if not self._draining
+            and work.demand(self._worker.slots) is not None
+            and len(work.tasks) < self._worker.slots
+        ]
+        if not waiting:
+            return
+        first = max(waiting, key=lambda work: work.spec.execution.priority)
+        priority = first.spec.execution.priority
+        as_urgent = sum(len(w.tasks) for w in self._work.values() if w.spec.execution.priority >= priority)
+        demand = first.demand(self._worker.slots)
+        wanted = min(demand.room if demand is not None else 0, self._worker.slots - as_urgent)
+        lower = {n for w in self._work.values() if w.spec.execution.priority < priority for n in w.tasks}
+        asked = self._giving_way & lower
+        if wanted > len(asked) and lower - asked:
+            self._order(messages.MakeRoom(frozenset(lower), wanted))
+            asked = frozenset(lower)
+        self._giving_way = asked
 
     def _compact(self) -> None:
         for work in self._work.values():
@@ -287,7 +380,9 @@ class Coordinator:
                 self._order(messages.Compact(work.queue.paths.folder))
 
     def _compacted(self, session_id: str, error: str, damage: tuple[str, ...]) -> None:
-        work = self._work[session_id]
+        work = self._work.get(session_id)
+        if work is None:
+            return
         for place in damage:
             self._log.error("a segment is damaged; iterations that it lost run again", session=session_id, place=place)
         work.compacting = False
@@ -295,9 +390,11 @@ class Coordinator:
         if error:
             self._log.error("compaction failed and is tried again", session=session_id, reason=error)
             return
-        work.queue.refresh()
+        with contextlib.suppress(_HeldUpError), self._handling(session_id):
+            work.queue.refresh()
+            if work.state.done:
+                self._files.remove(self._layout.sessions / f"{REOPENED_PREFIX}{session_id}")
         if work.state.done:
-            self._files.remove(self._layout.sessions / f"{REOPENED_PREFIX}{session_id}")
             completed, failed, timeout, crashed = work.state.counts
             self._log.info(
                 "session done", session=session_id, completed=completed, failed=failed, timeout=timeout, crashed=crashed

@@ -15,12 +15,13 @@ import numpy as np
 from arbd.daemon.logs import Log
 from arbd.errors import ArbdError
 from arbd.spool.csvfile import encode_cells, group_cells, header
-from arbd.spool.files import Files, HeldLock
+from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.results import ResultGroup
 from arbd.spool.segments import SegmentReader, worker_of
 from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.system import HeldLock
 from arbd.tuning.jobspec import JobSpec
 
 INTERVAL_S = 1.0

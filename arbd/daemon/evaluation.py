@@ -7,9 +7,10 @@ report is made only after the rows it covers are synced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import resource
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from arbd.daemon.progress import ProgressPage
 from arbd.daemon.row_buffer import RowBuffer
 from arbd.daemon.slot import ChunkReport, ChunkTask, Piece, SlotSetup, Verdict
 from arbd.errors import ObjectiveError
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED, FAILED, Span
 from arbd.spool.rows import Array, RowBatch
 from arbd.spool.segments import SegmentWriter
 from arbd.spool.sessions import read_spec
+from arbd.spool.system import Clock
 from arbd.tuning.objective import Outcome, Trial, load_evaluator
 from arbd.tuning.policy import ObjectivePolicy
 from arbd.tuning.samplers import make_sampler
@@ -34,13 +36,15 @@ FIRST_BATCH = 16
 MAX_BATCH = 16_384
 SCALAR_ROWS = 4_096
 MAX_ERROR_CHARS = 4_000
+FIRST_DISK_PAUSE_S = 0.1
+LONGEST_DISK_PAUSE_S = 5.0
 
 
 class OpenSession:
     """A session opened for evaluation. Opening raises ArbdError when this host cannot evaluate it."""
 
-    def __init__(self, folder: Path, segment: str, setup: SlotSetup) -> None:
-        files = DiskFiles()
+    def __init__(self, files: Files, clock: Clock, folder: Path, label: str, setup: SlotSetup) -> None:
+        self.clock = clock
         self.paths = SessionPaths(folder)
         self.spec = read_spec(files, self.paths)
         refusal = ObjectivePolicy(setup.allow).check(self.spec.objective)
@@ -49,7 +53,7 @@ class OpenSession:
         self.evaluator = load_evaluator(self.spec, self.paths.session_id, setup.cache_dir, setup.search_paths)
         spec = self.spec
         self.sampler = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points)
-        self.writer = SegmentWriter(files, self.paths.segments / segment)
+        self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)
         self.batch_size = FIRST_BATCH
 
     def close(self) -> None:
@@ -86,7 +90,8 @@ class _TaskRun:
                     self._run_batched(piece)
                 else:
                     self._run_scalar(piece)
-        self._session.writer.sync()
+        self._progress.idle()
+        self._record(self._session.writer.sync)
         return ChunkReport(
             counts={claim_id: (int(c[0]), int(c[1]), int(c[2]), int(c[3])) for claim_id, c in self._counts.items()},
             left={claim_id: tuple(spans) for claim_id, spans in self._left.items()},
@@ -99,12 +104,30 @@ class _TaskRun:
 
     def _write(self, claim_id: int, rows: RowBatch) -> None:
         if len(rows):
-            self._session.writer.write(rows)
+            # No iteration is to blame for what happens from here on.
+            self._progress.idle()
+            self._record(partial(self._session.writer.write, rows))
             self._counts.setdefault(claim_id, np.zeros(4, dtype=np.int64))
             self._counts[claim_id] += rows.counts()
 
+    def _record(self, step: Callable[[], None]) -> None:
+        """Write or sync; while the disk fails, keep the results and try again, until the task is wanted back."""
+        pause_s = FIRST_DISK_PAUSE_S
+        while True:
+            try:
+                step()
+            except OSError as error:
+                if self._progress.should_stop(self._task.number):
+                    raise
+                self._progress.waiting(error.errno or errno.EIO)
+                self._session.clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_DISK_PAUSE_S)
+                step = self._session.writer.sync
+            else:
+                return
+
     def _run_batched(self, piece: Piece) -> None:
-        session, todo = self._session, piece.span
+        session, clock, todo = self._session, self._session.clock, piece.span
         rest: Span | None = todo
         while rest is not None:
             if self._progress.should_stop(self._task.number):
@@ -112,7 +135,7 @@ class _TaskRun:
                 return
             part, rest = rest.split(session.batch_size)
             columns = session.sampler.rows(part.first, part.count)
-            started = time.monotonic_ns()
+            started = clock.monotonic_ns()
             self._progress.evaluating(part.first, part.count, started)
             try:
                 metrics, blocks = session.evaluator.evaluate_batch(session.spec.space.decode(columns))
@@ -121,11 +144,12 @@ class _TaskRun:
                 self._first_error = self._first_error or _describe(error)
                 self._run_scalar(Piece(piece.claim, part))
                 continue
-            took_s = (time.monotonic_ns() - started) / 1e9
+            took_s = (clock.monotonic_ns() - started) / 1e9
             self._busy_s += took_s
             keep = session.spec.results.blocks
             self._write(
-                piece.claim.claim_id, _batch_rows(part, columns, metrics, blocks if keep else None, took_s / part.count)
+                piece.claim.claim_id,
+                _batch_rows(part, columns, metrics, blocks if keep else None, took_s / part.count, clock.wall_ns()),
             )
             session.batch_size = _next_batch_size(session.batch_size, part.count, took_s)
 
@@ -135,7 +159,7 @@ class _TaskRun:
             part, rest = rest.split(SCALAR_ROWS)
             done = self._run_scalar_part(piece.claim.claim_id, part)
             if done < part.count:
-                self._give_back(piece.claim.claim_id, Span(part.first + done, part.count - done, part.epoch))
+                self._give_back(piece.claim.claim_id, part.part(part.first + done, part.count - done))
                 if rest is not None:
                     self._give_back(piece.claim.claim_id, rest)
                 return
@@ -143,22 +167,23 @@ class _TaskRun:
     def _run_scalar_part(self, claim_id: int, part: Span) -> int:
         """Evaluate until the end or until asked to stop; the number of iterations done."""
         session, progress, number = self._session, self._progress, self._task.number
+        clock = session.clock
         columns = session.sampler.rows(part.first, part.count)
         buffer = RowBuffer(part.first, part.epoch, columns, keep_blocks=session.spec.results.blocks)
-        flush_at = time.monotonic_ns() + int(FLUSH_S * 1e9)
+        flush_at = clock.monotonic_ns() + int(FLUSH_S * 1e9)
         done = 0
         for iteration, params in enumerate(session.spec.space.rows(columns), part.first):
             if progress.should_stop(number):
                 break
-            started = time.monotonic_ns()
+            started = clock.monotonic_ns()
             progress.evaluating(iteration, 1, started)
             attempt = self._task.attempts.get(iteration, 1)
             outcome, error, attempt = self._attempt(iteration, params, attempt)
-            now = time.monotonic_ns()
+            now = clock.monotonic_ns()
             took_s = (now - started) / 1e9
             self._busy_s += took_s
             status = COMPLETED if outcome is not None else FAILED
-            buffer.add(status, attempt, time.time_ns(), took_s, outcome, error)
+            buffer.add(status, attempt, clock.wall_ns(), took_s, outcome, error)
             done += 1
             if now >= flush_at:
                 self._write(claim_id, buffer.take())
@@ -191,7 +216,9 @@ class _TaskRun:
     def _verdict_row(self, verdict: Verdict) -> RowBatch:
         columns = self._session.sampler.rows(verdict.iteration, 1)
         buffer = RowBuffer(verdict.iteration, verdict.epoch, columns, keep_blocks=False)
-        buffer.add(verdict.status, verdict.attempt, time.time_ns(), verdict.duration_s, None, verdict.error)
+        buffer.add(
+            verdict.status, verdict.attempt, self._session.clock.wall_ns(), verdict.duration_s, None, verdict.error
+        )
         return buffer.take()
 
 
@@ -203,13 +230,18 @@ def _checked(column: Array, count: int, name: str) -> Array:
 
 
 def _batch_rows(
-    part: Span, columns: dict[str, Array], metrics: dict[str, Array], blocks: Array | None, duration_s: float
+    part: Span,
+    columns: dict[str, Array],
+    metrics: dict[str, Array],
+    blocks: Array | None,
+    duration_s: float,
+    ended_ns: int,
 ) -> RowBatch:
     n = part.count
     return RowBatch(
         iteration=np.arange(part.first, part.first + n, dtype=np.int64),
         status=np.full(n, COMPLETED, dtype=np.uint8),
-        ended_ns=np.full(n, time.time_ns(), dtype=np.int64),
+        ended_ns=np.full(n, ended_ns, dtype=np.int64),
         duration_s=np.full(n, duration_s),
         attempt=np.ones(n, dtype=np.int32),
         epoch=np.full(n, part.epoch, dtype=np.int32),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from arbd.daemon.slot import ChunkReport, ChunkTask
 from arbd.daemon.slots import Autopsy, Limits
@@ -33,6 +35,17 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """To the main loop: these tasks give way to a session of higher priority.
+
+    Those that wait come back at once; of those that run, up to `running` come back after the iteration that runs.
+    """
+
+    tasks: frozenset[int]
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """To the main loop: there is nothing left to do (only with --burst, or after a drain)."""
 
@@ -47,7 +60,7 @@ class Fatal:
     error: Exception
 
 
-Order = Run | Compact | Stop | Finished | Fatal
+Order = Run | Compact | Stop | MakeRoom | Finished | Fatal
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +114,33 @@ class Drain:
 
 
 News = Reported | Unloadable | Lost | Returned | Compacted | Wake | Drain
+
+
+class Inbox(Protocol):
+    """Where news for the coordinator waits; `put` may be called from any thread."""
+
+    def put(self, news: News) -> None:
+        """Add news; never blocks."""
+        ...
+
+    def get(self, timeout_s: float) -> News | None:
+        """The oldest news, or None when none came in time."""
+        ...
+
+
+class QueueInbox:
+    """`Inbox` between threads."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
+
+    def put(self, news: News) -> None:
+        """See `Inbox`."""
+        self._queue.put(news)
+
+    def get(self, timeout_s: float) -> News | None:
+        """See `Inbox`."""
+        try:
+            return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return None

@@ -16,12 +16,15 @@ _FIELDS = 8
 _SIZE = _FIELDS * 8
 _PID, _TASK, _PHASE, _FIRST, _COUNT, _STARTED_NS, _STOP_UP_TO = range(7)
 
-IDLE, LOADING, EVALUATING = range(3)
+IDLE, LOADING, EVALUATING, WAITING = range(4)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A look at a slot: `first`/`count` are the iterations being evaluated, `started_ns` its monotonic clock."""
+    """A look at a slot: `first`/`count` are the iterations being evaluated, `started_ns` its monotonic clock.
+
+    While it waits for the disk, `first` is the errno that writing failed with.
+    """
 
     pid: int
     task: int
@@ -62,6 +65,11 @@ class ProgressPage:
         cells[_FIRST] = first
         cells[_COUNT] = count
         cells[_PHASE] = EVALUATING
+
+    def waiting(self, error_number: int) -> None:
+        """The slot has results that the disk does not take, and tries again."""
+        self._cells[_FIRST] = error_number
+        self._cells[_PHASE] = WAITING
 
     def idle(self) -> None:
         """The slot waits for a task, or writes results."""

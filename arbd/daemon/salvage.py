@@ -6,18 +6,16 @@ as crashed or timed out; the rest of the task goes on; nothing that is recorded 
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from arbd.daemon.progress import EVALUATING, LOADING
 from arbd.daemon.slot import ChunkTask, Piece, SlotSetup, Verdict
 from arbd.daemon.slots import Autopsy, Limits
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import CRASHED, NO_COUNTS, TIMEOUT, Counts, Span, add_counts
 from arbd.spool.segments import SegmentReader, segment_name
@@ -25,16 +23,25 @@ from arbd.spool.segments import SegmentReader, segment_name
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """What is left of a task whose process died: rows that are recorded, and the task that does the rest."""
+    """What is left of a task whose process died: rows that are recorded, and the task that does the rest.
+
+    `left` goes back to the ledger for another worker to try, by claim id.
+    """
 
     counts: dict[int, Counts]
     rest: ChunkTask | None
+    left: Mapping[int, tuple[Span, ...]] = field(default_factory=dict)
     died_loading: bool = False
 
 
-def salvage(task: ChunkTask, autopsy: Autopsy, limits: Limits, number: int) -> Salvage:
-    """Work out a dead slot's task. The rows it counts are durable on return."""
-    recorded, counts = _recorded(task, autopsy.setup)
+def salvage(
+    files: Files, task: ChunkTask, autopsy: Autopsy, limits: Limits, number: int, elsewhere: str = ""
+) -> Salvage:
+    """Work out a dead slot's task. The rows it counts are durable on return.
+
+    `elsewhere` is this worker's id when another worker could try the culprit, else ''.
+    """
+    recorded, counts = _recorded(files, task, autopsy.setup)
     look = autopsy.progress
     todo = [Piece(piece.claim, span) for piece in task.pieces for span in _without(piece.span, recorded)]
     # Verdicts that the dead process did not come to write are owed still.
@@ -48,7 +55,7 @@ def salvage(task: ChunkTask, autopsy: Autopsy, limits: Limits, number: int) -> S
     if look.count > 1:
         # Somewhere in this batch; one by one tells where.
         return Salvage(counts, replace(task, number=number, pieces=tuple(todo), scalar=True))
-    return _blame(task, autopsy, limits, number, counts, todo, verdicts)
+    return _blame(task, autopsy, limits, number, elsewhere, counts, todo, verdicts)
 
 
 def _blame(
@@ -56,6 +63,7 @@ def _blame(
     autopsy: Autopsy,
     limits: Limits,
     number: int,
+    elsewhere: str,
     counts: dict[int, Counts],
     todo: list[Piece],
     verdicts: tuple[tuple[int, Verdict], ...],
@@ -65,23 +73,28 @@ def _blame(
     others = [Piece(piece.claim, span) for piece in todo for span in _without(piece.span, {suspect})]
     attempts = dict(task.attempts)
     attempt = attempts.get(suspect, 1)
-    if attempt <= limits.retries:
+    left: dict[int, tuple[Span, ...]] = {}
+    if attempt <= limits.retries and elsewhere:
+        again = Span(suspect, 1, culprit.span.epoch, attempt + 1, elsewhere)
+        left[culprit.claim.claim_id] = (again,)
+    elif attempt <= limits.retries:
         attempts[suspect] = attempt + 1
         # Last, so that whatever it does again happens after the innocent ones are done.
-        others.append(Piece(culprit.claim, Span(suspect, 1, culprit.span.epoch)))
+        others.append(Piece(culprit.claim, culprit.span.part(suspect, 1)))
     else:
         duration_s = (time.monotonic_ns() - autopsy.progress.started_ns) / 1e9
         status = TIMEOUT if autopsy.timed_out else CRASHED
         verdict = Verdict(suspect, culprit.span.epoch, status, attempt, duration_s, autopsy.error())
         verdicts = (*verdicts, (culprit.claim.claim_id, verdict))
+    if not others and not verdicts:
+        return Salvage(counts, None, left)
     rest = replace(task, number=number, pieces=tuple(others), attempts=attempts, verdicts=verdicts)
-    return Salvage(counts, rest)
+    return Salvage(counts, rest, left)
 
 
-def _recorded(task: ChunkTask, setup: SlotSetup) -> tuple[set[int], dict[int, Counts]]:
+def _recorded(files: Files, task: ChunkTask, setup: SlotSetup) -> tuple[set[int], dict[int, Counts]]:
     """Iterations of the task that the dead process recorded, and their counts per claim."""
     paths = SessionPaths(task.session)
-    files = DiskFiles()
     prefix = segment_name(setup.worker_id, setup.incarnation, setup.label).removesuffix(".seg") + "."
     recorded: set[int] = set()
     counts: dict[int, Counts] = {}
@@ -89,7 +102,8 @@ def _recorded(task: ChunkTask, setup: SlotSetup) -> tuple[set[int], dict[int, Co
     wanted += [(claim_id, Span(v.iteration, 1, v.epoch)) for claim_id, v in task.verdicts]
     for name in files.names(paths.segments):
         if name.startswith(prefix):
-            _sync_file(paths.segments / name)
+            # The kernel holds what the dead process wrote; synced from here it is as durable as if it had lived (I2).
+            files.sync_file(paths.segments / name)
     for batch in SegmentReader(files, paths, prefix=prefix).poll():
         rows = batch.rows
         for claim_id, span in wanted:
@@ -102,15 +116,6 @@ def _recorded(task: ChunkTask, setup: SlotSetup) -> tuple[set[int], dict[int, Co
     return recorded, counts
 
 
-def _sync_file(path: Path) -> None:
-    # The kernel holds what the dead process wrote; synced from here it is as durable as if it had lived (I2).
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _without(span: Span, done: set[int]) -> Iterator[Span]:
     """The stretches of `span` whose iterations are not in `done`."""
     start: int | None = None
@@ -119,5 +124,5 @@ def _without(span: Span, done: set[int]) -> Iterator[Span]:
         if missing and start is None:
             start = iteration
         elif not missing and start is not None:
-            yield Span(start, iteration - start, span.epoch)
+            yield span.part(start, iteration - start)
             start = None

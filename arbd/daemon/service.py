@@ -35,10 +35,11 @@ from arbd.daemon.slot import ChunkTask, LoadFailure, SlotSetup
 from arbd.daemon.slots import Slot, SlotEvent
 from arbd.daemon.watch import start_watching
 from arbd.errors import SpoolError
-from arbd.spool.files import DiskFiles, HeldLock, SystemClock
+from arbd.spool.files import Files
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
+from arbd.spool.system import HeldLock, SystemClock
 from arbd.spool.workers import read_beat, take_life_lock
 
 TICK_S = 0.1
@@ -61,7 +62,16 @@ class _Signal:
     number: int
 
 
-_Event = SlotEvent | _Signal | messages.Run | messages.Compact | messages.Stop | messages.Finished | messages.Fatal
+_Event = (
+    SlotEvent
+    | _Signal
+    | messages.Run
+    | messages.Compact
+    | messages.Stop
+    | messages.MakeRoom
+    | messages.Finished
+    | messages.Fatal
+)
 
 
 class Service:
@@ -83,13 +93,14 @@ class Service:
         self._interrupted = False
         self._drain_by_s: float | None = None
         self._highest_task = 0
+        self._disk_errors: set[int] = set()
 
     def run(self) -> int:
         """Work until drained, or with `burst` until nothing is left."""
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
-        files, clock = DiskFiles(), SystemClock()
+        files, clock = Files(), SystemClock()
         life = _take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
         intake = Intake(files, layout, clock, job_resolver(config), config.settle_s) if self._mode.intake else None
@@ -103,6 +114,7 @@ class Service:
             self._events.put,
             about=_about(config),
             intake=intake,
+            inbox=messages.QueueInbox(),
             only=self._mode.only,
             burst=self._mode.burst,
         )
@@ -175,6 +187,8 @@ class Service:
                 self._ready.append(event)
             case messages.Stop(session, kill):
                 self._stop_session(session, kill, coordinator)
+            case messages.MakeRoom(tasks, running):
+                self._make_room(tasks, running, coordinator)
             case messages.Fatal(error):
                 raise error
             case _Signal(number):
@@ -218,6 +232,7 @@ class Service:
         for slot in self._slots:
             if not isinstance(slot.task, ChunkTask):
                 continue
+            self._tell_disk_error(slot)
             reason = slot.overdue(self._timeouts[slot.task.session], now_ns)
             if reason:
                 slot.kill(reason)
@@ -226,11 +241,32 @@ class Service:
             elif self._drain_by_s is not None and now >= self._drain_by_s:
                 slot.kill("the daemon stops")
 
-    def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
-        waiting = [order for order in self._ready if isinstance(order, messages.Run) and order.task.session == session]
+    def _tell_disk_error(self, slot: Slot) -> None:
+        error = slot.disk_error()
+        if error and slot.index not in self._disk_errors:
+            self._log.error(
+                "a slot cannot write its results; it keeps them and tries again", slot=slot.index, reason=error
+            )
+            self._disk_errors.add(slot.index)
+        elif not error:
+            self._disk_errors.discard(slot.index)
+
+    def _return_waiting(self, wanted: Callable[[ChunkTask], bool], coordinator: Coordinator) -> None:
+        waiting = [order for order in self._ready if isinstance(order, messages.Run) and wanted(order.task)]
         for order in waiting:
             self._ready.remove(order)
             coordinator.tell(messages.Returned(order.task))
+
+    def _make_room(self, tasks: frozenset[int], running: int, coordinator: Coordinator) -> None:
+        self._return_waiting(lambda task: task.number in tasks, coordinator)
+        free = sum(slot.task is None for slot in self._slots)
+        for slot in self._slots:
+            if free < running and isinstance(slot.task, ChunkTask) and slot.task.number in tasks:
+                slot.progress.stop_tasks_up_to(slot.task.number)
+                free += 1
+
+    def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
+        self._return_waiting(lambda task: task.session == session, coordinator)
         for slot in self._slots:
             if isinstance(slot.task, ChunkTask) and slot.task.session == session:
                 slot.progress.stop_tasks_up_to(self._highest_task)
@@ -300,7 +336,7 @@ def _about(config: Config) -> dict[str, Any]:
     }
 
 
-def _take_life(files: DiskFiles, layout: SpoolLayout, worker_id: str) -> HeldLock:
+def _take_life(files: Files, layout: SpoolLayout, worker_id: str) -> HeldLock:
     """The life lock; SpoolError when another worker lives under this id. Others take it for an instant to look."""
     give_up = time.monotonic() + LIFE_LOCK_PATIENCE_S
     while True:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from arbd.daemon.breaker import Breaker, Ruling
 from arbd.daemon.chunks import Demand, chunk_size
 from arbd.daemon.salvage import salvage
 from arbd.daemon.slot import ChunkReport, ChunkTask, Piece
 from arbd.daemon.slots import Autopsy, Limits
 from arbd.spool import ledger
-from arbd.spool.files import Clock
+from arbd.spool.files import Files
 from arbd.spool.ledger import NO_COUNTS, Claim, Counts, Finish, LedgerState, Span, add_counts
 from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.system import Clock
 from arbd.tuning.jobspec import JobSpec
 
 # Chunks longer than this are claimed only when a slot is free for them: ahead of time they would keep others idle.
@@ -21,6 +23,8 @@ PREFETCH_LIMIT_S = 5.0
 MAX_DEATHS = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+FIRST_TROUBLE_PAUSE_S = 0.25
+LONGEST_TROUBLE_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -35,15 +39,18 @@ class _OpenClaim:
 class SessionWork:
     """Not thread-safe: the coordinator owns it."""
 
+    files: Files
     queue: SessionQueue
     spec: JobSpec
     worker: Worker
     clock: Clock
     target_s: float
     numbers: itertools.count[int]
+    others_can: Callable[[str], bool]
     finishes: list[Finish] = field(default_factory=list)
     tasks: dict[int, ChunkTask] = field(default_factory=dict)
     blocked: str = ""
+    trouble: str = ""
     compacting: bool = False
     seconds_each: float | None = None
     done_here: int = 0
@@ -51,6 +58,12 @@ class SessionWork:
     _claims: dict[int, _OpenClaim] = field(default_factory=dict)
     _pause_s: float = FIRST_PAUSE_S
     _blocked_until_s: float = 0.0
+    _trouble_pause_s: float = FIRST_TROUBLE_PAUSE_S
+    _trouble_until_s: float = 0.0
+    _breaker: Breaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._breaker = Breaker(self.worker.worker_id)
 
     @property
     def session_id(self) -> str:
@@ -73,6 +86,11 @@ class SessionWork:
         return self.clock.monotonic_s() < self._blocked_until_s
 
     @property
+    def is_held_up(self) -> bool:
+        """True while its files are left alone, because touching them failed a moment ago."""
+        return self.clock.monotonic_s() < self._trouble_until_s
+
+    @property
     def is_idle(self) -> bool:
         """True when nothing of it is out or waits to be recorded."""
         return not self.tasks and not self.finishes and not self._claims
@@ -80,7 +98,9 @@ class SessionWork:
     def demand(self, slots: int) -> Demand | None:
         """What it wants of this worker's slots now, or None."""
         state = self.state
-        if state.over or state.state != ledger.RUNNING or self.is_blocked or not state.unclaimed:
+        if state.over or state.state != ledger.RUNNING or self.is_blocked or self.is_held_up:
+            return None
+        if not (state.unclaimed_for(self.worker.worker_id) if self._others_can() else state.unclaimed):
             return None
         ahead = self.seconds_each is not None and self.seconds_each * self._chunk <= PREFETCH_LIMIT_S
         room = slots * (2 if ahead else 1) - len(self.tasks)
@@ -99,17 +119,29 @@ class SessionWork:
             self._chunk = size
             return size, size * max(0, wanted)
 
-        claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns())
+        leave = self.worker.worker_id if self._others_can() else ""
+        claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns(), leave)
         del self.finishes[: len(finishes)]
         for claim in claims:
             self._claims[claim.claim_id] = _OpenClaim(claim)
         return [self._task(group) for group in _grouped(claims, self._chunk)]
 
-    def _task(self, claims: Iterable[Claim]) -> ChunkTask:
-        task = ChunkTask(
-            next(self.numbers), self.queue.paths.folder, tuple(Piece(claim, claim.span) for claim in claims)
-        )
-        return self._out(task)
+    def _others_can(self) -> bool:
+        return self.others_can(self.session_id)
+
+    def _completed_elsewhere(self) -> int:
+        counts = self.state.worker_counts.items()
+        return sum(count[0] for worker_id, count in counts if worker_id != self.worker.worker_id)
+
+    def _task(self, claims: Sequence[Claim]) -> ChunkTask:
+        pieces = tuple(Piece(claim, claim.span) for claim in claims)
+        attempts = {
+            iteration: claim.span.attempt
+            for claim in claims
+            if claim.span.attempt > 1
+            for iteration in range(claim.span.first, claim.span.first + claim.span.count)
+        }
+        return self._out(ChunkTask(next(self.numbers), self.queue.paths.folder, pieces, attempts))
 
     def _out(self, task: ChunkTask) -> ChunkTask:
         self.tasks[task.number] = task
@@ -117,14 +149,31 @@ class SessionWork:
             self._claims[claim_id].tasks += 1
         return task
 
-    def reported(self, task: ChunkTask, report: ChunkReport) -> None:
-        """A slot came back with a report."""
+    def reported(self, task: ChunkTask, report: ChunkReport) -> str:
+        """A slot came back with a report. Why this host pauses the session now, or ''."""
         evaluated = sum(sum(counts) for counts in report.counts.values())
         if evaluated and report.busy_s > 0:
             each = report.busy_s / evaluated
             self.seconds_each = each if self.seconds_each is None else 0.5 * self.seconds_each + 0.5 * each
-        self.blocked, self._pause_s = "", FIRST_PAUSE_S
-        self._close(task, report.counts, report.left)
+        rulings = self._breaker.reported(task, report, self._completed_elsewhere(), others_can=self._others_can())
+        if not self._breaker.tripped and any(counts[0] for counts in report.counts.values()):
+            self.blocked, self._pause_s = "", FIRST_PAUSE_S
+        del self.tasks[task.number]
+        return self._follow(rulings)
+
+    def settle(self) -> str:
+        """Decide about withheld reports when nothing else of the session is going on; as `reported`."""
+        if not self._breaker.holds or self.tasks:
+            return ""
+        return self._follow(self._breaker.settle(self._completed_elsewhere(), others_can=self._others_can()))
+
+    def _follow(self, rulings: Sequence[Ruling]) -> str:
+        for ruling in rulings:
+            self._tell(ruling.task, ruling.counts, ruling.left)
+        if rulings and self._breaker.tripped:
+            self._pause(self._breaker.tripped)
+            return self._breaker.tripped
+        return ""
 
     def returned(self, task: ChunkTask) -> None:
         """A task that no slot began goes back."""
@@ -137,7 +186,8 @@ class SessionWork:
 
     def lost(self, task: ChunkTask, autopsy: Autopsy) -> ChunkTask | None:
         """A slot died on a task: what it recorded counts, the rest is a new task, or goes back to others."""
-        saved = salvage(task, autopsy, self.limits, next(self.numbers))
+        elsewhere = self.worker.worker_id if self._others_can() else ""
+        saved = salvage(self.files, task, autopsy, self.limits, next(self.numbers), elsewhere)
         rest = saved.rest
         if rest is not None and autopsy.interrupted and not saved.died_loading:
             self._close(task, saved.counts, _spans_by_claim(rest))
@@ -149,7 +199,7 @@ class SessionWork:
             return None
         if rest is not None:
             self._out(rest)
-        self._close(task, saved.counts, {})
+        self._close(task, saved.counts, saved.left)
         return rest
 
     def _pause(self, reason: str) -> None:
@@ -157,9 +207,23 @@ class SessionWork:
         self._blocked_until_s = self.clock.monotonic_s() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
+    def failing(self, error: OSError) -> None:
+        """Its files could not be read or written: leave them alone for a while, each time longer."""
+        self.trouble = str(error)
+        self._trouble_until_s = self.clock.monotonic_s() + self._trouble_pause_s
+        self._trouble_pause_s = min(2 * self._trouble_pause_s, LONGEST_TROUBLE_PAUSE_S)
+
+    def working(self) -> None:
+        """Its files work again."""
+        self.trouble, self._trouble_pause_s = "", FIRST_TROUBLE_PAUSE_S
+
     def _close(self, task: ChunkTask, counts: Mapping[int, Counts], left: Mapping[int, tuple[Span, ...]]) -> None:
-        """The task is off the slots; claims of which nothing is out any more are finished."""
+        """The task is off the slots, and the ledger may know."""
         del self.tasks[task.number]
+        self._tell(task, counts, left)
+
+    def _tell(self, task: ChunkTask, counts: Mapping[int, Counts], left: Mapping[int, tuple[Span, ...]]) -> None:
+        """Add up a task's results; claims of which nothing is out any more are finished."""
         for claim_id in _claim_ids(task):
             open_claim = self._claims[claim_id]
             open_claim.counts = add_counts(open_claim.counts, counts.get(claim_id, NO_COUNTS))

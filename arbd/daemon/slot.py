@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from arbd.daemon.progress import ProgressPage
 from arbd.errors import ArbdError, ObjectiveError
 from arbd.spool.ledger import Claim, Counts, Span
-from arbd.spool.segments import segment_name
 
 if TYPE_CHECKING:
     from arbd.daemon.evaluation import OpenSession
@@ -133,14 +132,15 @@ class SlotProcess:
 
     def _open(self, folder: Path) -> OpenSession:
         from arbd.daemon.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
+        from arbd.spool.files import Files  # noqa: PLC0415 - as above
+        from arbd.spool.system import SystemClock  # noqa: PLC0415 - as above
 
         session = self._sessions.pop(folder, None)
         if session is None:
             # A segment is never opened twice, so a session that is opened again gets another one.
             self._opened += 1
             label = f"{self.setup.label}.{self._opened}"
-            segment = segment_name(self.setup.worker_id, self.setup.incarnation, label)
-            session = OpenSession(folder, segment, self.setup)
+            session = OpenSession(Files(), SystemClock(), folder, label, self.setup)
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions))).close()
         self._sessions[folder] = session
@@ -149,10 +149,10 @@ class SlotProcess:
     def compact(self, folder: Path) -> CompactionReport:
         """Merge a session's segments into its results; see `arbd.spool.compaction.compact`."""
         from arbd.spool.compaction import compact  # noqa: PLC0415 - as above
-        from arbd.spool.files import DiskFiles  # noqa: PLC0415 - as above
+        from arbd.spool.files import Files  # noqa: PLC0415 - as above
         from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
 
-        return compact(DiskFiles(), SessionPaths(folder))
+        return compact(Files(), SessionPaths(folder))
 
     def _bound_output(self) -> None:
         if os.fstat(1).st_size > MAX_OUTPUT_BYTES:

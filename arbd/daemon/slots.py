@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from arbd.daemon import slot as slot_process
-from arbd.daemon.progress import IDLE, LOADING, Progress, ProgressPage
+from arbd.daemon.progress import EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
 from arbd.daemon.slot import ChunkTask, SlotSetup
 
 OUTPUT_TAIL_BYTES = 2_000
@@ -105,9 +105,14 @@ class Slot:
         running_s = (now_ns - look.started_ns) / 1e9
         if look.phase == LOADING:
             return f"loading took longer than {LOAD_TIMEOUT_S:g} s" if running_s > LOAD_TIMEOUT_S else ""
-        if timeout_s is not None and running_s > timeout_s:
+        if look.phase == EVALUATING and timeout_s is not None and running_s > timeout_s:
             return f"timed out after {timeout_s:g} s"
         return ""
+
+    def disk_error(self) -> str:
+        """Why the results of the running task cannot be written now, or ''."""
+        look = self.progress.look()
+        return os.strerror(look.first) if self.task is not None and look.phase == WAITING else ""
 
     def restart(self) -> None:
         """Replace a process that is gone, and forget its tasks."""

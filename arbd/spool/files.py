@@ -1,282 +1,198 @@
-"""The seam between the queue code and the outside: files, locks and clocks, and nothing else of the system.
+"""How the spool uses a filesystem: the order of system calls that makes an operation durable and whole.
 
-Owns every way in which the spool is touched, so that the same code runs on a real folder and in a simulation.
-Keeps I2 and I4: what `append`, `publish` and `Appender.sync` return from is on the disk, and a name
-appears in a folder only with its whole content. Keeps I3: no operation here compares clocks of two hosts.
+Keeps I2 and I4: what `append`, `publish` and `Appender.sync` return from is on the disk, and a name appears in
+a folder only with its whole content. Every operation opens its file afresh, which is what close-to-open
+consistency of network filesystems asks for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import secrets
-import time
+import stat
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
-import filelock
+from arbd.spool.system import REAL_SYSTEM, FileStatus, HeldLock, System
 
-# Under contention filelock polls; its default of 50 ms costs more than the lock itself.
-LOCK_POLL_S = 0.005
-
-
-class Clock(Protocol):
-    """Time as an argument: monotonic for durations, wall clock only for what people read."""
-
-    def monotonic_s(self) -> float:
-        """Seconds that never go back, of this host alone."""
-        ...
-
-    def wall_ns(self) -> int:
-        """Nanoseconds since 1970 UTC as this host believes; never compared with another host's."""
-        ...
+TEMPORARY_SUFFIX = ".tmp"
+# A name that was replaced a moment ago can be stale in a network client's cache; looking again finds the new one.
+STALE_LOOKS = 3
 
 
-class Appender(Protocol):
+class Appender:
     """One writer's open handle on an append-only file."""
+
+    def __init__(self, system: System, path: Path) -> None:
+        self._system = system
+        self._fd = system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
 
     def write(self, data: bytes) -> None:
         """Append all of `data`; it may be lost in a power cut until `sync` returns."""
-        ...
+        _write_all(self._system, self._fd, data)
 
     def sync(self) -> None:
         """Return once everything written is durable."""
-        ...
+        self._system.fsync(self._fd)
 
     def close(self) -> None:
         """Close the handle; does not sync."""
-        ...
+        self._system.close(self._fd)
 
 
-class HeldLock(Protocol):
-    """A lock that is held until released or until its process dies."""
+class Files:
+    """What the spool does with files. All errors are OSError; FileNotFoundError means 'look again'."""
 
-    def release(self) -> None:
-        """Give the lock back."""
-        ...
-
-
-class Files(Protocol):
-    """What the spool needs of a filesystem. All errors are OSError; FileNotFoundError means 'look again'."""
+    def __init__(self, system: System = REAL_SYSTEM) -> None:
+        self.system = system
 
     def names(self, folder: Path) -> list[str]:
         """Sorted names in `folder`, read afresh (a listing sees new names on NFS before a lookup does)."""
-        ...
+        return sorted(self.system.names(folder))
 
     def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
         """Bytes from `offset` (at most `limit`) through a fresh open, so that other hosts' writes are seen."""
-        ...
+        for looks_left in reversed(range(STALE_LOOKS)):
+            try:
+                with self._opened(path, os.O_RDONLY) as fd:
+                    return self.system.read(fd, offset, sys.maxsize if limit is None else limit)
+            except OSError as error:
+                if error.errno != errno.ESTALE or not looks_left:
+                    raise
+        raise AssertionError("the last look returns or raises")
+
+    def look(self, path: Path) -> FileStatus | None:
+        """Status of a name as its server knows it; None when it is gone. PermissionError counts as a bare look."""
+        try:
+            found = self.system.look(path)
+            if stat.S_ISREG(found.mode):
+                # Opening makes a network filesystem ask its server; a bare stat may be seconds old there.
+                with self._opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as fd:
+                    found = self.system.status(fd)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            return self.system.look(path)
+        return found
 
     def append(self, path: Path, data: bytes) -> None:
         """Open, append, fsync, close. Only for the holder of the file's lock."""
-        ...
+        with self._opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as fd:
+            _write_all(self.system, fd, data)
+            self.system.fsync(fd)
 
     def appender(self, path: Path) -> Appender:
         """Create `path` (it must not exist) for its one writer; the name is durable on return."""
-        ...
+        handle = Appender(self.system, path)
+        try:
+            self.sync_folder(path.parent)
+        except OSError:
+            handle.close()
+            raise
+        return handle
+
+    def sync_file(self, path: Path) -> None:
+        """Make what another process of this host wrote to `path` durable."""
+        with self._opened(path, os.O_RDONLY) as fd:
+            self.system.fsync(fd)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in `folder` durable."""
+        with self._opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
+            self.system.fsync(fd)
 
     def overwrite(self, path: Path, data: bytes) -> None:
         """Replace the content in place, not atomically and not durably: for heartbeats, which carry a CRC."""
-        ...
+        with self._opened(path, os.O_WRONLY | os.O_CREAT) as fd:
+            _write_all(self.system, fd, data)
+            self.system.truncate(fd, len(data))
 
     def publish(self, path: Path, data: bytes) -> None:
         """Write a whole file by temporary name, fsync, rename, fsync of the folder; replaces an older one."""
-        ...
-
-    def publish_stream(self, path: Path, chunks: Iterable[bytes]) -> None:
-        """Like `publish`, for content that should not be in memory at once."""
-        ...
-
-    def make_folder(self, path: Path) -> None:
-        """Create `path` and its parents durably; no error when it exists."""
-        ...
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Rename durably; a folder must not replace an existing non-empty folder."""
-        ...
-
-    def remove(self, path: Path) -> None:
-        """Remove a file; no error when it is gone already."""
-        ...
-
-    def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
-        """Hold the exclusive lock of `path` across hosts; TimeoutError after `timeout_s`."""
-        ...
-
-    def try_lock(self, path: Path) -> HeldLock | None:
-        """Take the lock of `path` at once, or return None when somebody holds it."""
-        ...
-
-
-class SystemClock:
-    """The clocks of this host."""
-
-    def monotonic_s(self) -> float:
-        """See `Clock`."""
-        return time.monotonic()
-
-    def wall_ns(self) -> int:
-        """See `Clock`."""
-        return time.time_ns()
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write every byte: a full disk may take a part of a write before it says ENOSPC on the next."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-class DiskAppender:
-    """An open append-only file on disk, written by one process only."""
-
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o664)
-
-    def write(self, data: bytes) -> None:
-        """See `Appender`."""
-        write_all(self._fd, data)
-
-    def sync(self) -> None:
-        """See `Appender`."""
-        os.fsync(self._fd)
-
-    def close(self) -> None:
-        """See `Appender`."""
-        os.close(self._fd)
-
-
-class DiskLock:
-    """A `filelock.FileLock` that is held."""
-
-    def __init__(self, lock: filelock.BaseFileLock) -> None:
-        self._lock = lock
-
-    def release(self) -> None:
-        """See `HeldLock`."""
-        self._lock.release()
-
-
-class DiskFiles:
-    """`Files` on a real folder, local or network."""
-
-    def names(self, folder: Path) -> list[str]:
-        """See `Files`."""
-        return sorted(path.name for path in folder.iterdir())
-
-    def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
-        """See `Files`."""
-        with path.open("rb", buffering=0) as file:
-            if offset:
-                file.seek(offset)
-            if limit is None:
-                return file.read()
-            return file.read(limit)
-
-    def append(self, path: Path, data: bytes) -> None:
-        """See `Files`."""
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o664)
-        try:
-            write_all(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-    def appender(self, path: Path) -> Appender:
-        """See `Files`."""
-        handle = DiskAppender(path)
-        sync_folder(path.parent)
-        return handle
-
-    def overwrite(self, path: Path, data: bytes) -> None:
-        """See `Files`."""
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o664)
-        try:
-            write_all(fd, data)
-            os.ftruncate(fd, len(data))
-        finally:
-            os.close(fd)
-
-    def _temporary(self, path: Path, chunks: Iterable[bytes]) -> Path:
-        temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
-        try:
-            for chunk in chunks:
-                write_all(fd, chunk)
-            os.fsync(fd)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
-        return temporary
-
-    def publish(self, path: Path, data: bytes) -> None:
-        """See `Files`."""
         self.publish_stream(path, (data,))
 
     def publish_stream(self, path: Path, chunks: Iterable[bytes]) -> None:
-        """See `Files`."""
-        temporary = self._temporary(path, chunks)
-        temporary.rename(path)
-        sync_folder(path.parent)
+        """Like `publish`, for content that should not be in memory at once."""
+        temporary = path.parent / f".{path.name}.{self.system.token(6)}{TEMPORARY_SUFFIX}"
+        try:
+            with self._opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+                for chunk in chunks:
+                    _write_all(self.system, fd, chunk)
+                self.system.fsync(fd)
+            self.system.rename(temporary, path)
+        except Exception:
+            # Where even removing fails, what was left is removed with the folder's other leftovers.
+            with contextlib.suppress(OSError):
+                self.remove(temporary)
+            raise
+        self.sync_folder(path.parent)
+
+    def remove_temporaries(self, folder: Path, of: str = "") -> None:
+        """Remove what crashes in `publish` left in a folder (of files whose name starts with `of`)."""
+        for name in self.names(folder):
+            if name.startswith(f".{of}") and name.endswith(TEMPORARY_SUFFIX):
+                self.remove(folder / name)
 
     def make_folder(self, path: Path) -> None:
-        """See `Files`."""
-        missing: list[Path] = []
-        folder = path
-        while not folder.is_dir():
-            missing.append(folder)
-            folder = folder.parent
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
-            sync_folder(folder.parent)
+        """Create `path` in an existing folder, durably; no error when it exists."""
+        with contextlib.suppress(FileExistsError):
+            self.system.make_folder(path)
+        self.sync_folder(path.parent)
 
     def rename(self, source: Path, target: Path) -> None:
-        """See `Files`."""
-        source.rename(target)
-        sync_folder(target.parent)
+        """Rename durably; a folder must not replace an existing non-empty folder."""
+        self.system.rename(source, target)
+        self.sync_folder(target.parent)
         if source.parent != target.parent:
-            sync_folder(source.parent)
+            self.sync_folder(source.parent)
 
     def remove(self, path: Path) -> None:
-        """See `Files`."""
-        path.unlink(missing_ok=True)
+        """Remove a file; no error when it is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            self.system.remove(path)
+
+    def remove_tree(self, folder: Path) -> None:
+        """Remove a folder and everything in it; no error when it is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in self.names(folder):
+                path = folder / name
+                if stat.S_ISDIR(self.system.look(path).mode):
+                    self.remove_tree(path)
+                else:
+                    self.remove(path)
+            self.system.remove_folder(folder)
 
     @contextlib.contextmanager
     def lock(self, path: Path, timeout_s: float) -> Iterator[None]:
-        """See `Files`."""
-        lock = _file_lock(path)
-        try:
-            lock.acquire(timeout=timeout_s, poll_interval=LOCK_POLL_S)
-        except filelock.Timeout as error:
-            raise TimeoutError(f"the lock {path} was not free within {timeout_s:g} s") from error
+        """Hold the exclusive lock of `path` across hosts; TimeoutError after `timeout_s`."""
+        held = self.system.lock(path, timeout_s)
+        if held is None:
+            raise TimeoutError(f"the lock {path} was not free within {timeout_s:g} s")
         try:
             yield
         finally:
-            lock.release()
+            held.release()
 
     def try_lock(self, path: Path) -> HeldLock | None:
-        """See `Files`."""
-        lock = _file_lock(path)
+        """Take the lock of `path` at once, or return None when somebody holds it."""
+        return self.system.lock(path, 0.0)
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path, flags: int) -> Iterator[int]:
+        fd = self.system.open(path, flags)
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return None
-        return DiskLock(lock)
+            yield fd
+        finally:
+            self.system.close(fd)
 
 
-def _file_lock(path: Path) -> filelock.BaseFileLock:
-    # Not thread-local: a life lock is taken in one thread and released in another.
-    return filelock.FileLock(path, thread_local=False, mode=0o664)
+def _write_all(system: System, fd: int, data: bytes) -> None:
+    # A full disk may take a part of a write before it says ENOSPC on the next.
+    view = memoryview(data)
+    while view:
+        view = view[system.write(fd, view) :]
+
+
+DiskFiles = Files

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arbd.errors import ArbdError, JobError
-from arbd.spool.files import Clock, Files
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import create_session, exists, new_session_id, remove_unfinished
+from arbd.spool.system import Clock, FileStatus
 from arbd.tuning.jobspec import JobSpec
 
 MAX_JOB_BYTES = 1024 * 1024
@@ -47,16 +48,9 @@ class Rejected:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    size: int
-    mtime_ns: int
-    inode: int
-
-
 @dataclass(slots=True)
 class _Seen:
-    look: _Look
+    look: FileStatus
     since_s: float
     broken_since_s: float | None = None
 
@@ -88,7 +82,7 @@ class Intake:
         with self._exclusive() as mine:
             if not mine:
                 return []
-            remove_unfinished(self.layout)
+            remove_unfinished(self.files, self.layout)
             # What another worker, or one that crashed, left half way comes first.
             outcomes = [self._finish(name) for name in self.files.names(self.layout.accepting)]
             outcomes += [self._take(name) for name in ready]
@@ -112,7 +106,7 @@ class Intake:
         return [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in UNFINISHED_NAMES)]
 
     def _is_ready(self, name: str) -> bool:
-        look = self._look(self.layout.incoming / name)
+        look = self.files.look(self.layout.incoming / name)
         if look is None:
             return False
         if name.endswith(SUBMITTED_SUFFIX):
@@ -123,22 +117,6 @@ class Intake:
             self._seen[name] = _Seen(look, now)
             return False
         return now - seen.since_s >= self.settle_s
-
-    def _look(self, path: Path) -> _Look | None:
-        try:
-            found = os.lstat(path)
-            if stat.S_ISREG(found.st_mode):
-                # Opening makes a network filesystem ask its server; a bare stat may be seconds old there.
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-                try:
-                    found = os.fstat(fd)
-                finally:
-                    os.close(fd)
-        except FileNotFoundError:
-            return None
-        except PermissionError:
-            found = os.lstat(path)
-        return _Look(found.st_size, found.st_mtime_ns, found.st_ino)
 
     def _take(self, name: str) -> Accepted | Rejected | None:
         source = self.layout.incoming / name
@@ -152,8 +130,8 @@ class Intake:
             )
         except ArbdError as error:
             return self._reject_or_wait(source, name, error)
-        session_id = spec.session_id or new_session_id(self.clock)
-        if exists(self.layout.session(session_id)):
+        session_id = spec.session_id or new_session_id(self.files, self.clock)
+        if exists(self.files, self.layout.session(session_id)):
             return self._reject(source, name, f"session {session_id} exists already and is not overwritten")
         # A comma parts id and name, because no session id holds one.
         self.files.rename(source, self.layout.accepting / f"{session_id}{_SEPARATOR}{name}")
@@ -163,7 +141,7 @@ class Intake:
     def _finish(self, held_name: str) -> Accepted | Rejected | None:
         held = self.layout.accepting / held_name
         session_id, _, name = held_name.partition(_SEPARATOR)
-        if exists(self.layout.session(session_id)):
+        if exists(self.files, self.layout.session(session_id)):
             # The crash came between making the session and removing the file.
             self.files.remove(held)
             return None
@@ -181,7 +159,7 @@ class Intake:
     def _read(self, path: Path, name: str) -> bytes:
         if not name.endswith((".yaml", ".yml")):
             raise JobError.of(name, "job files end in .yaml or .yml; rename it and drop it again")
-        if not stat.S_ISREG(os.lstat(path).st_mode):
+        if not stat.S_ISREG(self.files.system.look(path).mode):
             raise JobError.of(name, "not a regular file; links, pipes and folders are not taken up")
         data = self.files.read(path, limit=MAX_JOB_BYTES + 1)
         if len(data) > MAX_JOB_BYTES:
@@ -199,8 +177,8 @@ class Intake:
 
     def _is_hopeless(self, source: Path) -> bool:
         # Growing further cannot make these good.
-        found = os.lstat(source)
-        return not stat.S_ISREG(found.st_mode) or found.st_size > MAX_JOB_BYTES
+        found = self.files.system.look(source)
+        return not stat.S_ISREG(found.mode) or found.size > MAX_JOB_BYTES
 
     def _reject(self, source: Path, name: str, reason: str) -> Rejected:
         taken = set(self.files.names(self.layout.rejected))

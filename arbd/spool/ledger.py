@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgpack
@@ -40,17 +40,33 @@ def add_counts(a: Counts, b: Counts) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Iterations `first` to `first + count - 1`; `epoch` grows each time they are ordered to run again."""
+    """Iterations `first` to `first + count - 1`; `epoch` grows each time they are ordered to run again.
+
+    `attempt` is more than 1 where they failed or killed their process, and worker `avoid` should not be the one
+    to try again. `lost` marks what a dead worker had. Both describe iterations that nobody holds.
+    """
 
     first: int
     count: int
     epoch: int = 0
+    attempt: int = 1
+    avoid: str = ""
+    lost: bool = False
 
     def split(self, size: int) -> tuple[Span, Span | None]:
         """The first `size` iterations, and the rest if there is one."""
         if size >= self.count:
             return self, None
-        return Span(self.first, size, self.epoch), Span(self.first + size, self.count - size, self.epoch)
+        return self.part(self.first, size), self.part(self.first + size, self.count - size)
+
+    def part(self, first: int, count: int) -> Span:
+        """Some of its iterations."""
+        return Span(first, count, self.epoch, self.attempt, self.avoid, self.lost)
+
+    def plain(self) -> list[Any]:
+        """As a ledger record holds it."""
+        short = [self.first, self.count, self.epoch]
+        return short if self.attempt == 1 else [*short, self.attempt, self.avoid]
 
 
 def spans_of(iterations: Sequence[int], epoch: int) -> list[Span]:
@@ -111,7 +127,7 @@ def finished(incarnation: int, finishes: Sequence[Finish], wall_ns: int) -> dict
         "k": "finish",
         "i": incarnation,
         "t": wall_ns,
-        "c": [[f.claim_id, list(f.counts), [[s.first, s.count, s.epoch] for s in f.returned]] for f in finishes],
+        "c": [[f.claim_id, list(f.counts), [span.plain() for span in f.returned]] for f in finishes],
     }
 
 
@@ -122,7 +138,7 @@ def revoked(incarnation: int, reason: str) -> dict[str, Any]:
 
 def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str) -> dict[str, Any]:
     """Finished iterations run again; `uncounted` is what leaves the counts, by status."""
-    return {"k": "again", "r": [[s.first, s.count, s.epoch] for s in spans], "u": list(uncounted), "why": reason}
+    return {"k": "again", "r": [span.plain() for span in spans], "u": list(uncounted), "why": reason}
 
 
 def switched(state: str) -> dict[str, Any]:
@@ -166,8 +182,35 @@ class LedgerState:
 
     @property
     def unclaimed(self) -> int:
-        """Iterations that nobody holds yet."""
+        """Iterations that nobody holds."""
         return self.n - self.cursor + 1 + sum(span.count for span in self.pool)
+
+    @property
+    def lost(self) -> int:
+        """Iterations that a dead worker had and nobody has taken yet."""
+        return sum(span.count for span in self.pool if span.lost and span.attempt == 1)
+
+    @property
+    def quarantined(self) -> int:
+        """Iterations that failed on a suspicious host or killed their process, and wait to be tried again."""
+        return sum(span.count for span in self.pool if span.attempt > 1)
+
+    def states(self) -> dict[str, int]:
+        """Iterations by state; each is in exactly one, so the sum is `n`."""
+        waiting = self.unclaimed - self.lost - self.quarantined
+        cancelled = self.state == CANCELLED
+        return {
+            "pending": 0 if cancelled else waiting,
+            "claimed": 0 if cancelled else self.claimed,
+            **dict(zip(STATUS_NAMES, self.counts, strict=True)),
+            "lost": 0 if cancelled else self.lost,
+            "quarantined": 0 if cancelled else self.quarantined,
+            "cancelled": self.n - self.counted if cancelled else 0,
+        }
+
+    def unclaimed_for(self, worker_id: str) -> int:
+        """Iterations that nobody holds and that this worker need not leave to another."""
+        return self.unclaimed - sum(span.count for span in self.pool if span.avoid == worker_id)
 
     @property
     def exhausted(self) -> bool:
@@ -205,13 +248,16 @@ class LedgerState:
         holders = {claim.incarnation for claim in self.claims.values()}
         return sum(slots for incarnation, slots in self.slots.items() if incarnation in holders)
 
-    def take(self, chunk: int, total: int) -> list[Span]:
+    def take(self, chunk: int, total: int, leave_to_others: str = "") -> list[Span]:
         """Spans of at most `chunk` iterations each, `total` in all, that a worker may claim next.
 
-        Spans that were given back come first. Changes nothing: folding the claim record does.
+        Spans that were given back come first, but for those that worker `leave_to_others` should avoid.
+        Changes nothing: folding the claim record does.
         """
         spans: list[Span] = []
         for returned in self.pool:
+            if leave_to_others and returned.avoid == leave_to_others:
+                continue
             rest: Span | None = returned
             while rest is not None and total > 0:
                 span, rest = rest.split(min(chunk, total))
@@ -257,34 +303,33 @@ class LedgerState:
 
     def _fold_claim(self, record: dict[str, Any]) -> None:
         incarnation = record["i"]
-        for claim_id, first, count, epoch in record["c"]:
-            if self._remove_unclaimed(first, count):
-                self.claims[incarnation, claim_id] = Claim(
-                    claim_id, Span(first, count, epoch), record["w"], incarnation
-                )
+        for claim_id, first, count, _ in record["c"]:
+            span = self._remove_unclaimed(first, count)
+            if span is not None:
+                self.claims[incarnation, claim_id] = Claim(claim_id, span, record["w"], incarnation)
         self.slots[incarnation] = record["s"]
         if not self.started_ns:
             self.started_ns = record["t"]
             self.recent.append((record["t"], self.counted))
 
-    def _remove_unclaimed(self, first: int, count: int) -> bool:
-        """Take iterations out of what nobody holds; False, and nothing is taken, when somebody has them."""
+    def _remove_unclaimed(self, first: int, count: int) -> Span | None:
+        """Take iterations out of what nobody holds; None, and nothing is taken, when somebody has them."""
         for index, span in enumerate(self.pool):
             if span.first <= first and first + count <= span.first + span.count:
-                before = Span(span.first, first - span.first, span.epoch)
-                after = Span(first + count, span.first + span.count - first - count, span.epoch)
+                before = span.part(span.first, first - span.first)
+                after = span.part(first + count, span.first + span.count - first - count)
                 del self.pool[index]
                 for part in (after, before):
                     if part.count > 0:
                         self.pool.insert(index, part)
-                return True
+                return Span(first, count, span.epoch, span.attempt, span.avoid)
         if first < self.cursor or first + count - 1 > self.n:
-            return False
+            return None
         if first > self.cursor:
             # The record that claimed these is damaged; whoever holds them, they must not be lost sight of.
             self.pool.append(Span(self.cursor, first - self.cursor, self.epoch))
         self.cursor = first + count
-        return True
+        return Span(first, count)
 
     def _fold_finish(self, claim_id: tuple[int, int], counts: Sequence[int], returned: list[Span]) -> None:
         claim = self.claims.pop(claim_id, None)
@@ -302,7 +347,7 @@ class LedgerState:
         lost = [claim for claim in self.claims.values() if claim.incarnation == incarnation]
         for claim in lost:
             del self.claims[claim.incarnation, claim.claim_id]
-            self.pool.append(claim.span)
+            self.pool.append(replace(claim.span, lost=True))
         self._forget_idle_slots(incarnation)
 
     def _fold_again(self, spans: list[Span], uncounted: Sequence[int]) -> None:

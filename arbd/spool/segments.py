@@ -6,8 +6,11 @@ file: the name holds worker, incarnation and slot, and a file that exists is nev
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgpack
@@ -18,6 +21,8 @@ from arbd.spool.layout import SessionPaths
 from arbd.spool.rows import RowBatch, decode_rows
 
 SUFFIX = ".seg"
+# How much a writer keeps in memory between two syncs.
+KEEP_BYTES = 16 * 1024 * 1024
 
 
 def segment_name(worker_id: str, incarnation: int, slot: str) -> str:
@@ -31,28 +36,76 @@ def worker_of(name: str) -> str:
 
 
 class SegmentWriter:
-    """The one writer of a segment; the file appears with the first batch."""
+    """The one writer of a series of segments; the first file appears with the first batch.
 
-    def __init__(self, files: Files, path: Path) -> None:
+    A file on which a write or sync failed is left as it is, because nobody can say what of it is on the disk;
+    everything written since the last sync is kept, and goes to the next file of the series.
+    """
+
+    def __init__(self, files: Files, paths: SessionPaths, worker_id: str, incarnation: int, slot: str) -> None:
         self._files = files
-        self.path = path
+        self._paths = paths
+        self._name = partial(segment_name, worker_id, incarnation)
+        self._slot = slot
+        self._numbers = itertools.count(1)
         self._appender: Appender | None = None
+        self._unsynced: list[bytes] = []
+        self._unsynced_bytes = 0
+        self._failed = False
 
     def write(self, batch: RowBatch) -> None:
-        """Append a batch; not durable until `sync`."""
-        if self._appender is None:
-            self._appender = self._files.appender(self.path)
-        self._appender.write(encode_frame(batch.encode()))
+        """Append a batch; durable, and surely written, once `sync` returns. OSError only when much is unsynced."""
+        frame = encode_frame(batch.encode())
+        self._unsynced.append(frame)
+        self._unsynced_bytes += len(frame)
+        if not self._failed:
+            try:
+                self._put(frame)
+            except OSError:
+                self._abandon()
+        if self._unsynced_bytes >= KEEP_BYTES:
+            self.sync()
 
     def sync(self) -> None:
-        """Return once every written batch is durable."""
-        if self._appender is not None:
-            self._appender.sync()
+        """Return once every written batch is durable. After an OSError it can be called again."""
+        if not self._unsynced:
+            return
+        try:
+            appender = self._appender or self._open_next()
+            appender.sync()
+        except OSError:
+            self._abandon()
+            raise
+        self._failed = False
+        self._unsynced.clear()
+        self._unsynced_bytes = 0
 
     def close(self) -> None:
         """Close the file; the segment is not opened again."""
+        self._abandon()
+
+    def _put(self, frame: bytes) -> None:
+        if self._appender is None:
+            self._open_next()
+        else:
+            self._appender.write(frame)
+
+    def _open_next(self) -> Appender:
+        """A new file with everything in it that is not durable yet."""
+        number = next(self._numbers)
+        slot = self._slot if number == 1 else f"{self._slot}.{number}"
+        self._appender = self._files.appender(self._paths.segments / self._name(slot))
+        for frame in self._unsynced:
+            self._appender.write(frame)
+        return self._appender
+
+    def _abandon(self) -> None:
+        # From here on only `sync` tries again: a failing disk is not asked at every batch.
+        self._failed = True
         if self._appender is not None:
-            self._appender.close()
+            # What a failing close could lose is kept in memory, and was not reported to anybody.
+            with contextlib.suppress(OSError):
+                self._appender.close()
             self._appender = None
 
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import errno
 import re
-import secrets
-import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgpack
 
 from arbd.errors import CorruptionError, NotFoundError, UsageError
 from arbd.spool import ledger
-from arbd.spool.files import Clock, Files
+from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.system import Clock
 
 if TYPE_CHECKING:
     from arbd.tuning.jobspec import JobSpec
@@ -30,16 +28,16 @@ HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.new")
 REOPENED_PREFIX = ".reopened-"
 
 
-def new_session_id(clock: Clock) -> str:
+def new_session_id(files: Files, clock: Clock) -> str:
     """A time-ordered id: UTC to the second, and enough randomness that two hosts never agree on one."""
     now = datetime.fromtimestamp(clock.wall_ns() / 1e9, tz=UTC)
-    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    return f"{now:%Y%m%dT%H%M%S}-{files.system.token(3)}"
 
 
 def create_session(files: Files, layout: SpoolLayout, session_id: str, job: bytes, spec: JobSpec) -> SessionPaths:
     """Make the folder of a session. UsageError when the id is taken (nothing is overwritten)."""
     paths = layout.session(session_id)
-    new = SessionPaths(layout.sessions / f".{session_id}.{secrets.token_hex(4)}.new")
+    new = SessionPaths(layout.sessions / f".{session_id}.{files.system.token(4)}.new")
     files.make_folder(new.folder)
     files.make_folder(new.segments)
     files.make_folder(new.generations)
@@ -49,7 +47,7 @@ def create_session(files: Files, layout: SpoolLayout, session_id: str, job: byte
     try:
         files.rename(new.folder, paths.folder)
     except OSError as error:
-        shutil.rmtree(new.folder, ignore_errors=True)
+        files.remove_tree(new.folder)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise UsageError(
                 f"session {session_id} exists already in {layout.root} and is not overwritten: "
@@ -59,11 +57,11 @@ def create_session(files: Files, layout: SpoolLayout, session_id: str, job: byte
     return paths
 
 
-def remove_unfinished(layout: SpoolLayout) -> None:
+def remove_unfinished(files: Files, layout: SpoolLayout) -> None:
     """Remove what a crash in `create_session` left. Only for the holder of the intake lock."""
-    for folder in layout.sessions.iterdir():
-        if HIDDEN.fullmatch(folder.name):
-            shutil.rmtree(folder)
+    for name in files.names(layout.sessions):
+        if HIDDEN.fullmatch(name):
+            files.remove_tree(layout.sessions / name)
 
 
 def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
@@ -89,6 +87,6 @@ def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
     raise CorruptionError(paths.spec, 0, "damaged: no whole record in it")
 
 
-def exists(paths: SessionPaths) -> bool:
-    """True when the session is there."""
-    return Path(paths.spec).is_file()
+def exists(files: Files, paths: SessionPaths) -> bool:
+    """True when the session is there; asked of the listing, which a network filesystem shows before a name."""
+    return paths.session_id in files.names(paths.folder.parent)

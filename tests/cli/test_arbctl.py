@@ -20,7 +20,7 @@ from arbd.analysis import __all__ as analysis_names
 from arbd.cli.__main__ import HOMES
 from arbd.errors import DataError, NotFoundError, UsageError
 from arbd.spool.compaction import compact
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
 from tests.conftest import REPOSITORY, Arbctl
@@ -35,7 +35,7 @@ def session(layout: SpoolLayout) -> str:
     write_rows(paths, "a", rows_of(1, 10, blocks=True))
     write_rows(paths, "b", rows_of(11, 8, blocks=True), rows_of(19, 2, status=FAILED))
     exhaust(paths, 20, (18, 2, 0, 0))
-    compact(DiskFiles(), paths)
+    compact(Files(), paths)
     return "kept"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from arbd.analysis import load_results_from_csv
 from arbd.analysis.table import ResultTable, load_table
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.bed
 
 
 def state_of(layout: SpoolLayout, name: str) -> LedgerState:
-    return SessionQueue(DiskFiles(), layout.session(name)).refresh()
+    return SessionQueue(Files(), layout.session(name)).refresh()
 
 
 def is_done(layout: SpoolLayout, name: str) -> Callable[[], bool]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import Finish, Span
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.rows import RowBatch
-from arbd.spool.segments import SegmentWriter, segment_name
+from arbd.spool.segments import SegmentWriter
 from arbd.spool.sessions import create_session
 from arbd.tuning.jobspec import JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
 from arbd.tuning.space import ChoiceDimension, FloatDimension, SearchSpace
@@ -33,7 +33,7 @@ def spec_of(n: int, **changed: Any) -> JobSpec:
 
 
 def make_session(layout: SpoolLayout, n: int, name: str = "s", **changed: Any) -> SessionPaths:
-    return create_session(DiskFiles(), layout, name, b"tuning: {}\n", spec_of(n, **changed))
+    return create_session(Files(), layout, name, b"tuning: {}\n", spec_of(n, **changed))
 
 
 def rows_of(
@@ -56,7 +56,7 @@ def rows_of(
 
 
 def write_rows(paths: SessionPaths, worker: str, *batches: RowBatch, incarnation: int = 1, slot: str = "0.1") -> None:
-    writer = SegmentWriter(DiskFiles(), paths.segments / segment_name(worker, incarnation, slot))
+    writer = SegmentWriter(Files(), paths, worker, incarnation, slot)
     for batch in batches:
         writer.write(batch)
     writer.sync()
@@ -65,7 +65,7 @@ def write_rows(paths: SessionPaths, worker: str, *batches: RowBatch, incarnation
 
 def exhaust(paths: SessionPaths, n: int, counts: tuple[int, int, int, int] | None = None) -> SessionQueue:
     """Claim and finish everything in the ledger."""
-    queue, worker = SessionQueue(DiskFiles(), paths), Worker("a", 1, 1)
+    queue, worker = SessionQueue(Files(), paths), Worker("a", 1, 1)
     claims = queue.claim(worker, [], lambda state: (n, n), 1)
     assert [c.span for c in claims] == [Span(1, n)]
     queue.claim(worker, [Finish(claims[0].claim_id, counts or (n, 0, 0, 0))], lambda state: (1, 0), 2)

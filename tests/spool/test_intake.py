@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arbd.errors import JobError, UsageError
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import create_session, read_spec, session_ids
@@ -41,7 +41,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def intake(layout: SpoolLayout, clock: Clock) -> Intake:
-    return Intake(DiskFiles(), layout, clock, resolve)
+    return Intake(Files(), layout, clock, resolve)
 
 
 def drop(layout: SpoolLayout, name: str, text: str) -> Path:
@@ -61,8 +61,8 @@ def test_a_file_is_taken_up_once_it_stands_still(intake: Intake, layout: SpoolLa
     assert intake.scan() == []
     clock.now_s += 1.1
     assert intake.scan() == [Accepted("job.yaml", "id-two", 5)]
-    assert session_ids(DiskFiles(), layout) == ["id-two"]
-    assert read_spec(DiskFiles(), layout.session("id-two")).n == 5
+    assert session_ids(Files(), layout) == ["id-two"]
+    assert read_spec(Files(), layout.session("id-two")).n == 5
     assert layout.session("id-two").job.read_text() == "id-two"
     assert not path.exists()
 
@@ -109,7 +109,7 @@ def test_an_id_that_exists_is_rejected_and_nothing_is_overwritten(intake: Intake
     assert isinstance(second, Rejected)
     assert "exists already" in second.reason
     with pytest.raises(UsageError, match="exists already"):
-        create_session(DiskFiles(), layout, "id-same", b"", spec_of(1))
+        create_session(Files(), layout, "id-same", b"", spec_of(1))
 
 
 @pytest.mark.parametrize(
@@ -151,17 +151,17 @@ def test_a_crash_in_the_middle_leaves_one_session(intake: Intake, layout: SpoolL
     held = layout.accepting / "id-x,job.yaml"
     held.write_text("id-x")
     if where == "after the session":
-        create_session(DiskFiles(), layout, "id-x", b"id-x", spec_of(5))
+        create_session(Files(), layout, "id-x", b"id-x", spec_of(5))
     (layout.sessions / ".id-x.0123abcd.new").mkdir()
     outcomes = intake.scan()
     assert outcomes == ([Accepted("job.yaml", "id-x", 5)] if where == "before the session" else [])
-    assert session_ids(DiskFiles(), layout) == ["id-x"]
+    assert session_ids(Files(), layout) == ["id-x"]
     assert not held.exists()
     assert [path.name for path in layout.sessions.iterdir()] == ["id-x"]
 
 
 def test_two_workers_that_see_the_same_files_accept_each_once(layout: SpoolLayout, clock: Clock) -> None:
-    intakes = [Intake(DiskFiles(), layout, clock, resolve) for _ in range(4)]
+    intakes = [Intake(Files(), layout, clock, resolve) for _ in range(4)]
     for number in range(30):
         drop(layout, f"{number}{SUBMITTED_SUFFIX}", f"id-{number}")
     outcomes: list[object] = []

@@ -11,7 +11,7 @@ import pytest
 
 from arbd.errors import CorruptionError, NotFoundError
 from arbd.spool import ledger
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import Claim, Finish, LedgerState
@@ -23,7 +23,7 @@ N = 2_000
 def make(folder: Path, n: int = N) -> SessionPaths:
     folder.mkdir()
     paths = SessionPaths(folder)
-    DiskFiles().publish(paths.ledger, encode_frame(ledger.pack(ledger.opened(n))))
+    Files().publish(paths.ledger, encode_frame(ledger.pack(ledger.opened(n))))
     return paths
 
 
@@ -37,7 +37,7 @@ def by(chunk: int, total: int) -> object:
 
 
 def _work(folder: Path, number: int) -> list[int]:
-    queue, worker = SessionQueue(DiskFiles(), SessionPaths(folder)), Worker(f"w{number}", number, 1)
+    queue, worker = SessionQueue(Files(), SessionPaths(folder)), Worker(f"w{number}", number, 1)
     mine: list[int] = []
     finishes: list[Finish] = []
     while True:
@@ -52,17 +52,17 @@ def test_processes_that_claim_at_once_share_every_iteration_once(paths: SessionP
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         shares = pool.starmap(_work, [(paths.folder, number) for number in range(4)])
     assert sorted(i for share in shares for i in share) == list(range(1, N + 1))
-    state = SessionQueue(DiskFiles(), paths).refresh()
+    state = SessionQueue(Files(), paths).refresh()
     assert (state.counted, state.exhausted) == (N, True)
     assert sum(sum(counts) for counts in state.worker_counts.values()) == N
 
 
 def test_a_torn_append_of_a_dead_writer_is_skipped(paths: SessionPaths) -> None:
-    queue = SessionQueue(DiskFiles(), paths)
+    queue = SessionQueue(Files(), paths)
     (first,) = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1)
     with paths.ledger.open("ab") as file:
         file.write(encode_frame(ledger.pack(ledger.revoked(1, "x")))[:-3])
-    other = SessionQueue(DiskFiles(), paths)
+    other = SessionQueue(Files(), paths)
     (second,) = other.claim(Worker("b", 2, 1), [], lambda state: (5, 5), 1)
     assert (first.span.first, second.span.first) == (1, 6)
     assert set(queue.refresh().claims) == {(1, first.claim_id), (2, second.claim_id)}
@@ -70,7 +70,7 @@ def test_a_torn_append_of_a_dead_writer_is_skipped(paths: SessionPaths) -> None:
 
 
 def test_damage_in_the_middle_is_skipped_and_told(paths: SessionPaths) -> None:
-    queue = SessionQueue(DiskFiles(), paths)
+    queue = SessionQueue(Files(), paths)
     before = paths.ledger.stat().st_size
     (claim,) = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1)
     queue.claim(Worker("a", 1, 1), [Finish(claim.claim_id, (5, 0, 0, 0))], lambda state: (5, 5), 1)
@@ -78,17 +78,18 @@ def test_damage_in_the_middle_is_skipped_and_told(paths: SessionPaths) -> None:
     fresh_start = before + 8 + int.from_bytes(data[before : before + 4], "big")
     data[before + 12] ^= 0xFF
     paths.ledger.write_bytes(bytes(data))
-    fresh = SessionQueue(DiskFiles(), paths)
+    fresh = SessionQueue(Files(), paths)
     # The lost claim's iterations are found missing when the session is compacted, and run again.
     assert fresh.refresh().cursor == 11
     assert fresh.take_damage() == [f"{paths.ledger}, bytes {before} to {fresh_start}"]
     assert fresh.take_damage() == []
 
 
-class FailingFiles(DiskFiles):
+class FailingFiles(Files):
     """A disk whose next append fails: before anything is written, in the middle, or after all is written."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.when = ""
 
     def append(self, path: Path, data: bytes) -> None:
@@ -114,12 +115,12 @@ def test_an_append_that_fails_can_be_made_again_and_loses_nothing(paths: Session
     claims = queue.claim(worker, finishes, lambda state: (5, 5), 1)
     firsts = sorted(c.span.first for c in claims)
     assert firsts == ([6, 11] if when == "after" else [6])
-    state = SessionQueue(DiskFiles(), paths).refresh()
+    state = SessionQueue(Files(), paths).refresh()
     assert (state.counted, state.claimed) == (5, 5 * len(claims))
 
 
 def test_nothing_is_claimed_of_a_paused_or_cancelled_session(paths: SessionPaths) -> None:
-    queue = SessionQueue(DiskFiles(), paths)
+    queue = SessionQueue(Files(), paths)
     for state in (ledger.PAUSED, ledger.CANCELLED):
         queue.change(lambda _, state=state: [ledger.switched(state)])  # type: ignore[misc]
         assert queue.claim(Worker("a", 1, 1), [], lambda state: (5, 5), 1) == []
@@ -127,16 +128,16 @@ def test_nothing_is_claimed_of_a_paused_or_cancelled_session(paths: SessionPaths
 
 def test_a_missing_session_and_a_foreign_record_are_told(tmp_path: Path, paths: SessionPaths) -> None:
     with pytest.raises(NotFoundError, match="no session nowhere"):
-        SessionQueue(DiskFiles(), SessionPaths(tmp_path / "nowhere")).refresh()
-    DiskFiles().append(paths.ledger, encode_frame(b"\xc1"))
+        SessionQueue(Files(), SessionPaths(tmp_path / "nowhere")).refresh()
+    Files().append(paths.ledger, encode_frame(b"\xc1"))
     with pytest.raises(CorruptionError, match="not a ledger record"):
-        SessionQueue(DiskFiles(), paths).refresh()
+        SessionQueue(Files(), paths).refresh()
 
 
 def test_claiming_costs_the_same_at_the_end_as_at_the_start(tmp_path: Path) -> None:
     paths = make(tmp_path / "long", 10**12)
 
-    class Counting(DiskFiles):
+    class Counting(Files):
         read_bytes = 0
 
         def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
@@ -164,20 +165,21 @@ def files_are_closed() -> Iterator[None]:
 
 
 def test_state_is_the_same_however_it_is_read(paths: SessionPaths) -> None:
-    queue = SessionQueue(DiskFiles(), paths)
-    seen = SessionQueue(DiskFiles(), paths)
+    queue = SessionQueue(Files(), paths)
+    seen = SessionQueue(Files(), paths)
     for _ in range(5):
         claims = queue.claim(Worker("a", 1, 1), [], lambda state: (5, 10), 1)
         seen.refresh()
         queue.claim(Worker("a", 1, 1), [Finish(claims[0].claim_id, (5, 0, 0, 0))], lambda state: (1, 0), 1)
-    fresh: LedgerState = SessionQueue(DiskFiles(), paths).refresh()
+    fresh: LedgerState = SessionQueue(Files(), paths).refresh()
     assert fresh == seen.refresh() == queue.state
 
 
-class StaleFiles(DiskFiles):
+class StaleFiles(Files):
     """A filesystem that shows an old copy of the file until this process has written to it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: bytes | None = None
 
     def freeze(self, path: Path) -> None:
@@ -193,7 +195,7 @@ class StaleFiles(DiskFiles):
 
 def test_a_writer_that_reads_an_old_copy_loses_its_claim_and_nothing_else(paths: SessionPaths) -> None:
     stale_files = StaleFiles()
-    stale, fresh = SessionQueue(stale_files, paths), SessionQueue(DiskFiles(), paths)
+    stale, fresh = SessionQueue(stale_files, paths), SessionQueue(Files(), paths)
     (mine,) = stale.claim(Worker("stale", 1, 1), [], lambda state: (5, 5), 1)
     stale_files.freeze(paths.ledger)
     (theirs,) = fresh.claim(Worker("fresh", 2, 1), [], lambda state: (5, 5), 1)

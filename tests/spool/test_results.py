@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbd.errors import CorruptionError
 from arbd.spool import merge as merge_module
 from arbd.spool.compaction import compact
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import CRASHED, FAILED
 from arbd.spool.merge import Merge
@@ -22,7 +22,7 @@ from arbd.spool.rows import concatenate, decode_rows
 from arbd.spool.segments import SegmentReader, segment_name, worker_of
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
-FILES = DiskFiles()
+FILES = Files()
 
 
 @given(first=st.integers(1, 2**40), count=st.integers(0, 40), status=st.integers(0, 3), blocks=st.booleans())

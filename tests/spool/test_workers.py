@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from arbd.errors import SpoolError, UsageError
-from arbd.spool.files import DiskFiles, HeldLock
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout, check_name
+from arbd.spool.system import HeldLock
 from arbd.spool.workers import Beat, Observer, beat_path, is_held, read_beat, read_beats, take_life_lock, write_beat
 from tests.spool.test_intake import Clock
 
-FILES = DiskFiles()
+FILES = Files()
 
 
 @pytest.fixture

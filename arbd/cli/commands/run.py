@@ -14,10 +14,11 @@ from arbd.cli.jobs import PreparedJob, read_job
 from arbd.cli.progress import ProgressView
 from arbd.daemon.config import Config, override
 from arbd.errors import ArbdError, UsageError
-from arbd.spool.files import DiskFiles, SystemClock
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import create_session, exists, new_session_id, read_spec
+from arbd.spool.system import SystemClock
 from arbd.tuning.jobspec import JobSpec
 
 INTAKE_PATIENCE_S = 30.0
@@ -60,7 +61,7 @@ def run(
     if iterations is not None:
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
     prepared = read_job(config, job, overrides, session_id)
-    name = prepared.spec.session_id or new_session_id(SystemClock())
+    name = prepared.spec.session_id or new_session_id(Files(), SystemClock())
     if _make_or_join(layout, name, prepared):
         click.echo(f"joining session {name}", err=True)
     code = _work(app, config, layout, name, prepared.spec, workers, worker_id, job)
@@ -70,16 +71,16 @@ def run(
         export_session(layout.root, name, "csv", output_csv)
     if code:
         raise click.exceptions.Exit(code)
-    state = SessionQueue(DiskFiles(), layout.session(name)).refresh()
+    state = SessionQueue(Files(), layout.session(name)).refresh()
     app.show({"session_id": name, "state": state.label(), "done": state.counted, "iterations": state.n}, lambda: name)
 
 
 def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool:
     """Make the session, or check that the one of that name is the same job; True when it was there."""
-    files = DiskFiles()
+    files = Files()
     paths = layout.session(name)
     with files.lock(layout.intake_lock, INTAKE_PATIENCE_S):
-        if not exists(paths):
+        if not exists(files, paths):
             create_session(files, layout, name, prepared.data, prepared.spec)
             return False
     there = read_spec(files, paths)
@@ -118,7 +119,7 @@ def _work(
         allow=(*config.allow, pattern_of(spec.objective)),
         objective_paths=(*config.objective_paths, job.absolute().parent, Path.cwd()),
     )
-    queue = SessionQueue(DiskFiles(), layout.session(name))
+    queue = SessionQueue(Files(), layout.session(name))
     with ProgressView(name, quiet=app.as_json) as view:
 
         def on_tick() -> None:

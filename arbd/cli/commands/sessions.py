@@ -9,7 +9,7 @@ import click
 
 from arbd.cli.app import App, duration, json_option, pass_app, table
 from arbd.errors import ArbdError
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
@@ -42,6 +42,7 @@ class Overview:
             "claimed": state.claimed,
             "pending": state.unclaimed,
             "statuses": dict(zip(STATUS_NAMES, state.counts, strict=True)),
+            "states": state.states(),
             "rate_per_s": None if state.over else state.rate(),
             "eta_s": self.eta_s,
             "duplicates": state.duplicates,
@@ -59,13 +60,13 @@ class Overview:
 
 def read_overview(layout: SpoolLayout, session_id: str) -> Overview:
     """Read one session's ledger; NotFoundError when there is none."""
-    return Overview(session_id, SessionQueue(DiskFiles(), layout.session(session_id)).refresh())
+    return Overview(session_id, SessionQueue(Files(), layout.session(session_id)).refresh())
 
 
 def _overviews(layout: SpoolLayout) -> tuple[list[Overview], list[str]]:
     found: list[Overview] = []
     errors: list[str] = []
-    for session_id in session_ids(DiskFiles(), layout):
+    for session_id in session_ids(Files(), layout):
         try:
             found.append(read_overview(layout, session_id))
         except ArbdError as error:
@@ -134,7 +135,7 @@ def status(app: App, session: str | None) -> None:
 def _blocked(layout: SpoolLayout, session_id: str) -> dict[str, str]:
     """What workers say of why they cannot evaluate the session, by worker."""
     found = {}
-    for beat in read_beats(DiskFiles(), layout):
+    for beat in read_beats(Files(), layout):
         reason = beat.about.get("blocked", {}).get(session_id)
         if reason:
             found[beat.worker_id] = str(reason)
@@ -144,11 +145,8 @@ def _blocked(layout: SpoolLayout, session_id: str) -> dict[str, str]:
 def _details(view: Overview, blocked: dict[str, str]) -> str:
     state = view.state
     lines = [table(_HEAD, [_line(view)])]
-    statuses = [f"{count:,} {name}" for name, count in zip(STATUS_NAMES, state.counts, strict=True) if count]
-    lines.append("")
-    lines.append(
-        f"results: {', '.join(statuses) or 'none yet'}; {state.claimed:,} claimed, {state.unclaimed:,} pending"
-    )
+    states = [f"{count:,} {name}" for name, count in state.states().items() if count]
+    lines += ["", f"iterations: {', '.join(states)}"]
     for name, counts in sorted(state.worker_counts.items()):
         share = 100 * sum(counts) / max(1, state.counted)
         lines.append(

@@ -12,11 +12,12 @@ from arbd.cli.jobs import read_job
 from arbd.cli.progress import ProgressView
 from arbd.errors import JobError, NotFoundError, UsageError
 from arbd.spool import ledger
-from arbd.spool.files import DiskFiles, SystemClock
+from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
+from arbd.spool.system import SystemClock
 from arbd.spool.workers import is_held, read_beats
 
 POLL_S = 0.2
@@ -41,13 +42,13 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
     config = app.config()
     layout = SpoolLayout(config.spool)
     layout.prepare()
-    files = DiskFiles()
+    files = Files()
     prepared = read_job(config, job, overrides, session_id)
     if prepared.spec.session_id is None:
-        prepared = read_job(config, job, overrides, new_session_id(SystemClock()))
+        prepared = read_job(config, job, overrides, new_session_id(Files(), SystemClock()))
     name = prepared.spec.session_id
     assert name is not None
-    if exists(layout.session(name)):
+    if exists(Files(), layout.session(name)):
         raise UsageError(
             f"session {name} exists already in {layout.root} and is not overwritten: choose another --session-id"
         )
@@ -73,13 +74,13 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
 
 def _accepted(layout: SpoolLayout, name: str) -> SessionQueue:
     """Wait until a worker took the job up; JobError with its reason when it was refused."""
-    queue = SessionQueue(DiskFiles(), layout.session(name))
+    queue = SessionQueue(Files(), layout.session(name))
     error = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
     while True:
         try:
             queue.refresh()
         except NotFoundError:
-            if error.name in DiskFiles().names(layout.rejected):
+            if error.name in Files().names(layout.rejected):
                 raise JobError.of(name, f"refused by the daemon:\n{error.read_text().strip()}") from None
             time.sleep(POLL_S)
             continue

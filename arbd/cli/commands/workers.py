@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, json_option, pass_app, table
-from arbd.spool.files import DiskFiles
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.workers import Beat, beat_path, is_held, read_beats
 
@@ -16,7 +16,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
     about = beat.about
     return {
         "worker_id": beat.worker_id,
-        "alive": is_held(DiskFiles(), layout, beat.worker_id),
+        "alive": is_held(Files(), layout, beat.worker_id),
         "host": about.get("host"),
         "pid": about.get("pid"),
         "slots": about.get("slots"),
@@ -39,7 +39,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
 def workers(app: App) -> None:
     """Hosts, slots, rates, versions, and what each worker runs or cannot run."""
     layout = app.layout()
-    documents = [_document(layout, beat) for beat in read_beats(DiskFiles(), layout)]
+    documents = [_document(layout, beat) for beat in read_beats(Files(), layout)]
     app.show({"workers": documents}, lambda: _text(documents))
 
 

@@ -1,0 +1,239 @@
+"""The seam: every system call, lock and clock that the spool depends on, and nothing that decides anything.
+
+Owns the list of ways in which this package touches the outside. `RealSystem` passes each on to the operating
+system; a simulation passes them to a filesystem in memory, where any of them can fail, be slow, or be the last
+thing its host did. Keeps I3: no call here compares the clocks of two hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+# Under contention filelock polls; its default of 50 ms costs more than the lock itself.
+LOCK_POLL_S = 0.005
+READ_BYTES = 1 << 20
+
+
+class Clock(Protocol):
+    """Time as an argument: monotonic for durations, wall clock only for what people read."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back, of this host alone."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """The same in nanoseconds."""
+        ...
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970 UTC as this host believes; never compared with another host's."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+        ...
+
+
+class SystemClock:
+    """The clocks of this host."""
+
+    def monotonic_s(self) -> float:
+        """See `Clock`."""
+        return time.monotonic()
+
+    def monotonic_ns(self) -> int:
+        """See `Clock`."""
+        return time.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        """See `Clock`."""
+        return time.time_ns()
+
+    def sleep(self, seconds: float) -> None:
+        """See `Clock`."""
+        time.sleep(seconds)
+
+
+class HeldLock(Protocol):
+    """A lock that is held until released or until its process dies."""
+
+    def release(self) -> None:
+        """Give the lock back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What `stat` says of a name: `mode` with its type bits, size in bytes, when it changed by its server's clock."""
+
+    mode: int
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class System(Protocol):
+    """System calls. All errors are OSError, FileNotFoundError and 'stale handle' on a network mean 'look again'."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o664) -> int:
+        """A descriptor; `flags` as of os.open, close-on-exec added."""
+        ...
+
+    def close(self, fd: int) -> None:
+        """Close; on NFS this is what makes writes visible to the next open elsewhere."""
+        ...
+
+    def read(self, fd: int, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes from `offset`; fewer only at the end of the file."""
+        ...
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """Write some or all of `data`; how many bytes were taken."""
+        ...
+
+    def fsync(self, fd: int) -> None:
+        """Return once the file's (or folder's) content is durable."""
+        ...
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut (or extend) the file to `size` bytes."""
+        ...
+
+    def status(self, fd: int) -> FileStatus:
+        """Of an open file."""
+        ...
+
+    def look(self, path: Path) -> FileStatus:
+        """Of a name, without following a link in its last part."""
+        ...
+
+    def names(self, folder: Path) -> list[str]:
+        """The names in a folder, in no order."""
+        ...
+
+    def make_folder(self, path: Path) -> None:
+        """Create one folder; FileExistsError when the name is taken."""
+        ...
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove an empty folder."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename as POSIX has it: replaces a file or an empty folder at `target`."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Remove a file."""
+        ...
+
+    def lock(self, path: Path, timeout_s: float) -> HeldLock | None:
+        """The exclusive lock of `path` across processes and hosts, or None when it was not free in time."""
+        ...
+
+    def token(self, n_bytes: int) -> str:
+        """A part of a name that no two processes ever make alike: `n_bytes` of randomness in hexadecimal."""
+        ...
+
+
+class FileLock:
+    """A `filelock.FileLock` that is held."""
+
+    def __init__(self, lock: filelock.BaseFileLock) -> None:
+        self._lock = lock
+
+    def release(self) -> None:
+        """See `HeldLock`."""
+        self._lock.release()
+
+
+class RealSystem:
+    """`System` on the operating system."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o664) -> int:
+        """See `System`."""
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def close(self, fd: int) -> None:
+        """See `System`."""
+        os.close(fd)
+
+    def read(self, fd: int, offset: int, limit: int) -> bytes:
+        """See `System`."""
+        parts: list[bytes] = []
+        while limit > 0:
+            part = os.pread(fd, min(limit, READ_BYTES), offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            limit -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """See `System`."""
+        return os.write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        """See `System`."""
+        os.fsync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """See `System`."""
+        os.ftruncate(fd, size)
+
+    def status(self, fd: int) -> FileStatus:
+        """See `System`."""
+        return _status(os.fstat(fd))
+
+    def look(self, path: Path) -> FileStatus:
+        """See `System`."""
+        return _status(os.lstat(path))
+
+    def names(self, folder: Path) -> list[str]:
+        """See `System`."""
+        return os.listdir(folder)  # noqa: PTH208 - names, not paths
+
+    def make_folder(self, path: Path) -> None:
+        """See `System`."""
+        path.mkdir()
+
+    def remove_folder(self, path: Path) -> None:
+        """See `System`."""
+        path.rmdir()
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `System`."""
+        source.rename(target)
+
+    def remove(self, path: Path) -> None:
+        """See `System`."""
+        path.unlink()
+
+    def lock(self, path: Path, timeout_s: float) -> HeldLock | None:
+        """See `System`."""
+        # Not thread-local: a life lock is taken in one thread and released in another.
+        lock = filelock.FileLock(path, thread_local=False, mode=0o664)
+        try:
+            lock.acquire(timeout=timeout_s, poll_interval=LOCK_POLL_S)
+        except filelock.Timeout:
+            return None
+        return FileLock(lock)
+
+    def token(self, n_bytes: int) -> str:
+        """See `System`."""
+        return secrets.token_hex(n_bytes)
+
+
+def _status(found: os.stat_result) -> FileStatus:
+    return FileStatus(found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+REAL_SYSTEM = RealSystem()
