@@ -26,7 +26,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.sessions import REOPENED_PREFIX, read_spec, session_ids
 from arbd.spool.system import Clock
-from arbd.spool.workers import Beat, Observer, Peers, write_beat
+from arbd.spool.workers import Beat, LifeLock, Observer, Peers, write_beat
 
 FIRST_TROUBLE_PAUSE_S = 0.25
 LONGEST_TROUBLE_PAUSE_S = 5.0
@@ -64,6 +64,7 @@ class Coordinator:
         about: Mapping[str, Any],
         intake: Intake | None,
         inbox: messages.Inbox,
+        life: LifeLock,
         only: str | None = None,
         burst: bool = False,
     ) -> None:
@@ -79,6 +80,7 @@ class Coordinator:
         self._only = only
         self._burst = burst
         self._inbox = inbox
+        self._life = life
         self._unread_deaths: list[messages.Lost] = []
         self._work: dict[str, SessionWork] = {}
         self._over: set[str] = set()
@@ -181,6 +183,8 @@ class Coordinator:
             self._log.error("this host pauses the session", session=work.session_id, reason=reason)
 
     def _beat(self) -> None:
+        if self._life.keep():
+            self._log.warning("the lock of this worker was lost, and is taken again; was the spool away?")
         self._counter += 1
         about = {
             **self._about,
@@ -332,7 +336,7 @@ class Coordinator:
                 self._say_tripped(work, work.settle())
         for _ in range(100):
             given = self._shares()
-            to_do = [work for name, work in self._work.items() if work.finishes or given.get(name)]
+            to_do = [work for name, work in self._work.items() if work.finishes or work.unsure or given.get(name)]
             to_do = [work for work in to_do if not work.is_held_up]
             if not to_do:
                 return
@@ -375,7 +379,9 @@ class Coordinator:
     def _compact(self) -> None:
         for work in self._work.values():
             state = work.state
-            if state.exhausted and not state.over and not work.compacting and not self._draining:
+            if self._draining or work.compacting or work.is_held_up:
+                continue
+            if state.exhausted and not state.over and self._clock.monotonic_s() >= work.compact_after_s:
                 work.compacting = True
                 self._order(messages.Compact(work.queue.paths.folder))
 
@@ -386,6 +392,8 @@ class Coordinator:
         for place in damage:
             self._log.error("a segment is damaged; iterations that it lost run again", session=session_id, place=place)
         work.compacting = False
+        # Unless it is done now, another worker is at it, or there is trouble.
+        work.compact_after_s = self._clock.monotonic_s() + self._timing.scan_s
         self._next_scan = 0.0
         if error:
             self._log.error("compaction failed and is tried again", session=session_id, reason=error)

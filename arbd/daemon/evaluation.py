@@ -26,7 +26,8 @@ from arbd.spool.rows import Array, RowBatch
 from arbd.spool.segments import SegmentWriter
 from arbd.spool.sessions import read_spec
 from arbd.spool.system import Clock
-from arbd.tuning.objective import Outcome, Trial, load_evaluator
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.objective import Evaluator, Outcome, Trial
 from arbd.tuning.policy import ObjectivePolicy
 from arbd.tuning.samplers import make_sampler
 
@@ -43,14 +44,22 @@ LONGEST_DISK_PAUSE_S = 5.0
 class OpenSession:
     """A session opened for evaluation. Opening raises ArbdError when this host cannot evaluate it."""
 
-    def __init__(self, files: Files, clock: Clock, folder: Path, label: str, setup: SlotSetup) -> None:
+    def __init__(
+        self,
+        files: Files,
+        clock: Clock,
+        folder: Path,
+        label: str,
+        setup: SlotSetup,
+        load: Callable[[JobSpec, str], Evaluator],
+    ) -> None:
         self.clock = clock
         self.paths = SessionPaths(folder)
         self.spec = read_spec(files, self.paths)
         refusal = ObjectivePolicy(setup.allow).check(self.spec.objective)
         if refusal is not None:
             raise ObjectiveError(refusal)
-        self.evaluator = load_evaluator(self.spec, self.paths.session_id, setup.cache_dir, setup.search_paths)
+        self.evaluator = load(self.spec, self.paths.session_id)
         spec = self.spec
         self.sampler = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points)
         self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)

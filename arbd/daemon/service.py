@@ -39,8 +39,8 @@ from arbd.spool.files import Files
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
-from arbd.spool.system import HeldLock, SystemClock
-from arbd.spool.workers import read_beat, take_life_lock
+from arbd.spool.system import SystemClock
+from arbd.spool.workers import LifeLock, read_beat, take_life_lock
 
 TICK_S = 0.1
 LIFE_LOCK_PATIENCE_S = 3.0
@@ -115,6 +115,7 @@ class Service:
             about=_about(config),
             intake=intake,
             inbox=messages.QueueInbox(),
+            life=life,
             only=self._mode.only,
             burst=self._mode.burst,
         )
@@ -336,7 +337,7 @@ def _about(config: Config) -> dict[str, Any]:
     }
 
 
-def _take_life(files: Files, layout: SpoolLayout, worker_id: str) -> HeldLock:
+def _take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:
     """The life lock; SpoolError when another worker lives under this id. Others take it for an instant to look."""
     give_up = time.monotonic() + LIFE_LOCK_PATIENCE_S
     while True:

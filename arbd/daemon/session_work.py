@@ -51,7 +51,9 @@ class SessionWork:
     tasks: dict[int, ChunkTask] = field(default_factory=dict)
     blocked: str = ""
     trouble: str = ""
+    unsure: bool = False
     compacting: bool = False
+    compact_after_s: float = 0.0
     seconds_each: float | None = None
     done_here: int = 0
     _chunk: int = 1
@@ -93,7 +95,7 @@ class SessionWork:
     @property
     def is_idle(self) -> bool:
         """True when nothing of it is out or waits to be recorded."""
-        return not self.tasks and not self.finishes and not self._claims
+        return not (self.tasks or self.finishes or self._claims or self.unsure)
 
     def demand(self, slots: int) -> Demand | None:
         """What it wants of this worker's slots now, or None."""
@@ -109,7 +111,11 @@ class SessionWork:
         return Demand(self.session_id, self.spec.execution.priority, len(self.tasks), room) if room > 0 else None
 
     def exchange(self, tasks_wanted: int) -> list[ChunkTask]:
-        """Tell the ledger what is finished, claim for `tasks_wanted` tasks. OSError leaves everything as it was."""
+        """Tell the ledger what is finished, claim for `tasks_wanted` tasks.
+
+        After an OSError it is `unsure` what reached the ledger: claims that did come out of the next call.
+        """
+        self.unsure = True
         finishes = list(self.finishes)
         cap = self.spec.execution.max_slots
 
@@ -121,6 +127,7 @@ class SessionWork:
 
         leave = self.worker.worker_id if self._others_can() else ""
         claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns(), leave)
+        self.unsure = False
         del self.finishes[: len(finishes)]
         for claim in claims:
             self._claims[claim.claim_id] = _OpenClaim(claim)

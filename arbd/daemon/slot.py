@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,13 +135,15 @@ class SlotProcess:
         from arbd.daemon.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
         from arbd.spool.files import Files  # noqa: PLC0415 - as above
         from arbd.spool.system import SystemClock  # noqa: PLC0415 - as above
+        from arbd.tuning.objective import load_evaluator  # noqa: PLC0415 - as above
 
         session = self._sessions.pop(folder, None)
         if session is None:
             # A segment is never opened twice, so a session that is opened again gets another one.
             self._opened += 1
             label = f"{self.setup.label}.{self._opened}"
-            session = OpenSession(Files(), SystemClock(), folder, label, self.setup)
+            load = partial(load_evaluator, cache_dir=self.setup.cache_dir, search_paths=self.setup.search_paths)
+            session = OpenSession(Files(), SystemClock(), folder, label, self.setup, load)
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions))).close()
         self._sessions[folder] = session

@@ -26,20 +26,36 @@ CSV_PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CompactionReport:
-    """How many iterations were ordered to run again (0: the session is done), and which places are damaged."""
+    """How many iterations were ordered to run again (0: the session is done), and which places are damaged.
+
+    `busy` when another worker is at it.
+    """
 
     again: int = 0
     damage: tuple[str, ...] = ()
+    busy: bool = False
 
 
 def compact(files: Files, paths: SessionPaths) -> CompactionReport:
     """Compact a session if every iteration is recorded.
 
-    Safe to run on several hosts at once: all of them write the same rows, by rename.
+    One worker at a time, which spares the others the work; two would do no harm, as both write the same rows.
     """
+    held = files.try_lock(paths.compaction_lock)
+    if held is None:
+        return CompactionReport(busy=True)
+    try:
+        return _compact(files, paths)
+    finally:
+        held.release()
+
+
+def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
     queue = SessionQueue(files, paths)
     if not queue.refresh().exhausted or queue.state.over:
         return CompactionReport()
+    # What a compaction that was killed left; nobody else writes here now.
+    files.remove_temporaries(paths.folder, of=paths.results.name)
     merge = Merge(files, paths)
     missing = merge.missing(queue.state.n, queue.state.epoch)
     if not missing:
@@ -50,6 +66,7 @@ def compact(files: Files, paths: SessionPaths) -> CompactionReport:
                 # The worker that follows the session lets go of the table now; one that hangs is not waited for.
                 with contextlib.suppress(TimeoutError):
                     stack.enter_context(files.lock(paths.csv_lock, CSV_PATIENCE_S))
+                files.remove_temporaries(paths.folder, of=paths.results_csv.name)
                 files.publish_stream(paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths)))
 
     def decide(state: LedgerState) -> Sequence[dict[str, Any]]:

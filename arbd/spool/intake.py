@@ -18,7 +18,7 @@ from pathlib import Path
 from arbd.errors import ArbdError, JobError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import create_session, exists, new_session_id, remove_unfinished
+from arbd.spool.sessions import create_session, exists, has_unfinished, new_session_id, remove_unfinished
 from arbd.spool.system import Clock, FileStatus
 from arbd.tuning.jobspec import JobSpec
 
@@ -77,7 +77,7 @@ class Intake:
         self._seen = {name: seen for name, seen in self._seen.items() if name in names}
         ready = [name for name in names if self._is_ready(name)]
         leftovers = self.files.names(self.layout.accepting)
-        if not ready and not leftovers:
+        if not (ready or leftovers or has_unfinished(self.files, self.layout)):
             return []
         with self._exclusive() as mine:
             if not mine:

@@ -73,6 +73,11 @@ class SessionPaths:
         return self.folder / "results.csv"
 
     @property
+    def compaction_lock(self) -> Path:
+        """Held by the one worker that compacts the session."""
+        return self.folder / "compaction.lock"
+
+    @property
     def csv_lock(self) -> Path:
         """Held by the one worker that keeps `results.csv` current while the session runs."""
         return self.folder / "csv.lock"

@@ -149,10 +149,8 @@ class SegmentReader:
     def _poll_segment(self, name: str) -> Iterator[SegmentBatch]:
         path = self._paths.segments / name
         base = self._offsets.get(name, 0)
-        try:
-            data = self._files.read(path, base)
-        except FileNotFoundError:
-            return
+        # One that is listed and yet not found is a stale name of a network client: better no answer than a wrong one.
+        data = self._files.read(path, base)
         scan = scan_frames(data)
         self._offsets[name] = base + scan.good_end
         for damage in scan.damage:

@@ -57,6 +57,11 @@ def create_session(files: Files, layout: SpoolLayout, session_id: str, job: byte
     return paths
 
 
+def has_unfinished(files: Files, layout: SpoolLayout) -> bool:
+    """True when there is a session that is being made, or whose making a crash interrupted."""
+    return any(HIDDEN.fullmatch(name) for name in files.names(layout.sessions))
+
+
 def remove_unfinished(files: Files, layout: SpoolLayout) -> None:
     """Remove what a crash in `create_session` left. Only for the holder of the intake lock."""
     for name in files.names(layout.sessions):

@@ -44,9 +44,38 @@ def beat_path(layout: SpoolLayout, worker_id: str) -> Path:
     return layout.workers / f"{worker_id}{BEAT_SUFFIX}"
 
 
-def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> HeldLock | None:
+@dataclass(slots=True)
+class LifeLock:
+    """The lock that a worker holds as long as it lives."""
+
+    files: Files
+    path: Path
+    _held: HeldLock
+
+    def keep(self) -> bool:
+        """Take the lock again if it was lost; True when it was.
+
+        A network filesystem gives up the locks of a host that it has not heard of for its lease, and a folder that
+        was removed and made anew has new lock files. Whoever holds a lock cannot take it a second time, so a
+        second try that succeeds tells.
+        """
+        again = self.files.try_lock(self.path)
+        if again is None:
+            return False
+        self._held.release()
+        self._held = again
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._held.release()
+
+
+def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock | None:
     """The life lock of `worker_id`, or None while another process lives under that id."""
-    return files.try_lock(lock_path(layout, worker_id))
+    path = lock_path(layout, worker_id)
+    held = files.try_lock(path)
+    return None if held is None else LifeLock(files, path, held)
 
 
 def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
@@ -144,8 +173,9 @@ class Observer:
         return None
 
     def _refuse_broken_locks(self, worker_id: str, watched: _Watched) -> None:
-        # Once can be a worker that just ended; three beats in a row with a free lock cannot.
-        if watched.moved_without_lock >= 3:
+        # A worker that just ended, or that was cut off for so long that it lost its lock, shows a free one for a beat
+        # or two, until it is gone or has taken it again.
+        if watched.moved_without_lock >= 5:
             raise SpoolError(
                 f"locks do not hold across hosts on {self.layout.root}: {worker_id} beats, yet its lock can be taken "
                 "here; mount with working locks (NFS: no nolock, local_lock=none) and restart"

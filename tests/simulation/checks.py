@@ -1,0 +1,217 @@
+"""What must hold, whatever happened: checked while the simulation runs, and at its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgpack
+import numpy as np
+
+from arbd.errors import ArbdError
+from arbd.spool.files import TEMPORARY_SUFFIX, Files
+from arbd.spool.frames import scan_frames
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState, Span
+from arbd.spool.queue import SessionQueue
+from arbd.spool.results import read_results
+from arbd.spool.rows import decode_rows
+from arbd.spool.segments import SUFFIX
+from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.system import FileStatus
+from arbd.tuning.samplers import make_sampler
+from tests.simulation.daemon import TIMING, Objective, SimDaemon
+from tests.simulation.disk import Disk, Handle, Inode
+from tests.simulation.world import World
+
+# Judged dead while beating: a heartbeat that others could see this recently is a sign of life.
+ALIVE_S = 1.5 * TIMING.beat_s
+# From judging a worker dead until the record is written: it may have come back meanwhile.
+JUDGEMENT_S = 15.0
+
+
+class ViolationError(AssertionError):
+    """An invariant does not hold."""
+
+
+class Inspector:
+    """Reads the server's disk from outside of the simulated time: `System`, as far as readers need it."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._open: list[Inode] = []
+
+    def open(self, path: Path, flags: int, mode: int = 0) -> int:
+        assert not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT), "looks only"
+        self._open.append(self._disk.find(path))
+        return len(self._open) - 1
+
+    def close(self, fd: int) -> None:
+        if fd == len(self._open) - 1:
+            self._open.pop()
+
+    def read(self, fd: int, offset: int, limit: int) -> bytes:
+        return self._open[fd].data[offset : offset + limit]
+
+    def names(self, folder: Path) -> list[str]:
+        return list(self._disk.find(folder).entries or ())
+
+    def look(self, path: Path) -> FileStatus:
+        inode = self._disk.find(path)
+        return FileStatus(0, len(inode.data), 0, inode.number)
+
+
+@dataclass
+class _Ledger:
+    state: LedgerState = field(default_factory=LedgerState)
+    offset: int = 0
+
+
+@dataclass
+class _Rows:
+    found: set[tuple[int, int]] = field(default_factory=set)
+    offset: int = 0
+
+
+class Checks:
+    """Watches every change on the server's disk."""
+
+    def __init__(self, world: World, disk: Disk, layout: SpoolLayout, daemons: list[SimDaemon]) -> None:
+        self.world, self.disk, self.layout, self.daemons = world, disk, layout, daemons
+        self.files = Files(Inspector(disk))  # type: ignore[arg-type]
+        self._ledgers: dict[int, _Ledger] = {}
+        self._rows: dict[int, _Rows] = {}
+        self._beats: dict[int, float] = {}
+        self._silent: dict[int, float] = {}
+        self.revocations = 0
+        disk.watch = self._changed
+
+    def power_was_cut(self) -> None:
+        """What was not durable is gone; records that stayed were checked when they were written."""
+        self._ledgers.clear()
+
+    def _changed(self, handle: Handle, before: bytes, after: bytes) -> None:
+        name = handle.path.name
+        if name == "ledger":
+            if not after.startswith(before) and not handle.outlived_lease:
+                raise ViolationError(f"I4: records in {handle.path} were written over")
+            self._read_ledger(handle.path.parent.name, handle.inode, after)
+        elif name.endswith(SUFFIX) and not after.startswith(before):
+            raise ViolationError(f"I2: rows in {handle.path} were written over")
+        elif name.endswith(".beat"):
+            frames = scan_frames(after).frames
+            if frames:
+                incarnation = msgpack.unpackb(frames[0].payload)["incarnation"]
+                if self.world.now - self._beats.get(incarnation, 0.0) >= ALIVE_S:
+                    self._silent[incarnation] = self.world.now
+                self._beats[incarnation] = self.world.now
+
+    def _read_ledger(self, session_id: str, inode: Inode, content: bytes) -> None:
+        ledger = self._ledgers.get(inode.number)
+        fresh = ledger is None
+        if ledger is None:
+            ledger = self._ledgers[inode.number] = _Ledger()
+        scan = scan_frames(content[ledger.offset :])
+        for frame in scan.frames:
+            record = msgpack.unpackb(frame.payload, strict_map_key=False)
+            if not fresh:
+                self._check_record(session_id, ledger.state, record)
+            ledger.state.fold(record)
+        ledger.offset += scan.good_end
+
+    def _check_record(self, session_id: str, state: LedgerState, record: Mapping[str, object]) -> None:
+        if record["k"] == "finish":
+            incarnation = int(str(record["i"]))
+            for claim_id, _, returned in record["c"]:  # type: ignore[attr-defined]
+                claim = state.claims.get((incarnation, claim_id))
+                if claim is not None:
+                    self._check_durable(session_id, incarnation, claim.span, [Span(*span) for span in returned])
+        elif record["k"] == "revoke":
+            self._check_dead(int(str(record["i"])))
+
+    def _check_durable(self, session_id: str, incarnation: int, span: Span, returned: list[Span]) -> None:
+        durable = self._durable_rows(session_id, incarnation)
+        given_back = {i for part in returned for i in range(part.first, part.first + part.count)}
+        for iteration in range(span.first, span.first + span.count):
+            if iteration not in given_back and (iteration, span.epoch) not in durable:
+                raise ViolationError(f"I2: {session_id} iteration {iteration} is recorded as finished but not durable")
+
+    def _durable_rows(self, session_id: str, incarnation: int) -> set[tuple[int, int]]:
+        folder = self.disk.find_durable(self.layout.session(session_id).segments)
+        found: set[tuple[int, int]] = set()
+        for name, inode in (folder.durable_entries if folder is not None else {}).items():
+            if f"-{incarnation:016x}-" in name:
+                rows = self._rows.setdefault(inode.number, _Rows())
+                scan = scan_frames(inode.durable[rows.offset :])
+                rows.offset += scan.good_end
+                for frame in scan.frames:
+                    batch = decode_rows(frame.payload)
+                    rows.found |= set(zip(batch.iteration.tolist(), batch.epoch.tolist(), strict=True))
+                found |= rows.found
+        return found
+
+    def _check_dead(self, incarnation: int) -> None:
+        self.revocations += 1
+        for daemon in self.daemons:
+            if daemon.incarnation == incarnation and daemon.process.alive and not daemon.exited:
+                silent_s = self.world.now - self._beats.get(incarnation, float("-inf"))
+                steady_s = self.world.now - self._silent.get(incarnation, float("-inf"))
+                if silent_s < ALIVE_S and steady_s > JUDGEMENT_S:
+                    raise ViolationError(
+                        f"I8: {daemon.process.name} lives, beat {silent_s:.2f} s ago, and its work was taken away"
+                    )
+
+    def is_done(self, session_id: str) -> bool:
+        """True when a session is compacted."""
+        try:
+            return SessionQueue(self.files, self.layout.session(session_id)).refresh().done
+        except ArbdError:
+            return False
+
+    def check_results(self, objectives: Mapping[str, Objective]) -> None:
+        """I1, I5: each iteration once, with the status and the numbers that it has anywhere."""
+        there = set(session_ids(self.files, self.layout))
+        if there != set(objectives):
+            raise ViolationError(f"I4: sessions {sorted(there)} instead of {sorted(objectives)}")
+        for session_id, objective in objectives.items():
+            self._check_session(session_id, objective)
+
+    def _check_session(self, session_id: str, objective: Objective) -> None:
+        paths = self.layout.session(session_id)
+        spec = read_spec(self.files, paths)
+        state = SessionQueue(self.files, paths).refresh()
+        if not state.done:
+            raise ViolationError(f"I1: {session_id} does not come to its end: {state}")
+        groups = list(read_results(self.files, paths))
+        iteration = np.concatenate([group.rows.iteration for group in groups])
+        if iteration.tolist() != list(range(1, spec.n + 1)):
+            raise ViolationError(f"I1: {session_id} has iterations {iteration.tolist()} of {spec.n}")
+        status = np.concatenate([group.rows.status for group in groups])
+        special = {FAILED: objective.failing, CRASHED: objective.crashing, TIMEOUT: objective.hanging}
+        expected = np.full(spec.n, COMPLETED)
+        for code, iterations in special.items():
+            expected[[i - 1 for i in iterations if i <= spec.n]] = code
+        if not np.array_equal(status, expected):
+            raise ViolationError(f"I5: {session_id} has statuses {status.tolist()} instead of {expected.tolist()}")
+        columns = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points).rows(1, spec.n)
+        for name, column in columns.items():
+            if not np.array_equal(np.concatenate([group.rows.params[name] for group in groups]), column):
+                raise ViolationError(f"I5: {session_id} has other values of {name}")
+        value = np.concatenate([g.rows.metrics.get("value", np.full(len(g.rows), np.nan)) for g in groups])
+        right = [objective.value(i, x) for i, x in zip(iteration.tolist(), columns["x"].tolist(), strict=True)]
+        completed = expected == COMPLETED
+        if not np.array_equal(value[completed], np.array(right)[completed]):
+            raise ViolationError(f"I5: {session_id} has other metrics")
+        if state.counts != [int(np.sum(expected == code)) for code in range(4)]:
+            raise ViolationError(f"I1: {session_id} counts {state.counts}")
+
+    def check_leftovers(self) -> None:
+        """I4: nothing is left that a person would have to clean up."""
+        left: list[str] = []
+        for folder in (self.layout.sessions, *(self.layout.session(s).folder for s in session_ids(self.files, self.layout))):  # fmt: skip
+            left += [name for name in self.files.names(folder) if name.endswith((TEMPORARY_SUFFIX, ".new"))]
+        left += self.files.names(self.layout.accepting)
+        if left:
+            raise ViolationError(f"I4: left over are {left}")

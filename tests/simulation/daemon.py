@@ -1,0 +1,364 @@
+"""A virtual daemon: the real coordinator, sessions, slots' evaluation and compaction, without processes or threads.
+
+What stands in is the main loop alone (`arbd.daemon.service`): orders from the coordinator start tasks on virtual
+slots, and what becomes of them comes back as news.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from arbd.daemon import messages
+from arbd.daemon.coordinator import Coordinator, Timing
+from arbd.daemon.evaluation import OpenSession
+from arbd.daemon.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
+from arbd.daemon.slot import ChunkTask, SlotSetup
+from arbd.daemon.slots import Autopsy
+from arbd.errors import ArbdError
+from arbd.spool.compaction import compact
+from arbd.spool.files import Files
+from arbd.spool.intake import Intake
+from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.queue import Worker
+from arbd.spool.workers import take_life_lock
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.objective import Outcome, Trial
+from tests.simulation.simsystem import SimClock, SimSystem, Surroundings
+from tests.simulation.world import Host, KilledError, Process, Task, World
+
+TIMING = Timing(scan_s=1.0, beat_s=1.0, lease_s=8.0, chunk_target_s=1.0)
+
+
+class SimProgress:
+    """`ProgressPage` without a file. What a dead process last wrote stays."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.page = Progress(1, 0, IDLE, 0, 0, 0)
+        self.stop_up_to = 0
+
+    def _write(self, **fields: int) -> None:
+        if self._process.alive:
+            self.page = replace(self.page, **fields)
+
+    def loading(self, task: int, started_ns: int) -> None:
+        self._write(phase=LOADING, task=task, started_ns=started_ns)
+
+    def evaluating(self, first: int, count: int, started_ns: int) -> None:
+        self._write(phase=EVALUATING, first=first, count=count, started_ns=started_ns)
+
+    def waiting(self, error_number: int) -> None:
+        self._write(phase=WAITING, first=error_number)
+
+    def idle(self) -> None:
+        self._write(phase=IDLE)
+
+    def should_stop(self, task: int) -> bool:
+        return self.stop_up_to >= task
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What iterations do: take time, fail, kill their process, hang. A function of the iteration alone."""
+
+    seconds: float
+    failing: frozenset[int] = frozenset()
+    crashing: frozenset[int] = frozenset()
+    hanging: frozenset[int] = frozenset()
+
+    def value(self, iteration: int, x: float) -> float:
+        """The metric."""
+        return x * 1000 + iteration
+
+
+class SimEvaluator:
+    """Evaluates on a virtual slot. On a `broken` host everything fails."""
+
+    batch = False
+
+    def __init__(self, slot: SimSlot, objective: Objective) -> None:
+        self._slot = slot
+        self._objective = objective
+
+    def evaluate(self, params: Any, trial: Trial) -> Outcome:
+        slot, objective = self._slot, self._objective
+        slot.world.pause(objective.seconds * slot.world.rng.uniform(0.5, 1.5))
+        if trial.iteration in objective.crashing:
+            slot.die("")
+        if trial.iteration in objective.hanging:
+            slot.world.pause(5.0)
+            slot.die("timed out after 5 s")
+        if trial.iteration in objective.failing or slot.daemon.broken:
+            raise ValueError("no luck")
+        return Outcome({"value": objective.value(trial.iteration, float(params["x"]))})
+
+    def evaluate_batch(self, columns: Any) -> NoReturn:
+        raise NotImplementedError
+
+
+class SimSlot:
+    """A virtual slot: a process that evaluates one task at a time."""
+
+    def __init__(self, daemon: SimDaemon, index: int) -> None:
+        self.daemon = daemon
+        self.world = daemon.world
+        self.index = index
+        self.task: ChunkTask | Path | None = None
+        self.kill_reason = ""
+        self._starts = itertools.count()
+        self.start()
+
+    def start(self) -> None:
+        """A fresh process."""
+        number = next(self._starts)
+        label = f"{self.index}" if number == 0 else f"{self.index}r{number}"
+        self.process = Process(self.daemon.host, f"{self.daemon.process.name}/{label}")
+        self.files, self.system = self.daemon.files_of(self.process)
+        self.setup = SlotSetup(label, self.daemon.worker_id, self.daemon.incarnation, 1, Path(), Path(), Path(), (), ("python:*",))  # fmt: skip
+        self.progress = SimProgress(self.process)
+        self.kill_reason = ""
+        self._open: dict[Path, OpenSession] = {}
+        self._opened = itertools.count(1)
+        self._here: Task | None = None
+
+    @property
+    def is_evaluating(self) -> bool:
+        """True while the objective runs."""
+        return self.progress.page.phase == EVALUATING
+
+    def submit(self, task: ChunkTask | Path) -> None:
+        """Begin; the daemon hears how it ended."""
+        self.task = task
+        process = self.process
+        process.on_death.append(lambda: self._died(process, task))
+        self._here = self.world.spawn(process, process.name, self._run)
+
+    def _run(self) -> None:
+        task = self.task
+        clock = self.daemon.clock
+        if isinstance(task, Path):
+            try:
+                news: messages.News = messages.Compacted(task, damage=compact(self.files, SessionPaths(task)).damage)
+            except (OSError, ArbdError) as error:
+                news = messages.Compacted(task, repr(error))
+        else:
+            assert task is not None
+            news = self._evaluate(task, clock)
+        self.process.on_death.pop()
+        self.task = None
+        self.daemon.tell(news)
+        self.daemon.assign()
+
+    def _evaluate(self, task: ChunkTask, clock: SimClock) -> messages.News:
+        self.progress.loading(task.number, clock.monotonic_ns())
+        try:
+            session = self._open.get(task.session)
+            if session is None:
+                label = f"{self.setup.label}.{next(self._opened)}"
+                session = OpenSession(self.files, clock, task.session, label, self.setup, self._evaluator)
+                self._open[task.session] = session
+        except (ArbdError, OSError) as error:
+            self.progress.idle()
+            return messages.Unloadable(task, str(error))
+        try:
+            return messages.Reported(task, session.evaluate(task, self.progress))
+        except OSError as error:
+            return messages.Unloadable(task, repr(error))
+        finally:
+            self.progress.idle()
+
+    def _evaluator(self, spec: JobSpec, session_id: str) -> SimEvaluator:
+        return SimEvaluator(self, self.daemon.objectives[session_id])
+
+    def die(self, reason: str) -> NoReturn:
+        """The objective kills its process, or the daemon does for a reason."""
+        self.kill_reason = reason
+        self.world.kill(self.process)
+        raise KilledError
+
+    def kill(self, reason: str) -> None:
+        """From outside."""
+        if self.task is not None and self.process.alive:
+            self.kill_reason = reason
+            self.world.kill(self.process)
+
+    def _died(self, process: Process, task: ChunkTask | Path) -> None:
+        if not self.daemon.process.alive or process is not self.process:
+            return
+        autopsy = Autopsy(self.progress.page, self.kill_reason, "killed by SIGKILL", "", self.setup)
+        self.task = None
+        self.start()
+        if isinstance(task, Path):
+            self.daemon.tell(messages.Compacted(task, autopsy.error()))
+        else:
+            self.daemon.tell(messages.Lost(task, autopsy))
+        self.daemon.assign()
+
+
+class SimInbox:
+    """`Inbox` in virtual time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._news: deque[messages.News] = deque()
+        self._reader: Task | None = None
+
+    def put(self, news: messages.News) -> None:
+        self._news.append(news)
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            self._world.wake(reader)
+
+    def get(self, timeout_s: float) -> messages.News | None:
+        if not self._news and timeout_s > 0:
+            self._reader = self._world.current
+            self._world.wait(timeout_s)
+            self._reader = None
+        return self._news.popleft() if self._news else None
+
+
+class SilentLog:
+    """Keeps the last lines, for the story of a failing seed."""
+
+    def __init__(self, world: World, name: str, lines: deque[str]) -> None:
+        self._world, self._name, self._lines = world, name, lines
+
+    def _say(self, message: str, **fields: object) -> None:
+        told = " ".join(f"{key}={value}" for key, value in fields.items())
+        self._lines.append(f"{self._world.now:9.3f} {self._name}: {message} {told}")
+
+    debug = info = warning = error = _say
+
+
+@dataclass(eq=False)
+class SimDaemon:
+    """One start of a worker."""
+
+    around: Surroundings
+    host: Host
+    worker_id: str
+    layout: SpoolLayout
+    n_slots: int
+    objectives: dict[str, Objective]
+    resolve: Callable[[bytes, str], JobSpec]
+    lines: deque[str]
+    on_fatal: Callable[[Exception], None]
+    broken: bool = False
+    incarnation: int = 0
+    exited: bool = False
+    slots: list[SimSlot] = field(default_factory=list)
+    ready: deque[messages.Run | messages.Compact] = field(default_factory=deque)
+    systems: list[SimSystem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.world = self.around.world
+        self.incarnation = self.world.rng.getrandbits(63)
+        self.process = Process(self.host, f"{self.worker_id}.{self.incarnation % 1000:03}")
+        self.clock = SimClock(self.world, self.host)
+        self.files, _ = self.files_of(self.process)
+        self.log = SilentLog(self.world, self.process.name, self.lines)
+        self.inbox = SimInbox(self.world)
+        self._draining = False
+        self._highest = 0
+        self.process.on_death.append(self._take_slots_along)
+        self.world.spawn(self.process, self.process.name, self._main)
+
+    def files_of(self, process: Process) -> tuple[Files, SimSystem]:
+        """A process's way to the disk."""
+        system = SimSystem(self.around, process)
+        self.systems.append(system)
+        return Files(system), system
+
+    @property
+    def processes(self) -> list[Process]:
+        """The daemon's and its slots'."""
+        return [self.process, *(slot.process for slot in self.slots)]
+
+    def _take_slots_along(self) -> None:
+        for slot in self.slots:
+            self.world.kill(slot.process)
+
+    def _main(self) -> None:
+        while True:
+            try:
+                life = take_life_lock(self.files, self.layout, self.worker_id)
+            except OSError:
+                life = None
+            if life is not None:
+                break
+            self.world.pause(0.5)
+        worker = Worker(self.worker_id, self.incarnation, self.n_slots)
+        intake = Intake(self.files, self.layout, self.clock, self.resolve)
+        self.coordinator = Coordinator(
+            self.files, self.clock, self.layout, worker, TIMING, self.log,  # type: ignore[arg-type]
+            self._ordered, about={"slots": self.n_slots}, intake=intake, inbox=self.inbox, life=life,
+        )  # fmt: skip
+        self.slots += [SimSlot(self, index) for index in range(self.n_slots)]
+        self.coordinator.run()
+        life.release()
+        self.exited = True
+        self.world.kill(self.process)
+
+    def tell(self, news: messages.News) -> None:
+        """To the coordinator."""
+        self.inbox.put(news)
+
+    def _ordered(self, order: messages.Order) -> None:
+        match order:
+            case messages.Run(task):
+                self._highest = max(self._highest, task.number)
+                if self._draining:
+                    self.tell(messages.Returned(task))
+                else:
+                    self.ready.append(order)
+            case messages.Compact():
+                self.ready.append(order)
+            case messages.Stop(session, kill):
+                self._give_back(lambda task: task.session == session)
+                for slot in self.slots:
+                    if isinstance(slot.task, ChunkTask) and slot.task.session == session:
+                        slot.progress.stop_up_to = self._highest
+                        if kill:
+                            slot.kill("the session was cancelled")
+            case messages.MakeRoom(tasks, running):
+                self._give_back(lambda task: task.number in tasks)
+                for slot in self.slots[:running]:
+                    if isinstance(slot.task, ChunkTask) and slot.task.number in tasks:
+                        slot.progress.stop_up_to = slot.task.number
+            case messages.Fatal(error):
+                self.on_fatal(error)
+        self.assign()
+
+    def _give_back(self, wanted: Callable[[ChunkTask], bool]) -> None:
+        for order in [order for order in self.ready if isinstance(order, messages.Run) and wanted(order.task)]:
+            self.ready.remove(order)
+            self.tell(messages.Returned(order.task))
+
+    def assign(self) -> None:
+        """Tasks to free slots."""
+        if not self.process.alive:
+            return
+        for slot in self.slots:
+            if slot.task is None and self.ready:
+                order = self.ready.popleft()
+                slot.submit(order.task if isinstance(order, messages.Run) else order.session)
+
+    def drain(self) -> None:
+        """SIGTERM."""
+        if self._draining or not self.process.alive:
+            return
+        self._draining = True
+        for slot in self.slots:
+            slot.progress.stop_up_to = self._highest
+        for order in self.ready:
+            if isinstance(order, messages.Run):
+                self.tell(messages.Returned(order.task))
+            else:
+                self.tell(messages.Compacted(order.session, "the daemon stops"))
+        self.ready.clear()
+        self.tell(messages.Drain())

@@ -1,0 +1,344 @@
+"""From a seed to a story: how many daemons on which filesystem, which jobs, and everything that goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arbd.errors import JobError
+from arbd.spool import ledger
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue
+from arbd.tuning.jobspec import Execution, JobSpec
+from tests.simulation.checks import Checks, ViolationError
+from tests.simulation.daemon import Objective, SimDaemon
+from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk
+from tests.simulation.simsystem import LOCK_LEASE_S, Fault, LockTable, SimSystem, Surroundings
+from tests.simulation.world import Host, KilledError, Process, World
+from tests.spool.sessions import spec_of
+
+STORM_S = 30.0
+PATIENCE_S = 900.0
+MAX_EVENTS = 400_000
+CALLS = ("fsync", "write", "rename", "lock", "make", "open", "open-write", "list", "read", "remove")
+FILES = ("ledger", "ledger.lock", ".seg", "segments", "job", "results", "sessions", ".beat")
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Something happens to whoever first makes such a call after a time."""
+
+    after_s: float
+    call: str
+    file: str
+    what: str
+    seconds: float
+
+
+@dataclass
+class Outcome:
+    """How a seed went."""
+
+    seed: int
+    violation: str = ""
+    digest: str = ""
+    calls: int = 0
+    seconds: float = 0.0
+    disasters: int = 0
+    story: list[str] = field(default_factory=list)
+
+
+class Scenario:
+    """One seed, played once. `wall_skew` moves the hosts' calendars and must change nothing (I3)."""
+
+    def __init__(self, seed: int, *, wall_skew: float = 1.0, calm: bool = False) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        rng = self.rng = random.Random(f"story {seed}")
+        self.kind = rng.choice((LOCAL, NFS, NFS, GLUSTER))
+        self.layout = SpoolLayout(Path("/spool"))
+        self.disk = Disk(self.world, self.kind, self.layout.root)
+        self.around = Surroundings(self.world, self.disk, LockTable(self.world), slow=rng.choice((0.3, 1.0, 4.0)))
+        self.lines: deque[str] = deque(maxlen=400)
+        self.hosts = [self._host(f"h{number}", wall_skew) for number in range(rng.randint(2, 5))]
+        self.slots = {host: rng.randint(1, 2) for host in self.hosts}
+        self.daemons: list[SimDaemon] = []
+        self.objectives: dict[str, Objective] = {}
+        self.specs: dict[str, JobSpec] = {}
+        self._slow: set[str] = set()
+        self._power_cuts = 0
+        self.fatal: list[str] = []
+        self.disasters = 0
+        self.checks = Checks(self.world, self.disk, self.layout, self.daemons)
+        desk = Host("desk", 0.0, 0.0, 1.0)
+        for folder in self.layout.folders():
+            self.disk.make(desk, folder, folder=True)
+            self.disk.sync_folder(self.disk.top)
+        self.user = Process(desk, "user")
+        self.user_files = Files(SimSystem(self.around, self.user))
+        self._write_jobs()
+        self._triggers = [] if calm else self._plan()
+        self.around.before_call = self._called
+        for host in self.hosts:
+            self.world.at(rng.uniform(0.0, 3.0), lambda host=host: self._start(host))  # type: ignore[misc]
+        self.world.at(STORM_S, self._calm_down)
+
+    def _host(self, name: str, wall_skew: float) -> Host:
+        rng = self.rng
+        day_s = 86_400.0
+        return Host(
+            name,
+            wall_offset_s=wall_skew * rng.uniform(-5_000 * day_s, 5_000 * day_s),
+            monotonic_offset_s=rng.uniform(0.0, 100 * day_s),
+            drift=1.0 + rng.uniform(-0.001, 0.001),
+        )
+
+    # -- what is asked for
+
+    def _write_jobs(self) -> None:
+        rng = self.rng
+        for number in range(rng.choice((1, 1, 2))):
+            n, name = rng.choice((1, rng.randint(2, 12), rng.randint(10, 60))), f"s{number}"
+            numbers = list(range(1, n + 1))
+            rng.shuffle(numbers)
+            odd = [rng.choice((0, 0, 0, 1)) for _ in range(3)]
+            failing, crashing, hanging = numbers[: odd[0]], numbers[1 : 1 + odd[1]], numbers[2 : 2 + odd[2]]
+            self.objectives[name] = Objective(
+                rng.choice((0.02, 0.2, 0.7)), frozenset(failing), frozenset(crashing), frozenset(hanging)
+            )
+            execution = Execution(
+                retries=rng.choice((0, 1)), max_slots=rng.choice((None, None, 1, 3)), priority=rng.choice((0, 0, 5))
+            )
+            self.specs[name] = spec_of(n, session_id=name, seed=rng.randint(0, 99), execution=execution)
+            slowly = rng.random() < 0.3
+            start_s = rng.uniform(0.0, 8.0)
+            self.world.at(start_s, lambda name=name, slowly=slowly: self._submit(name, slowly))  # type: ignore[misc]
+        if rng.random() < 0.2:
+            self.world.at(rng.uniform(0.0, 8.0), lambda: self._drop("nonsense.submitted.yaml", b"nonsense end"))
+        for name in self.specs:
+            if rng.random() < 0.15:
+                self.world.at(rng.uniform(5.0, 20.0), lambda name=name: self._switch(name, ledger.PAUSED))  # type: ignore[misc]
+
+    def resolve(self, data: bytes, name: str) -> JobSpec:
+        """The job of a file, as the real resolver would: or what is wrong with it."""
+        words = data.decode(errors="replace").split()
+        if len(words) != 2 or words[1] != "end" or words[0] not in self.specs:
+            raise JobError.of(name, "not a job")
+        return self.specs[words[0]]
+
+    def _as_user(self, work: Callable[[], None]) -> None:
+        def insistently() -> None:
+            while True:
+                try:
+                    work()
+                except OSError:
+                    self.world.pause(1.0)
+                else:
+                    return
+
+        self.world.spawn(self.user, "user", insistently)
+
+    def _drop(self, name: str, data: bytes) -> None:
+        self._as_user(lambda: self.user_files.publish(self.layout.incoming / name, data))
+
+    def _submit(self, name: str, slowly: bool) -> None:
+        data = f"{name} end".encode()
+        self._slow.discard(name)
+        if not slowly:
+            self._drop(f"{name}.submitted.yaml", data)
+            return
+
+        def write() -> None:
+            # As cp does it: other hosts see the file grow, and a power cut leaves what it likes of it.
+            self._slow.add(name)
+            for end in range(0, len(data) + 1, 3):
+                self.user_files.overwrite(
+                    self.layout.incoming / f"{name}.yaml", data[:end] if end + 3 <= len(data) else data
+                )
+                self.world.pause(self.rng.uniform(0.0, 0.3))
+
+        self._as_user(write)
+
+    def _switch(self, name: str, state: str) -> None:
+        def change() -> None:
+            if name in self.user_files.names(self.layout.sessions):
+                queue = SessionQueue(self.user_files, self.layout.session(name))
+                queue.change(lambda now: [] if now.over else [ledger.switched(state)])
+
+        self._as_user(change)
+
+    # -- what goes wrong
+
+    def _plan(self) -> list[Trigger]:
+        rng = self.rng
+        mishaps = ["kill", "kill", "kill", "stop", "drain", "slot", "fault", "fault-all", "site"]
+        if self.kind != LOCAL:
+            mishaps += ["freeze", "cut-off", "power", "power"]
+        return [
+            Trigger(
+                rng.uniform(0.5, STORM_S),
+                rng.choice((*CALLS, "", "")),
+                rng.choice((*FILES, "", "", "")),
+                rng.choice(mishaps),
+                rng.choice((rng.uniform(0.1, 3.0), rng.uniform(3.0, 25.0))),
+            )
+            for _ in range(rng.choice((0, 2, 5, 10, 20)))
+        ]
+
+    def _called(self, process: Process, call: str, path: Path) -> None:
+        now = self.world.now
+        for trigger in self._triggers:
+            if trigger.after_s <= now and trigger.call in ("", call) and trigger.file in path.name:
+                daemon = next((d for d in self.daemons if process in d.processes), None)
+                if daemon is not None:
+                    self._triggers.remove(trigger)
+                    self._befall(daemon, process, trigger)
+                return
+
+    def _befall(self, daemon: SimDaemon, process: Process, trigger: Trigger) -> None:
+        world, what, seconds = self.world, trigger.what, trigger.seconds
+        self.disasters += 1
+        self.lines.append(
+            f"{world.now:9.3f} == {what} {process.name} {seconds:.1f} s, at {trigger.call} {trigger.file}"
+        )
+        host = daemon.host
+        if what == "kill":
+            world.kill(daemon.process)
+            world.at(world.now + seconds, lambda: self._start(host))
+        elif what == "stop":
+            for one in daemon.processes:
+                one.stopped_until = world.now + seconds
+        elif what == "drain":
+            daemon.drain()
+            world.at(world.now + seconds + 5.0, lambda: self._start(host))
+        elif what == "slot":
+            slot = next((slot for slot in daemon.slots if slot.process is process), None)
+            # An iteration that runs would be blamed, rightly: only its own doing may do that here.
+            if slot is not None and not slot.is_evaluating:
+                slot.kill("")
+        elif what in ("fault", "fault-all"):
+            number = world.rng.choice((errno.EIO, errno.ENOSPC, errno.ESTALE, errno.EDQUOT, errno.EROFS))
+            where = None if what == "fault-all" else host
+            chance = world.rng.choice((0.1, 0.5, 1.0))
+            self.around.faults.append(Fault(number, chance, where, world.now + seconds, number != errno.EIO))
+        elif what in ("freeze", "cut-off"):
+            self._away(host, what, seconds)
+        elif what == "power":
+            self._power_off(daemon)
+            world.at(world.now + seconds, lambda: (self.around.locks.expire_dead(host), self._start(host)))
+            world.at(world.now + LOCK_LEASE_S[self.kind], lambda: self.around.locks.expire_dead(host))
+        elif what == "site":
+            world.at(world.now, self._site_power_cut)
+        if not process.alive:
+            raise KilledError
+
+    def _away(self, host: Host, what: str, seconds: float) -> None:
+        world, lease_s = self.world, LOCK_LEASE_S[self.kind]
+        if what == "freeze":
+            host.frozen_until = world.now + seconds
+        else:
+            host.cut_off_until = world.now + seconds
+        if seconds > lease_s:
+            world.at(world.now + lease_s, lambda: self._lease_over(host))
+
+    def _lease_over(self, host: Host) -> None:
+        self.around.locks.expire(host)
+        for daemon in self.daemons:
+            if daemon.host is host:
+                for system in daemon.systems:
+                    system.outlive_lease()
+
+    def _power_off(self, daemon: SimDaemon) -> None:
+        for system in daemon.systems:
+            system.lose_power()
+        for process in daemon.processes:
+            self.world.kill(process)
+
+    def _site_power_cut(self) -> None:
+        living = [daemon for daemon in self.daemons if daemon.process.alive]
+        for daemon in living:
+            self._power_off(daemon)
+        self.disk.power_cut()
+        self._power_cuts += 1
+        self.around.locks.forget()
+        self.checks.power_was_cut()
+        for daemon in living:
+            self.world.at(
+                self.world.now + self.world.rng.uniform(0.5, 10.0), lambda host=daemon.host: self._start(host)
+            )  # type: ignore[misc]
+
+    def _start(self, host: Host) -> None:
+        if any(d.host is host and d.process.alive for d in self.daemons) or host.name in self._gone:
+            return
+        self.daemons.append(
+            SimDaemon(
+                self.around, host, f"w-{host.name}", self.layout, self.slots[host], self.objectives, self.resolve,
+                self.lines, lambda error: self.fatal.append(f"{type(error).__name__}: {error}"),
+            )
+        )  # fmt: skip
+
+    _gone: frozenset[str] = frozenset()
+
+    def _calm_down(self) -> None:
+        """From here on nothing happens any more; some hosts never come back, but one does."""
+        self._triggers.clear()
+        self.around.faults.clear()
+        lost = self.rng.sample(self.hosts, self.rng.randint(0, len(self.hosts) - 1))
+        for daemon in self.daemons:
+            if daemon.host in lost and daemon.process.alive:
+                self.world.kill(daemon.process)
+        self._gone = frozenset(host.name for host in lost)
+        for host in self.hosts:
+            host.cut_off_until = 0.0
+            self.world.at(self.world.now + self.rng.uniform(0.0, 5.0), lambda host=host: self._start(host))  # type: ignore[misc]
+        for name in self.specs:
+            self._switch(name, ledger.RUNNING)
+            if name in self._slow and self._power_cuts:
+                self._submit_again(name)
+
+    def _submit_again(self, name: str) -> None:
+        """What a person does whose copy a power cut has spoilt."""
+
+        def submit() -> None:
+            files, layout = self.user_files, self.layout
+            while name not in files.names(layout.sessions):
+                names = [*files.names(layout.accepting), *files.names(layout.incoming)]
+                if not any(there.startswith(name) for there in names):
+                    files.publish(layout.incoming / f"{name}.submitted.yaml", f"{name} end".encode())
+                self.world.pause(10.0)
+
+        self._as_user(submit)
+
+    # -- how it ends
+
+    def play(self) -> Outcome:
+        """Run to the end and check everything."""
+        outcome = Outcome(self.seed)
+        try:
+            self.world.run(self._is_over, STORM_S + PATIENCE_S, MAX_EVENTS)
+            if self.fatal:
+                raise ViolationError(f"a daemon gave up: {self.fatal[0]}")
+            self.checks.check_results(self.objectives)
+            self.checks.check_leftovers()
+        except Exception as error:
+            outcome.violation = f"{type(error).__name__}: {error}"
+        outcome.digest = hashlib.sha256("\n".join(self.world.trace).encode()).hexdigest()[:16]
+        outcome.calls, outcome.seconds, outcome.disasters = len(self.world.trace), self.world.now, self.disasters
+        outcome.story = list(self.lines)
+        return outcome
+
+    def _is_over(self) -> bool:
+        if self.fatal:
+            return True
+        return self.world.now > STORM_S + 6.0 and all(self.checks.is_done(name) for name in self.specs)
+
+
+def play(seed: int) -> Outcome:
+    """Play one seed."""
+    return Scenario(seed).play()
