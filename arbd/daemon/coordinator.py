@@ -282,6 +282,7 @@ class Coordinator:
             paths = self._layout.session(session_id)
             session_queue = SessionQueue(self._files, paths)
             if session_queue.refresh().over:
+                self._files.remove_temporaries(paths.folder)
                 self._over.add(session_id)
                 return
             work = SessionWork(

@@ -18,7 +18,14 @@ from pathlib import Path
 from arbd.errors import ArbdError, JobError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import create_session, exists, has_unfinished, new_session_id, remove_unfinished
+from arbd.spool.sessions import (
+    SessionExistsError,
+    create_session,
+    exists,
+    has_unfinished,
+    new_session_id,
+    remove_unfinished,
+)
 from arbd.spool.system import Clock, FileStatus
 from arbd.tuning.jobspec import JobSpec
 
@@ -70,6 +77,7 @@ class Intake:
     settle_s: float = 1.0
     patience_s: float = 5.0
     _seen: dict[str, _Seen] = field(default_factory=dict)
+    _held: dict[str, float] = field(default_factory=dict)
 
     def scan(self) -> list[Accepted | Rejected]:
         """Look at `incoming/` once; [] at once when another worker is doing so."""
@@ -77,6 +85,7 @@ class Intake:
         self._seen = {name: seen for name, seen in self._seen.items() if name in names}
         ready = [name for name in names if self._is_ready(name)]
         leftovers = self.files.names(self.layout.accepting)
+        self._held = {name: since for name, since in self._held.items() if name in leftovers}
         if not (ready or leftovers or has_unfinished(self.files, self.layout)):
             return []
         with self._exclusive() as mine:
@@ -141,20 +150,31 @@ class Intake:
     def _finish(self, held_name: str) -> Accepted | Rejected | None:
         held = self.layout.accepting / held_name
         session_id, _, name = held_name.partition(_SEPARATOR)
-        if exists(self.files, self.layout.session(session_id)):
-            # The crash came between making the session and removing the file.
-            self.files.remove(held)
-            return None
         try:
             data = self._read(held, name)
+            if exists(self.files, self.layout.session(session_id)):
+                return self._finish_made(held, name, session_id, data)
             spec = self.resolve(data, name)
             create_session(self.files, self.layout, session_id, data, spec)
         except FileNotFoundError:
             return None
+        except SessionExistsError:
+            return self._finish_made(held, name, session_id, data)
         except ArbdError as error:
+            # It was whole when it came here; a network client may show an old copy of it for a moment.
+            seen = self._held.setdefault(held_name, self.clock.monotonic_s())
+            if self.clock.monotonic_s() - seen < self.patience_s:
+                return None
             return self._reject(held, name, str(error))
         self.files.remove(held)
         return Accepted(name, session_id, spec.n)
+
+    def _finish_made(self, held: Path, name: str, session_id: str, data: bytes) -> Rejected | None:
+        """The session is there: made of this file before a crash, or by a worker that had been away; or of another."""
+        if self.files.read(self.layout.session(session_id).job) != data:
+            return self._reject(held, name, f"session {session_id} exists already and is not overwritten")
+        self.files.remove(held)
+        return None
 
     def _read(self, path: Path, name: str) -> bytes:
         if not name.endswith((".yaml", ".yml")):

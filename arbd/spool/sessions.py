@@ -6,6 +6,7 @@ Keeps I4: a session folder appears by one rename with everything in it, so a cra
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 from datetime import UTC, datetime
@@ -23,9 +24,13 @@ from arbd.spool.system import Clock
 if TYPE_CHECKING:
     from arbd.tuning.jobspec import JobSpec
 
-HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.new")
+HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.(new|removed)")
 # A name in sessions/ that tells daemons to look again at a session that they know to be over.
 REOPENED_PREFIX = ".reopened-"
+
+
+class SessionExistsError(UsageError):
+    """A session of that id is there already."""
 
 
 def new_session_id(files: Files, clock: Clock) -> str:
@@ -35,7 +40,7 @@ def new_session_id(files: Files, clock: Clock) -> str:
 
 
 def create_session(files: Files, layout: SpoolLayout, session_id: str, job: bytes, spec: JobSpec) -> SessionPaths:
-    """Make the folder of a session. UsageError when the id is taken (nothing is overwritten)."""
+    """Make the folder of a session. SessionExistsError when the id is taken (nothing is overwritten)."""
     paths = layout.session(session_id)
     new = SessionPaths(layout.sessions / f".{session_id}.{files.system.token(4)}.new")
     files.make_folder(new.folder)
@@ -49,7 +54,7 @@ def create_session(files: Files, layout: SpoolLayout, session_id: str, job: byte
     except OSError as error:
         files.remove_tree(new.folder)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise UsageError(
+            raise SessionExistsError(
                 f"session {session_id} exists already in {layout.root} and is not overwritten: "
                 "choose another session_id, or leave it out and one is made"
             ) from error
@@ -66,7 +71,13 @@ def remove_unfinished(files: Files, layout: SpoolLayout) -> None:
     """Remove what a crash in `create_session` left. Only for the holder of the intake lock."""
     for name in files.names(layout.sessions):
         if HIDDEN.fullmatch(name):
-            files.remove_tree(layout.sessions / name)
+            # Its maker may only have been away, and must not give its final name to a half-removed folder.
+            found = layout.sessions / name
+            doomed = found.with_suffix(".removed")
+            if found != doomed:
+                with contextlib.suppress(FileNotFoundError):
+                    files.rename(found, doomed)
+            files.remove_tree(doomed)
 
 
 def session_ids(files: Files, layout: SpoolLayout) -> list[str]:

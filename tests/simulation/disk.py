@@ -176,6 +176,8 @@ class Disk:
         """Rename as POSIX has it."""
         inode = self.find_as(host, source)
         there = self._folder(target.parent).get(target.name)
+        if there is inode:
+            return
         if there is not None and there.entries:
             raise failure(errno.ENOTEMPTY, target)
         if there is not None and (there.entries is None) != (inode.entries is None):

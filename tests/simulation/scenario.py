@@ -18,7 +18,7 @@ from arbd.spool.queue import SessionQueue
 from arbd.tuning.jobspec import Execution, JobSpec
 from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.daemon import Objective, SimDaemon
-from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk
+from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, failure
 from tests.simulation.simsystem import LOCK_LEASE_S, Fault, LockTable, SimSystem, Surroundings
 from tests.simulation.world import Host, KilledError, Process, World
 from tests.spool.sessions import spec_of
@@ -136,16 +136,21 @@ class Scenario:
         def insistently() -> None:
             while True:
                 try:
-                    work()
+                    return work()
                 except OSError:
                     self.world.pause(1.0)
-                else:
-                    return
 
         self.world.spawn(self.user, "user", insistently)
 
     def _drop(self, name: str, data: bytes) -> None:
-        self._as_user(lambda: self.user_files.publish(self.layout.incoming / name, data))
+        def drop() -> None:
+            # A power cut in the middle is an error that this simple person does not see.
+            cuts = self._power_cuts
+            self.user_files.publish(self.layout.incoming / name, data)
+            if self._power_cuts > cuts:
+                raise failure(errno.EIO)
+
+        self._as_user(drop)
 
     def _submit(self, name: str, slowly: bool) -> None:
         data = f"{name} end".encode()
@@ -167,6 +172,8 @@ class Scenario:
 
     def _switch(self, name: str, state: str) -> None:
         def change() -> None:
+            if state == ledger.PAUSED and self.world.now > STORM_S - 5.0:
+                return
             if name in self.user_files.names(self.layout.sessions):
                 queue = SessionQueue(self.user_files, self.layout.session(name))
                 queue.change(lambda now: [] if now.over else [ledger.switched(state)])
@@ -296,8 +303,11 @@ class Scenario:
         self._gone = frozenset(host.name for host in lost)
         for host in self.hosts:
             host.cut_off_until = 0.0
-            self.world.at(self.world.now + self.rng.uniform(0.0, 5.0), lambda host=host: self._start(host))  # type: ignore[misc]
+            # More than once, because one that is draining now is gone only later.
+            for delay_s in (self.rng.uniform(0.0, 5.0), 30.0, 60.0):
+                self.world.at(self.world.now + delay_s, lambda host=host: self._start(host))  # type: ignore[misc]
         for name in self.specs:
+            self.world.at(self.world.now + 70.0, lambda name=name: self._switch(name, ledger.RUNNING))  # type: ignore[misc]
             self._switch(name, ledger.RUNNING)
             if name in self._slow and self._power_cuts:
                 self._submit_again(name)
@@ -321,17 +331,20 @@ class Scenario:
         """Run to the end and check everything."""
         outcome = Outcome(self.seed)
         try:
-            self.world.run(self._is_over, STORM_S + PATIENCE_S, MAX_EVENTS)
-            if self.fatal:
-                raise ViolationError(f"a daemon gave up: {self.fatal[0]}")
-            self.checks.check_results(self.objectives)
-            self.checks.check_leftovers()
-        except Exception as error:
+            self._play()
+        except (Exception, ViolationError) as error:
             outcome.violation = f"{type(error).__name__}: {error}"
         outcome.digest = hashlib.sha256("\n".join(self.world.trace).encode()).hexdigest()[:16]
         outcome.calls, outcome.seconds, outcome.disasters = len(self.world.trace), self.world.now, self.disasters
         outcome.story = list(self.lines)
         return outcome
+
+    def _play(self) -> None:
+        self.world.run(self._is_over, STORM_S + PATIENCE_S, MAX_EVENTS)
+        if self.fatal:
+            raise ViolationError(f"a daemon gave up: {self.fatal[0]}")
+        self.checks.check_results(self.objectives)
+        self.checks.check_leftovers()
 
     def _is_over(self) -> bool:
         if self.fatal:

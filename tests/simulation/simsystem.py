@@ -153,9 +153,9 @@ class SimSystem:
         if not process.alive:
             raise KilledError
         for fault in self._around.faults:
-            if fault.host in (None, process.host) and fault.until > world.now and rng.random() < fault.chance:
-                if not fault.writing_only or name in WRITING:
-                    raise failure(fault.number, path)
+            concerned = fault.host in (None, process.host) and (not fault.writing_only or name in WRITING)
+            if concerned and fault.until > world.now and rng.random() < fault.chance:
+                raise failure(fault.number, path)
 
     def _handle(self, fd: int) -> Handle:
         return self._handles[fd]

@@ -6,6 +6,7 @@ tasks goes on. A process that is killed runs no line more: its tasks are unwound
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import random
@@ -55,10 +56,8 @@ class Task:
         self._run = run
 
     def _body(self) -> None:
-        try:
+        with contextlib.suppress(KilledError):
             self._run()
-        except KilledError:
-            pass
 
 
 class World:

@@ -179,8 +179,12 @@ def test_two_workers_that_see_the_same_files_accept_each_once(layout: SpoolLayou
     assert len(outcomes) == 30
 
 
-def test_a_held_job_that_has_turned_bad_is_rejected(intake: Intake, layout: SpoolLayout) -> None:
+def test_a_held_job_that_has_turned_bad_is_rejected_after_patience(
+    intake: Intake, layout: SpoolLayout, clock: Clock
+) -> None:
     (layout.accepting / "id-x,job.yaml").write_text("bad")
+    assert intake.scan() == []
+    clock.now_s += 6.0
     (rejected,) = intake.scan()
     assert isinstance(rejected, Rejected)
     assert (layout.rejected / "job.yaml").exists()

@@ -1,0 +1,104 @@
+"""Planted bugs: each breaks one rule of the real code, and the simulation has to notice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from arbd.spool import frames
+from arbd.spool.files import Files
+from arbd.spool.frames import HEADER, Frame
+from arbd.spool.segments import SegmentWriter
+from arbd.spool.workers import Observer, read_beat
+
+
+def finish_before_fsync() -> AbstractContextManager[object]:
+    """Results are reported, and recorded as finished, without being synced."""
+
+    def sync(self: SegmentWriter) -> None:
+        self._unsynced.clear()
+
+    return mock.patch.object(SegmentWriter, "sync", sync)
+
+
+@contextlib.contextmanager
+def ledger_opened_before_the_lock() -> Iterator[None]:
+    """The ledger is opened, and what is in it looked up, before its lock is held."""
+    opened: dict[int, int] = {}
+    lock, append = Files.lock, Files.append
+
+    @contextlib.contextmanager
+    def open_then_lock(self: Files, path: Path, timeout_s: float) -> Iterator[None]:
+        fd = self.system.open(path.with_suffix(""), os.O_WRONLY | os.O_APPEND) if path.name == "ledger.lock" else -1
+        try:
+            with lock(self, path, timeout_s):
+                opened[id(self)] = fd
+                yield
+        finally:
+            opened.pop(id(self), None)
+            if fd >= 0:
+                self.system.close(fd)
+
+    def append_to_opened(self: Files, path: Path, data: bytes) -> None:
+        fd = opened.get(id(self), -1)
+        if fd < 0 or path.name != "ledger":
+            append(self, path, data)
+            return
+        self.system.write(fd, data)
+        self.system.fsync(fd)
+
+    with mock.patch.object(Files, "lock", open_then_lock), mock.patch.object(Files, "append", append_to_opened):
+        yield
+
+
+def takeover_without_standstill() -> AbstractContextManager[object]:
+    """A worker is judged dead at the first look that shows the same heartbeat as the look before."""
+    looks: dict[tuple[int, int], int] = {}
+
+    def dead(self: Observer, worker_id: str, incarnation: int) -> str | None:
+        beat = read_beat(self.files, self.layout, worker_id)
+        counter = beat.counter if beat is not None else -1
+        before = looks.get((id(self), incarnation))
+        looks[id(self), incarnation] = counter
+        return "it did not beat since the last look" if before == counter else None
+
+    return mock.patch.object(Observer, "dead", dead)
+
+
+def torn_tail_read_as_a_record() -> AbstractContextManager[object]:
+    """A frame is believed without its checksum, and however much of it there is."""
+
+    def frame_at(view: memoryview, offset: int) -> Frame | None:
+        start = offset + HEADER.size
+        if start >= len(view):
+            return None
+        end = min(len(view), start + HEADER.unpack_from(view, offset)[0])
+        return Frame(offset, end, view[start:end])
+
+    return mock.patch.object(frames, "_frame_at", frame_at)
+
+
+def missing_folder_fsync() -> AbstractContextManager[object]:
+    """New names are not made durable."""
+
+    def sync_folder(self: Files, folder: Path) -> None:
+        pass
+
+    return mock.patch.object(Files, "sync_folder", sync_folder)
+
+
+MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    bug.__name__: bug
+    for bug in (
+        finish_before_fsync,
+        ledger_opened_before_the_lock,
+        takeover_without_standstill,
+        torn_tail_read_as_a_record,
+        missing_folder_fsync,
+    )
+}

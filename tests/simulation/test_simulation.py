@@ -1,0 +1,106 @@
+"""Thousands of stories of daemons, filesystems and disasters, each from one seed; and that they would notice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arbd.spool.ledger import COMPLETED
+from arbd.spool.results import read_results
+from tests.conftest import REPOSITORY
+from tests.simulation.__main__ import catch, play_all
+from tests.simulation.daemon import Objective, SimDaemon
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.scenario import Scenario
+from tests.spool.sessions import spec_of
+
+SEEDS = 2_000
+
+
+@pytest.mark.timeout(600)
+def test_every_invariant_holds_on_thousands_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = play_all(0, SEEDS, len(os.sched_getaffinity(0)))
+    assert [f"bin/simulate --seed {outcome.seed}: {outcome.violation}" for outcome in failed] == []
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("mutant", sorted(MUTANTS))
+def test_a_planted_bug_is_caught(mutant: str) -> None:
+    assert catch(mutant, 0, 2_000) is not None
+
+
+def test_a_seed_tells_the_same_story_in_every_process() -> None:
+    told = {
+        subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", "11"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=REPOSITORY, check=True, capture_output=True, text=True,
+        ).stdout
+        for hash_seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(told) == 1
+    assert "every invariant holds" in told.pop()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_decision_depends_on_a_calendar(seed: int) -> None:
+    straight, skewed = Scenario(seed), Scenario(seed, wall_skew=-0.7)
+    assert straight.play().digest == skewed.play().digest
+    assert straight.hosts[0].wall_offset_s != skewed.hosts[0].wall_offset_s
+
+
+def _quiet(n_hosts: int, n: int, **objective: frozenset[int]) -> Scenario:
+    """One job on hosts to which nothing happens."""
+    story = next(s for s in (Scenario(seed, calm=True) for seed in range(100)) if len(s.hosts) == n_hosts)
+    name = next(iter(story.specs))
+    story.specs = {name: spec_of(n, session_id=name)}
+    story.objectives = {name: Objective(0.05, **objective)}
+    story.around.slow = 0.3
+    return story
+
+
+def _workers_of(story: Scenario) -> dict[str, list[int]]:
+    """Which iterations each worker's final rows stand for."""
+    (name,) = story.specs
+    found: dict[str, list[int]] = {}
+    for group in read_results(story.checks.files, story.layout.session(name)):
+        for iteration, worker in zip(group.rows.iteration.tolist(), group.worker.tolist(), strict=True):
+            found.setdefault(group.workers[worker], []).append(iteration)
+    return found
+
+
+def _play(story: Scenario, *broken: str) -> None:
+    start = SimDaemon.__post_init__
+
+    def with_broken(daemon: SimDaemon) -> None:
+        daemon.broken = daemon.host.name in broken
+        start(daemon)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimDaemon, "__post_init__", with_broken)
+        assert story.play().violation == ""
+
+
+def test_a_host_on_which_everything_fails_spoils_nothing_and_stops_claiming() -> None:
+    story = _quiet(2, 400)
+    _play(story, "h1")
+    assert set(_workers_of(story)) == {"w-h0"}
+    assert any("pauses the session" in line and "in a row failed here" in line for line in story.lines)
+
+
+def test_what_fails_everywhere_is_recorded_as_failed() -> None:
+    story = _quiet(2, 60, failing=frozenset(range(1, 61)))
+    _play(story)
+    (name,) = story.specs
+    for group in read_results(story.checks.files, story.layout.session(name)):
+        assert not (group.rows.status == COMPLETED).any()
+
+
+def test_an_iteration_that_kills_its_process_is_tried_on_another_host() -> None:
+    story = _quiet(2, 40, crashing=frozenset({20}))
+    _play(story)
+    deaths = [line.split()[1] for line in story.lines if "a slot died" in line]
+    assert len(deaths) == 2
+    assert len({name.split(".")[0] for name in deaths}) == 2
