@@ -35,6 +35,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ from arbd.errors import NotFoundError
 from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 
 OBJECTIVES = {
@@ -57,6 +57,7 @@ OBJECTIVES = {
 MEMORY_LOOK_S = 0.05
 LEDGER_LOOK_S = 0.005
 IDLE_S = 2.0
+JOB_N = 100
 PATIENCE_S = 60.0
 
 
@@ -75,11 +76,12 @@ class Plan:
     limit_s: float = 12.0
     in_full: tuple[str, ...] = ("optuna_journal", "jug")
     jobs: int = 5
+    pause_s: float = 1.0
 
 
 SMOKE = Plan(
-    slots=(2,), sizes=(100, 1_000, 5_000), slow_sizes=(20, 100), low=1_000, main=100, high=5_000, repeats=1, limit_s=2.0,
-    jobs=1,
+    slots=(2,), sizes=(100, 2_000), slow_sizes=(20, 100), low=100, main=100, high=2_000, repeats=1, limit_s=2.0, jobs=1,
+    pause_s=0.1,
 )  # fmt: skip
 
 
@@ -184,7 +186,7 @@ def affordable(asked: int, before: Run | None, growth: float, limit_s: float) ->
     if before is None or before.seconds * (asked / before.n) ** growth <= limit_s:
         return asked
     fits = before.n * (limit_s / before.seconds) ** (1 / growth)
-    return min(asked, max(before.n, int(fits)))
+    return min(asked, max(before.n, int(fits) // 100 * 100))
 
 
 def run_peer(peer: Peer, asked: int, n: int, slots: int) -> Run:
@@ -212,7 +214,7 @@ def measure_peers(plan: Plan) -> dict[str, float]:
                 if main:
                     around.append(run_arbd("scalar", plan.main, slots))
                     rate = 2 * plan.main / sum(run.seconds for run in around)
-                    ratios[f"to_{peer.name}"] = round(rate / before.rate, 3)
+                    ratios[f"to_{peer.name}"] = float(f"{rate / before.rate:.3g}")
                     if n < asked:
                         ratios[f"{peer.name}_n"] = n
     return ratios
@@ -230,17 +232,23 @@ def measure_arbd(plan: Plan) -> dict[tuple[str, int, int], Run]:
     return found
 
 
-def _wait_for(bench: Bench, session_id: str, *, done: bool) -> LedgerState:
-    """Look at the ledger until it shows a claim, or with `done` until the session is done."""
-    queue = bench.queue(session_id)
+def _reached(bench: Bench, session_id: str, *, done: bool) -> bool:
+    """True when the session's ledger shows a claim, or with `done` that it is done."""
+    try:
+        state = bench.queue(session_id).refresh()
+    except NotFoundError:
+        return False
+    return state.done if done else bool(state.started_ns)
+
+
+def _wait_for(bench: Bench, session_id: str, *, done: bool) -> float:
+    """The monotonic time when a look at the ledger first showed a claim, or with `done` the end."""
     give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up:
-        with contextlib.suppress(NotFoundError):
-            state = queue.refresh()
-            if state.done if done else state.started_ns:
-                return state
+    while not _reached(bench, session_id, done=done):
+        if time.monotonic() > give_up:
+            raise SystemExit(f"session {session_id} has no {'end' if done else 'claim'} after {PATIENCE_S:g} s")
         time.sleep(LEDGER_LOOK_S)
-    raise SystemExit(f"session {session_id} came not {'to its end' if done else 'to a claim'} in {PATIENCE_S:g} s")
+    return time.monotonic()
 
 
 @contextlib.contextmanager
@@ -265,30 +273,27 @@ def measure_latency(plan: Plan, watch: str) -> None:
     after: dict[str, list[float]] = {"after_submit": [], "from_command": [], "after_rename": []}
     with tempfile.TemporaryDirectory(prefix="arbd-bench-") as name:
         bench = Bench(Path(name), f"watch: {watch}\n")
+        job = bench.folder / "job.yaml"
+        submit = bench.command("arbd.cli", "submit", str(job))
         with idle_daemon(bench, plan.main_slots):
             for index in range(plan.jobs):
-                job, by_command, by_rename = bench.folder / "job.yaml", f"command-{index}", f"rename-{index}"
-                bench.write_job(job, by_command, "scalar", 100)
+                bench.write_job(job, f"command-{index}", "scalar", JOB_N)
                 started = time.monotonic()
-                subprocess.run(
-                    bench.command("arbd.cli", "submit", str(job)), check=True, stdout=subprocess.DEVNULL
-                )  # fmt: skip
+                subprocess.run(submit, check=True, stdout=subprocess.DEVNULL)
                 returned = time.monotonic()
-                claimed_before = _has_claim(bench, by_command)
-                _wait_for(bench, by_command, done=False)
-                seen = time.monotonic()
+                claimed_before = _reached(bench, f"command-{index}", done=False)
+                seen = _wait_for(bench, f"command-{index}", done=False)
                 after["after_submit"].append(0.0 if claimed_before else seen - returned)
                 after["from_command"].append(seen - started)
-                _wait_for(bench, by_command, done=True)
-                # Jobs come at another moment between two looks of the daemon each.
-                time.sleep(IDLE_S + index / plan.jobs)
-                bench.write_job(job, by_rename, "scalar", 100)
+                _wait_for(bench, f"command-{index}", done=True)
+                # Each job comes at another moment between two looks of the daemon.
+                time.sleep(plan.pause_s + index / plan.jobs)
+                bench.write_job(job, f"rename-{index}", "scalar", JOB_N)
                 started = time.monotonic()
-                job.rename(bench.layout.incoming / f"{by_rename}{SUBMITTED_SUFFIX}")
-                _wait_for(bench, by_rename, done=False)
-                after["after_rename"].append(time.monotonic() - started)
-                _wait_for(bench, by_rename, done=True)
-                time.sleep(IDLE_S + index / plan.jobs)
+                job.rename(bench.layout.incoming / f"rename-{index}{SUBMITTED_SUFFIX}")
+                after["after_rename"].append(_wait_for(bench, f"rename-{index}", done=False) - started)
+                _wait_for(bench, f"rename-{index}", done=True)
+                time.sleep(plan.pause_s + index / plan.jobs)
     for start, times in after.items():
         say(
             f"latency_{start}", watch=watch, slots=plan.main_slots, jobs=plan.jobs,
@@ -296,11 +301,9 @@ def measure_latency(plan: Plan, watch: str) -> None:
         )  # fmt: skip
 
 
-def _has_claim(bench: Bench, session_id: str) -> bool:
-    try:
-        return bool(bench.queue(session_id).refresh().started_ns)
-    except NotFoundError:
-        return False
+def _versions() -> dict[str, str]:
+    names = sorted({peer.package for peer in PEERS if peer.package and not peer.is_missing()})
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def main() -> None:
@@ -308,7 +311,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true")
     plan = SMOKE if parser.parse_args().smoke else Plan()
-    say("machine", processors=len(os.sched_getaffinity(0)), python=platform.python_version(), load=os.getloadavg()[0])
+    say("machine", processors=len(os.sched_getaffinity(0)), load=round(os.getloadavg()[0], 2), versions=_versions())
     arbd = measure_arbd(plan)
     for watch in ("auto", "polling"):
         measure_latency(plan, watch)

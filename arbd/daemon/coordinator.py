@@ -439,9 +439,12 @@ class Coordinator:
         self._order(messages.Finished(exit_code, reason))
 
     def _in_trouble(self, error: Exception) -> None:
+        reason = str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = f"{error.filename} is missing; is the spool mounted, was it removed?"
         if not self._trouble:
-            self._log.error("the spool is in trouble; nothing is lost, trying again", reason=error)
-        self._trouble = str(error)
+            self._log.error("the spool is in trouble; nothing is lost, trying again", reason=reason)
+        self._trouble = reason
         self._trouble_pause_s = min(2 * self._trouble_pause_s, LONGEST_TROUBLE_PAUSE_S)
 
     def _out_of_trouble(self) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import arbd
 from arbd.daemon import messages
@@ -46,6 +46,8 @@ TICK_S = 0.1
 LIFE_LOCK_PATIENCE_S = 3.0
 KILL_AFTER_STOP_S = 1.0
 LAST_WORDS_S = 10.0
+RUN_DIR_PREFIX = "arbd-run-"
+RUN_LOCK = "alive.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Service:
         self._interrupted = False
         self._drain_by_s: float | None = None
         self._highest_task = 0
+        self._run_dir: Path | None = None
         self._disk_errors: set[int] = set()
 
     def run(self) -> int:
@@ -121,7 +124,7 @@ class Service:
         )
         try:
             with contextlib.ExitStack() as stack:
-                run_dir = stack.enter_context(_run_dir())
+                run_dir = self._run_dir = stack.enter_context(_run_dir())
                 stack.enter_context(self._signals())
                 stack.callback(self._stop_slots)
                 for index in range(config.slots):
@@ -158,15 +161,25 @@ class Service:
             now = time.monotonic()
             self._enforce(now)
             if self._drain_by_s is not None and now > self._drain_by_s + LAST_WORDS_S:
-                raise SpoolError(
-                    f"the spool {self._config.spool} did not answer within {LAST_WORDS_S:g} s of the drain; "
-                    "unfinished work goes to other workers"
-                )
+                self._give_up()
             if watchdog_s is not None and now >= next_watchdog:
                 self._notifier.send("WATCHDOG=1")
                 next_watchdog = now + watchdog_s
             if self._on_tick is not None:
                 self._on_tick()
+
+    def _give_up(self) -> NoReturn:
+        """The spool hangs, so nothing that waits for it can be waited for, not even at the end of a process."""
+        self._log.error(
+            "the spool does not answer; ending without it, unfinished work goes to other workers",
+            spool=self._config.spool,
+            within_s=LAST_WORDS_S,
+        )
+        for slot in self._slots:
+            slot.kill("the daemon stops")
+        if self._run_dir is not None:
+            shutil.rmtree(self._run_dir, ignore_errors=True)
+        os._exit(SpoolError.exit_code)
 
     def _ended(self, event: messages.Finished) -> int:
         if event.exit_code:
@@ -356,9 +369,21 @@ def _take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:
 
 @contextlib.contextmanager
 def _run_dir() -> Iterator[Path]:
-    base = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or None
-    folder = Path(tempfile.mkdtemp(prefix=f"arbd-{secrets.token_hex(3)}-", dir=base))
+    """A local folder for the slots' pages and output; those of daemons that were killed are removed."""
+    base = Path(os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or tempfile.gettempdir())
+    for left in base.glob(f"{RUN_DIR_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            lock = Files().try_lock(left / RUN_LOCK) if left.stat().st_uid == os.getuid() else None
+            if lock is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                lock.release()
+    # Locked before it has a name under which another daemon that starts now could take it for a dead one's.
+    new = Path(tempfile.mkdtemp(prefix=f".{RUN_DIR_PREFIX}", dir=base))
+    alive = Files().try_lock(new / RUN_LOCK)
+    folder = new.rename(base / new.name.removeprefix("."))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if alive is not None:
+            alive.release()

@@ -7,6 +7,8 @@ thing its host did. Keeps I3: no call here compares the clocks of two hosts.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 import time
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 import filelock
+
+from arbd.errors import SpoolError
 
 # Under contention filelock polls; its default of 50 ms costs more than the lock itself.
 LOCK_POLL_S = 0.005
@@ -151,7 +155,16 @@ class FileLock:
 
     def release(self) -> None:
         """See `HeldLock`."""
-        self._lock.release()
+        try:
+            self._lock.release()
+        except OSError:
+            # The file server may be away. Closing the file gives the lock up on this side whatever it says; kept
+            # open, it would stay locked for as long as this process lives.
+            context = self._lock._context
+            fd, context.lock_file_fd = context.lock_file_fd, None
+            if fd is not None:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
 
 class RealSystem:
@@ -219,12 +232,19 @@ class RealSystem:
 
     def lock(self, path: Path, timeout_s: float) -> HeldLock | None:
         """See `System`."""
+        if not path.parent.is_dir():
+            # Some versions of filelock would make it, and where a mount is missing that is the wrong place.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
         # Not thread-local: a life lock is taken in one thread and released in another.
-        lock = filelock.FileLock(path, thread_local=False, mode=0o664)
+        lock: filelock.BaseFileLock = filelock.FileLock(path, thread_local=False, mode=0o664)
         try:
             lock.acquire(timeout=timeout_s, poll_interval=LOCK_POLL_S)
         except filelock.Timeout:
             return None
+        if isinstance(lock, filelock.SoftFileLock):
+            # What filelock falls back to says so in a warning alone, and outlives a killed holder for ever.
+            lock.release()
+            raise SpoolError(f"the filesystem of {path.parent} has no file locks: mount it with locks (flock)")
         return FileLock(lock)
 
     def token(self, n_bytes: int) -> str:

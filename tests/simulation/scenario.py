@@ -337,6 +337,7 @@ class Scenario:
         outcome.digest = hashlib.sha256("\n".join(self.world.trace).encode()).hexdigest()[:16]
         outcome.calls, outcome.seconds, outcome.disasters = len(self.world.trace), self.world.now, self.disasters
         outcome.story = list(self.lines)
+        self.world.close()
         return outcome
 
     def _play(self) -> None:

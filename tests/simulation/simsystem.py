@@ -26,9 +26,12 @@ class SimLock:
     inode: Inode
     process: Process
     task: Task | None
+    lost: bool = False
 
     def release(self) -> None:
         """See `HeldLock`."""
+        if self.lost:
+            self.process.host.lost_locks -= 1
         self.table.release(self)
 
 
@@ -69,8 +72,10 @@ class LockTable:
             self.release(lock)
 
     def expire(self, host: Host) -> None:
-        """The lease of a silent host is over."""
+        """The lease of a silent host is over; it does not know yet."""
         for lock in [lock for lock in self._holders.values() if lock.process.host is host]:
+            lock.lost = True
+            host.lost_locks += 1
             self.release(lock)
 
     def expire_dead(self, host: Host) -> None:

@@ -22,7 +22,7 @@ class KilledError(BaseException):
 
 @dataclass(eq=False)
 class Host:
-    """A machine: its clocks, and whether it runs and is connected."""
+    """A machine: its clocks, whether it runs and is connected, how many locks it believes to hold in vain."""
 
     name: str
     wall_offset_s: float
@@ -30,6 +30,7 @@ class Host:
     drift: float
     frozen_until: float = 0.0
     cut_off_until: float = 0.0
+    lost_locks: int = 0
 
 
 @dataclass(eq=False)
@@ -70,6 +71,7 @@ class World:
         self.events = 0
         self.trace: list[str] = []
         self.current: Task | None = None
+        self._processes: dict[Process, None] = {}
         self._sequence = itertools.count()
         self._heap: list[tuple[float, int, Task | Callable[[], None], int]] = []
 
@@ -81,6 +83,7 @@ class World:
         """Start a task of a process, a moment from now."""
         task = Task(self, process, name, run)
         process.tasks.append(task)
+        self._processes[process] = None
         self._schedule(task, self.now + self.rng.uniform(0.0, 0.002))
         return task
 
@@ -134,6 +137,15 @@ class World:
         process.tasks.clear()
         for call in process.on_death:
             call()
+
+    def close(self) -> None:
+        """The story is over: unwind what still runs, or its memory would never be free again."""
+        for process in self._processes:
+            process.alive = False
+            process.on_death.clear()
+            self._unwind(process)
+        self._processes.clear()
+        self._heap.clear()
 
     def run(self, done: Callable[[], bool], limit_s: float, limit_events: int) -> bool:
         """Go on until `done`; False when that did not come in time."""
