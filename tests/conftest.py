@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from arbd.cli.__main__ import call
 from arbd.spool.layout import SpoolLayout
 
+if TYPE_CHECKING:
+    from tests.beds.faultfs import FaultBed
+    from tests.beds.gluster import GlusterBed
+    from tests.beds.smalldisk import SmallDisk
+
+Bed = TypeVar("Bed")
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECORDED = Path(os.environ.get("ARBD_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
 
@@ -36,6 +45,52 @@ def compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
 def no_settings_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ARBD_CONFIG", "ARBD_SPOOL", "ARBD_WORKER_ID", "NOTIFY_SOCKET", "WATCHDOG_USEC"):
         monkeypatch.delenv(name, raising=False)
+
+
+@contextlib.contextmanager
+def brought_up(bed: AbstractContextManager[Bed]) -> Iterator[Bed]:
+    """A test bed; skips where the machine cannot have it, fails where it must (ARBD_TEST_BEDS=require)."""
+    from tests.beds.needs import BedUnavailableError
+
+    with contextlib.ExitStack() as stack:
+        try:
+            up = stack.enter_context(bed)
+        except BedUnavailableError as error:
+            if os.environ.get("ARBD_TEST_BEDS") == "require":
+                pytest.fail(f"no {type(bed).__name__}: {error}")
+            pytest.skip(f"no {type(bed).__name__}: {error}")
+        yield up
+
+
+@pytest.fixture(scope="session")
+def gluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlusterBed]:
+    """A distributed filesystem, mounted as by two hosts."""
+    from tests.beds.gluster import GlusterBed
+
+    with brought_up(GlusterBed(tmp_path_factory.mktemp("gluster"))) as up:
+        yield up
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Iterator[FaultBed]:
+    """A filesystem that fails on command."""
+    from tests.beds.faultfs import FaultBed
+
+    folder = tmp_path / "faults"
+    folder.mkdir()
+    with brought_up(FaultBed(folder)) as up:
+        yield up
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk that can be filled."""
+    from tests.beds.smalldisk import SmallDisk
+
+    folder = tmp_path / "small"
+    folder.mkdir()
+    with brought_up(SmallDisk(folder)) as up:
+        yield up
 
 
 @pytest.fixture
@@ -89,6 +144,11 @@ def moody(params):
     if n == 17: os.kill(os.getpid(), signal.SIGKILL)
     if n == 27: time.sleep(60)
     return {"value": float(n)}
+def counted(params):
+    # One byte for each evaluation, on a disk that works.
+    with open(os.environ["ARBD_TEST_TALLY"], "ab", buffering=0) as tally: tally.write(b".")
+    time.sleep(0.01)
+    return {"value": params["x"]}
 def nested(params):
     time.sleep(0.005)
     return {"value": -params["x"]}
@@ -132,10 +192,12 @@ class Daemons:
     logs: Path
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, worker_id: str, *options: str, slots: int = 2) -> subprocess.Popen[bytes]:
+    def start(
+        self, worker_id: str, *options: str, slots: int = 2, spool: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         log = (self.logs / f"{worker_id}-{len(self.started)}.log").open("wb")
         process = subprocess.Popen(
-            [sys.executable, "-m", "arbd.daemon", "run", "--config", str(self.config), "--spool", str(self.spool),
+            [sys.executable, "-m", "arbd.daemon", "run", "--config", str(self.config), "--spool", str(spool or self.spool),
              "--worker-id", worker_id, "--slots", str(slots), *options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPOSITORY,
         )  # fmt: skip

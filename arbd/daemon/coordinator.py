@@ -128,6 +128,8 @@ class Coordinator:
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
             self._in_trouble(error)
+            if self._draining and self._is_idle():
+                self._end(0, "drained")
         else:
             self._out_of_trouble()
 
@@ -148,8 +150,8 @@ class Coordinator:
                 return True
             case messages.Drain():
                 self._draining = True
-            case messages.Compacted(session, error, damage):
-                self._compacted(session.name, error, damage)
+            case messages.Compacted(session, error, damage, busy):
+                self._compacted(session.name, error, damage, busy=busy)
             case messages.Reported(task, report):
                 work = self._work[task.session.name]
                 tripped = work.reported(task, report)
@@ -297,7 +299,8 @@ class Coordinator:
             )
             self._work[session_id] = work
         before = work.state.state
-        state = work.queue.refresh()
+        work.look(self._timing.lease_s)
+        state = work.state
         for damage in work.queue.take_damage():
             self._log.warning("the ledger has an unreadable stretch; nothing is lost", session=session_id, place=damage)
         if state.state not in (before, ledger.RUNNING):
@@ -386,7 +389,7 @@ class Coordinator:
                 work.compacting = True
                 self._order(messages.Compact(work.queue.paths.folder))
 
-    def _compacted(self, session_id: str, error: str, damage: tuple[str, ...]) -> None:
+    def _compacted(self, session_id: str, error: str, damage: tuple[str, ...], *, busy: bool) -> None:
         work = self._work.get(session_id)
         if work is None:
             return
@@ -401,6 +404,9 @@ class Coordinator:
             return
         with contextlib.suppress(_HeldUpError), self._handling(session_id):
             work.queue.refresh()
+            if work.state.exhausted and not work.state.over and not busy:
+                # The ledger as it stands did not look exhausted to the process that compacts.
+                work.reread()
             if work.state.done:
                 self._files.remove(self._layout.sessions / f"{REOPENED_PREFIX}{session_id}")
         if work.state.done:
@@ -409,13 +415,13 @@ class Coordinator:
                 "session done", session=session_id, completed=completed, failed=failed, timeout=timeout, crashed=crashed
             )
 
+    def _is_idle(self) -> bool:
+        return all(work.is_idle and not work.compacting for work in self._work.values())
+
     def _finish_if_done(self) -> None:
-        idle = all(work.is_idle and not work.compacting for work in self._work.values())
-        if self._draining:
-            if idle:
-                self._end(0, "drained")
-            return
-        if not self._burst or not idle:
+        if self._draining and self._is_idle():
+            self._end(0, "drained")
+        if self._draining or not self._burst or not self._is_idle():
             return
         if self._intake is not None and self._intake.waiting():
             return

@@ -96,11 +96,15 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """To the coordinator: a compaction ended; why when it failed, and which stretches of segments are damaged."""
+    """To the coordinator: a compaction ended; why when it failed, and which stretches of segments are damaged.
+
+    `busy` when another worker was at it.
+    """
 
     session: Path
     error: str = ""
     damage: tuple[str, ...] = ()
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

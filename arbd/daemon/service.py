@@ -223,8 +223,11 @@ class Service:
             return
         slot.task = None
         if not isinstance(task, ChunkTask):
-            done = messages.Compacted(task, damage=event.future.result().damage) if error is None else None
-            coordinator.tell(done or messages.Compacted(task, f"{type(error).__name__}: {error}"))
+            if error is None:
+                report = event.future.result()
+                coordinator.tell(messages.Compacted(task, damage=report.damage, busy=report.busy))
+            else:
+                coordinator.tell(messages.Compacted(task, f"{type(error).__name__}: {error}"))
         elif error is not None:
             # The slot could not write its results (disk full, mount gone): what it did not record runs again.
             coordinator.tell(messages.Unloadable(task, f"{type(error).__name__}: {error}"))

@@ -63,6 +63,8 @@ class SessionWork:
     _trouble_pause_s: float = FIRST_TROUBLE_PAUSE_S
     _trouble_until_s: float = 0.0
     _breaker: Breaker = field(init=False)
+    _position: int = 0
+    _moved_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._breaker = Breaker(self.worker.worker_id)
@@ -109,6 +111,21 @@ class SessionWork:
         if self.spec.execution.max_slots is not None:
             room = min(room, self.spec.execution.max_slots - len(state.claims))
         return Demand(self.session_id, self.spec.execution.priority, len(self.tasks), room) if room > 0 else None
+
+    def look(self, patience_s: float) -> None:
+        """Read what is new in the ledger; all of it, when others have let this worker wait for so long."""
+        state, now = self.queue.refresh(), self.clock.monotonic_s()
+        waits = state.state == ledger.RUNNING and not (state.over or state.unclaimed)
+        if self.queue.position != self._position or self._claims or not waits:
+            self._position, self._moved_s = self.queue.position, now
+        elif now - self._moved_s >= patience_s:
+            self.reread()
+
+    def reread(self) -> None:
+        """Believe the ledger as it is now, whatever this worker remembers of it."""
+        self.queue.reread()
+        self._position, self._moved_s = self.queue.position, self.clock.monotonic_s()
+        self.unsure = True
 
     def exchange(self, tasks_wanted: int) -> list[ChunkTask]:
         """Tell the ledger what is finished, claim for `tasks_wanted` tasks.

@@ -57,6 +57,20 @@ class SessionQueue:
             ) from error
         return self.state
 
+    @property
+    def position(self) -> int:
+        """How many bytes of the ledger are folded."""
+        return self._offset
+
+    def reread(self) -> None:
+        """Fold the whole ledger anew, and hand out on the next `claim` what it says this incarnation holds.
+
+        A host that was cut off for longer than its file server's lease, in the middle of an append, can write
+        over records that others have read: then what they remember is not what the ledger says.
+        """
+        self.state, self._offset = LedgerState(), 0
+        self._fold_new()
+
     def take_damage(self) -> list[str]:
         """Places of unreadable stretches found since the last call; a writer that died leaves one."""
         found = [f"{self.paths.ledger}, bytes {d.offset} to {d.end}" for d in self.damage]

@@ -143,7 +143,8 @@ class SimSlot:
         clock = self.daemon.clock
         if isinstance(task, Path):
             try:
-                news: messages.News = messages.Compacted(task, damage=compact(self.files, SessionPaths(task)).damage)
+                report = compact(self.files, SessionPaths(task))
+                news: messages.News = messages.Compacted(task, damage=report.damage, busy=report.busy)
             except (OSError, ArbdError) as error:
                 news = messages.Compacted(task, repr(error))
         else:
