@@ -85,6 +85,7 @@ class Checks:
         self._rows: dict[int, _Rows] = {}
         self._beats: dict[int, float] = {}
         self._silent: dict[int, float] = {}
+        self._haunted: set[int] = set()
         self._done_at: dict[str, float] = {}
         self.revocations = 0
         disk.watch = self._changed
@@ -98,8 +99,9 @@ class Checks:
         if name == "ledger":
             # Who was away for longer than the lease writes under a lock that is another's by now. No file server
             # prevents that; compaction makes up for what it destroys.
-            zombie = handle.outlived_lease or handle.host.lost_locks > 0
-            if not after.startswith(before) and not zombie:
+            if handle.outlived_lease or handle.host.lost_locks > 0:
+                self._haunted.add(handle.inode.number)
+            if not after.startswith(before) and handle.inode.number not in self._haunted:
                 raise ViolationError(f"I4: records in {handle.path} were written over")
             self._read_ledger(handle.path.parent.name, handle.inode, after)
         elif name.endswith(SUFFIX) and not after.startswith(before):
@@ -215,6 +217,12 @@ class Checks:
 
     def check_leftovers(self) -> None:
         """I4: nothing is left that a person would have to clean up."""
+        left = self.leftovers()
+        if left:
+            raise ViolationError(f"I4: left over are {left}")
+
+    def leftovers(self) -> list[str]:
+        """Temporary files and folders, and jobs that are on their way."""
         left = [name for name in self.files.names(self.layout.sessions) if name.startswith(".")]
         left += self.files.names(self.layout.accepting)
         for session_id in session_ids(self.files, self.layout):
@@ -226,5 +234,4 @@ class Checks:
                 if name.endswith(TEMPORARY_SUFFIX)
                 and self.disk.find(folder / name).changed_at < self._done_at.get(session_id, 0.0)
             ]
-        if left:
-            raise ViolationError(f"I4: left over are {left}")
+        return left

@@ -350,7 +350,10 @@ class Scenario:
     def _is_over(self) -> bool:
         if self.fatal:
             return True
-        return self.world.now > STORM_S + 6.0 and all(self.checks.is_done(name) for name in self.specs)
+        if self.world.now < STORM_S + 6.0 or not all(self.checks.is_done(name) for name in self.specs):
+            return False
+        # Somebody who is away may still be about to clean up.
+        return self.world.now > STORM_S + 60.0 or not self.checks.leftovers()
 
 
 def play(seed: int) -> Outcome:
