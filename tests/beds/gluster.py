@@ -131,13 +131,18 @@ class GlusterBed:
         """Mount as that host does when it comes up."""
         point = self.mounts[index]
         point.mkdir(exist_ok=True)
-        self._inside(
-            "glusterfs", f"--volfile-server={SERVER}", f"--volfile-id={VOLUME}", f"--log-file={self._home}/log/client{index}.log",
-            f"--pid-file={self._client_pid_file(index)}", point, who=str(index),
+        client = (
+            "glusterfs", f"--volfile-server={SERVER}", f"--volfile-id={VOLUME}",
+            f"--log-file={self._home}/log/client{index}.log", f"--pid-file={self._client_pid_file(index)}", point,
         )  # fmt: skip
-        wait_for(
-            lambda: is_mounted(point) and run("stat", point / ".", check=False).returncode == 0, 30, f"mount {point}"
-        )
+
+        def mounted() -> bool:
+            # A host that was just plugged in again does not reach the server at the first try.
+            if not is_mounted(point):
+                self._inside(*client, who=str(index), check=False)
+            return is_mounted(point) and run("stat", point / ".", check=False).returncode == 0
+
+        wait_for(mounted, 30, f"mount {point}")
 
     def _client_pid_file(self, index: int) -> Path:
         return self._home / f"run/client{index}.pid"

@@ -32,6 +32,8 @@ def play_all(first: int, count: int, processes: int) -> list[Outcome]:
             disasters += outcome.disasters
             if outcome.violation:
                 failed.append(outcome)
+                if len(failed) <= SHOWN:
+                    print(f"bin/simulate --seed {outcome.seed}: {outcome.violation}", file=sys.stderr, flush=True)
             if done % 1_000 == 0 and done < count:
                 print(f"{done:,} of {count:,}, {len(failed)} failed", file=sys.stderr, flush=True)
     print(
@@ -81,10 +83,7 @@ def main() -> int:
         print(json.dumps({"seed": outcome.seed, "system_calls": outcome.calls, "digest": outcome.digest}))
         print(outcome.violation or "every invariant holds")
         return 1 if outcome.violation else 0
-    failed = play_all(options.first, options.seeds, options.processes)
-    for outcome in failed[:SHOWN]:
-        print(f"seed {outcome.seed}: {outcome.violation}\n  again: bin/simulate --seed {outcome.seed}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if play_all(options.first, options.seeds, options.processes) else 0
 
 
 if __name__ == "__main__":
