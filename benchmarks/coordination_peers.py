@@ -259,6 +259,6 @@ PEERS = (
     Peer("append_fsync", run_append_fsync),
     Peer("optuna_journal", run_optuna_journal, "optuna", growth=1.3),
     Peer("optuna_sqlite", run_optuna_sqlite, "optuna"),
-    Peer("jug", run_jug, "jug"),
-    Peer("huey_file", run_huey_file, "huey", growth=2.0),
+    Peer("jug", run_jug, "jug", growth=1.2),
+    Peer("huey_file", run_huey_file, "huey", growth=1.6),
 )

@@ -1,9 +1,9 @@
-"""How much to claim at once, and for whom: guided self-scheduling over sessions by priority, then fairly. Pure."""
+"""How much to claim at once, for whom, and who gives way: guided self-scheduling, priorities, then fairness. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arbd.spool.ledger import LedgerState
@@ -36,15 +36,37 @@ class Demand:
     room: int
 
 
-def share(demands: Sequence[Demand], free: int) -> dict[str, int]:
-    """Tasks to claim per session: the highest priority first, equals one by one to whoever has fewest."""
+def share(demands: Sequence[Demand], depth: int, out: Mapping[int, int]) -> dict[str, int]:
+    """Tasks to claim per session: the highest priority first, equals one by one to whoever has fewest.
+
+    A priority gets what is left of `depth` tasks by those of the same or a higher one; `out` counts the tasks that
+    are out by priority. So urgent work is claimed though slots are full of other work, which has to give way then.
+    """
     running = {demand.session_id: demand.running for demand in demands}
     given: dict[str, int] = {}
-    for _ in range(free):
-        open_to = [d for d in demands if given.get(d.session_id, 0) < d.room]
-        if not open_to:
-            break
-        best = min(open_to, key=lambda d: (-d.priority, running[d.session_id], d.session_id))
-        running[best.session_id] += 1
-        given[best.session_id] = given.get(best.session_id, 0) + 1
+    for priority in sorted({demand.priority for demand in demands}, reverse=True):
+        group = [demand for demand in demands if demand.priority == priority]
+        free = depth - sum(given.values()) - sum(n for other, n in out.items() if other >= priority)
+        for _ in range(free):
+            open_to = [d for d in group if given.get(d.session_id, 0) < d.room]
+            if not open_to:
+                break
+            best = min(open_to, key=lambda d: (running[d.session_id], d.session_id))
+            running[best.session_id] += 1
+            given[best.session_id] = given.get(best.session_id, 0) + 1
     return given
+
+
+def give_way(waiting: Sequence[int], running: Sequence[tuple[int, bool]]) -> list[int]:
+    """Which slots should end their task early: by priorities of waiting tasks, and of running ones, none free.
+
+    A running task is (priority, whether it was asked already). Indices into `running`, the least urgent first.
+    """
+    asked = sum(was_asked for _, was_asked in running)
+    open_to = sorted((priority, index) for index, (priority, was_asked) in enumerate(running) if not was_asked)
+    chosen: list[int] = []
+    for urgent in sorted(waiting, reverse=True)[asked:]:
+        if len(chosen) == len(open_to) or open_to[len(chosen)][0] >= urgent:
+            break
+        chosen.append(open_to[len(chosen)][1])
+    return chosen

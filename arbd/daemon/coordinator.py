@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +90,6 @@ class Coordinator:
         self._peers = Peers(files, layout, clock, worker.worker_id, timing.lease_s)
         self._gone: dict[str, int] = {}
         self._unfound: dict[str, int] = {}
-        self._giving_way: frozenset[int] = frozenset()
         self._numbers = itertools.count(1)
         self._counter = 0
         self._next_beat = 0.0
@@ -123,7 +123,6 @@ class Coordinator:
                 self._scan()
                 self._next_scan = now + self._timing.scan_s
             self._exchange()
-            self._make_room()
             self._compact()
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
@@ -354,31 +353,10 @@ class Coordinator:
         if self._draining:
             return {}
         demands = [work.demand(self._worker.slots) for work in self._work.values()]
-        out = sum(len(work.tasks) for work in self._work.values())
-        return share([demand for demand in demands if demand is not None], 2 * self._worker.slots - out)
-
-    def _make_room(self) -> None:
-        """Ask work of lower priority back when a session of higher priority waits for slots."""
-        waiting = [
-            work
-            for work in self._work.values()
-            if not self._draining
-            and work.demand(self._worker.slots) is not None
-            and len(work.tasks) < self._worker.slots
-        ]
-        if not waiting:
-            return
-        first = max(waiting, key=lambda work: work.spec.execution.priority)
-        priority = first.spec.execution.priority
-        as_urgent = sum(len(w.tasks) for w in self._work.values() if w.spec.execution.priority >= priority)
-        demand = first.demand(self._worker.slots)
-        wanted = min(demand.room if demand is not None else 0, self._worker.slots - as_urgent)
-        lower = {n for w in self._work.values() if w.spec.execution.priority < priority for n in w.tasks}
-        asked = self._giving_way & lower
-        if wanted > len(asked) and lower - asked:
-            self._order(messages.MakeRoom(frozenset(lower), wanted))
-            asked = frozenset(lower)
-        self._giving_way = asked
+        out: Counter[int] = Counter()
+        for work in self._work.values():
+            out[work.spec.execution.priority] += len(work.tasks)
+        return share([demand for demand in demands if demand is not None], 2 * self._worker.slots, out)
 
     def _compact(self) -> None:
         for work in self._work.values():
@@ -387,7 +365,7 @@ class Coordinator:
                 continue
             if state.exhausted and not state.over and self._clock.monotonic_s() >= work.compact_after_s:
                 work.compacting = True
-                self._order(messages.Compact(work.queue.paths.folder))
+                self._order(messages.Compact(work.queue.paths.folder, work.spec.execution.priority))
 
     def _compacted(self, session_id: str, error: str, damage: tuple[str, ...], *, busy: bool) -> None:
         work = self._work.get(session_id)

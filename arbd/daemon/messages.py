@@ -21,9 +21,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """To the main loop: compact a session on a slot."""
+    """To the main loop: compact a session of that priority on a slot."""
 
     session: Path
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,6 @@ class Stop:
 
     session: Path
     kill: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MakeRoom:
-    """To the main loop: these tasks give way to a session of higher priority.
-
-    Those that wait come back at once; of those that run, up to `running` come back after the iteration that runs.
-    """
-
-    tasks: frozenset[int]
-    running: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +50,7 @@ class Fatal:
     error: Exception
 
 
-Order = Run | Compact | Stop | MakeRoom | Finished | Fatal
+Order = Run | Compact | Stop | Finished | Fatal
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 import arbd
 from arbd.daemon import messages
+from arbd.daemon.chunks import give_way
 from arbd.daemon.config import Config
 from arbd.daemon.coordinator import Coordinator, Timing
 from arbd.daemon.csvkeeper import CsvKeeper
@@ -32,7 +33,7 @@ from arbd.daemon.logs import Log
 from arbd.daemon.notify import Notifier, watchdog_interval_s
 from arbd.daemon.resolve import job_resolver
 from arbd.daemon.slot import ChunkTask, LoadFailure, SlotSetup
-from arbd.daemon.slots import Slot, SlotEvent
+from arbd.daemon.slots import Limits, Slot, SlotEvent
 from arbd.daemon.watch import start_watching
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
@@ -64,16 +65,7 @@ class _Signal:
     number: int
 
 
-_Event = (
-    SlotEvent
-    | _Signal
-    | messages.Run
-    | messages.Compact
-    | messages.Stop
-    | messages.MakeRoom
-    | messages.Finished
-    | messages.Fatal
-)
+_Event = SlotEvent | _Signal | messages.Run | messages.Compact | messages.Stop | messages.Finished | messages.Fatal
 
 
 class Service:
@@ -88,7 +80,7 @@ class Service:
         self._on_tick = on_tick
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._ready: deque[messages.Run | messages.Compact] = deque()
-        self._timeouts: dict[Path, float | None] = {}
+        self._limits: dict[Path, Limits] = {}
         self._kill_at: dict[Path, float] = {}
         self._slots: list[Slot] = []
         self._notifier = Notifier()
@@ -191,7 +183,7 @@ class Service:
     def _handle(self, event: _Event, coordinator: Coordinator) -> None:
         match event:
             case messages.Run(task, limits):
-                self._timeouts[task.session] = limits.timeout_s
+                self._limits[task.session] = limits
                 self._highest_task = max(self._highest_task, task.number)
                 if self._drain_by_s is None:
                     self._ready.append(event)
@@ -201,8 +193,6 @@ class Service:
                 self._ready.append(event)
             case messages.Stop(session, kill):
                 self._stop_session(session, kill, coordinator)
-            case messages.MakeRoom(tasks, running):
-                self._make_room(tasks, running, coordinator)
             case messages.Fatal(error):
                 raise error
             case _Signal(number):
@@ -239,10 +229,21 @@ class Service:
                 coordinator.tell(messages.Reported(task, result))
 
     def _assign(self) -> None:
-        free = (slot for slot in self._slots if slot.task is None)
-        while self._ready and (slot := next(free, None)) is not None:
-            order = self._ready.popleft()
-            slot.submit(order.task if isinstance(order, messages.Run) else order.session)
+        """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work gives way."""
+        free = [slot for slot in self._slots if slot.task is None]
+        while self._ready and free:
+            order = max(self._ready, key=_urgency)
+            self._ready.remove(order)
+            free.pop(0).submit(order.task if isinstance(order, messages.Run) else order.session)
+        if self._ready:
+            busy = [slot for slot in self._slots if isinstance(slot.task, ChunkTask)]
+            running = [(self._priority(slot.task), slot.gives_way()) for slot in busy]
+            waiting = [_priority_of(order) for order in self._ready]
+            for index in give_way(waiting, running):
+                busy[index].give_way()
+
+    def _priority(self, task: object) -> int:
+        return self._limits[task.session].priority if isinstance(task, ChunkTask) else 0
 
     def _enforce(self, now: float) -> None:
         now_ns = time.monotonic_ns()
@@ -250,7 +251,7 @@ class Service:
             if not isinstance(slot.task, ChunkTask):
                 continue
             self._tell_disk_error(slot)
-            reason = slot.overdue(self._timeouts[slot.task.session], now_ns)
+            reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
             if reason:
                 slot.kill(reason)
             elif now >= self._kill_at.get(slot.task.session, float("inf")):
@@ -273,14 +274,6 @@ class Service:
         for order in waiting:
             self._ready.remove(order)
             coordinator.tell(messages.Returned(order.task))
-
-    def _make_room(self, tasks: frozenset[int], running: int, coordinator: Coordinator) -> None:
-        self._return_waiting(lambda task: task.number in tasks, coordinator)
-        free = sum(slot.task is None for slot in self._slots)
-        for slot in self._slots:
-            if free < running and isinstance(slot.task, ChunkTask) and slot.task.number in tasks:
-                slot.progress.stop_tasks_up_to(slot.task.number)
-                free += 1
 
     def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
         self._return_waiting(lambda task: task.session == session, coordinator)
@@ -325,6 +318,15 @@ class Service:
     def _stop_slots(self) -> None:
         for slot in self._slots:
             slot.stop()
+
+
+def _priority_of(order: messages.Run | messages.Compact) -> int:
+    return order.limits.priority if isinstance(order, messages.Run) else order.priority
+
+
+def _urgency(order: messages.Run | messages.Compact) -> tuple[int, bool]:
+    # Among equals, a session that only waits to be compacted goes first.
+    return _priority_of(order), isinstance(order, messages.Compact)
 
 
 def _setup(config: Config, worker: Worker) -> SlotSetup:

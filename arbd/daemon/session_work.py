@@ -82,7 +82,8 @@ class SessionWork:
     @property
     def limits(self) -> Limits:
         """What the slots' parent enforces."""
-        return Limits(self.spec.execution.timeout_s, self.spec.execution.retries)
+        execution = self.spec.execution
+        return Limits(execution.timeout_s, execution.retries, execution.priority)
 
     @property
     def is_blocked(self) -> bool:

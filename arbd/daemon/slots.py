@@ -41,6 +41,7 @@ class Limits:
 
     timeout_s: float | None
     retries: int
+    priority: int = 0
 
 
 class Slot:
@@ -108,6 +109,15 @@ class Slot:
         if look.phase == EVALUATING and timeout_s is not None and running_s > timeout_s:
             return f"timed out after {timeout_s:g} s"
         return ""
+
+    def give_way(self) -> None:
+        """Have the running task come back after the iteration that runs."""
+        if isinstance(self.task, ChunkTask):
+            self.progress.stop_tasks_up_to(self.task.number)
+
+    def gives_way(self) -> bool:
+        """True when the running task was asked to come back."""
+        return isinstance(self.task, ChunkTask) and self.progress.should_stop(self.task.number)
 
     def disk_error(self) -> str:
         """Why the results of the running task cannot be written now, or ''."""

@@ -292,6 +292,11 @@ class LedgerState:
             self.done = True
             self.duplicates = record["d"]
             self.counts = list(record["c"])
+            # The rows were counted themselves: whatever claims say that a damaged ledger still shows, it is over.
+            self.cursor = self.n + 1
+            self.pool.clear()
+            self.claims.clear()
+            self.slots.clear()
         elif kind == "open":
             if record["v"] != SCHEMA_VERSION:
                 raise ValueError(

@@ -44,6 +44,7 @@ class SessionQueue:
         self.state = LedgerState()
         self.damage: list[Damage] = []
         self._offset = 0
+        self._told: set[Damage] = set()
         self._issued: set[int] = set()
         self._claim_ids = itertools.count(1)
 
@@ -127,7 +128,10 @@ class SessionQueue:
         scan = scan_frames(data)
         base = self._offset
         for damage in scan.damage:
-            self.damage.append(Damage(base + damage.offset, base + damage.end))
+            place = Damage(base + damage.offset, base + damage.end)
+            if place not in self._told:
+                self._told.add(place)
+                self.damage.append(place)
         for frame in scan.frames:
             try:
                 self.state.fold(msgpack.unpackb(frame.payload, strict_map_key=False))

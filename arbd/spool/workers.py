@@ -124,7 +124,6 @@ def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
 
 @dataclass(slots=True)
 class _Watched:
-    incarnation: int
     counter: int
     since_s: float
     looks_without_lock: int = 0
@@ -140,7 +139,7 @@ class Observer:
     clock: Clock
     beat_s: float
     lease_s: float
-    _watched: dict[str, _Watched] = field(default_factory=dict)
+    _watched: dict[tuple[str, int], _Watched] = field(default_factory=dict)
 
     def dead(self, worker_id: str, incarnation: int) -> str | None:
         """Why that incarnation is dead, or None while it may live.
@@ -150,14 +149,14 @@ class Observer:
         """
         beat = read_beat(self.files, self.layout, worker_id)
         now = self.clock.monotonic_s()
-        watched = self._watched.get(worker_id)
+        watched = self._watched.get((worker_id, incarnation))
         if beat is not None and beat.incarnation != incarnation:
             # A successor holds the life lock, and got it only after this incarnation had lost it.
-            self._watched.pop(worker_id, None)
+            self._watched.pop((worker_id, incarnation), None)
             return f"{worker_id} was started again"
         counter = beat.counter if beat is not None else -1
-        if watched is None or watched.incarnation != incarnation:
-            self._watched[worker_id] = _Watched(incarnation, counter, now)
+        if watched is None:
+            self._watched[worker_id, incarnation] = _Watched(counter, now)
             return None
         held = is_held(self.files, self.layout, worker_id)
         if counter != watched.counter:

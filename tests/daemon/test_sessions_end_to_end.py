@@ -290,6 +290,26 @@ def test_a_session_of_higher_priority_goes_first(
     assert not state_of(layout, "low").done
 
 
+def test_an_urgent_job_does_not_wait_for_the_end_of_long_chunks(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    config = tmp_path / "arbd.yaml"
+    # Chunks of ten minutes: without giving way, the urgent job would wait for one.
+    config.write_text(config.read_text().replace("chunk_target_s: 0.2", "chunk_target_s: 600"))
+    arbctl("submit", write_job(tmp_path / "low.yaml", "samples:slow", 100_000), "--session-id", "low")
+    daemons.start("a")
+
+    def has_long_chunks() -> bool:
+        there = layout.session("low").ledger.exists()
+        return there and any(claim.span.count > 2_000 for claim in state_of(layout, "low").claims.values())
+
+    wait_until(has_long_chunks)
+    high = write_job(tmp_path / "high.yaml", "samples:slow", 40, execution={"priority": 5})
+    arbctl("submit", high, "--session-id", "high")
+    wait_until(is_done(layout, "high"), 30)
+    assert not state_of(layout, "low").done
+
+
 def test_max_slots_bounds_what_runs_at_once(
     arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arbd.daemon import messages
+from arbd.daemon.chunks import give_way
 from arbd.daemon.coordinator import Coordinator, Timing
 from arbd.daemon.evaluation import OpenSession
 from arbd.daemon.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
@@ -110,6 +111,7 @@ class SimSlot:
         self.index = index
         self.task: ChunkTask | Path | None = None
         self.kill_reason = ""
+        self.priority = 0
         self._starts = itertools.count()
         self.start()
 
@@ -125,6 +127,15 @@ class SimSlot:
         self._open: dict[Path, OpenSession] = {}
         self._opened = itertools.count(1)
         self._here: Task | None = None
+
+    def give_way(self) -> None:
+        """The running task is to come back soon."""
+        if isinstance(self.task, ChunkTask):
+            self.progress.stop_up_to = self.task.number
+
+    def gives_way(self) -> bool:
+        """True when it was asked to."""
+        return isinstance(self.task, ChunkTask) and self.progress.should_stop(self.task.number)
 
     @property
     def is_evaluating(self) -> bool:
@@ -236,6 +247,10 @@ class SilentLog:
     debug = info = warning = error = _say
 
 
+def _urgency(order: messages.Run | messages.Compact) -> int:
+    return order.limits.priority if isinstance(order, messages.Run) else order.priority
+
+
 @dataclass(eq=False)
 class SimDaemon:
     """One start of a worker."""
@@ -326,11 +341,6 @@ class SimDaemon:
                         slot.progress.stop_up_to = self._highest
                         if kill:
                             slot.kill("the session was cancelled")
-            case messages.MakeRoom(tasks, running):
-                self._give_back(lambda task: task.number in tasks)
-                for slot in self.slots[:running]:
-                    if isinstance(slot.task, ChunkTask) and slot.task.number in tasks:
-                        slot.progress.stop_up_to = slot.task.number
             case messages.Fatal(error):
                 self.on_fatal(error)
         self.assign()
@@ -346,8 +356,14 @@ class SimDaemon:
             return
         for slot in self.slots:
             if slot.task is None and self.ready:
-                order = self.ready.popleft()
+                order = max(self.ready, key=_urgency)
+                self.ready.remove(order)
+                slot.priority = _urgency(order)
                 slot.submit(order.task if isinstance(order, messages.Run) else order.session)
+        busy = [slot for slot in self.slots if isinstance(slot.task, ChunkTask)]
+        waiting = [_urgency(order) for order in self.ready]
+        for index in give_way(waiting, [(slot.priority, slot.gives_way()) for slot in busy]):
+            busy[index].give_way()
 
     def drain(self) -> None:
         """SIGTERM."""

@@ -86,6 +86,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len(together) == len(set(together))
         assert len(together) + self.state.counted == self.state.n
         assert self.state.exhausted == (not together)
+        states = self.state.states()
+        assert sum(states.values()) == self.state.n
+        assert states["claimed"] == len(held)
+        assert states["pending"] + states["lost"] + states["quarantined"] == len(pooled) + len(ahead)
 
 
 TestLedger = LedgerMachine.TestCase
@@ -133,3 +137,36 @@ def test_labels_tell_where_a_session_is() -> None:
 def test_a_record_of_another_kind_or_version_is_refused(record: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="unknown record|ledger schema 99"):
         LedgerState().fold(record)
+
+
+def test_states_tell_lost_quarantined_and_cancelled_iterations_apart() -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(30))
+    first, second, third = claims_of(state.take(10, 30), 1, 1)
+    state.fold(ledger.claimed([first], 1, 0))
+    state.fold(ledger.claimed([Claim(2, second.span, "w2", 2)], 1, 0))
+    state.fold(ledger.revoked(2, "dead"))
+    again = Span(3, 1, 0, attempt=2, avoid="w1")
+    state.fold(ledger.finished(1, [Finish(1, (6, 1, 1, 1), (again,))], 1))
+    assert state.states() == {
+        "pending": 10, "claimed": 0, "completed": 6, "failed": 1, "timeout": 1, "crashed": 1,
+        "lost": 10, "quarantined": 1, "cancelled": 0,
+    }  # fmt: skip
+    assert state.unclaimed_for("w1") == state.unclaimed - 1
+    assert again not in state.take(50, 50, "w1")
+    assert again in state.take(50, 50, "w2")
+    (retry,) = [span for span in state.take(50, 50) if span.first == 3]
+    state.fold(ledger.claimed([Claim(7, retry, "w2", 2)], 1, 0))
+    assert state.claims[2, 7].span.attempt == 2
+    state.fold(ledger.switched(ledger.CANCELLED))
+    assert state.states()["cancelled"] == 21
+
+
+def test_what_comes_in_after_the_end_changes_no_count() -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(4))
+    (claim,) = claims_of(state.take(4, 4), 1, 1)
+    state.fold(ledger.claimed([claim], 1, 0))
+    state.fold(ledger.compacted((3, 1, 0, 0), 0))
+    state.fold(ledger.finished(1, [Finish(claim.claim_id, (4, 0, 0, 0))], 1))
+    assert (state.counts, state.exhausted, state.label()) == ([3, 1, 0, 0], True, "done")

@@ -9,8 +9,18 @@ import pytest
 from arbd.errors import SpoolError, UsageError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout, check_name
-from arbd.spool.system import HeldLock
-from arbd.spool.workers import Beat, Observer, beat_path, is_held, read_beat, read_beats, take_life_lock, write_beat
+from arbd.spool.workers import (
+    Beat,
+    LifeLock,
+    Observer,
+    Peers,
+    beat_path,
+    is_held,
+    read_beat,
+    read_beats,
+    take_life_lock,
+    write_beat,
+)
 from tests.spool.test_intake import Clock
 
 FILES = Files()
@@ -30,7 +40,7 @@ def beat(layout: SpoolLayout, counter: int, incarnation: int = 7) -> None:
     write_beat(FILES, layout, Beat("w", incarnation, counter, {"slots": 2}))
 
 
-def held(layout: SpoolLayout) -> HeldLock:
+def held(layout: SpoolLayout) -> LifeLock:
     lock = take_life_lock(FILES, layout, "w")
     assert lock is not None
     return lock
@@ -141,3 +151,48 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         FILES.publish_stream(tmp_path / "x", chunks())  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_life_lock_that_is_held_stays_and_one_that_was_lost_is_taken_again(layout: SpoolLayout) -> None:
+    lock = held(layout)
+    assert not lock.keep()
+    # As when the folder is removed and comes back: what is locked is a file without a name.
+    (layout.workers / "w.lock").unlink()
+    assert not is_held(FILES, layout, "w")
+    assert lock.keep()
+    assert is_held(FILES, layout, "w")
+    lock.release()
+    assert not is_held(FILES, layout, "w")
+
+
+def test_two_dead_incarnations_without_a_heartbeat_are_both_judged(
+    layout: SpoolLayout, observer: Observer, clock: Clock
+) -> None:
+    for _ in range(4):
+        verdicts = [observer.dead("w", incarnation) for incarnation in (7, 8)]
+        clock.now_s += 1.0
+    assert all(verdict is not None and "gave up its lock" in verdict for verdict in verdicts)
+
+
+def test_peers_are_workers_that_beat_and_can_evaluate_the_session(layout: SpoolLayout, clock: Clock) -> None:
+    peers = Peers(FILES, layout, clock, "me", lease_s=10.0)
+
+    def beats(counter: int, **about: object) -> None:
+        write_beat(FILES, layout, Beat("w", 7, counter, {"state": "running", **about}))
+        peers.look()
+
+    beats(1)
+    assert not peers.can_take("s")  # seen once: it may have stood there for years
+    beats(2)
+    assert peers.can_take("s")
+    clock.now_s += 11.0
+    assert not peers.can_take("s")
+    beats(3, blocked={"s": "no such module"})
+    assert (peers.can_take("s"), peers.can_take("other")) == (False, True)
+    beats(4, only="other")
+    assert (peers.can_take("s"), peers.can_take("other")) == (False, True)
+    beats(5, state="draining")
+    assert not peers.can_take("other")
+    write_beat(FILES, layout, Beat("me", 1, 1, {"state": "running"}))
+    peers.look()
+    assert not peers.can_take("other")

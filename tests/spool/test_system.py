@@ -1,0 +1,76 @@
+"""Locks on the operating system, where they cannot be had and where giving them back fails."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import filelock
+import pytest
+
+from arbd.errors import SpoolError
+from arbd.spool.files import Files
+from arbd.spool.system import REAL_SYSTEM
+
+
+def test_a_lock_in_a_folder_that_is_missing_makes_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"):
+        REAL_SYSTEM.lock(tmp_path / "gone" / "lock", 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_whose_release_fails_is_free_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = REAL_SYSTEM.lock(tmp_path / "lock", 0.0)
+    assert held is not None
+    flock = fcntl.flock
+
+    def failing(fd: int, operation: int) -> None:
+        if operation == fcntl.LOCK_UN:
+            raise OSError(errno.EIO, "Input/output error")
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", failing)
+    held.release()
+    monkeypatch.undo()
+    again = REAL_SYSTEM.lock(tmp_path / "lock", 0.0)
+    assert again is not None
+    again.release()
+
+
+def test_a_filesystem_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises((SpoolError, OSError, NotImplementedError)) as raised, pytest.warns(UserWarning):
+        REAL_SYSTEM.lock(tmp_path / "lock", 0.0)
+    assert isinstance(raised.value, SpoolError)
+    assert "has no file locks" in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stale_name_is_looked_up_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+
+    class Stale(type(REAL_SYSTEM)):  # type: ignore[misc]
+        left = 2
+
+        def open(self, path: Path, flags: int, mode: int = 0o664) -> int:
+            if self.left:
+                self.left -= 1
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return int(super().open(path, flags, mode))
+
+    assert Files(Stale()).read(tmp_path / "file") == b"content"
+    stale = Stale()
+    stale.left = 3
+    with pytest.raises(OSError, match="Stale"):
+        Files(stale).read(tmp_path / "file")
+
+
+def test_locks_are_those_of_filelock(tmp_path: Path) -> None:
+    other = filelock.FileLock(tmp_path / "lock")
+    with other, pytest.raises(TimeoutError, match="was not free within 0"):
+        Files().lock(tmp_path / "lock", 0.0).__enter__()
