@@ -94,6 +94,8 @@ class Coordinator:
         self._counter = 0
         self._next_beat = 0.0
         self._next_scan = 0.0
+        # What is claimed before a slot can run it would only keep other workers from it.
+        self._slots_ready = 0
         self._draining = False
         self._trouble = ""
         self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S
@@ -147,6 +149,8 @@ class Coordinator:
         match news:
             case messages.Wake():
                 return True
+            case messages.SlotReady():
+                self._slots_ready = min(self._slots_ready + 1, self._worker.slots)
             case messages.Drain():
                 self._draining = True
             case messages.Compacted(session, error, damage, busy):
@@ -335,7 +339,7 @@ class Coordinator:
     def _exchange(self) -> None:
         """Record what is finished and claim what the slots can take, until neither gives anything more."""
         for work in self._work.values():
-            if self._draining or work.demand(self._worker.slots) is None:
+            if self._draining or work.demand(self._slots_ready) is None:
                 self._say_tripped(work, work.settle())
         for _ in range(100):
             given = self._shares()
@@ -352,11 +356,11 @@ class Coordinator:
         """Tasks to claim now, by session."""
         if self._draining:
             return {}
-        demands = [work.demand(self._worker.slots) for work in self._work.values()]
+        demands = [work.demand(self._slots_ready) for work in self._work.values()]
         out: Counter[int] = Counter()
         for work in self._work.values():
             out[work.spec.execution.priority] += len(work.tasks)
-        return share([demand for demand in demands if demand is not None], 2 * self._worker.slots, out)
+        return share([demand for demand in demands if demand is not None], 2 * self._slots_ready, out)
 
     def _compact(self) -> None:
         for work in self._work.values():

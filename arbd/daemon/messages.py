@@ -98,6 +98,11 @@ class Compacted:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotReady:
+    """To the coordinator: one more slot's process is up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """To the coordinator: something changed in the spool."""
 
@@ -107,7 +112,7 @@ class Drain:
     """To the coordinator: claim nothing more, record what comes back, then say Finished."""
 
 
-News = Reported | Unloadable | Lost | Returned | Compacted | Wake | Drain
+News = Reported | Unloadable | Lost | Returned | Compacted | SlotReady | Wake | Drain
 
 
 class Inbox(Protocol):

@@ -120,7 +120,14 @@ class Service:
                 stack.enter_context(self._signals())
                 stack.callback(self._stop_slots)
                 for index in range(config.slots):
-                    self._slots.append(Slot(index, _setup(config, worker), run_dir, self._events.put))
+                    slot = Slot(
+                        index,
+                        _setup(config, worker),
+                        run_dir,
+                        self._events.put,
+                        lambda: coordinator.tell(messages.SlotReady()),
+                    )
+                    self._slots.append(slot)
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
                 csv_keeper = CsvKeeper(files, layout, self._mode.only, self._log)
                 stack.callback(csv_keeper.stop)

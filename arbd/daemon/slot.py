@@ -201,5 +201,7 @@ def compact(folder: Path) -> CompactionReport:
 
 
 def ready() -> int:
-    """Return once the pool's process is up; its pid."""
+    """Return once the pool's process is up, with everything imported that the first task needs; its pid."""
+    from arbd.daemon import evaluation  # noqa: F401, PLC0415 - the parent, which imports this module, has no use for it
+
     return os.getpid()

@@ -47,7 +47,14 @@ class Limits:
 class Slot:
     """One slot. Only the main thread calls it; `on_event` is called from the executor's thread."""
 
-    def __init__(self, index: int, setup: SlotSetup, run_dir: Path, on_event: Callable[[SlotEvent], None]) -> None:
+    def __init__(
+        self,
+        index: int,
+        setup: SlotSetup,
+        run_dir: Path,
+        on_event: Callable[[SlotEvent], None],
+        on_ready: Callable[[], None],
+    ) -> None:
         self.index = index
         self._base = setup
         self._run_dir = run_dir
@@ -55,9 +62,9 @@ class Slot:
         self._starts = itertools.count()
         self.task: ChunkTask | Path | None = None
         self.kill_reason = ""
-        self._start()
+        self._start().add_done_callback(lambda _: on_ready())
 
-    def _start(self) -> None:
+    def _start(self) -> Future[int]:
         number = next(self._starts)
         label = f"{self.index}" if number == 0 else f"{self.index}r{number}"
         stem = self._run_dir / f"slot-{label}"
@@ -68,10 +75,11 @@ class Slot:
         self._executor = ProcessPoolExecutor(
             1, mp_context=multiprocessing.get_context("spawn"), initializer=slot_process.start, initargs=(self.setup,)
         )
-        self._executor.submit(slot_process.ready)
+        ready = self._executor.submit(slot_process.ready)
         # The pool does not tell how its process ended; the process object does, once it is gone.
         self._process = next(iter(self._executor._processes.values()))
         self.kill_reason = ""
+        return ready
 
     def submit(self, task: ChunkTask | Path) -> None:
         """Start on a chunk, or on the compaction of a session's folder.

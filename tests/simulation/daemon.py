@@ -315,6 +315,8 @@ class SimDaemon:
             self._ordered, about={"slots": self.n_slots}, intake=intake, inbox=self.inbox, life=life,
         )  # fmt: skip
         self.slots += [SimSlot(self, index) for index in range(self.n_slots)]
+        for _ in self.slots:
+            self.world.at(self.world.now + self.world.rng.uniform(0.0, 0.5), lambda: self.tell(messages.SlotReady()))
         self.coordinator.run()
         life.release()
         self.exited = True
