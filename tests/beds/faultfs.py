@@ -32,6 +32,11 @@ from tests.beds.needs import (  # fmt: skip
 )
 
 POLL_S = 0.01
+# A call that waits for a lock or hangs keeps a thread; with libfuse's own limit of 10, as many waiters would leave
+# none to take the holder's unlock.
+MAX_THREADS = 256
+# What utimensat(2) says instead of a time, as it arrives here.
+TIME_NOW, TIME_UNCHANGED = (1 << 30) - 1, (1 << 30) - 2
 WRITING = ("write", "create", "fsync", "truncate", "mkdir", "rename", "unlink")
 
 
@@ -175,6 +180,9 @@ def _serve(backing: str, mount: str, rules_file: str) -> None:
                 except BlockingIOError:
                     if operation & fcntl.LOCK_NB:
                         raise
+                    # A waiter that is killed must get away, and must not be given the lock after its death.
+                    if mfusepy._libfuse.fuse_interrupted():
+                        raise OSError(errno.EINTR, "interrupted") from None
                     time.sleep(POLL_S)
                 else:
                     return 0
@@ -195,7 +203,11 @@ def _serve(backing: str, mount: str, rules_file: str) -> None:
             os.chmod(backing + path, mode)
 
         def utimens(self, path: str, times: tuple[int, int] | None = None) -> None:
-            os.utime(backing + path, ns=times)
+            found = os.lstat(backing + path)
+            now = time.time_ns()
+            atime, mtime = times or (now, now)
+            special = {TIME_NOW: (now, now), TIME_UNCHANGED: (found.st_atime_ns, found.st_mtime_ns)}
+            os.utime(backing + path, ns=(special.get(atime, (atime,))[0], special.get(mtime, (mtime,))[-1]))
 
         def statfs(self, path: str) -> dict[str, int]:
             found = os.statvfs(backing)
@@ -204,7 +216,7 @@ def _serve(backing: str, mount: str, rules_file: str) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         mfusepy.FUSE(
             Whims(), mount, foreground=True, fsname="arbd-faults", use_ino=True,
-            attr_timeout=0, entry_timeout=0, negative_timeout=0,
+            attr_timeout=0, entry_timeout=0, negative_timeout=0, max_threads=MAX_THREADS,
         )  # fmt: skip
 
 

@@ -151,8 +151,6 @@ class GlusterBed:
         return int(self._client_pid_file(index).read_text())
 
     def _tear_down(self) -> None:
-        for point in self.mounts:
-            unmount(point)
         spaces = [self._space(who) for who in ("0", "1", "server")]
         # Everything that runs in these namespaces was started here.
         for space in spaces:
@@ -161,6 +159,9 @@ class GlusterBed:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 wait_for(lambda pid=pid: not _lives(pid), 10, f"the end of process {pid}")  # type: ignore[misc]
+        # Only now: while a client lives that cannot reach its server, unmounting waits for it.
+        for point in self.mounts:
+            unmount(point)
         for space in spaces:
             run("ip", "netns", "del", space, check=False)
 

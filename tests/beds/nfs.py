@@ -5,6 +5,7 @@ Slow, and the real thing: kernel clients with their own caches and leases, whose
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -43,6 +44,7 @@ class Guest:
         self._folder = folder
         self._images, self._code, self._network, self._lease_s = images, code, network, lease_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
         self._ids = itertools.count(1)
         self._answers: dict[int, dict[str, Any]] = {}
         self._news = threading.Condition()
@@ -94,7 +96,8 @@ class Guest:
         return self._process is None or self._process.poll() is not None
 
     def _listen(self, line: socket.socket) -> None:
-        with line.makefile("rb") as lines:
+        # Power may go at any time.
+        with contextlib.suppress(OSError), line.makefile("rb") as lines:
             for text in lines:
                 try:
                     answer = json.loads(text)
@@ -126,6 +129,7 @@ class Guest:
             "env": {"PYTHONPATH": "/code", "PYTHONDONTWRITEBYTECODE": "1"},
             "wait": wait,
         }
+        assert self._line is not None
         self._line.sendall(json.dumps(errand).encode() + b"\n")
         return number
 
@@ -141,7 +145,9 @@ class Guest:
     def cut_power(self) -> None:
         """Gone, with everything that was not written."""
         if self._process is not None:
-            self._line.close()
+            if self._line is not None:
+                self._line.close()
+                self._line = None
             self._process.kill()
             self._process.wait()
             self._process = None
