@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import queue
 import secrets
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections import deque
@@ -21,19 +19,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import arbd
 from arbd.daemon import messages
 from arbd.daemon.chunks import give_way
 from arbd.daemon.config import Config
-from arbd.daemon.coordinator import Coordinator, Timing
+from arbd.daemon.coordinator import Coordinator
 from arbd.daemon.csvkeeper import CsvKeeper
 from arbd.daemon.logs import Log
 from arbd.daemon.notify import Notifier, watchdog_interval_s
 from arbd.daemon.resolve import job_resolver
-from arbd.daemon.slot import ChunkTask, LoadFailure, SlotSetup
+from arbd.daemon.roster import Timing
+from arbd.daemon.slot import ChunkTask, LoadFailure
 from arbd.daemon.slots import Limits, Slot, SlotEvent
+from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
 from arbd.daemon.watch import start_watching
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
@@ -41,14 +40,10 @@ from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
 from arbd.spool.system import SystemClock
-from arbd.spool.workers import LifeLock, read_beat, take_life_lock
 
 TICK_S = 0.1
-LIFE_LOCK_PATIENCE_S = 3.0
 KILL_AFTER_STOP_S = 1.0
 LAST_WORDS_S = 10.0
-RUN_DIR_PREFIX = "arbd-run-"
-RUN_LOCK = "alive.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ class Service:
         layout = SpoolLayout(config.spool)
         layout.prepare()
         files, clock = Files(), SystemClock()
-        life = _take_life(files, layout, config.worker_id)
+        life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
         intake = Intake(files, layout, clock, job_resolver(config), config.settle_s) if self._mode.intake else None
         coordinator = Coordinator(
@@ -107,7 +102,7 @@ class Service:
             Timing(config.scan_s, config.beat_s, config.lease_s, config.chunk_target_s),
             self._log,
             self._events.put,
-            about=_about(config),
+            about=about_worker(config),
             intake=intake,
             inbox=messages.QueueInbox(),
             life=life,
@@ -116,13 +111,13 @@ class Service:
         )
         try:
             with contextlib.ExitStack() as stack:
-                run_dir = self._run_dir = stack.enter_context(_run_dir())
+                run_dir = self._run_dir = stack.enter_context(run_folder())
                 stack.enter_context(self._signals())
                 stack.callback(self._stop_slots)
                 for index in range(config.slots):
                     slot = Slot(
                         index,
-                        _setup(config, worker),
+                        slot_setup(config, worker),
                         run_dir,
                         self._events.put,
                         lambda: coordinator.tell(messages.SlotReady()),
@@ -334,68 +329,3 @@ def _priority_of(order: messages.Run | messages.Compact) -> int:
 def _urgency(order: messages.Run | messages.Compact) -> tuple[int, bool]:
     # Among equals, a session that only waits to be compacted goes first.
     return _priority_of(order), isinstance(order, messages.Compact)
-
-
-def _setup(config: Config, worker: Worker) -> SlotSetup:
-    nowhere = Path()
-    return SlotSetup(
-        label="",
-        worker_id=worker.worker_id,
-        incarnation=worker.incarnation,
-        parent_pid=os.getpid(),
-        progress=nowhere,
-        output=nowhere,
-        cache_dir=config.cache_dir,
-        search_paths=config.objective_paths,
-        allow=config.allow,
-    )
-
-
-def _about(config: Config) -> dict[str, Any]:
-    return {
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "slots": config.slots,
-        "started_ns": time.time_ns(),
-        "beat_s": config.beat_s,
-        "versions": {"arbd": arbd.__version__, "python": platform.python_version()},
-    }
-
-
-def _take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:
-    """The life lock; SpoolError when another worker lives under this id. Others take it for an instant to look."""
-    give_up = time.monotonic() + LIFE_LOCK_PATIENCE_S
-    while True:
-        lock = take_life_lock(files, layout, worker_id)
-        if lock is not None:
-            return lock
-        if time.monotonic() > give_up:
-            break
-        time.sleep(0.1)
-    beat = read_beat(files, layout, worker_id)
-    who = f" (pid {beat.about.get('pid')} on {beat.about.get('host')})" if beat is not None else ""
-    raise SpoolError(
-        f"a worker named {worker_id}{who} lives on {layout.root} already: stop it, or give this one another --worker-id"
-    )
-
-
-@contextlib.contextmanager
-def _run_dir() -> Iterator[Path]:
-    """A local folder for the slots' pages and output; those of daemons that were killed are removed."""
-    base = Path(os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or tempfile.gettempdir())
-    for left in base.glob(f"{RUN_DIR_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            lock = Files().try_lock(left / RUN_LOCK) if left.stat().st_uid == os.getuid() else None
-            if lock is not None:
-                shutil.rmtree(left, ignore_errors=True)
-                lock.release()
-    # Locked before it has a name under which another daemon that starts now could take it for a dead one's.
-    new = Path(tempfile.mkdtemp(prefix=f".{RUN_DIR_PREFIX}", dir=base))
-    alive = Files().try_lock(new / RUN_LOCK)
-    folder = new.rename(base / new.name.removeprefix("."))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if alive is not None:
-            alive.release()

@@ -38,8 +38,9 @@ class Worker:
 class SessionQueue:
     """A session's ledger as one process sees it; not thread-safe, one thread owns it."""
 
-    def __init__(self, files: Files, paths: SessionPaths) -> None:
+    def __init__(self, files: Files, paths: SessionPaths, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self._files = files
+        self._lock_timeout_s = lock_timeout_s
         self.paths = paths
         self.state = LedgerState()
         self.damage: list[Damage] = []
@@ -95,7 +96,7 @@ class SessionQueue:
         append that reached the disk although it raised is found on the next call: its claims are handed out
         then, its finishes count once.
         """
-        with self._files.lock(self.paths.ledger_lock, LOCK_TIMEOUT_S):
+        with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
             self._fold_new()
             records: list[dict[str, Any]] = []
             if finishes:
@@ -118,7 +119,7 @@ class SessionQueue:
 
     def change(self, decide: Callable[[LedgerState], Sequence[dict[str, Any]]]) -> LedgerState:
         """Append the records that `decide` returns for the current state, under the lock."""
-        with self._files.lock(self.paths.ledger_lock, LOCK_TIMEOUT_S):
+        with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
             self._fold_new()
             self._append(decide(self.state))
         return self.state

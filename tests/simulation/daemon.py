@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 from arbd.daemon import messages
 from arbd.daemon.chunks import give_way
-from arbd.daemon.coordinator import Coordinator, Timing
+from arbd.daemon.coordinator import Coordinator
 from arbd.daemon.evaluation import OpenSession
 from arbd.daemon.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
+from arbd.daemon.roster import Timing
 from arbd.daemon.slot import ChunkTask, SlotSetup
 from arbd.daemon.slots import Autopsy
 from arbd.errors import ArbdError

@@ -1,0 +1,93 @@
+"""What a worker needs before its main loop begins: its name to itself, a local folder, what slots must know."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import arbd
+from arbd.daemon.config import Config
+from arbd.daemon.slot import SlotSetup
+from arbd.errors import SpoolError
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import Worker
+from arbd.spool.workers import LifeLock, read_beat, take_life_lock
+
+LIFE_LOCK_PATIENCE_S = 3.0
+RUN_DIR_PREFIX = "arbd-run-"
+RUN_LOCK = "alive.lock"
+
+
+def slot_setup(config: Config, worker: Worker) -> SlotSetup:
+    """What is the same for all slots."""
+    nowhere = Path()
+    return SlotSetup(
+        label="",
+        worker_id=worker.worker_id,
+        incarnation=worker.incarnation,
+        parent_pid=os.getpid(),
+        progress=nowhere,
+        output=nowhere,
+        cache_dir=config.cache_dir,
+        search_paths=config.objective_paths,
+        allow=config.allow,
+    )
+
+
+def about_worker(config: Config) -> dict[str, Any]:
+    """What heartbeats tell people."""
+    return {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "slots": config.slots,
+        "started_ns": time.time_ns(),
+        "beat_s": config.beat_s,
+        "versions": {"arbd": arbd.__version__, "python": platform.python_version()},
+    }
+
+
+def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:
+    """The life lock; SpoolError when another worker lives under this id. Others take it for an instant to look."""
+    give_up = time.monotonic() + LIFE_LOCK_PATIENCE_S
+    while True:
+        lock = take_life_lock(files, layout, worker_id)
+        if lock is not None:
+            return lock
+        if time.monotonic() > give_up:
+            break
+        time.sleep(0.1)
+    beat = read_beat(files, layout, worker_id)
+    who = f" (pid {beat.about.get('pid')} on {beat.about.get('host')})" if beat is not None else ""
+    raise SpoolError(
+        f"a worker named {worker_id}{who} lives on {layout.root} already: stop it, or give this one another --worker-id"
+    )
+
+
+@contextlib.contextmanager
+def run_folder() -> Iterator[Path]:
+    """A local folder for the slots' pages and output; those of daemons that were killed are removed."""
+    base = Path(os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or tempfile.gettempdir())
+    for left in base.glob(f"{RUN_DIR_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            lock = Files().try_lock(left / RUN_LOCK) if left.stat().st_uid == os.getuid() else None
+            if lock is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                lock.release()
+    # Locked before it has a name under which another daemon that starts now could take it for a dead one's.
+    new = Path(tempfile.mkdtemp(prefix=f".{RUN_DIR_PREFIX}", dir=base))
+    alive = Files().try_lock(new / RUN_LOCK)
+    folder = new.rename(base / new.name.removeprefix("."))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if alive is not None:
+            alive.release()
