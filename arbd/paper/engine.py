@@ -11,7 +11,7 @@ import numpy as np
 from arbd.paper import metrics
 from arbd.paper.fills import Fill
 from arbd.paper.params import PARAMETERS, Value
-from arbd.paper.prepared import FIELD, Market, grid_points, parameter_rows
+from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows
 from arbd.paper.quotes import FloatArray
 
 
@@ -51,23 +51,32 @@ def _rows(params: Mapping[str, Value]) -> FloatArray:
     return parameter_rows({name: [value] for name, value in params.items()}, 1)
 
 
-def run(market: Market, params: Mapping[str, Value]) -> Run:
-    """The compiled engine over one market with resolved parameters, fills included."""
-    from arbd.paper.kernel import walk  # noqa: PLC0415 - numba
-    from arbd.paper.kernel_state import FILL_FIELDS  # noqa: PLC0415 - as above
+def run(market: Market, params: Mapping[str, Value], way: str = "count") -> Run:
+    """The compiled engine over one market with resolved parameters, fills included.
+
+    `way` is how it goes through the market: "events", "walk", or "count", which chooses; the result is the same.
+    """
+    from arbd.paper.kernel_state import FILL_FIELDS  # noqa: PLC0415 - numba
+    from arbd.paper.sweeping import build_index, run_batch  # noqa: PLC0415 - as above
 
     rows = _rows(params)
-    grid = np.empty(grid_points(market, float(params["grid_s"])))
-    columns = market.columns()
-    out = np.empty((0, FILL_FIELDS))
-    # Twice: the first walk only counts the fills.
-    n_fills = walk(columns, rows[0], np.zeros(metrics.N_COUNTS), grid, out)
-    out = np.empty((n_fills, FILL_FIELDS))
-    counts = np.zeros(metrics.N_COUNTS)
-    walk(columns, rows[0], counts, grid, out)
-    values, blocks = summarise(rows, [counts[None, :]], [grid[None, :]])
+    if len(market) == 0:
+        counts, grid, out = np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0)), np.empty((0, FILL_FIELDS))
+    else:
+        series = series_for(market, params)
+        index, at = build_index(series), grid_rows(market.ts_ns, float(params["grid_s"]))
+        # Twice: the first run only counts the fills.
+        _, _, n_fills = run_batch(series, index, rows, at, None, way)
+        out = np.empty((n_fills, FILL_FIELDS))
+        counts, grid, _ = run_batch(series, index, rows, at, out, way)
+    values, blocks = summarise(rows, [counts], [grid])
     fills = tuple(_fill(market, line) for line in out)
-    return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], fills, grid)
+    return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], fills, grid[0])
+
+
+def series_for(market: Market, params: Mapping[str, Value]) -> Series:
+    """The market as a set of parameters sees it."""
+    return market.series(float(params["max_quote_age_s"]), carry_over_gaps=params["carry_over_gaps"] == "yes")
 
 
 def _fill(market: Market, line: Any) -> Fill:
@@ -82,7 +91,7 @@ def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
     """The tick-by-tick oracle over one market with resolved parameters."""
     from arbd.paper.reference_strategies import reference_run  # noqa: PLC0415 - only tests and doubters need it
 
-    done = reference_run(market, params)
+    done = reference_run(series_for(market, params), params)
     equity = np.array(done.equity_grid, dtype=np.float64)
     values, blocks = summarise(_rows(params), [done.counts[None, :]], [equity[None, :]])
     return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], tuple(done.fills), equity)

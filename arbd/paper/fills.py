@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ENTRY, EXIT, TAKE_PROFIT, STOP_LOSS, MAX_HOLD, BREAKER, END, REBALANCE = range(8)
-REASONS = ("entry", "exit", "take_profit", "stop_loss", "max_hold", "circuit_breaker", "end_of_data", "rebalance")
+ENTRY, EXIT, TAKE_PROFIT, STOP_LOSS, MAX_HOLD, BREAKER, END, REBALANCE, GAP = range(9)
+REASONS = ("entry", "exit", "take_profit", "stop_loss", "max_hold", "circuit_breaker", "end_of_data", "rebalance", "gap")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,9 @@
-"""The compiled engine's accounting, safety and execution: `ReferenceRun`'s methods, as loops over numbers."""
+"""The compiled engine's accounting, safety and execution: `ReferenceRun`'s methods, as loops over numbers.
+
+Each function here mirrors one of the reference's methods, with the same operations in the same order, because the
+results must be equal to the bit. No fast-math; nothing is reassociated. `i` is the run, `row` the quote; `p`, `s`, `f`
+and `m` are the tables and series of `kernel_state`.
+"""
 
 from __future__ import annotations
 
@@ -6,168 +11,132 @@ import math
 
 import numpy as np
 
+from arbd.paper import kernel_state as k
 from arbd.paper.compiled import jit
-from arbd.paper.kernel_state import (
-    C_DRAWDOWN,
-    C_DRAWDOWN_PCT,
-    C_FEES,
-    C_LOSS,
-    C_LOSSES,
-    C_NOTIONAL,
-    C_PROFIT,
-    C_REALIZED,
-    C_SIGNALS,
-    C_SLIPPAGE,
-    C_TRADES,
-    C_VIOLATIONS,
-    C_WINS,
-    CAPITAL,
-    COOLING_UNTIL,
-    DAY_NS,
-    DIRECTION,
-    DUE_ROW,
-    ENTRY_CASH,
-    HOUR_NS,
-    LEFT,
-    N_ENTRIES,
-    N_FILLS,
-    ORDER_DIRECTION,
-    ORDER_QUANTITY,
-    ORDER_REASON,
-    ORDER_ROW_A,
-    ORDER_ROW_B,
-    P_BREAKER,
-    P_COOLDOWN,
-    P_FEE_A,
-    P_FEE_B,
-    P_LOT_STEP,
-    P_MAX_DAILY_LOSS,
-    P_MAX_TRADES,
-    P_MIN_NOTIONAL,
-    P_PARTICIPATION,
-    P_SLIPPAGE,
-    PEAK,
-    QUANTITY,
-    SIGNALLED,
-    TODAY,
-    TODAY_PNL,
-    TRIPPED,
-)
-from arbd.paper.prepared import (
-    ASK_A,
-    ASK_B,
-    ASK_SIZE_A,
-    ASK_SIZE_B,
-    BID_A,
-    BID_B,
-    BID_SIZE_A,
-    BID_SIZE_B,
-    EDGE_AB,
-    EDGE_BA,
-)
 
 
 @jit
-def mark(row, m, s, flags):
-    if flags[DIRECTION] == 0:
+def mark(i, row, m, s, f):
+    direction = f[i, k.DIRECTION]
+    if direction == 0:
         return 0.0
-    unwound = m[1][BID_B, row] - m[1][ASK_A, row] if flags[DIRECTION] > 0 else m[1][BID_A, row] - m[1][ASK_B, row]
-    return s[ENTRY_CASH] * (s[LEFT] / s[QUANTITY]) + s[LEFT] * unwound
+    book = m[k.BOOK]
+    unwound = book[row, k.BID_B] - book[row, k.ASK_A] if direction > 0 else book[row, k.BID_A] - book[row, k.ASK_B]
+    return s[i, k.ENTRY_CASH] * (s[i, k.LEFT] / s[i, k.QUANTITY]) + s[i, k.LEFT] * unwound
 
 
 @jit
-def observe(row, m, p, c, s, flags):
-    equity = s[CAPITAL] + (c[C_REALIZED] + mark(row, m, s, flags))
-    s[PEAK] = max(s[PEAK], equity)
-    drawdown = s[PEAK] - equity
-    drawdown_pct = drawdown / s[PEAK] * 100.0
-    c[C_DRAWDOWN] = max(c[C_DRAWDOWN], drawdown)
-    c[C_DRAWDOWN_PCT] = max(c[C_DRAWDOWN_PCT], drawdown_pct)
-    if p[P_BREAKER] > 0 and drawdown_pct >= p[P_BREAKER]:
-        flags[TRIPPED] = 1
+def observe(i, row, m, p, s, f):
+    equity = s[i, k.CAPITAL] + (s[i, k.C_REALIZED] + mark(i, row, m, s, f))
+    s[i, k.PEAK] = max(s[i, k.PEAK], equity)
+    drawdown = s[i, k.PEAK] - equity
+    drawdown_pct = drawdown / s[i, k.PEAK] * 100.0
+    s[i, k.C_DRAWDOWN] = max(s[i, k.C_DRAWDOWN], drawdown)
+    s[i, k.C_DRAWDOWN_PCT] = max(s[i, k.C_DRAWDOWN_PCT], drawdown_pct)
+    if p[i, k.P_BREAKER] > 0 and drawdown_pct >= p[i, k.P_BREAKER]:
+        f[i, k.TRIPPED] = 1
     return equity
 
 
 @jit
-def roll_day(row, ts, s, flags):
-    day = ts[row] // DAY_NS
-    if day != flags[TODAY]:
-        flags[TODAY] = day
-        s[TODAY_PNL] = 0.0
+def observe_grid(i, row, m, p, s, f, grid, grid_rows):
+    """Equity at all grid points whose quotes are before `row`."""
+    done = f[i, k.GRID_DONE]
+    while done < grid_rows.shape[0] and grid_rows[done] < row:
+        grid[i, done] = observe(i, grid_rows[done], m, p, s, f)
+        done += 1
+    f[i, k.GRID_DONE] = done
 
 
 @jit
-def book(row, amount, ts, c, s, flags):
-    roll_day(row, ts, s, flags)
-    c[C_REALIZED] += amount
-    s[TODAY_PNL] += amount
+def roll_day(i, row, m, s, f):
+    day = m[k.TS][row] // k.DAY_NS
+    if day != f[i, k.TODAY]:
+        f[i, k.TODAY] = day
+        s[i, k.TODAY_PNL] = 0.0
 
 
 @jit
-def close_trade(row, result, ts, p, c, flags):
-    c[C_TRADES] += 1
+def book_result(i, row, amount, m, s, f):
+    roll_day(i, row, m, s, f)
+    s[i, k.C_REALIZED] += amount
+    s[i, k.TODAY_PNL] += amount
+
+
+@jit
+def close_trade(i, row, result, m, p, s, f):
+    s[i, k.C_TRADES] += 1
     if result > 0:
-        c[C_WINS] += 1
-        c[C_PROFIT] += result
+        s[i, k.C_WINS] += 1
+        s[i, k.C_PROFIT] += result
     elif result < 0:
-        c[C_LOSSES] += 1
-        c[C_LOSS] -= result
-        flags[COOLING_UNTIL] = ts[row] + np.int64(p[P_COOLDOWN] * 1e9)
+        s[i, k.C_LOSSES] += 1
+        s[i, k.C_LOSS] -= result
+        f[i, k.COOLING_UNTIL] = m[k.TS][row] + np.int64(p[i, k.P_COOLDOWN] * 1e9)
 
 
 @jit
-def refused(row, ts, p, s, flags, entries):
-    roll_day(row, ts, s, flags)
-    now = ts[row]
-    if flags[TRIPPED] != 0 or (p[P_MAX_DAILY_LOSS] > 0 and s[TODAY_PNL] <= -p[P_MAX_DAILY_LOSS]):
-        return True
-    hourly = np.int64(p[P_MAX_TRADES])
-    if hourly > 0 and flags[N_ENTRIES] >= hourly and now - entries[(flags[N_ENTRIES] - hourly) % hourly] < HOUR_NS:
-        return True
-    return now < flags[COOLING_UNTIL]
+def refused_until(i, row, m, p, s, f, entries):
+    """The time until which a safety limit surely forbids entries; that of this quote when none does."""
+    roll_day(i, row, m, s, f)
+    now = m[k.TS][row]
+    until = now
+    if f[i, k.TRIPPED] != 0:
+        return k.NEVER
+    if p[i, k.P_MAX_DAILY_LOSS] > 0 and s[i, k.TODAY_PNL] <= -p[i, k.P_MAX_DAILY_LOSS]:
+        until = max(until, (f[i, k.TODAY] + 1) * k.DAY_NS)
+    hourly = np.int64(p[i, k.P_MAX_TRADES])
+    if hourly > 0 and f[i, k.N_ENTRIES] >= hourly:
+        oldest = entries[f[i, k.ENTRIES_AT] + f[i, k.N_ENTRIES] % hourly]
+        until = max(until, oldest + k.HOUR_NS)
+    return max(until, f[i, k.COOLING_UNTIL])
 
 
 @jit
-def entered(row, ts, p, flags, entries):
-    hourly = np.int64(p[P_MAX_TRADES])
+def entered(i, row, m, p, f, entries):
+    hourly = np.int64(p[i, k.P_MAX_TRADES])
     if hourly > 0:
-        entries[flags[N_ENTRIES] % hourly] = ts[row]
-    flags[N_ENTRIES] += 1
+        entries[f[i, k.ENTRIES_AT] + f[i, k.N_ENTRIES] % hourly] = m[k.TS][row]
+    f[i, k.N_ENTRIES] += 1
 
 
 @jit
-def entry_direction(row, threshold_ab, threshold_ba, m, p, c, s, flags, entries):
-    edge_ab, edge_ba = m[1][EDGE_AB, row], m[1][EDGE_BA, row]
+def entry_direction(i, row, threshold_ab, threshold_ba, m, p, s, f, entries):
+    edge_ab, edge_ba = m[k.AB][row], m[k.BA][row]
     wants_ab, wants_ba = edge_ab >= threshold_ab, edge_ba >= threshold_ba
     if not wants_ab and not wants_ba:
-        flags[SIGNALLED] = 0
+        f[i, k.SIGNALLED] = 0
+        f[i, k.WAIT] = k.WAIT_ENTRY
         return 0
-    if flags[SIGNALLED] == 0:
-        c[C_SIGNALS] += 1
-    direction = 1 if wants_ab and (not wants_ba or edge_ab >= edge_ba) else -1
-    if refused(row, m[0], p, s, flags, entries):
-        if flags[SIGNALLED] == 0:
-            c[C_VIOLATIONS] += 1
-        flags[SIGNALLED] = 1
+    signalled = f[i, k.SIGNALLED]
+    f[i, k.SIGNALLED] = 1
+    if signalled == 0:
+        s[i, k.C_SIGNALS] += 1
+    until_ns = refused_until(i, row, m, p, s, f, entries)
+    if until_ns > m[k.TS][row]:
+        if signalled == 0:
+            s[i, k.C_VIOLATIONS] += 1
+        f[i, k.WAIT] = k.WAIT_REFUSED
+        f[i, k.WAIT_ROW] = row_at(row, until_ns, m)
         return 0
-    flags[SIGNALLED] = 1
-    return direction
+    f[i, k.WAIT] = k.WAIT_NEXT
+    return 1 if wants_ab and (not wants_ba or edge_ab >= edge_ba) else -1
 
 
 @jit
-def row_after(row, latency_ms, ts):
-    due = ts[row] + np.int64(latency_ms * 1e6)
-    if ts[row] >= due:
-        return row
-    # Gallop, then halve: the quote is near, and a search of the whole rest would miss the cache at every step.
-    n, low, step = ts.shape[0], row, 1
-    while low + step < n and ts[low + step] < due:
-        low += step
-        step *= 2
-    low, high = low + 1, min(low + step, n)
+def row_at(row, time_ns, m):
+    """The first row after `row` at or after a time; NEVER when there is none. The time table says where to look."""
+    ts = m[k.TS]
+    n = ts.shape[0]
+    if time_ns > ts[n - 1]:
+        return k.NEVER
+    if time_ns <= ts[row]:
+        return row + 1
+    step = (time_ns - ts[0]) >> m[k.TIME_SCALE]
+    low, high = max(row + 1, np.int64(m[k.TIMES][step])), np.int64(m[k.TIMES][step + 1])
     while low < high:
         middle = (low + high) // 2
-        if ts[middle] < due:
+        if ts[middle] < time_ns:
             low = middle + 1
         else:
             high = middle
@@ -175,54 +144,80 @@ def row_after(row, latency_ms, ts):
 
 
 @jit
-def touch_at(row, venue, side, m):
-    if venue == 0:
-        return m[1][ASK_A, row] if side > 0 else m[1][BID_A, row]
-    return m[1][ASK_B, row] if side > 0 else m[1][BID_B, row]
+def row_after(row, latency_ms, venue, m):
+    """The first row at or after `row` plus a latency at which the venue's quote may be traded on."""
+    ts, unusable = m[k.TS], m[k.UNUSABLE]
+    n = ts.shape[0]
+    due = ts[row] + np.int64(latency_ms * 1e6)
+    if ts[row] < due:
+        # Gallop, then halve: the quote is near, and a search of the whole rest would miss the cache at every step.
+        low, step = row, 1
+        while low + step < n and ts[low + step] < due:
+            low += step
+            step *= 2
+        low, high = low + 1, min(low + step, n)
+        while low < high:
+            middle = (low + high) // 2
+            if ts[middle] < due:
+                low = middle + 1
+            else:
+                high = middle
+        row = low
+    if unusable.shape[0] > 0:
+        while row < n and (unusable[row] >> venue) & 1:
+            row += 1
+    return row
+
+
+@jit
+def last_of_stretch(i, row, m, f):
+    """The last row before the next gap."""
+    while m[k.ENDS][f[i, k.STRETCH]] < row:
+        f[i, k.STRETCH] += 1
+    return m[k.ENDS][f[i, k.STRETCH]]
+
+
+@jit
+def price_at(row, venue, side, m, p, i):
+    touch = m[k.BOOK][row, 2 * venue + (side > 0)]
+    return touch * (1.0 + side * (p[i, k.P_SLIPPAGE] / 1e4))
 
 
 @jit
 def shown_at(row, venue, side, m):
-    if venue == 0:
-        return m[1][ASK_SIZE_A, row] if side > 0 else m[1][BID_SIZE_A, row]
-    return m[1][ASK_SIZE_B, row] if side > 0 else m[1][BID_SIZE_B, row]
+    return m[k.BOOK][row, 4 + 2 * venue + (side > 0)]
 
 
 @jit
-def price_at(row, venue, side, m, p):
-    return touch_at(row, venue, side, m) * (1.0 + side * (p[P_SLIPPAGE] / 1e4))
-
-
-@jit
-def executable(row_a, row_b, direction, limit, m, p):
-    part = p[P_PARTICIPATION]
+def executable(row_a, row_b, direction, limit, m, p, i):
+    part = p[i, k.P_PARTICIPATION]
     quantity = min(limit, part * shown_at(row_a, 0, -direction, m), part * shown_at(row_b, 1, direction, m))
-    if p[P_LOT_STEP] > 0:
-        quantity = math.floor(quantity / p[P_LOT_STEP] + 1e-9) * p[P_LOT_STEP]
-    smallest = quantity * min(price_at(row_a, 0, -direction, m, p), price_at(row_b, 1, direction, m, p))
-    return quantity if quantity > 0 and smallest >= p[P_MIN_NOTIONAL] else 0.0
+    if p[i, k.P_LOT_STEP] > 0:
+        quantity = math.floor(quantity / p[i, k.P_LOT_STEP] + 1e-9) * p[i, k.P_LOT_STEP]
+    smallest = quantity * min(price_at(row_a, 0, -direction, m, p, i), price_at(row_b, 1, direction, m, p, i))
+    return quantity if quantity > 0 and smallest >= p[i, k.P_MIN_NOTIONAL] else 0.0
 
 
 @jit
-def settle(m, p, c, s, flags, out):
+def settle(i, m, p, s, f, out):
     """Trade both legs of the order; the cash that flows, after fees."""
     cash = 0.0
-    quantity = s[ORDER_QUANTITY]
+    quantity = s[i, k.ORDER_QUANTITY]
     for venue in range(2):
-        row = flags[ORDER_ROW_A] if venue == 0 else flags[ORDER_ROW_B]
-        side = -flags[ORDER_DIRECTION] if venue == 0 else flags[ORDER_DIRECTION]
-        touch = touch_at(row, venue, side, m)
-        price = price_at(row, venue, side, m, p)
+        row = f[i, k.ORDER_ROW_A + venue]
+        side = -f[i, k.ORDER_DIRECTION] if venue == 0 else f[i, k.ORDER_DIRECTION]
+        touch = m[k.BOOK][row, 2 * venue + (side > 0)]
+        price = price_at(row, venue, side, m, p, i)
         notional = quantity * price
-        fee = notional * (p[P_FEE_A] if venue == 0 else p[P_FEE_B]) / 1e4
+        fee = notional * p[i, k.P_FEE_A + venue] / 1e4
         slippage = quantity * abs(price - touch)
         cash += -side * notional
         cash -= fee
-        c[C_FEES] += fee
-        c[C_SLIPPAGE] += slippage
-        c[C_NOTIONAL] += notional
-        if flags[N_FILLS] < out.shape[0]:
-            fill = out[flags[N_FILLS]]
+        s[i, k.C_FEES] += fee
+        s[i, k.C_SLIPPAGE] += slippage
+        s[i, k.C_NOTIONAL] += notional
+        if f[i, k.N_FILLS] < out.shape[0]:
+            fill = out[f[i, k.N_FILLS]]
             fill[0] = row
             fill[1] = venue
             fill[2] = side
@@ -230,16 +225,16 @@ def settle(m, p, c, s, flags, out):
             fill[4] = quantity
             fill[5] = fee
             fill[6] = slippage
-            fill[7] = flags[ORDER_REASON]
-        flags[N_FILLS] += 1
+            fill[7] = f[i, k.ORDER_REASON]
+        f[i, k.N_FILLS] += 1
     return cash
 
 
 @jit
-def order(row_a, row_b, direction, quantity, reason, s, flags):
-    flags[ORDER_DIRECTION] = direction
-    flags[ORDER_ROW_A] = row_a
-    flags[ORDER_ROW_B] = row_b
-    flags[ORDER_REASON] = reason
-    flags[DUE_ROW] = max(row_a, row_b)
-    s[ORDER_QUANTITY] = quantity
+def order(i, row_a, row_b, direction, quantity, reason, s, f):
+    f[i, k.ORDER_DIRECTION] = direction
+    f[i, k.ORDER_ROW_A] = row_a
+    f[i, k.ORDER_ROW_B] = row_b
+    f[i, k.ORDER_REASON] = reason
+    f[i, k.DUE_ROW] = max(row_a, row_b)
+    s[i, k.ORDER_QUANTITY] = quantity

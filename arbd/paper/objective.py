@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arbd.paper import metrics
-from arbd.paper.engine import summarise
+from arbd.paper.engine import series_for, summarise
 from arbd.paper.params import PARAMETERS, Value, canonical, check, resolve
-from arbd.paper.prepared import FIELD, Market, grid_points, parameter_rows, prepare
-from arbd.paper.quotes import FloatArray, Quotes
+from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows
+from arbd.paper.quotes import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from arbd.paper.sweeping import Index
+
+# What runs of one pass over a market have in common: they see the same series, and observe equity at the same quotes.
+SHARED = ("max_quote_age_s", "carry_over_gaps", "grid_s")
+KEPT_SERIES = 4
 
 
 class PaperObjective:
@@ -23,22 +31,19 @@ class PaperObjective:
 
     def __init__(
         self,
-        markets: Sequence[Quotes],
+        markets: Sequence[Market],
         fixed: Mapping[str, Any],
         defaults: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        self._markets: list[Market] = [prepare(quotes) for quotes in markets]
+        self._markets = list(markets)
         given = defaults if defaults is not None else [{}] * len(markets)
         self._base = [resolve({**own, **fixed}) for own in given]
+        self._series: OrderedDict[tuple[Any, ...], tuple[Series, Index]] = OrderedDict()
 
     def compile(self) -> None:
-        """Have the engine's code ready, compiled or from the cache on disk."""
-        from arbd.paper.kernel import walk_many  # noqa: PLC0415 - numba
-
-        for market, base in zip(self._markets, self._base, strict=True):
-            start = Market(market.ts_ns[:1], np.ascontiguousarray(market.table[:, :1]))
-            rows = parameter_rows({name: [value] for name, value in base.items()}, 1)
-            walk_many(start.columns(), rows, np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0)))
+        """Have the engine's code, and the markets' indexes, ready."""
+        for number in range(len(self._markets)):
+            self._run(number, parameter_rows({name: [value] for name, value in self._base[number].items()}, 1)[:0])
 
     def evaluate(self, params: Mapping[str, Any]) -> tuple[dict[str, float], FloatArray]:
         """Metrics, and blocks of shape (64, 2), of one set of parameters."""
@@ -47,26 +52,54 @@ class PaperObjective:
 
     def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, FloatArray], FloatArray]:
         """Metrics as columns, and blocks of shape (n, 64, 2), of n sets given as columns of values."""
-        from arbd.paper.kernel import walk_many  # noqa: PLC0415 - numba
-
         n = len(next(iter(columns.values()))) if columns else 1
         searched = {canonical(name): _checked(name, values) for name, values in columns.items()}
-        counts: list[FloatArray] = []
-        equity: list[FloatArray] = []
-        rows = np.empty((0, 0))
-        for market, base in zip(self._markets, self._base, strict=True):
-            rows = parameter_rows({name: searched.get(name, [value] * n) for name, value in base.items()}, n)
-            market_counts, grid = np.zeros((n, metrics.N_COUNTS)), self._grid(market, rows)
-            walk_many(market.columns(), rows, market_counts, grid)
-            counts.append(market_counts)
-            equity.append(grid)
-        return summarise(rows, counts, equity)
+        rows = [
+            parameter_rows({name: searched.get(name, [value] * n) for name, value in base.items()}, n)
+            for base in self._base
+        ]
+        shared = np.concatenate([part[:, [FIELD[name] for name in SHARED]] for part in rows], axis=1)
+        values: dict[str, FloatArray] = {name: np.empty(n) for name in metrics.METRICS}
+        blocks = np.empty((n, metrics.N_BLOCKS, 2))
+        groups, group_of = np.unique(shared, axis=0, return_inverse=True)
+        for group in range(len(groups)):
+            members = np.flatnonzero(group_of.reshape(-1) == group)
+            done = [self._run(number, part[members]) for number, part in enumerate(rows)]
+            found, blocks[members] = summarise(
+                rows[-1][members], [counts for counts, _ in done], [equity for _, equity in done]
+            )
+            for name, column in found.items():
+                values[name][members] = column
+        return values, blocks
 
-    def _grid(self, market: Market, rows: FloatArray) -> FloatArray:
-        spacings = set(rows[:, FIELD["grid_s"]].tolist())
-        if len(spacings) != 1:
-            raise ValueError("grid_s must be the same for all sets of a batch")
-        return np.empty((rows.shape[0], grid_points(market, spacings.pop())))
+    def _run(self, number: int, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Counts and equity of rows that share SHARED, over one market."""
+        from arbd.paper.sweeping import run_batch  # noqa: PLC0415 - numba
+
+        market = self._markets[number]
+        params = dict(self._base[number])
+        for name in SHARED if len(rows) else ():
+            value = float(rows[0, FIELD[name]])
+            params[name] = PARAMETERS[name].values[int(value)] if PARAMETERS[name].values else value
+        at: IntArray = grid_rows(market.ts_ns, float(params["grid_s"]))
+        if len(market) == 0:
+            return np.zeros((len(rows), metrics.N_COUNTS)), np.empty((len(rows), 0))
+        series, index = self._indexed(number, params)
+        counts, equity, _ = run_batch(series, index, rows, at)
+        return counts, equity
+
+    def _indexed(self, number: int, params: Mapping[str, Value]) -> tuple[Series, Index]:
+        """The market as these parameters see it, and its index: kept for the next call."""
+        from arbd.paper.sweeping import build_index  # noqa: PLC0415 - numba
+
+        key = (number, params["max_quote_age_s"], params["carry_over_gaps"])
+        if key not in self._series:
+            series = series_for(self._markets[number], params)
+            self._series[key] = series, build_index(series)
+        self._series.move_to_end(key)
+        while len(self._series) > KEPT_SERIES * len(self._markets):
+            self._series.popitem(last=False)
+        return self._series[key]
 
 
 def _checked(name: str, values: Sequence[Value] | FloatArray) -> list[Value]:

@@ -45,6 +45,12 @@ _ALL = (
     _number("max_hold_s", 0.0, 0, 1e9, "s", "close after this time; 0 = off (convergence)"),
     _number("latency_a_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue A"),
     _number("latency_b_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue B"),
+    _number("max_quote_age_s", 0.0, 0, 1e9, "s", "a quote older than this is not traded on, and quotes further apart are a gap; 0 = off"),
+    Parameter(
+        "carry_over_gaps", "choice", "no", 0, 0, "",
+        "whether a position is carried over a gap in the recording; if not, it is closed at the last quote before it (convergence)",
+        ("no", "yes"),
+    ),
     _number("slippage_bps", 1.0, 0, 10_000, "bps", "how much worse than the touch every fill is"),
     _number("participation", 1.0, 1e-9, 1, "share", "largest part of the size shown that a fill takes"),
     _number("lot_step", 0.0, 0, _BIG, "base units", "quantities are rounded down to multiples of this; 0 = none"),

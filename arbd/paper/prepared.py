@@ -1,4 +1,8 @@
-"""A market and a set of parameters in the form that both engines walk over: same numbers, same order."""
+"""A market in the form that both engines walk over, and sets of parameters as rows of numbers.
+
+Keeps: what the engines read is computed here, once, so that both read the same bits; no price in a market's book
+is ever NaN, and a quote that may not be traded on has edges that are NaN, which no comparison holds for.
+"""
 
 from __future__ import annotations
 
@@ -22,111 +26,122 @@ REBALANCE_NONE, REBALANCE_TRANSFER, REBALANCE_REVERSE = range(3)
 # Balances and trades of the inventory strategy below this share of the initial capital are what rounding leaves.
 DUST_SHARE = 1e-9
 
-
-# Rows of a market's table.
-(
-    BID_A, ASK_A, BID_B, ASK_B, BID_SIZE_A, ASK_SIZE_A, BID_SIZE_B, ASK_SIZE_B,
-    EDGE_AB, EDGE_BA, UNWIND_AB, UNWIND_BA, N_ROWS,
-) = range(13)  # fmt: skip
+BOOK_COLUMNS = ("bid_a", "ask_a", "bid_b", "ask_b", "bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")
+UNUSABLE_A, UNUSABLE_B = 1, 2
+CHUNK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class Market:
-    """Quotes with B's prices converted, and the series that depend on no parameter, in one table of N_ROWS x n.
+class Series:
+    """A market as one rule about gaps and ages sees it.
 
-    Edges are in percent of the price bought. `unwind_ab` is the cost of closing a position that bought on B and
-    sold on A, in percent: sell on B, buy on A. One table rather than many columns, because what the compiled
-    functions pass to each other costs by the number of arrays.
+    `edge_ab` and `edge_ba` are NaN where a venue's quote may not be traded on; `unusable` (uint8, a bit per venue)
+    tells whose, and is empty where all quotes may. `ends` are the last rows before each gap, and the last of all.
     """
 
     ts_ns: IntArray
-    table: FloatArray
+    book: FloatArray
+    edge_ab: FloatArray
+    edge_ba: FloatArray
+    unusable: npt.NDArray[np.uint8]
+    ends: IntArray
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
 
-    def _row(self, row: int) -> FloatArray:
-        values: FloatArray = self.table[row]
-        return values
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """Quotes with B's prices converted, and the series that depend on no parameter.
+
+    `book` has a row per quote and the columns BOOK_COLUMNS: what a fill reads lies together. A venue whose quote
+    is not one (a price that is no positive number) shows the quote it had before, and its bit in `unusable`.
+    Edges are in percent of the price bought; closing a position costs the opposite direction's edge, less than zero.
+    """
+
+    ts_ns: IntArray
+    book: FloatArray
+    edge_ab: FloatArray
+    edge_ba: FloatArray
+    unusable: npt.NDArray[np.uint8]
+    age_a_ns: IntArray
+    age_b_ns: IntArray
+    block: IntArray
+
+    def __len__(self) -> int:
+        return int(self.ts_ns.shape[0])
 
     @cached_property
-    def bid_a(self) -> FloatArray:
-        """Row BID_A."""
-        return self._row(BID_A)
+    def _plain(self) -> Series:
+        return self._series(self.unusable, self.edge_ab, self.edge_ba, self._ends(0))
 
-    @cached_property
-    def ask_a(self) -> FloatArray:
-        """Row ASK_A."""
-        return self._row(ASK_A)
+    def series(self, max_quote_age_s: float, *, carry_over_gaps: bool) -> Series:
+        """The market under a rule; without a limit of age it is the market itself, and nothing is computed."""
+        plain = self._plain
+        limit_ns = int(max_quote_age_s * 1e9)
+        if limit_ns <= 0:
+            return plain if not carry_over_gaps else self._carried(plain)
+        unusable = self._too_old(limit_ns)
+        if len(plain.unusable):
+            unusable |= plain.unusable
+        may = unusable == 0
+        if may.all():
+            found = self._series(plain.unusable, self.edge_ab, self.edge_ba, self._ends(limit_ns))
+        else:
+            edge_ab, edge_ba = np.where(may, self.edge_ab, np.nan), np.where(may, self.edge_ba, np.nan)
+            found = self._series(unusable, edge_ab, edge_ba, self._ends(limit_ns))
+        return found if not carry_over_gaps else self._carried(found)
 
-    @cached_property
-    def bid_b(self) -> FloatArray:
-        """Row BID_B."""
-        return self._row(BID_B)
+    def _too_old(self, limit_ns: int) -> npt.NDArray[np.uint8]:
+        old_a, old_b = self.age_a_ns > limit_ns, self.age_b_ns > limit_ns
+        return (old_a * np.uint8(UNUSABLE_A) | old_b * np.uint8(UNUSABLE_B)).astype(np.uint8)
 
-    @cached_property
-    def ask_b(self) -> FloatArray:
-        """Row ASK_B."""
-        return self._row(ASK_B)
+    def _series(
+        self, unusable: npt.NDArray[np.uint8], edge_ab: FloatArray, edge_ba: FloatArray, ends: IntArray
+    ) -> Series:
+        return Series(self.ts_ns, self.book, edge_ab, edge_ba, unusable, ends)
 
-    @cached_property
-    def bid_size_a(self) -> FloatArray:
-        """Row BID_SIZE_A."""
-        return self._row(BID_SIZE_A)
+    def _carried(self, series: Series) -> Series:
+        last = np.array([len(self) - 1], dtype=np.int64)
+        return self._series(series.unusable, series.edge_ab, series.edge_ba, last)
 
-    @cached_property
-    def ask_size_a(self) -> FloatArray:
-        """Row ASK_SIZE_A."""
-        return self._row(ASK_SIZE_A)
-
-    @cached_property
-    def bid_size_b(self) -> FloatArray:
-        """Row BID_SIZE_B."""
-        return self._row(BID_SIZE_B)
-
-    @cached_property
-    def ask_size_b(self) -> FloatArray:
-        """Row ASK_SIZE_B."""
-        return self._row(ASK_SIZE_B)
-
-    @cached_property
-    def edge_ab(self) -> FloatArray:
-        """Row EDGE_AB."""
-        return self._row(EDGE_AB)
-
-    @cached_property
-    def edge_ba(self) -> FloatArray:
-        """Row EDGE_BA."""
-        return self._row(EDGE_BA)
-
-    @cached_property
-    def unwind_ab(self) -> FloatArray:
-        """Row UNWIND_AB."""
-        return self._row(UNWIND_AB)
-
-    @cached_property
-    def unwind_ba(self) -> FloatArray:
-        """Row UNWIND_BA."""
-        return self._row(UNWIND_BA)
-
-    def columns(self) -> tuple[IntArray, FloatArray]:
-        """What the compiled engine walks over."""
-        return self.ts_ns, self.table
+    def _ends(self, limit_ns: int) -> IntArray:
+        gap = np.zeros(max(0, len(self) - 1), dtype=np.bool_)
+        if self.block.strides != (0,):
+            gap |= self.block[1:] != self.block[:-1]
+        if limit_ns > 0:
+            gap |= np.diff(self.ts_ns) > limit_ns
+        return np.append(np.flatnonzero(gap), len(self) - 1).astype(np.int64)
 
 
 def prepare(quotes: Quotes) -> Market:
-    """Convert B's prices and compute the series."""
-    table = np.empty((N_ROWS, len(quotes)))
-    table[BID_A], table[ASK_A] = quotes.bid_a, quotes.ask_a
-    table[BID_B], table[ASK_B] = quotes.bid_b * quotes.fx, quotes.ask_b * quotes.fx
-    table[BID_SIZE_A], table[ASK_SIZE_A] = quotes.bid_size_a, quotes.ask_size_a
-    table[BID_SIZE_B], table[ASK_SIZE_B] = quotes.bid_size_b, quotes.ask_size_b
-    bid_a, ask_a, bid_b, ask_b = table[:4]
-    table[EDGE_AB] = (bid_a - ask_b) / ask_b * 100.0
-    table[EDGE_BA] = (bid_b - ask_a) / ask_a * 100.0
-    table[UNWIND_AB] = (ask_a - bid_b) / ask_a * 100.0
-    table[UNWIND_BA] = (ask_b - bid_a) / ask_b * 100.0
-    return Market(quotes.ts_ns, table)
+    """Convert B's prices and compute the edges."""
+    n = len(quotes)
+    return fill_market(
+        quotes, np.empty((n, len(BOOK_COLUMNS))), np.empty(n), np.empty(n), np.empty(n, dtype=np.uint8)
+    )  # fmt: skip
+
+
+def fill_market(
+    quotes: Quotes, book: FloatArray, edge_ab: FloatArray, edge_ba: FloatArray, unusable: npt.NDArray[np.uint8]
+) -> Market:
+    """`prepare` into arrays that the caller made, perhaps memory-mapped."""
+    from arbd.paper.kernel_prepare import fill_chunk, first_quote  # noqa: PLC0415 - numba
+
+    columns = [quotes.columns()[name] for name in (*BOOK_COLUMNS, "fx")]
+    chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(quotes), CHUNK_ROWS)]
+    before = np.full(len(BOOK_COLUMNS), np.nan)
+    for chunk in chunks:
+        if first_quote(tuple(np.ascontiguousarray(column[chunk]) for column in columns), before):
+            break
+    faults = False
+    for chunk in chunks:
+        part = tuple(np.ascontiguousarray(column[chunk]) for column in columns)
+        faults |= fill_chunk(part, before, book[chunk], edge_ab[chunk], edge_ba[chunk], unusable[chunk])
+    return Market(
+        quotes.ts_ns, book, edge_ab, edge_ba, unusable if faults else unusable[:0],
+        *(getattr(quotes, name, np.broadcast_to(np.int64(0), len(quotes))) for name in ("age_a_ns", "age_b_ns", "block")),
+    )  # fmt: skip
 
 
 def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n: int) -> FloatArray:
@@ -142,9 +157,15 @@ def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n:
     return rows
 
 
-def grid_points(market: Market, grid_s: float) -> int:
-    """How many times equity is observed on the grid: at every full `grid_s` after the first quote, and at the last."""
-    if len(market) == 0:
-        return 0
-    span_ns = int(market.ts_ns[-1] - market.ts_ns[0])
-    return -(-span_ns // max(1, int(grid_s * 1e9)))
+def grid_rows(ts_ns: IntArray, grid_s: float) -> IntArray:
+    """At which rows equity is observed for the grid: the last at or before every full `grid_s`, and the last of all."""
+    if len(ts_ns) == 0:
+        return np.empty(0, dtype=np.int64)
+    grid_ns = max(1, int(grid_s * 1e9))
+    first, last = int(ts_ns[0]), int(ts_ns[-1])
+    points = -(-(last - first) // grid_ns)
+    if points == 0:
+        return np.empty(0, dtype=np.int64)
+    times = first + np.arange(1, points, dtype=np.int64) * grid_ns
+    rows = np.searchsorted(ts_ns, times, side="right") - 1
+    return np.append(rows, len(ts_ns) - 1).astype(np.int64)

@@ -5,11 +5,14 @@ At every quote, in this order:
 1. grid times that lie before it are observed, at the quote before;
 2. orders that are due fill: a position opens or closes, or a pair of inventory trades is done, when the later
    of its two legs has filled;
-3. unless an order is under way or was done at this very quote, the strategy decides.
+3. unless an order is under way or was done at this very quote, or a venue's quote is too old or none, the strategy
+   decides;
+4. at the last quote before a gap, what is open is closed, whole and at once.
 
-A leg fills at the first quote at or after the decision plus its venue's latency, at the touch of that quote
-worsened by slippage. Both legs trade the same quantity: what the position limit and both quotes' sizes allow.
-An entry whose legs do not both find a quote before the data ends is not made; an exit fills at the last quote.
+A leg fills at the first quote at or after the decision plus its venue's latency at which that venue may be traded on, at
+the touch of that quote worsened by slippage. Both legs trade the same quantity: what the position limit and both quotes'
+sizes allow. An entry whose legs do not both find a quote before the next gap, or the end of the data, is not made; an exit
+fills at the last quote there.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import numpy as np
 from arbd.paper import metrics
 from arbd.paper.fills import Fill
 from arbd.paper.params import Value
-from arbd.paper.prepared import Market, grid_points
+from arbd.paper.prepared import BOOK_COLUMNS, Series, grid_rows
 
 DAY_NS = 86_400 * 10**9
 HOUR_NS = 3_600 * 10**9
@@ -46,8 +49,9 @@ class Leg:
 class ReferenceRun(ABC):
     """One market, one set of parameters. `walk` is the loop; the strategies fill in `decide` and `apply`."""
 
-    def __init__(self, market: Market, params: Mapping[str, Value]) -> None:
+    def __init__(self, market: Series, params: Mapping[str, Value]) -> None:
         self.m = market
+        self.column = {name: market.book[:, at] for at, name in enumerate(BOOK_COLUMNS)}
         self.p = {name: float(value) if not isinstance(value, str) else value for name, value in params.items()}
         self.capital = self.number("initial_capital")
         self.counts = np.zeros(metrics.N_COUNTS)
@@ -70,31 +74,33 @@ class ReferenceRun(ABC):
     def walk(self) -> None:
         """Go through all quotes."""
         m, n = self.m, len(self.m)
-        points = grid_points(m, self.number("grid_s"))
-        grid_ns = max(1, int(self.number("grid_s") * 1e9))
-        done_points = 0
+        at_rows = grid_rows(m.ts_ns, self.number("grid_s")).tolist()
+        self.ends = m.ends.tolist()
         self.due_row = -1
-        decide_from = 0
         for row in range(n):
-            while done_points < points - 1 and m.ts_ns[0] + (done_points + 1) * grid_ns < m.ts_ns[row]:
-                self.observe_grid(row - 1)
-                done_points += 1
+            while len(self.equity_grid) < len(at_rows) and at_rows[len(self.equity_grid)] < row:
+                self.observe_grid(at_rows[len(self.equity_grid)])
             if self.due_row == row:
                 self.apply(row)
                 self.due_row = -1
-                decide_from = row + 1
-            if self.due_row < 0 and row >= decide_from:
+            elif self.due_row < 0 and self.usable(row, 0) and self.usable(row, 1):
                 self.decide(row)
                 if self.due_row == row:
                     self.apply(row)
                     self.due_row = -1
-        while done_points < points:
-            self.observe_grid(n - 1)
-            done_points += 1
+            if row == self.ends[0] and row < n - 1:
+                self.before_gap(row)
+                self.ends.pop(0)
+        while len(self.equity_grid) < len(at_rows):
+            self.observe_grid(at_rows[len(self.equity_grid)])
         if n:
             self.counts[metrics.SPAN_S] = (m.ts_ns[-1] - m.ts_ns[0]) / 1e9
             self.finish(n - 1)
         self.counts[metrics.BREAKER] = 1.0 if self.tripped else 0.0
+
+    def usable(self, row: int, venue: int) -> bool:
+        """False where a venue's quote is too old, or none."""
+        return not (len(self.m.unusable) and self.m.unusable[row] >> venue & 1)
 
     @abstractmethod
     def decide(self, row: int) -> None:
@@ -103,6 +109,9 @@ class ReferenceRun(ABC):
     @abstractmethod
     def apply(self, row: int) -> None:
         """The order's later leg fills at this quote."""
+
+    def before_gap(self, row: int) -> None:  # noqa: B027 - most strategies have nothing to do
+        """This is the last quote before a gap."""
 
     def finish(self, row: int) -> None:  # noqa: B027 - most strategies have nothing to do
         """The data has ended."""
@@ -188,28 +197,26 @@ class ReferenceRun(ABC):
 
     # execution
 
-    def row_after(self, row: int, latency_ms: float) -> int:
-        """The first quote at or after this one's time plus a latency; the number of quotes when there is none."""
+    def row_after(self, row: int, latency_ms: float, venue: int) -> int:
+        """The first usable quote of a venue at or after this one's time plus a latency, or the number of all quotes."""
         due = int(self.m.ts_ns[row]) + int(latency_ms * 1e6)
-        while row < len(self.m) and self.m.ts_ns[row] < due:
+        while row < len(self.m) and (self.m.ts_ns[row] < due or not self.usable(row, venue)):
             row += 1
         return row
 
     def leg(self, row: int, venue: int, side: int) -> Leg:
         """A leg executed at a quote."""
-        m = self.m
-        bid, ask = (m.bid_a, m.ask_a) if venue == 0 else (m.bid_b, m.ask_b)
-        bid_size, ask_size = (m.bid_size_a, m.ask_size_a) if venue == 0 else (m.bid_size_b, m.ask_size_b)
+        v = "ab"[venue]
         slip = self.number("slippage_bps") / 1e4
-        touch = float(ask[row] if side > 0 else bid[row])
-        shown = float(ask_size[row] if side > 0 else bid_size[row])
+        touch = float(self.column[f"ask_{v}" if side > 0 else f"bid_{v}"][row])
+        shown = float(self.column[f"ask_size_{v}" if side > 0 else f"bid_size_{v}"][row])
         return Leg(row, venue, side, touch, touch * (1.0 + side * slip), shown)
 
     def legs(self, row: int, direction: int, *, must: bool) -> tuple[Leg, Leg] | None:
         """Both legs of an order sent at `row` (sell A, buy B for +1), A's first; None if one finds no quote."""
-        row_a = self.row_after(row, self.number("latency_a_ms"))
-        row_b = self.row_after(row, self.number("latency_b_ms"))
-        last = len(self.m) - 1
+        row_a = self.row_after(row, self.number("latency_a_ms"), 0)
+        row_b = self.row_after(row, self.number("latency_b_ms"), 1)
+        last = self.ends[0]
         if must:
             row_a, row_b = min(row_a, last), min(row_b, last)
         if row_a > last or row_b > last:

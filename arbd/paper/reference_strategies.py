@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from arbd.paper import fills, metrics
 from arbd.paper.params import Value
-from arbd.paper.prepared import DUST_SHARE, Market
+from arbd.paper.prepared import DUST_SHARE, Series
 from arbd.paper.reference import Leg, ReferenceRun
 
 
@@ -32,10 +32,11 @@ class ConvergenceRun(ReferenceRun):
 
     def mark(self, row: int) -> float:
         """The open quantity's part of the entry's cash, and what unwinding it at the touch would bring."""
-        position, m = self.position, self.m
+        position, quote = self.position, self.column
         if position is None:
             return 0.0
-        unwound = m.bid_b[row] - m.ask_a[row] if position.direction > 0 else m.bid_a[row] - m.ask_b[row]
+        sell, buy = ("bid_b", "ask_a") if position.direction > 0 else ("bid_a", "ask_b")
+        unwound = quote[sell][row] - quote[buy][row]
         return float(position.entry_cash * (position.left / position.quantity) + position.left * unwound)
 
     def decide(self, row: int) -> None:
@@ -77,7 +78,7 @@ class ConvergenceRun(ReferenceRun):
     def exit_reason(self, row: int, position: Position) -> int:
         """Why to close at this quote, or -1."""
         m = self.m
-        cost_pct = m.unwind_ab[row] if position.direction > 0 else m.unwind_ba[row]
+        cost_pct = -(m.edge_ba[row] if position.direction > 0 else m.edge_ab[row])
         gain_pct = position.entry_edge_pct - cost_pct
         held_ns = int(m.ts_ns[row]) - position.opened_ns
         if self.tripped:
@@ -117,6 +118,14 @@ class ConvergenceRun(ReferenceRun):
             self.close_trade(row, position.result)
         self.observe(row)
 
+    def before_gap(self, row: int) -> None:
+        """Whatever the sizes shown allow: what comes after the gap is not known."""
+        if self.position is not None:
+            direction = -self.position.direction
+            legs = self.leg(row, 0, -direction), self.leg(row, 1, direction)
+            self.order = (direction, legs, self.position.left, fills.GAP)
+            self.apply(row)
+
     def finish(self, row: int) -> None:
         """What is still open is valued at the last quote."""
         if self.position is not None:
@@ -131,11 +140,11 @@ class InventoryRun(ReferenceRun):
     hedged: what is held is not valued anew, so pnl is what trading made less what transfers cost.
     """
 
-    def __init__(self, market: Market, params: Mapping[str, Value]) -> None:
+    def __init__(self, market: Series, params: Mapping[str, Value]) -> None:
         super().__init__(market, params)
         share = self.number("base_share")
         self.quote = [self.capital * (1.0 - share) / 2.0] * 2
-        price = float((market.bid_a[0] + market.ask_a[0]) / 2.0) if len(market) else 1.0
+        price = float((self.column["bid_a"][0] + self.column["ask_a"][0]) / 2.0) if len(market) else 1.0
         self.base = [self.capital * share / 2.0 / price] * 2
         self.order: tuple[tuple[Leg, Leg], float, int] | None = None
         self.transfer: tuple[int, int, float, int, float] | None = None
@@ -210,7 +219,7 @@ class InventoryRun(ReferenceRun):
         quote = (self.quote[1 - to_quote] - self.quote[to_quote]) / 2.0
         self.base[1 - to_base] -= base
         self.quote[1 - to_quote] -= quote
-        price = (self.m.bid_a[row] + self.m.ask_a[row]) / 2.0
+        price = (self.column["bid_a"][row] + self.column["ask_a"][row]) / 2.0
         cost = float(base * fee * price + quote * fee)
         arrival_ns = int(self.m.ts_ns[row]) + int(self.number("transfer_delay_s") * 1e9)
         self.transfer = (arrival_ns, to_base, base * (1.0 - fee), to_quote, quote * (1.0 - fee))
@@ -227,7 +236,7 @@ class InventoryRun(ReferenceRun):
             self.transfer = None
 
 
-def reference_run(market: Market, params: Mapping[str, Value]) -> ReferenceRun:
+def reference_run(market: Series, params: Mapping[str, Value]) -> ReferenceRun:
     """Run resolved parameters over a market and return the run with everything it counted."""
     run = (ConvergenceRun if params["strategy"] == "convergence" else InventoryRun)(market, params)
     run.walk()

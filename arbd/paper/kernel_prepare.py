@@ -1,0 +1,120 @@
+"""Loops that make a market's series out of quotes, and the index by which the engine finds its way in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arbd.paper.compiled import jit
+
+BLOCK_BITS, WINDOW_BITS = 6, 12
+N_EXTREMES = 6
+MAX_AB, MIN_AB, MAX_BA, MIN_BA, MIN_BEST, _SPARE = range(N_EXTREMES)
+
+
+@jit
+def _is_quote(columns: Any, venue: int, row: int) -> bool:
+    bid, ask = columns[2 * venue][row], columns[2 * venue + 1][row]
+    bid_size, ask_size = columns[4 + 2 * venue][row], columns[5 + 2 * venue][row]
+    fx = columns[8][row] if venue == 1 else 1.0
+    return 0 < bid < np.inf and 0 < ask < np.inf and bid_size >= 0 and ask_size >= 0 and 0 < fx < np.inf
+
+
+@jit
+def _take(columns: Any, venue: int, row: int, line: Any) -> None:
+    fx = columns[8][row] if venue == 1 else 1.0
+    line[2 * venue] = columns[2 * venue][row] * fx
+    line[2 * venue + 1] = columns[2 * venue + 1][row] * fx
+    line[4 + 2 * venue] = columns[4 + 2 * venue][row]
+    line[5 + 2 * venue] = columns[5 + 2 * venue][row]
+
+
+@jit
+def first_quote(columns: Any, line: Any) -> bool:
+    """Put each venue's first quote that is one into `line`, where it is still NaN; True once both are there."""
+    for venue in range(2):
+        for row in range(columns[0].shape[0]):
+            if line[2 * venue] == line[2 * venue]:
+                break
+            if _is_quote(columns, venue, row):
+                _take(columns, venue, row, line)
+    return bool(line[0] == line[0] and line[2] == line[2])
+
+
+@jit
+def fill_chunk(columns: Any, line: Any, book: Any, edge_ab: Any, edge_ba: Any, unusable: Any) -> bool:
+    """A stretch of quotes into the market's arrays; `line` is the book before it. True when a quote was no quote."""
+    faults = False
+    for row in range(columns[0].shape[0]):
+        bits = 0
+        for venue in range(2):
+            if _is_quote(columns, venue, row):
+                _take(columns, venue, row, line)
+            else:
+                bits |= 1 << venue
+                faults = True
+        for column in range(8):
+            book[row, column] = line[column]
+        unusable[row] = bits
+        if bits == 0:
+            edge_ab[row] = (line[0] - line[3]) / line[3] * 100.0
+            edge_ba[row] = (line[2] - line[1]) / line[1] * 100.0
+        else:
+            edge_ab[row] = np.nan
+            edge_ba[row] = np.nan
+    return faults
+
+
+@jit
+def extremes(edge_ab: Any, edge_ba: Any, bits: int) -> Any:
+    """Largest and smallest edges of every 2**bits rows; rows whose edges are NaN have no part in them."""
+    n = edge_ab.shape[0]
+    size = 1 << bits
+    out = np.empty(((n + size - 1) // size, N_EXTREMES))
+    for block in range(out.shape[0]):
+        max_ab = max_ba = -np.inf
+        min_ab = min_ba = min_best = np.inf
+        for row in range(block * size, min(n, (block + 1) * size)):
+            ab, ba = edge_ab[row], edge_ba[row]
+            if ab == ab:
+                max_ab, min_ab = max(max_ab, ab), min(min_ab, ab)
+                max_ba, min_ba = max(max_ba, ba), min(min_ba, ba)
+                min_best = min(min_best, max(ab, ba))
+        out[block, MAX_AB] = max_ab
+        out[block, MIN_AB] = min_ab
+        out[block, MAX_BA] = max_ba
+        out[block, MIN_BA] = min_ba
+        out[block, MIN_BEST] = min_best
+        out[block, _SPARE] = 0.0
+    return out
+
+
+@jit
+def coarser(fine: Any, bits: int) -> Any:
+    """Extremes of every 2**bits blocks of extremes."""
+    size = 1 << bits
+    out = np.empty(((fine.shape[0] + size - 1) // size, N_EXTREMES))
+    for block in range(out.shape[0]):
+        out[block] = fine[block * size]
+        for part in range(block * size + 1, min(fine.shape[0], (block + 1) * size)):
+            out[block, MAX_AB] = max(out[block, MAX_AB], fine[part, MAX_AB])
+            out[block, MAX_BA] = max(out[block, MAX_BA], fine[part, MAX_BA])
+            out[block, MIN_AB] = min(out[block, MIN_AB], fine[part, MIN_AB])
+            out[block, MIN_BA] = min(out[block, MIN_BA], fine[part, MIN_BA])
+            out[block, MIN_BEST] = min(out[block, MIN_BEST], fine[part, MIN_BEST])
+    return out
+
+
+@jit
+def time_table(ts: Any, shift: int, size: int) -> Any:
+    """For each 2**shift ns from the first quote on, the first row not before it; one more at the end."""
+    n = ts.shape[0]
+    out = np.empty(size, dtype=np.int32)
+    row = 0
+    for step in range(size):
+        start = ts[0] + (step << shift)
+        while row < n and ts[row] < start:
+            row += 1
+        out[step] = row
+    return out
