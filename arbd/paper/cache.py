@@ -20,7 +20,7 @@ from arbd.errors import DataError, UsageError
 from arbd.paper.quotes import COLUMNS, Quotes
 from arbd.paper.readers import read_quotes
 
-FORMAT = 1
+FORMAT = 2
 BUILD_TIMEOUT_S = 600.0
 
 

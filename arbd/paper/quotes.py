@@ -6,7 +6,7 @@ Keeps: whoever holds a `Quotes` that `build_quotes` made need not check it again
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,17 @@ IntArray = npt.NDArray[np.int64]
 
 PRICES = ("bid_a", "ask_a", "bid_b", "ask_b")
 SIZES = ("bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")
+AGES = ("age_a_ns", "age_b_ns")
+# Optional columns, and what every row of them is where the source does not tell.
+DEFAULTS = {**dict.fromkeys(SIZES, np.inf), "fx": 1.0, "age_a_ns": 0, "age_b_ns": 0, "block": 0}
+WHOLE = ("ts_ns", *AGES, "block")
+
+
+def _not_told() -> IntArray:
+    return _NOT_TOLD
+
+
+_NOT_TOLD: IntArray = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +39,11 @@ class Quotes:
 
     `ts_ns` is UTC nanoseconds, non-decreasing. Prices are in each venue's own quote currency; sizes are in
     base units, `inf` where the source does not tell; `fx` is units of A's quote currency per unit of B's.
+
+    `age_a_ns` is how long before this row venue A's quote arrived, 0 where it arrived in this row or the source
+    does not tell. Rows of one uninterrupted recording share `block`; where it changes, there is a gap between two rows.
+
+    A column that is the same in all rows because the source does not tell has stride 0: n rows in the room of one.
     """
 
     ts_ns: IntArray
@@ -40,17 +56,43 @@ class Quotes:
     bid_size_b: FloatArray
     ask_size_b: FloatArray
     fx: FloatArray
+    age_a_ns: IntArray = field(default_factory=_not_told)
+    age_b_ns: IntArray = field(default_factory=_not_told)
+    block: IntArray = field(default_factory=_not_told)
+
+    def __post_init__(self) -> None:
+        for name in (*AGES, "block"):
+            if getattr(self, name) is _NOT_TOLD:
+                object.__setattr__(self, name, untold(name, len(self)))
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """All columns by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def told(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns that a file needs: all but those of which every row is the default, by their stride."""
+        return {
+            name: column
+            for name, column in self.columns().items()
+            if name not in DEFAULTS or not is_untold(name, column)
+        }
 
 
-COLUMNS = tuple(field.name for field in fields(Quotes))
+COLUMNS = tuple(each.name for each in fields(Quotes))
 REQUIRED = ("ts_ns", *PRICES)
+
+
+def untold(name: str, n: int) -> npt.NDArray[Any]:
+    """An optional column of n rows of which the source says nothing."""
+    return np.broadcast_to(np.array(DEFAULTS[name], dtype=np.int64 if name in WHOLE else np.float64), (n,))
+
+
+def is_untold(name: str, column: npt.NDArray[Any]) -> bool:
+    """Whether a column is one that `untold` makes."""
+    return column.strides == (0,) and (len(column) == 0 or column[0] == DEFAULTS[name])
 
 
 def build_quotes(
@@ -59,8 +101,8 @@ def build_quotes(
     """Check columns and return quotes, and how many bad rows were dropped (only with `on_bad_rows="drop"`).
 
     A row is bad when a price or fx is not a positive finite number, a bid is above its ask (equal is a locked
-    book, which is allowed), a size is negative or NaN, or its time is before that of the good row above it.
-    Missing sizes are infinite, a missing fx is 1. DataError names the source, the row and the reason.
+    book, which is allowed), a size is negative or NaN, an age is negative, or its time is before that of the good
+    row above it. What optional columns are where they are missing stands in `DEFAULTS`. DataError names the source, the row and the reason.
     """
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
@@ -68,10 +110,10 @@ def build_quotes(
     n = len(columns["ts_ns"])
     if n == 0:
         raise DataError(source, "holds no rows")
-    full: dict[str, npt.NDArray[Any]] = {"ts_ns": np.asarray(columns["ts_ns"], dtype=np.int64)}
-    for name in COLUMNS[1:]:
-        default = 1.0 if name == "fx" else np.inf
-        full[name] = np.asarray(columns[name], dtype=np.float64) if name in columns else np.full(n, default)
+    full: dict[str, npt.NDArray[Any]] = {}
+    for name in COLUMNS:
+        kind = np.int64 if name in WHOLE else np.float64
+        full[name] = np.asarray(columns[name], dtype=kind) if name in columns else untold(name, n)
     bad = _first_faults(full)
     if on_bad_rows == "refuse":
         _refuse(full, bad, source)
@@ -81,7 +123,8 @@ def build_quotes(
     dropped = n - int(keep.sum())
     if dropped == n:
         raise DataError(source, f"all {n} rows are bad")
-    return Quotes(**{name: np.ascontiguousarray(column[keep]) for name, column in full.items()}), dropped
+    kept = {name: untold(name, n - dropped) if name not in columns else column[keep] for name, column in full.items()}
+    return Quotes(**kept), dropped
 
 
 def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
@@ -96,6 +139,7 @@ def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDAr
             (f"the book of venue {venue.upper()} is crossed: bid {{bid_{venue}}} above ask {{ask_{venue}}}", crossed)
         )
     faults += [(f"{name} is {{{name}}}, not a size", ~(columns[name] >= 0)) for name in SIZES]
+    faults += [(f"{name} is {{{name}}}, a negative age", columns[name] < 0) for name in AGES]
     return faults
 
 

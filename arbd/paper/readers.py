@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
-from arbd.paper.quotes import COLUMNS, Quotes, build_quotes
+from arbd.paper.quotes import COLUMNS, WHOLE, Quotes, build_quotes
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
 # Other names and units in which files give the time: how many nanoseconds one is.
@@ -23,7 +23,7 @@ def read_quotes(path: Path, on_bad_rows: str = "refuse") -> tuple[Quotes, int]:
     """Quotes of a file, and how many bad rows were dropped; DataError with file, row and reason.
 
     Columns: `ts_ns` (or `ts_us`, `ts_ms`, `ts_s`, or `ts` in ISO 8601), `bid_a`, `ask_a`, `bid_b`, `ask_b`;
-    optional are sizes and `fx`. Others are ignored. Rows keep their order.
+    optional are sizes, `fx`, `age_a_ns`, `age_b_ns` and `block`. Others are ignored. Rows keep their order.
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -95,7 +95,7 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
         values[np.ma.getmaskarray(column)] = None
     if name == "ts":
         return values
-    kind = np.int64 if name in TIME_UNITS else np.float64
+    kind = np.int64 if name in (*TIME_UNITS, *WHOLE) else np.float64
     if values.dtype.kind in "iuf" and (kind is np.float64 or values.dtype.kind in "iu"):
         return values.astype(kind)
     texts = values.tolist()

@@ -1,4 +1,7 @@
-"""Quotes into files, exact to the bit in every format; a file appears whole, by rename."""
+"""Quotes into files, exact to the bit in every format; a file appears whole, by rename.
+
+Columns of which the quotes say nothing (`Quotes.told`) are left out.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from arbd.errors import DataError
-from arbd.paper.quotes import COLUMNS, Quotes
+from arbd.paper.quotes import Quotes
 from arbd.paper.readers import suffix_of
 
 CSV_ROWS = 50_000
 
 
 def write_quotes(quotes: Quotes, path: Path) -> None:
-    """Write quotes in the format of the suffix: .csv, .csv.gz, .parquet or .npz."""
+    """Write quotes in the format of the suffix, one of `SUFFIXES`."""
     path = Path(path)
     suffix = suffix_of(path)
     if not path.parent.is_dir():
@@ -31,7 +34,7 @@ def write_quotes(quotes: Quotes, path: Path) -> None:
             _write_with_duckdb(quotes, temporary, suffix)
         elif suffix == ".npz":
             with temporary.open("wb") as file:
-                columns: dict[str, Any] = quotes.columns()
+                columns: dict[str, Any] = quotes.told()
                 np.savez(file, **columns)
         else:
             _write_csv(quotes, temporary, packed=suffix == ".csv.gz")
@@ -49,11 +52,11 @@ def _write_csv(quotes: Quotes, path: Path, *, packed: bool) -> None:
 
 
 def _csv_pieces(quotes: Quotes) -> Iterator[bytes]:
-    yield (",".join(COLUMNS) + "\n").encode()
-    columns = quotes.columns()
+    columns = quotes.told()
+    yield (",".join(columns) + "\n").encode()
     for start in range(0, len(quotes), CSV_ROWS):
         # repr of a float is the shortest text that reads back as the same bits.
-        lists = [columns[name][start : start + CSV_ROWS].tolist() for name in COLUMNS]
+        lists = [column[start : start + CSV_ROWS].tolist() for column in columns.values()]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(zip(*lists, strict=True))
         yield text.getvalue().encode()
@@ -65,8 +68,9 @@ def _write_with_duckdb(quotes: Quotes, path: Path, suffix: str) -> None:
     form = "(FORMAT parquet, COMPRESSION zstd)" if suffix == ".parquet" else "(FORMAT csv, HEADER, COMPRESSION zstd)"
     connection = duckdb.connect()
     try:
-        connection.register("quotes", quotes.columns())
+        columns = {name: np.ascontiguousarray(column) for name, column in quotes.told().items()}
+        connection.register("quotes", columns)
         target = str(path).replace("'", "''")
-        connection.execute(f"COPY (SELECT {', '.join(COLUMNS)} FROM quotes) TO '{target}' {form}")  # noqa: S608
+        connection.execute(f"COPY (SELECT {', '.join(columns)} FROM quotes) TO '{target}' {form}")  # noqa: S608
     finally:
         connection.close()

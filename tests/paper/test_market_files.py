@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,12 @@ prices = st.floats(1e-9, 1e12, allow_nan=False)
 def test_every_format_keeps_every_bit(tmp_path: Path, suffix: str, low: list[float], size: float) -> None:
     bid = np.array(low)
     n = len(bid)
-    quotes = Quotes(np.arange(n) * 7, bid, bid * 1.1, bid / 3, bid / 2, *[np.full(n, size)] * 4, bid)
+    known = Quotes(np.arange(n) * 7, bid, bid * 1.1, bid / 3, bid / 2, *[np.full(n, size)] * 4, bid)
+    ages = {"age_a_ns": np.arange(n) * 2**58, "age_b_ns": np.arange(n), "block": np.arange(n) - 1}
     path = tmp_path / f"quotes{suffix}"
-    write_quotes(quotes, path)
-    assert same(read_quotes(path)[0], quotes)
+    for quotes in (known, replace(known, **ages)):
+        write_quotes(quotes, path)
+        assert same(read_quotes(path)[0], quotes)
 
 
 def csv(path: Path, text: str) -> Path:
@@ -58,6 +61,8 @@ HEAD = "ts_ns,bid_a,ask_a,bid_b,ask_b\n"
         (HEAD + "1,10,11,10,11\n2,12,11,10,11\n", 2, "crossed"),
         (HEAD + "1,10,11,10,11\n2,ten,11,10,11\n", 2, "bid_a is 'ten', not a number"),
         (HEAD + "1,10,11,10,11\n2,,11,10,11\n", 2, "bid_a is nan, not a positive number"),
+        ("age_a_ns," + HEAD + "1e3,1,10,11,10,11\n", 1, "age_a_ns is '1e3', not a whole number"),
+        ("block," + HEAD + "1,1,10,11,10,11\n,2,10,11,10,11\n", 2, "block is empty, not a whole number"),
         (HEAD + "1.5,10,11,10,11\n", 1, "ts_ns is '1.5', not a whole number"),
         ("bid_a,ask_a,bid_b,ask_b\n10,11,10,11\n", None, "needs one time column of ts_ns, ts_us"),
         ("ts_ns,ts_ms,bid_a,ask_a,bid_b,ask_b\n1,1,10,11,10,11\n", None, "it has ts_ns, ts_ms"),

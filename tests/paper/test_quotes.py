@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arbd.errors import DataError
-from arbd.paper.quotes import build_quotes
+from arbd.paper.quotes import COLUMNS, REQUIRED, Quotes, build_quotes
 
 
 def columns(**changed: list[float]) -> dict[str, Any]:
@@ -30,6 +30,8 @@ def columns(**changed: list[float]) -> dict[str, Any]:
         ({"fx": [1, 1, 0, 1]}, 3, "fx is 0.0"),
         ({"bid_size_a": [1, 1, -1, 1]}, 3, "bid_size_a is -1.0, not a size"),
         ({"ask_size_b": [1, float("nan"), 1, 1]}, 2, "ask_size_b is nan"),
+        ({"age_a_ns": [0, 5, -1, 0]}, 3, "age_a_ns is -1, a negative age"),
+        ({"age_b_ns": [0, 0, 0, -7]}, 4, "age_b_ns is -7, a negative age"),
         ({"ts_ns": [1, 3, 2, 4]}, 3, "time goes backwards, from 3 to 2 ns"),
     ],
 )
@@ -51,6 +53,23 @@ def test_missing_sizes_are_unlimited_and_a_missing_fx_is_one() -> None:
     quotes, _ = build_quotes(columns(), "x")
     assert np.isinf(quotes.ask_size_b).all()
     assert (quotes.fx == 1).all()
+
+
+def test_what_a_source_does_not_tell_costs_no_memory_and_is_not_written() -> None:
+    quotes, _ = build_quotes(columns(block=[1, 1, 2, 2]), "x")
+    assert (quotes.age_a_ns.tolist(), quotes.age_b_ns.tolist()) == ([0] * 4, [0] * 4)
+    assert quotes.block.tolist() == [1, 1, 2, 2]
+    assert {name for name, column in quotes.columns().items() if column.strides == (0,)} == {
+        "bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b", "fx", "age_a_ns", "age_b_ns",
+    }  # fmt: skip
+    assert set(quotes.told()) == {"ts_ns", "bid_a", "ask_a", "bid_b", "ask_b", "block"}
+    assert set(Quotes(**{name: getattr(quotes, name) for name in COLUMNS[:10]}).told()) == set(REQUIRED)
+
+
+def test_dropping_rows_keeps_ages_blocks_and_what_is_not_told() -> None:
+    quotes, dropped = build_quotes(columns(bid_a=[10, 99, 10, 10], age_a_ns=[0, 1, 2, 3]), "x", "drop")
+    assert (quotes.age_a_ns.tolist(), dropped) == ([0, 2, 3], 1)
+    assert (len(quotes.block), quotes.block.strides) == (3, (0,))
 
 
 def test_missing_columns_and_empty_files_are_refused() -> None:
