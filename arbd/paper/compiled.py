@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,21 +34,9 @@ def use_cache(folder: Path) -> None:
 
 def jit(function: F) -> F:
     """Compile without the interpreter lock, with IEEE arithmetic in the order written, cached on disk."""
-    compile_: Any = numba.njit(cache=True, nogil=True)
+    compile_: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
     compiled: F = compile_(function)
     return compiled
-
-
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def trailing_zeros(typing_context: Any, word: Any) -> Any:
-    """How many zero bits are below the lowest one bit of a uint64: one instruction, which NumPy has no name for."""
-    del typing_context
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del signature
-        return builder.cttz(arguments[0], context.get_constant(numba.types.boolean, 0))
-
-    return numba.types.int64(word), generate
 
 
 if not getattr(numba.config, "CACHE_DIR", ""):

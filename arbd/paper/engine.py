@@ -56,35 +56,25 @@ def run(market: Market, params: Mapping[str, Value], way: str = "count") -> Run:
 
     `way` is how it goes through the market: "events", "walk", or "count", which chooses; the result is the same.
     """
-    from arbd.paper.kernel_state import FILL_FIELDS  # noqa: PLC0415 - numba
-    from arbd.paper.sweeping import build_index, run_batch  # noqa: PLC0415 - as above
+    from arbd.paper.sweeping import build_index, run_batch  # noqa: PLC0415 - numba
 
     rows = _rows(params)
-    if len(market) == 0:
-        counts, grid, out = np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0)), np.empty((0, FILL_FIELDS))
-    else:
+    counts, grid = np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0))
+    fills: tuple[Fill, ...] = ()
+    if len(market):
         series = series_for(market, params)
         index, at = build_index(series), grid_rows(market.ts_ns, float(params["grid_s"]))
         # Twice: the first run only counts the fills.
-        _, _, n_fills = run_batch(series, index, rows, at, None, way)
-        out = np.empty((n_fills, FILL_FIELDS))
-        counts, grid, _ = run_batch(series, index, rows, at, out, way)
+        *_, n_fills = run_batch(series, index, rows, at, 0, way)
+        counts, grid, lines, _ = run_batch(series, index, rows, at, n_fills, way)
+        fills = tuple(Fill(line[0], int(market.ts_ns[line[0]]), *line[1:]) for line in lines.tolist())
     values, blocks = summarise(rows, [counts], [grid])
-    fills = tuple(_fill(market, line) for line in out)
     return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], fills, grid[0])
 
 
 def series_for(market: Market, params: Mapping[str, Value]) -> Series:
     """The market as a set of parameters sees it."""
     return market.series(float(params["max_quote_age_s"]), carry_over_gaps=params["carry_over_gaps"] == "yes")
-
-
-def _fill(market: Market, line: Any) -> Fill:
-    row = int(line[0])
-    return Fill(
-        row, int(market.ts_ns[row]), int(line[1]), int(line[2]),
-        float(line[3]), float(line[4]), float(line[5]), float(line[6]), int(line[7]),
-    )  # fmt: skip
 
 
 def run_reference(market: Market, params: Mapping[str, Value]) -> Run:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper import kernel_state as k
+from arbd.paper import fills
 from arbd.paper.compiled import jit
 from arbd.paper.kernel_execution import (
     book_result,
+    bought_at,
     close_trade,
     entered,
     entry_direction,
@@ -15,117 +16,111 @@ from arbd.paper.kernel_execution import (
     last_of_stretch,
     observe,
     order,
-    price_at,
     row_after,
     row_at,
     settle,
-    shown_at,
+    shown,
+    sold_at,
 )
+from arbd.paper.kernel_state import NEVER, NONE, WAIT_ENTRY, WAIT_EXIT, WAIT_NEXT
+from arbd.paper.memory import float_at, int_at
 
 
 @jit
-def convergence_entry(i, row, m, p, s, f, entries):
-    threshold = p[i, k.P_MIN_SPREAD]
-    direction = entry_direction(i, row, threshold, threshold, m, p, s, f, entries)
+def convergence_entry(x, run, row):
+    direction = entry_direction(x, run, row, run.min_spread_pct, run.min_spread_pct)
     if direction == 0:
         return
-    row_a, row_b = row_after(row, p[i, k.P_LATENCY_A], 0, m), row_after(row, p[i, k.P_LATENCY_B], 1, m)
-    last = last_of_stretch(i, row, m, f)
-    if row_a > last or row_b > last:
+    row_a, row_b = row_after(x, row, run.latency_a_ms, np.int64(0)), row_after(x, row, run.latency_b_ms, np.int64(1))
+    if max(row_a, row_b) > last_of_stretch(x, run, row):
         return
-    bought = price_at(row_b, 1, 1, m, p, i) if direction > 0 else price_at(row_a, 0, 1, m, p, i)
-    quantity = executable(row_a, row_b, direction, p[i, k.P_MAX_POSITION] / bought, m, p, i)
+    limit = run.max_position / bought_at(x, run, row_a, row_b, direction)
+    quantity = executable(x, run, row_a, row_b, direction, limit)
     if quantity > 0:
-        order(i, row_a, row_b, direction, quantity, k.R_ENTRY, s, f)
-        entered(i, row, m, p, f, entries)
+        order(run, row_a, row_b, direction, quantity, np.int64(fills.ENTRY))
+        entered(x, run, row)
 
 
 @jit
-def exit_reason(i, row, m, p, s, f):
-    cost_pct = -m[k.BA][row] if f[i, k.DIRECTION] > 0 else -m[k.AB][row]
-    gain_pct = s[i, k.ENTRY_EDGE] - cost_pct
-    if f[i, k.TRIPPED] != 0:
-        return k.R_BREAKER
-    if p[i, k.P_STOP_LOSS] > 0 and gain_pct <= -p[i, k.P_STOP_LOSS]:
-        return k.R_LOSS
-    if p[i, k.P_TAKE_PROFIT] > 0 and gain_pct >= p[i, k.P_TAKE_PROFIT]:
-        return k.R_PROFIT
-    if cost_pct <= p[i, k.P_EXIT_SPREAD]:
-        return k.R_EXIT
-    if row >= f[i, k.HOLD_ROW]:
-        return k.R_HOLD
-    return k.R_END if row == m[k.TS].shape[0] - 1 else k.NONE
+def exit_reason(x, run, row):
+    cost_pct = -float_at(x.ba, row) if run.direction > 0 else -float_at(x.ab, row)
+    gain_pct = run.entry_edge - cost_pct
+    if run.tripped != 0:
+        return fills.BREAKER
+    if run.stop_loss_pct > 0 and gain_pct <= -run.stop_loss_pct:
+        return fills.STOP_LOSS
+    if run.take_profit_pct > 0 and gain_pct >= run.take_profit_pct:
+        return fills.TAKE_PROFIT
+    if cost_pct <= run.exit_spread_pct:
+        return fills.EXIT
+    if row >= run.hold_row:
+        return fills.MAX_HOLD
+    return fills.END if row == x.n - 1 else -1
 
 
 @jit
-def convergence_exit(i, row, m, p, s, f):
-    reason = exit_reason(i, row, m, p, s, f)
+def convergence_exit(x, run, row):
+    reason = exit_reason(x, run, row)
     if reason < 0:
-        f[i, k.WAIT] = k.WAIT_EXIT
+        run.wait = WAIT_EXIT
         return
-    f[i, k.WAIT] = k.WAIT_NEXT
-    direction = -f[i, k.DIRECTION]
-    last = last_of_stretch(i, row, m, f)
-    row_a = min(row_after(row, p[i, k.P_LATENCY_A], 0, m), last)
-    row_b = min(row_after(row, p[i, k.P_LATENCY_B], 1, m), last)
-    part = p[i, k.P_PARTICIPATION]
-    left = s[i, k.LEFT]
-    quantity = min(left, part * shown_at(row_a, 0, -direction, m), part * shown_at(row_b, 1, direction, m))
-    if quantity < left:
-        quantity = executable(row_a, row_b, direction, quantity, m, p, i)
+    run.wait = WAIT_NEXT
+    direction = -run.direction
+    last = last_of_stretch(x, run, row)
+    row_a = min(row_after(x, row, run.latency_a_ms, np.int64(0)), last)
+    row_b = min(row_after(x, row, run.latency_b_ms, np.int64(1)), last)
+    quantity = shown(x, run, row_a, row_b, direction, run.left)
+    if quantity < run.left:
+        quantity = executable(x, run, row_a, row_b, direction, quantity)
     if quantity > 0:
-        order(i, row_a, row_b, direction, quantity, reason, s, f)
+        order(run, row_a, row_b, direction, quantity, np.int64(reason))
 
 
 @jit
-def convergence_open(i, row, cash, m, p, s, f):
-    row_a, row_b = f[i, k.ORDER_ROW_A], f[i, k.ORDER_ROW_B]
-    direction = f[i, k.ORDER_DIRECTION]
-    if direction > 0:
-        bought, sold = price_at(row_b, 1, 1, m, p, i), price_at(row_a, 0, -1, m, p, i)
-    else:
-        bought, sold = price_at(row_a, 0, 1, m, p, i), price_at(row_b, 1, -1, m, p, i)
-    f[i, k.DIRECTION] = direction
-    f[i, k.OPENED_NS] = m[k.TS][row]
-    f[i, k.HOLD_ROW] = k.NEVER
-    if p[i, k.P_MAX_HOLD] > 0:
-        f[i, k.HOLD_ROW] = row_at(row, m[k.TS][row] + np.int64(p[i, k.P_MAX_HOLD] * 1e9), m)
-    s[i, k.QUANTITY] = s[i, k.ORDER_QUANTITY]
-    s[i, k.LEFT] = s[i, k.ORDER_QUANTITY]
-    s[i, k.ENTRY_CASH] = cash
-    s[i, k.ENTRY_EDGE] = (sold - bought) / bought * 100.0
-    s[i, k.TRADE_RESULT] = 0.0
-    f[i, k.WAIT] = k.WAIT_NEXT if f[i, k.TRIPPED] != 0 else k.WAIT_EXIT
+def convergence_open(x, run, row, cash):
+    direction = run.order_direction
+    bought = bought_at(x, run, run.order_row_a, run.order_row_b, direction)
+    sold = sold_at(x, run, run.order_row_a, run.order_row_b, direction)
+    run.direction = direction
+    run.opened_ns = int_at(x.ts, row)
+    run.hold_row = NEVER
+    if run.max_hold_s > 0:
+        run.hold_row = row_at(x, row, run.opened_ns + np.int64(run.max_hold_s * 1e9))
+    run.quantity = run.order_quantity
+    run.left = run.order_quantity
+    run.entry_cash = cash
+    run.entry_edge = (sold - bought) / bought * 100.0
+    run.trade_result = 0.0
+    run.wait = WAIT_NEXT if run.tripped != 0 else WAIT_EXIT
 
 
 @jit
-def convergence_apply(i, row, m, p, s, f, out):
-    cash = settle(i, m, p, s, f, out)
-    f[i, k.DUE_ROW] = k.NONE
-    if f[i, k.DIRECTION] == 0:
-        convergence_open(i, row, cash, m, p, s, f)
+def convergence_apply(x, run, row):
+    cash = settle(x, run)
+    run.due_row = NONE
+    if run.direction == 0:
+        convergence_open(x, run, row, cash)
         return
-    quantity = s[i, k.ORDER_QUANTITY]
-    result = s[i, k.ENTRY_CASH] * (quantity / s[i, k.QUANTITY]) + cash
-    s[i, k.LEFT] -= quantity
-    s[i, k.TRADE_RESULT] += result
-    f[i, k.WAIT] = k.WAIT_NEXT
-    if s[i, k.LEFT] <= 0:
-        held_s = (m[k.TS][row] - f[i, k.OPENED_NS]) / 1e9
-        s[i, k.C_HOLD] += held_s
-        s[i, k.C_EXPOSURE] += held_s
-        f[i, k.DIRECTION] = 0
-        f[i, k.SIGNALLED] = 0
-        f[i, k.WAIT] = k.WAIT_ENTRY
-    book_result(i, row, result, m, s, f)
-    if f[i, k.DIRECTION] == 0:
-        close_trade(i, row, s[i, k.TRADE_RESULT], m, p, s, f)
-    observe(i, row, m, p, s, f)
+    result = run.entry_cash * (run.order_quantity / run.quantity) + cash
+    run.left -= run.order_quantity
+    run.trade_result += result
+    run.wait = WAIT_NEXT
+    if run.left <= 0:
+        held_s = (int_at(x.ts, row) - run.opened_ns) / 1e9
+        run.hold_s += held_s
+        run.exposure_s += held_s
+        run.direction = 0
+        run.signalled = 0
+        run.wait = WAIT_ENTRY
+    book_result(x, run, row, result)
+    if run.direction == 0:
+        close_trade(x, run, row, run.trade_result)
+    observe(x, run, row)
 
 
 @jit
-def close_before_gap(i, row, m, p, s, f, out):
+def close_before_gap(x, run, row):
     """What is open at the last quote before a gap is closed there, whole and at once."""
-    if f[i, k.DIRECTION] != 0 and f[i, k.DUE_ROW] < 0 and row < m[k.TS].shape[0] - 1 and last_of_stretch(i, row, m, f) == row:
-        order(i, row, row, -f[i, k.DIRECTION], s[i, k.LEFT], k.R_GAP, s, f)
-        convergence_apply(i, row, m, p, s, f, out)
+    if run.direction != 0 and row < x.n - 1 and last_of_stretch(x, run, row) == row:
+        order(run, row, row, -run.direction, run.left, np.int64(fills.GAP))
+        convergence_apply(x, run, row)

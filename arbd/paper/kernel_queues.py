@@ -1,102 +1,99 @@
 """Runs in queues by the level of a series that wakes them, so that one comparison per quote serves all of them.
 
 There is a queue per kind of trigger. A queue's levels are cut into BINS equal bins; a run stands in the list of its
-level's bin, a bit per bin tells which are not empty, and `watch` has the lowest level of each queue, or something
-below it. All is in four tables, so that a queue is a row of numbers:
+level's bin, lowest level first; a bit per bin tells which are not empty, a bit per word of those which words are not;
+`watch` has the lowest level of each queue. The tables of the desk, a line per kind:
 
-    heads (KINDS, BINS)         first run of a bin, -1 for none
-    links (KINDS, runs, 3)      next run, run before, bin
-    levels (KINDS, runs)        the level of a run
-    scale (KINDS, 2)            lowest level and bins per unit
-    lowest (KINDS, BINS)        the lowest level in a bin, or something below it
-    bits (KINDS, WORDS)         a bit per bin that is not empty
+    heads (KINDS, BINS) int32       first run of a bin, -1 for none
+    links (KINDS, runs, 3) int32    next run, run before, bin
+    levels (KINDS, runs) float64    the level of a run
+    scale (KINDS, 2) float64        lowest level, and bins per unit
+    bits (KINDS, WORDS + 1) uint64  a bit per bin that is not empty, then a bit per word that is not zero
+    watch (KINDS) float64           the lowest level, infinity when nobody waits
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper import kernel_state as k
-from arbd.paper.compiled import jit, trailing_zeros
+from arbd.paper.compiled import jit
+from arbd.paper.memory import (
+    float_at,
+    put_float,
+    put_small,
+    put_word,
+    small_at,
+    trailing_zeros,
+    word_at,
+)
 
 KINDS = 6
-# An edge of either direction at or above; both below; the edge of one direction at or above; at or below.
-BEST_FROM, BEST_UNDER, AB_FROM, BA_FROM, AB_TO, BA_TO = range(KINDS)
-WORDS = 16
+# An edge of either direction at or above; both at or below; the edge of one direction at or above; at or below.
+BEST_FROM, BEST_TO, AB_FROM, BA_FROM, AB_TO, BA_TO = (np.int64(kind) for kind in range(KINDS))
+WORDS = 64
 BINS = 64 * WORDS
-NEXT, BEFORE, BIN = range(3)
+_NEXT, _BEFORE, _BIN = range(3)
+_ONE = np.uint64(1)
 
 
 @jit
-def put(q, kind, i, level, f):
+def put(x, kind, run, level):
     """Let a run wait for a level."""
-    heads, links, levels, scale, lowest, bits, watch = q
-    place = (level - scale[kind, 0]) * scale[kind, 1]
+    place = (level - float_at(x.scale, 2 * kind)) * float_at(x.scale, 2 * kind + 1)
     bin_ = np.int64(min(max(place, 0.0), BINS - 1.0))
-    first = heads[kind, bin_]
-    links[kind, i, NEXT] = first
-    links[kind, i, BEFORE] = -1
-    links[kind, i, BIN] = bin_
-    levels[kind, i] = level
-    heads[kind, bin_] = i
-    if first >= 0:
-        links[kind, first, BEFORE] = i
-        lowest[kind, bin_] = min(lowest[kind, bin_], level)
-    else:
-        lowest[kind, bin_] = level
-        bits[kind, bin_ >> 6] |= np.uint64(1) << np.uint64(bin_ & 63)
-    watch[kind] = min(watch[kind], level)
-    f[i, k.IN_QUEUES] |= 1 << kind
-
-
-@jit
-def lowest_level(q, kind):
-    """The lowest level that is waited for, or something below it; infinity when none is."""
-    heads, links, levels, scale, lowest, bits, watch = q
-    for word in range(WORDS):
-        if bits[kind, word] != 0:
-            return lowest[kind, 64 * word + trailing_zeros(bits[kind, word])]
-    return np.inf
-
-
-@jit
-def take(q, kind, i, f):
-    """Let a run wait no more."""
-    heads, links, levels, scale, lowest, bits, watch = q
-    after, before, bin_ = links[kind, i, NEXT], links[kind, i, BEFORE], links[kind, i, BIN]
+    i, line = run.number, kind * x.n_runs
+    put_float(x.levels, line + i, level)
+    before, after = np.int64(-1), small_at(x.heads, kind * BINS + bin_)
+    while after >= 0 and float_at(x.levels, line + after) < level:
+        before, after = after, small_at(x.links, 3 * (line + after) + _NEXT)
+    put_small(x.links, 3 * (line + i) + _NEXT, after)
+    put_small(x.links, 3 * (line + i) + _BEFORE, before)
+    put_small(x.links, 3 * (line + i) + _BIN, bin_)
+    run.queues |= 1 << kind
     if after >= 0:
-        links[kind, after, BEFORE] = before
+        put_small(x.links, 3 * (line + after) + _BEFORE, i)
     if before >= 0:
-        links[kind, before, NEXT] = after
-    else:
-        heads[kind, bin_] = after
-        if after < 0:
-            bits[kind, bin_ >> 6] &= ~(np.uint64(1) << np.uint64(bin_ & 63))
-            if lowest[kind, bin_] == watch[kind]:
-                watch[kind] = lowest_level(q, kind)
-    f[i, k.IN_QUEUES] &= ~(1 << kind)
+        put_small(x.links, 3 * (line + before) + _NEXT, i)
+        return
+    put_small(x.heads, kind * BINS + bin_, i)
+    words = kind * (WORDS + 1)
+    word = bin_ >> 6
+    put_word(x.bits, words + word, word_at(x.bits, words + word) | (_ONE << np.uint64(bin_ & 63)))
+    put_word(x.bits, words + WORDS, word_at(x.bits, words + WORDS) | (_ONE << np.uint64(word)))
+    if level < float_at(x.watch, kind):
+        put_float(x.watch, kind, level)
 
 
 @jit
-def reached(q, kind, value, found, n_found):
-    """Append the runs whose levels are at or below `value` to `found`; they stay in the queue."""
-    heads, links, levels, scale, lowest, bits, watch = q
-    for word in range(WORDS):
-        left = bits[kind, word]
-        while left != 0:
-            bin_ = 64 * word + trailing_zeros(left)
-            left &= left - np.uint64(1)
-            if lowest[kind, bin_] > value:
-                return n_found
-            rest = np.inf
-            i = heads[kind, bin_]
-            while i >= 0:
-                if levels[kind, i] <= value:
-                    found[n_found] = i
-                    n_found += 1
-                rest = min(rest, levels[kind, i])
-                i = links[kind, i, NEXT]
-            if lowest[kind, bin_] == watch[kind]:
-                watch[kind] = rest
-            lowest[kind, bin_] = rest
-    return n_found
+def first(x, kind):
+    """The run with the lowest level, -1 when nobody waits."""
+    words = kind * (WORDS + 1)
+    summary = word_at(x.bits, words + WORDS)
+    if summary == 0:
+        return np.int64(-1)
+    word = trailing_zeros(summary)
+    return small_at(x.heads, kind * BINS + 64 * word + trailing_zeros(word_at(x.bits, words + word)))
+
+
+@jit
+def take(x, kind, run):
+    """Let a run wait no more."""
+    i, line = run.number, kind * x.n_runs
+    after, before = small_at(x.links, 3 * (line + i) + _NEXT), small_at(x.links, 3 * (line + i) + _BEFORE)
+    run.queues &= ~(1 << kind)
+    if after >= 0:
+        put_small(x.links, 3 * (line + after) + _BEFORE, before)
+    if before >= 0:
+        put_small(x.links, 3 * (line + before) + _NEXT, after)
+        return
+    bin_ = small_at(x.links, 3 * (line + i) + _BIN)
+    put_small(x.heads, kind * BINS + bin_, after)
+    if after < 0:
+        words, word = kind * (WORDS + 1), bin_ >> 6
+        left = word_at(x.bits, words + word) & ~(_ONE << np.uint64(bin_ & 63))
+        put_word(x.bits, words + word, left)
+        if left == 0:
+            put_word(x.bits, words + WORDS, word_at(x.bits, words + WORDS) & ~(_ONE << np.uint64(word)))
+    if float_at(x.levels, line + i) == float_at(x.watch, kind):
+        lowest = first(x, kind)
+        put_float(x.watch, kind, float_at(x.levels, line + lowest) if lowest >= 0 else np.inf)

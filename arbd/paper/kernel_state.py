@@ -1,78 +1,65 @@
-"""Positions of what a compiled run carries along: parameters, numbers, whole numbers, and what it waits for.
+"""The records of the compiled engine: a quote's book, a run, a fill, and the desk where a batch finds its tables.
 
-A batch of n runs has them in three tables of one line per run: `p` (parameters), `s` (numbers, whose first
-columns are the counts of `metrics`) and `f` (whole numbers). `m` is a market's series and `x` its index, tuples
-whose places are named here too.
+A run's record holds its parameters, what it has counted so far (the counts of `metrics`), its balances and position,
+the order under way, what it waits for, and where it stands in the queues. Rows are NEVER where there is none.
 """
 
 from __future__ import annotations
 
-from arbd.paper import fills, metrics
-from arbd.paper.prepared import DUST_SHARE, FIELD
+import numpy as np
 
-DAY_NS = 86_400 * 10**9
-HOUR_NS = 3_600 * 10**9
-DUST = DUST_SHARE
-NONE = -1
-NEVER = 2**62
+from arbd.paper.memory import record_at
+from arbd.paper.prepared import BOOK_COLUMNS, FIELDS
 
-# The series of a market, `m`.
-TS, BOOK, AB, BA, UNUSABLE, ENDS, TIMES, TIME_SCALE = range(8)
-# Columns of the book.
-BID_A, ASK_A, BID_B, ASK_B, BID_SIZE_A, ASK_SIZE_A, BID_SIZE_B, ASK_SIZE_B = range(8)
-
-# Numbers of a run; the counts come first, at the positions that `metrics` gives them.
-(
-    CAPITAL, PEAK, TODAY_PNL, QUANTITY, LEFT, ENTRY_CASH, ENTRY_EDGE, TRADE_RESULT, ORDER_QUANTITY,
-    QUOTE_A, QUOTE_B, BASE_A, BASE_B, MOVED_BASE, MOVED_QUOTE, N_STATE,
-) = range(metrics.N_COUNTS, metrics.N_COUNTS + 16)  # fmt: skip
-
-# Whole numbers of a run. Rows are NEVER where there is none, ORDER rows are NONE.
-(
-    DIRECTION, DUE_ROW, WAIT, WAIT_ROW, HOLD_ROW, TRANSFER_ROW, SIGNALLED, TRIPPED, OPENED_NS, COOLING_UNTIL, TODAY,
-    ORDER_DIRECTION, ORDER_ROW_A, ORDER_ROW_B, ORDER_REASON, N_ENTRIES, ENTRIES_AT, TO_BASE, TO_QUOTE,
-    GRID_DONE, STRETCH, N_FILLS, EVENTS, MODE, IN_QUEUES, WAKE, NEXT, BEFORE, N_FLAGS,
-) = range(29)  # fmt: skip
+DAY_NS = np.int64(86_400 * 10**9)
+HOUR_NS = np.int64(3_600 * 10**9)
+NONE = np.int64(-1)
+NEVER = np.int64(2**62)
 
 # What a run without an order under way waits for: an edge that calls for an entry; a cost of unwinding that calls for
 # an exit; the end of a stretch of edges that it may not, or cannot, enter on; the next quote.
 WAIT_ENTRY, WAIT_EXIT, WAIT_REFUSED, WAIT_STARVED_AB, WAIT_STARVED_BA, WAIT_NEXT = range(6)
 
-FILL_FIELDS = 8
+# In the order of the positions in `metrics`.
+COUNTS = (
+    "realized", "fees", "slippage", "trades", "wins", "losses", "profit", "loss", "drawdown", "drawdown_pct",
+    "hold_s", "exposure_s", "notional", "signals", "violations", "breaker", "open_mark", "span_s",
+)  # fmt: skip
+_NUMBERS = (
+    "peak", "today_pnl", "quantity", "left", "entry_cash", "entry_edge", "trade_result", "order_quantity",
+    "quote_a", "quote_b", "base_a", "base_b", "moved_base", "moved_quote",
+)  # fmt: skip
+_WHOLE = (
+    "number", "direction", "due_row", "wait", "wait_row", "hold_row", "transfer_row", "signalled", "tripped", "opened_ns",
+    "cooling_until_ns", "today", "order_direction", "order_row_a", "order_row_b", "order_reason", "n_entries", "in_transit",
+    "to_base", "to_quote", "grid_done", "stretch", "n_fills", "events", "walks", "queues", "wake", "next", "before",
+    "entries", "grid",
+)  # fmt: skip
 
-# Positions of parameters, as constants that the compiler sees.
-P_STRATEGY = FIELD["strategy"]
-P_MIN_SPREAD = FIELD["min_spread_pct"]
-P_EXIT_SPREAD = FIELD["exit_spread_pct"]
-P_TAKE_PROFIT = FIELD["take_profit_pct"]
-P_STOP_LOSS = FIELD["stop_loss_pct"]
-P_MAX_HOLD = FIELD["max_hold_s"]
-P_LATENCY_A = FIELD["latency_a_ms"]
-P_LATENCY_B = FIELD["latency_b_ms"]
-P_SLIPPAGE = FIELD["slippage_bps"]
-P_PARTICIPATION = FIELD["participation"]
-P_LOT_STEP = FIELD["lot_step"]
-P_MIN_NOTIONAL = FIELD["min_notional"]
-P_FEE_A = FIELD["fee_a_bps"]
-P_FEE_B = FIELD["fee_b_bps"]
-P_MAX_POSITION = FIELD["max_position"]
-P_MAX_DAILY_LOSS = FIELD["max_daily_loss"]
-P_MAX_TRADES = FIELD["max_trades_per_hour"]
-P_BREAKER = FIELD["circuit_breaker_pct"]
-P_COOLDOWN = FIELD["cooldown_s"]
-P_CAPITAL = FIELD["initial_capital"]
-P_BASE_SHARE = FIELD["base_share"]
-P_REBALANCE = FIELD["rebalance"]
-P_TRIGGER = FIELD["rebalance_trigger"]
-P_REBALANCE_SPREAD = FIELD["rebalance_spread_pct"]
-P_TRANSFER_FEE = FIELD["transfer_fee_pct"]
-P_TRANSFER_DELAY = FIELD["transfer_delay_s"]
+RUN = np.dtype(
+    [(name, np.float64) for name in (*_NUMBERS, *COUNTS, *FIELDS)] + [(name, np.int64) for name in _WHOLE]
+)  # fmt: skip
+BOOK = np.dtype([(name, np.float64) for name in BOOK_COLUMNS])
+FILL = np.dtype(
+    [("row", np.int64), ("venue", np.int64), ("side", np.int64), ("price", np.float64), ("size", np.float64),
+     ("fee", np.float64), ("slippage", np.float64), ("reason", np.int64)]
+)  # fmt: skip
 
-C_REALIZED, C_FEES, C_SLIPPAGE, C_TRADES = metrics.REALIZED, metrics.FEES, metrics.SLIPPAGE, metrics.TRADES
-C_WINS, C_LOSSES, C_PROFIT, C_LOSS = metrics.WINS, metrics.LOSSES, metrics.GROSS_PROFIT, metrics.GROSS_LOSS
-C_DRAWDOWN, C_DRAWDOWN_PCT = metrics.MAX_DRAWDOWN, metrics.MAX_DRAWDOWN_PCT
-C_HOLD, C_EXPOSURE, C_NOTIONAL = metrics.HOLD_S, metrics.EXPOSURE_S, metrics.NOTIONAL
-C_SIGNALS, C_VIOLATIONS, C_BREAKER = metrics.SIGNALS, metrics.VIOLATIONS, metrics.BREAKER
-C_MARK, C_SPAN = metrics.OPEN_MARK, metrics.SPAN_S
-R_ENTRY, R_EXIT, R_PROFIT, R_LOSS = fills.ENTRY, fills.EXIT, fills.TAKE_PROFIT, fills.STOP_LOSS
-R_HOLD, R_BREAKER, R_END, R_REBALANCE, R_GAP = fills.MAX_HOLD, fills.BREAKER, fills.END, fills.REBALANCE, fills.GAP
+# Addresses and sizes of everything that a batch reads and writes, and where its sweep is.
+_DESK = (
+    # the series: times, books, edges, bits per venue (0 where there are none), last rows before gaps
+    "ts", "book", "ab", "ba", "unusable", "ends", "n", "first_ns", "last_ns",
+    # the index: extremes of blocks and windows, rows by time
+    "blocks", "windows", "n_windows", "rows_by_time", "time_shift",
+    # runs, fills, rows of the equity grid
+    "runs", "n_runs", "fills", "room", "grid_rows", "n_grid",
+    # queues by level
+    "heads", "links", "levels", "scale", "bits", "watch",
+    # the calendar: who waits for a row in which block, how many in which window, who for which row of this block
+    "block_heads", "window_counts", "slots", "block_now", "end_now",
+    # lists of runs
+    "found", "hot", "walkers",
+)  # fmt: skip
+DESK = np.dtype([(name, np.int64) for name in _DESK] + [("due", np.uint64)])
+
+run_at, book_at, fill_at, desk_at = record_at(RUN), record_at(BOOK), record_at(FILL), record_at(DESK)

@@ -1,9 +1,10 @@
 """Many runs over one market in one pass: each is looked at only where something may happen to it.
 
-Runs that wait for a level of an edge stand in queues (`kernel_queues`), those that wait for a row in a calendar.
-Windows and blocks of quotes whose extremes reach no queue's lowest level, and for which nobody waits, are passed
-over whole. A run that something happened to at more than HOT quotes of a window is walked quote by quote through
-the next, as long as that lasts: then walking costs less. What is done at a quote is `kernel_walk.visit` either way.
+Runs that wait for a level of an edge stand in queues (`kernel_queues`), those that wait for a row in a calendar
+(`kernel_calendar`). Windows and blocks of quotes whose extremes reach no queue's lowest level, and for which nobody
+waits, are passed over whole. A run that something happened to at more than HOT quotes of a window is walked quote by
+quote through the next, as long as that lasts: then walking costs less. What is done at a quote is `kernel_walk.visit`
+either way.
 """
 
 from __future__ import annotations
@@ -12,340 +13,272 @@ from typing import Any
 
 import numpy as np
 
-from arbd.paper import kernel_state as k
-from arbd.paper.compiled import jit, trailing_zeros
+from arbd.paper.compiled import jit
+from arbd.paper.kernel_calendar import BLOCK, open_block, strike_off, wait_for_row
 from arbd.paper.kernel_execution import mark, observe_grid
-from arbd.paper.kernel_prepare import BLOCK_BITS, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
-from arbd.paper.kernel_queues import (
-    AB_FROM,
-    AB_TO,
-    BA_FROM,
-    BA_TO,
-    BEST_FROM,
-    BEST_UNDER,
-    KINDS,
-    put,
-    reached,
-    take,
+from arbd.paper.kernel_prepare import BLOCK_BITS, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, N_EXTREMES, WINDOW_BITS
+from arbd.paper.kernel_queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_TO, KINDS, first, put, take
+from arbd.paper.kernel_state import (
+    NEVER,
+    NONE,
+    WAIT_ENTRY,
+    WAIT_EXIT,
+    WAIT_NEXT,
+    WAIT_REFUSED,
+    WAIT_STARVED_AB,
+    book_at,
+    desk_at,
+    run_at,
 )
 from arbd.paper.kernel_walk import advance, entry_thresholds, exit_levels, next_observed, visit
+from arbd.paper.memory import float_at, int_at, put_int, small_at, trailing_zeros
 
-BLOCK, WINDOW = 1 << BLOCK_BITS, 1 << WINDOW_BITS
 HOT = 64
 BY_EVENTS, BY_WALKING, BY_COUNT = range(3)
 
 
 @jit
-def wait_for_row(calendar, i, row, f):
-    """Let a run be looked at again at a row."""
-    blocks, windows, slots, due, now = calendar
-    f[i, k.WAKE] = row
-    block = row >> BLOCK_BITS
-    if block == now[0]:
-        first = slots[row & (BLOCK - 1)]
-        slots[row & (BLOCK - 1)] = i
-        due[0] |= np.uint64(1) << np.uint64(row & (BLOCK - 1))
-    else:
-        first = np.int64(blocks[block])
-        blocks[block] = i
-    windows[row >> WINDOW_BITS] += 1
-    f[i, k.NEXT] = first
-    f[i, k.BEFORE] = -1
-    if first >= 0:
-        f[first, k.BEFORE] = i
-
-
-@jit
-def strike_off(calendar, i, f):
-    """The run waits for no row any more."""
-    blocks, windows, slots, due, now = calendar
-    row, after, before = f[i, k.WAKE], f[i, k.NEXT], f[i, k.BEFORE]
-    f[i, k.WAKE] = k.NONE
-    windows[row >> WINDOW_BITS] -= 1
-    if after >= 0:
-        f[after, k.BEFORE] = before
-    if before >= 0:
-        f[before, k.NEXT] = after
-    elif row >> BLOCK_BITS == now[0]:
-        slots[row & (BLOCK - 1)] = after
-        if after < 0:
-            due[0] &= ~(np.uint64(1) << np.uint64(row & (BLOCK - 1)))
-    else:
-        blocks[row >> BLOCK_BITS] = after
-
-
-@jit
-def open_block(calendar, block, f):
-    """Hand the runs that wait for a row of this block to its rows."""
-    blocks, windows, slots, due, now = calendar
-    now[0] = block
-    i = np.int64(blocks[block])
-    blocks[block] = -1
-    while i >= 0:
-        after = f[i, k.NEXT]
-        slot = f[i, k.WAKE] & (BLOCK - 1)
-        first = slots[slot]
-        slots[slot] = i
-        f[i, k.NEXT] = first
-        f[i, k.BEFORE] = -1
-        if first >= 0:
-            f[first, k.BEFORE] = i
-        due[0] |= np.uint64(1) << np.uint64(slot)
-        i = after
-
-
-@jit
-def leave(q, calendar, i, f):
+def leave(x, run):
     """Out of all queues and the calendar."""
-    kinds = f[i, k.IN_QUEUES]
+    queues = run.queues
     for kind in range(KINDS):
-        if (kinds >> kind) & 1:
-            take(q, kind, i, f)
-    if f[i, k.WAKE] >= 0:
-        strike_off(calendar, i, f)
+        if (queues >> kind) & 1:
+            take(x, np.int64(kind), run)
+    if run.wake >= 0:
+        strike_off(x, run)
 
 
 @jit
-def await_next(q, calendar, i, row, m, p, s, f, grid_rows):
+def await_next(x, run, row):
     """After all was done at `row`: into the queues and the calendar, by what the run waits for."""
-    wake = np.int64(k.NEVER)
-    wait = f[i, k.WAIT]
-    if f[i, k.DUE_ROW] >= 0:
-        wake = f[i, k.DUE_ROW]
-    elif wait == k.WAIT_NEXT:
+    wake = NEVER
+    wait = run.wait
+    if run.due_row >= 0:
+        wake = run.due_row
+    elif wait == WAIT_NEXT:
         wake = row + 1
-    elif wait == k.WAIT_EXIT:
-        above, below = exit_levels(i, p, s)
-        sold_a = f[i, k.DIRECTION] > 0
-        put(q, BA_FROM if sold_a else AB_FROM, i, above, f)
+    elif wait == WAIT_EXIT:
+        above, below = exit_levels(run)
+        put(x, BA_FROM if run.direction > 0 else AB_FROM, run, above)
         if below > -np.inf:
-            put(q, BA_TO if sold_a else AB_TO, i, -below, f)
-        wake = min(f[i, k.HOLD_ROW], next_observed(i, p, f, grid_rows))
+            put(x, BA_TO if run.direction > 0 else AB_TO, run, -below)
+        wake = min(run.hold_row, next_observed(x, run))
     else:
-        threshold_ab, threshold_ba = entry_thresholds(i, p, s)
-        wake = f[i, k.TRANSFER_ROW]
-        if wait == k.WAIT_ENTRY:
+        threshold_ab, threshold_ba = entry_thresholds(run)
+        wake = run.transfer_row
+        if wait == WAIT_REFUSED:
+            wake = min(wake, run.wait_row)
             if threshold_ab == threshold_ba:
-                put(q, BEST_FROM, i, threshold_ab, f)
-            else:
-                put(q, AB_FROM, i, threshold_ab, f)
-                put(q, BA_FROM, i, threshold_ba, f)
-        elif wait == k.WAIT_REFUSED:
-            wake = min(wake, f[i, k.WAIT_ROW])
-            if threshold_ab == threshold_ba:
-                put(q, BEST_UNDER, i, -threshold_ab, f)
+                put(x, BEST_TO, run, -threshold_ab)
             else:
                 wake = row + 1
-        elif wait == k.WAIT_STARVED_AB:
-            put(q, AB_TO, i, -threshold_ab, f)
-            put(q, BA_FROM, i, threshold_ba, f)
+        elif wait == WAIT_ENTRY and threshold_ab == threshold_ba:
+            put(x, BEST_FROM, run, threshold_ab)
         else:
-            put(q, BA_TO, i, -threshold_ba, f)
-            put(q, AB_FROM, i, threshold_ab, f)
+            if wait == WAIT_STARVED_AB:
+                put(x, AB_TO, run, -threshold_ab)
+            else:
+                put(x, AB_FROM, run, threshold_ab)
+            if wait == WAIT_ENTRY or wait == WAIT_STARVED_AB:
+                put(x, BA_FROM, run, threshold_ba)
+            else:
+                put(x, BA_TO, run, -threshold_ba)
     wake = max(wake, row + 1)
-    if wake < m[k.TS].shape[0]:
-        wait_for_row(calendar, i, wake, f)
+    if wake < x.n:
+        wait_for_row(x, run, wake)
 
 
 @jit
-def may_reach(extremes, at, watch):
+def may_reach(x, extremes, at):
     """Does a stretch of quotes reach the lowest level of some queue?"""
-    max_ab, max_ba = extremes[at, MAX_AB], extremes[at, MAX_BA]
+    line = N_EXTREMES * at
+    max_ab, max_ba = float_at(extremes, line + MAX_AB), float_at(extremes, line + MAX_BA)
     return (
-        max(max_ab, max_ba) >= watch[BEST_FROM]
-        or max_ab >= watch[AB_FROM]
-        or max_ba >= watch[BA_FROM]
-        or -extremes[at, MIN_AB] >= watch[AB_TO]
-        or -extremes[at, MIN_BA] >= watch[BA_TO]
-        or -extremes[at, MIN_BEST] >= watch[BEST_UNDER]
+        max(max_ab, max_ba) >= float_at(x.watch, BEST_FROM)
+        or max_ab >= float_at(x.watch, AB_FROM)
+        or max_ba >= float_at(x.watch, BA_FROM)
+        or -float_at(extremes, line + MIN_AB) >= float_at(x.watch, AB_TO)
+        or -float_at(extremes, line + MIN_BA) >= float_at(x.watch, BA_TO)
+        or -float_at(extremes, line + MIN_BEST) >= float_at(x.watch, BEST_TO)
     )
 
 
 @jit
-def first_reaching(row, stop, m, watch):
+def first_reaching(x, row, stop):
     """The first row from `row` on whose edges reach the lowest level of some queue, or `stop`."""
-    ab, ba = m[k.AB], m[k.BA]
-    ab_from, ba_from = min(watch[BEST_FROM], watch[AB_FROM]), min(watch[BEST_FROM], watch[BA_FROM])
-    ab_to, ba_to, under = -watch[AB_TO], -watch[BA_TO], -watch[BEST_UNDER]
+    best = float_at(x.watch, BEST_FROM)
+    ab_from, ba_from = min(best, float_at(x.watch, AB_FROM)), min(best, float_at(x.watch, BA_FROM))
+    ab_to, ba_to = -float_at(x.watch, AB_TO), -float_at(x.watch, BA_TO)
+    both_to = -float_at(x.watch, BEST_TO)
     while row < stop:
-        a, b = ab[row], ba[row]
-        if a >= ab_from or b >= ba_from or a <= ab_to or b <= ba_to or (a <= under and b <= under):
+        ab, ba = float_at(x.ab, row), float_at(x.ba, row)
+        if ab >= ab_from or ba >= ba_from or ab <= ab_to or ba <= ba_to or (ab <= both_to and ba <= both_to):
             break
         row += 1
     return row
 
 
 @jit
-def collect(row, q, calendar, found, m, f):
-    """Take the runs that wait for this row or for levels that it reaches out of queues and calendar, into `found`."""
-    slots, watch = calendar[2], q[6]
+def collect(x, row):
+    """Take the runs that wait for this row, or for levels that it reaches, out of queues and calendar, into `found`."""
     n_found = 0
-    i = slots[row & (BLOCK - 1)]
+    i = int_at(x.slots, row & (BLOCK - 1))
     while i >= 0:
-        found[n_found] = i
+        run = run_at(x.runs, i)
+        put_int(x.found, n_found, i)
         n_found += 1
-        i = f[i, k.NEXT]
-    for at in range(n_found):
-        leave(q, calendar, found[at], f)
-    a, b = m[k.AB][row], m[k.BA][row]
-    best = max(a, b)
+        i = run.next
+        leave(x, run)
+    ab, ba = float_at(x.ab, row), float_at(x.ba, row)
     for kind in range(KINDS):
-        value = best
-        if kind == BEST_UNDER:
-            value = -best
+        value = max(ab, ba)
+        if kind == BEST_TO:
+            value = -value
         elif kind == AB_FROM:
-            value = a
+            value = ab
         elif kind == BA_FROM:
-            value = b
+            value = ba
         elif kind == AB_TO:
-            value = -a
+            value = -ab
         elif kind == BA_TO:
-            value = -b
-        if value >= watch[kind]:
-            known = n_found
-            n_found = reached(q, kind, value, found, n_found)
-            for at in range(known, n_found):
-                leave(q, calendar, found[at], f)
+            value = -ba
+        while value >= float_at(x.watch, kind):
+            i = first(x, np.int64(kind))
+            put_int(x.found, n_found, i)
+            n_found += 1
+            leave(x, run_at(x.runs, i))
     return n_found
 
 
 @jit
-def sweep_window(first, stop, q, calendar, index, found, hot, m, p, s, f, entries, grid, grid_rows, out):
+def collect_open(x, n_found):
+    """At the last row before a gap, or of all: also every run that holds a position."""
+    for i in range(x.n_runs):
+        run = run_at(x.runs, i)
+        if run.direction != 0 and run.walks == 0 and (run.queues != 0 or run.wake >= 0):
+            leave(x, run)
+            put_int(x.found, n_found, i)
+            n_found += 1
+    if int_at(x.ends, x.end_now) < x.n - 1:
+        x.end_now += 1
+    return n_found
+
+
+@jit
+def sweep_block(x, begin, row, end, n_hot):
+    """One block of quotes of the window that begins at `begin`; returns how many runs are hot now."""
+    block = row >> BLOCK_BITS
+    open_block(x, block)
+    while True:
+        next_row = min(end, int_at(x.ends, x.end_now)) if int_at(x.ends, x.end_now) >= row else end
+        if x.due != 0:
+            next_row = min(next_row, (block << BLOCK_BITS) + trailing_zeros(x.due))
+        row = first_reaching(x, row, next_row) if may_reach(x, x.blocks, block) else next_row
+        if row >= end:
+            return n_hot
+        n_found = collect(x, row)
+        if row == int_at(x.ends, x.end_now):
+            n_found = collect_open(x, n_found)
+        for at in range(n_found):
+            run = run_at(x.runs, int_at(x.found, at))
+            visit(x, run, row)
+            run.events = max(run.events, begin) + 1
+            if run.events == begin + HOT:
+                put_int(x.hot, n_hot, run.number)
+                n_hot += 1
+            await_next(x, run, row)
+        row += 1
+
+
+@jit
+def sweep_window(x, begin, stop):
     """One window of quotes; returns how many runs were hot in it, and puts them into `hot`."""
-    due, now, watch, ends = calendar[3], calendar[4], q[6], m[k.ENDS]
     n_hot = 0
-    for block in range(first >> BLOCK_BITS, (stop + BLOCK - 1) >> BLOCK_BITS):
+    for block in range(begin >> BLOCK_BITS, (stop + BLOCK - 1) >> BLOCK_BITS):
         row, end = block << BLOCK_BITS, min(stop, (block + 1) << BLOCK_BITS)
-        if calendar[0][block] < 0 and ends[now[1]] >= end and not may_reach(index, block, watch):
-            continue
-        open_block(calendar, block, f)
-        while row < end:
-            next_row = row + trailing_zeros(due[0] >> np.uint64(row & (BLOCK - 1))) if due[0] != 0 else end
-            next_row = min(next_row, ends[now[1]])
-            if may_reach(index, block, watch):
-                row = first_reaching(row, min(next_row, end), m, watch)
-            else:
-                row = min(next_row, end)
-            if row >= end:
-                break
-            n_found = collect(row, q, calendar, found, m, f)
-            if row == ends[now[1]]:
-                now[1] = min(now[1] + 1, ends.shape[0] - 1)
-                for i in range(f.shape[0]):
-                    if f[i, k.DIRECTION] != 0 and f[i, k.MODE] == BY_EVENTS and (f[i, k.IN_QUEUES] or f[i, k.WAKE] >= 0):
-                        leave(q, calendar, i, f)
-                        found[n_found] = i
-                        n_found += 1
-            for at in range(n_found):
-                i = found[at]
-                visit(i, row, m, p, s, f, entries, grid, grid_rows, out)
-                if f[i, k.EVENTS] < first:
-                    f[i, k.EVENTS] = first
-                f[i, k.EVENTS] += 1
-                if f[i, k.EVENTS] == first + HOT:
-                    hot[n_hot] = i
-                    n_hot += 1
-                await_next(q, calendar, i, row, m, p, s, f, grid_rows)
-            row += 1
-    now[0] = k.NONE
+        ends_here = row <= int_at(x.ends, x.end_now) < end
+        if ends_here or small_at(x.block_heads, block) >= 0 or may_reach(x, x.blocks, block):
+            n_hot = sweep_block(x, begin, row, end, n_hot)
+    x.block_now = NONE
     return n_hot
 
 
 @jit
-def start(i, m, p, s, f):
-    """A run before the first quote."""
-    s[i] = 0.0
-    f[i] = 0
-    s[i, k.CAPITAL] = p[i, k.P_CAPITAL]
-    s[i, k.PEAK] = p[i, k.P_CAPITAL]
-    f[i, k.TODAY] = np.iinfo(np.int64).min
-    f[i, k.COOLING_UNTIL] = -k.NEVER
-    f[i, k.TRANSFER_ROW] = k.NEVER
-    f[i, k.HOLD_ROW] = k.NEVER
-    f[i, k.DUE_ROW] = k.NONE
-    f[i, k.TO_BASE] = k.NONE
-    f[i, k.WAKE] = k.NONE
-    f[i, k.EVENTS] = k.NONE
-    f[i, k.WAIT] = k.WAIT_ENTRY
-    share = p[i, k.P_BASE_SHARE]
-    price = (m[k.BOOK][0, k.BID_A] + m[k.BOOK][0, k.ASK_A]) / 2.0
-    s[i, k.QUOTE_A] = p[i, k.P_CAPITAL] * (1.0 - share) / 2.0
-    s[i, k.QUOTE_B] = s[i, k.QUOTE_A]
-    s[i, k.BASE_A] = p[i, k.P_CAPITAL] * share / 2.0 / price
-    s[i, k.BASE_B] = s[i, k.BASE_A]
-    # How many entries are remembered for the hourly limit; `entries` has room for each run's own.
-    f[i, k.ENTRIES_AT] = f[i - 1, k.ENTRIES_AT] + np.int64(p[i - 1, k.P_MAX_TRADES]) if i > 0 else 0
+def walk_window(x, begin, stop, n_walkers):
+    """Walk the runs in `walkers` through a window; returns how many of them go on walking."""
+    still = 0
+    for at in range(n_walkers):
+        run = run_at(x.runs, int_at(x.walkers, at))
+        before = run.events
+        advance(x, run, begin, stop)
+        if run.events - before > HOT // 2 and stop < x.n:
+            put_int(x.walkers, still, run.number)
+            still += 1
+        else:
+            run.walks = 0
+            run.events = begin
+            await_next(x, run, stop - 1)
+    return still
 
 
 @jit
-def finish(i, m, p, s, f, grid, grid_rows):
+def start(x, run):
+    """A run before the first quote; its record has the parameters and zeros."""
+    run.peak = run.initial_capital
+    run.today = -NEVER
+    run.cooling_until_ns = -NEVER
+    run.transfer_row = NEVER
+    run.hold_row = NEVER
+    run.due_row = NONE
+    run.wake = NONE
+    run.wait = WAIT_ENTRY
+    share = run.base_share
+    book = book_at(x.book, np.int64(0))
+    price = (book.bid_a + book.ask_a) / 2.0
+    run.quote_a = run.initial_capital * (1.0 - share) / 2.0
+    run.quote_b = run.quote_a
+    run.base_a = run.initial_capital * share / 2.0 / price
+    run.base_b = run.base_a
+
+
+@jit
+def finish(x, run):
     """A run after the last quote."""
-    ts = m[k.TS]
-    last = ts.shape[0] - 1
-    observe_grid(i, last + 1, m, p, s, f, grid, grid_rows)
-    s[i, k.C_SPAN] = (ts[last] - ts[0]) / 1e9
-    if f[i, k.DIRECTION] != 0:
-        s[i, k.C_MARK] = mark(i, last, m, s, f)
-        s[i, k.C_EXPOSURE] += (ts[last] - f[i, k.OPENED_NS]) / 1e9
-    s[i, k.C_BREAKER] = 1.0 if f[i, k.TRIPPED] != 0 else 0.0
+    last = x.n - 1
+    observe_grid(x, run, x.n)
+    run.span_s = (x.last_ns - x.first_ns) / 1e9
+    if run.direction != 0:
+        run.open_mark = mark(x, run, last)
+        run.exposure_s += (x.last_ns - run.opened_ns) / 1e9
+    run.breaker = 1.0 if run.tripped != 0 else 0.0
 
 
 @jit
-def sweep(m: Any, index: Any, windows: Any, q: Any, p: Any, s: Any, grid: Any, grid_rows: Any, out: Any, way: int) -> Any:
-    """All runs of a batch over a market; the counts are in the first columns of `s` then. Returns the last run's fills.
+def sweep(desk: Any, way: Any) -> None:
+    """All runs of a batch over a market, with the tables of the desk at this address.
 
     `way` is BY_EVENTS, BY_WALKING or BY_COUNT, which chooses between the two for each run and window by what happened.
-    Fills go to `out` while there is room, meaningful with one run.
     """
-    n, runs = m[k.TS].shape[0], p.shape[0]
-    f = np.empty((runs, k.N_FLAGS), dtype=np.int64)
-    n_entries = 1
-    for i in range(runs):
-        start(i, m, p, s, f)
-        n_entries += np.int64(p[i, k.P_MAX_TRADES])
-    entries = np.empty(n_entries, dtype=np.int64)
-    if way == BY_WALKING:
-        for i in range(runs):
-            advance(i, 0, n, m, p, s, f, entries, grid, grid_rows, out)
-            finish(i, m, p, s, f, grid, grid_rows)
-        return f[runs - 1, k.N_FILLS]
-    calendar = (
-        np.full(index.shape[0], -1, dtype=np.int32), np.zeros(windows.shape[0], dtype=np.int32),
-        np.full(BLOCK, -1, dtype=np.int64), np.zeros(1, dtype=np.uint64), np.array([k.NONE, 0]),
-    )  # fmt: skip
-    found, hot, walkers = np.empty(runs, dtype=np.int64), np.empty(runs, dtype=np.int64), np.empty(runs, dtype=np.int64)
-    n_walkers = 0
-    for i in range(runs):
-        f[i, k.MODE] = BY_EVENTS
-        await_next(q, calendar, i, -1, m, p, s, f, grid_rows)
-    for window in range(windows.shape[0]):
-        first, stop = window << WINDOW_BITS, min(n, (window + 1) << WINDOW_BITS)
-        n_hot = 0
-        if (
-            calendar[1][window] > 0 or m[k.ENDS][calendar[4][1]] < stop or may_reach(windows, window, q[6])
-        ):  # fmt: skip
-            n_hot = sweep_window(
-                first, stop, q, calendar, index, found, hot, m, p, s, f, entries, grid, grid_rows, out
-            )  # fmt: skip
-        still = 0
-        for at in range(n_walkers):
-            i = walkers[at]
-            before = f[i, k.EVENTS]
-            advance(i, first, stop, m, p, s, f, entries, grid, grid_rows, out)
-            if f[i, k.EVENTS] - before > HOT // 2 and stop < n:
-                walkers[still] = i
-                still += 1
-            else:
-                f[i, k.MODE] = BY_EVENTS
-                f[i, k.EVENTS] = first
-                await_next(q, calendar, i, stop - 1, m, p, s, f, grid_rows)
-        n_walkers = still
-        if way == BY_COUNT:
-            for at in range(n_hot):
-                leave(q, calendar, hot[at], f)
-                f[hot[at], k.MODE] = BY_WALKING
-                walkers[n_walkers] = hot[at]
-                n_walkers += 1
-    for i in range(runs):
-        finish(i, m, p, s, f, grid, grid_rows)
-    return f[runs - 1, k.N_FILLS]
+    x = desk_at(desk, np.int64(0))
+    n_walkers = np.int64(0)
+    for i in range(x.n_runs):
+        run = run_at(x.runs, i)
+        start(x, run)
+        if way == BY_WALKING:
+            advance(x, run, np.int64(0), x.n)
+        else:
+            await_next(x, run, NONE)
+    for window in range(x.n_windows if way != BY_WALKING else 0):
+        begin, stop = window << WINDOW_BITS, min(x.n, (window + 1) << WINDOW_BITS)
+        n_hot = np.int64(0)
+        if small_at(x.window_counts, window) > 0 or int_at(x.ends, x.end_now) < stop or may_reach(x, x.windows, window):
+            n_hot = sweep_window(x, begin, stop)
+        n_walkers = walk_window(x, begin, stop, n_walkers)
+        for at in range(n_hot if way == BY_COUNT else 0):
+            run = run_at(x.runs, int_at(x.hot, at))
+            leave(x, run)
+            run.walks = 1
+            put_int(x.walkers, n_walkers, run.number)
+            n_walkers += 1
+    for i in range(x.n_runs):
+        finish(x, run_at(x.runs, i))

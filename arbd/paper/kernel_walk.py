@@ -7,64 +7,57 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper import kernel_state as k
 from arbd.paper.compiled import jit
 from arbd.paper.kernel_convergence import close_before_gap, convergence_apply, convergence_entry, convergence_exit
 from arbd.paper.kernel_execution import last_of_stretch, observe_grid
 from arbd.paper.kernel_inventory import imbalanced, inventory_apply, inventory_decide, thresholds
+from arbd.paper.kernel_state import NEVER, WAIT_ENTRY, WAIT_EXIT, WAIT_NEXT, WAIT_REFUSED, WAIT_STARVED_AB
+from arbd.paper.memory import float_at, int_at
 from arbd.paper.prepared import CONVERGENCE
 
 
 @jit
-def apply(i, row, m, p, s, f, out):
-    if p[i, k.P_STRATEGY] != CONVERGENCE:
-        inventory_apply(i, row, m, p, s, f, out)
-    else:
-        convergence_apply(i, row, m, p, s, f, out)
-
-
-@jit
-def visit(i, row, m, p, s, f, entries, grid, grid_rows, out):
+def visit(x, run, row):
     """All that happens to a run at a quote: grid points before it, an order that is due, else a decision."""
-    observe_grid(i, row, m, p, s, f, grid, grid_rows)
-    if f[i, k.DUE_ROW] >= 0:
-        if f[i, k.DUE_ROW] == row:
-            apply(i, row, m, p, s, f, out)
-    elif m[k.AB][row] == m[k.AB][row]:
-        if p[i, k.P_STRATEGY] != CONVERGENCE:
-            inventory_decide(i, row, m, p, s, f, entries)
-        elif f[i, k.DIRECTION] == 0:
-            convergence_entry(i, row, m, p, s, f, entries)
+    observe_grid(x, run, row)
+    if run.due_row < 0 and float_at(x.ab, row) == float_at(x.ab, row):
+        if run.strategy != CONVERGENCE:
+            inventory_decide(x, run, row)
+        elif run.direction == 0:
+            convergence_entry(x, run, row)
         else:
-            convergence_exit(i, row, m, p, s, f)
-        if f[i, k.DUE_ROW] == row:
-            apply(i, row, m, p, s, f, out)
-    close_before_gap(i, row, m, p, s, f, out)
+            convergence_exit(x, run, row)
+    if run.due_row == row:
+        if run.strategy != CONVERGENCE:
+            inventory_apply(x, run, row)
+        else:
+            convergence_apply(x, run, row)
+    close_before_gap(x, run, row)
 
 
 @jit
-def entry_thresholds(i, p, s):
-    if p[i, k.P_STRATEGY] == CONVERGENCE:
-        return p[i, k.P_MIN_SPREAD], p[i, k.P_MIN_SPREAD]
-    return thresholds(i, imbalanced(i, p, s), p)
+def entry_thresholds(run):
+    if run.strategy == CONVERGENCE:
+        return run.min_spread_pct, run.min_spread_pct
+    return thresholds(run, imbalanced(run))
 
 
 @jit
-def next_observed(i, p, f, grid_rows):
+def next_observed(x, run):
     """The first row after the next grid point, where an open position may have to be closed by the circuit breaker."""
-    if p[i, k.P_BREAKER] > 0 and f[i, k.GRID_DONE] < grid_rows.shape[0]:
-        return grid_rows[f[i, k.GRID_DONE]] + 1
-    return np.int64(k.NEVER)
+    if run.circuit_breaker_pct > 0 and run.grid_done < x.n_grid:
+        return int_at(x.grid_rows, run.grid_done) + 1
+    return NEVER
 
 
 @jit
-def exit_levels(i, p, s):
+def exit_levels(run):
     """At or above the first, or at or below the second edge of the closing direction, an exit may be called for.
 
     Both are a little generous, because gains are rounded.
     """
-    entry_edge, take, stop = s[i, k.ENTRY_EDGE], p[i, k.P_TAKE_PROFIT], p[i, k.P_STOP_LOSS]
-    above, below = -p[i, k.P_EXIT_SPREAD], -np.inf
+    entry_edge, take, stop = run.entry_edge, run.take_profit_pct, run.stop_loss_pct
+    above, below = -run.exit_spread_pct, -np.inf
     if take > 0:
         above = min(above, take - entry_edge - 1e-15 * (take + abs(entry_edge)))
     if stop > 0:
@@ -73,44 +66,46 @@ def exit_levels(i, p, s):
 
 
 @jit
-def next_of_interest(i, row, stop, m, p, s, f, grid_rows):
+def next_of_interest(x, run, row, stop):
     """The first row from `row` on, at most `stop`, at which something may be done."""
-    wait = f[i, k.WAIT]
-    ab, ba = m[k.AB], m[k.BA]
-    if wait == k.WAIT_NEXT:
+    wait = run.wait
+    if wait == WAIT_NEXT:
         return row
-    if wait == k.WAIT_EXIT:
-        limit = min(min(stop, last_of_stretch(i, row, m, f)), min(f[i, k.HOLD_ROW], next_observed(i, p, f, grid_rows)))
-        above, below = exit_levels(i, p, s)
-        edge = ba if f[i, k.DIRECTION] > 0 else ab
-        while row < limit and not (edge[row] >= above or edge[row] <= below):
+    if wait == WAIT_EXIT:
+        limit = min(min(stop, last_of_stretch(x, run, row)), min(run.hold_row, next_observed(x, run)))
+        above, below = exit_levels(run)
+        edges = x.ba if run.direction > 0 else x.ab
+        while row < limit:
+            edge = float_at(edges, row)
+            if edge >= above or edge <= below:
+                break
             row += 1
         return row
-    threshold_ab, threshold_ba = entry_thresholds(i, p, s)
-    limit = min(stop, f[i, k.TRANSFER_ROW])
-    if wait == k.WAIT_ENTRY:
-        while row < limit and not (ab[row] >= threshold_ab or ba[row] >= threshold_ba):
+    threshold_ab, threshold_ba = entry_thresholds(run)
+    limit = min(stop, run.transfer_row)
+    if wait == WAIT_ENTRY:
+        while row < limit and not (float_at(x.ab, row) >= threshold_ab or float_at(x.ba, row) >= threshold_ba):
             row += 1
-    elif wait == k.WAIT_REFUSED:
-        limit = min(limit, f[i, k.WAIT_ROW])
-        while row < limit and not (ab[row] < threshold_ab and ba[row] < threshold_ba):
+    elif wait == WAIT_REFUSED:
+        limit = min(limit, run.wait_row)
+        while row < limit and not (float_at(x.ab, row) < threshold_ab and float_at(x.ba, row) < threshold_ba):
             row += 1
-    elif wait == k.WAIT_STARVED_AB:
-        while row < limit and not (ab[row] < threshold_ab or ba[row] >= threshold_ba):
+    elif wait == WAIT_STARVED_AB:
+        while row < limit and not (float_at(x.ab, row) < threshold_ab or float_at(x.ba, row) >= threshold_ba):
             row += 1
     else:
-        while row < limit and not (ba[row] < threshold_ba or ab[row] >= threshold_ab):
+        while row < limit and not (float_at(x.ba, row) < threshold_ba or float_at(x.ab, row) >= threshold_ab):
             row += 1
     return row
 
 
 @jit
-def advance(i, row, stop, m, p, s, f, entries, grid, grid_rows, out):
+def advance(x, run, row, stop):
     """Walk a run over the rows from `row` to before `stop`."""
     while True:
-        row = f[i, k.DUE_ROW] if f[i, k.DUE_ROW] >= 0 else next_of_interest(i, row, stop, m, p, s, f, grid_rows)
+        row = run.due_row if run.due_row >= 0 else next_of_interest(x, run, row, stop)
         if row >= stop:
             return
-        visit(i, row, m, p, s, f, entries, grid, grid_rows, out)
-        f[i, k.EVENTS] += 1
+        visit(x, run, row)
+        run.events += 1
         row += 1

@@ -85,7 +85,7 @@ class PaperObjective:
         if len(market) == 0:
             return np.zeros((len(rows), metrics.N_COUNTS)), np.empty((len(rows), 0))
         series, index = self._indexed(number, params)
-        counts, equity, _ = run_batch(series, index, rows, at)
+        counts, equity, _, _ = run_batch(series, index, rows, at)
         return counts, equity
 
     def _indexed(self, number: int, params: Mapping[str, Value]) -> tuple[Series, Index]:

@@ -140,7 +140,7 @@ def fill_market(
         faults |= fill_chunk(part, before, book[chunk], edge_ab[chunk], edge_ba[chunk], unusable[chunk])
     return Market(
         quotes.ts_ns, book, edge_ab, edge_ba, unusable if faults else unusable[:0],
-        *(getattr(quotes, name, np.broadcast_to(np.int64(0), len(quotes))) for name in ("age_a_ns", "age_b_ns", "block")),
+        quotes.age_a_ns, quotes.age_b_ns, quotes.block,
     )  # fmt: skip
 
 

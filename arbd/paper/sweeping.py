@@ -1,4 +1,4 @@
-"""How batches of runs are handed to the compiled engine: series with their index, queues, and batches of bounded memory."""
+"""How batches of runs are handed to the compiled engine: the tables it works on, made here and kept while it runs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arbd.paper import kernel_prepare as prepare_loops
-from arbd.paper import metrics
-from arbd.paper.kernel_queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_UNDER, BINS, KINDS, WORDS
-from arbd.paper.kernel_state import FILL_FIELDS, N_STATE, P_MAX_TRADES, P_MIN_SPREAD
+from arbd.paper import kernel_prepare as loops
+from arbd.paper.kernel_calendar import BLOCK
+from arbd.paper.kernel_queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_TO, BINS, KINDS, WORDS
+from arbd.paper.kernel_state import COUNTS, DESK, FILL, RUN
 from arbd.paper.kernel_sweep import BY_COUNT, BY_EVENTS, BY_WALKING, sweep
-from arbd.paper.prepared import FIELD, Series
+from arbd.paper.prepared import FIELD, FIELDS, Series
 from arbd.paper.quotes import FloatArray, IntArray
 
 WAYS = {"count": BY_COUNT, "events": BY_EVENTS, "walk": BY_WALKING}
 # Runs that are swept together, and entry times kept for their hourly limits: what keeps a batch in the caches and in bounds.
 BATCH_RUNS = 1024
 BATCH_ENTRIES = 4_000_000
-TABLE_ROWS_PER_STEP = 8
+ROWS_PER_STEP = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,41 +35,53 @@ class Index:
 
 def build_index(series: Series) -> Index:
     """Compute the index of a series of at least one row."""
-    blocks = prepare_loops.extremes(series.edge_ab, series.edge_ba, prepare_loops.BLOCK_BITS)
-    windows = prepare_loops.coarser(blocks, prepare_loops.WINDOW_BITS - prepare_loops.BLOCK_BITS)
+    blocks = loops.extremes(series.edge_ab, series.edge_ba, loops.BLOCK_BITS)
+    windows = loops.coarser(blocks, loops.WINDOW_BITS - loops.BLOCK_BITS)
     span_ns = int(series.ts_ns[-1]) - int(series.ts_ns[0])
-    steps = max(1, len(series) // TABLE_ROWS_PER_STEP)
-    shift = max(0, (span_ns // steps).bit_length())
-    table = prepare_loops.time_table(series.ts_ns, shift, (span_ns >> shift) + 2)
-    return Index(blocks, windows, table, shift)
+    shift = (span_ns // max(1, len(series) // ROWS_PER_STEP)).bit_length()
+    return Index(blocks, windows, loops.time_table(series.ts_ns, shift, (span_ns >> shift) + 2), shift)
 
 
 def run_batch(
-    series: Series, index: Index, rows: FloatArray, grid_rows: IntArray, fills: FloatArray | None = None, way: str = "count"
-) -> tuple[FloatArray, FloatArray, int]:
-    """Counts (n, N_COUNTS), equity (n, grid points) of parameter rows, and the number of the last run's fills.
+    series: Series,
+    index: Index,
+    rows: FloatArray,
+    grid_rows: IntArray,
+    room: int = 0,
+    way: str = "count",
+) -> tuple[FloatArray, FloatArray, npt.NDArray[Any], int]:
+    """Counts (n, N_COUNTS) and equity (n, grid points) of parameter rows; up to `room` fills, and how many there were.
 
-    `fills`, shape (room, FILL_FIELDS), is filled as far as it reaches, and means something for a single run.
+    Fills are those of a single run: with several, they mean nothing.
     """
-    counts, equity = np.empty((len(rows), metrics.N_COUNTS)), np.empty((len(rows), len(grid_rows)))
-    out = np.empty((0, FILL_FIELDS)) if fills is None else fills
+    counts, equity = np.empty((len(rows), len(COUNTS))), np.empty((len(rows), len(grid_rows)))
+    fills = np.empty(room, dtype=FILL)
     n_fills = 0
     for part in _batches(rows):
-        parameters = np.ascontiguousarray(rows[part])
-        state, grid = np.empty((len(parameters), N_STATE)), np.empty((len(parameters), len(grid_rows)))
-        m = (
-            series.ts_ns, series.book, series.edge_ab, series.edge_ba, series.unusable, series.ends,
-            index.rows_by_time, index.time_shift,
-        )  # fmt: skip
-        queues = _queues(index, parameters)
-        n_fills = sweep(m, index.blocks, index.windows, queues, parameters, state, grid, grid_rows, out, WAYS[way])
-        counts[part], equity[part] = state[:, : metrics.N_COUNTS], grid
-    return counts, equity, n_fills
+        runs = _runs(rows[part], equity[part])
+        entries = np.empty(1 + int(runs["max_trades_per_hour"].sum()), dtype=np.int64)
+        runs["entries"] = entries.ctypes.data + 8 * (np.cumsum(runs["max_trades_per_hour"]) - runs["max_trades_per_hour"])
+        tables = {
+            **_of_market(series, index), **_queues(index, rows[part]), **_calendar(index),
+            "runs": runs, "fills": fills, "grid_rows": grid_rows,
+            "found": np.empty(len(runs), dtype=np.int64),
+            "hot": np.empty(len(runs), dtype=np.int64),
+            "walkers": np.empty(len(runs), dtype=np.int64),
+        }  # fmt: skip
+        desk = np.zeros(1, dtype=DESK)
+        for name, table in tables.items():
+            desk[name] = table.ctypes.data if isinstance(table, np.ndarray) else table
+        desk["n_runs"], desk["room"], desk["n_grid"] = len(runs), room, len(grid_rows)
+        sweep(desk.ctypes.data, WAYS[way])
+        for column, name in enumerate(COUNTS):
+            counts[part, column] = runs[name]
+        n_fills = int(runs["n_fills"][-1]) if len(runs) else 0
+    return counts, equity, fills, n_fills
 
 
 def _batches(rows: FloatArray) -> list[slice]:
     found, start, entries = [], 0, 0.0
-    for at, hourly in enumerate(rows[:, P_MAX_TRADES].tolist()):
+    for at, hourly in enumerate(rows[:, FIELD["max_trades_per_hour"]].tolist()):
         if at > start and (at - start == BATCH_RUNS or entries + hourly > BATCH_ENTRIES):
             found.append(slice(start, at))
             start, entries = at, 0.0
@@ -77,26 +89,58 @@ def _batches(rows: FloatArray) -> list[slice]:
     return [*found, slice(start, len(rows))]
 
 
-def _queues(index: Index, rows: FloatArray) -> Any:
-    """Empty queues whose bins span the levels that can occur: thresholds, and the range of the edges."""
-    thresholds = rows[:, [P_MIN_SPREAD, FIELD["rebalance_spread_pct"]]]
-    finite = np.isfinite(index.windows)
-    lowest = float(index.windows[finite].min(initial=0.0))
-    highest = float(index.windows[finite].max(initial=0.0))
-    ranges = {
-        BEST_FROM: (thresholds[:, 0].min(), thresholds[:, 0].max()),
-        BEST_UNDER: (-thresholds[:, 0].max(), -thresholds[:, 0].min()),
-        AB_FROM: (lowest, highest),
-        BA_FROM: (lowest, highest),
-        AB_TO: (-highest, -lowest),
-        BA_TO: (-highest, -lowest),
+def _runs(rows: FloatArray, equity: FloatArray) -> npt.NDArray[Any]:
+    runs = np.zeros(len(rows), dtype=RUN)
+    for column, name in enumerate(FIELDS):
+        runs[name] = rows[:, column]
+    runs["number"] = np.arange(len(rows))
+    runs["grid"] = equity.ctypes.data + 8 * equity.shape[1] * runs["number"]
+    return runs
+
+
+def _of_market(series: Series, index: Index) -> dict[str, Any]:
+    unusable: Any = series.unusable if len(series.unusable) else 0
+    return {
+        "ts": series.ts_ns, "book": series.book, "ab": series.edge_ab, "ba": series.edge_ba, "unusable": unusable,
+        "ends": series.ends, "n": len(series), "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
+        "blocks": index.blocks, "windows": index.windows, "n_windows": len(index.windows),
+        "rows_by_time": index.rows_by_time, "time_shift": index.time_shift,
+    }  # fmt: skip
+
+
+def _calendar(index: Index) -> dict[str, Any]:
+    return {
+        "block_heads": np.full(len(index.blocks), -1, dtype=np.int32),
+        "window_counts": np.zeros(len(index.windows), dtype=np.int32),
+        "slots": np.full(BLOCK, -1, dtype=np.int64),
+        "block_now": -1,
     }
-    scale = np.array([[low, (BINS - 1) / max(high - low, 1e-12)] for low, high in (ranges[kind] for kind in range(KINDS))])
+
+
+def _queues(index: Index, rows: FloatArray) -> dict[str, Any]:
+    """Empty queues whose bins span the levels that can occur."""
     n = len(rows)
-    return (
-        np.full((KINDS, BINS), -1, dtype=np.int32), np.empty((KINDS, n, 3), dtype=np.int32), np.empty((KINDS, n)),
-        scale, np.full((KINDS, BINS), np.inf), np.zeros((KINDS, WORDS), dtype=np.uint64), np.full(KINDS, np.inf),
-    )  # fmt: skip
+    return {
+        "heads": np.full((KINDS, BINS), -1, dtype=np.int32),
+        "links": np.empty((KINDS, n, 3), dtype=np.int32),
+        "levels": np.empty((KINDS, n)),
+        "bits": np.zeros((KINDS, WORDS + 1), dtype=np.uint64),
+        "watch": np.full(KINDS, np.inf),
+        "scale": _scale(index, rows) if n else np.zeros((KINDS, 2)),
+    }
 
 
-__all__ = ["Index", "build_index", "run_batch"]
+def _scale(index: Index, rows: FloatArray) -> FloatArray:
+    entries, exits = rows[:, FIELD["min_spread_pct"]], -rows[:, FIELD["exit_spread_pct"]]
+    lowered = np.minimum(entries, rows[:, FIELD["rebalance_spread_pct"]])
+    takes, stops = rows[:, FIELD["take_profit_pct"]], rows[:, FIELD["stop_loss_pct"]]
+    tops = index.windows[:, [loops.MAX_AB, loops.MAX_BA]]
+    highest = float(tops.max(initial=0.0, where=np.isfinite(tops)))
+    least_take = float(takes.min(initial=np.inf, where=takes > 0))
+    from_ = min(exits.min(), lowered.min(), least_take - highest), max(exits.max(), entries.max())
+    to = min(stops.min(), -entries.max()), max(stops.max() + highest, -lowered.min())
+    ranges = {
+        BEST_FROM: (entries.min(), entries.max()), BEST_TO: (-entries.max(), -entries.min()),
+        AB_FROM: from_, BA_FROM: from_, AB_TO: to, BA_TO: to,
+    }  # fmt: skip
+    return np.array([[low, (BINS - 1) / max(high - low, 1e-12)] for low, high in (ranges[kind] for kind in range(KINDS))])

@@ -1,0 +1,93 @@
+"""Records and columns at addresses, for compiled code: an address is one number to hand on, an array is seven.
+
+The engine's functions are small and call each other at every event. Handing arrays on, and counting references to
+them, took most of its time; an address costs nothing. Nothing checks bounds, here as in all compiled code: whoever
+calls the engine (`sweeping`) makes the tables, and keeps them alive meanwhile.
+"""
+
+from __future__ import annotations
+
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numba.np import numpy_support
+
+
+def record_at(dtype: np.dtype[Any]) -> Any:
+    """A compiled function (address, index) that gives the record at that place of a table of such records."""
+    record = numpy_support.from_dtype(dtype)
+    size = dtype.itemsize
+
+    @intrinsic
+    def at(typing_context: Any, address: Any, index: Any) -> Any:
+        del typing_context, address, index
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            offset = builder.mul(arguments[1], context.get_constant(types.int64, size))
+            return builder.inttoptr(builder.add(arguments[0], offset), context.get_value_type(record))
+
+        return record(types.int64, types.int64), generate
+
+    return at
+
+
+def _pointer(context: Any, builder: Any, kind: Any, address: Any, index: Any) -> Any:
+    start = builder.inttoptr(address, context.get_value_type(types.CPointer(kind)))
+    return builder.gep(start, [index])
+
+
+def _reader(kind: Any, wide: Any) -> Any:
+    @intrinsic
+    def at(typing_context: Any, address: Any, index: Any) -> Any:
+        del typing_context, address, index
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            value = builder.load(_pointer(context, builder, kind, *arguments))
+            return context.cast(builder, value, kind, wide)
+
+        return wide(types.int64, types.int64), generate
+
+    return at
+
+
+def _writer(kind: Any, wide: Any) -> Any:
+    @intrinsic
+    def put(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
+        del typing_context, address, index, value
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            narrow = context.cast(builder, arguments[2], wide, kind)
+            builder.store(narrow, _pointer(context, builder, kind, *arguments[:2]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, wide), generate
+
+    return put
+
+
+# Of columns of float64, int64, int32 and uint64, the value at (address, index), and how it is set.
+float_at, put_float = _reader(types.float64, types.float64), _writer(types.float64, types.float64)
+int_at, put_int = _reader(types.int64, types.int64), _writer(types.int64, types.int64)
+small_at, put_small = _reader(types.int32, types.int64), _writer(types.int32, types.int64)
+word_at, put_word = _reader(types.uint64, types.uint64), _writer(types.uint64, types.uint64)
+byte_at = _reader(types.uint8, types.int64)
+
+
+@intrinsic
+def trailing_zeros(typing_context: Any, word: Any) -> Any:
+    """How many zero bits are below the lowest one bit of a uint64: one instruction, which NumPy has no name for."""
+    del typing_context, word
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del signature
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, 0))
+
+    return types.int64(types.uint64), generate
+
+
