@@ -36,7 +36,7 @@ svg text { fill: var(--faint); font-size: 12px; } svg .rule { stroke: var(--rule
 .entry { fill: var(--entry); color: var(--entry); } .exit { fill: var(--exit); color: var(--exit); }
 .gap { stroke: var(--gap); stroke-dasharray: 2 4; } .threshold { stroke: var(--entry); stroke-dasharray: 7 4; }
 .closing { stroke: var(--exit); stroke-dasharray: 7 4; }
-.tables { display: flex; flex-wrap: wrap; gap: 0 4em; } table { border-collapse: collapse; margin: .5em 0; }
+.tables { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 4em; } table { border-collapse: collapse; margin: .5em 0; }
 td, th { border-bottom: 1px solid var(--rule); padding: .15em 1.2em .15em 0; text-align: left; }
 td:last-child { font-variant-numeric: tabular-nums; }
 """
@@ -59,7 +59,7 @@ def page(done: Replay, runs: Sequence[MarketRun]) -> str:
     row = done.recorded
     title = f"session {row.session_id}, iteration {row.iteration}"
     verdict = "equal to what was recorded, to the bit" if done.equal else "NOT EQUAL to what was recorded"
-    tables = _table("parameter", row.params) + _table("metric", done.metrics)
+    tables = _table("parameter", {**row.params, **done.spec.fixed, **row.params}) + _table("metric", done.metrics)
     charts = "".join(_market(each) for each in runs)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_safe(title)}</title>'
