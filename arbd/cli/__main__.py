@@ -25,13 +25,14 @@ HOMES = {
     "summary": (f"{_HERE}.summary", "summary", "Rank the results of a session or a CSV table."),
     "best": (f"{_HERE}.summary", "best", "The winning parameters, to feed a bot."),
     "export": (f"{_HERE}.export", "export", "Write results as CSV, Parquet, JSON lines or msgpack."),
+    "replay": (f"{_HERE}.replay", "replay", "Run one iteration again: the same to the bit? Its fills, a picture."),
     "pause": (f"{_HERE}.control", "pause", "Stop working on a session until it is resumed."),
     "resume": (f"{_HERE}.control", "resume", "Go on with a paused session."),
     "cancel": (f"{_HERE}.control", "cancel", "End a session; what is recorded stays."),
     "retry": (f"{_HERE}.control", "retry", "Run failed, crashed and timed-out iterations again."),
     "workers": (f"{_HERE}.workers", "workers", "Who works on this spool, on what, how fast."),
     "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
-    "market": (f"{_HERE}.market", "market", "Make, describe and convert market data."),
+    "market": (f"{_HERE}.market", "market", "Make, import, describe and convert market data."),
 }
 
 

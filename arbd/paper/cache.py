@@ -1,7 +1,8 @@
 """Converted market data, built once per host and shared by all its processes through the page cache.
 
-An entry is a folder named by the digest of the file it came from, with one .npy per column; it appears by
-rename, whole, so a crash while building leaves only a hidden folder that the next builder removes.
+An entry is a folder named by the digest of the file it came from, with one .npy per column that the file tells
+and a manifest of them. It appears by rename, whole, so a crash while building leaves only a hidden folder that the
+next builder removes. Who builds holds a lock, so that of many who ask at once one builds.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import filelock
 import numpy as np
 
 from arbd.errors import DataError, UsageError
-from arbd.paper.quotes import COLUMNS, Quotes
+from arbd.paper.quotes import COLUMNS, Quotes, untold
 from arbd.paper.readers import read_quotes
 
-FORMAT = 2
+FORMAT = 3
+MANIFEST = "manifest.json"
 BUILD_TIMEOUT_S = 600.0
 
 
@@ -97,13 +99,29 @@ def _remembered_digest(path: Path, cache_dir: Path) -> str:
 
 
 def _open(entry: Path) -> Quotes | None:
-    """The entry memory-mapped, or None when it is absent or damaged."""
+    """The entry memory-mapped, or None when it is absent or not as it was built.
+
+    A file that anything has written to since has another size or time. What the disk itself garbles goes unseen.
+    """
     try:
-        columns = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in COLUMNS}
-    except (OSError, ValueError, EOFError):
+        manifest = json.loads((entry / MANIFEST).read_text())
+        n, columns = manifest["rows"], {}
+        for name in COLUMNS:
+            if name not in manifest["columns"]:
+                columns[name] = untold(name, n)
+                continue
+            path = entry / f"{name}.npy"
+            if manifest["columns"][name] != _trace(path):
+                return None
+            columns[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
         return None
-    lengths = {len(column) for column in columns.values()}
-    return Quotes(**columns) if len(lengths) == 1 else None
+    return Quotes(**columns) if all(len(column) == n for column in columns.values()) else None
+
+
+def _trace(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _build(path: Path, entry: Path, on_bad_rows: str) -> None:
@@ -112,11 +130,26 @@ def _build(path: Path, entry: Path, on_bad_rows: str) -> None:
     quotes, _ = read_quotes(path, on_bad_rows)
     new = entry.parent / f".{entry.name}.{secrets.token_hex(4)}.new"
     new.mkdir()
-    for name, column in quotes.columns().items():
+    for name, column in quotes.told().items():
         with (new / f"{name}.npy").open("wb") as file:
             np.save(file, column, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
+    traces = {name: _trace(new / f"{name}.npy") for name in quotes.told()}
+    with (new / MANIFEST).open("w") as text:
+        json.dump({"rows": len(quotes), "columns": traces}, text)
+        text.flush()
+        os.fsync(text.fileno())
+    _sync_folder(new)
     if entry.exists():
         shutil.rmtree(entry)
     new.rename(entry)
+    _sync_folder(entry.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,17 @@ def read_quotes(path: Path, on_bad_rows: str = "refuse") -> tuple[Quotes, int]:
     optional are sizes, `fx`, `age_a_ns`, `age_b_ns` and `block`. Others are ignored. Rows keep their order.
     """
     path = Path(path)
+    return build_quotes(read_columns(path, COLUMNS, "quotes"), path, on_bad_rows)
+
+
+def read_columns(path: Path, names: Sequence[str], what: str) -> dict[str, npt.NDArray[Any]]:
+    """The columns of `names` that a file has, and `ts_ns`; DataError calls what was looked for `what`."""
     suffix = suffix_of(path)
     if not path.is_file():
         raise DataError(path, "no such file")
-    columns = _read_npz(path) if suffix == ".npz" else _read_table(path, suffix)
-    return build_quotes(_with_time(columns, path), path, on_bad_rows)
+    wanted = (*names, *TIME_NAMES)
+    columns = _read_npz(path, wanted) if suffix == ".npz" else _read_table(path, suffix, wanted, what)
+    return _with_time(columns, path)
 
 
 def suffix_of(path: Path) -> str:
@@ -41,15 +48,15 @@ def suffix_of(path: Path) -> str:
     raise DataError(path, f"cannot be told apart by its suffix; known are {', '.join(SUFFIXES)}")
 
 
-def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in (*COLUMNS, *TIME_NAMES)}
+            return {name: file[name] for name in file.files if name in wanted}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(path, f"not an NPZ file of plain arrays: {error}") from error
 
 
-def _read_table(path: Path, suffix: str) -> dict[str, npt.NDArray[Any]]:
+def _read_table(path: Path, suffix: str, wanted: Sequence[str], what: str) -> dict[str, npt.NDArray[Any]]:
     import duckdb  # noqa: PLC0415 - heavy, and cached columns need no reader
 
     connection = duckdb.connect(config={"threads": 2})
@@ -62,10 +69,10 @@ def _read_table(path: Path, suffix: str) -> dict[str, npt.NDArray[Any]]:
         # The file's name is bound, and columns are named only if they are among ours.
         described = connection.execute(f"DESCRIBE SELECT * FROM {source}", [str(path)]).fetchall()  # noqa: S608
         names = [row[0] for row in described]
-        wanted = [name for name in names if name in (*COLUMNS, *TIME_NAMES)]
-        if not wanted:
-            raise DataError(path, f"has none of the columns of quotes; it has {', '.join(names[:20])}")
-        chosen = ", ".join(f'"{name}"' for name in wanted)
+        given = [name for name in names if name in wanted]
+        if not given:
+            raise DataError(path, f"has none of the columns of {what}; it has {', '.join(names[:20])}")
+        chosen = ", ".join(f'"{name}"' for name in given)
         found = connection.execute(f"SELECT {chosen} FROM {source}", [str(path)]).fetchnumpy()  # noqa: S608
     except duckdb.Error as error:
         raise DataError(path, _first_sentence(error), _row_in(error)) from error

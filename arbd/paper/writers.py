@@ -25,9 +25,7 @@ CSV_ROWS = 50_000
 def write_quotes(quotes: Quotes, path: Path) -> None:
     """Write quotes in the format of the suffix, one of `SUFFIXES`."""
     path = Path(path)
-    suffix = suffix_of(path)
-    if not path.parent.is_dir():
-        raise DataError(path, f"the folder {path.parent} does not exist")
+    suffix = check_target(path)
     temporary = path.with_name(f".{path.name}.tmp{suffix}")
     try:
         if suffix in (".parquet", ".csv.zst"):
@@ -43,6 +41,14 @@ def write_quotes(quotes: Quotes, path: Path) -> None:
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> str:
+    """The suffix of a file to write; DataError when it is unknown or there is no such folder."""
+    suffix = suffix_of(path)
+    if not path.parent.is_dir():
+        raise DataError(path, f"the folder {path.parent} does not exist")
+    return suffix
 
 
 def _write_csv(quotes: Quotes, path: Path, *, packed: bool) -> None:

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arbd.paper.cache import load_quotes
 from arbd.paper.compiled import use_cache
 from arbd.paper.objective import PaperObjective
-from arbd.paper.quotes import Quotes
-from arbd.paper.scenario import load_scenario
-from arbd.tuning.digests import check_digest
+from arbd.tuning.job_markets import load_markets
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Outcome, Params, Trial
 
@@ -30,18 +27,8 @@ class PaperEvaluator:
     def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool) -> None:
         if cache_dir is not None:
             use_cache(cache_dir)
-        markets: list[Quotes] = []
-        defaults: list[Mapping[str, Any]] = []
-        for name in spec.data:
-            quotes = load_quotes(Path(name), cache_dir, spec.on_bad_rows, spec.digests.get(name) if verify else None)
-            markets.append(quotes)
-            defaults.append({})
-        for name in spec.scenarios:
-            if verify:
-                check_digest("the scenario", Path(name), spec.digests.get(name))
-            scenario = load_scenario(Path(name))
-            markets.extend(scenario.markets)
-            defaults.extend([scenario.risk_profile] * len(scenario.markets))
+        loaded = load_markets(spec, cache_dir, verify=verify)
+        markets, defaults = [each.quotes for each in loaded], [each.defaults for each in loaded]
         self._objective = PaperObjective(markets, spec.fixed, defaults)
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         self._objective.compile()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import multiprocessing
-import os
-import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,14 +142,45 @@ def test_another_file_than_expected_is_refused(source: Path, tmp_path: Path) -> 
             load_quotes(source, folder, expected_digest=digest)
 
 
-def test_a_damaged_entry_is_rebuilt(source: Path, tmp_path: Path) -> None:
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def _swap(path: Path) -> None:
+    path.write_bytes((path.parent / "bid_a.npy").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (Path.unlink, "bid_b.npy"),
+        (lambda path: path.write_bytes(b"torn"), "bid_b.npy"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "bid_b.npy"),
+        (_flip, "bid_b.npy"),
+        (_swap, "bid_b.npy"),
+        (Path.unlink, cache.MANIFEST),
+        (lambda path: path.write_text("{"), cache.MANIFEST),
+        (lambda path: path.write_text("[]"), cache.MANIFEST),
+        (lambda path: path.write_text('{"rows": 7, "columns": {}}'), cache.MANIFEST),
+    ],
+)
+def test_a_damaged_entry_is_rebuilt(source: Path, tmp_path: Path, damage: Callable[[Path], object], name: str) -> None:
     folder = tmp_path / "cache"
     load_quotes(source, folder)
     entry = next(path for path in folder.iterdir() if path.is_dir())
-    (entry / "fx.npy").unlink()
-    (entry / "fx.npy").write_bytes(b"torn")
-    (entry / "bid_a.npy").unlink()
+    damage(entry / name)
     assert same(load_quotes(source, folder), read_quotes(source)[0])
+
+
+def test_the_cache_keeps_ages_and_leaves_out_what_the_file_does_not_tell(tmp_path: Path) -> None:
+    known = synth_profile("kimchi", 1, 50)
+    for quotes, held in ((known, 10), (replace(known, age_a_ns=np.arange(50), block=np.arange(50) // 9), 12)):
+        write_quotes(quotes, tmp_path / "q.csv")
+        assert same(load_quotes(tmp_path / "q.csv", tmp_path / "cache"), quotes)
+        entry = max((p for p in (tmp_path / "cache").iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime_ns)
+        assert len(list(entry.glob("*.npy"))) == held
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(source: Path, tmp_path: Path) -> None:
@@ -180,19 +210,50 @@ def test_eight_processes_that_ask_at_once_build_once(source: Path, tmp_path: Pat
     assert (tmp_path / "builds").read_text() == "x"
 
 
-def test_a_builder_that_is_killed_leaves_nothing_in_the_way(source: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "cache"
-    hanging = (
-        "import sys, time, numpy; from pathlib import Path; from arbd.paper import cache\n"
-        "save = numpy.save\n"
-        "def slow(file, column, **k):\n    save(file, column, **k); file.flush(); Path(sys.argv[3]).touch(); time.sleep(60)\n"
-        "cache.np.save = slow\n"
-        "cache.load_quotes(Path(sys.argv[1]), Path(sys.argv[2]))\n"
-    )
-    started = tmp_path / "started"
-    process = subprocess.Popen([sys.executable, "-c", hanging, str(source), str(folder), str(started)])
-    wait_until(started.exists)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert len(load_quotes(source, folder)) == 500
+# A builder that stops at the step it is told, says so, and waits to be killed.
+STOPPING = """
+import sys, time, os, shutil, json
+from pathlib import Path
+from arbd.paper import cache
+source, folder, started, step = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+count = 0
+def stop(at):
+    global count
+    if at == step.split(":")[0]:
+        count += 1
+        if count == int(step.split(":")[1]):
+            started.touch()
+            time.sleep(120)
+def before(owner, name, at):
+    original = getattr(owner, name)
+    def replaced(*given, **named):
+        stop(at)
+        return original(*given, **named)
+    setattr(owner, name, replaced)
+before(cache, "read_quotes", "read")
+before(cache.np, "save", "save")
+before(cache.os, "fsync", "fsync")
+before(cache.json, "dump", "manifest")
+before(cache.shutil, "rmtree", "remove")
+before(cache.Path, "rename", "rename")
+cache.load_quotes(source, folder)
+"""
+STEPS = ("read:1", "save:6", "manifest:1", "remove:1", "rename:2", "fsync:13")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_builder_that_is_killed_leaves_nothing_in_the_way(source: Path, tmp_path: Path, step: str) -> None:
+    folder, started = tmp_path / "cache", tmp_path / "started"
+    if step == "remove:1":
+        # An entry is removed only where a damaged one is in the way.
+        load_quotes(source, folder)
+        next(path for path in folder.iterdir() if path.is_dir()).joinpath("bid_a.npy").unlink()
+    process = subprocess.Popen([sys.executable, "-c", STOPPING, str(source), str(folder), str(started), step])
+    try:
+        wait_until(lambda: started.exists() or process.poll() is not None, what=f"reaching {step}")
+        assert started.exists(), f"the builder never came to {step}"
+    finally:
+        process.kill()
+        process.wait()
+    assert same(load_quotes(source, folder), read_quotes(source)[0])
     assert not [path for path in folder.iterdir() if path.name.endswith(".new")]

@@ -1,0 +1,146 @@
+"""One iteration of a session run again: does it give what was recorded, to the bit?"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arbd.errors import ArbdError, NotFoundError, ObjectiveError
+from arbd.spool.csvfile import iso_utc
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import STATUS_NAMES
+from arbd.spool.queue import SessionQueue
+from arbd.spool.results import read_rows
+from arbd.spool.sessions import read_spec
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.objective import Evaluator, Trial, load_evaluator
+from arbd.tuning.policy import ObjectivePolicy
+from arbd.tuning.result import TuningResult
+from arbd.tuning.space import ChoiceDimension
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A metric that is not the same; None where one side does not have it."""
+
+    metric: str
+    recorded: float | None
+    replayed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A recorded row and what running it again gave."""
+
+    spec: JobSpec
+    recorded: TuningResult
+    metrics: Mapping[str, float]
+    differences: tuple[Difference, ...]
+
+    @property
+    def equal(self) -> bool:
+        """True when every metric has the recorded bits."""
+        return not self.differences
+
+
+def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec, TuningResult]:
+    """The job of a session and the row of one of its iterations; NotFoundError when there is no such row."""
+    layout = SpoolLayout(spool)
+    layout.require_readable()
+    files = Files()
+    paths = layout.session(session_id)
+    state = SessionQueue(files, paths).refresh()
+    spec = read_spec(files, paths)
+    if not 1 <= iteration <= spec.n:
+        raise NotFoundError(
+            f"session {session_id} has no iteration {iteration}: they are numbered from 1 to {spec.n:,}"
+        )
+    for group in read_rows(files, paths, done=state.done):
+        position = int(np.searchsorted(group.rows.iteration, iteration))
+        if position == len(group.rows) or group.rows.iteration[position] != iteration:
+            continue
+        row = group.rows.select(np.array([position]))
+        return spec, TuningResult(
+            session_id=session_id,
+            worker_id=group.workers[int(group.worker[position])],
+            iteration=iteration,
+            params=spec.space.rows(dict(row.params))[0],
+            metrics={name: float(column[0]) for name, column in row.metrics.items()},
+            timestamp=iso_utc(int(row.ended_ns[0])),
+            status=STATUS_NAMES[int(row.status[0])],
+            duration_s=float(row.duration_s[0]),
+            attempt=int(row.attempt[0]),
+            error=row.errors.get(iteration, ""),
+        )
+    raise NotFoundError(f"session {session_id} has no result of iteration {iteration} yet: wait until it has run")
+
+
+def replay(
+    spool: Path,
+    session_id: str,
+    iteration: int,
+    *,
+    cache_dir: Path | None,
+    search_paths: Sequence[Path] = (),
+    allow: Sequence[str] | None = None,
+) -> Replay:
+    """Run a completed iteration again, in this process, with its recorded parameters and the session's job.
+
+    Data and code must have the digests that the job was accepted with. With `allow` only objectives on that list
+    run. ArbdError when the iteration did not complete, since there is nothing to reproduce then.
+    """
+    spec, recorded = find_recorded(spool, session_id, iteration)
+    if recorded.status != "completed":
+        raise ArbdError(
+            f"iteration {iteration} of session {session_id} is {recorded.status} ({recorded.error or 'no reason given'}) "
+            f"and has no metrics to reproduce; `arbctl retry {session_id}` runs such iterations again"
+        )
+    refusal = ObjectivePolicy(tuple(allow)).check(spec.objective) if allow is not None else None
+    if refusal is not None:
+        raise ObjectiveError(refusal)
+    evaluator = load_evaluator(spec, session_id, cache_dir, search_paths)
+    found: list[tuple[Mapping[str, float], tuple[Difference, ...]]] = []
+    # What was recorded came from a batch or from a call of its own; an objective may round differently in these.
+    for batched in (True, False) if evaluator.batch else (False,):
+        try:
+            metrics = _evaluate(evaluator, spec, recorded, batched=batched)
+        except Exception as error:
+            raise ObjectiveError(
+                f"iteration {iteration} of session {session_id} completed when it was recorded, "
+                f"and now fails: {type(error).__name__}: {error}"
+            ) from error
+        found.append((metrics, differences(recorded.metrics, metrics)))
+        if not found[-1][1]:
+            break
+    metrics, different = min(found, key=lambda pair: len(pair[1]))
+    return Replay(spec, recorded, metrics, different)
+
+
+def _evaluate(evaluator: Evaluator, spec: JobSpec, recorded: TuningResult, *, batched: bool) -> Mapping[str, float]:
+    if not batched:
+        trial = Trial.of(spec, recorded.session_id, recorded.iteration)
+        return evaluator.evaluate(recorded.params, trial).metrics
+    choices = {dimension.name for dimension in spec.space.dimensions if isinstance(dimension, ChoiceDimension)}
+    columns = {name: [value] if name in choices else np.array([value]) for name, value in recorded.params.items()}
+    metrics, _ = evaluator.evaluate_batch(columns)
+    return {name: float(np.asarray(column, dtype=np.float64)[0]) for name, column in metrics.items()}
+
+
+def differences(recorded: Mapping[str, float], replayed: Mapping[str, float]) -> tuple[Difference, ...]:
+    """Metrics whose bits differ. All NaN are one; rows of a session that lack a metric have NaN for it."""
+    found = []
+    for name in dict.fromkeys((*recorded, *replayed)):
+        before, now = recorded.get(name), replayed.get(name)
+        if _bits(before) != _bits(now):
+            found.append(Difference(name, before, now))
+    return tuple(found)
+
+
+def _bits(value: float | None) -> bytes:
+    return b"NaN" if value is None or math.isnan(value) else struct.pack("<d", value)

@@ -1,0 +1,89 @@
+"""Every fill of one iteration of a paper session, market by market, and as a table in CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arbd.errors import UsageError
+from arbd.paper.engine import Run, run
+from arbd.paper.fills import REASONS, Fill
+from arbd.paper.params import Value, canonical, check, resolve
+from arbd.paper.prepared import Market, prepare
+from arbd.paper.quotes import IntArray
+from arbd.tuning.job_markets import load_markets
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.objective import Params
+
+HEAD = ("time", "ts_ns", "venue", "side", "price", "size", "fee", "slippage", "reason", "data", "row")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketRun:
+    """One market of a job and what an iteration's parameters did on it; `blocks` are those of its quotes."""
+
+    source: str
+    market: Market
+    blocks: IntArray
+    params: dict[str, Value]
+    run: Run
+
+
+def run_markets(spec: JobSpec, params: Params, cache_dir: Path | None) -> list[MarketRun]:
+    """Run every market of a paper job with one set of parameters; UsageError for another kind of objective."""
+    if spec.objective.kind != "paper":
+        raise UsageError(f"only paper sessions have fills; this one evaluates {spec.objective}")
+    own = {canonical(name): check(name, value) for name, value in params.items()}
+    runs = []
+    for each in load_markets(spec, cache_dir):
+        market = prepare(each.quotes)
+        resolved = {**resolve({**each.defaults, **spec.fixed}), **own}
+        runs.append(MarketRun(each.source, market, each.quotes.block, resolved, run(market, resolved)))
+    return runs
+
+
+def write_fills(runs: Sequence[MarketRun], path: Path) -> int:
+    """Write all fills as CSV, the file whole by rename; how many there are. Money is in A's currency."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: the folder {path.absolute().parent} does not exist")
+    temporary = path.with_name(f".{path.name}.tmp")
+    n = 0
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(HEAD)
+            for line in _lines(runs):
+                writer.writerow(line)
+                n += 1
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return n
+
+
+def _lines(runs: Sequence[MarketRun]) -> Iterator[tuple[object, ...]]:
+    for each in runs:
+        for fill in each.run.fills:
+            yield (
+                iso_ns(fill.ts_ns), fill.ts_ns, venue(fill), side(fill), fill.price, fill.size, fill.fee, fill.slippage,
+                REASONS[fill.reason], each.source, fill.row + 1,
+            )  # fmt: skip
+
+
+def venue(fill: Fill) -> str:
+    """A or B."""
+    return "AB"[fill.venue]
+
+
+def side(fill: Fill) -> str:
+    """What was done with the base asset."""
+    return "buy" if fill.side > 0 else "sell"
+
+
+def iso_ns(ts_ns: int) -> str:
+    """UTC in ISO 8601, to the nanosecond."""
+    return f"{np.datetime64(ts_ns, 'ns')}Z"

@@ -1,0 +1,114 @@
+"""`arbctl replay`: one iteration again, compared with what was recorded; its fills and a picture of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arbd.analysis.text import format_value
+from arbd.cli.app import App, json_option, pass_app
+
+if TYPE_CHECKING:
+    from arbd.analysis.replay import Replay
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("session")
+@click.argument("iteration", type=int)
+@click.option("--trades", type=_FILE, help="Write every fill to this CSV file (paper sessions).")
+@click.option("--plot", type=_FILE, help="Write edges, entries, exits and equity to this HTML file (paper sessions).")
+@click.option(
+    "--objective-path",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with the session's Python objective, beside those of the settings.",
+)
+@click.option("--trust", is_flag=True, help="Run the session's objective although the settings do not allow it.")
+@json_option
+@pass_app
+def replay(
+    app: App,
+    session: str,
+    iteration: int,
+    trades: Path | None,
+    plot: Path | None,
+    objective_path: tuple[Path, ...],
+    trust: bool,
+) -> None:
+    """Run ITERATION of SESSION again: it must give what was recorded, to the bit; exit 1 if it does not.
+
+    \b
+    Examples:
+      arbctl replay kimchi-btc-01 1970
+      arbctl replay kimchi-btc-01 1970 --trades fills.csv --plot run.html
+
+    Data and code must be those that the job was accepted with, on any host.
+    """
+    from arbd.analysis.replay import replay as run_again
+
+    config = app.config()
+    done = run_again(
+        app.layout().root,
+        session,
+        iteration,
+        cache_dir=config.cache_dir,
+        search_paths=(*config.objective_paths, *(path.absolute() for path in objective_path)),
+        allow=None if trust else config.allow,
+    )
+    written: dict[str, Any] = {}
+    if trades is not None or plot is not None:
+        written = _explain(done, config.cache_dir, trades, plot)
+    app.show(_document(done, written), lambda: "\n".join(_text(done, written)))
+    if not done.equal:
+        raise click.exceptions.Exit(1)
+
+
+def _explain(done: Replay, cache_dir: Path, trades: Path | None, plot: Path | None) -> dict[str, Any]:
+    from arbd.analysis.trades import run_markets, write_fills
+
+    runs = run_markets(done.spec, done.recorded.params, cache_dir)
+    written: dict[str, Any] = {}
+    if trades is not None:
+        written["fills"] = write_fills(runs, trades)
+        written["trades"] = str(trades)
+    if plot is not None:
+        from arbd.analysis.plot import write_plot
+
+        write_plot(done, runs, plot)
+        written["plot"] = str(plot)
+    return written
+
+
+def _document(done: Replay, written: dict[str, Any]) -> dict[str, Any]:
+    row = done.recorded
+    return {
+        "session_id": row.session_id,
+        "iteration": row.iteration,
+        "equal": done.equal,
+        "params": dict(row.params),
+        "recorded": dict(row.metrics),
+        "replayed": dict(done.metrics),
+        "differences": [{"metric": d.metric, "recorded": d.recorded, "replayed": d.replayed} for d in done.differences],
+        **written,
+    }
+
+
+def _text(done: Replay, written: dict[str, Any]) -> list[str]:
+    row = done.recorded
+    name = f"session {row.session_id}, iteration {row.iteration} (run by {row.worker_id} at {row.timestamp})"
+    lines = [f"{name}: {'equal to the bit' if done.equal else 'NOT EQUAL'}"]
+    lines += [f"  {key} = {format_value(value)}" for key, value in row.params.items()]
+    if done.equal:
+        lines += [f"  {key}: {format_value(value)}" for key, value in done.metrics.items()]
+    else:
+        lines += [f"  {d.metric}: recorded {d.recorded!r}, now {d.replayed!r}" for d in done.differences]
+        lines.append("  versions of arbd, Python and NumPy may differ between the hosts: see `arbctl workers`")
+    if "trades" in written:
+        lines.append(f"{written['fills']:,} fills in {written['trades']}")
+    if "plot" in written:
+        lines.append(f"plot in {written['plot']}")
+    return lines
