@@ -13,7 +13,7 @@ from arbd.errors import UsageError
 from arbd.paper.engine import Run, run
 from arbd.paper.fills import REASONS, Fill
 from arbd.paper.params import Value, canonical, check, resolve
-from arbd.paper.prepared import Market, prepare
+from arbd.paper.prepared import Market
 from arbd.paper.quotes import IntArray
 from arbd.tuning.job_markets import load_markets
 from arbd.tuning.jobspec import JobSpec
@@ -40,9 +40,8 @@ def run_markets(spec: JobSpec, params: Params, cache_dir: Path | None) -> list[M
     own = {canonical(name): check(name, value) for name, value in params.items()}
     runs = []
     for each in load_markets(spec, cache_dir):
-        market = prepare(each.quotes)
         resolved = {**resolve({**each.defaults, **spec.fixed}), **own}
-        runs.append(MarketRun(each.source, market, each.quotes.block, resolved, run(market, resolved)))
+        runs.append(MarketRun(each.source, each.market, each.quotes.block, resolved, run(each.market, resolved)))
     return runs
 
 

@@ -1,29 +1,27 @@
 """Converted market data, built once per host and shared by all its processes through the page cache.
 
-An entry is a folder named by the digest of the file it came from, with one .npy per column that the file tells
-and a manifest of them. It appears by rename, whole, so a crash while building leaves only a hidden folder that the
-next builder removes. Who builds holds a lock, so that of many who ask at once one builds.
+Entries are named by the digest of the file they came from: its quotes, a column per array, and the market that
+the engine walks over.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
 import numpy as np
 
 from arbd.errors import DataError, UsageError
+from arbd.paper.entries import obtain
+from arbd.paper.prepared import BOOK_COLUMNS, Market, fill_market, prepare
 from arbd.paper.quotes import COLUMNS, Quotes, untold
 from arbd.paper.readers import read_quotes
 
-FORMAT = 3
-MANIFEST = "manifest.json"
-BUILD_TIMEOUT_S = 600.0
+FORMAT = 4
 
 
 def file_digest(path: Path) -> str:
@@ -44,18 +42,67 @@ def load_quotes(
     if cache_dir is None:
         _check(path, file_digest(path) if expected_digest else None, expected_digest)
         return read_quotes(path, on_bad_rows)[0]
+    with _cache_errors(path, cache_dir):
+        return _quotes(path, _entry(path, cache_dir, on_bad_rows, expected_digest), on_bad_rows)
+
+
+def load_market(
+    path: Path, cache_dir: Path | None, on_bad_rows: str = "refuse", expected_digest: str | None = None
+) -> tuple[Quotes, Market]:
+    """`load_quotes`, and the same prepared for the engine; both memory-mapped."""
+    path = Path(path)
+    if cache_dir is None:
+        quotes = load_quotes(path, None, on_bad_rows, expected_digest)
+        return quotes, prepare(quotes)
+    with _cache_errors(path, cache_dir):
+        entry = _entry(path, cache_dir, on_bad_rows, expected_digest)
+        quotes = _quotes(path, entry, on_bad_rows)
+        arrays = obtain(entry.with_name(f"{entry.name}-market"), lambda folder: _save_market(quotes, folder))
+    return quotes, Market(
+        quotes.ts_ns, arrays["book"], arrays["edge_ab"], arrays["edge_ba"], arrays.get("unusable", np.empty(0, np.uint8)),
+        quotes.age_a_ns, quotes.age_b_ns, quotes.block,
+    )  # fmt: skip
+
+
+def _entry(path: Path, cache_dir: Path, on_bad_rows: str, expected_digest: str | None) -> Path:
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    digest = _remembered_digest(path, cache_dir)
+    _check(path, digest, expected_digest)
+    return cache_dir / f"{digest[:40]}-{FORMAT}-{on_bad_rows}"
+
+
+def _quotes(path: Path, entry: Path, on_bad_rows: str) -> Quotes:
+    told = obtain(entry, lambda folder: _save_quotes(read_quotes(path, on_bad_rows)[0], folder))
+    n = len(told["ts_ns"])
+    return Quotes(**{name: told[name] if name in told else untold(name, n) for name in COLUMNS})
+
+
+def _save_quotes(quotes: Quotes, folder: Path) -> None:
+    for name, column in quotes.told().items():
+        np.save(folder / f"{name}.npy", column, allow_pickle=False)
+
+
+def _save_market(quotes: Quotes, folder: Path) -> None:
+    """Chunk by chunk into files: a market of any length takes little memory here."""
+    n = len(quotes)
+    shapes = {"book": (n, len(BOOK_COLUMNS)), "edge_ab": (n,), "edge_ba": (n,), "unusable": (n,)}
+    arrays = {
+        name: np.lib.format.open_memmap(
+            folder / f"{name}.npy", mode="w+", dtype=np.uint8 if name == "unusable" else np.float64, shape=shape
+        )
+        for name, shape in shapes.items()
+    }
+    market = fill_market(quotes, arrays["book"], arrays["edge_ab"], arrays["edge_ba"], arrays["unusable"])
+    for array in arrays.values():
+        array.flush()
+    if not len(market.unusable):
+        (folder / "unusable.npy").unlink()
+
+
+@contextmanager
+def _cache_errors(path: Path, cache_dir: Path) -> Iterator[None]:
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        digest = _remembered_digest(path, cache_dir)
-        _check(path, digest, expected_digest)
-        entry = cache_dir / f"{digest[:40]}-{FORMAT}-{on_bad_rows}"
-        quotes = _open(entry)
-        if quotes is None:
-            with filelock.FileLock(cache_dir / f".{entry.name}.lock", timeout=BUILD_TIMEOUT_S):
-                quotes = _open(entry)
-                if quotes is None:
-                    _build(path, entry, on_bad_rows)
-                    quotes = _open(entry)
+        yield
     except FileNotFoundError as error:
         raise DataError(path, "no such file on this host") from error
     except PermissionError as error:
@@ -63,11 +110,6 @@ def load_quotes(
             f"the cache {cache_dir} cannot be used ({error.strerror}: {error.filename}): "
             "give this user write permission there, or name another cache_dir in the settings"
         ) from error
-    if quotes is None:
-        raise UsageError(
-            f"the cache entry {entry} cannot be read although it was just built: check the disk of {cache_dir}"
-        )
-    return quotes
 
 
 def _check(path: Path, digest: str | None, expected: str | None) -> None:
@@ -96,60 +138,3 @@ def _remembered_digest(path: Path, cache_dir: Path) -> str:
     temporary.write_text(json.dumps({"identity": identity, "digest": digest}))
     temporary.rename(note)
     return digest
-
-
-def _open(entry: Path) -> Quotes | None:
-    """The entry memory-mapped, or None when it is absent or not as it was built.
-
-    A file that anything has written to since has another size or time. What the disk itself garbles goes unseen.
-    """
-    try:
-        manifest = json.loads((entry / MANIFEST).read_text())
-        n, columns = manifest["rows"], {}
-        for name in COLUMNS:
-            if name not in manifest["columns"]:
-                columns[name] = untold(name, n)
-                continue
-            path = entry / f"{name}.npy"
-            if manifest["columns"][name] != _trace(path):
-                return None
-            columns[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, KeyError, TypeError):
-        return None
-    return Quotes(**columns) if all(len(column) == n for column in columns.values()) else None
-
-
-def _trace(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _build(path: Path, entry: Path, on_bad_rows: str) -> None:
-    for leftover in entry.parent.glob(f".{entry.name}.*.new"):
-        shutil.rmtree(leftover)
-    quotes, _ = read_quotes(path, on_bad_rows)
-    new = entry.parent / f".{entry.name}.{secrets.token_hex(4)}.new"
-    new.mkdir()
-    for name, column in quotes.told().items():
-        with (new / f"{name}.npy").open("wb") as file:
-            np.save(file, column, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-    traces = {name: _trace(new / f"{name}.npy") for name in quotes.told()}
-    with (new / MANIFEST).open("w") as text:
-        json.dump({"rows": len(quotes), "columns": traces}, text)
-        text.flush()
-        os.fsync(text.fileno())
-    _sync_folder(new)
-    if entry.exists():
-        shutil.rmtree(entry)
-    new.rename(entry)
-    _sync_folder(entry.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -57,8 +57,8 @@ def describe_quotes(quotes: Quotes) -> Description:
     market = prepare(quotes)
     steps_s = np.diff(quotes.ts_ns) / 1e9
     weights = np.append(steps_s, 0.0) if steps_s.sum() > 0 else np.ones(len(quotes))
-    mid_a = (market.bid_a + market.ask_a) / 2
-    premium_bps = ((market.bid_b + market.ask_b) / 2 / mid_a - 1) * 1e4
+    mid_a = (market.column("bid_a") + market.column("ask_a")) / 2
+    premium_bps = ((market.column("bid_b") + market.column("ask_b")) / 2 / mid_a - 1) * 1e4
     mean, sd = _weighted(premium_bps, weights)
     return Description(
         rows=len(quotes),
@@ -68,8 +68,12 @@ def describe_quotes(quotes: Quotes) -> Description:
         longest_gap_s=float(steps_s.max()) if len(steps_s) else math.nan,
         touch_a_bps=float(np.median((quotes.ask_a - quotes.bid_a) / mid_a) * 1e4),
         touch_b_bps=float(np.median((quotes.ask_b - quotes.bid_b) / (quotes.bid_b + quotes.ask_b)) * 2e4),
-        edge_ab=_edge(market.edge_ab * 100, weights, np.minimum(market.bid_size_a, market.ask_size_b)),
-        edge_ba=_edge(market.edge_ba * 100, weights, np.minimum(market.ask_size_a, market.bid_size_b)),
+        edge_ab=_edge(
+            market.edge_ab * 100, weights, np.minimum(market.column("bid_size_a"), market.column("ask_size_b"))
+        ),
+        edge_ba=_edge(
+            market.edge_ba * 100, weights, np.minimum(market.column("ask_size_a"), market.column("bid_size_b"))
+        ),
         premium_mean_bps=mean,
         premium_sd_bps=sd,
         half_life_ar1_s=_half_life_ar1(quotes, premium_bps),

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ENTRY, EXIT, TAKE_PROFIT, STOP_LOSS, MAX_HOLD, BREAKER, END, REBALANCE, GAP = range(9)
-REASONS = ("entry", "exit", "take_profit", "stop_loss", "max_hold", "circuit_breaker", "end_of_data", "rebalance", "gap")
+REASONS = (
+    "entry",
+    "exit",
+    "take_profit",
+    "stop_loss",
+    "max_hold",
+    "circuit_breaker",
+    "end_of_data",
+    "rebalance",
+    "gap",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,11 @@ def price_at(x, run, row, venue, side):
 @jit
 def bought_at(x, run, row_a, row_b, direction):
     """The price of the leg that buys."""
-    return price_at(x, run, row_b, np.int64(1), np.int64(1)) if direction > 0 else price_at(x, run, row_a, np.int64(0), np.int64(1))
+    return (
+        price_at(x, run, row_b, np.int64(1), np.int64(1))
+        if direction > 0
+        else price_at(x, run, row_a, np.int64(0), np.int64(1))
+    )
 
 
 @jit

@@ -35,7 +35,7 @@ def first_quote(columns: Any, line: Any) -> bool:
     """Put each venue's first quote that is one into `line`, where it is still NaN; True once both are there."""
     for venue in range(2):
         for row in range(columns[0].shape[0]):
-            if line[2 * venue] == line[2 * venue]:
+            if not np.isnan(line[2 * venue]):
                 break
             if _is_quote(columns, venue, row):
                 _take(columns, venue, row, line)
@@ -77,7 +77,7 @@ def extremes(edge_ab: Any, edge_ba: Any, bits: int) -> Any:
         min_ab = min_ba = min_best = np.inf
         for row in range(block * size, min(n, (block + 1) * size)):
             ab, ba = edge_ab[row], edge_ba[row]
-            if ab == ab:
+            if not np.isnan(ab):
                 max_ab, min_ab = max(max_ab, ab), min(min_ab, ab)
                 max_ba, min_ba = max(max_ba, ba), min(min_ba, ba)
                 min_best = min(min_best, max(ab, ba))

@@ -26,6 +26,7 @@ from arbd.paper.kernel_state import (
     WAIT_NEXT,
     WAIT_REFUSED,
     WAIT_STARVED_AB,
+    WAIT_STARVED_BA,
     book_at,
     desk_at,
     run_at,
@@ -49,40 +50,51 @@ def leave(x, run):
 
 
 @jit
+def await_exit(x, run):
+    """Into the queues for an exit; the row at which to look again anyway."""
+    above, below = exit_levels(run)
+    put(x, BA_FROM if run.direction > 0 else AB_FROM, run, above)
+    if below > -np.inf:
+        put(x, BA_TO if run.direction > 0 else AB_TO, run, -below)
+    return min(run.hold_row, next_observed(x, run))
+
+
+@jit
+def await_edges(x, run, row):
+    """Into the queues for an entry, or for the end of a stretch without one; the row at which to look again anyway."""
+    wait = run.wait
+    threshold_ab, threshold_ba = entry_thresholds(run)
+    alike = threshold_ab == threshold_ba
+    if wait == WAIT_REFUSED and not alike:
+        return row + 1
+    if wait == WAIT_REFUSED:
+        put(x, BEST_TO, run, -threshold_ab)
+        return min(run.transfer_row, run.wait_row)
+    if wait == WAIT_ENTRY and alike:
+        put(x, BEST_FROM, run, threshold_ab)
+        return run.transfer_row
+    if wait == WAIT_STARVED_AB:
+        put(x, AB_TO, run, -threshold_ab)
+    else:
+        put(x, AB_FROM, run, threshold_ab)
+    if wait == WAIT_STARVED_BA:
+        put(x, BA_TO, run, -threshold_ba)
+    else:
+        put(x, BA_FROM, run, threshold_ba)
+    return run.transfer_row
+
+
+@jit
 def await_next(x, run, row):
     """After all was done at `row`: into the queues and the calendar, by what the run waits for."""
-    wake = NEVER
-    wait = run.wait
     if run.due_row >= 0:
         wake = run.due_row
-    elif wait == WAIT_NEXT:
+    elif run.wait == WAIT_NEXT:
         wake = row + 1
-    elif wait == WAIT_EXIT:
-        above, below = exit_levels(run)
-        put(x, BA_FROM if run.direction > 0 else AB_FROM, run, above)
-        if below > -np.inf:
-            put(x, BA_TO if run.direction > 0 else AB_TO, run, -below)
-        wake = min(run.hold_row, next_observed(x, run))
+    elif run.wait == WAIT_EXIT:
+        wake = await_exit(x, run)
     else:
-        threshold_ab, threshold_ba = entry_thresholds(run)
-        wake = run.transfer_row
-        if wait == WAIT_REFUSED:
-            wake = min(wake, run.wait_row)
-            if threshold_ab == threshold_ba:
-                put(x, BEST_TO, run, -threshold_ab)
-            else:
-                wake = row + 1
-        elif wait == WAIT_ENTRY and threshold_ab == threshold_ba:
-            put(x, BEST_FROM, run, threshold_ab)
-        else:
-            if wait == WAIT_STARVED_AB:
-                put(x, AB_TO, run, -threshold_ab)
-            else:
-                put(x, AB_FROM, run, threshold_ab)
-            if wait == WAIT_ENTRY or wait == WAIT_STARVED_AB:
-                put(x, BA_FROM, run, threshold_ba)
-            else:
-                put(x, BA_TO, run, -threshold_ba)
+        wake = await_edges(x, run, row)
     wake = max(wake, row + 1)
     if wake < x.n:
         wait_for_row(x, run, wake)

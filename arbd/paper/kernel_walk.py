@@ -66,37 +66,49 @@ def exit_levels(run):
 
 
 @jit
-def next_of_interest(x, run, row, stop):
-    """The first row from `row` on, at most `stop`, at which something may be done."""
-    wait = run.wait
-    if wait == WAIT_NEXT:
-        return row
-    if wait == WAIT_EXIT:
-        limit = min(min(stop, last_of_stretch(x, run, row)), min(run.hold_row, next_observed(x, run)))
-        above, below = exit_levels(run)
-        edges = x.ba if run.direction > 0 else x.ab
-        while row < limit:
-            edge = float_at(edges, row)
-            if edge >= above or edge <= below:
-                break
-            row += 1
-        return row
+def next_exit(x, run, row, limit):
+    """The first row from `row` on, at most `limit`, whose cost of unwinding may call for an exit."""
+    above, below = exit_levels(run)
+    edges = x.ba if run.direction > 0 else x.ab
+    while row < limit:
+        edge = float_at(edges, row)
+        if edge >= above or edge <= below:
+            break
+        row += 1
+    return row
+
+
+@jit
+def next_edge(x, run, row, limit):
+    """The first row from `row` on, at most `limit`, whose edges change what a run without a position does."""
     threshold_ab, threshold_ba = entry_thresholds(run)
-    limit = min(stop, run.transfer_row)
-    if wait == WAIT_ENTRY:
+    if run.wait == WAIT_ENTRY:
         while row < limit and not (float_at(x.ab, row) >= threshold_ab or float_at(x.ba, row) >= threshold_ba):
             row += 1
-    elif wait == WAIT_REFUSED:
-        limit = min(limit, run.wait_row)
+    elif run.wait == WAIT_REFUSED:
         while row < limit and not (float_at(x.ab, row) < threshold_ab and float_at(x.ba, row) < threshold_ba):
             row += 1
-    elif wait == WAIT_STARVED_AB:
+    elif run.wait == WAIT_STARVED_AB:
         while row < limit and not (float_at(x.ab, row) < threshold_ab or float_at(x.ba, row) >= threshold_ba):
             row += 1
     else:
         while row < limit and not (float_at(x.ba, row) < threshold_ba or float_at(x.ab, row) >= threshold_ab):
             row += 1
     return row
+
+
+@jit
+def next_of_interest(x, run, row, stop):
+    """The first row from `row` on, at most `stop`, at which something may be done."""
+    if run.wait == WAIT_NEXT:
+        return row
+    if run.wait == WAIT_EXIT:
+        limit = min(stop, last_of_stretch(x, run, row), run.hold_row, next_observed(x, run))
+        return next_exit(x, run, row, limit)
+    limit = min(stop, run.transfer_row)
+    if run.wait == WAIT_REFUSED:
+        limit = min(limit, run.wait_row)
+    return next_edge(x, run, row, limit)
 
 
 @jit

@@ -7,7 +7,6 @@ calls the engine (`sweeping`) makes the tables, and keeps them alive meanwhile.
 
 from __future__ import annotations
 
-
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def record_at(dtype: np.dtype[Any]) -> Any:
 
 
 def _pointer(context: Any, builder: Any, kind: Any, address: Any, index: Any) -> Any:
-    start = builder.inttoptr(address, context.get_value_type(types.CPointer(kind)))
+    start = builder.inttoptr(address, context.get_value_type(types.CPointer(kind)))  # type: ignore[no-untyped-call]
     return builder.gep(start, [index])
 
 
@@ -89,5 +88,3 @@ def trailing_zeros(typing_context: Any, word: Any) -> Any:
         return builder.cttz(arguments[0], context.get_constant(types.boolean, 0))
 
     return types.int64(types.uint64), generate
-
-

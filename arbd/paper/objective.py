@@ -11,8 +11,8 @@ import numpy as np
 from arbd.paper import metrics
 from arbd.paper.engine import series_for, summarise
 from arbd.paper.params import PARAMETERS, Value, canonical, check, resolve
-from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows
-from arbd.paper.quotes import FloatArray, IntArray
+from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows, prepare
+from arbd.paper.quotes import FloatArray, IntArray, Quotes
 
 if TYPE_CHECKING:
     from arbd.paper.sweeping import Index
@@ -31,11 +31,11 @@ class PaperObjective:
 
     def __init__(
         self,
-        markets: Sequence[Market],
+        markets: Sequence[Quotes | Market],
         fixed: Mapping[str, Any],
         defaults: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        self._markets = list(markets)
+        self._markets = [each if isinstance(each, Market) else prepare(each) for each in markets]
         given = defaults if defaults is not None else [{}] * len(markets)
         self._base = [resolve({**own, **fixed}) for own in given]
         self._series: OrderedDict[tuple[Any, ...], tuple[Series, Index]] = OrderedDict()

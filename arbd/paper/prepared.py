@@ -71,6 +71,11 @@ class Market:
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
 
+    def column(self, name: str) -> FloatArray:
+        """One of BOOK_COLUMNS."""
+        values: FloatArray = self.book[:, BOOK_COLUMNS.index(name)]
+        return values
+
     @cached_property
     def _plain(self) -> Series:
         return self._series(self.unusable, self.edge_ab, self.edge_ba, self._ends(0))

@@ -60,7 +60,9 @@ def run_batch(
     for part in _batches(rows):
         runs = _runs(rows[part], equity[part])
         entries = np.empty(1 + int(runs["max_trades_per_hour"].sum()), dtype=np.int64)
-        runs["entries"] = entries.ctypes.data + 8 * (np.cumsum(runs["max_trades_per_hour"]) - runs["max_trades_per_hour"])
+        runs["entries"] = entries.ctypes.data + 8 * (
+            np.cumsum(runs["max_trades_per_hour"]) - runs["max_trades_per_hour"]
+        )
         tables = {
             **_of_market(series, index), **_queues(index, rows[part]), **_calendar(index),
             "runs": runs, "fills": fills, "grid_rows": grid_rows,
@@ -143,4 +145,6 @@ def _scale(index: Index, rows: FloatArray) -> FloatArray:
         BEST_FROM: (entries.min(), entries.max()), BEST_TO: (-entries.max(), -entries.min()),
         AB_FROM: from_, BA_FROM: from_, AB_TO: to, BA_TO: to,
     }  # fmt: skip
-    return np.array([[low, (BINS - 1) / max(high - low, 1e-12)] for low, high in (ranges[kind] for kind in range(KINDS))])
+    return np.array(
+        [[low, (BINS - 1) / max(high - low, 1e-12)] for low, high in (ranges[np.int64(kind)] for kind in range(KINDS))]
+    )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arbd.paper.cache import load_quotes
+from arbd.paper.cache import load_market
+from arbd.paper.prepared import Market, prepare
 from arbd.paper.quotes import Quotes
 from arbd.paper.scenario import load_scenario
 from arbd.tuning.digests import check_digest
@@ -16,10 +17,11 @@ from arbd.tuning.jobspec import JobSpec
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobMarket:
-    """Quotes, the file (and symbol) they come from, and the parameters that this file gives where the job gives none."""
+    """A market, the file (and symbol) it comes from, and the parameters that this file gives where the job gives none."""
 
     source: str
     quotes: Quotes
+    market: Market
     defaults: Mapping[str, Any]
 
 
@@ -27,15 +29,16 @@ def load_markets(spec: JobSpec, cache_dir: Path | None, *, verify: bool = True) 
     """In the order of the job. With `verify`, an error when a file is not the one that the job was accepted with."""
     markets: list[JobMarket] = []
     for name in spec.data:
-        quotes = load_quotes(Path(name), cache_dir, spec.on_bad_rows, spec.digests.get(name) if verify else None)
-        markets.append(JobMarket(name, quotes, {}))
+        digest = spec.digests.get(name) if verify else None
+        quotes, market = load_market(Path(name), cache_dir, spec.on_bad_rows, digest)
+        markets.append(JobMarket(name, quotes, market, {}))
     for name in spec.scenarios:
         if verify:
             check_digest("the scenario", Path(name), spec.digests.get(name))
         scenario = load_scenario(Path(name))
         several = len(scenario.symbols) > 1
         markets += [
-            JobMarket(f"{name}#{symbol}" if several else name, quotes, scenario.risk_profile)
+            JobMarket(f"{name}#{symbol}" if several else name, quotes, prepare(quotes), scenario.risk_profile)
             for symbol, quotes in zip(scenario.symbols, scenario.markets, strict=True)
         ]
     return markets

@@ -28,7 +28,7 @@ class PaperEvaluator:
         if cache_dir is not None:
             use_cache(cache_dir)
         loaded = load_markets(spec, cache_dir, verify=verify)
-        markets, defaults = [each.quotes for each in loaded], [each.defaults for each in loaded]
+        markets, defaults = [each.market for each in loaded], [each.defaults for each in loaded]
         self._objective = PaperObjective(markets, spec.fixed, defaults)
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         self._objective.compile()

@@ -20,7 +20,7 @@ from arbd.analysis.trades import MarketRun
 from arbd.errors import UsageError
 from arbd.paper.engine import run
 from arbd.paper.params import resolve
-from arbd.paper.prepared import grid_points, prepare
+from arbd.paper.prepared import grid_rows, prepare
 from arbd.paper.synth import synth_profile
 from arbd.tuning.jobspec import JobSpec, ObjectiveSpec
 from arbd.tuning.result import TuningResult
@@ -90,7 +90,7 @@ def test_a_long_market_makes_no_larger_page() -> None:
 def test_every_observation_of_equity_has_its_time() -> None:
     market = prepare(synth_profile("kimchi", 1, 1_000))
     start, end = int(market.ts_ns[0]), int(market.ts_ns[-1])
-    times = grid_times(start, end, 3600.0, grid_points(market, 3600.0))
+    times = grid_times(start, end, 3600.0, grid_rows(market, 3600.0))
     assert times[0] == start + 3600 * 10**9
     assert times[-1] == end
     assert (np.diff(times) > 0).all()

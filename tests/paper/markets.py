@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from arbd.paper.params import resolve
+from arbd.paper.prepared import Market, prepare
 from arbd.paper.quotes import Quotes
 
 SECOND = 10**9
@@ -61,47 +64,66 @@ def random_quotes(seed: int, n: int) -> Quotes:
     )  # fmt: skip
 
 
+def wild_market(seed: int, n: int) -> Market:
+    """`random_quotes`, at times with quotes that are none, old ones, and gaps."""
+    rng = np.random.default_rng([seed, 1])
+    quotes = random_quotes(seed, n)
+    if rng.random() < 0.3:
+        for name in ("bid_a", "ask_b", "bid_size_a", "fx"):
+            getattr(quotes, name)[rng.random(n) < 0.05] = np.nan
+    if rng.random() < 0.5:
+        ages = (rng.choice([0, 0, 3, 2_000], (2, n)) * SECOND).astype(np.int64)
+        quotes = replace(quotes, age_a_ns=ages[0], age_b_ns=ages[1])
+    if rng.random() < 0.5:
+        quotes = replace(quotes, block=np.cumsum(rng.random(n) < 0.03).astype(np.int64))
+    return prepare(quotes)
+
+
 def params_of(**given: Any) -> dict[str, Any]:
     """Resolved parameters for cheap hand calculation: no costs unless given."""
     free = {"fee_a_bps": 0, "fee_b_bps": 0, "slippage_bps": 0, "max_position": 100.0, "initial_capital": 1000.0}
     return resolve({**free, **given})
 
 
-def _one_of(*values: Any) -> st.SearchStrategy[Any]:
-    return st.sampled_from(values)
+# Values of parameters that make things happen in `random_quotes`.
+LIVELY: dict[str, tuple[Any, ...]] = {
+    "min_spread_pct": (-0.2, 0.1, 0.3, 0.5, 1.0),
+    "exit_spread_pct": (-0.5, 0.0, 0.3),
+    "take_profit_pct": (0, 0.3, 0.8),
+    "stop_loss_pct": (0, 0.3, 0.8),
+    "max_hold_s": (0, 5, 900.5),
+    "latency_a_ms": (0, 1, 1500, 10_000),
+    "latency_b_ms": (0, 700, 3000),
+    "slippage_bps": (0, 3, 20),
+    "participation": (0.1, 0.5, 1),
+    "lot_step": (0, 0.01, 0.1, 0.25),
+    "min_notional": (0, 5, 30),
+    "fee_a_bps": (-1, 0, 10),
+    "fee_b_bps": (0, 7),
+    "max_position": (50, 100, 1000),
+    "max_daily_loss": (0, 0.5, 5),
+    "max_trades_per_hour": (0, 1, 3, 10),
+    "circuit_breaker_pct": (0, 0.01, 0.5),
+    "cooldown_s": (0, 60, 3600),
+    "initial_capital": (500, 1000, 10_000),
+    "base_share": (0, 0.1, 0.5, 1),
+    "rebalance": ("none", "transfer", "reverse"),
+    "rebalance_trigger": (0, 0.2, 0.45),
+    "rebalance_spread_pct": (-1, 0, 0.2),
+    "transfer_fee_pct": (0, 0.1, 1),
+    "transfer_delay_s": (0, 30, 4000),
+    "grid_s": (1, 60, 3600),
+    "max_quote_age_s": (0, 0, 5, 1000),
+    "carry_over_gaps": ("no", "no", "yes"),
+}
 
 
 @st.composite
 def any_params(draw: st.DrawFn, strategy: str) -> dict[str, Any]:
     """Parameters that make things happen in `random_quotes`."""
-    return resolve(
-        {
-            "strategy": strategy,
-            "min_spread_pct": draw(_one_of(-0.2, 0.1, 0.3, 0.5, 1.0)),
-            "exit_spread_pct": draw(_one_of(-0.5, 0.0, 0.3)),
-            "take_profit_pct": draw(_one_of(0, 0.3, 0.8)),
-            "stop_loss_pct": draw(_one_of(0, 0.3, 0.8)),
-            "max_hold_s": draw(_one_of(0, 5, 900.5)),
-            "latency_a_ms": draw(_one_of(0, 1, 1500, 10_000)),
-            "latency_b_ms": draw(_one_of(0, 700, 3000)),
-            "slippage_bps": draw(_one_of(0, 3, 20)),
-            "participation": draw(_one_of(0.1, 0.5, 1)),
-            "lot_step": draw(_one_of(0, 0.01, 0.1, 0.25)),
-            "min_notional": draw(_one_of(0, 5, 30)),
-            "fee_a_bps": draw(_one_of(-1, 0, 10)),
-            "fee_b_bps": draw(_one_of(0, 7)),
-            "max_position": draw(_one_of(50, 100, 1000)),
-            "max_daily_loss": draw(_one_of(0, 0.5, 5)),
-            "max_trades_per_hour": draw(_one_of(0, 1, 3, 10)),
-            "circuit_breaker_pct": draw(_one_of(0, 0.01, 0.5)),
-            "cooldown_s": draw(_one_of(0, 60, 3600)),
-            "initial_capital": draw(_one_of(500, 1000, 10_000)),
-            "base_share": draw(_one_of(0, 0.1, 0.5, 1)),
-            "rebalance": draw(_one_of("none", "transfer", "reverse")),
-            "rebalance_trigger": draw(_one_of(0, 0.2, 0.45)),
-            "rebalance_spread_pct": draw(_one_of(-1, 0, 0.2)),
-            "transfer_fee_pct": draw(_one_of(0, 0.1, 1)),
-            "transfer_delay_s": draw(_one_of(0, 30, 4000)),
-            "grid_s": draw(_one_of(1, 60, 3600)),
-        }
-    )
+    return resolve({"strategy": strategy} | {name: draw(st.sampled_from(values)) for name, values in LIVELY.items()})
+
+
+def random_params(rng: random.Random, strategy: str) -> dict[str, Any]:
+    """The same without hypothesis, which is too slow for thousands of sets."""
+    return resolve({"strategy": strategy} | {name: rng.choice(values) for name, values in LIVELY.items()})

@@ -1,7 +1,9 @@
-"""The compiled engine gives the reference's metrics, blocks and fills, to the bit."""
+"""The compiled engine gives the reference's metrics, blocks and fills, to the bit, whichever way it goes."""
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +13,100 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.paper.engine import Run, run, run_reference
+from arbd.paper.objective import PaperObjective
 from arbd.paper.params import resolve
-from arbd.paper.prepared import prepare
-from arbd.paper.quotes import Quotes
+from arbd.paper.prepared import Market, prepare
 from arbd.paper.readers import read_quotes
+from arbd.paper.sweeping import WAYS
 from arbd.paper.synth import synth_profile
-from tests.paper.markets import any_params, random_quotes
+from tests.paper.markets import any_params, quotes_of, random_params, random_quotes, wild_market
+
+MARKETS, SETS = 100, 20
 
 
 def bits(value: float) -> bytes:
     return np.float64(value).tobytes() if value == value else b"nan"
 
 
-def assert_same(a: Run, b: Run) -> None:
-    different = {n: (a.metrics[n], b.metrics[n]) for n in a.metrics if bits(a.metrics[n]) != bits(b.metrics[n])}
+def assert_same_metrics(a: dict[str, float], b: dict[str, float]) -> None:
+    different = {name: (a[name], b[name]) for name in a if bits(a[name]) != bits(b[name])}
     assert not different
+
+
+def assert_same(a: Run, b: Run) -> None:
+    assert_same_metrics(a.metrics, b.metrics)
     assert a.fills == b.fills
     assert a.blocks.tobytes() == b.blocks.tobytes()
     assert a.equity.tobytes() == b.equity.tobytes()
 
 
-def check(quotes: Quotes, params: dict[str, Any]) -> Run:
-    market = prepare(quotes)
-    compiled = run(market, params)
-    assert_same(compiled, run_reference(market, params))
-    return compiled
+def check(market: Market, params: dict[str, Any]) -> Run:
+    known = run_reference(market, params)
+    for way in WAYS:
+        assert_same(run(market, params, way), known)
+    return known
+
+
+@pytest.mark.parametrize("strategy", ["convergence", "inventory"])
+def test_two_thousand_pairs_swept_together_equal_the_reference(strategy: str) -> None:
+    rng, traded = random.Random(strategy), 0
+    for seed in range(MARKETS):
+        market = wild_market(seed, rng.choice([0, 1, 2, 7, 60, 150, 150, 300]))
+        sets = [random_params(rng, strategy) for _ in range(SETS)]
+        values, blocks = PaperObjective([market], {}).evaluate_batch(
+            {name: [p[name] for p in sets] for name in sets[0]}
+        )
+        for at, params in enumerate(sets):
+            known = run_reference(market, params)
+            assert_same_metrics({name: column[at] for name, column in values.items()}, known.metrics)
+            assert blocks[at].tobytes() == known.blocks.tobytes()
+            assert run(market, params, rng.choice(list(WAYS))).fills == known.fills
+            traded += len(known.fills) > 0
+    assert traded > MARKETS * SETS / 4
 
 
 @pytest.mark.parametrize("strategy", ["convergence", "inventory"])
 @given(data=st.data(), seed=st.integers(0, 2**32), n=st.integers(0, 300))
-@settings(max_examples=200, deadline=None)
-def test_compiled_engine_equals_reference(strategy: str, data: st.DataObject, seed: int, n: int) -> None:
-    check(random_quotes(seed, n), data.draw(any_params(strategy)))
+@settings(max_examples=60, deadline=None)
+def test_every_way_equals_the_reference(strategy: str, data: st.DataObject, seed: int, n: int) -> None:
+    check(wild_market(seed, n), data.draw(any_params(strategy)))
+
+
+@pytest.mark.parametrize("strategy", ["convergence", "inventory"])
+def test_a_market_over_several_windows_in_which_runs_begin_and_cease_to_be_walked(strategy: str) -> None:
+    """Calm and wild stretches in turn; the sizes are too small at times, so that orders fail quote after quote."""
+    calm = random_quotes(5, 12_000)
+    wild = np.arange(12_000) // 3_000 % 2 == 1
+    quotes = replace(
+        calm,
+        bid_a=np.where(wild, calm.bid_a, calm.bid_b * calm.fx * 0.999),
+        ask_a=np.where(wild, calm.ask_a, calm.ask_b * calm.fx * 1.001),
+    )
+    market = prepare(quotes)
+    rng = random.Random(strategy)
+    sets = [random_params(rng, strategy) for _ in range(12)]
+    runs = [run_reference(market, params) for params in sets]
+    for way in WAYS:
+        for params, known in zip(sets, runs, strict=True):
+            assert_same(run(market, params, way), known)
+    assert sum(len(known.fills) for known in runs) > 1_000
 
 
 @pytest.mark.parametrize("strategy", ["convergence", "inventory"])
 def test_equal_on_a_realistic_market_with_many_trades(strategy: str) -> None:
-    quotes = synth_profile("kimchi", seed=3, ticks=20_000)
+    market = prepare(synth_profile("kimchi", seed=3, ticks=20_000))
     params = resolve(
         {"strategy": strategy, "min_spread_pct": 0.05, "fee_a_bps": 1, "fee_b_bps": 1, "latency_a_ms": 800}
     )
-    assert check(quotes, params).metrics["trades"] > 20
+    assert check(market, params).metrics["trades"] > 20
+
+
+@pytest.mark.parametrize("strategy", ["convergence", "inventory"])
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_the_smallest_markets(strategy: str, n: int) -> None:
+    one = quotes_of([101.0] * n, [101.1] * n, [100.0] * n, [100.1] * n, t_s=[5.0] * n)
+    check(prepare(one), resolve({"strategy": strategy, "min_spread_pct": 0.5}))
+    check(prepare(replace(one, bid_a=np.full(n, np.nan))), resolve({"strategy": strategy, "min_spread_pct": 0.5}))
 
 
 @pytest.mark.data
@@ -60,7 +115,15 @@ def test_equal_on_a_realistic_market_with_many_trades(strategy: str) -> None:
     [("brl_two_venue_book", 0.1), ("binance_btc_spot_perp_tick", 0.04), ("bybit_binance_btc_1m", 0.03)],
 )
 @pytest.mark.parametrize("strategy", ["convergence", "inventory"])
-def test_equal_on_recorded_quotes(recorded: Path, name: str, threshold: float, strategy: str) -> None:
+@pytest.mark.parametrize("max_quote_age_s", [0.0, 3.0])
+def test_equal_on_recorded_quotes(
+    recorded: Path, name: str, threshold: float, strategy: str, max_quote_age_s: float
+) -> None:
     quotes, _ = read_quotes(recorded / f"{name}.parquet")
-    params = resolve({"strategy": strategy, "min_spread_pct": threshold, "exit_spread_pct": 0.02, "latency_b_ms": 300})
-    assert check(quotes, params).metrics["signals"] > 0
+    params = resolve(
+        {
+            "strategy": strategy, "min_spread_pct": threshold, "exit_spread_pct": 0.02, "latency_b_ms": 300,
+            "max_quote_age_s": max_quote_age_s,
+        }
+    )  # fmt: skip
+    assert check(prepare(quotes), params).metrics["signals"] > 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from arbd.errors import UsageError
@@ -11,7 +13,7 @@ from arbd.paper.engine import run
 from arbd.paper.params import PARAMETERS, canonical, check, resolve
 from arbd.paper.prepared import prepare
 from arbd.paper.quotes import Quotes
-from tests.paper.markets import flat_quotes, params_of, random_quotes
+from tests.paper.markets import SECOND, flat_quotes, params_of, random_quotes
 
 # Opens 1 % wide, drifts wider and narrower, closes; quotes a minute apart.
 WAVES = [0.0, 0.010, 0.012, 0.016, 0.009, 0.004, 0.0, -0.002, 0.0, 0.011, 0.015, 0.006, -0.001, 0.0, 0.008, 0.0] * 4
@@ -61,6 +63,8 @@ CASES: dict[str, tuple[Quotes, dict[str, Any], Any, Any]] = {
     ),
     "transfer_fee_pct": (waves(), INVENTORY | {"max_position": 200.0, "rebalance_trigger": 0.45}, 0.0, 0.5),
     "transfer_delay_s": (waves(), INVENTORY | {"max_position": 400.0, "rebalance_trigger": 0.45}, 0.0, 3_000.0),
+    "max_quote_age_s": (replace(waves(), age_a_ns=np.arange(len(WAVES)) % 3 * SECOND), CONVERGENCE, 0.0, 1.5),
+    "carry_over_gaps": (replace(waves(), block=np.arange(len(WAVES)) // 4), CONVERGENCE, "no", "yes"),
     "grid_s": (waves(), CONVERGENCE, 3600.0, 600.0),
 }  # fmt: skip
 

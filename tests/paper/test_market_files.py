@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import DataError, UsageError
-from arbd.paper import cache
+from arbd.paper import cache, entries
 from arbd.paper.cache import file_digest, load_quotes
 from arbd.paper.quotes import Quotes
 from arbd.paper.readers import SUFFIXES, read_quotes
@@ -160,10 +160,10 @@ def _swap(path: Path) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-8]), "bid_b.npy"),
         (_flip, "bid_b.npy"),
         (_swap, "bid_b.npy"),
-        (Path.unlink, cache.MANIFEST),
-        (lambda path: path.write_text("{"), cache.MANIFEST),
-        (lambda path: path.write_text("[]"), cache.MANIFEST),
-        (lambda path: path.write_text('{"rows": 7, "columns": {}}'), cache.MANIFEST),
+        (Path.unlink, entries.MANIFEST),
+        (lambda path: path.write_text("{"), entries.MANIFEST),
+        (lambda path: path.write_text("[]"), entries.MANIFEST),
+        (lambda path: path.write_text('{"rows": 7, "columns": {}}'), entries.MANIFEST),
     ],
 )
 def test_a_damaged_entry_is_rebuilt(source: Path, tmp_path: Path, damage: Callable[[Path], object], name: str) -> None:
@@ -214,7 +214,7 @@ def test_eight_processes_that_ask_at_once_build_once(source: Path, tmp_path: Pat
 STOPPING = """
 import sys, time, os, shutil, json
 from pathlib import Path
-from arbd.paper import cache
+from arbd.paper import cache, entries
 source, folder, started, step = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 count = 0
 def stop(at):
@@ -231,10 +231,10 @@ def before(owner, name, at):
         return original(*given, **named)
     setattr(owner, name, replaced)
 before(cache, "read_quotes", "read")
-before(cache.np, "save", "save")
-before(cache.os, "fsync", "fsync")
-before(cache.json, "dump", "manifest")
-before(cache.shutil, "rmtree", "remove")
+before(entries.np, "save", "save")
+before(entries.os, "fsync", "fsync")
+before(entries.json, "dump", "manifest")
+before(entries.shutil, "rmtree", "remove")
 before(cache.Path, "rename", "rename")
 cache.load_quotes(source, folder)
 """

@@ -46,10 +46,23 @@ def test_counts_of_several_markets_add_up() -> None:
     assert together["max_drawdown"] == max(m["max_drawdown"] for m in separate)
 
 
-def test_a_grid_that_differs_within_a_batch_is_evaluated_one_by_one_only() -> None:
+def test_sets_that_see_the_market_differently_are_told_apart_within_a_batch() -> None:
+    objective = PaperObjective([synth_profile("kimchi", 1, 3_000)], {"min_spread_pct": 0.05, "fee_a_bps": 1})
+    columns = {
+        "grid_s": [60.0, 3600.0, 60.0, 3600.0],
+        "max_quote_age_s": [0.0, 60.0, 60.0, 0.0],
+        "carry_over_gaps": ["no", "no", "yes", "yes"],
+    }
+    whole, blocks = objective.evaluate_batch(columns)
+    for at in range(4):
+        single, own = objective.evaluate({name: values[at] for name, values in columns.items()})
+        assert {n: bits(v) for n, v in single.items()} == {n: bits(whole[n][at]) for n in single}
+        assert bits(own) == bits(blocks[at])
+    assert len(set(whole["sharpe"].tolist())) > 1
+
+
+def test_a_value_out_of_range_is_refused() -> None:
     objective = PaperObjective([synth_profile("kimchi", 1, 100)], {})
-    with pytest.raises(ValueError, match="grid_s must be the same"):
-        objective.evaluate_batch({"grid_s": [60.0, 3600.0]})
     with pytest.raises(UsageError, match="slippage_bps is -1"):
         objective.evaluate_batch({"slippage_bps": [1.0, -1.0]})
     assert objective.evaluate({})[0]["trades"] >= 0
