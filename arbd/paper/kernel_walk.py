@@ -20,6 +20,9 @@ from arbd.paper.prepared import CONVERGENCE
 def visit(x, run, row):
     """All that happens to a run at a quote: grid points before it, an order that is due, else a decision."""
     observe_grid(x, run, row)
+    if run.tripped != 0 and run.wait == WAIT_EXIT:
+        # The circuit breaker closes at the next quote that may be traded on, which need not be this one.
+        run.wait = WAIT_NEXT
     if run.due_row < 0 and float_at(x.ab, row) == float_at(x.ab, row):
         if run.strategy != CONVERGENCE:
             inventory_decide(x, run, row)
