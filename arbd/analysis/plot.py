@@ -97,7 +97,7 @@ def _market(each: MarketRun) -> str:
         (
             "exit",
             "exit fills"
-            + (", and -exit_spread_pct: a position closes when the other edge is there" if closing else ""),
+            + (", and -exit_spread_pct: a position closes when the other edge is there or above" if closing else ""),
         ),
     ]
     legend = "".join(f'<span class="key {name}">{text}</span>' for name, text in keys)

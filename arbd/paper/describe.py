@@ -36,6 +36,9 @@ class Description:
     span_s: float
     median_step_s: float
     longest_gap_s: float
+    blocks: int
+    oldest_quote_a_s: float
+    oldest_quote_b_s: float
     touch_a_bps: float
     touch_b_bps: float
     edge_ab: EdgeFigures
@@ -66,6 +69,9 @@ def describe_quotes(quotes: Quotes) -> Description:
         span_s=float(steps_s.sum()),
         median_step_s=float(np.median(steps_s)) if len(steps_s) else math.nan,
         longest_gap_s=float(steps_s.max()) if len(steps_s) else math.nan,
+        blocks=1 + int((np.diff(quotes.block) != 0).sum()),
+        oldest_quote_a_s=float(quotes.age_a_ns.max() / 1e9),
+        oldest_quote_b_s=float(quotes.age_b_ns.max() / 1e9),
         touch_a_bps=float(np.median((quotes.ask_a - quotes.bid_a) / mid_a) * 1e4),
         touch_b_bps=float(np.median((quotes.ask_b - quotes.bid_b) / (quotes.bid_b + quotes.ask_b)) * 2e4),
         edge_ab=_edge(

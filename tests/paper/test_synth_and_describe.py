@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +97,12 @@ def test_a_single_quote_has_no_half_life() -> None:
     found = describe_quotes(synth_profile("brl", 1, 1))
     assert found.half_life_ar1_s != found.half_life_ar1_s
     assert found.span_s == 0
+
+
+def test_gaps_and_ages_are_described() -> None:
+    known = synth_profile("kimchi", 1, 100)
+    plain = describe_quotes(known)
+    assert (plain.blocks, plain.oldest_quote_a_s, plain.oldest_quote_b_s) == (1, 0.0, 0.0)
+    aged = replace(known, age_a_ns=np.arange(100) * 10**9, block=np.arange(100) // 40)
+    found = describe_quotes(aged)
+    assert (found.blocks, found.oldest_quote_a_s, found.oldest_quote_b_s) == (3, 99.0, 0.0)
