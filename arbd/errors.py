@@ -6,7 +6,8 @@
     ├── DataError              exit 2   market data is wrong or missing: file, row and reason
     ├── NotFoundError          exit 3   the session, iteration or worker asked for does not exist
     ├── SpoolError             exit 4   the spool is unreachable or unsafe to use
-    │   └── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
+    │   ├── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
+    │   └── UnsafePathError    exit 4   a name in the spool is a link, a pipe or a device, or leads out of it
     └── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
 
 Expected outcomes (a lost claim, a cancelled session, an iteration that timed out) are values, not errors.
@@ -94,6 +95,17 @@ class CorruptionError(SpoolError):
         self.offset = offset
         self.reason = reason
         super().__init__(f"{path}, byte {offset}: {reason}")
+
+
+class UnsafePathError(SpoolError, OSError):
+    """A name in the spool is not the file or folder that belongs there: a link, a pipe, a device, a way out.
+
+    An OSError too: to whoever works on other sessions it is one more file that cannot be used now.
+    """
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path} {reason}")
+        self.filename = str(path)
 
 
 class ObjectiveError(ArbdError):

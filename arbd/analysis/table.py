@@ -16,7 +16,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.results import ResultGroup, read_rows
-from arbd.spool.rows import Array, RowBatch, concatenate
+from arbd.spool.rows import Array, RowBatch, RowRules, concatenate
 from arbd.spool.sessions import read_spec
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.result import TuningResult
@@ -98,7 +98,7 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
     paths = layout.session(session_id)
     state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)
-    groups = list(read_rows(files, paths, done=state.done, blocks=blocks))
+    groups = list(read_rows(files, paths, done=state.done, blocks=blocks, rules=RowRules.of(spec)))
     workers: dict[str, int] = {}
     columns = []
     for group in groups:

@@ -35,7 +35,7 @@ from arbd.daemon.slots import Limits, Slot, SlotEvent
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
 from arbd.daemon.watch import start_watching
 from arbd.errors import SpoolError
-from arbd.spool.files import Files
+from arbd.spool.confined import spool_files
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
@@ -90,7 +90,7 @@ class Service:
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
-        files, clock = Files(), SystemClock()
+        files, clock = spool_files(layout.root), SystemClock()
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
         intake = Intake(files, layout, clock, job_resolver(config), config.settle_s) if self._mode.intake else None

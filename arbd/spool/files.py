@@ -63,13 +63,18 @@ class Files:
                     raise
         raise AssertionError("the last look returns or raises")
 
+    def read_whole(self, path: Path, limit: int) -> tuple[bytes, FileStatus]:
+        """At most `limit` bytes of a file and the status of that very file, whatever becomes of its name meanwhile."""
+        with self._opened(path, os.O_RDONLY) as fd:
+            return self.system.read(fd, 0, limit), self.system.status(fd)
+
     def look(self, path: Path) -> FileStatus | None:
         """Status of a name as its server knows it; None when it is gone. PermissionError counts as a bare look."""
         try:
             found = self.system.look(path)
             if stat.S_ISREG(found.mode):
                 # Opening makes a network filesystem ask its server; a bare stat may be seconds old there.
-                with self._opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as fd:
+                with self._opened(path, os.O_RDONLY) as fd:
                     found = self.system.status(fd)
         except FileNotFoundError:
             return None

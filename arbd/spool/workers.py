@@ -7,7 +7,7 @@ costs work done twice, never a wrong result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ import msgpack
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, scan_frames
-from arbd.spool.layout import SpoolLayout
+from arbd.spool.layout import NAME_PATTERN, SpoolLayout
+from arbd.spool.ledger_records import INCARNATION_MAX
+from arbd.spool.records import mapping, shown, unpack, whole
 from arbd.spool.system import Clock, HeldLock
 
 SCHEMA_VERSION = 1
 BEAT_SUFFIX = ".beat"
+MAX_BEAT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +96,84 @@ def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
 def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
     """The worker's heartbeat; None when there is none, or it is just being written."""
     try:
-        data = files.read(beat_path(layout, worker_id), limit=1 << 16)
+        data = files.read(beat_path(layout, worker_id), limit=MAX_BEAT_BYTES)
     except FileNotFoundError:
         return None
     frames = scan_frames(data).frames
     if not frames:
         return None
     try:
-        record = msgpack.unpackb(frames[0].payload)
-        return Beat(str(record["worker_id"]), int(record["incarnation"]), int(record["counter"]), dict(record["about"]))
-    except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+        return _checked(mapping(unpack(frames[0].payload), "the heartbeat"), worker_id)
+    except ValueError:
         return None
+
+
+def _checked(record: Mapping[str, Any], worker_id: str) -> Beat:
+    """The heartbeat in a record; ValueError when it is none, or another worker's."""
+    if record.get("worker_id") != worker_id:
+        raise ValueError(f"a heartbeat of {shown(record.get('worker_id'))} in the name of {worker_id}")
+    about = mapping(record.get("about"), "what it says of itself")
+    for name, value in about.items():
+        if not isinstance(name, str) or not _ABOUT.get(name, _is_plain)(value):
+            raise ValueError(f"{shown(name)} is {shown(value)}")
+    return Beat(
+        worker_id,
+        whole(record.get("incarnation"), "the incarnation", 0, INCARNATION_MAX),
+        whole(record.get("counter"), "the counter", 0),
+        about,
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_named_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, str) for item in value.items() for part in item)
+
+
+def _is_plain(value: object) -> bool:
+    """What a later version may say beside: a text or a number, or lists and maps of these."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(item) for name, item in value.items())
+    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, str | int | float | None)
+
+
+# What readers rely on in `about`; nothing of it need be there.
+_ABOUT: Mapping[str, Callable[[object], bool]] = {
+    "host": _is_text,
+    "pid": _is_whole,
+    "slots": _is_whole,
+    "busy": _is_whole,
+    "done": _is_whole,
+    "started_ns": _is_whole,
+    "beat_s": _is_number,
+    "rate": _is_number,
+    "sessions": _are_texts,
+    "blocked": _are_named_texts,
+    "versions": _are_named_texts,
+    "trouble": _is_text,
+    "state": _is_text,
+    "only": lambda value: value is None or _is_text(value),
+}
 
 
 def read_beats(files: Files, layout: SpoolLayout) -> list[Beat]:
     """The heartbeats of all workers, by worker id."""
-    names = [name.removesuffix(BEAT_SUFFIX) for name in files.names(layout.workers) if name.endswith(BEAT_SUFFIX)]
+    found = [name.removesuffix(BEAT_SUFFIX) for name in files.names(layout.workers) if name.endswith(BEAT_SUFFIX)]
+    names = [name for name in found if NAME_PATTERN.fullmatch(name)]
     beats = (read_beat(files, layout, name) for name in names)
     return [beat for beat in beats if beat is not None]
 
