@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_PROBLEMS_SHOWN = 50
+
 
 class ArbdError(Exception):
     """Base of all deliberate errors; `exit_code` is what a command line returns for it."""
@@ -54,7 +56,10 @@ class JobError(ArbdError):
         self.source = source
         self.problems = problems
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+        lines = [f"  {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
+        if len(problems) > MAX_PROBLEMS_SHOWN:
+            lines.append(f"  and {len(problems) - MAX_PROBLEMS_SHOWN:,} more")
+        super().__init__("\n".join([f"{source}: {count}", *lines]))
 
     @classmethod
     def of(cls, source: str, message: str) -> JobError:

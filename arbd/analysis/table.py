@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from arbd.errors import UsageError
 from arbd.spool.csvfile import iso_utc
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
@@ -94,7 +92,7 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
     """Read a session, finished or still running. NotFoundError when it does not exist."""
     layout = SpoolLayout(spool)
     layout.require_readable()
-    files: Any = Files()
+    files = layout.files()
     paths = layout.session(session_id)
     state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)

@@ -44,6 +44,7 @@ class SlotSetup:
     cache_dir: Path
     search_paths: tuple[Path, ...]
     allow: tuple[str, ...]
+    data_dirs: tuple[Path, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ costs work done twice, never a wrong result.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ from arbd.spool.system import Clock, HeldLock
 SCHEMA_VERSION = 1
 BEAT_SUFFIX = ".beat"
 MAX_BEAT_BYTES = 1 << 16
+MAX_ABOUT_ITEMS = 60
+MAX_ABOUT_CHARS = 250
+MAX_ABOUT_DEPTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,18 @@ def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
         "worker_id": beat.worker_id,
         "incarnation": beat.incarnation,
         "counter": beat.counter,
-        "about": dict(beat.about),
+        "about": _bounded(beat.about),
     }
     files.overwrite(beat_path(layout, beat.worker_id), encode_frame(bytes(msgpack.packb(record))))
+
+
+def _bounded(value: Any) -> Any:
+    """What a heartbeat says, cut so that it stays readable however long the reasons of errors are."""
+    if isinstance(value, Mapping):
+        return {name: _bounded(item) for name, item in itertools.islice(value.items(), MAX_ABOUT_ITEMS)}
+    if isinstance(value, list | tuple):
+        return [_bounded(item) for item in value[:MAX_ABOUT_ITEMS]]
+    return value[:MAX_ABOUT_CHARS].encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
@@ -144,11 +157,15 @@ def _are_named_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(part, str) for item in value.items() for part in item)
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object, depth: int = 0) -> bool:
     """What a later version may say beside: a text or a number, or lists and maps of these."""
+    if depth > MAX_ABOUT_DEPTH:
+        return False
     if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_plain(item) for name, item in value.items())
-    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, str | int | float | None)
+        return all(isinstance(name, str) and _is_plain(item, depth + 1) for name, item in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(item, depth + 1) for item in value)
+    return isinstance(value, str | int | float | None)
 
 
 # What readers rely on in `about`; nothing of it need be there.

@@ -10,7 +10,6 @@ import click
 from arbd.cli.app import App, json_option, pass_app
 from arbd.errors import UsageError
 from arbd.spool import ledger
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
@@ -18,7 +17,7 @@ from arbd.spool.sessions import REOPENED_PREFIX, read_spec
 
 
 def _queue(layout: SpoolLayout, session: str) -> SessionQueue:
-    queue = SessionQueue(Files(), layout.session(session))
+    queue = SessionQueue(layout.files(), layout.session(session))
     queue.refresh()
     return queue
 
@@ -102,7 +101,7 @@ def _retry(layout: SpoolLayout, session: str, statuses: Sequence[int]) -> int:
     queue = _queue(layout, session)
     if queue.state.state == ledger.CANCELLED:
         raise UsageError(f"session {session} is cancelled: submit the job again under another session_id")
-    files = Files()
+    files = layout.files()
     merge = Merge(files, queue.paths, RowRules.of(read_spec(files, queue.paths)))
     chosen = np.isin(merge.status, statuses)
     iterations = merge.iteration[chosen].tolist()
