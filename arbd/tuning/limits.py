@@ -6,10 +6,11 @@ The same rules hold for a job that is dropped and for one that another host says
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 
-from arbd.tuning.jobmodel import ChoiceParameter, CommandObjective, FloatParameter, IntParameter, Job
+from arbd.tuning.jobmodel import ChoiceParameter, CommandObjective, FloatParameter, IntParameter, Job, PythonObjective
 
 MAX_PARAMETERS = 256
 MAX_CHOICES = 10_000
@@ -19,7 +20,8 @@ MAX_ARGUMENTS = 1_000
 MAX_GRID_POINTS_IN_ALL = 4_000_000
 MAX_MEMORY_MB = 2**30
 MAX_VALUE_CHARS = 1_000
-MAX_PATH_CHARS = 4_096
+MAX_PATH_CHARS = 3_000
+MAX_PART_BYTES = 255
 # Above this, a whole number is no longer the float that samplers compute with.
 MAX_EXACT = 2**53
 MAX_WIDTH = 1e300
@@ -65,6 +67,10 @@ def faults(job: Job) -> Iterator[Fault]:
     yield from _too_many(len(job.metric) if isinstance(job.metric, list) else 1, MAX_GOALS, "metrics", "metric")
     if isinstance(job.objective, CommandObjective):
         yield from _too_many(len(job.objective.command), MAX_ARGUMENTS, "arguments", "objective", "command")
+        if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in job.objective.command[0].split("/")):
+            yield "no program has such a name", ("objective", "command", 0)
+    if isinstance(job.objective, PythonObjective) and len(job.objective.python) > MAX_PART_BYTES:
+        yield "no module has such a name", ("objective", "python")
     for name, parameter in tuning.search_space.items():
         path = ("tuning", "search_space", name)
         yield from _at(path, name_fault(name))
@@ -77,8 +83,8 @@ def faults(job: Job) -> Iterator[Fault]:
     for name, value in job.fixed.items():
         yield from _at(("fixed", name), name_fault(name) or value_fault(value))
     for index, name in enumerate([*job.data, *tuning.scenarios][: 2 * MAX_FILES]):
-        if len(name) > MAX_PATH_CHARS or "\0" in name:
-            yield f"a path of {len(name):,} characters", ("data", index)
+        if len(name) > MAX_PATH_CHARS or any(len(os.fsencode(part)) > MAX_PART_BYTES for part in name.split("/")):
+            yield f"a path that no filesystem takes, of {len(name):,} characters", ("data", index)
     yield from _grid(job)
     if job.execution.memory_mb is not None and job.execution.memory_mb > MAX_MEMORY_MB:
         yield f"more than {MAX_MEMORY_MB:,} MiB", ("execution", "memory_mb")
