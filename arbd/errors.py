@@ -109,8 +109,12 @@ class UnsafePathError(SpoolError, OSError):
     """
 
     def __init__(self, path: Path | str, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"{path} {reason}")
         self.filename = str(path)
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.reason}"
 
 
 class ObjectiveError(ArbdError):

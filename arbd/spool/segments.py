@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from arbd.errors import CorruptionError
+from arbd.errors import CorruptionError, UnsafePathError
 from arbd.spool.files import Appender, Files
 from arbd.spool.frames import HEADER, Damage, encode_frame, frame_length, scan_file, scan_frames
 from arbd.spool.layout import SessionPaths
@@ -157,7 +157,11 @@ class SegmentReader:
         """New whole batches, segment by segment in the order of their names."""
         for name in self._files.names(self._paths.segments):
             if NAME.fullmatch(name) and name.startswith(self._prefix):
-                yield from self._poll_segment(name)
+                try:
+                    yield from self._poll_segment(name)
+                except UnsafePathError:
+                    # No file of a writer; the rows of the others count.
+                    self._damaged(self._paths.segments / name, 0, 0)
 
     def _poll_segment(self, name: str) -> Iterator[SegmentBatch]:
         path = self._paths.segments / name

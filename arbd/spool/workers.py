@@ -15,7 +15,7 @@ from typing import Any
 
 import msgpack
 
-from arbd.errors import SpoolError
+from arbd.errors import SpoolError, UnsafePathError
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, scan_frames
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
@@ -107,10 +107,10 @@ def _bounded(value: Any) -> Any:
 
 
 def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
-    """The worker's heartbeat; None when there is none, or it is just being written."""
+    """The worker's heartbeat; None when there is none, it is just being written, or it is no such thing."""
     try:
         data = files.read(beat_path(layout, worker_id), limit=MAX_BEAT_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, UnsafePathError):
         return None
     frames = scan_frames(data).frames
     if not frames:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from arbd.tuning.jobmodel import ChoiceParameter, CommandObjective, FloatParameter, IntParameter, Job, PythonObjective
 
@@ -62,32 +62,47 @@ def faults(job: Job) -> Iterator[Fault]:
     tuning = job.tuning
     yield from _too_many(len(tuning.search_space), MAX_PARAMETERS, "parameters", "tuning", "search_space")
     yield from _too_many(len(job.fixed), MAX_PARAMETERS, "parameters", "fixed")
-    yield from _too_many(len(job.data), MAX_FILES, "files", "data")
-    yield from _too_many(len(tuning.scenarios), MAX_FILES, "files", "tuning", "scenarios")
     yield from _too_many(len(job.metric) if isinstance(job.metric, list) else 1, MAX_GOALS, "metrics", "metric")
-    if isinstance(job.objective, CommandObjective):
-        yield from _too_many(len(job.objective.command), MAX_ARGUMENTS, "arguments", "objective", "command")
-        if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in job.objective.command[0].split("/")):
-            yield "no program has such a name", ("objective", "command", 0)
-    if isinstance(job.objective, PythonObjective) and len(job.objective.python) > MAX_PART_BYTES:
-        yield "no module has such a name", ("objective", "python")
     for name, parameter in tuning.search_space.items():
-        path = ("tuning", "search_space", name)
-        yield from _at(path, name_fault(name))
-        if isinstance(parameter, ChoiceParameter):
-            yield from _too_many(len(parameter.values), MAX_CHOICES, "values", *path, "values")
-            for index, value in enumerate(parameter.values[:MAX_CHOICES]):
-                yield from _at((*path, "values", index), value_fault(value))
-        elif isinstance(parameter, FloatParameter | IntParameter):
-            yield from _at((*path, "bounds"), number_fault(parameter.bounds[0], parameter.bounds[1], parameter.step))
+        yield from _parameter(("tuning", "search_space", name), name, parameter)
     for name, value in job.fixed.items():
         yield from _at(("fixed", name), name_fault(name) or value_fault(value))
-    for index, name in enumerate([*job.data, *tuning.scenarios][: 2 * MAX_FILES]):
-        if len(name) > MAX_PATH_CHARS or any(len(os.fsencode(part)) > MAX_PART_BYTES for part in name.split("/")):
-            yield f"a path that no filesystem takes, of {len(name):,} characters", ("data", index)
+    yield from _objective(job)
+    yield from _files(job.data, "data")
+    yield from _files(tuning.scenarios, "tuning", "scenarios")
     yield from _grid(job)
     if job.execution.memory_mb is not None and job.execution.memory_mb > MAX_MEMORY_MB:
         yield f"more than {MAX_MEMORY_MB:,} MiB", ("execution", "memory_mb")
+
+
+def _parameter(path: tuple[str, ...], name: str, parameter: object) -> Iterator[Fault]:
+    yield from _at(path, name_fault(name))
+    if isinstance(parameter, ChoiceParameter):
+        yield from _too_many(len(parameter.values), MAX_CHOICES, "values", *path, "values")
+        for index, value in enumerate(parameter.values[:MAX_CHOICES]):
+            yield from _at((*path, "values", index), value_fault(value))
+    elif isinstance(parameter, FloatParameter | IntParameter):
+        yield from _at((*path, "bounds"), number_fault(parameter.bounds[0], parameter.bounds[1], parameter.step))
+
+
+def _objective(job: Job) -> Iterator[Fault]:
+    if isinstance(job.objective, CommandObjective):
+        yield from _too_many(len(job.objective.command), MAX_ARGUMENTS, "arguments", "objective", "command")
+        if not _is_path(job.objective.command[0]):
+            yield "no program has such a name", ("objective", "command", 0)
+    elif isinstance(job.objective, PythonObjective) and len(job.objective.python) > MAX_PART_BYTES:
+        yield "no module has such a name", ("objective", "python")
+
+
+def _files(names: Sequence[str], *path: str) -> Iterator[Fault]:
+    yield from _too_many(len(names), MAX_FILES, "files", *path)
+    for index, name in enumerate(names[:MAX_FILES]):
+        if not _is_path(name):
+            yield f"a path that no filesystem takes, of {len(name):,} characters", (*path, index)
+
+
+def _is_path(name: str) -> bool:
+    return len(name) <= MAX_PATH_CHARS and all(len(os.fsencode(part)) <= MAX_PART_BYTES for part in name.split("/"))
 
 
 def _grid(job: Job) -> Iterator[Fault]:
