@@ -56,12 +56,14 @@ class Damage:
 class Scan:
     """What a buffer holds: good frames in order, damaged stretches between them, and where the good part ends.
 
-    Bytes from `good_end` on are a torn tail: an append that never finished, or is not wholly visible yet.
+    Bytes from `good_end` on are a torn tail: an append that never finished, or is not wholly visible yet. `given_up`
+    when there is so much damage that nobody should go on reading the file.
     """
 
     frames: tuple[Frame, ...]
     damage: tuple[Damage, ...]
     good_end: int
+    given_up: bool = False
 
 
 @dataclass(slots=True)
@@ -124,7 +126,7 @@ def _behind_nuls(view: memoryview, offset: int, budget: Budget) -> int:
     end = offset
     while end < len(view) and budget.left > 0 and view[end : end + len(_NULS)] == _NULS:
         end += len(_NULS)
-        budget.left -= len(_NULS)
+        budget.left -= 2 * len(_NULS)
     # The last bytes of the run may be the first of a length.
     return max(offset, end - 3)
 
@@ -149,8 +151,7 @@ def scan_frames(data: bytes | memoryview, budget: Budget | None = None, *, more:
                 break
             damage.append(Damage(offset, len(view) if frame is None else frame.offset))
             if frame is None:
-                offset = len(view)
-                break
+                return Scan(tuple(frames), tuple(damage), len(view), given_up=True)
         frames.append(frame)
         offset = frame.end
     return Scan(tuple(frames), tuple(damage), offset)
@@ -167,8 +168,7 @@ def scan_file(read: Callable[[int, int], bytes], offset: int = 0) -> Iterator[tu
         data = read(offset, WINDOW_BYTES)
         more = len(data) == WINDOW_BYTES
         scan = scan_frames(data, budget, more=more)
-        if more and budget.left <= 0:
-            # Not worth reading on: what follows is as hostile as what was read.
+        if scan.given_up:
             yield offset, scan
             return
         if more and scan.good_end == 0:

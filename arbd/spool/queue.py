@@ -140,6 +140,8 @@ class SessionQueue:
                     raise CorruptionError(
                         self.paths.ledger, base + frame.offset, f"not a ledger record: {error}"
                     ) from error
+            if scan.given_up:
+                raise CorruptionError(self.paths.ledger, base, "more damage than can be searched for records")
             self._offset = base + scan.good_end
 
     def _append(self, records: Sequence[dict[str, Any]]) -> None:

@@ -151,12 +151,13 @@ class SegmentReader:
         self._rules = rules
         self._metrics: set[str] = set()
         self._offsets: dict[str, int] = {}
+        self._given_up: set[str] = set()
         self.damage: list[SegmentDamage] = []
 
     def poll(self) -> Iterator[SegmentBatch]:
         """New whole batches, segment by segment in the order of their names."""
         for name in self._files.names(self._paths.segments):
-            if NAME.fullmatch(name) and name.startswith(self._prefix):
+            if NAME.fullmatch(name) and name.startswith(self._prefix) and name not in self._given_up:
                 try:
                     yield from self._poll_segment(name)
                 except UnsafePathError:
@@ -172,6 +173,8 @@ class SegmentReader:
 
         for base, scan in scan_file(read, self._offsets.get(name, 0)):
             self._offsets[name] = base + scan.good_end
+            if scan.given_up:
+                self._given_up.add(name)
             for damage in scan.damage:
                 self._damaged(path, base + damage.offset, base + damage.end)
             for frame in scan.frames:

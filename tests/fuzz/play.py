@@ -114,8 +114,8 @@ def play_range(folder: Path, seed: int, numbers: Sequence[int], *, show: bool = 
         shutil.copytree(folder, home)
         bench, watch, outcome = Bench(Corpus(home)), Watch(), Outcome()
         before = {number: signal.signal(number, _expired) for number in (signal.SIGPROF, signal.SIGALRM)}
-        # The first reading imports and compiles what the later ones find ready.
         bench.restore()
+        bench.warm_up()
         for number in numbers:
             started = time.process_time()
             try:

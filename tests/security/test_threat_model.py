@@ -238,6 +238,14 @@ def test_case_14_data_from_elsewhere(gate: Gate, tmp_path: Path) -> None:
         reason = gate.refuse(f"data: ['{name}']\n" + TUNING.replace("x:", "min_spread_pct:"))
         assert "is not below the folders that this host reads data from" in reason
         assert "root:" not in reason
+    private = tmp_path / "private.csv"
+    private.write_text("root:secret\n")
+    private.chmod(0o600)
+    if os.geteuid() == 0:
+        reason = gate.refuse(f"data: ['{private}']\n" + TUNING.replace("x:", "min_spread_pct:"), data_dirs=())
+        assert "cannot be read by every user of this host, and `data_dirs`" in reason
+    private.chmod(0o644)
+    assert ObjectivePolicy(data_dirs=()).check_data(private) is None
     scenario = (
         f"tuning: {{method: grid, scenarios: [{tmp_path}/s.yaml], search_space: {{min_spread_pct: {{type: bool}}}}}}\n"
     )
@@ -407,9 +415,8 @@ def test_case_22_files_that_claim_or_are_more_than_memory_holds(layout: SpoolLay
     paths = make_session(layout, 10)
     with paths.ledger.open("r+b") as file:
         file.truncate(1 << 40)
-    queue = SessionQueue(layout.files(), paths)
-    assert queue.refresh().n == 10
-    assert queue.take_damage()
+    with pytest.raises(CorruptionError, match="more damage than can be searched for records"):
+        SessionQueue(layout.files(), paths).refresh()
     segment = paths.segments / "a-0000000000000001-0.1.seg"
     segment.write_bytes(HEADER.pack(2**32 - 1, 0) * 100_000)
     assert Merge(layout.files(), paths).duplicates == 0
@@ -442,7 +449,7 @@ def test_case_24_a_resolved_job_or_results_that_another_host_made_up(layout: Spo
     from arbd.daemon.evaluation import OpenSession
 
     paths = make_session(layout, 5, objective=ObjectiveSpec("command", ("/bin/sh", "-c", "touch /tmp/owned")))
-    setup = SlotSetup("0", "w", 1, 1, tmp_path, tmp_path, tmp_path, (), ("paper",), ())
+    setup = SlotSetup("0", "w", 1, 1, tmp_path, tmp_path, tmp_path, (), ("paper",), (tmp_path,))
     with pytest.raises(ObjectiveError, match="the objective command:/bin/sh is not allowed on this host"):
         OpenSession(layout.files(), SystemClock(), paths.folder, "0.1", setup, lambda spec, name: None)  # type: ignore[arg-type,return-value]
     elsewhere = make_session(layout, 5, "elsewhere", objective=ObjectiveSpec("paper"), data=("/etc/passwd",))
