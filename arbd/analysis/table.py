@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,5 +103,7 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
         renamed = np.array([workers.setdefault(name, len(workers)) for name in group.workers], dtype=np.int64)
         columns.append(renamed[group.worker])
     rows = concatenate([group.rows for group in groups])
+    if not groups:
+        rows = replace(rows, params={name: np.empty(0, dtype=np.int64) for name in spec.space.names})
     worker = np.concatenate([np.empty(0, dtype=np.int64), *columns])
     return ResultTable(session_id, spec, state, rows, worker, tuple(workers))

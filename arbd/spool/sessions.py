@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from arbd.errors import CorruptionError, NotFoundError, UsageError
+from arbd.errors import CorruptionError, NotFoundError, UnsafePathError, UsageError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
@@ -78,7 +78,9 @@ def remove_unfinished(files: Files, layout: SpoolLayout) -> None:
             if found != doomed:
                 with contextlib.suppress(FileNotFoundError):
                     files.rename(found, doomed)
-            files.remove_tree(doomed)
+            # What is no leftover of ours is not worth stopping for.
+            with contextlib.suppress(UnsafePathError):
+                files.remove_tree(doomed)
 
 
 def session_ids(files: Files, layout: SpoolLayout) -> list[str]:

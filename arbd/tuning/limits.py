@@ -16,6 +16,7 @@ MAX_PARAMETERS = 256
 MAX_CHOICES = 10_000
 MAX_FILES = 1_000
 MAX_GOALS = 64
+MAX_METRIC_CHARS = 200
 MAX_ARGUMENTS = 1_000
 MAX_GRID_POINTS_IN_ALL = 4_000_000
 MAX_MEMORY_MB = 2**30
@@ -62,7 +63,10 @@ def faults(job: Job) -> Iterator[Fault]:
     tuning = job.tuning
     yield from _too_many(len(tuning.search_space), MAX_PARAMETERS, "parameters", "tuning", "search_space")
     yield from _too_many(len(job.fixed), MAX_PARAMETERS, "parameters", "fixed")
-    yield from _too_many(len(job.metric) if isinstance(job.metric, list) else 1, MAX_GOALS, "metrics", "metric")
+    goals = job.metric if isinstance(job.metric, list) else [job.metric or "value"]
+    yield from _too_many(len(goals), MAX_GOALS, "metrics", "metric")
+    if not all(0 < len(goal) <= MAX_METRIC_CHARS and goal.isprintable() for goal in goals):
+        yield f"a metric's name has 1 to {MAX_METRIC_CHARS} characters, all of which show", ("metric",)
     for name, parameter in tuning.search_space.items():
         yield from _parameter(("tuning", "search_space", name), name, parameter)
     for name, value in job.fixed.items():

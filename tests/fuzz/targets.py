@@ -205,13 +205,23 @@ def segment(bench: Bench, rng: random.Random) -> str:
     paths, spec = bench.layout.session("half"), bench.spec
     rules = RowRules.of(spec)
 
-    def step() -> None:
+    def merged() -> None:
         merge = Merge(bench.files, paths, rules)
         merge.missing(spec.n, 0)
         list(merge.groups())
+
+    def tabled() -> None:
         b"".join(csv_lines(spec, "half", read_rows(bench.files, paths, done=False, rules=rules)))
+
+    def followed() -> None:
         LiveTable(bench.files, paths, spec).update()
+
+    def read_alone() -> None:
         list(SegmentReader(bench.files, paths, blocks=True).poll())
+
+    def step() -> None:
+        for one in rng.sample((merged, tabled, followed, read_alone), 2):
+            one()
 
     outcome = _cleanly(step)
     bench.put(name, data)

@@ -20,6 +20,7 @@ from arbd.spool.system import SystemClock
 from arbd.spool.workers import is_held, read_beats
 
 POLL_S = 0.2
+MAX_REASON_BYTES = 1 << 17
 
 
 @click.command()
@@ -80,7 +81,8 @@ def _accepted(layout: SpoolLayout, name: str) -> SessionQueue:
             queue.refresh()
         except NotFoundError:
             if error.name in layout.files().names(layout.rejected):
-                raise JobError.of(name, f"refused by the daemon:\n{error.read_text().strip()}") from None
+                told = layout.files().read(error, limit=MAX_REASON_BYTES).decode(errors="replace").strip()
+                raise JobError.of(name, f"refused by the daemon:\n{told}") from None
             time.sleep(POLL_S)
             continue
         return queue
