@@ -36,7 +36,7 @@ from arbd.spool.rows import MAX_METRICS, RowBatch, RowRules
 from arbd.spool.sessions import read_spec, session_ids
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
-from arbd.spool.workers import Observer, read_beats
+from arbd.spool.workers import Beat, Observer, read_beats, write_beat
 from arbd.tuning.jobspec import ObjectiveSpec
 from arbd.tuning.objective import Trial, load_evaluator
 from arbd.tuning.policy import ObjectivePolicy
@@ -591,3 +591,72 @@ def test_spool_files_are_those_below_the_root_alone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         files.read(tmp_path / "no" / "thing")
     assert caught.value.filename == str(tmp_path / "no" / "thing")
+
+
+def test_a_hostile_name_in_one_place_does_not_hide_the_rest(layout: SpoolLayout, arbctl: Arbctl) -> None:
+    paths = make_session(layout, 5)
+    write_rows(paths, "a", rows_of(1, 5))
+    (paths.segments / "b-0000000000000001-0.1.seg").symlink_to("/dev/zero")
+    (layout.sessions / "\x1b[2J").mkdir()
+    (layout.sessions / "link").symlink_to("/")
+    (layout.sessions / ".left.0123abcd.new").symlink_to("/")
+    merge = Merge(layout.files(), paths, RowRules.of(spec_of(5)))
+    assert (merge.iteration.tolist(), len(merge.damage)) == ([1, 2, 3, 4, 5], 1)
+    code, out, err = arbctl("status")
+    assert (code, out.splitlines()[1].split()[0]) == (0, "s")
+    assert "is a symbolic link, or no folder" in err
+    assert "\x1b" not in out + err
+    gone = layout.sessions / ".left.89abcdef.removed"
+    deep = gone
+    for _ in range(20):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (layout.incoming / f"job{SUBMITTED_SUFFIX}").write_text("bad")
+    (outcome,) = Intake(layout.files(), layout, SystemClock(), lambda data, name: spec_of(3)).scan()
+    assert isinstance(outcome, Accepted)
+    assert not os.path.lexists(layout.sessions / ".left.0123abcd.new")
+    assert Path("/etc").is_dir()
+
+
+def test_a_session_without_a_readable_row_is_a_table_without_rows(layout: SpoolLayout, arbctl: Arbctl) -> None:
+    paths = make_session(layout, 5)
+    (paths.segments / "a-0000000000000001-0.1.seg").write_bytes(encode_frame(b"\x80\x04\x95."))
+    for form in ("csv", "jsonl", "msgpack", "parquet"):
+        target = layout.root / f"out.{form}"
+        assert arbctl("export", "s", "--format", form, "--output", target)[:2] == (0, f"0 rows in {target}\n")
+    assert arbctl("summary", "s")[0] == 0
+
+
+def test_blocks_of_another_shape_say_nothing_beside_the_first(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 10)
+    write_rows(paths, "a", rows_of(1, 5, blocks=True), replace(rows_of(6, 5), blocks=np.ones((5, 7, 2))))
+    (group,) = Merge(layout.files(), paths, RowRules.of(spec_of(10))).groups()
+    assert group.rows.blocks is not None
+    assert group.rows.blocks.shape == (10, 2, 2)
+    assert np.isnan(group.rows.blocks[5:]).all()
+
+
+def test_a_heartbeat_stays_readable_however_much_its_worker_has_to_say(layout: SpoolLayout) -> None:
+    about = {"blocked": {f"s{number}": "\ud800x" * 50_000 for number in range(500)}, "trouble": "y" * 10**6}
+    write_beat(layout.files(), layout, Beat("w", 1, 1, about))
+    (found,) = read_beats(layout.files(), layout)
+    assert len(found.about["blocked"]) == 60
+    assert found.about["trouble"] == "y" * 250
+
+
+def test_code_that_everybody_may_write_or_that_is_elsewhere_is_not_imported(tmp_path: Path) -> None:
+    spec = spec_of(1, objective=ObjectiveSpec("python", ("hostile_module:f",)))
+    (tmp_path / "real.py").write_text("raise SystemExit('imported')\n")
+    folder = tmp_path / "objectives"
+    folder.mkdir()
+    (folder / "hostile_module.py").symlink_to(tmp_path / "real.py")
+    with pytest.raises(ObjectiveError, match="is a link that leads out of `objective_paths`"):
+        load_evaluator(spec, "s", None, [folder])
+    (folder / "hostile_module.py").unlink()
+    (folder / "hostile_module.py").write_text("raise SystemExit('imported')\n")
+    (folder / "hostile_module.py").chmod(0o666)
+    with pytest.raises(ObjectiveError, match="can be written by every user of this host"):
+        load_evaluator(spec, "s", None, [folder])
+    (folder / "hostile_module.py").chmod(0o644)
+    with pytest.raises(ObjectiveError, match="is not the file that the job was accepted with"):
+        load_evaluator(replace(spec, digests={"python:hostile_module": "0" * 64}), "s", None, [folder])
