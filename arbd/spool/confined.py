@@ -18,6 +18,7 @@ from arbd.errors import UnsafePathError
 from arbd.spool.files import Files
 from arbd.spool.system import FileStatus, HeldLock, RealSystem, open_plain, status_of
 
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 LEADS_OUT = "is a symbolic link, or no folder: nothing in a spool may lead out of it; remove it"
 
 
@@ -31,16 +32,17 @@ class ConfinedSystem(RealSystem):
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._prefix = f"{root}/"
 
     @contextlib.contextmanager
     def _folder_of(self, path: Path) -> Iterator[tuple[int, str]]:
         """The opened folder that holds `path`, and the name in it."""
         parts = self._parts(path)
-        fd = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(self._root, _FOLDER)
         try:
-            for number, part in enumerate(parts[:-1], 1):
-                fd = self._deeper(fd, part, self._root.joinpath(*parts[:number]))
-            yield fd, parts[-1] if parts else "."
+            for number in range(1, len(parts)):
+                fd = self._deeper(fd, parts, number)
+            yield fd, parts[-1]
         except OSError as error:
             # Relative to a folder, the system knows the last part alone.
             if not isinstance(error, UnsafePathError):
@@ -49,22 +51,25 @@ class ConfinedSystem(RealSystem):
         finally:
             os.close(fd)
 
-    def _parts(self, path: Path) -> tuple[str, ...]:
-        try:
-            parts = path.relative_to(self._root).parts
-        except ValueError:
-            raise UnsafePathError(path, f"is not in the spool {self._root}") from None
+    def _parts(self, path: Path) -> list[str]:
+        """The names on the way from the root to `path`; ["."] for the root itself."""
+        text = str(path)
+        if text == str(self._root):
+            return ["."]
+        if not text.startswith(self._prefix):
+            raise UnsafePathError(path, f"is not in the spool {self._root}")
+        parts = text[len(self._prefix) :].split("/")
         if ".." in parts:
             raise UnsafePathError(path, f"leads out of the spool {self._root}")
         return parts
 
-    @staticmethod
-    def _deeper(fd: int, name: str, path: Path) -> int:
+    def _deeper(self, fd: int, parts: list[str], number: int) -> int:
+        """The folder that is the `number`th part of a way, in the one that `fd` is, which is closed."""
         try:
-            deeper = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            deeper = os.open(parts[number - 1], _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                raise UnsafePathError(path, LEADS_OUT) from error
+                raise UnsafePathError(self._root.joinpath(*parts[:number]), LEADS_OUT) from error
             raise
         os.close(fd)
         return deeper

@@ -94,6 +94,7 @@ class Intake:
         """Look at `incoming/` once; [] at once when another worker is doing so."""
         names = self._candidates()
         self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        self._stuck = {name: look for name, look in self._stuck.items() if name in names or _SEPARATOR in name}
         ready = [name for name in names if self._is_ready(name)]
         leftovers = self.files.names(self.layout.accepting)
         self._held = {name: since for name, since in self._held.items() if name in leftovers}
@@ -121,7 +122,8 @@ class Intake:
         try:
             return step(name)
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EACCES, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR):
+            # In a folder with the sticky bit, or with an attribute that makes it immutable, a file is its owner's.
+            if error.errno != errno.EPERM:
                 raise
             self._stuck[name] = look
             return Rejected(
@@ -145,7 +147,7 @@ class Intake:
     def _candidates(self) -> list[str]:
         names = self.files.names(self.layout.incoming)
         found = [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in UNFINISHED_NAMES)]
-        return found[:MAX_AT_ONCE]
+        return sorted(found, key=lambda name: name in self._stuck)[:MAX_AT_ONCE]
 
     def _is_ready(self, name: str) -> bool:
         look = self.files.look(self.layout.incoming / name)
@@ -166,10 +168,6 @@ class Intake:
             spec = self._resolved(self._read(source, name), name)
         except FileNotFoundError:
             return None
-        except PermissionError:
-            return self._reject(
-                source, name, f"user {os.getuid()} of the daemon may not read it: chmod a+r, drop it again"
-            )
         except ArbdError as error:
             return self._reject_or_wait(source, name, error)
         session_id = spec.session_id or new_session_id(self.files, self.clock)
@@ -204,7 +202,14 @@ class Intake:
 
     def _finish_made(self, held: Path, name: str, session_id: str, data: bytes) -> Rejected | None:
         """The session is there: made of this file before a crash, or by a worker that had been away; or of another."""
-        if self.files.read(self.layout.session(session_id).job) != data:
+        try:
+            same = self.files.read(self.layout.session(session_id).job, limit=MAX_JOB_BYTES + 1) == data
+        except FileNotFoundError:
+            # A network client may not see it yet.
+            return None
+        except UnsafePathError:
+            same = False
+        if not same:
             return self._reject(held, name, f"session {session_id} exists already and is not overwritten")
         self.files.remove(held)
         return None
@@ -216,6 +221,9 @@ class Intake:
             raise JobError.of(name, f"names of job files have at most {MAX_NAME_BYTES} characters, all of which show")
         try:
             data, found = self.files.read_whole(path, MAX_JOB_BYTES + 1)
+        except PermissionError as error:
+            remedy = "chmod a+r, drop it again"
+            raise JobError.of(name, f"user {os.getuid()} of the daemon may not read it: {remedy}") from error
         except UnsafePathError as error:
             raise JobError.of(name, "not a regular file; links, pipes, devices and folders are not taken up") from error
         if found.links > 1:

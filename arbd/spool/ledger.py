@@ -24,8 +24,8 @@ SCHEMA_VERSION = 1
 RECENT_FINISHES = 64
 
 # Claims take spans from the front of the pool, but for the few that a worker leaves to others.
-SEARCHES_AT_ONCE = 5_000_000
-SEARCHES_A_CLAIM = 200
+SEARCHES_AT_ONCE = 50_000_000
+SEARCHES_A_CLAIM = 1_000
 
 COMPLETED, FAILED, TIMEOUT, CRASHED = range(4)
 STATUS_NAMES = ("completed", "failed", "timeout", "crashed")
@@ -329,7 +329,8 @@ class LedgerState:
     def _remove_unclaimed(self, first: int, count: int) -> Span | None:
         """Take iterations out of what nobody holds; None, and nothing is taken, when somebody has them."""
         self._searches += 1
-        for index, span in enumerate(self.pool):
+        # Nothing beyond the cursor was ever given back.
+        for index, span in enumerate(self.pool if first < self.cursor else ()):
             if span.first <= first and first + count <= span.first + span.count:
                 before = span.part(span.first, first - span.first)
                 after = span.part(first + count, span.first + span.count - first - count)
@@ -339,7 +340,8 @@ class LedgerState:
                     if part.count > 0:
                         self.pool.insert(index, part)
                 return Span(first, count, span.epoch, span.attempt, span.avoid)
-        self._count_search(len(self.pool))
+        if first < self.cursor:
+            self._count_search(len(self.pool))
         if first < self.cursor or first + count - 1 > self.n:
             return None
         if first > self.cursor:

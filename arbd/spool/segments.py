@@ -162,6 +162,7 @@ class SegmentReader:
                     yield from self._poll_segment(name)
                 except UnsafePathError:
                     # No file of a writer; the rows of the others count.
+                    self._given_up.add(name)
                     self._damaged(self._paths.segments / name, 0, 0)
 
     def _poll_segment(self, name: str) -> Iterator[SegmentBatch]:

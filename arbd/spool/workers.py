@@ -17,7 +17,7 @@ import msgpack
 
 from arbd.errors import SpoolError, UnsafePathError
 from arbd.spool.files import Files
-from arbd.spool.frames import encode_frame, scan_frames
+from arbd.spool.frames import HEADER, encode_frame, scan_frames
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.ledger_records import INCARNATION_MAX
 from arbd.spool.records import mapping, shown, unpack, whole
@@ -26,8 +26,8 @@ from arbd.spool.system import Clock, HeldLock
 SCHEMA_VERSION = 1
 BEAT_SUFFIX = ".beat"
 MAX_BEAT_BYTES = 1 << 16
-MAX_ABOUT_ITEMS = 60
-MAX_ABOUT_CHARS = 250
+# Characters of a text and items of a list that a heartbeat says, the more of both the better.
+ABOUT_LIMITS = ((2_000, 1_000), (250, 60), (50, 50))
 MAX_ABOUT_DEPTH = 8
 
 
@@ -87,23 +87,31 @@ def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLoc
 
 def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
     """Replace the worker's heartbeat."""
-    record = {
-        "v": SCHEMA_VERSION,
-        "worker_id": beat.worker_id,
-        "incarnation": beat.incarnation,
-        "counter": beat.counter,
-        "about": _bounded(beat.about),
-    }
-    files.overwrite(beat_path(layout, beat.worker_id), encode_frame(bytes(msgpack.packb(record))))
+    files.overwrite(beat_path(layout, beat.worker_id), encode_frame(_packed(beat)))
 
 
-def _bounded(value: Any) -> Any:
-    """What a heartbeat says, cut so that it stays readable however long the reasons of errors are."""
+def _packed(beat: Beat) -> bytes:
+    """The record, cut so that it stays readable however long the reasons of errors are."""
+    for chars, items in ABOUT_LIMITS:
+        record = {
+            "v": SCHEMA_VERSION,
+            "worker_id": beat.worker_id,
+            "incarnation": beat.incarnation,
+            "counter": beat.counter,
+            "about": _bounded(beat.about, chars, items),
+        }
+        packed = bytes(msgpack.packb(record))
+        if len(packed) <= MAX_BEAT_BYTES - HEADER.size:
+            break
+    return packed
+
+
+def _bounded(value: Any, chars: int, items: int) -> Any:
     if isinstance(value, Mapping):
-        return {name: _bounded(item) for name, item in itertools.islice(value.items(), MAX_ABOUT_ITEMS)}
+        return {name: _bounded(item, chars, items) for name, item in itertools.islice(value.items(), items)}
     if isinstance(value, list | tuple):
-        return [_bounded(item) for item in value[:MAX_ABOUT_ITEMS]]
-    return value[:MAX_ABOUT_CHARS].encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        return [_bounded(item, chars, items) for item in value[:items]]
+    return value[:chars].encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:

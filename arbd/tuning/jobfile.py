@@ -120,13 +120,17 @@ def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
     """The location without the names of alternatives that the model puts in between."""
     value: Any = document
     for position, part in enumerate(loc):
-        if (isinstance(value, list) and isinstance(part, int) and part < len(value)) or (
-            isinstance(value, dict) and part in value
-        ):
+        if _has(value, part):
             value = value[part]
             yield part
         elif position == len(loc) - 1 and isinstance(value, dict) and part not in ("float", "int", "choice", "bool"):
             yield part
+
+
+def _has(value: Any, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
 
 
 def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | int]) -> str:

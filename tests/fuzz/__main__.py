@@ -10,8 +10,13 @@ import time
 from pathlib import Path
 
 from tests.fuzz.corpus import make_corpus
-from tests.fuzz.play import play_all, play_range
+from tests.fuzz.play import Outcome, play_all, play_range
 from tests.fuzz.targets import TARGETS
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.cases % 10_000 == 0:
+        print(f"{outcome.cases:,} cases, {len(outcome.failures)} failures", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -31,7 +36,7 @@ def main() -> None:
             outcome = play_range(make_corpus(folder).folder, options.seed, options.case, show=True)
             print(*(trace for _, _, trace in outcome.failures), sep="\n")
         else:
-            outcome = play_all(options.seed, options.cases, options.jobs, folder)
+            outcome = play_all(options.seed, options.cases, options.jobs, folder, _tell)
     for name in TARGETS:
         words = {word: count for (target, word), count in sorted(outcome.words.items()) if target == name}
         if words:
@@ -40,9 +45,7 @@ def main() -> None:
             print(f"{name:12} {told}; the slowest {slowest * 1000:.0f} ms (case {number})")
     for number, reason, _ in outcome.failures:
         print(f"bin/fuzz --seed {options.seed} --case {number}: {reason}")
-    print(
-        f"{sum(outcome.words.values()) + len(outcome.failures):,} cases, {len(outcome.failures)} failures, {time.monotonic() - started:.0f} s"
-    )
+    print(f"{outcome.cases:,} cases, {len(outcome.failures)} failures, {time.monotonic() - started:.0f} s")
     sys.exit(1 if outcome.failures else 0)
 
 

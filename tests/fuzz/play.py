@@ -16,7 +16,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from tests.fuzz.targets import TARGETS, Bench
 # What a case may cost of the processor's time, and how long it may wait for anything.
 MAX_CPU_S = 1.0
 MAX_WAIT_S = 10.0
+# Cases that a process plays on one copy of the corpus.
+PART = 1_000
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "os.spawn")
 
 
@@ -45,6 +47,11 @@ class Outcome:
     words: Counter[tuple[str, str]] = field(default_factory=Counter)
     slowest: dict[str, tuple[float, int]] = field(default_factory=dict)
     failures: list[tuple[int, str, str]] = field(default_factory=list)
+
+    @property
+    def cases(self) -> int:
+        """How many were played."""
+        return sum(self.words.values()) + len(self.failures)
 
     def add(self, other: Outcome) -> None:
         """Put two together."""
@@ -145,22 +152,13 @@ def _restored(bench: Bench, folder: Path) -> bool:
     return folder.is_dir()
 
 
-def play_all(seed: int, cases: int, jobs: int, folder: Path) -> Outcome:
-    """All cases, in several processes. `folder` gets the corpus."""
+def play_all(seed: int, cases: int, jobs: int, folder: Path, tell: Callable[[Outcome], None]) -> Outcome:
+    """All cases, in several processes. `folder` gets the corpus; `tell` is called as they are done."""
     corpus = make_corpus(folder)
-    parts = (
-        [range(start, min(start + 2_500, cases)) for start in range(0, cases, 2_500)]
-        if cases > 2_500
-        else [range(cases)]
-    )
-    if jobs == 1 or len(parts) == 1:
-        total = Outcome()
-        for part in parts:
-            total.add(play_range(corpus.folder, seed, part))
-        return total
+    parts = [range(start, min(start + PART, cases)) for start in range(0, cases, PART)]
     total = Outcome()
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for found in pool.map(play_range, [corpus.folder] * len(parts), [seed] * len(parts), parts):
             total.add(found)
+            tell(total)
     return total
