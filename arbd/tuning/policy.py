@@ -6,6 +6,7 @@ Asked when a job is taken up, and again by the process that evaluates: the resol
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import re
 import shutil
@@ -114,7 +115,7 @@ class ObjectivePolicy:
                     return True
                 continue
             found = shutil.which(program)
-            real = f"{Path(head or '/').resolve()}/{tail}{wanted[wild.start() :]}".replace("//", "/")
+            real = f"{glob.escape(str(Path(head or '/').resolve()))}/{tail}{wanted[wild.start() :]}".replace("//", "/")
             if found is not None and fnmatch.fnmatchcase(str(Path(found).resolve()), real):
                 return True
         return False
