@@ -6,7 +6,8 @@
     ├── DataError              exit 2   market data is wrong or missing: file, row and reason
     ├── NotFoundError          exit 3   the session, iteration or worker asked for does not exist
     ├── SpoolError             exit 4   the spool is unreachable or unsafe to use
-    │   └── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
+    │   ├── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
+    │   └── UnsafePathError    exit 4   a name in the spool is a link, a pipe or a device, or leads out of it
     └── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
 
 Expected outcomes (a lost claim, a cancelled session, an iteration that timed out) are values, not errors.
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+MAX_PROBLEMS_SHOWN = 50
 
 
 class ArbdError(Exception):
@@ -53,7 +56,10 @@ class JobError(ArbdError):
         self.source = source
         self.problems = problems
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+        lines = [f"  {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
+        if len(problems) > MAX_PROBLEMS_SHOWN:
+            lines.append(f"  and {len(problems) - MAX_PROBLEMS_SHOWN:,} more")
+        super().__init__("\n".join([f"{source}: {count}", *lines]))
 
     @classmethod
     def of(cls, source: str, message: str) -> JobError:
@@ -94,6 +100,21 @@ class CorruptionError(SpoolError):
         self.offset = offset
         self.reason = reason
         super().__init__(f"{path}, byte {offset}: {reason}")
+
+
+class UnsafePathError(SpoolError, OSError):
+    """A name in the spool is not the file or folder that belongs there: a link, a pipe, a device, a way out.
+
+    An OSError too: to whoever works on other sessions it is one more file that cannot be used now.
+    """
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{path} {reason}")
+        self.filename = str(path)
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.reason}"
 
 
 class ObjectiveError(ArbdError):

@@ -19,7 +19,7 @@ from arbd.errors import JobError
         ("1e-3", 0.001), ("1:30", "1:30"), ("no", "no"), ("on", "on"), ("012", 12), ("0o17", 15), ("0x1F", 31), ("-7", -7),
         (".5", 0.5), ("1_000", "1_000"), (".inf", float("inf")), ("-.inf", float("-inf")), ("~", None), ("", None),
         ("true", True), ("False", False), ("'12'", "12"), ('"true"', "true"), ("!!str 12", "12"), ("2024-01-01", "2024-01-01"),
-        ("[1, 2.0, x]", [1, 2.0, "x"]), ("{a: {b: 1}}", {"a": {"b": 1}}), ("9" * 500, "9" * 500),
+        ("[1, 2.0, x]", [1, 2.0, "x"]), ("{a: {b: 1}}", {"a": {"b": 1}}), (str(2**63 - 1), 2**63 - 1),
     ],
 )  # fmt: skip
 def test_scalars_are_read_as_yaml_1_2_does(text: str, value: Any) -> None:
@@ -58,14 +58,14 @@ def test_what_is_wrong_is_told_with_its_line(text: str, line: int, message: str)
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
-    with pytest.raises(JobError, match="more than 200,000 values once its aliases are expanded"):
+    with pytest.raises(JobError, match="more than 40,000 values once its aliases are expanded"):
         yamlfile.parse(bomb, "bomb")
 
 
 def test_depth_and_size_are_limited(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="nested deeper than 32 levels"):
         yamlfile.parse("[" * 40 + "]" * 40, "deep")
-    with pytest.raises(JobError, match="nested deeper"):
+    with pytest.raises(JobError, match=r"nested deeper|maximum nesting depth"):
         yamlfile.parse("[" * 100_000, "deeper")
     large = tmp_path / "large.yaml"
     with large.open("wb") as file:

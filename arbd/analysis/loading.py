@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arbd.errors import DataError
-from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX
+from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, plain_text
 from arbd.tuning.result import TuningResult
 
 _REQUIRED = ("session_id", "worker_id", "iteration", "status")
@@ -49,13 +49,21 @@ def _result(path: Path, number: int, row: Mapping[str | None, str | None]) -> Tu
             status=cells["status"],
             duration_s=float(cells.get("duration_s") or "nan"),
             attempt=int(cells.get("attempt") or 1),
-            error=cells.get("error", ""),
+            error=_error(cells.get("error", "")),
         )
     except ValueError as error:
         raise DataError(path, f"{error}", number) from error
 
 
+def _error(cell: str) -> str:
+    marked = plain_text(cell)
+    return cell if marked is None else marked
+
+
 def _value(cell: str) -> float | int | str | bool:
+    marked = plain_text(cell)
+    if marked is not None:
+        return marked
     if cell in ("True", "False"):
         return cell == "True"
     for kind in (int, float):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from arbd.errors import UsageError
 from arbd.spool.csvfile import iso_utc
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.results import ResultGroup, read_rows
-from arbd.spool.rows import Array, RowBatch, concatenate
+from arbd.spool.rows import Array, RowBatch, RowRules, concatenate
 from arbd.spool.sessions import read_spec
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.result import TuningResult
@@ -94,16 +92,18 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
     """Read a session, finished or still running. NotFoundError when it does not exist."""
     layout = SpoolLayout(spool)
     layout.require_readable()
-    files: Any = Files()
+    files = layout.files()
     paths = layout.session(session_id)
     state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)
-    groups = list(read_rows(files, paths, done=state.done, blocks=blocks))
+    groups = list(read_rows(files, paths, done=state.done, blocks=blocks, rules=RowRules.of(spec)))
     workers: dict[str, int] = {}
     columns = []
     for group in groups:
         renamed = np.array([workers.setdefault(name, len(workers)) for name in group.workers], dtype=np.int64)
         columns.append(renamed[group.worker])
     rows = concatenate([group.rows for group in groups])
+    if not groups:
+        rows = replace(rows, params={name: np.empty(0, dtype=np.int64) for name in spec.space.names})
     worker = np.concatenate([np.empty(0, dtype=np.int64), *columns])
     return ResultTable(session_id, spec, state, rows, worker, tuple(workers))

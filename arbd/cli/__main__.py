@@ -13,6 +13,7 @@ from arbd import __version__
 from arbd.cli.app import App
 from arbd.cli.lazy import LazyGroup
 from arbd.errors import ArbdError
+from arbd.visible import visible
 
 _HERE = "arbd.cli.commands"
 HOMES = {
@@ -88,7 +89,7 @@ def call(arguments: Sequence[str]) -> int:
     except ArbdError as error:
         if debug:
             raise
-        click.echo(f"arbctl: {error}", err=True)
+        click.echo(f"arbctl: {visible(str(error))}", err=True)
         return error.exit_code
     except OSError as error:
         if debug:

@@ -14,6 +14,7 @@ import click
 
 from arbd.daemon.config import Config, load_config
 from arbd.spool.layout import SpoolLayout
+from arbd.visible import visible, visible_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +40,8 @@ class App:
 
     def show(self, document: Any, text: Callable[[], str]) -> None:
         """Print the document as JSON, or what `text` returns."""
-        click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False) if self.as_json else text())
+        shown = json.dumps(plain(document), indent=2, ensure_ascii=False) if self.as_json else text()
+        click.echo(visible(shown))
 
 
 def _set_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -72,7 +74,7 @@ def plain(value: Any) -> Any:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned with two blanks between; numbers to the right."""
-    lines = [list(head), *(list(row) for row in rows)]
+    lines = [list(head), *([visible_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join(

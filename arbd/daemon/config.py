@@ -45,6 +45,8 @@ class Config:
     allow: tuple[str, ...] = ("paper",)
     objective_paths: tuple[Path, ...] = ()
     data_dirs: tuple[Path, ...] = ()
+    allowed_submitters: tuple[str, ...] = ()
+    max_iterations: int = 100_000_000
     watch: str = "auto"
     scan_s: float = 1.0
     settle_s: float = 1.0
@@ -110,7 +112,11 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
     if isinstance(default, tuple):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise UsageError(f"{place}: expected a list of texts, got {value!r}")
-        return tuple(value) if place.endswith(": allow") else tuple(folder / item for item in value)
+        return (
+            tuple(value)
+            if place.endswith((": allow", ": allowed_submitters"))
+            else tuple(folder / item for item in value)
+        )
     if isinstance(default, Path):
         if not isinstance(value, str):
             raise UsageError(f"{place}: expected a path, got {value!r}")
@@ -146,4 +152,4 @@ def _checked(config: Config, source: str) -> Config:
 
 
 def _positive() -> Sequence[str]:
-    return ("scan_s", "settle_s", "beat_s", "lease_s", "chunk_target_s", "drain_timeout_s")
+    return ("scan_s", "settle_s", "beat_s", "lease_s", "chunk_target_s", "drain_timeout_s", "max_iterations")

@@ -19,6 +19,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.results import ResultGroup
+from arbd.spool.rows import RowRules
 from arbd.spool.segments import SegmentReader, worker_of
 from arbd.spool.sessions import read_spec, session_ids
 from arbd.spool.system import HeldLock
@@ -63,7 +64,7 @@ class LiveTable:
             self.files.append(self.paths.results_csv, encode_cells(lines))
 
     def _restart(self) -> None:
-        self._reader = SegmentReader(self.files, self.paths)
+        self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))
         self._seen = np.zeros(self.spec.n + 1, dtype=np.bool_)
 
     def _new_groups(self) -> Iterator[ResultGroup]:
@@ -108,14 +109,26 @@ class CsvKeeper:
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
             try:
-                for session_id in session_ids(self._files, self._layout):
-                    if session_id not in self._over and self._only in (None, session_id):
-                        self._keep(session_id)
-            except (OSError, ArbdError) as error:
-                self._log.debug("a CSV table waits", reason=error)
+                names = session_ids(self._files, self._layout)
+            except OSError as error:
+                self._log.debug("CSV tables wait", reason=error)
+                continue
+            for session_id in names:
+                if session_id not in self._over and self._only in (None, session_id):
+                    self._keep_safely(session_id)
         for kept in self._kept.values():
             if kept.lock is not None:
                 kept.lock.release()
+
+    def _keep_safely(self, session_id: str) -> None:
+        """One session's trouble is not the others'."""
+        try:
+            self._keep(session_id)
+        except (OSError, ArbdError) as error:
+            self._log.debug("a CSV table waits", session=session_id, reason=error)
+        except MemoryError:
+            self._log.error("no CSV table is kept: too many iterations for this host's memory", session=session_id)
+            self._over.add(session_id)
 
     def _keep(self, session_id: str) -> None:
         kept = self._kept.get(session_id)

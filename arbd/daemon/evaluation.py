@@ -56,7 +56,7 @@ class OpenSession:
         self.clock = clock
         self.paths = SessionPaths(folder)
         self.spec = read_spec(files, self.paths)
-        refusal = ObjectivePolicy(setup.allow).check(self.spec.objective)
+        refusal = ObjectivePolicy(setup.allow, setup.data_dirs).check_job(self.spec)
         if refusal is not None:
             raise ObjectiveError(refusal)
         self.evaluator = load(self.spec, self.paths.session_id)
@@ -268,7 +268,8 @@ def _next_batch_size(size: int, count: int, took_s: float) -> int:
 
 def _describe(error: Exception) -> str:
     text = str(error) if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {error}"
-    return text[:MAX_ERROR_CHARS]
+    # A lone half of a character cannot be written; whatever else the text holds is shown safely by who shows it.
+    return text[:MAX_ERROR_CHARS].encode(errors="backslashreplace").decode()
 
 
 @contextlib.contextmanager

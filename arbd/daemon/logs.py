@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from arbd.visible import visible_line
+
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+/:@%")
 
 
@@ -16,7 +18,7 @@ def key_values(fields: dict[str, object]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text if text and all(c in _SAFE for c in text) else json.dumps(text, ensure_ascii=False)
+    return text if text and all(c in _SAFE for c in text) else visible_line(json.dumps(text, ensure_ascii=False))
 
 
 class Log:
@@ -63,7 +65,7 @@ class _Formatter(logging.Formatter):
             **record.__dict__["fields"],
         }
         if self._json:
-            return json.dumps({key: _plain(value) for key, value in fields.items()}, ensure_ascii=False)
+            return visible_line(json.dumps({key: _plain(value) for key, value in fields.items()}, ensure_ascii=False))
         return key_values(fields)
 
 

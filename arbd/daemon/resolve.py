@@ -12,22 +12,29 @@ from arbd.tuning.policy import ObjectivePolicy
 
 def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
     """A function of (bytes, name) that raises JobError with everything that is wrong."""
-    policy = ObjectivePolicy(config.allow)
+    policy = ObjectivePolicy(config.allow, config.data_dirs)
 
     def resolve(data: bytes, name: str) -> JobSpec:
         # The validating models take half a second to import; a daemon that only works on sessions never needs them.
         from arbd.tuning.jobfile import parse_job  # noqa: PLC0415
         from arbd.tuning.resolve import resolve_job  # noqa: PLC0415
 
+        document = parse_job(data, name)
         spec = resolve_job(
-            parse_job(data, name),
+            document,
             base_dirs=config.data_dirs,
             search_paths=config.objective_paths,
             cache_dir=config.cache_dir,
+            may_read=policy.check_data,
         )
         refusal = policy.check(spec.objective)
         if refusal is not None:
-            raise JobError.of(name, refusal)
+            raise JobError(name, [document.problem(refusal, "objective")])
+        if spec.n > config.max_iterations:
+            most = (
+                f"{spec.n:,} iterations; {config.max_iterations:,} are the most here (`max_iterations` in the settings)"
+            )
+            raise JobError(name, [document.problem(most, "tuning", "max_iterations")])
         return spec
 
     return resolve

@@ -39,6 +39,7 @@ from arbd.spool.files import Files
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
+from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
 
 TICK_S = 0.1
@@ -90,10 +91,10 @@ class Service:
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
-        files, clock = Files(), SystemClock()
+        files, clock = layout.files(), SystemClock()
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
-        intake = Intake(files, layout, clock, job_resolver(config), config.settle_s) if self._mode.intake else None
+        intake = self._intake(files, layout, clock) if self._mode.intake else None
         coordinator = Coordinator(
             files,
             clock,
@@ -139,6 +140,11 @@ class Service:
                 return self._loop(coordinator)
         finally:
             life.release()
+
+    def _intake(self, files: Files, layout: SpoolLayout, clock: SystemClock) -> Intake:
+        config = self._config
+        submitters = Submitters.of(config.allowed_submitters)
+        return Intake(files, layout, clock, job_resolver(config), config.settle_s, submitters=submitters)
 
     def _loop(self, coordinator: Coordinator) -> int:
         watchdog_s = watchdog_interval_s()

@@ -44,6 +44,7 @@ class SlotSetup:
     cache_dir: Path
     search_paths: tuple[Path, ...]
     allow: tuple[str, ...]
+    data_dirs: tuple[Path, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class SlotProcess:
 
     def _open(self, folder: Path) -> OpenSession:
         from arbd.daemon.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
-        from arbd.spool.files import Files  # noqa: PLC0415 - as above
+        from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
         from arbd.spool.system import SystemClock  # noqa: PLC0415 - as above
         from arbd.tuning.objective import load_evaluator  # noqa: PLC0415 - as above
 
@@ -143,7 +144,7 @@ class SlotProcess:
             self._opened += 1
             label = f"{self.setup.label}.{self._opened}"
             load = partial(load_evaluator, cache_dir=self.setup.cache_dir, search_paths=self.setup.search_paths)
-            session = OpenSession(Files(), SystemClock(), folder, label, self.setup, load)
+            session = OpenSession(spool_files(folder.parent.parent), SystemClock(), folder, label, self.setup, load)
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions))).close()
         self._sessions[folder] = session
@@ -152,10 +153,10 @@ class SlotProcess:
     def compact(self, folder: Path) -> CompactionReport:
         """Merge a session's segments into its results; see `arbd.spool.compaction.compact`."""
         from arbd.spool.compaction import compact  # noqa: PLC0415 - as above
-        from arbd.spool.files import Files  # noqa: PLC0415 - as above
+        from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
         from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
 
-        return compact(Files(), SessionPaths(folder))
+        return compact(spool_files(folder.parent.parent), SessionPaths(folder))
 
     def _bound_output(self) -> None:
         if os.fstat(1).st_size > MAX_OUTPUT_BYTES:

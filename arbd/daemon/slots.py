@@ -21,6 +21,7 @@ from typing import Any
 from arbd.daemon import slot as slot_process
 from arbd.daemon.progress import EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
 from arbd.daemon.slot import ChunkTask, SlotSetup
+from arbd.tuning.processes import kill_tree
 
 OUTPUT_TAIL_BYTES = 2_000
 LOAD_TIMEOUT_S = 600.0
@@ -103,6 +104,8 @@ class Slot:
         self.kill_reason = self.kill_reason or reason
         pid = self.progress.look().pid
         if pid > 0 and self._process.is_alive():
+            # Commands have sessions of their own, so that the group alone is not all of it.
+            kill_tree(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 

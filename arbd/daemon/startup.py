@@ -39,6 +39,7 @@ def slot_setup(config: Config, worker: Worker) -> SlotSetup:
         cache_dir=config.cache_dir,
         search_paths=config.objective_paths,
         allow=config.allow,
+        data_dirs=config.data_dirs,
     )
 
 

@@ -19,6 +19,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue
 from arbd.spool.results import encode_results, read_results
+from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec
 
 CSV_PATIENCE_S = 10.0
@@ -56,10 +57,11 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
         return CompactionReport()
     # What a compaction that was killed left; nobody else writes here now.
     files.remove_temporaries(paths.folder, of=paths.results.name)
-    merge = Merge(files, paths)
+    spec = read_spec(files, paths)
+    rules = RowRules.of(spec)
+    merge = Merge(files, paths, rules)
     missing = merge.missing(queue.state.n, queue.state.epoch)
     if not missing:
-        spec = read_spec(files, paths)
         files.publish_stream(paths.results, encode_results(paths.session_id, spec.n, merge))
         if spec.results.csv:
             with contextlib.ExitStack() as stack:
@@ -67,7 +69,9 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
                 with contextlib.suppress(TimeoutError):
                     stack.enter_context(files.lock(paths.csv_lock, CSV_PATIENCE_S))
                 files.remove_temporaries(paths.folder, of=paths.results_csv.name)
-                files.publish_stream(paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths)))
+                files.publish_stream(
+                    paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths, rules=rules))
+                )
 
     def decide(state: LedgerState) -> Sequence[dict[str, Any]]:
         if not state.exhausted or state.over:

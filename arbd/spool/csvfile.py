@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -16,6 +17,8 @@ from arbd.tuning.space import SearchSpace
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
 PARAM_PREFIX = "param_"
 METRIC_PREFIX = "metric_"
+# What makes a spreadsheet read a cell as a formula, behind any marks that say it is none.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def iso_utc(wall_ns: int) -> str:
@@ -56,7 +59,7 @@ def group_cells(
             iso_utc(ended_ns),
             repr(duration_s),
             attempt,
-            rows.errors.get(iteration, ""),
+            _text(rows.errors.get(iteration, "")),
             *(_cell(values[name]) for name in space.names),
             *(_metric(column, position) if status == COMPLETED else "" for column in metrics),
         ]
@@ -69,7 +72,17 @@ def _metric(column: list[float] | None, position: int) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "nan" if math.isnan(value) else repr(value)
-    return str(value)
+    return _text(value) if isinstance(value, str) else str(value)
+
+
+def _text(value: str) -> str:
+    """A text that no spreadsheet takes for a formula; `plain_text` gives it back as it was."""
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def plain_text(cell: str) -> str | None:
+    """The text in a cell that was marked as one, or None when it is not."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else None
 
 
 def metric_names_of(groups: Iterable[ResultGroup]) -> list[str]:

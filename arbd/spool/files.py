@@ -15,11 +15,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from arbd.errors import UnsafePathError
 from arbd.spool.system import REAL_SYSTEM, FileStatus, HeldLock, System
 
 TEMPORARY_SUFFIX = ".tmp"
 # A name that was replaced a moment ago can be stale in a network client's cache; looking again finds the new one.
 STALE_LOOKS = 3
+# A session's folder has folders of files.
+MAX_TREE_DEPTH = 8
 
 
 class Appender:
@@ -63,13 +66,18 @@ class Files:
                     raise
         raise AssertionError("the last look returns or raises")
 
+    def read_whole(self, path: Path, limit: int) -> tuple[bytes, FileStatus]:
+        """At most `limit` bytes of a file and the status of that very file, whatever becomes of its name meanwhile."""
+        with self._opened(path, os.O_RDONLY) as fd:
+            return self.system.read(fd, 0, limit), self.system.status(fd)
+
     def look(self, path: Path) -> FileStatus | None:
         """Status of a name as its server knows it; None when it is gone. PermissionError counts as a bare look."""
         try:
             found = self.system.look(path)
             if stat.S_ISREG(found.mode):
                 # Opening makes a network filesystem ask its server; a bare stat may be seconds old there.
-                with self._opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as fd:
+                with self._opened(path, os.O_RDONLY) as fd:
                     found = self.system.status(fd)
         except FileNotFoundError:
             return None
@@ -153,16 +161,17 @@ class Files:
         with contextlib.suppress(FileNotFoundError):
             self.system.remove(path)
 
-    def remove_tree(self, folder: Path) -> None:
-        """Remove a folder and everything in it; no error when it is gone already."""
+    def remove_tree(self, path: Path, depth: int = 0) -> None:
+        """Remove a folder and everything in it, or what stands in its place; no error when it is gone already."""
+        if depth > MAX_TREE_DEPTH:
+            raise UnsafePathError(path, "is nested deeper than anything of arbd's: remove it")
         with contextlib.suppress(FileNotFoundError):
-            for name in self.names(folder):
-                path = folder / name
-                if stat.S_ISDIR(self.system.look(path).mode):
-                    self.remove_tree(path)
-                else:
-                    self.remove(path)
-            self.system.remove_folder(folder)
+            if not stat.S_ISDIR(self.system.look(path).mode):
+                self.remove(path)
+                return
+            for name in self.names(path):
+                self.remove_tree(path / name, depth + 1)
+            self.system.remove_folder(path)
 
     @contextlib.contextmanager
     def lock(self, path: Path, timeout_s: float) -> Iterator[None]:

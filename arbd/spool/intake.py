@@ -7,15 +7,17 @@ only regular files of bounded size are read, and they are parsed with limits.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arbd.errors import ArbdError, JobError
+from arbd.errors import ArbdError, JobError, UnsafePathError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import (
@@ -26,10 +28,17 @@ from arbd.spool.sessions import (
     new_session_id,
     remove_unfinished,
 )
+from arbd.spool.submitters import Submitters
 from arbd.spool.system import Clock, FileStatus
 from arbd.tuning.jobspec import JobSpec
+from arbd.visible import visible, visible_line
 
 MAX_JOB_BYTES = 1024 * 1024
+# With a session id before it and an ending behind it, a name must still be one that a filesystem takes.
+MAX_NAME_BYTES = 120
+MAX_REASON_CHARS = 20_000
+# Files looked at in one scan: a flood of them must not keep the worker from its work.
+MAX_AT_ONCE = 500
 SUBMITTED_SUFFIX = ".submitted.yaml"
 # Names under which editors, browsers and copy tools keep unfinished files.
 UNFINISHED_NAMES = (".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.crdownload", "#*#")
@@ -76,6 +85,8 @@ class Intake:
     resolve: Resolve
     settle_s: float = 1.0
     patience_s: float = 5.0
+    submitters: Submitters = field(default_factory=Submitters)
+    _stuck: dict[str, FileStatus] = field(default_factory=dict)
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _held: dict[str, float] = field(default_factory=dict)
 
@@ -83,6 +94,7 @@ class Intake:
         """Look at `incoming/` once; [] at once when another worker is doing so."""
         names = self._candidates()
         self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        self._stuck = {name: look for name, look in self._stuck.items() if name in names or _SEPARATOR in name}
         ready = [name for name in names if self._is_ready(name)]
         leftovers = self.files.names(self.layout.accepting)
         self._held = {name: since for name, since in self._held.items() if name in leftovers}
@@ -93,13 +105,35 @@ class Intake:
                 return []
             remove_unfinished(self.files, self.layout)
             # What another worker, or one that crashed, left half way comes first.
-            outcomes = [self._finish(name) for name in self.files.names(self.layout.accepting)]
-            outcomes += [self._take(name) for name in ready]
+            outcomes = [
+                self._safely(self._finish, name, self.layout.accepting)
+                for name in self.files.names(self.layout.accepting)
+            ]
+            outcomes += [self._safely(self._take, name, self.layout.incoming) for name in ready]
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def _safely(
+        self, step: Callable[[str], Accepted | Rejected | None], name: str, folder: Path
+    ) -> Accepted | Rejected | None:
+        """One job's step. A file that may not be moved is told once and left alone; others go on."""
+        look = self.files.look(folder / name)
+        if look is None or self._stuck.get(name) == look:
+            return None
+        try:
+            return step(name)
+        except OSError as error:
+            # In a folder with the sticky bit, or with an attribute that makes it immutable, a file is its owner's.
+            if error.errno != errno.EPERM:
+                raise
+            self._stuck[name] = look
+            return Rejected(
+                visible_line(name), f"cannot be moved out of {folder.name}/ ({error.strerror}); it is left there"
+            )
 
     def waiting(self) -> bool:
         """True while there are jobs in `incoming/` that are not taken up yet."""
-        return bool(self._candidates() or self.files.names(self.layout.accepting))
+        waiting = {*self._candidates(), *self.files.names(self.layout.accepting)}
+        return bool(waiting - self._stuck.keys())
 
     @contextmanager
     def _exclusive(self) -> Iterator[bool]:
@@ -112,7 +146,8 @@ class Intake:
 
     def _candidates(self) -> list[str]:
         names = self.files.names(self.layout.incoming)
-        return [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in UNFINISHED_NAMES)]
+        found = [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in UNFINISHED_NAMES)]
+        return sorted(found, key=lambda name: name in self._stuck)[:MAX_AT_ONCE]
 
     def _is_ready(self, name: str) -> bool:
         look = self.files.look(self.layout.incoming / name)
@@ -130,13 +165,9 @@ class Intake:
     def _take(self, name: str) -> Accepted | Rejected | None:
         source = self.layout.incoming / name
         try:
-            spec = self.resolve(self._read(source, name), name)
+            spec = self._resolved(self._read(source, name), name)
         except FileNotFoundError:
             return None
-        except PermissionError:
-            return self._reject(
-                source, name, f"user {os.getuid()} of the daemon may not read it: chmod a+r, drop it again"
-            )
         except ArbdError as error:
             return self._reject_or_wait(source, name, error)
         session_id = spec.session_id or new_session_id(self.files, self.clock)
@@ -154,7 +185,7 @@ class Intake:
             data = self._read(held, name)
             if exists(self.files, self.layout.session(session_id)):
                 return self._finish_made(held, name, session_id, data)
-            spec = self.resolve(data, name)
+            spec = self._resolved(data, name)
             create_session(self.files, self.layout, session_id, data, spec)
         except FileNotFoundError:
             return None
@@ -171,7 +202,14 @@ class Intake:
 
     def _finish_made(self, held: Path, name: str, session_id: str, data: bytes) -> Rejected | None:
         """The session is there: made of this file before a crash, or by a worker that had been away; or of another."""
-        if self.files.read(self.layout.session(session_id).job) != data:
+        try:
+            same = self.files.read(self.layout.session(session_id).job, limit=MAX_JOB_BYTES + 1) == data
+        except FileNotFoundError:
+            # A network client may not see it yet.
+            return None
+        except UnsafePathError:
+            same = False
+        if not same:
             return self._reject(held, name, f"session {session_id} exists already and is not overwritten")
         self.files.remove(held)
         return None
@@ -179,12 +217,32 @@ class Intake:
     def _read(self, path: Path, name: str) -> bytes:
         if not name.endswith((".yaml", ".yml")):
             raise JobError.of(name, "job files end in .yaml or .yml; rename it and drop it again")
-        if not stat.S_ISREG(self.files.system.look(path).mode):
-            raise JobError.of(name, "not a regular file; links, pipes and folders are not taken up")
-        data = self.files.read(path, limit=MAX_JOB_BYTES + 1)
+        if len(os.fsencode(name)) > MAX_NAME_BYTES or not name.isprintable():
+            raise JobError.of(name, f"names of job files have at most {MAX_NAME_BYTES} characters, all of which show")
+        try:
+            data, found = self.files.read_whole(path, MAX_JOB_BYTES + 1)
+        except PermissionError as error:
+            remedy = "chmod a+r, drop it again"
+            raise JobError.of(name, f"user {os.getuid()} of the daemon may not read it: {remedy}") from error
+        except UnsafePathError as error:
+            raise JobError.of(name, "not a regular file; links, pipes, devices and folders are not taken up") from error
+        if found.links > 1:
+            raise JobError.of(name, f"has {found.links} names (hard links); copy it into incoming/ instead")
+        refusal = self.submitters.refusal(found.uid)
+        if refusal is not None:
+            raise JobError.of(name, refusal)
         if len(data) > MAX_JOB_BYTES:
             raise JobError.of(name, f"larger than {MAX_JOB_BYTES // 1024} KiB; a job file only names its data")
         return data
+
+    def _resolved(self, data: bytes, name: str) -> JobSpec:
+        try:
+            return self.resolve(data, name)
+        except (ArbdError, OSError):
+            raise
+        except Exception as error:
+            # Whatever a job does to the code that checks it, it is one job that is refused, not a worker that dies.
+            raise JobError.of(name, f"cannot be checked ({type(error).__name__}: {error}); please report it") from error
 
     def _reject_or_wait(self, source: Path, name: str, error: ArbdError) -> Rejected | None:
         seen = self._seen.get(name)
@@ -198,15 +256,24 @@ class Intake:
     def _is_hopeless(self, source: Path) -> bool:
         # Growing further cannot make these good.
         found = self.files.system.look(source)
-        return not stat.S_ISREG(found.mode) or found.size > MAX_JOB_BYTES
+        return not stat.S_ISREG(found.mode) or found.size > MAX_JOB_BYTES or found.links > 1
 
     def _reject(self, source: Path, name: str, reason: str) -> Rejected:
         taken = set(self.files.names(self.layout.rejected))
-        target, number = name, 1
+        target, number = _plain_name(name), 1
         while target in taken or f"{target}.error.txt" in taken:
             number += 1
-            target = f"{name}.{number}"
-        self.files.publish(self.layout.rejected / f"{target}.error.txt", (reason + "\n").encode())
+            target = f"{_plain_name(name)}.{number}"
+        shown = visible(reason[:MAX_REASON_CHARS])
+        self.files.publish(self.layout.rejected / f"{target}.error.txt", f"{shown}\n".encode())
         self.files.rename(source, self.layout.rejected / target)
         self._seen.pop(name, None)
-        return Rejected(name, reason)
+        return Rejected(visible_line(name), shown)
+
+
+def _plain_name(name: str) -> str:
+    """A name for a rejected file that is safe whatever it was called."""
+    if len(os.fsencode(name)) <= MAX_NAME_BYTES and name.isprintable() and not name.startswith(".") and name:
+        return name
+    short = re.sub(r"[^A-Za-z0-9._-]", "_", name[:80]).lstrip(".")
+    return short or "job"

@@ -6,10 +6,15 @@ import errno
 import os
 import re
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from arbd.errors import SpoolError, UsageError
+from arbd.errors import SpoolError, UnsafePathError, UsageError
+
+if TYPE_CHECKING:
+    from arbd.spool.files import Files
 
 NAME_PATTERN = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
 
@@ -19,6 +24,14 @@ def check_name(name: str, what: str) -> str:
     if not NAME_PATTERN.fullmatch(name):
         raise UsageError(f"{what} {name!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first")
     return name
+
+
+def _require_sticky(folder: Path, found: os.stat_result) -> None:
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise SpoolError(
+            f"{folder} can be written by everybody and has no sticky bit, so that everybody can rename and remove what "
+            f"is in it: chmod o-w {folder}, or chmod +t {folder} where strangers may drop jobs"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +136,20 @@ class SpoolLayout:
         """Paths of one session; UsageError when the id could leave the spool."""
         return SessionPaths(self.sessions / check_name(session_id, "session id"))
 
+    def files(self) -> Files:
+        """The files of this spool, and no others."""
+        from arbd.spool.confined import spool_files  # noqa: PLC0415 - locks, which looking for help does not need
+
+        return spool_files(self.root)
+
     def folders(self) -> tuple[Path, ...]:
         """Every folder that a spool consists of."""
         return (self.incoming, self.accepting, self.sessions, self.rejected, self.workers)
 
     def require_readable(self) -> None:
-        """SpoolError unless this is a spool that can be read."""
+        """SpoolError unless this is a spool that can be read, and that not everybody can rearrange."""
         self._require_root()
+        self._require_safe()
         if not self.sessions.is_dir():
             raise SpoolError(
                 f"{self.root} is not a spool: it has no sessions/ folder; start a daemon on it once "
@@ -143,12 +163,15 @@ class SpoolLayout:
         try:
             for folder in self.folders():
                 folder.mkdir(exist_ok=True)
+            self._require_safe()
             fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
             try:
                 os.write(fd, b"arbd")
                 os.fsync(fd)
             finally:
                 os.close(fd)
+        except UnsafePathError:
+            raise
         except OSError as error:
             if error.errno == errno.EROFS:
                 remedy = "it is mounted read-only: remount it read-write"
@@ -163,6 +186,28 @@ class SpoolLayout:
             except OSError as error:
                 if error.errno not in (errno.EROFS, errno.EACCES):
                     raise
+
+    def _require_safe(self) -> None:
+        """SpoolError when users that the spool does not belong to could put something else in its place."""
+        root = self.root.stat()
+        _require_sticky(self.root, root)
+        parents = {self.root: root}
+        for folder in self.folders():
+            try:
+                found = folder.lstat()
+            except FileNotFoundError:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                raise UnsafePathError(folder, "is a link or no folder: a spool's folders are real ones; remove it")
+            _require_sticky(folder, found)
+            # Where everybody may make names, everybody may have been the first to make this one.
+            strange = found.st_uid not in (0, root.st_uid, os.geteuid())
+            if parents[folder.parent].st_mode & stat.S_IWOTH and strange:
+                raise SpoolError(
+                    f"{folder} belongs to user {found.st_uid}, who is neither the owner of the spool nor this one: "
+                    "whoever could write to the spool made it; move it away"
+                )
+            parents[folder] = found
 
     def _require_root(self) -> None:
         try:

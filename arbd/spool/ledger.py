@@ -11,7 +11,7 @@ outstanding, never what is done. Keeps I8: a finish whose claim was revoked chan
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +22,10 @@ SCHEMA_VERSION = 1
 
 # Finish records over which the rate that people see is taken.
 RECENT_FINISHES = 64
+
+# Claims take spans from the front of the pool, but for the few that a worker leaves to others.
+SEARCHES_AT_ONCE = 50_000_000
+SEARCHES_A_CLAIM = 1_000
 
 COMPLETED, FAILED, TIMEOUT, CRASHED = range(4)
 STATUS_NAMES = ("completed", "failed", "timeout", "crashed")
@@ -169,6 +173,9 @@ class LedgerState:
     superseded: int = 0
     started_ns: int = 0
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_FINISHES))
+    _held: Counter[int] = field(default_factory=Counter)
+    _searches: int = 0
+    _searched: int = 0
 
     @property
     def counted(self) -> int:
@@ -215,7 +222,7 @@ class LedgerState:
     @property
     def exhausted(self) -> bool:
         """True when every iteration is recorded and only compaction is left."""
-        return not self.claims and not self.pool and self.cursor > self.n
+        return self.n > 0 and not self.claims and not self.pool and self.cursor > self.n
 
     @property
     def over(self) -> bool:
@@ -297,6 +304,7 @@ class LedgerState:
             self.pool.clear()
             self.claims.clear()
             self.slots.clear()
+            self._held.clear()
         elif kind == "open":
             if record["v"] != SCHEMA_VERSION:
                 raise ValueError(
@@ -311,6 +319,7 @@ class LedgerState:
         for claim_id, first, count, _ in record["c"]:
             span = self._remove_unclaimed(first, count)
             if span is not None:
+                self._held[incarnation] += (incarnation, claim_id) not in self.claims
                 self.claims[incarnation, claim_id] = Claim(claim_id, span, record["w"], incarnation)
         self.slots[incarnation] = record["s"]
         if not self.started_ns:
@@ -319,15 +328,20 @@ class LedgerState:
 
     def _remove_unclaimed(self, first: int, count: int) -> Span | None:
         """Take iterations out of what nobody holds; None, and nothing is taken, when somebody has them."""
-        for index, span in enumerate(self.pool):
+        self._searches += 1
+        # Nothing beyond the cursor was ever given back.
+        for index, span in enumerate(self.pool if first < self.cursor else ()):
             if span.first <= first and first + count <= span.first + span.count:
                 before = span.part(span.first, first - span.first)
                 after = span.part(first + count, span.first + span.count - first - count)
+                self._count_search(index)
                 del self.pool[index]
                 for part in (after, before):
                     if part.count > 0:
                         self.pool.insert(index, part)
                 return Span(first, count, span.epoch, span.attempt, span.avoid)
+        if first < self.cursor:
+            self._count_search(len(self.pool))
         if first < self.cursor or first + count - 1 > self.n:
             return None
         if first > self.cursor:
@@ -335,6 +349,12 @@ class LedgerState:
             self.pool.append(Span(self.cursor, first - self.cursor, self.epoch))
         self.cursor = first + count
         return Span(first, count)
+
+    def _count_search(self, spans: int) -> None:
+        """ValueError when claims look so far into the pool that only somebody who wants to cost time writes them."""
+        self._searched += spans
+        if self._searched > SEARCHES_AT_ONCE + SEARCHES_A_CLAIM * self._searches:
+            raise ValueError("claims and revocations that cost more to follow than those of workers do")
 
     def _fold_finish(self, claim_id: tuple[int, int], counts: Sequence[int], returned: list[Span]) -> None:
         claim = self.claims.pop(claim_id, None)
@@ -346,13 +366,17 @@ class LedgerState:
             self.counts[status] += count
             per_worker[status] += count
         self.pool.extend(returned)
+        self._held[claim.incarnation] -= 1
         self._forget_idle_slots(claim.incarnation)
 
     def _fold_revoke(self, incarnation: int) -> None:
+        self._searches += 1
+        self._count_search(len(self.claims))
         lost = [claim for claim in self.claims.values() if claim.incarnation == incarnation]
         for claim in lost:
             del self.claims[claim.incarnation, claim.claim_id]
             self.pool.append(replace(claim.span, lost=True))
+        self._held[incarnation] = 0
         self._forget_idle_slots(incarnation)
 
     def _fold_again(self, spans: list[Span], uncounted: Sequence[int]) -> None:
@@ -363,5 +387,6 @@ class LedgerState:
         self.done = False
 
     def _forget_idle_slots(self, incarnation: int) -> None:
-        if all(claim.incarnation != incarnation for claim in self.claims.values()):
+        if not self._held[incarnation]:
+            del self._held[incarnation]
             self.slots.pop(incarnation, None)

@@ -15,7 +15,7 @@ import numpy as np
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED, Span
-from arbd.spool.rows import Array, RowBatch, concatenate
+from arbd.spool.rows import Array, RowBatch, RowRules, concatenate
 from arbd.spool.segments import SegmentDamage, SegmentReader, read_batch, worker_of
 
 GROUP_ROWS = 65_536
@@ -30,13 +30,17 @@ class MergedGroup:
 
 
 class Merge:
-    """The winning rows of a session, found by one pass over its segments; the rows are read when asked for."""
+    """The winning rows of a session, found by one pass over its segments; the rows are read when asked for.
 
-    def __init__(self, files: Files, paths: SessionPaths) -> None:
+    Only rows that keep the session's `rules` count.
+    """
+
+    def __init__(self, files: Files, paths: SessionPaths, rules: RowRules | None = None) -> None:
         self._files = files
         self._paths = paths
+        self._rules = rules
         self._batches: list[tuple[str, int]] = []
-        reader = SegmentReader(files, paths)
+        reader = SegmentReader(files, paths, rules=rules)
         iterations: list[Array] = []
         epochs: list[Array] = []
         statuses: list[Array] = []
@@ -94,7 +98,8 @@ class Merge:
             workers: list[Array] = []
             for number in np.unique(batch_of):
                 segment, offset = self._batches[number]
-                part = read_batch(self._files, self._paths, segment, offset).select(row_of[batch_of == number])
+                part = read_batch(self._files, self._paths, segment, offset, self._rules)
+                part = part.select(row_of[batch_of == number])
                 parts.append(part)
                 workers.append(np.full(len(part), worker_index[worker_of(segment)], dtype=np.int32))
             rows = concatenate(parts)

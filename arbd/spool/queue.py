@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
-
 from arbd.errors import CorruptionError, NotFoundError
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.frames import Damage, encode_frame, scan_frames
+from arbd.spool.frames import Damage, encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import Claim, Finish, LedgerState
+from arbd.spool.ledger_records import read_record
 
 LOCK_TIMEOUT_S = 60.0
 
@@ -125,22 +124,25 @@ class SessionQueue:
         return self.state
 
     def _fold_new(self) -> None:
-        data = self._files.read(self.paths.ledger, self._offset)
-        scan = scan_frames(data)
-        base = self._offset
-        for damage in scan.damage:
-            place = Damage(base + damage.offset, base + damage.end)
-            if place not in self._told:
-                self._told.add(place)
-                self.damage.append(place)
-        for frame in scan.frames:
-            try:
-                self.state.fold(msgpack.unpackb(frame.payload, strict_map_key=False))
-            except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
-                raise CorruptionError(
-                    self.paths.ledger, base + frame.offset, f"not a ledger record: {error}"
-                ) from error
-        self._offset = base + scan.good_end
+        def read(offset: int, limit: int) -> bytes:
+            return self._files.read(self.paths.ledger, offset, limit)
+
+        for base, scan in scan_file(read, self._offset):
+            for damage in scan.damage:
+                place = Damage(base + damage.offset, base + damage.end)
+                if place not in self._told:
+                    self._told.add(place)
+                    self.damage.append(place)
+            for frame in scan.frames:
+                try:
+                    self.state.fold(read_record(frame.payload, self.state.n))
+                except ValueError as error:
+                    raise CorruptionError(
+                        self.paths.ledger, base + frame.offset, f"not a ledger record: {error}"
+                    ) from error
+            if scan.given_up:
+                raise CorruptionError(self.paths.ledger, base, "more damage than can be searched for records")
+            self._offset = base + scan.good_end
 
     def _append(self, records: Sequence[dict[str, Any]]) -> None:
         if not records:

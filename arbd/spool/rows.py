@@ -13,7 +13,16 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from arbd.spool.ledger import CRASHED
+from arbd.spool.records import INT64_MAX, mapping, number, raw, sequence, shown, text, unpack, whole
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.space import ChoiceDimension
+
 SCHEMA_VERSION = 1
+MAX_ROWS = 1 << 20
+# Each costs a column over all rows, whoever writes it.
+MAX_METRICS = 1_000
+MAX_NAME_CHARS = 200
 
 Array = npt.NDArray[Any]
 Reports = Mapping[int, Sequence[tuple[int, float]]]
@@ -97,34 +106,107 @@ def _bytes(column: Array, form: str) -> bytes:
 
 
 def decode_rows(payload: bytes | memoryview, *, blocks: bool = True) -> RowBatch:
-    """Read a batch; ValueError or KeyError when the payload is none. `blocks=False` leaves the blocks out."""
-    record = msgpack.unpackb(payload, strict_map_key=False)
+    """Read a batch; ValueError when the payload is none. `blocks=False` leaves the blocks out."""
+    record = mapping(unpack(payload), "the batch")
+    try:
+        rows = _decoded(record, blocks)
+    except KeyError as error:
+        raise ValueError(f"a batch without {error}") from error
+    if len(rows):
+        _check_fixed(rows)
+    return rows
+
+
+def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
     if record["v"] != SCHEMA_VERSION:
-        raise ValueError(f"result schema {record['v']}, this version reads {SCHEMA_VERSION}")
-    n = record["n"]
-    fixed = {name: _column(record["c"][name], form, n) for name, form in FIXED_COLUMNS.items()}
+        raise ValueError(f"result schema {shown(record['v'])}, this version reads {SCHEMA_VERSION}")
+    n = whole(record["n"], "the number of rows", 0, MAX_ROWS)
+    fixed = mapping(record["c"], "the columns")
+    params, metrics = mapping(record["p"], "the parameters"), mapping(record["m"], "the metrics")
+    if len(params) > MAX_METRICS or len(metrics) > MAX_METRICS:
+        raise ValueError(f"{len(params):,} parameters and {len(metrics):,} metrics; {MAX_METRICS:,} are the most")
     raw_blocks = record["b"] if blocks else None
     return RowBatch(
-        **fixed,
-        params={name: _column(data, form, n) for name, (form, data) in record["p"].items()},
-        metrics={name: _column(data, "<f8", n) for name, data in record["m"].items()},
-        blocks=None if raw_blocks is None else _blocks(raw_blocks[1], n, raw_blocks[0]),
-        errors={int(i): str(text) for i, text in record["e"].items()},
-        reports={int(i): [(int(s), float(v)) for s, v in steps] for i, steps in record["r"].items()},
+        **{name: _column(fixed[name], form, n) for name, form in FIXED_COLUMNS.items()},
+        params={_name(name): _column(*_with_form(column), n) for name, column in params.items()},
+        metrics={_name(name): _column(data, "<f8", n) for name, data in metrics.items()},
+        blocks=None if raw_blocks is None else _blocks(raw_blocks, n),
+        errors={
+            whole(iteration, "an iteration"): text(error, "an error")
+            for iteration, error in mapping(record["e"], "the errors").items()
+        },
+        reports={
+            whole(iteration, "an iteration"): [_step(step) for step in sequence(steps, "the reports")]
+            for iteration, steps in mapping(record["r"], "the reports").items()
+        },
     )
 
 
-def _column(data: bytes, form: str, n: int) -> Array:
-    if form not in ("<i8", "<f8", "<i4", "|u1"):
-        raise ValueError(f"column of type {form!r}")
-    column = np.frombuffer(data, dtype=form)
+def _check_fixed(rows: RowBatch) -> None:
+    if rows.iteration[0] < 1 or np.any(rows.iteration[1:] <= rows.iteration[:-1]):
+        raise ValueError("iterations that do not grow from row to row")
+    if rows.status.max() > CRASHED:
+        raise ValueError(f"a status {rows.status.max()}")
+    if rows.epoch.min() < 0 or rows.attempt.min() < 0:
+        raise ValueError("a negative epoch or attempt")
+
+
+def _name(value: Any) -> str:
+    return text(value, "a name", MAX_NAME_CHARS)
+
+
+def _step(plain: Any) -> tuple[int, float]:
+    step, value = sequence(plain, "a report", 2)
+    return whole(step, "a step", -INT64_MAX), number(value, "a reported value")
+
+
+def _with_form(plain: Any) -> tuple[Any, str]:
+    form, data = sequence(plain, "a parameter", 2)
+    if form not in ("<i8", "<f8"):
+        raise ValueError(f"column of type {shown(form)}")
+    return data, form
+
+
+def _column(data: Any, form: str, n: int) -> Array:
+    column = np.frombuffer(raw(data, "a column"), dtype=form)
     if column.shape[0] != n:
         raise ValueError(f"a column of {column.shape[0]} values among {n} rows")
     return column
 
 
-def _blocks(data: bytes, n: int, n_blocks: int) -> Array:
+def _blocks(plain: Any, n: int) -> Array:
+    n_blocks, data = sequence(plain, "the blocks", 2)
+    whole(n_blocks, "the number of blocks", 0)
+    if len(raw(data, "the blocks")) != n * n_blocks * 16:
+        raise ValueError(f"{shown(data)} for {n_blocks} blocks of {n} rows")
     return np.frombuffer(data, dtype="<f8").reshape(n, n_blocks, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What rows must be to belong to a session: its iterations, its parameters, choices that it offers."""
+
+    n: int
+    levels: Mapping[str, int | None]
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> RowRules:
+        """The rules of a session."""
+        choices = {d.name: d.levels for d in spec.space.dimensions if isinstance(d, ChoiceDimension)}
+        return cls(spec.n, {name: choices.get(name) for name in spec.space.names})
+
+    def check(self, rows: RowBatch) -> None:
+        """ValueError when the rows are not ones of the session."""
+        if not len(rows):
+            return
+        if rows.iteration[-1] > self.n:
+            raise ValueError(f"iteration {rows.iteration[-1]} of {self.n}")
+        if rows.params.keys() != self.levels.keys():
+            raise ValueError("other parameters than the session's")
+        for name, levels in self.levels.items():
+            column = rows.params[name]
+            if levels is not None and (column.dtype.kind != "i" or column.min() < 0 or column.max() >= levels):
+                raise ValueError(f"values of {shown(name)} that are none of its choices")
 
 
 def concatenate(batches: Sequence[RowBatch]) -> RowBatch:
@@ -135,9 +217,7 @@ def concatenate(batches: Sequence[RowBatch]) -> RowBatch:
     blocks = None
     if with_blocks:
         shape = with_blocks[0].shape[1:]
-        blocks = np.concatenate(
-            [batch.blocks if batch.blocks is not None else np.full((len(batch), *shape), np.nan) for batch in batches]
-        )
+        blocks = np.concatenate([_blocks_of(batch, shape) for batch in batches])
     return RowBatch(
         **{
             name: np.concatenate([getattr(batch, name) for batch in batches] or [np.empty(0)]).astype(form, copy=False)
@@ -149,6 +229,12 @@ def concatenate(batches: Sequence[RowBatch]) -> RowBatch:
         errors={i: text for batch in batches for i, text in batch.errors.items()},
         reports={i: steps for batch in batches for i, steps in batch.reports.items()},
     )
+
+
+def _blocks_of(batch: RowBatch, shape: tuple[int, ...]) -> Array:
+    """Blocks of another shape than the session's first say nothing beside them."""
+    fits = batch.blocks is not None and batch.blocks.shape[1:] == shape
+    return batch.blocks if batch.blocks is not None and fits else np.full((len(batch), *shape), np.nan)
 
 
 def _union(batches: Sequence[RowBatch], which: str) -> dict[str, Array]:

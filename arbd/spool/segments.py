@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgpack
-
+from arbd.errors import CorruptionError, UnsafePathError
 from arbd.spool.files import Appender, Files
-from arbd.spool.frames import Damage, encode_frame, scan_frames
+from arbd.spool.frames import HEADER, Damage, encode_frame, frame_length, scan_file, scan_frames
 from arbd.spool.layout import SessionPaths
-from arbd.spool.rows import RowBatch, decode_rows
+from arbd.spool.rows import MAX_METRICS, RowBatch, RowRules, decode_rows
 
 SUFFIX = ".seg"
+# What `segment_name` makes; anything else in the folder is nobody's.
+NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}-[0-9a-f]{16}-[A-Za-z0-9.]{1,64}\.seg")
 # How much a writer keeps in memory between two syncs.
 KEEP_BYTES = 16 * 1024 * 1024
 
@@ -129,43 +131,86 @@ class SegmentDamage:
 class SegmentReader:
     """Reads a session's segments incrementally: each `poll` gives the batches that are new since the last.
 
-    Only segments whose name starts with `prefix` are read; return blocks only when asked for.
+    Only segments whose name starts with `prefix` are read; return blocks only when asked for. A batch that breaks
+    the `rules` of the session counts as damaged.
     """
 
-    def __init__(self, files: Files, paths: SessionPaths, *, blocks: bool = False, prefix: str = "") -> None:
+    def __init__(
+        self,
+        files: Files,
+        paths: SessionPaths,
+        *,
+        blocks: bool = False,
+        prefix: str = "",
+        rules: RowRules | None = None,
+    ) -> None:
         self._files = files
         self._paths = paths
         self._blocks = blocks
         self._prefix = prefix
+        self._rules = rules
+        self._metrics: set[str] = set()
         self._offsets: dict[str, int] = {}
+        self._given_up: set[str] = set()
         self.damage: list[SegmentDamage] = []
 
     def poll(self) -> Iterator[SegmentBatch]:
         """New whole batches, segment by segment in the order of their names."""
         for name in self._files.names(self._paths.segments):
-            if name.endswith(SUFFIX) and name.startswith(self._prefix):
-                yield from self._poll_segment(name)
+            if NAME.fullmatch(name) and name.startswith(self._prefix) and name not in self._given_up:
+                try:
+                    yield from self._poll_segment(name)
+                except UnsafePathError:
+                    # No file of a writer; the rows of the others count.
+                    self._given_up.add(name)
+                    self._damaged(self._paths.segments / name, 0, 0)
 
     def _poll_segment(self, name: str) -> Iterator[SegmentBatch]:
         path = self._paths.segments / name
-        base = self._offsets.get(name, 0)
-        # One that is listed and yet not found is a stale name of a network client: better no answer than a wrong one.
-        data = self._files.read(path, base)
-        scan = scan_frames(data)
-        self._offsets[name] = base + scan.good_end
-        for damage in scan.damage:
-            self.damage.append(SegmentDamage(path, Damage(base + damage.offset, base + damage.end)))
-        for frame in scan.frames:
-            try:
-                rows = decode_rows(frame.payload, blocks=self._blocks)
-            except (ValueError, KeyError, TypeError, msgpack.UnpackException):
-                self.damage.append(SegmentDamage(path, Damage(base + frame.offset, base + frame.end)))
-                continue
-            yield SegmentBatch(name, base + frame.offset, rows)
+
+        def read(offset: int, limit: int) -> bytes:
+            # One that is listed and yet not found is a stale name of a network client: better no answer than a wrong one.
+            return self._files.read(path, offset, limit)
+
+        for base, scan in scan_file(read, self._offsets.get(name, 0)):
+            self._offsets[name] = base + scan.good_end
+            if scan.given_up:
+                self._given_up.add(name)
+            for damage in scan.damage:
+                self._damaged(path, base + damage.offset, base + damage.end)
+            for frame in scan.frames:
+                try:
+                    rows = self._batch(frame.payload)
+                except ValueError:
+                    self._damaged(path, base + frame.offset, base + frame.end)
+                    continue
+                yield SegmentBatch(name, base + frame.offset, rows)
+
+    def _damaged(self, path: Path, offset: int, end: int) -> None:
+        self.damage.append(SegmentDamage(path, Damage(offset, end)))
+
+    def _batch(self, payload: memoryview) -> RowBatch:
+        rows = decode_rows(payload, blocks=self._blocks)
+        if self._rules is not None:
+            self._rules.check(rows)
+        metrics = self._metrics.union(rows.metrics)
+        if len(metrics) > MAX_METRICS:
+            raise ValueError(f"more than {MAX_METRICS:,} different metrics in one session")
+        self._metrics = metrics
+        return rows
 
 
-def read_batch(files: Files, paths: SessionPaths, segment: str, offset: int) -> RowBatch:
-    """The whole batch (with blocks) at a place that a `SegmentBatch` named."""
-    header = files.read(paths.segments / segment, offset, 8)
-    length = int.from_bytes(header[:4], "big")
-    return decode_rows(files.read(paths.segments / segment, offset + 8, length))
+def read_batch(files: Files, paths: SessionPaths, segment: str, offset: int, rules: RowRules | None = None) -> RowBatch:
+    """The whole batch (with blocks) at a place that a `SegmentBatch` named; CorruptionError when it is gone."""
+    path = paths.segments / segment
+    length = frame_length(files.read(path, offset, HEADER.size))
+    frames = scan_frames(files.read(path, offset, HEADER.size + length)).frames
+    if not frames or frames[0].offset != 0:
+        raise CorruptionError(path, offset, "the batch that stood here is damaged now")
+    try:
+        rows = decode_rows(frames[0].payload)
+        if rules is not None:
+            rules.check(rows)
+    except ValueError as error:
+        raise CorruptionError(path, offset, str(error)) from error
+    return rows

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from arbd.errors import CorruptionError, NotFoundError, UsageError
+from arbd.errors import CorruptionError, NotFoundError, UnsafePathError, UsageError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
@@ -24,6 +24,7 @@ from arbd.spool.system import Clock
 if TYPE_CHECKING:
     from arbd.tuning.jobspec import JobSpec
 
+MAX_SPEC_BYTES = 16 * 1024 * 1024
 HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.(new|removed)")
 # A name in sessions/ that tells daemons to look again at a session that they know to be over.
 REOPENED_PREFIX = ".reopened-"
@@ -77,7 +78,9 @@ def remove_unfinished(files: Files, layout: SpoolLayout) -> None:
             if found != doomed:
                 with contextlib.suppress(FileNotFoundError):
                     files.rename(found, doomed)
-            files.remove_tree(doomed)
+            # What is no leftover of ours is not worth stopping for.
+            with contextlib.suppress(UnsafePathError):
+                files.remove_tree(doomed)
 
 
 def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
@@ -87,18 +90,18 @@ def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
 
 def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
     """The resolved job of a session. NotFoundError, or CorruptionError when its file cannot be read."""
-    from arbd.tuning.jobspec import JobSpec  # noqa: PLC0415 - NumPy, which listing sessions does not need
+    from arbd.spool.spec_records import read_job_spec  # noqa: PLC0415 - NumPy, which listing sessions does not need
 
     try:
-        data = files.read(paths.spec)
+        data = files.read(paths.spec, limit=MAX_SPEC_BYTES)
     except FileNotFoundError as error:
         raise NotFoundError(
             f"no session {paths.session_id} in {paths.folder.parent.parent}: see `arbctl list`"
         ) from error
     for payload in payloads(data):
         try:
-            return JobSpec.from_plain(msgpack.unpackb(payload, strict_map_key=False))
-        except (ValueError, KeyError, TypeError) as error:
+            return read_job_spec(payload)
+        except ValueError as error:
             raise CorruptionError(paths.spec, 0, f"not a job of this version: {error}") from error
     raise CorruptionError(paths.spec, 0, "damaged: no whole record in it")
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import Protocol
 
 import filelock
 
-from arbd.errors import SpoolError
+from arbd.errors import SpoolError, UnsafePathError
 
 # Under contention filelock polls; its default of 50 ms costs more than the lock itself.
 LOCK_POLL_S = 0.005
 READ_BYTES = 1 << 20
+NOT_PLAIN = "is not a regular file: links, pipes, devices, sockets and folders are refused; remove it"
 
 
 class Clock(Protocol):
@@ -75,12 +77,17 @@ class HeldLock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """What `stat` says of a name: `mode` with its type bits, size in bytes, when it changed by its server's clock."""
+    """What `stat` says of a name: `mode` with its type bits, size in bytes, when it changed by its server's clock.
+
+    `links` counts the names that the file has; `uid` owns it.
+    """
 
     mode: int
     size: int
     mtime_ns: int
     inode: int
+    links: int = 1
+    uid: int = 0
 
 
 class System(Protocol):
@@ -171,8 +178,8 @@ class RealSystem:
     """`System` on the operating system."""
 
     def open(self, path: Path, flags: int, mode: int = 0o664) -> int:
-        """See `System`."""
-        return os.open(path, flags | os.O_CLOEXEC, mode)
+        """See `System`. Only regular files and folders: UnsafePathError for links, pipes, devices, sockets."""
+        return open_plain(path, path, flags, mode)
 
     def close(self, fd: int) -> None:
         """See `System`."""
@@ -204,11 +211,11 @@ class RealSystem:
 
     def status(self, fd: int) -> FileStatus:
         """See `System`."""
-        return _status(os.fstat(fd))
+        return status_of(os.fstat(fd))
 
     def look(self, path: Path) -> FileStatus:
         """See `System`."""
-        return _status(os.lstat(path))
+        return status_of(os.lstat(path))
 
     def names(self, folder: Path) -> list[str]:
         """See `System`."""
@@ -252,8 +259,37 @@ class RealSystem:
         return secrets.token_hex(n_bytes)
 
 
-def _status(found: os.stat_result) -> FileStatus:
-    return FileStatus(found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino)
+def open_plain(name: Path | str, path: Path, flags: int, mode: int, dir_fd: int | None = None) -> int:
+    """Open a regular file, or with O_DIRECTORY a folder, and nothing else; `path` names it in errors.
+
+    What was opened is looked at, not its name, so that nobody can put something else there in between; a pipe
+    is opened without waiting for its other end. A file that has a second name is not opened for writing.
+    """
+    if flags & os.O_DIRECTORY:
+        return os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+    try:
+        fd = os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, mode, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise UnsafePathError(path, NOT_PLAIN) from error
+        raise
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise UnsafePathError(path, NOT_PLAIN)
+    if found.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
+        os.close(fd)
+        raise UnsafePathError(
+            path, f"has {found.st_nlink} names (hard links), and is not written to: remove the others"
+        )
+    return fd
+
+
+def status_of(found: os.stat_result) -> FileStatus:
+    """The part of `stat` that the spool looks at."""
+    return FileStatus(
+        found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino, links=found.st_nlink, uid=found.st_uid
+    )
 
 
 REAL_SYSTEM = RealSystem()

@@ -7,21 +7,28 @@ costs work done twice, never a wrong result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from arbd.errors import SpoolError
+from arbd.errors import SpoolError, UnsafePathError
 from arbd.spool.files import Files
-from arbd.spool.frames import encode_frame, scan_frames
-from arbd.spool.layout import SpoolLayout
+from arbd.spool.frames import HEADER, encode_frame, scan_frames
+from arbd.spool.layout import NAME_PATTERN, SpoolLayout
+from arbd.spool.ledger_records import INCARNATION_MAX
+from arbd.spool.records import mapping, shown, unpack, whole
 from arbd.spool.system import Clock, HeldLock
 
 SCHEMA_VERSION = 1
 BEAT_SUFFIX = ".beat"
+MAX_BEAT_BYTES = 1 << 16
+# Characters of a text and items of a list that a heartbeat says, the more of both the better.
+ABOUT_LIMITS = ((2_000, 1_000), (250, 60), (50, 50))
+MAX_ABOUT_DEPTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +87,118 @@ def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLoc
 
 def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
     """Replace the worker's heartbeat."""
-    record = {
-        "v": SCHEMA_VERSION,
-        "worker_id": beat.worker_id,
-        "incarnation": beat.incarnation,
-        "counter": beat.counter,
-        "about": dict(beat.about),
-    }
-    files.overwrite(beat_path(layout, beat.worker_id), encode_frame(bytes(msgpack.packb(record))))
+    files.overwrite(beat_path(layout, beat.worker_id), encode_frame(_packed(beat)))
+
+
+def _packed(beat: Beat) -> bytes:
+    """The record, cut so that it stays readable however long the reasons of errors are."""
+    for chars, items in ABOUT_LIMITS:
+        record = {
+            "v": SCHEMA_VERSION,
+            "worker_id": beat.worker_id,
+            "incarnation": beat.incarnation,
+            "counter": beat.counter,
+            "about": _bounded(beat.about, chars, items),
+        }
+        packed = bytes(msgpack.packb(record))
+        if len(packed) <= MAX_BEAT_BYTES - HEADER.size:
+            break
+    return packed
+
+
+def _bounded(value: Any, chars: int, items: int) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _bounded(item, chars, items) for name, item in itertools.islice(value.items(), items)}
+    if isinstance(value, list | tuple):
+        return [_bounded(item, chars, items) for item in value[:items]]
+    return value[:chars].encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
-    """The worker's heartbeat; None when there is none, or it is just being written."""
+    """The worker's heartbeat; None when there is none, it is just being written, or it is no such thing."""
     try:
-        data = files.read(beat_path(layout, worker_id), limit=1 << 16)
-    except FileNotFoundError:
+        data = files.read(beat_path(layout, worker_id), limit=MAX_BEAT_BYTES)
+    except (FileNotFoundError, UnsafePathError):
         return None
     frames = scan_frames(data).frames
     if not frames:
         return None
     try:
-        record = msgpack.unpackb(frames[0].payload)
-        return Beat(str(record["worker_id"]), int(record["incarnation"]), int(record["counter"]), dict(record["about"]))
-    except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+        return _checked(mapping(unpack(frames[0].payload), "the heartbeat"), worker_id)
+    except ValueError:
         return None
+
+
+def _checked(record: Mapping[str, Any], worker_id: str) -> Beat:
+    """The heartbeat in a record; ValueError when it is none, or another worker's."""
+    if record.get("worker_id") != worker_id:
+        raise ValueError(f"a heartbeat of {shown(record.get('worker_id'))} in the name of {worker_id}")
+    about = mapping(record.get("about"), "what it says of itself")
+    for name, value in about.items():
+        if not isinstance(name, str) or not _ABOUT.get(name, _is_plain)(value):
+            raise ValueError(f"{shown(name)} is {shown(value)}")
+    return Beat(
+        worker_id,
+        whole(record.get("incarnation"), "the incarnation", 0, INCARNATION_MAX),
+        whole(record.get("counter"), "the counter", 0),
+        about,
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_named_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, str) for item in value.items() for part in item)
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """What a later version may say beside: a text or a number, or lists and maps of these."""
+    if depth > MAX_ABOUT_DEPTH:
+        return False
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(item, depth + 1) for name, item in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(item, depth + 1) for item in value)
+    return isinstance(value, str | int | float | None)
+
+
+# What readers rely on in `about`; nothing of it need be there.
+_ABOUT: Mapping[str, Callable[[object], bool]] = {
+    "host": _is_text,
+    "pid": _is_whole,
+    "slots": _is_whole,
+    "busy": _is_whole,
+    "done": _is_whole,
+    "started_ns": _is_whole,
+    "beat_s": _is_number,
+    "rate": _is_number,
+    "sessions": _are_texts,
+    "blocked": _are_named_texts,
+    "versions": _are_named_texts,
+    "trouble": _is_text,
+    "state": _is_text,
+    "only": lambda value: value is None or _is_text(value),
+}
 
 
 def read_beats(files: Files, layout: SpoolLayout) -> list[Beat]:
     """The heartbeats of all workers, by worker id."""
-    names = [name.removesuffix(BEAT_SUFFIX) for name in files.names(layout.workers) if name.endswith(BEAT_SUFFIX)]
+    found = [name.removesuffix(BEAT_SUFFIX) for name in files.names(layout.workers) if name.endswith(BEAT_SUFFIX)]
+    names = [name for name in found if NAME_PATTERN.fullmatch(name)]
     beats = (read_beat(files, layout, name) for name in names)
     return [beat for beat in beats if beat is not None]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -20,11 +22,19 @@ from arbd.errors import ObjectiveError
 from arbd.tuning.digests import check_digest
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Outcome, Params, Trial, check_outcome
+from arbd.tuning.policy import written_by_anybody
+from arbd.tuning.processes import adopt_orphans, children, kill_children, kill_tree
 
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 TAIL_CHARS = 1_000
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_LIMITS = (
+    (resource.RLIMIT_CORE, 0),
+    (resource.RLIMIT_NOFILE, 1024),
+    (resource.RLIMIT_FSIZE, 4 * 1024 * 1024 * 1024),
+)
 _libc = ctypes.CDLL(None)
 
 
@@ -42,19 +52,24 @@ class CommandEvaluator:
         program = shutil.which(self._arguments[0])
         if program is None:
             raise ObjectiveError(f"the command {self._arguments[0]} is not on this host, or may not be executed")
+        reason = written_by_anybody(Path(program).resolve())
+        if reason is not None:
+            raise ObjectiveError(f"the command {self._arguments[0]}: {reason}")
         if verify:
             check_digest("the command", Path(program), spec.digests.get(f"command:{self._arguments[0]}"))
         self._program = program
         self._fixed = dict(spec.fixed)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
-        """See `Evaluator`. The slot's process group, which the program shares, is killed on a timeout."""
+        """See `Evaluator`. Whatever the program started ends with it, and with this process."""
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment |= {
             "ARBD_ITERATION": str(trial.iteration),
             "ARBD_SEED": str(trial.seed),
             "ARBD_SESSION_ID": trial.session_id,
         }
+        adopt_orphans()
+        own = children()
         with subprocess.Popen(  # noqa: S603 - which programs may run is the policy's to say; no shell is involved
             self._arguments,
             executable=self._program,
@@ -62,13 +77,16 @@ class CommandEvaluator:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - a slot has one thread
+            start_new_session=True,
+            preexec_fn=_confine,  # noqa: PLW1509 - a slot has one thread
         ) as process:
             try:
-                out, err = _exchange(process, json.dumps({**self._fixed, **params}).encode())
+                out, err = _exchange(process, json.dumps({**self._fixed, **params}).encode(), own)
             except BaseException:
-                process.kill()
+                kill_tree(process.pid)
                 raise
+            finally:
+                kill_children(except_for={*own, process.pid})
         if process.returncode:
             raise CommandError(f"{self._arguments[0]} {_ending(process.returncode)}{_tail(err)}")
         return check_outcome(_last_line(out, err), trial)
@@ -78,23 +96,42 @@ class CommandEvaluator:
         raise ObjectiveError("a command has no evaluate_batch")
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _confine() -> None:
+    """In the new process, before the program: it dies with the slot, gains no privileges, dumps no core."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError("no_new_privs cannot be set")
+    os.umask(0o077)
+    for limit, most in _LIMITS:
+        hard = resource.getrlimit(limit)[1]
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (bound, bound))
 
 
-def _exchange(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytes, bytes]:
-    """Write `data`, read both outputs to their ends; ObjectiveError when they are too long to keep."""
+def _exchange(process: subprocess.Popen[bytes], data: bytes, own: set[int]) -> tuple[bytes, bytes]:
+    """Write `data`, read both outputs to their ends; ObjectiveError when they are too long to keep.
+
+    `own` are the children that this process had before.
+    """
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     kept: dict[object, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
     todo = memoryview(data)
-    with selectors.DefaultSelector() as selector:
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        ended = os.pidfd_open(process.pid)
+        stack.callback(os.close, ended)
+        selector.register(ended, selectors.EVENT_READ)
         selector.register(process.stdin, selectors.EVENT_WRITE)
         selector.register(process.stdout, selectors.EVENT_READ)
         selector.register(process.stderr, selectors.EVENT_READ)
         while selector.get_map():
             for key, _ in selector.select():
                 stream = key.fileobj
-                assert not isinstance(stream, int)
+                if isinstance(stream, int):
+                    # What it started may hold its outputs open for ever; what it printed itself is in the pipes.
+                    selector.unregister(stream)
+                    kill_children(except_for={*own, process.pid})
+                    continue
                 if stream is process.stdin:
                     todo = _feed(process.stdin, todo)
                     if not todo:

@@ -16,6 +16,8 @@ from arbd.errors import JobError, Problem, UsageError
 from arbd.tuning.jobmodel import Job, MethodName
 from arbd.yamlfile import Document
 
+# Each is told with its place; whoever makes more mistakes corrects these first.
+MAX_FAULTS = 500
 ADAPTIVE = ("bayesian", "tpe", "cmaes", "nsga2", "successive_halving")
 
 
@@ -82,7 +84,7 @@ def check_form(document: Document) -> JobDocument:
     try:
         return JobDocument(Job.model_validate(document.value), document)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        found = error.errors(include_url=False)[:MAX_FAULTS]
     faults = sorted({_problem(document, fault) for fault in found}, key=lambda p: (p.line, p.column, p.field))
     rest = copy.deepcopy(document.value)
     for fault in found:
@@ -118,12 +120,17 @@ def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
     """The location without the names of alternatives that the model puts in between."""
     value: Any = document
     for position, part in enumerate(loc):
-        items: Any = dict(enumerate(value)) if isinstance(value, list) else value
-        if isinstance(items, dict) and part in items:
-            value = items[part]
+        if _has(value, part):
+            value = value[part]
             yield part
         elif position == len(loc) - 1 and isinstance(value, dict) and part not in ("float", "int", "choice", "bool"):
             yield part
+
+
+def _has(value: Any, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
 
 
 def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | int]) -> str:

@@ -17,6 +17,8 @@ from arbd.tuning.seeds import iteration_seed
 from arbd.tuning.space import Value
 
 Params = Mapping[str, Value]
+MAX_METRICS = 1_000
+MAX_METRIC_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,23 +72,30 @@ def check_outcome(returned: object, trial: Trial) -> Outcome:
         metrics, blocks = returned.metrics, returned.blocks
     if not isinstance(metrics, Mapping):
         raise ObjectiveError(f"the objective returned {_shown(metrics)}; expected a mapping of metric names to numbers")
-    checked: dict[str, float] = {}
-    for name, value in metrics.items():
-        if not isinstance(name, str) or not name:
-            raise ObjectiveError(f"the objective returned a metric named {name!r}; names are texts")
-        if type(value) is float:
-            checked[name] = value
-        elif isinstance(value, numbers.Real | np.bool_):
-            checked[name] = float(value)
-        else:
-            raise ObjectiveError(f"the objective returned {_shown(value)} as metric {name!r}; expected a number")
-    if not checked:
+    if not metrics:
         raise ObjectiveError("the objective returned no metric at all")
+    if len(metrics) > MAX_METRICS:
+        raise ObjectiveError(f"the objective returned {len(metrics):,} metrics; {MAX_METRICS:,} are the most")
+    checked = {_metric_name(name): _metric_value(name, value) for name, value in metrics.items()}
     if blocks is not None:
         blocks = np.asarray(blocks, dtype=np.float64)
         if blocks.ndim != 2 or blocks.shape[1] != 2:
             raise ObjectiveError(f"the objective returned blocks of shape {blocks.shape}; expected (n_blocks, 2)")
     return Outcome(checked, blocks, tuple(trial.reports))
+
+
+def _metric_name(name: object) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_METRIC_CHARS or not name.isprintable():
+        raise ObjectiveError(f"the objective returned a metric named {_shown(name)}; names are texts that show")
+    return name
+
+
+def _metric_value(name: object, value: object) -> float:
+    if type(value) is float:
+        return value
+    if isinstance(value, numbers.Real | np.bool_):
+        return float(value)
+    raise ObjectiveError(f"the objective returned {_shown(value)} as metric {name!r}; expected a number")
 
 
 def _shown(value: object) -> str:

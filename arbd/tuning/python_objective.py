@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import ObjectiveError
-from arbd.tuning.digests import check_digest
+from arbd.tuning.digests import check_digest, module_file
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Outcome, Params, Trial, check_outcome
+from arbd.tuning.policy import is_below, written_by_anybody
 
 
 class PythonEvaluator:
@@ -28,6 +29,12 @@ class PythonEvaluator:
             if folder not in sys.path:
                 sys.path.insert(0, folder)
         importlib.invalidate_caches()
+        # Before it is imported: importing runs it.
+        source = module_file(module_name, search_paths)
+        if source is not None:
+            _check_source(target, source, search_paths)
+            if verify:
+                check_digest(f"the objective {target}", source, spec.digests.get(f"python:{module_name}"))
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
@@ -65,6 +72,15 @@ class PythonEvaluator:
             raise ObjectiveError(f"evaluate_batch returned {type(returned).__name__}; expected a mapping of columns")
         metrics = {str(name): column for name, column in returned.items() if name != "blocks"}
         return metrics, returned.get("blocks")
+
+
+def _check_source(target: str, source: Path, search_paths: Sequence[Path]) -> None:
+    """ObjectiveError when the file is not in the folders that it was found in, or is anybody's to write."""
+    if not is_below(source, search_paths):
+        raise ObjectiveError(f"the objective {target}: {source} is a link that leads out of `objective_paths`")
+    reason = written_by_anybody(source)
+    if reason is not None:
+        raise ObjectiveError(f"the objective {target}: {reason}")
 
 
 def _takes_trial(function: Callable[..., object], target: str) -> bool:

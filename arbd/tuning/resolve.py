@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from arbd.paper.cache import file_digest, load_quotes
 from arbd.paper.metrics import METRICS
 from arbd.paper.readers import read_quotes
 from arbd.paper.scenario import load_scenario
+from arbd.tuning import limits
 from arbd.tuning.digests import module_file
 from arbd.tuning.jobfile import JobDocument
 from arbd.tuning.jobmodel import (
@@ -45,13 +46,18 @@ def resolve_job(
     session_id: str | None = None,
     search_paths: Sequence[Path] = (),
     cache_dir: Path | None = None,
+    may_read: Callable[[Path], str | None] = lambda path: None,
 ) -> JobSpec:
     """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
 
+    `may_read` says why a data or scenario file may not be read, before it is; None when it may.
     Quotes are read, so that bad ones are told here; through the cache, where one is named.
     JobError holds everything that is wrong, each with its line and its field.
     """
-    resolver = _Resolver(document, base_dirs, search_paths, cache_dir)
+    too_large = [document.problem(message, *path) for message, path in limits.faults(document.job)]
+    if too_large:
+        raise JobError(document.document.source, [*document.faults, *too_large])
+    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, may_read)
     spec = resolver.resolve(session_id)
     if resolver.problems:
         order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
@@ -62,8 +68,14 @@ def resolve_job(
 
 class _Resolver:
     def __init__(
-        self, document: JobDocument, base_dirs: Sequence[Path], search_paths: Sequence[Path], cache_dir: Path | None
+        self,
+        document: JobDocument,
+        base_dirs: Sequence[Path],
+        search_paths: Sequence[Path],
+        cache_dir: Path | None,
+        may_read: Callable[[Path], str | None],
     ) -> None:
+        self._may_read = may_read
         self._document = document
         self._job = document.job
         self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
@@ -148,6 +160,10 @@ class _Resolver:
         """The absolute path of a file that exists; None, with the problem noted, when there is none."""
         candidates = [Path(name)] if Path(name).is_absolute() else [folder / name for folder in self._base_dirs]
         for candidate in candidates:
+            refusal = self._may_read(candidate)
+            if refusal is not None:
+                self.wrong(refusal, *path)
+                return None
             if candidate.is_file():
                 found = str(candidate.resolve())
                 try:

@@ -43,7 +43,7 @@ def trial() -> Trial:
         ([1.0], "returned list"),
         ({"a": "1"}, "returned str '1' as metric 'a'"),
         ({"a": None}, "as metric 'a'"),
-        ({1: 2.0}, "a metric named 1"),
+        ({1: 2.0}, "a metric named int 1"),
         ({}, "no metric at all"),
         (Outcome({"a": 1.0}, np.zeros(4)), "blocks of shape (4,)"),
         ({"a": "x" * 500}, "..."),

@@ -10,15 +10,14 @@ import click
 from arbd.cli.app import App, json_option, pass_app
 from arbd.errors import UsageError
 from arbd.spool import ledger
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.sessions import REOPENED_PREFIX, read_spec
 
 
 def _queue(layout: SpoolLayout, session: str) -> SessionQueue:
-    queue = SessionQueue(Files(), layout.session(session))
+    queue = SessionQueue(layout.files(), layout.session(session))
     queue.refresh()
     return queue
 
@@ -97,12 +96,13 @@ def _retry(layout: SpoolLayout, session: str, statuses: Sequence[int]) -> int:
     import numpy as np
 
     from arbd.spool.merge import Merge
+    from arbd.spool.rows import RowRules
 
     queue = _queue(layout, session)
     if queue.state.state == ledger.CANCELLED:
         raise UsageError(f"session {session} is cancelled: submit the job again under another session_id")
-    files = Files()
-    merge = Merge(files, queue.paths)
+    files = layout.files()
+    merge = Merge(files, queue.paths, RowRules.of(read_spec(files, queue.paths)))
     chosen = np.isin(merge.status, statuses)
     iterations = merge.iteration[chosen].tolist()
     uncounted = np.bincount(merge.status[chosen].astype(np.int64), minlength=4).tolist()

@@ -14,7 +14,6 @@ from arbd.cli.jobs import PreparedJob, read_job
 from arbd.cli.progress import ProgressView
 from arbd.daemon.config import Config, override
 from arbd.errors import ArbdError, UsageError
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import create_session, exists, new_session_id, read_spec
@@ -61,7 +60,7 @@ def run(
     if iterations is not None:
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
     prepared = read_job(config, job, overrides, session_id)
-    name = prepared.spec.session_id or new_session_id(Files(), SystemClock())
+    name = prepared.spec.session_id or new_session_id(layout.files(), SystemClock())
     if _make_or_join(layout, name, prepared):
         click.echo(f"joining session {name}", err=True)
     code = _work(app, config, layout, name, prepared.spec, workers, worker_id, job)
@@ -71,13 +70,13 @@ def run(
         export_session(layout.root, name, "csv", output_csv)
     if code:
         raise click.exceptions.Exit(code)
-    state = SessionQueue(Files(), layout.session(name)).refresh()
+    state = SessionQueue(layout.files(), layout.session(name)).refresh()
     app.show({"session_id": name, "state": state.label(), "done": state.counted, "iterations": state.n}, lambda: name)
 
 
 def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool:
     """Make the session, or check that the one of that name is the same job; True when it was there."""
-    files = Files()
+    files = layout.files()
     paths = layout.session(name)
     with files.lock(layout.intake_lock, INTAKE_PATIENCE_S):
         if not exists(files, paths):
@@ -118,8 +117,9 @@ def _work(
         worker_id=worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}",
         allow=(*config.allow, pattern_of(spec.objective)),
         objective_paths=(*config.objective_paths, job.absolute().parent, Path.cwd()),
+        data_dirs=(*config.data_dirs, *(Path(name).parent for name in (*spec.data, *spec.scenarios))),
     )
-    queue = SessionQueue(Files(), layout.session(name))
+    queue = SessionQueue(layout.files(), layout.session(name))
     with ProgressView(name, quiet=app.as_json) as view:
 
         def on_tick() -> None:

@@ -9,12 +9,12 @@ import click
 
 from arbd.cli.app import App, duration, json_option, pass_app, table
 from arbd.errors import ArbdError
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from arbd.spool.workers import read_beats
+from arbd.visible import visible_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class Overview:
 
 def read_overview(layout: SpoolLayout, session_id: str) -> Overview:
     """Read one session's ledger; NotFoundError when there is none."""
-    return Overview(session_id, SessionQueue(Files(), layout.session(session_id)).refresh())
+    return Overview(session_id, SessionQueue(layout.files(), layout.session(session_id)).refresh())
 
 
 def _overviews(layout: SpoolLayout) -> tuple[list[Overview], list[str]]:
     found: list[Overview] = []
     errors: list[str] = []
-    for session_id in session_ids(Files(), layout):
+    for session_id in session_ids(layout.files(), layout):
         try:
             found.append(read_overview(layout, session_id))
         except ArbdError as error:
@@ -97,7 +97,7 @@ def _show(app: App, views: list[Overview], errors: list[str]) -> None:
     document = {"sessions": [view.document() for view in views], "errors": errors}
     app.show(document, lambda: table(_HEAD, [_line(view) for view in views]) if views else "no sessions")
     for error in errors:
-        click.echo(f"arbctl: {error}", err=True)
+        click.echo(f"arbctl: {visible_line(error)}", err=True)
 
 
 @click.command("list")
@@ -135,7 +135,7 @@ def status(app: App, session: str | None) -> None:
 def _blocked(layout: SpoolLayout, session_id: str) -> dict[str, str]:
     """What workers say of why they cannot evaluate the session, by worker."""
     found = {}
-    for beat in read_beats(Files(), layout):
+    for beat in read_beats(layout.files(), layout):
         reason = beat.about.get("blocked", {}).get(session_id)
         if reason:
             found[beat.worker_id] = str(reason)
@@ -152,5 +152,5 @@ def _details(view: Overview, blocked: dict[str, str]) -> str:
         lines.append(
             f"worker {name}: {sum(counts):,} ({share:.0f} %)" + (f", {sum(counts[1:])} bad" if sum(counts[1:]) else "")
         )
-    lines += [f"worker {name} cannot evaluate it: {reason}" for name, reason in sorted(blocked.items())]
+    lines += [f"worker {name} cannot evaluate it: {visible_line(reason)}" for name, reason in sorted(blocked.items())]
     return "\n".join(lines)

@@ -12,7 +12,6 @@ from arbd.cli.jobs import read_job
 from arbd.cli.progress import ProgressView
 from arbd.errors import JobError, NotFoundError, UsageError
 from arbd.spool import ledger
-from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
@@ -21,6 +20,7 @@ from arbd.spool.system import SystemClock
 from arbd.spool.workers import is_held, read_beats
 
 POLL_S = 0.2
+MAX_REASON_BYTES = 1 << 17
 
 
 @click.command()
@@ -42,13 +42,13 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
     config = app.config()
     layout = SpoolLayout(config.spool)
     layout.prepare()
-    files = Files()
+    files = layout.files()
     prepared = read_job(config, job, overrides, session_id)
     if prepared.spec.session_id is None:
-        prepared = read_job(config, job, overrides, new_session_id(Files(), SystemClock()))
+        prepared = read_job(config, job, overrides, new_session_id(layout.files(), SystemClock()))
     name = prepared.spec.session_id
     assert name is not None
-    if exists(Files(), layout.session(name)):
+    if exists(layout.files(), layout.session(name)):
         raise UsageError(
             f"session {name} exists already in {layout.root} and is not overwritten: choose another --session-id"
         )
@@ -74,14 +74,15 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
 
 def _accepted(layout: SpoolLayout, name: str) -> SessionQueue:
     """Wait until a worker took the job up; JobError with its reason when it was refused."""
-    queue = SessionQueue(Files(), layout.session(name))
+    queue = SessionQueue(layout.files(), layout.session(name))
     error = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
     while True:
         try:
             queue.refresh()
         except NotFoundError:
-            if error.name in Files().names(layout.rejected):
-                raise JobError.of(name, f"refused by the daemon:\n{error.read_text().strip()}") from None
+            if error.name in layout.files().names(layout.rejected):
+                told = layout.files().read(error, limit=MAX_REASON_BYTES).decode(errors="replace").strip()
+                raise JobError.of(name, f"refused by the daemon:\n{told}") from None
             time.sleep(POLL_S)
             continue
         return queue

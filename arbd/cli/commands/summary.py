@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from arbd.analysis.text import format_value
 from arbd.cli.app import App, json_option, pass_app, plain, table
 from arbd.errors import NotFoundError, UsageError
 from arbd.tuning.result import TuningResult
+from arbd.visible import visible_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def _text(view: _View) -> str:
         lines += ["", f"best by {view.metric} ({'lowest' if view.ascending else 'highest'} first)", _ranking(view)]
     for failure in view.failures:
         lines.append(
-            f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {failure['error']}"
+            f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {visible_line(failure['error'])}"
         )
     return "\n".join(lines)
 
@@ -186,13 +188,18 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
     click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
 
 
+def _variable(name: str) -> str:
+    """A parameter's name as a shell's variable, and nothing else."""
+    return re.sub(r"[^A-Z0-9_]", "_", name.upper())
+
+
 def _encoded(params: dict[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(plain(params), indent=2) + "\n"
     if form == "env":
         import shlex
 
-        return "".join(f"{name.upper()}={shlex.quote(str(value))}\n" for name, value in params.items())
+        return "".join(f"{_variable(name)}={shlex.quote(visible_line(str(value)))}\n" for name, value in params.items())
     import yaml
 
     return str(yaml.safe_dump(plain(params), sort_keys=False))

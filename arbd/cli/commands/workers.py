@@ -7,16 +7,16 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, json_option, pass_app, table
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.workers import Beat, beat_path, is_held, read_beats
+from arbd.visible import visible_line
 
 
 def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
     about = beat.about
     return {
         "worker_id": beat.worker_id,
-        "alive": is_held(Files(), layout, beat.worker_id),
+        "alive": is_held(layout.files(), layout, beat.worker_id),
         "host": about.get("host"),
         "pid": about.get("pid"),
         "slots": about.get("slots"),
@@ -39,7 +39,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
 def workers(app: App) -> None:
     """Hosts, slots, rates, versions, and what each worker runs or cannot run."""
     layout = app.layout()
-    documents = [_document(layout, beat) for beat in read_beats(Files(), layout)]
+    documents = [_document(layout, beat) for beat in read_beats(layout.files(), layout)]
     app.show({"workers": documents}, lambda: _text(documents))
 
 
@@ -65,6 +65,11 @@ def _text(documents: list[dict[str, Any]]) -> str:
     lines = [table(head, rows)]
     for d in documents:
         if d["alive"]:
-            lines += [f"{d['worker_id']} cannot evaluate {name}: {reason}" for name, reason in d["blocked"].items()]
-            lines += [f"{d['worker_id']} has trouble with the spool: {d['trouble']}"] if d["trouble"] else []
+            lines += [
+                f"{d['worker_id']} cannot evaluate {visible_line(name)}: {visible_line(reason)}"
+                for name, reason in d["blocked"].items()
+            ]
+            lines += (
+                [f"{d['worker_id']} has trouble with the spool: {visible_line(d['trouble'])}"] if d["trouble"] else []
+            )
     return "\n".join(lines)

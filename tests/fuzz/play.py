@@ -1,0 +1,164 @@
+"""Plays hostile cases, each from a seed and a number, and watches what they cost and what they touch."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import gc
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.corpus import Corpus, make_corpus
+from tests.fuzz.targets import TARGETS, Bench
+
+# What a case may cost of the processor's time, and how long it may wait for anything.
+MAX_CPU_S = 1.0
+MAX_WAIT_S = 10.0
+# Cases that a process plays on one copy of the corpus.
+PART = 1_000
+FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "os.spawn")
+
+
+class HangError(BaseException):
+    """A case took too long. No reader catches this one."""
+
+
+class ForbiddenError(BaseException):
+    """A case did something that no reader of data does."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a range of cases."""
+
+    words: Counter[tuple[str, str]] = field(default_factory=Counter)
+    slowest: dict[str, tuple[float, int]] = field(default_factory=dict)
+    failures: list[tuple[int, str, str]] = field(default_factory=list)
+
+    @property
+    def cases(self) -> int:
+        """How many were played."""
+        return sum(self.words.values()) + len(self.failures)
+
+    def add(self, other: Outcome) -> None:
+        """Put two together."""
+        self.words.update(other.words)
+        self.failures += other.failures
+        for name, found in other.slowest.items():
+            self.slowest[name] = max(self.slowest.get(name, (0.0, 0)), found)
+
+
+class Watch:
+    """Looks at what the interpreter does for a case: files opened for writing, programs started, classes unpickled."""
+
+    def __init__(self) -> None:
+        self._home = ""
+        self._on = False
+        sys.addaudithook(self._hook)
+
+    @contextlib.contextmanager
+    def over(self, home: Path) -> Iterator[None]:
+        """Nothing but `home` may be written to."""
+        self._home, self._on = f"{home}/", True
+        try:
+            yield
+        finally:
+            self._on = False
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._on:
+            return
+        if event in FORBIDDEN:
+            self._on = False
+            raise ForbiddenError(f"{event} {arguments!r}"[:300])
+        if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith("/"):
+            path, _, flags = arguments
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not path.startswith((self._home, "/dev/null")):
+                self._on = False
+                raise ForbiddenError(f"writes to {path}")
+
+
+def _expired(number: int, _frame: object) -> None:
+    what = f"{MAX_CPU_S:g} s of processor time" if number == signal.SIGPROF else f"{MAX_WAIT_S:g} s"
+    raise HangError(f"took longer than {what}")
+
+
+def play(bench: Bench, watch: Watch, seed: int, number: int) -> tuple[str, str]:
+    """One case: its target, and a word for what came of it. Raises what the fuzzer looks for."""
+    rng = random.Random(f"{seed}/{number}")
+    name = rng.choices(list(TARGETS), [weight for _, weight in TARGETS.values()])[0]
+    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
+    signal.setitimer(signal.ITIMER_REAL, MAX_WAIT_S)
+    try:
+        with watch.over(bench.corpus.folder):
+            word = TARGETS[name][0](bench, rng)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    bench.check_outside()
+    return name, word
+
+
+def play_range(folder: Path, seed: int, numbers: Sequence[int], *, show: bool = False) -> Outcome:
+    """Many cases on a copy of the corpus in `folder`."""
+    sys.dont_write_bytecode = True
+    warnings.simplefilter("error")
+    with tempfile.TemporaryDirectory(prefix="arbd-fuzz-") as temporary:
+        home = Path(temporary) / "c"
+        shutil.copytree(folder, home)
+        bench, watch, outcome = Bench(Corpus(home)), Watch(), Outcome()
+        before = {number: signal.signal(number, _expired) for number in (signal.SIGPROF, signal.SIGALRM)}
+        bench.restore()
+        bench.warm_up()
+        for number in numbers:
+            started = time.process_time()
+            try:
+                name, word = play(bench, watch, seed, number)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                outcome.failures.append((number, f"{type(error).__name__}: {error}"[:500], traceback.format_exc()))
+                shutil.rmtree(bench.outside, ignore_errors=True)
+                bench = Bench(Corpus(home)) if not _restored(bench, folder) else bench
+                continue
+            took = time.process_time() - started
+            outcome.words[name, word] += 1
+            outcome.slowest[name] = max(outcome.slowest.get(name, (0.0, 0)), (took, number))
+            if show:
+                print(f"case {number}: {name}: {word}, {took * 1000:.1f} ms")
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        gc.collect()
+    return outcome
+
+
+def _restored(bench: Bench, folder: Path) -> bool:
+    bench.outside.mkdir(exist_ok=True)
+    (bench.outside / "secret").write_bytes(b"not for you")
+    bench.restore()
+    return folder.is_dir()
+
+
+def play_all(seed: int, cases: int, jobs: int, folder: Path, tell: Callable[[Outcome], None]) -> Outcome:
+    """All cases, in several processes. `folder` gets the corpus; `tell` is called as they are done."""
+    corpus = make_corpus(folder)
+    parts = [range(start, min(start + PART, cases)) for start in range(0, cases, PART)]
+    total = Outcome()
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for found in pool.map(play_range, [corpus.folder] * len(parts), [seed] * len(parts), parts):
+            total.add(found)
+            tell(total)
+    return total

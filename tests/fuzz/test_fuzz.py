@@ -1,0 +1,53 @@
+"""Some hundred hostile cases in every run of the tests; bin/fuzz plays as many as one likes. And that they would notice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.fuzz.corpus import make_corpus
+
+PLAY = """
+import sys
+from pathlib import Path
+{plant}
+from tests.fuzz import play
+# How fast a busy machine is, is not the question here.
+play.MAX_CPU_S, play.MAX_WAIT_S = 20.0, 60.0
+for number, reason, _ in play.play_range(Path(sys.argv[1]), 2026, range({cases})).failures:
+    print(number, reason.partition(":")[0])
+"""
+# Records of foreign ledgers are believed, whatever is in them.
+CARELESS = """
+from arbd.spool import ledger_records
+ledger_records._CHECKS = dict.fromkeys(ledger_records._CHECKS, lambda record, n: None)
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("fuzz") / "corpus").folder
+
+
+def play(corpus: Path, cases: int, plant: str = "") -> list[str]:
+    """In a process of its own, because timers and audit hooks are the process's; coverage would be measured there too."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    found = subprocess.run(
+        [sys.executable, "-c", PLAY.format(plant=plant, cases=cases), str(corpus)], cwd=REPOSITORY,
+        capture_output=True, text=True, check=False, env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    return found.stdout.splitlines()
+
+
+def test_hostile_files_give_clean_errors_and_touch_nothing(corpus: Path) -> None:
+    assert play(corpus, 600) == []
+
+
+def test_a_reader_that_believes_what_it_reads_is_noticed(corpus: Path) -> None:
+    assert any(line.endswith(("TypeError", "KeyError", "AttributeError")) for line in play(corpus, 150, CARELESS))
