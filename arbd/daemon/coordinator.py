@@ -32,7 +32,10 @@ LONGEST_TROUBLE_PAUSE_S = 5.0
 
 
 class Coordinator:
-    """One worker's dealings with one spool. `tell` may be called from any thread; the rest runs in `run`."""
+    """One worker's dealings with one spool. `tell` may be called from any thread; the rest runs in `run`.
+
+    `about` and what `more` returns at each beat go into the heartbeat, for people.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Coordinator:
         life: LifeLock,
         only: str | None = None,
         burst: bool = False,
+        more: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._files = files
         self._clock = clock
@@ -59,6 +63,7 @@ class Coordinator:
         self._log = log
         self._order = order
         self._about = {**about, "only": only}
+        self._more = more
         self._intake = intake
         self._burst = burst
         self._inbox = inbox
@@ -168,6 +173,7 @@ class Coordinator:
         self._counter += 1
         about = {
             **self._about,
+            **self._more(),
             "busy": sum(len(work.tasks) for work in self._work.values()),
             "done": sum(work.done_here for work in self._work.values()),
             "rate": sum(

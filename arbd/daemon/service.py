@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from arbd.daemon import messages
 from arbd.daemon.chunks import give_way
@@ -27,6 +27,7 @@ from arbd.daemon.config import Config
 from arbd.daemon.coordinator import Coordinator
 from arbd.daemon.csvkeeper import CsvKeeper
 from arbd.daemon.logs import Log
+from arbd.daemon.mirroring import Mirroring
 from arbd.daemon.notify import Notifier, watchdog_interval_s
 from arbd.daemon.resolve import job_resolver
 from arbd.daemon.roster import Timing
@@ -44,6 +45,7 @@ from arbd.spool.system import SystemClock
 TICK_S = 0.1
 KILL_AFTER_STOP_S = 1.0
 LAST_WORDS_S = 10.0
+LAST_SWEEPS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Service:
         self._highest_task = 0
         self._run_dir: Path | None = None
         self._disk_errors: set[int] = set()
+        self._mirroring: Mirroring | None = None
 
     def run(self) -> int:
         """Work until drained, or with `burst` until nothing is left."""
@@ -108,6 +111,7 @@ class Service:
             life=life,
             only=self._mode.only,
             burst=self._mode.burst,
+            more=self._about_now,
         )
         try:
             with contextlib.ExitStack() as stack:
@@ -127,6 +131,8 @@ class Service:
                 csv_keeper = CsvKeeper(files, layout, self._mode.only, self._log)
                 stack.callback(csv_keeper.stop)
                 csv_keeper.start()
+                self._start_mirror()
+                stack.callback(self._stop_mirror)
                 if intake is not None:
                     observer = start_watching(
                         layout.incoming, config.watch, config.scan_s, lambda: coordinator.tell(messages.Wake())
@@ -139,6 +145,21 @@ class Service:
                 return self._loop(coordinator)
         finally:
             life.release()
+
+    def _about_now(self) -> dict[str, Any]:
+        """What the heartbeat adds at each beat."""
+        return {} if self._mirroring is None else {"mirror": self._mirroring.about()}
+
+    def _start_mirror(self) -> None:
+        if self._config.mirror.redis:
+            self._mirroring = Mirroring(self._config.spool, self._config.mirror.redis, self._mode.only, self._log)
+            self._mirroring.start()
+
+    def _stop_mirror(self) -> None:
+        if self._mirroring is not None:
+            self._mirroring.catch_up(self._config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
+            self._mirroring.stop()
+            self._mirroring = None
 
     def _loop(self, coordinator: Coordinator) -> int:
         watchdog_s = watchdog_interval_s()

@@ -27,6 +27,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
         "sessions": about.get("sessions", []),
         "blocked": about.get("blocked", {}),
         "trouble": about.get("trouble", ""),
+        "mirror": about.get("mirror"),
         "versions": about.get("versions", {}),
         "beats": beat.counter,
         "beat_mtime_ns": beat_path(layout, beat.worker_id).stat().st_mtime_ns,
@@ -67,4 +68,21 @@ def _text(documents: list[dict[str, Any]]) -> str:
         if d["alive"]:
             lines += [f"{d['worker_id']} cannot evaluate {name}: {reason}" for name, reason in d["blocked"].items()]
             lines += [f"{d['worker_id']} has trouble with the spool: {d['trouble']}"] if d["trouble"] else []
+            lines += _mirror(d["worker_id"], d["mirror"])
     return "\n".join(lines)
+
+
+def _mirror(worker_id: str, mirror: Any) -> list[str]:
+    """What there is to say of a worker's Redis mirror."""
+    if not isinstance(mirror, dict):
+        return []
+    count, url = mirror.get("behind"), mirror.get("url")
+    behind = f"{count:,} results behind" if isinstance(count, int) else "nobody knows how far behind"
+    troubles = mirror.get("troubles")
+    lines = [
+        f"{worker_id} cannot mirror {name} to Redis: {why}"
+        for name, why in (troubles.items() if isinstance(troubles, dict) else ())
+    ]
+    if mirror.get("state") == "down":
+        return [f"{worker_id} cannot reach Redis at {url}, {behind}: {mirror.get('error')}", *lines]
+    return [f"{worker_id} mirrors to Redis at {url}, {behind}", *lines]
