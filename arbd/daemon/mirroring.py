@@ -55,10 +55,11 @@ class Mirroring:
                 return
             time.sleep(0.05)
 
-    def stop(self) -> None:
+    def stop(self, *, wait: bool = True) -> None:
         """End the process; what Redis has not got, the next start or another worker gives it."""
         self._stop.set()
-        self._thread.join(STOP_S + 2 * HEAR_S)
+        if wait:
+            self._thread.join(STOP_S + 2 * HEAR_S)
 
     def about(self) -> dict[str, Any]:
         """For heartbeats."""
