@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SOCKET = Path("/run/systemd/journal/socket")
-MAX_BYTES = 128 * 1024
 MAX_FIELD_CHARS = 16_384
 
 # Fields of events whose names in the journal are agreed.
@@ -55,12 +53,12 @@ class JournalHandler(logging.Handler):
         super().__init__()
         self._fallback = fallback
         self._address = str(address)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one event."""
         try:
-            self._socket.sendto(encode(self._fields(record))[:MAX_BYTES], self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.sendto(encode(self._fields(record)), self._address)
         except OSError:
             self._fallback.handle(record)
 
@@ -73,9 +71,3 @@ class JournalHandler(logging.Handler):
             "ARBD_EVENT": record.getMessage(),
             **{NAMES.get(name, f"ARBD_{name.upper()}"): value for name, value in told.items()},
         }
-
-    def close(self) -> None:
-        """Close the socket."""
-        with contextlib.suppress(OSError):
-            self._socket.close()
-        super().close()

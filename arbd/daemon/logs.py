@@ -25,19 +25,15 @@ class Log:
     """Writes events with fields that every line of this worker carries. Not for signal handlers."""
 
     def __init__(self, level: str = "info", style: str = "auto", **always: object) -> None:
-        self._logger = logging.Logger("arbd")
         self._always = always
         self.configure(level, style)
 
     def configure(self, level: str, style: str) -> None:
         """Change the least level that is written, and how."""
-        handler = _handler(style)
-        before = list(self._logger.handlers)
-        self._logger.addHandler(handler)
-        for old in before:
-            self._logger.removeHandler(old)
-            old.close()
-        self._logger.setLevel(level.upper())
+        # A new one, because a logger remembers what it was not to write.
+        logger = logging.Logger("arbd", level.upper())
+        logger.addHandler(_handler(style))
+        self._logger = logger
 
     def debug(self, event: str, **fields: object) -> None:
         """For who looks for a fault."""

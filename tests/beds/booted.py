@@ -32,17 +32,23 @@ MASKED = (
 )  # fmt: skip
 LAUNCHER = """\
 #!/bin/sh
-export PYTHONPATH=/opt/arbd/source:/opt/arbd/packages PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=/mnt/source:/mnt/packages PYTHONDONTWRITEBYTECODE=1
 exec /usr/bin/python3 -m {module} "$@"
 """
 
 
 class BootedSystem:
-    """`with BootedSystem(folder) as system:`, then `system.run("systemctl", ...)`; the unit is there, not started."""
+    """`with BootedSystem(folder) as system:`, then `system.run("systemctl", ...)`.
 
-    def __init__(self, folder: Path) -> None:
+    The unit is there, not started, unless it is not `installed`: then only packages and `share` are mounted.
+    """
+
+    def __init__(self, folder: Path, *, installed: bool = True) -> None:
         self._folder = folder
+        self._installed = installed
         self._root = folder / "root"
+        # What is put here is in /mnt/files inside.
+        self.share = folder / "files"
         self._machine = "ab" + hashlib.sha256(str(folder).encode()).hexdigest()[:6]
         self._nspawn: subprocess.Popen[bytes] | None = None
 
@@ -92,15 +98,18 @@ class BootedSystem:
         lower = _build()
         for name in ("root", "upper", "work"):
             (self._folder / name).mkdir()
+        self.share.mkdir(exist_ok=True)
         layers = f"lowerdir={lower},upperdir={self._folder}/upper,workdir={self._folder}/work"
         run("mount", "-t", "overlay", "-o", layers, "overlay", self._root)
-        self._install()
+        if self._installed:
+            self._install()
         log = (self._folder / "console.log").open("wb")
         packages = sysconfig.get_path("purelib")
         self._nspawn = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--boot", f"--directory={self._root}", f"--machine={self._machine}",
              "--register=no", "--keep-unit", "--private-network", "--console=pipe", "--kill-signal=SIGRTMIN+3",
-             f"--bind-ro={REPOSITORY}/arbd:/opt/arbd/source/arbd", f"--bind-ro={packages}:/opt/arbd/packages"],
+             f"--bind-ro={REPOSITORY}/arbd:/mnt/source/arbd", f"--bind-ro={packages}:/mnt/packages",
+             f"--bind-ro={self.share}:/mnt/files"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
@@ -124,8 +133,6 @@ class BootedSystem:
             launcher.parent.mkdir(parents=True, exist_ok=True)
             launcher.write_text(LAUNCHER.format(module=module))
             launcher.chmod(0o755)
-        for mounted in ("source/arbd", "packages"):
-            (self._root / "opt/arbd" / mounted).mkdir(parents=True)
         for source, target in (
             ("systemd/arbd.service", "etc/systemd/system/arbd.service"),
             ("systemd/arbd@.service", "etc/systemd/system/arbd@.service"),
@@ -152,7 +159,7 @@ class BootedSystem:
 
 def _build() -> Path:
     """The container's root, from the cache where it is there and current."""
-    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(repr((RELEASE, PACKAGES, MASKED)).encode()).hexdigest()[:12]
     done = cache_folder() / f"systemd-{digest}"
     if done.exists():
         return done

@@ -89,7 +89,9 @@ def submit(system: BootedSystem, session: str, text: str, *options: str) -> None
 
 
 def status(system: BootedSystem, session: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(arbctl(system, "status", session, "--json"))
+    """Empty until the job is taken up."""
+    told = arbctl(system, "status", session, "--json", check=False)
+    found: dict[str, Any] = json.loads(told) if told else {"done": 0, "state": ""}
     return found["sessions"][0] if "sessions" in found else found
 
 
@@ -179,7 +181,8 @@ def test_a_main_loop_that_stands_still_is_killed_and_the_work_goes_on(system: Bo
 
 def test_stop_drains_in_time_and_leaves_nothing(system: BootedSystem) -> None:
     submit(system, "endless", job('{python: "samples:endless"}', 4))
-    wait_until(lambda: "2 of 2 slots busy" in show(system, "StatusText")["StatusText"])
+    wait_until(lambda: status(system, "endless").get("states", {}).get("claimed") == 2)
+    wait_until(lambda: "1 session, 2 of 2 slots busy" in show(system, "StatusText")["StatusText"])
     began = time.monotonic()
     system.run("systemctl", "stop", "arbd", timeout_s=60)
     took_s = time.monotonic() - began
