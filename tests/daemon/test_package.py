@@ -16,10 +16,8 @@ pytestmark = [pytest.mark.bed, pytest.mark.timeout(600)]
 
 def build(folder: Path, *, whole: bool) -> Path:
     """The package; unless it is the whole, without what arbd needs from PyPI, which takes minutes and 150 MB."""
-    environment = {**os.environ, **({} if whole else {"PIP_NO_DEPS": "1"})}
-    done = subprocess.run(
-        [REPOSITORY / "bin/package", folder], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [REPOSITORY / "bin/package", *([] if whole else ["--bare"]), folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "apt install python3-venv" in done.stderr or "is missing; this is for Debian" in done.stderr:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
