@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from arbd.errors import UsageError
 
 SCHEMES = ("redis", "rediss", "unix")
 MODE = "paper"
+NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,8 @@ class RedisSettings:
     @property
     def shown_url(self) -> str:
         """The URL without its password, for logs and people."""
+        from urllib.parse import urlsplit  # noqa: PLC0415 - every arbctl imports this module, few have a URL
+
         parts = urlsplit(self.url)
         user, at, host = parts.netloc.rpartition("@")
         return f"{parts.scheme}://{user.partition(':')[0]}{':***@' if at else ''}{host}{parts.path}"
@@ -42,6 +42,8 @@ class RedisSettings:
     @property
     def target(self) -> str:
         """Eight characters that are the same for all workers that mirror to the same place."""
+        import hashlib  # noqa: PLC0415 - as above
+
         place = f"{self.shown_url} {self.namespace} {self.key_prefix}"
         return hashlib.sha256(place.encode()).hexdigest()[:8]
 
@@ -58,12 +60,12 @@ class RedisSettings:
     def check(self, source: str) -> None:
         """UsageError unless it can be used; `source` names the file."""
         place = f"{source}: mirror.redis"
-        if self.url and urlsplit(self.url).scheme not in SCHEMES:
+        if self.url and self.url.partition("://")[0] not in SCHEMES:
             raise UsageError(
                 f"{place}.url is {self.shown_url!r}; it begins with redis://, rediss:// or unix://, "
                 "for example redis://127.0.0.1:6379/0"
             )
         for name in ("env", "key_prefix"):
             value = getattr(self, name)
-            if not re.fullmatch(r"[A-Za-z0-9._-]+", value):
+            if not value or not set(value) <= NAME_CHARACTERS:
                 raise UsageError(f"{place}.{name} is {value!r}; it is made of letters, digits, '.', '_' and '-'")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import redis
 
-from arbd.errors import ArbdError
+from arbd.errors import ArbdError, SpoolError
 from arbd.mirror.follow import SessionMirror
 from arbd.mirror.settings import RedisSettings
 from arbd.mirror.state import DONE, MovedError, StateManager
@@ -29,6 +29,7 @@ ROWS_A_TURN = 10_000
 RECHECKED_A_SWEEP = 20
 RECHECKED_AT_ONCE = 500
 TROUBLE_PAUSE_S = 10.0
+REBUILD_TRIES = 100
 
 
 @dataclass(slots=True)
@@ -265,7 +266,7 @@ def rebuild(files: Files, paths: SessionPaths, state: StateManager, progress: Ca
     session_id = paths.session_id
     spec = read_spec(files, paths)
     state.forget_position(session_id)
-    while True:
+    for _ in range(REBUILD_TRIES):
         try:
             queue = SessionQueue(files, paths)
             mirror = SessionMirror(files, paths, spec, state)
@@ -280,3 +281,7 @@ def rebuild(files: Files, paths: SessionPaths, state: StateManager, progress: Ca
             return Rebuilt(mirror.mirrored, removed)
         except MovedError:
             continue
+    raise SpoolError(
+        f"session {session_id} cannot be rebuilt: another writes it to Redis all the time; "
+        "does a second spool use the same env and key_prefix?"
+    )
