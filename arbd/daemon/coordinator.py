@@ -231,6 +231,7 @@ class Coordinator:
             about,
             {name: work.state.states() for name, work in self._work.items()},
             sum(work.state.superseded for work in self._work.values()),
+            self._clock.monotonic_s(),
         )
 
     def _scan(self) -> None:

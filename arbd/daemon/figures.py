@@ -56,6 +56,11 @@ class Snapshot:
     about: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     superseded: int = 0
+    taken_s: float | None = None
+
+    def age_s(self, now_s: float) -> float:
+        """How long ago, by the monotonic clock; 0 before the first. It grows while the spool does not answer."""
+        return 0.0 if self.taken_s is None else max(0.0, now_s - self.taken_s)
 
 
 class Figures:

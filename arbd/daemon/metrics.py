@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,10 @@ class FiguresCollector(Collector):
         yield from self._worker(about)
         yield from self._work(about)
         yield from self._events()
+        yield GaugeMetricFamily(
+            "arbd_heartbeat_age_seconds", "Since the last heartbeat; it grows while the spool does not answer.",
+            self._figures.snapshot.age_s(time.monotonic()),
+        )  # fmt: skip
         yield from _spool(about)
         mirror = about.get("mirror")
         if mirror is not None:

@@ -191,6 +191,8 @@ class Service:
         sessions = len(about.get("sessions", ()))
         parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.slots} slots busy"]
         parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
+        silent_s = self._figures.snapshot.age_s(time.monotonic())
+        parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > LAST_WORDS_S else []
         parts += [f"trouble with the spool: {about['trouble']}"] if about.get("trouble") else []
         parts += ["Redis is down"] if about.get("mirror", {}).get("state") == "down" else []
         if self._drain_by_s is not None:

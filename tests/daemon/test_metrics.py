@@ -93,6 +93,11 @@ def test_figures_are_shown_as_they_are(shown: str) -> None:
     assert {key: found.get(key) for key in expected} == expected
 
 
+def test_a_heartbeat_ages_while_the_spool_does_not_answer() -> None:
+    assert Snapshot().age_s(1000.0) == 0.0
+    assert Snapshot(taken_s=900.0).age_s(1000.0) == 100.0
+
+
 def test_promtool_has_nothing_against_the_metrics_and_the_rules(shown: str) -> None:
     try:
         require_programs({"promtool": "prometheus"})
