@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from arbd.spool.layout import SpoolLayout
 if TYPE_CHECKING:
     from tests.beds.faultfs import FaultBed
     from tests.beds.gluster import GlusterBed
+    from tests.beds.redis_server import RedisServer
     from tests.beds.smalldisk import SmallDisk
 
 Bed = TypeVar("Bed")
@@ -94,6 +96,28 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis of the test's own that keeps what it was told."""
+    from tests.beds.redis_server import RedisServer
+
+    # Not in tmp_path: the path of a unix socket must be short.
+    with tempfile.TemporaryDirectory(prefix="arbd-redis-") as folder, brought_up(RedisServer(Path(folder))) as up:
+        yield up
+
+
+@pytest.fixture
+def forgetful_redis() -> Iterator[RedisServer]:
+    """A Redis that is empty after each start."""
+    from tests.beds.redis_server import RedisServer
+
+    with (
+        tempfile.TemporaryDirectory(prefix="arbd-redis-") as folder,
+        brought_up(RedisServer(Path(folder), forgets=True)) as up,
+    ):
+        yield up
+
+
+@pytest.fixture
 def recorded() -> Path:
     """The folder of recorded quotes."""
     if not RECORDED.is_dir():
@@ -131,6 +155,9 @@ def quick(params):
     return {"value": params["x"], "twice": 2 * params["x"]}
 def slow(params):
     time.sleep(0.02)
+    return {"value": params["x"]}
+def brisk(params):
+    time.sleep(0.0004)
     return {"value": params["x"]}
 def very_slow(params):
     time.sleep(0.25)

@@ -12,7 +12,6 @@ import numpy as np
 
 from arbd.errors import ArbdError, NotFoundError, ObjectiveError
 from arbd.spool.csvfile import iso_utc
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES
 from arbd.spool.queue import SessionQueue
@@ -53,7 +52,7 @@ def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec
     """The job of a session and the row of one of its iterations; NotFoundError when there is no such row."""
     layout = SpoolLayout(spool)
     layout.require_readable()
-    files = Files()
+    files = layout.files()
     paths = layout.session(session_id)
     state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)

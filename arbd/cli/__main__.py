@@ -32,6 +32,7 @@ HOMES = {
     "cancel": (f"{_HERE}.control", "cancel", "End a session; what is recorded stays."),
     "retry": (f"{_HERE}.control", "retry", "Run failed, crashed and timed-out iterations again."),
     "workers": (f"{_HERE}.workers", "workers", "Who works on this spool, on what, how fast."),
+    "mirror": (f"{_HERE}.mirror", "mirror", "Write the Redis mirror anew, compare it, remove sessions."),
     "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
     "market": (f"{_HERE}.market", "market", "Make, import, describe and convert market data."),
 }

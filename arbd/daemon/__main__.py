@@ -38,6 +38,7 @@ def run(
 
     SIGTERM or Ctrl-C drains: nothing more is claimed, what runs may finish within drain_timeout_s, what does
     not goes to other workers. A second one stops at once. Nothing is lost either way, nor by kill -9.
+    SIGHUP reads the settings again; when they are wrong, it says so and keeps the old ones.
 
     \b
     Examples:
@@ -45,26 +46,71 @@ def run(
       arbd run --spool /mnt/nas/spool --worker-id gpu-box --slots 16
       arbd run --config /etc/arbd/arbd.yaml --burst
     """
-    from arbd.daemon.config import load_config, override  # noqa: PLC0415 - spawned slots import this module too
+    from arbd.daemon.config import Config, load_config, override  # noqa: PLC0415 - spawned slots import this module too
     from arbd.daemon.logs import Log  # noqa: PLC0415
     from arbd.daemon.service import Mode, Service  # noqa: PLC0415
 
-    try:
-        config = override(
+    def read() -> Config:
+        return override(
             load_config(config_path),
             spool=spool.absolute() if spool else None,
             worker_id=worker_id,
             slots=slots,
             log_level="debug" if debug else None,
         )
+
+    try:
+        config = read()
         log = Log(config.log_level, config.log_style, worker=config.worker_id)
-        code = Service(config, log, Mode(burst=burst)).run()
+        code = Service(config, log, Mode(burst=burst), reread=read).run()
     except ArbdError as error:
         if debug:
             raise
         click.echo(f"arbd: {error}", err=True)
         sys.exit(error.exit_code)
     sys.exit(code)
+
+
+@cli.command()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Settings, by default $ARBD_CONFIG or /etc/arbd/arbd.yaml (with --instance: /etc/arbd/NAME.yaml).",
+)
+@click.option("--instance", help="For arbd@NAME.service instead of arbd.service.")
+@click.option("--write", "in_place", is_flag=True, help="Put it where systemd reads it, instead of showing it.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: bool) -> None:
+    """Fit the systemd unit to the settings.
+
+    The unit lets the daemon write its own folders and use loopback only. This makes a drop-in that has it wait
+    for the mount of the spool, and lets it at the paths and the network that the settings name.
+
+    \b
+    Examples:
+      arbd unit
+      sudo arbd unit --write && sudo systemctl restart arbd
+      sudo arbd unit --instance second --write
+    """
+    from arbd.daemon import unit as units  # noqa: PLC0415 - as above
+    from arbd.daemon.config import load_config  # noqa: PLC0415
+
+    try:
+        name = units.unit_name(instance)
+        if instance and config_path is None:
+            config_path = Path("/etc/arbd") / f"{instance}.yaml"
+        text = units.drop_in(load_config(config_path, {}))
+        if in_place:
+            click.echo(f"written: {units.write(text, instance)}; now: systemctl restart {name}")
+            units.tell_systemd()
+        else:
+            click.echo(text, nl=False)
+    except ArbdError as error:
+        if debug:
+            raise
+        click.echo(f"arbd: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 def main() -> None:

@@ -6,11 +6,15 @@ import difflib
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arbd.errors import UsageError
+from arbd.mirror.settings import RedisSettings
+
+if TYPE_CHECKING:
+    from arbd.yamlfile import Document
 
 SYSTEM_CONFIG = Path("/etc/arbd/arbd.yaml")
 DEFAULT_SPOOL = Path("/var/lib/arbd/spool")
@@ -35,6 +39,33 @@ def default_cache_dir() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorSettings:
+    """Where else results go."""
+
+    redis: RedisSettings = field(default_factory=RedisSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """How monitoring gets at the figures: `listen` is `host:port` or a port, `textfile` a file; empty is off."""
+
+    listen: str = ""
+    textfile: str = ""
+    textfile_s: float = 15.0
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port to listen on, loopback unless a host is named; ValueError when it is neither."""
+        if not self.listen:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not port.isdigit() or not 0 < int(port) < 65_536:
+            raise ValueError("expected host:port or a port, for example 127.0.0.1:9464")
+        return host or "127.0.0.1", int(port)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Every setting; the comments of `etc/arbd.yaml` say what each is for."""
 
@@ -55,13 +86,15 @@ class Config:
     chunk_target_s: float = 2.0
     drain_timeout_s: float = 30.0
     log_level: str = "info"
-    log_style: str = "text"
+    log_style: str = "auto"
+    mirror: MirrorSettings = field(default_factory=MirrorSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "watch": ("auto", "inotify", "polling"),
     "log_level": ("debug", "info", "warning", "error"),
-    "log_style": ("text", "json"),
+    "log_style": ("auto", "text", "json", "journal"),
 }
 
 
@@ -95,16 +128,28 @@ def _read(config: Config, path: Path) -> Config:
     settings = document.value if document.value is not None else {}
     if not isinstance(settings, dict):
         raise UsageError(f"{path}: expected settings as `name: value` lines, see etc/arbd.yaml")
-    known = {item.name: getattr(config, item.name) for item in fields(Config)}
+    return _checked(_section(config, settings, path, document, ()), str(path))
+
+
+def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Document, above: tuple[str, ...]) -> Any:
+    """A settings dataclass with what the file says in place of what was there."""
+    known = {item.name: getattr(before, item.name) for item in fields(before)}
     changed: dict[str, Any] = {}
     for name, value in settings.items():
-        line = document.locate((name,))[0]
+        line = document.locate((*above, name))[0]
+        full = ".".join((*above, str(name)))
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
-            raise UsageError(f"{path}, line {line}: unknown setting {name!r}{hint}")
-        changed[name] = _converted(known[name], value, f"{path}, line {line}: {name}", path.parent)
-    return _checked(replace(config, **changed), str(path))
+            raise UsageError(f"{path}, line {line}: unknown setting {full!r}{hint}")
+        place = f"{path}, line {line}: {full}"
+        if is_dataclass(known[name]):
+            if not isinstance(value, dict):
+                raise UsageError(f"{place}: expected settings as `name: value` lines below it, got {value!r}")
+            changed[name] = _section(known[name], value, path, document, (*above, name))
+        else:
+            changed[name] = _converted(known[name], value, place, path.parent)
+    return replace(before, **changed)
 
 
 def _converted(default: object, value: object, place: str, folder: Path) -> object:
@@ -144,6 +189,17 @@ def _checked(config: Config, source: str) -> Config:
     for name in _positive():
         if getattr(config, name) <= 0:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it must be more than 0")
+    config.mirror.redis.check(source)
+    try:
+        config.metrics.address  # noqa: B018 - asked for its error
+    except ValueError as error:
+        raise UsageError(f"{source}: metrics.listen is {config.metrics.listen!r}; {error}") from error
+    if config.metrics.textfile_s <= 0:
+        raise UsageError(f"{source}: metrics.textfile_s is {config.metrics.textfile_s!r}; it must be more than 0")
+    if config.metrics.textfile and not config.metrics.textfile.endswith(".prom"):
+        raise UsageError(
+            f"{source}: metrics.textfile is {config.metrics.textfile!r}; node_exporter reads NAME.prom only"
+        )
     if config.lease_s < 3 * config.beat_s:
         raise UsageError(
             f"{source}: lease_s ({config.lease_s:g}) must be at least three times beat_s ({config.beat_s:g})"

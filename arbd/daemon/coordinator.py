@@ -15,7 +15,18 @@ from typing import Any
 
 from arbd.daemon import messages
 from arbd.daemon.chunks import share
+from arbd.daemon.figures import (
+    JOB_ACCEPTED,
+    JOB_REJECTED,
+    LIFE_LOCK_RETAKEN,
+    SESSION_PAUSED,
+    SLOT_DIED,
+    SPOOL_TROUBLE,
+    Figures,
+    Snapshot,
+)
 from arbd.daemon.logs import Log
+from arbd.daemon.progress import EVALUATING
 from arbd.daemon.roster import HeldUpError, Roster, Timing
 from arbd.daemon.session_work import SessionWork
 from arbd.spool import ledger
@@ -32,7 +43,10 @@ LONGEST_TROUBLE_PAUSE_S = 5.0
 
 
 class Coordinator:
-    """One worker's dealings with one spool. `tell` may be called from any thread; the rest runs in `run`."""
+    """One worker's dealings with one spool. `tell` may be called from any thread; the rest runs in `run`.
+
+    `about` and what `more` returns at each beat go into the heartbeat, for people.
+    """
 
     def __init__(
         self,
@@ -50,6 +64,8 @@ class Coordinator:
         life: LifeLock,
         only: str | None = None,
         burst: bool = False,
+        more: Callable[[], Mapping[str, Any]] = dict,
+        figures: Figures | None = None,
     ) -> None:
         self._files = files
         self._clock = clock
@@ -59,12 +75,14 @@ class Coordinator:
         self._log = log
         self._order = order
         self._about = {**about, "only": only}
+        self._more = more
+        self._figures = figures if figures is not None else Figures()
         self._intake = intake
         self._burst = burst
         self._inbox = inbox
         self._life = life
         self._unread_deaths: list[messages.Lost] = []
-        self._roster = Roster(files, clock, layout, worker, timing, log, order, only)
+        self._roster = Roster(files, clock, layout, worker, timing, log, order, only, self._figures)
         self._work = self._roster.work
         self._counter = 0
         self._next_beat = 0.0
@@ -128,25 +146,45 @@ class Coordinator:
                 self._slots_ready = min(self._slots_ready + 1, self._worker.slots)
             case messages.Drain():
                 self._draining = True
+            case messages.Reconfigured():
+                self._reconfigure(news)
             case messages.Compacted(session, error, damage, busy):
                 self._compacted(session.name, error, damage, busy=busy)
-            case messages.Reported(task, report):
-                work = self._work[task.session.name]
-                tripped = work.reported(task, report)
-                if report.first_error:
-                    self._log.warning("iterations failed", session=work.session_id, first_error=report.first_error)
-                self._say_tripped(work, tripped)
+            case messages.Reported():
+                self._reported(news)
             case messages.Returned(task):
                 self._work[task.session.name].returned(task)
             case messages.Unloadable(task, reason):
                 self._work[task.session.name].unloadable(task, reason)
                 self._log.error("this host cannot evaluate the session", session=task.session.name, reason=reason)
-            case messages.Lost(task, autopsy):
-                self._log.warning(
-                    "a slot died", session=task.session.name, slot=autopsy.setup.label, reason=autopsy.error()
-                )
-                self._unread_deaths.append(news)
+            case messages.Lost():
+                self._died(news)
         return False
+
+    def _reported(self, news: messages.Reported) -> None:
+        work = self._work[news.task.session.name]
+        tripped = work.reported(news.task, news.report)
+        if news.report.first_error:
+            self._log.warning("iterations failed", session=work.session_id, first_error=news.report.first_error)
+        self._say_tripped(work, tripped)
+
+    def _died(self, news: messages.Lost) -> None:
+        self._figures.happened(SLOT_DIED)
+        task, autopsy = news.task, news.autopsy
+        # Which iteration it was on, where it was on one.
+        on = {"iteration": autopsy.progress.first} if autopsy.progress.phase == EVALUATING else {}
+        self._log.warning(
+            "a slot died", session=task.session.name, slot=autopsy.setup.label, reason=autopsy.error(), **on
+        )
+        self._unread_deaths.append(news)
+
+    def _reconfigure(self, new: messages.Reconfigured) -> None:
+        self._timing = Timing(new.scan_s, new.beat_s, new.lease_s, new.chunk_target_s)
+        self._roster.reconfigure(self._timing)
+        self._about["beat_s"] = new.beat_s
+        if self._intake is not None and new.intake is not None:
+            self._intake = new.intake
+        self._next_beat = self._next_scan = 0.0
 
     def _bury(self) -> None:
         """Work out what the deaths of slots cost. A segment that cannot be read now is read later."""
@@ -160,16 +198,19 @@ class Coordinator:
 
     def _say_tripped(self, work: SessionWork, reason: str) -> None:
         if reason:
+            self._figures.happened(SESSION_PAUSED)
             self._log.error("this host pauses the session", session=work.session_id, reason=reason)
 
     def _beat(self) -> None:
         if self._life.keep():
+            self._figures.happened(LIFE_LOCK_RETAKEN)
             self._log.warning("the lock of this worker was lost, and is taken again; was the spool away?")
         self._counter += 1
         about = {
             **self._about,
+            **self._more(),
             "busy": sum(len(work.tasks) for work in self._work.values()),
-            "done": sum(work.done_here for work in self._work.values()),
+            "done": sum(self._figures.by_status.values()),
             "rate": sum(
                 self._worker.slots / work.seconds_each
                 for work in self._work.values()
@@ -180,16 +221,27 @@ class Coordinator:
             "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
             "state": "draining" if self._draining else "running",
         }
+        self._figures.snapshot = self._snapshot(about)
         write_beat(
             self._files, self._layout, Beat(self._worker.worker_id, self._worker.incarnation, self._counter, about)
+        )
+
+    def _snapshot(self, about: Mapping[str, Any]) -> Snapshot:
+        return Snapshot(
+            about,
+            {name: work.state.states() for name, work in self._work.items()},
+            sum(work.state.superseded for work in self._work.values()),
+            self._clock.monotonic_s(),
         )
 
     def _scan(self) -> None:
         if self._intake is not None and not self._draining:
             for outcome in self._intake.scan():
                 if isinstance(outcome, Accepted):
+                    self._figures.happened(JOB_ACCEPTED)
                     self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
                 else:
+                    self._figures.happened(JOB_REJECTED)
                     self._log.warning("job rejected", job=outcome.name, reason=outcome.reason)
         self._roster.look()
 
@@ -285,6 +337,7 @@ class Coordinator:
         if isinstance(error, FileNotFoundError):
             reason = f"{error.filename} is missing; is the spool mounted, was it removed?"
         if not self._trouble:
+            self._figures.happened(SPOOL_TROUBLE)
             self._log.error("the spool is in trouble; nothing is lost, trying again", reason=reason)
         self._trouble = reason
         self._trouble_pause_s = min(2 * self._trouble_pause_s, LONGEST_TROUBLE_PAUSE_S)

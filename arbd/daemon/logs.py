@@ -1,4 +1,4 @@
-"""One event per line, key=value (or JSON), to standard error, where systemd's journal picks it up."""
+"""Events with fields: to systemd's journal in its own form where it listens, else a line each to standard error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from arbd.daemon import journal
 from arbd.visible import visible_line
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+/:@%")
@@ -24,12 +25,16 @@ def _quoted(text: str) -> str:
 class Log:
     """Writes events with fields that every line of this worker carries. Not for signal handlers."""
 
-    def __init__(self, level: str = "info", style: str = "text", **always: object) -> None:
-        self._logger = logging.Logger("arbd", level=level.upper())
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Formatter(style))
-        self._logger.addHandler(handler)
+    def __init__(self, level: str = "info", style: str = "auto", **always: object) -> None:
         self._always = always
+        self.configure(level, style)
+
+    def configure(self, level: str, style: str) -> None:
+        """Change the least level that is written, and how."""
+        # A new one, because a logger remembers what it was not to write.
+        logger = logging.Logger("arbd", level.upper())
+        logger.addHandler(_handler(style))
+        self._logger = logger
 
     def debug(self, event: str, **fields: object) -> None:
         """For who looks for a fault."""
@@ -49,6 +54,25 @@ class Log:
 
     def _log(self, level: int, event: str, fields: dict[str, object]) -> None:
         self._logger.log(level, "%s", event, extra={"fields": {**self._always, **fields}})
+
+
+def _handler(style: str) -> logging.Handler:
+    """`style`: text, json, journal; auto is journal where that reads standard error anyway, else text."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Formatter(style))
+    if style == "journal" or (style == "auto" and journal.reads_standard_error()):
+        handler = journal.JournalHandler(lines)
+        handler.setFormatter(_Message())
+        return handler
+    return lines
+
+
+class _Message(logging.Formatter):
+    """As a person reads it in the journal, which knows time, level and worker by itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {key: value for key, value in record.__dict__["fields"].items() if key != "worker"}
+        return f"{record.getMessage()} {key_values(fields)}".rstrip()
 
 
 class _Formatter(logging.Formatter):

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from arbd.daemon.slot import ChunkReport, ChunkTask
 from arbd.daemon.slots import Autopsy, Limits
+from arbd.spool.intake import Intake
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,18 @@ class Drain:
     """To the coordinator: claim nothing more, record what comes back, then say Finished."""
 
 
-News = Reported | Unloadable | Lost | Returned | Compacted | SlotReady | Wake | Drain
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """To the coordinator: the settings changed. `intake` replaces the one it has, if it has one."""
+
+    scan_s: float
+    beat_s: float
+    lease_s: float
+    chunk_target_s: float
+    intake: Intake | None
+
+
+News = Reported | Unloadable | Lost | Returned | Compacted | SlotReady | Wake | Drain | Reconfigured
 
 
 class Inbox(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arbd.daemon import messages
+from arbd.daemon.figures import LEASE_REVOKED, Figures
 from arbd.daemon.logs import Log
 from arbd.daemon.session_work import SessionWork
 from arbd.errors import CorruptionError, NotFoundError, UsageError
@@ -56,6 +57,7 @@ class Roster:
     log: Log
     order: Callable[[messages.Order], None]
     only: str | None
+    figures: Figures
     work: dict[str, SessionWork] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     peers: Peers = field(init=False)
@@ -68,6 +70,14 @@ class Roster:
     def __post_init__(self) -> None:
         self._observer = Observer(self.files, self.layout, self.clock, self.timing.beat_s, self.timing.lease_s)
         self.peers = Peers(self.files, self.layout, self.clock, self.worker.worker_id, self.timing.lease_s)
+
+    def reconfigure(self, timing: Timing) -> None:
+        """Go on with other intervals."""
+        self.timing = timing
+        self._observer.beat_s, self._observer.lease_s = timing.beat_s, timing.lease_s
+        self.peers.lease_s = timing.lease_s
+        for work in self.work.values():
+            work.target_s = timing.chunk_target_s
 
     def look(self) -> None:
         """Find new sessions, read what is new of known ones, take back what dead workers had."""
@@ -147,6 +157,7 @@ class Roster:
                 self.timing.chunk_target_s,
                 self._numbers,
                 self.peers.can_take,
+                self.figures.recorded,
             )
         before = work.state.state
         work.look(self.timing.lease_s)
@@ -179,9 +190,8 @@ class Roster:
             return [ledger.revoked(incarnation, reason)] if still else []
 
         work.queue.change(decide)
-        self.log.warning(
-            "took back the work of a dead worker", session=work.session_id, worker=worker_id, reason=reason
-        )
+        self.figures.happened(LEASE_REVOKED)
+        self.log.warning("took back the work of a dead worker", session=work.session_id, dead=worker_id, reason=reason)
 
     def _drop_removed(self, names: Sequence[str]) -> None:
         """Forget sessions whose folder somebody removed. One listing without it may be a cache's mistake."""

@@ -23,19 +23,20 @@ from typing import NoReturn
 
 from arbd.daemon import messages
 from arbd.daemon.chunks import give_way
+from arbd.daemon.companions import LAST_SWEEPS_S, Companions
 from arbd.daemon.config import Config
 from arbd.daemon.coordinator import Coordinator
-from arbd.daemon.csvkeeper import CsvKeeper
+from arbd.daemon.figures import Figures, MeasuredFiles
 from arbd.daemon.logs import Log
 from arbd.daemon.notify import Notifier, watchdog_interval_s
+from arbd.daemon.reload import reload
 from arbd.daemon.resolve import job_resolver
 from arbd.daemon.roster import Timing
 from arbd.daemon.slot import ChunkTask, LoadFailure
 from arbd.daemon.slots import Limits, Slot, SlotEvent
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
 from arbd.daemon.watch import start_watching
-from arbd.errors import SpoolError
-from arbd.spool.files import Files
+from arbd.errors import ArbdError, SpoolError
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
@@ -45,6 +46,7 @@ from arbd.spool.system import SystemClock
 TICK_S = 0.1
 KILL_AFTER_STOP_S = 1.0
 LAST_WORDS_S = 10.0
+STATUS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,21 @@ _Event = SlotEvent | _Signal | messages.Run | messages.Compact | messages.Stop |
 
 
 class Service:
-    """One run of a worker. `run` returns the exit code; errors that end the worker are raised."""
+    """One run of a worker. `run` returns the exit code; errors that end the worker are raised.
+
+    `reread` reads the settings anew on SIGHUP; without it, SIGHUP drains as SIGTERM does.
+    """
 
     def __init__(
-        self, config: Config, log: Log, mode: Mode = Mode(), on_tick: Callable[[], None] | None = None
+        self,
+        config: Config,
+        log: Log,
+        mode: Mode = Mode(),
+        on_tick: Callable[[], None] | None = None,
+        reread: Callable[[], Config] | None = None,
     ) -> None:
         self._config = config
+        self._reread = reread
         self._log = log
         self._mode = mode
         self._on_tick = on_tick
@@ -85,16 +96,20 @@ class Service:
         self._highest_task = 0
         self._run_dir: Path | None = None
         self._disk_errors: set[int] = set()
+        self._figures = Figures()
+        self._claimed_s: dict[int, float] = {}
+        self._refused_settings = ""
 
     def run(self) -> int:
         """Work until drained, or with `burst` until nothing is left."""
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
-        files, clock = layout.files(), SystemClock()
+        files, clock = MeasuredFiles(layout.files(), self._figures.lock_wait), SystemClock()
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
-        intake = self._intake(files, layout, clock) if self._mode.intake else None
+        intake = self._new_intake(config)
+        companions = Companions(config, files, self._mode.only, self._figures, self._log)
         coordinator = Coordinator(
             files,
             clock,
@@ -109,6 +124,8 @@ class Service:
             life=life,
             only=self._mode.only,
             burst=self._mode.burst,
+            more=companions.about,
+            figures=self._figures,
         )
         try:
             with contextlib.ExitStack() as stack:
@@ -125,9 +142,8 @@ class Service:
                     )
                     self._slots.append(slot)
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
-                csv_keeper = CsvKeeper(files, layout, self._mode.only, self._log)
-                stack.callback(csv_keeper.stop)
-                csv_keeper.start()
+                companions.start()
+                stack.callback(companions.stop, config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
                 if intake is not None:
                     observer = start_watching(
                         layout.incoming, config.watch, config.scan_s, lambda: coordinator.tell(messages.Wake())
@@ -136,26 +152,24 @@ class Service:
                 self._log.info(
                     "started", spool=config.spool, worker=config.worker_id, slots=config.slots, pid=os.getpid()
                 )
-                self._notifier.send("READY=1", f"STATUS=working on {config.spool}", f"MAINPID={os.getpid()}")
-                return self._loop(coordinator)
+                self._notifier.ready(f"working on {config.spool}")
+                return self._loop(coordinator, companions)
         finally:
             life.release()
 
-    def _intake(self, files: Files, layout: SpoolLayout, clock: SystemClock) -> Intake:
-        config = self._config
-        submitters = Submitters.of(config.allowed_submitters)
-        return Intake(files, layout, clock, job_resolver(config), config.settle_s, submitters=submitters)
-
-    def _loop(self, coordinator: Coordinator) -> int:
+    def _loop(self, coordinator: Coordinator, companions: Companions) -> int:
         watchdog_s = watchdog_interval_s()
-        next_watchdog = 0.0
+        next_watchdog = next_status = 0.0
         while True:
             with contextlib.suppress(queue.Empty):
                 event = self._events.get(timeout=TICK_S)
                 while True:
                     if isinstance(event, messages.Finished):
                         return self._ended(event)
-                    self._handle(event, coordinator)
+                    if event == _Signal(signal.SIGHUP) and self._reread is not None:
+                        self._reload(self._reread, coordinator, companions)
+                    else:
+                        self._handle(event, coordinator)
                     event = self._events.get_nowait()
             self._assign()
             now = time.monotonic()
@@ -165,8 +179,62 @@ class Service:
             if watchdog_s is not None and now >= next_watchdog:
                 self._notifier.send("WATCHDOG=1")
                 next_watchdog = now + watchdog_s
+            if now >= next_status:
+                self._notifier.status(self._status())
+                next_status = now + STATUS_S
             if self._on_tick is not None:
                 self._on_tick()
+
+    def _status(self) -> str:
+        """For `systemctl status`."""
+        about, busy = self._figures.snapshot.about, self._figures.slots_busy
+        sessions = len(about.get("sessions", ()))
+        parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.slots} slots busy"]
+        parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
+        silent_s = self._figures.snapshot.age_s(time.monotonic())
+        parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > LAST_WORDS_S else []
+        parts += [f"trouble with the spool: {about['trouble']}"] if about.get("trouble") else []
+        parts += ["Redis is down"] if about.get("mirror", {}).get("state") == "down" else []
+        if self._drain_by_s is not None:
+            return "draining: " + "; ".join(parts)
+        return "; ".join([*parts, *([self._refused_settings] if self._refused_settings else [])])
+
+    def _reload(self, read: Callable[[], Config], coordinator: Coordinator, companions: Companions) -> None:
+        """Take the settings over as the file has them now, or say why not and keep those that are in force."""
+        if self._drain_by_s is not None:
+            return
+        self._notifier.reloading()
+        try:
+            new = reload(self._config, read)
+            companions.reconfigure(new.config)
+        except ArbdError as error:
+            self._refused_settings = "the settings are wrong and the old ones stay in force, see the log"
+            self._log.error("the settings are wrong; the old ones stay in force", reason=error)
+        else:
+            self._refused_settings = ""
+            self._config = new.config
+            self._log.configure(new.config.log_level, new.config.log_style)
+            if {"allow", "objective_paths"} & set(new.changed):
+                for slot in self._slots:
+                    slot.reconfigure(new.config.objective_paths, new.config.allow)
+            coordinator.tell(self._reconfigured(new.config))
+            self._log.info("settings read", changed=",".join(new.changed) or "nothing")
+            if new.after_restart:
+                self._log.warning("settings that changed wait for a restart", settings=",".join(new.after_restart))
+        self._notifier.ready(self._status())
+
+    def _reconfigured(self, config: Config) -> messages.Reconfigured:
+        return messages.Reconfigured(
+            config.scan_s, config.beat_s, config.lease_s, config.chunk_target_s, self._new_intake(config)
+        )
+
+    def _new_intake(self, config: Config) -> Intake | None:
+        if not self._mode.intake:
+            return None
+        layout, submitters = SpoolLayout(config.spool), Submitters.of(config.allowed_submitters)
+        return Intake(
+            layout.files(), layout, SystemClock(), job_resolver(config), config.settle_s, submitters=submitters
+        )
 
     def _give_up(self) -> NoReturn:
         """The spool hangs, so nothing that waits for it can be waited for, not even at the end of a process."""
@@ -194,6 +262,7 @@ class Service:
                 self._limits[task.session] = limits
                 self._highest_task = max(self._highest_task, task.number)
                 if self._drain_by_s is None:
+                    self._claimed_s[task.number] = time.monotonic()
                     self._ready.append(event)
                 else:
                     coordinator.tell(messages.Returned(task))
@@ -239,9 +308,13 @@ class Service:
     def _assign(self) -> None:
         """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work gives way."""
         free = [slot for slot in self._slots if slot.task is None]
+        for slot in free:
+            slot.renew()
         while self._ready and free:
             order = max(self._ready, key=_urgency)
             self._ready.remove(order)
+            if isinstance(order, messages.Run):
+                self._figures.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
             free.pop(0).submit(order.task if isinstance(order, messages.Run) else order.session)
         if self._ready:
             busy = [slot for slot in self._slots if isinstance(slot.task, ChunkTask)]
@@ -249,6 +322,7 @@ class Service:
             waiting = [_priority_of(order) for order in self._ready]
             for index in give_way(waiting, running):
                 busy[index].give_way()
+        self._figures.slots_busy = sum(slot.task is not None for slot in self._slots)
 
     def _priority(self, task: object) -> int:
         return self._limits[task.session].priority if isinstance(task, ChunkTask) else 0
@@ -281,6 +355,7 @@ class Service:
         waiting = [order for order in self._ready if isinstance(order, messages.Run) and wanted(order.task)]
         for order in waiting:
             self._ready.remove(order)
+            del self._claimed_s[order.task.number]
             coordinator.tell(messages.Returned(order.task))
 
     def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
@@ -299,7 +374,7 @@ class Service:
             return
         self._interrupted = number == signal.SIGINT
         self._log.info("draining", signal=name, within_s=self._config.drain_timeout_s)
-        self._notifier.send("STOPPING=1", "STATUS=draining")
+        self._notifier.stopping("draining")
         self._drain_by_s = time.monotonic() + self._config.drain_timeout_s
         for slot in self._slots:
             slot.progress.stop_tasks_up_to(self._highest_task)
@@ -309,6 +384,7 @@ class Service:
             else:
                 coordinator.tell(messages.Compacted(order.session, "the daemon stops"))
         self._ready.clear()
+        self._claimed_s.clear()
         coordinator.tell(messages.Drain())
 
     @contextlib.contextmanager

@@ -47,6 +47,7 @@ class SessionWork:
     target_s: float
     numbers: itertools.count[int]
     others_can: Callable[[str], bool]
+    recorded: Callable[[Counts], None]
     finishes: list[Finish] = field(default_factory=list)
     tasks: dict[int, ChunkTask] = field(default_factory=dict)
     blocked: str = ""
@@ -55,7 +56,6 @@ class SessionWork:
     compacting: bool = False
     compact_after_s: float = 0.0
     seconds_each: float | None = None
-    done_here: int = 0
     _chunk: int = 1
     _claims: dict[int, _OpenClaim] = field(default_factory=dict)
     _pause_s: float = FIRST_PAUSE_S
@@ -256,7 +256,7 @@ class SessionWork:
             open_claim.tasks -= 1
             if open_claim.tasks == 0:
                 self.finishes.append(Finish(claim_id, open_claim.counts, open_claim.left))
-                self.done_here += sum(open_claim.counts)
+                self.recorded(open_claim.counts)
                 del self._claims[claim_id]
 
 

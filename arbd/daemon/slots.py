@@ -63,6 +63,7 @@ class Slot:
         self._starts = itertools.count()
         self.task: ChunkTask | Path | None = None
         self.kill_reason = ""
+        self._outdated = False
         self._start().add_done_callback(lambda _: on_ready())
 
     def _start(self) -> Future[int]:
@@ -142,6 +143,17 @@ class Slot:
         self._process.join(5)
         self.progress.close()
         self._start()
+
+    def reconfigure(self, search_paths: tuple[Path, ...], allow: tuple[str, ...]) -> None:
+        """Evaluate under other rules from the next task on."""
+        self._base = replace(self._base, search_paths=search_paths, allow=allow)
+        self._outdated = True
+
+    def renew(self) -> None:
+        """Replace the process of a free slot if it still has the old rules."""
+        if self._outdated and self.task is None:
+            self._outdated = False
+            self.restart()
 
     def stop(self) -> None:
         """End the process; a running task is lost, what it recorded is not."""

@@ -27,6 +27,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
         "sessions": about.get("sessions", []),
         "blocked": about.get("blocked", {}),
         "trouble": about.get("trouble", ""),
+        "mirror": about.get("mirror"),
         "versions": about.get("versions", {}),
         "beats": beat.counter,
         "beat_mtime_ns": beat_path(layout, beat.worker_id).stat().st_mtime_ns,
@@ -72,4 +73,22 @@ def _text(documents: list[dict[str, Any]]) -> str:
             lines += (
                 [f"{d['worker_id']} has trouble with the spool: {visible_line(d['trouble'])}"] if d["trouble"] else []
             )
+            lines += _mirror(d["worker_id"], d["mirror"])
     return "\n".join(lines)
+
+
+def _mirror(worker_id: str, mirror: Any) -> list[str]:
+    """What there is to say of a worker's Redis mirror."""
+    if not isinstance(mirror, dict):
+        return []
+    count, url = mirror.get("behind"), visible_line(str(mirror.get("url")))
+    behind = f"{count:,} results behind" if isinstance(count, int) else "nobody knows how far behind"
+    troubles = mirror.get("troubles")
+    lines = [
+        f"{worker_id} cannot mirror {visible_line(str(name))} to Redis: {visible_line(str(why))}"
+        for name, why in (troubles.items() if isinstance(troubles, dict) else ())
+    ]
+    if mirror.get("state") == "down":
+        error = visible_line(str(mirror.get("error")))
+        return [f"{worker_id} cannot reach Redis at {url}, {behind}: {error}", *lines]
+    return [f"{worker_id} mirrors to Redis at {url}, {behind}", *lines]

@@ -1,0 +1,153 @@
+"""What Redis holds, and how it is changed: one hash per result, one hash per session that says how far it is.
+
+Keeps: what is written and how far the mirror is change in one transaction, and only if Redis still is where the
+writer believes it to be. So whatever Redis forgets in a crash, it forgets both, and nothing is skipped; and two
+writers, or one that repeats itself, cannot spoil anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import WatchError
+from redis.retry import Retry
+
+from arbd.errors import ArbdError, UsageError
+from arbd.mirror.settings import RedisSettings
+from arbd.tuning.keys import build_tuning_key
+
+CONNECT_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 5.0
+SCAN_COUNT = 1000
+POSITION_SUFFIX = "mirror"
+DONE = "done"
+
+Fields = Mapping[str, str]
+
+
+class MovedError(ArbdError):
+    """Redis is not where this writer believed: another wrote, or Redis lost its data. Begin again from there."""
+
+
+class StateManager:
+    """Results in Redis under `{namespace}:{key_prefix}:` and the key of the result. Errors are redis.RedisError."""
+
+    def __init__(self, client: redis.Redis, namespace: str, key_prefix: str = "arbitrage") -> None:
+        # Its methods are typed as if each might be asynchronous.
+        self._client: Any = client
+        self._prefix = f"{namespace}:{key_prefix}:"
+
+    @classmethod
+    def connect(cls, settings: RedisSettings) -> StateManager:
+        """A manager for the settings; connects when it is first used. UsageError when the URL is none."""
+        try:
+            client = redis.Redis.from_url(
+                settings.url,
+                **({"password": settings.password()} if settings.password_file else {}),
+                decode_responses=True,
+                socket_connect_timeout=CONNECT_TIMEOUT_S,
+                socket_timeout=ANSWER_TIMEOUT_S,
+                # A connection that is made again in silence hides that Redis was started anew.
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise UsageError(f"mirror.redis.url {settings.shown_url!r} is not usable: {error}") from error
+        return cls(client, settings.namespace, settings.key_prefix)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def ping(self) -> None:
+        """Ask whether Redis answers."""
+        self._client.ping()
+
+    def key(self, session_id: str, worker_id: str, iteration: int, suffix: str = "") -> str:
+        """The full key of a result."""
+        return self._prefix + build_tuning_key(session_id, worker_id, iteration, suffix)
+
+    def result(self, session_id: str, worker_id: str, iteration: int) -> dict[str, str]:
+        """The fields of one result, named as the columns of the CSV table; empty when there is none."""
+        fields: dict[str, str] = self._client.hgetall(self.key(session_id, worker_id, iteration))
+        return fields
+
+    def results(self, keys: Sequence[str]) -> list[dict[str, str]]:
+        """The fields under each key, in one round trip."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hgetall(key)
+            found: list[dict[str, str]] = pipe.execute()
+        return found
+
+    def keys(self, session_id: str) -> Iterator[str]:
+        """The keys of all results of a session, in no order; walks the whole database."""
+        pattern = f"{self._prefix}tuning_session:{session_id}:worker:*"
+        yield from self._client.scan_iter(match=pattern, count=SCAN_COUNT)
+
+    def position(self, session_id: str) -> dict[str, str]:
+        """How far the session is mirrored: `offset:rows` by segment, and `done` by epoch."""
+        position: dict[str, str] = self._client.hgetall(self._position_key(session_id))
+        return position
+
+    def positions(self, session_ids: Sequence[str]) -> list[dict[str, str]]:
+        """`position` of many, in one round trip."""
+        return self.results([self._position_key(session_id) for session_id in session_ids])
+
+    def _position_key(self, session_id: str) -> str:
+        return f"{self._prefix}tuning_session:{session_id}:{POSITION_SUFFIX}"
+
+    def change(
+        self,
+        session_id: str,
+        believed: Fields,
+        moved: Fields,
+        *,
+        remove: Sequence[str] = (),
+        write: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """In one transaction: take `remove` away, put `write` in place of what is there, and move on.
+
+        MovedError, and nothing changes, unless the session's position is `believed`.
+        """
+        position = self._position_key(session_id)
+        with self._client.pipeline(transaction=True) as pipe:
+            try:
+                pipe.watch(position)
+                if pipe.hgetall(position) != dict(believed):
+                    raise MovedError(f"another writes session {session_id} to Redis, or Redis lost its data")
+                pipe.multi()
+                _queue(pipe, remove, write or {})
+                if moved:
+                    pipe.hset(position, mapping=dict(moved))
+                pipe.execute()
+            except WatchError as error:
+                raise MovedError(f"another writes session {session_id} to Redis") from error
+
+    def forget_position(self, session_id: str) -> None:
+        """Have every mirror begin the session again."""
+        self._client.delete(self._position_key(session_id))
+
+    def remove_session(self, session_id: str) -> int:
+        """Remove everything of a session; how many results there were."""
+        removed = 0
+        batch: list[str] = []
+        for key in self.keys(session_id):
+            batch.append(key)
+            if len(batch) >= SCAN_COUNT:
+                removed += self._client.unlink(*batch)
+                batch.clear()
+        if batch:
+            removed += self._client.unlink(*batch)
+        self.forget_position(session_id)
+        return removed
+
+
+def _queue(pipe: Any, remove: Sequence[str], write: Mapping[str, Mapping[str, Any]]) -> None:
+    doomed = [*remove, *write]
+    if doomed:
+        pipe.delete(*doomed)
+    for key, fields in write.items():
+        pipe.hset(key, mapping=dict(fields))

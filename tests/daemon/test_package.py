@@ -1,0 +1,75 @@
+"""The Debian package: installed with dpkg under a booted systemd, it works there, and goes again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.beds.booted import BootedSystem
+from tests.conftest import REPOSITORY, brought_up, wait_until
+
+pytestmark = [pytest.mark.bed, pytest.mark.timeout(600)]
+
+
+def build(folder: Path, *, whole: bool) -> Path:
+    """The package; unless it is the whole, without what arbd needs from PyPI, which takes minutes and 150 MB."""
+    command = [REPOSITORY / "bin/package", *([] if whole else ["--bare"]), folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "apt install python3-venv" in done.stderr or "is missing; this is for Debian" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.splitlines()[-1])
+
+
+def test_the_package_installs_works_and_goes(tmp_path: Path) -> None:
+    whole = bool(os.environ.get("ARBD_TEST_WHOLE_PACKAGE"))
+    with brought_up(BootedSystem(tmp_path, installed=False)) as system:
+        package = build(system.share, whole=whole)
+        told = system.run("dpkg", "-i", f"/mnt/files/{package.name}", timeout_s=300)
+        assert "set spool in /etc/arbd/arbd.yaml" in told
+        for path in (
+            "/usr/bin/arbd",
+            "/usr/bin/arbctl",
+            "/usr/share/arbd/grafana/arbd.json",
+            "/usr/share/doc/arbd/copyright",
+        ):
+            system.run("test", "-e", path)
+        for source, target in (
+            ("docs/man/arbctl.1", "/usr/share/man/man1/arbctl.1.gz"),
+            ("etc/completion/arbctl.bash", "/usr/share/bash-completion/completions/arbctl"),
+        ):
+            if (REPOSITORY / source).exists():
+                system.run("test", "-e", target)
+        assert system.run("stat", "-c", "%U:%G %a", "/var/lib/arbd/spool") == "arbd:arbd 2770\n"
+        assert system.run("systemd-analyze", "verify", "--man=no", "arbd.service") == ""
+        if not whole:
+            system.write(
+                "/etc/systemd/system/arbd.service.d/packages.conf", "[Service]\nEnvironment=PYTHONPATH=/mnt/packages\n"
+            )
+        environment = [] if whole else ["env", "PYTHONPATH=/mnt/packages"]
+        system.run(*environment, "arbd", "unit", "--write")
+        system.run("systemctl", "enable", "--now", "arbd", timeout_s=120)
+        system.write("/tmp/job.yaml", "objective: {command: [/usr/bin/env]}\nmetric: x\ntuning: {method: random, max_iterations: 3, search_space: {x: {type: float, bounds: [0, 1]}}}\n")  # fmt: skip
+        system.run(*environment, "arbctl", "submit", "/tmp/job.yaml", "--session-id", "s")
+        # What came with it allows the paper objective alone, and its daemon is the one that says so.
+        wait_until(
+            lambda: "not allowed on this host" in system.run("journalctl", "-u", "arbd", "ARBD_EVENT=job rejected")
+        )
+        assert "arbd@" in system.run("systemctl", "list-unit-files", "--no-legend", "arbd@.service")
+        assert " running " in system.run(*environment, "arbctl", "workers")
+        again = system.run("dpkg", "-i", f"/mnt/files/{package.name}", timeout_s=300)
+        assert "set spool" not in again
+        assert system.run("systemctl", "is-active", "arbd") == "active\n"
+        system.run("dpkg", "--remove", "arbd", timeout_s=120)
+        assert system.run("pgrep", "-u", "arbd", check=False) == ""
+        assert (
+            system.run("sh", "-c", "ls -d /opt/arbd /usr/bin/arbd 2>/dev/null; ls /etc/arbd", check=False)
+            == "arbd.yaml\n"
+        )
+        assert "not-found" in system.run("systemctl", "show", "-p", "LoadState", "arbd")
+        system.run("dpkg", "--purge", "arbd")
+        system.run("test", "!", "-e", "/etc/arbd")
+        system.run("test", "-d", "/var/lib/arbd/spool")
