@@ -19,7 +19,8 @@ from arbd.mirror.settings import RedisSettings
 SWEEP_S = 0.5
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
-NICENESS = 5
+# Slots go first: where all processors are busy, this leaves the mirror about a tenth of one.
+NICENESS = 10
 _PR_SET_PDEATHSIG = 1
 
 STARTING, UP, DOWN = "starting", "up", "down"
