@@ -28,6 +28,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from engine_peers import hftbacktest_events, hftbacktest_loop, simd_loop, vectorbt_from_signals
 
 from arbd.paper import metrics
 from arbd.paper.params import resolve
@@ -36,7 +37,6 @@ from arbd.paper.quotes import FloatArray, Quotes
 from arbd.paper.reference_strategies import reference_run
 from arbd.paper.sweeping import Index, build_index, run_batch
 from arbd.paper.synth import PROFILES, synth_quotes
-from benchmarks.engine_peers import hftbacktest_events, hftbacktest_loop, simd_loop, vectorbt_from_signals
 
 PROFILE = replace(PROFILES["kimchi"], fast_half_life_s=5.0, fast_share=0.5)
 # Ranges of entry and exit thresholds, in percent.
