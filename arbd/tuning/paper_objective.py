@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,31 @@ class PaperEvaluator:
             scenario = load_scenario(Path(name))
             markets.extend(scenario.markets)
             defaults.extend([scenario.risk_profile] * len(scenario.markets))
+        self._markets, self._defaults, self._fixed = markets, defaults, spec.fixed
         self._objective = PaperObjective(markets, spec.fixed, defaults)
+        self._shares = {1.0: self._objective}
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         self._objective.compile()
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""
-        del trial
-        metrics, blocks = self._objective.evaluate(params)
+        metrics, blocks = self._of_share(trial.budget).evaluate(params)
         return Outcome(metrics, blocks)
 
-    def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+    def _of_share(self, budget: float) -> PaperObjective:
+        """The engine over the first `budget` of every market's quotes."""
+        if budget not in self._shares:
+            parts = [_beginning(quotes, budget) for quotes in self._markets]
+            self._shares[budget] = PaperObjective(parts, self._fixed, self._defaults)
+        return self._shares[budget]
+
+    def evaluate_batch(
+        self, columns: Mapping[str, Any], budget: float = 1.0
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """See `Evaluator`."""
-        return self._objective.evaluate_batch(columns)
+        return self._of_share(budget).evaluate_batch(columns)
+
+
+def _beginning(quotes: Quotes, budget: float) -> Quotes:
+    count = max(1, math.ceil(len(quotes) * budget))
+    return Quotes(**{name: np.ascontiguousarray(column[:count]) for name, column in quotes.columns().items()})

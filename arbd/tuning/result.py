@@ -10,6 +10,14 @@ from arbd.tuning.space import Value
 
 
 @dataclass(frozen=True, slots=True)
+class PastResult:
+    """A result that another search gave; `metrics` is empty where it failed."""
+
+    params: Mapping[str, Value]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class TuningResult:
     """What one iteration gave. `timestamp` is when it ended, ISO 8601 UTC; `metrics` is empty unless completed."""
 
