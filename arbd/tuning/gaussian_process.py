@@ -17,8 +17,10 @@ from scipy import linalg, optimize
 from arbd.tuning.history import Floats
 from arbd.tuning.space import Unit
 
+TWO_STARTS = 60
 SMALLEST_NOISE = 1e-7
 JITTER = 1e-9
+SMALLEST_VARIANCE = 1e-14
 _ROOT5 = math.sqrt(5.0)
 _BOUNDS = (math.log(1e-3), math.log(1e4))
 
@@ -49,11 +51,12 @@ def squared_differences(a: Unit, b: Unit, is_choice: npt.NDArray[np.bool_]) -> F
 
 
 def fit(points: Unit, values: Floats, is_choice: npt.NDArray[np.bool_], max_steps: int = 40) -> Hyperparameters:
-    """Maximum a posteriori from two fixed starts, so that the answer depends on the data alone."""
+    """Maximum a posteriori from fixed starts, so that the answer depends on the data alone."""
     squares = squared_differences(points, points, is_choice)
     d = points.shape[1]
     best: tuple[float, Floats] | None = None
-    for precision in (4.0, 0.5):
+    # With few results there are several explanations; with many they agree.
+    for precision in (4.0, 0.5) if len(points) <= TWO_STARTS else (2.0,):
         start = np.concatenate([np.full(d, math.log(precision)), [0.0, math.log(1e-4)]])
         found = optimize.minimize(
             _loss,
@@ -112,7 +115,8 @@ class Posterior:
     values: Floats
     parameters: Hyperparameters
     is_choice: npt.NDArray[np.bool_]
-    _lower: Floats = field(init=False)
+    # The inverse of the Cholesky factor: what is asked many times costs a product instead of a solution.
+    _inverse: Floats = field(init=False)
     _alpha: Floats = field(init=False)
     _all: Unit = field(init=False)
 
@@ -121,11 +125,12 @@ class Posterior:
         jitter = self.parameters.noise + JITTER
         while True:
             try:
-                self._lower = linalg.cholesky(covariance + jitter * np.eye(len(self.points)), lower=True)
+                lower = linalg.cholesky(covariance + jitter * np.eye(len(self.points)), lower=True, check_finite=False)
                 break
             except linalg.LinAlgError:
                 jitter *= 10
-        self._alpha = linalg.cho_solve((self._lower, True), self.values)
+        self._inverse = np.asarray(linalg.lapack.dtrtri(lower, lower=1)[0])
+        self._alpha = linalg.cho_solve((lower, True), self.values, check_finite=False)
         self._all = self.points
 
     def _kernel(self, a: Unit, b: Unit) -> tuple[Floats, Floats]:
@@ -135,30 +140,33 @@ class Posterior:
     def expect(self, points: Unit) -> None:
         """Points that will be evaluated."""
         for point in points:
-            cross = self._kernel(self._all, point[None, :])[0][:, 0]
-            row = linalg.solve_triangular(self._lower, cross, lower=True, check_finite=False)
-            rest = self.parameters.scale + self.parameters.noise + JITTER - float(row @ row)
-            n = len(row)
-            grown = np.zeros((n + 1, n + 1))
-            grown[:n, :n], grown[n, :n], grown[n, n] = self._lower, row, math.sqrt(max(rest, JITTER))
-            self._lower = grown
-            self._all = np.concatenate([self._all, point[None, :]])
+            self._expect(point[None, :])
+
+    def _expect(self, point: Unit) -> tuple[Floats, float]:
+        """One more; the new row of the Cholesky factor, and its end."""
+        row = self._inverse @ self._kernel(self._all, point)[0][:, 0]
+        rest = self.parameters.scale + self.parameters.noise + JITTER - float(row @ row)
+        end = math.sqrt(max(rest, JITTER))
+        n = len(row)
+        grown = np.zeros((n + 1, n + 1))
+        grown[:n, :n], grown[n, :n], grown[n, n] = self._inverse, -(row @ self._inverse) / end, 1.0 / end
+        self._inverse = grown
+        self._all = np.concatenate([self._all, point])
+        return row, end
 
     def predict(self, points: Unit) -> tuple[Floats, Floats]:
         """Mean and standard deviation at points."""
         cross = self._kernel(self._all, points)[0]
-        mean = self._alpha @ cross[: len(self.points)]
-        solved = linalg.solve_triangular(self._lower, cross, lower=True, check_finite=False)
-        return mean, self._deviation(solved)
+        return self._alpha @ cross[: len(self.points)], self._deviation(self._inverse @ cross)
 
     def _deviation(self, solved: Floats) -> Floats:
         variance = self.parameters.scale - np.einsum("ij,ij->j", solved, solved)
-        return np.asarray(np.sqrt(np.maximum(variance, 1e-14)))
+        return np.asarray(np.sqrt(np.maximum(variance, SMALLEST_VARIANCE)))
 
     def candidates(self, points: Unit) -> Candidates:
         """Many points, whose deviations follow cheaply as more and more of them are expected."""
         cross = self._kernel(self._all, points)[0]
-        solved = linalg.solve_triangular(self._lower, cross, lower=True, check_finite=False)
+        solved = self._inverse @ cross
         return Candidates(self, points, self._alpha @ cross[: len(self.points)], solved, self._deviation(solved) ** 2)
 
     def climb(
@@ -170,28 +178,26 @@ class Posterior:
         if not width:
             return start
         lengths = self.parameters.precision[moving]
+        seen = self._all[:, moving]
+        n = len(self.points)
 
         def loss(flat: Floats) -> tuple[float, Floats]:
             points = start.copy()
             points[:, moving] = flat.reshape(count, width)
             kernel, slope = self._kernel(self._all, points)
-            n = len(self.points)
-            mean = self._alpha @ kernel[:n]
-            solved = linalg.solve_triangular(self._lower, kernel, lower=True, check_finite=False)
+            solved = self._inverse @ kernel
             deviation = self._deviation(solved)
-            value, by_mean, by_deviation = acquisition(mean, deviation)
-            back = linalg.solve_triangular(self._lower, solved, lower=True, trans=1, check_finite=False)
+            value, by_mean, by_deviation = acquisition(self._alpha @ kernel[:n], deviation)
             # d kernel / d point, contracted with what the value depends on.
-            weight = -(by_deviation / deviation)[None, :] * back
+            weight = -(by_deviation / deviation)[None, :] * (solved.T @ self._inverse).T
             weight[:n] += by_mean[None, :] * self._alpha[:, None]
             weight *= 2.0 * slope
-            seen = self._all[:, moving]
             gradient = (points[:, moving] * weight.sum(axis=0)[:, None] - weight.T @ seen) * lengths
             return -float(value.sum()), -gradient.ravel()
 
         found = optimize.minimize(
             loss, start[:, moving].ravel(), jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * (count * width),
-            options={"maxiter": steps},
+            options={"maxiter": steps, "maxfun": steps + 3},
         )  # fmt: skip
         ended = start.copy()
         ended[:, moving] = found.x.reshape(count, width)
@@ -211,15 +217,12 @@ class Candidates:
     @property
     def deviation(self) -> Floats:
         """Now."""
-        return np.asarray(np.sqrt(np.maximum(self._variance, 1e-14)))
+        return np.asarray(np.sqrt(np.maximum(self._variance, SMALLEST_VARIANCE)))
 
     def expect(self, point: Unit) -> None:
         """A point, which need not be among them, will be evaluated; the posterior knows too."""
-        posterior = self._posterior
-        cross = posterior._kernel(posterior._all, point[None, :])[0][:, 0]
-        row = linalg.solve_triangular(posterior._lower, cross, lower=True, check_finite=False)
-        here = posterior._kernel(point[None, :], self.points)[0][0]
-        posterior.expect(point[None, :])
-        new = (here - row @ self._solved) / posterior._lower[-1, -1]
+        here = self._posterior._kernel(point[None, :], self.points)[0][0]
+        row, end = self._posterior._expect(point[None, :])
+        new = (here - row @ self._solved) / end
         self._solved = np.concatenate([self._solved, new[None, :]])
         self._variance = self._variance - new * new

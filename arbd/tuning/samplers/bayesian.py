@@ -27,11 +27,15 @@ from arbd.tuning.space import ChoiceDimension, SearchSpace, Unit
 DEFAULT_ACQUISITION = "ei"
 # Results that the process knows: the best of them, and the newest.
 MOST_RESULTS = 400
+# Of these, so many tell the hyperparameters.
+MOST_FITTED = 120
 EVERYWHERE = 512
 NEARBY = 64
 NEARBY_SCALES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
 STARTS = 4
-CLIMB_STEPS = 12
+CLIMB_STEPS = 16
+QUICK_STEPS = 5
+CAREFUL_PICKS = 2
 # Hyperparameters are fitted anew when there are this many times the results of the last fit.
 REFIT_GROWTH = 1.15
 
@@ -90,8 +94,9 @@ class BayesianSampler:
         chosen: list[Unit] = []
         for pick in range(count):
             value = score(candidates.mean, candidates.deviation)[0]
-            starts = candidates.points[np.argsort(-value, kind="stable")[: STARTS if pick < 2 else 2]]
-            ended = self._snapped(posterior.climb(starts, score, CLIMB_STEPS))
+            careful = pick < CAREFUL_PICKS
+            starts = candidates.points[np.argsort(-value, kind="stable")[: STARTS if careful else 1]]
+            ended = self._snapped(posterior.climb(starts, score, CLIMB_STEPS if careful else QUICK_STEPS))
             ended = np.concatenate([ended, starts])
             after = score(*posterior.predict(ended))[0]
             after[~allowed(ended)] = -np.inf
@@ -133,7 +138,7 @@ class BayesianSampler:
                 history.points[:size], history.losses[:size], history.violation[:size], history.budget[:size],
                 history.pending[:0], history.pending_budget[:0],
             )  # fmt: skip
-            known = _few(beginning)
+            known = _sample(beginning)
             self._fits[key] = fit(history.points[known], _standard(values[known]), is_choice)
         return self._fits[key]
 
@@ -155,6 +160,17 @@ def _few(history: History) -> Ints:
     best = index[order[: MOST_RESULTS // 2]]
     newest = np.setdiff1d(index, best)[-(MOST_RESULTS - len(best)) :]
     return np.sort(np.concatenate([best, newest]))
+
+
+def _sample(history: History) -> Ints:
+    """Positions of what the hyperparameters follow from: a third the best, the rest evenly from all others."""
+    index = _few(history)
+    if len(index) <= MOST_FITTED:
+        return index
+    best = index[best_first(history.select(index))[: MOST_FITTED // 3]]
+    others = np.setdiff1d(index, best)
+    even = others[np.linspace(0, len(others) - 1, MOST_FITTED - len(best)).astype(np.int64)]
+    return np.sort(np.concatenate([best, even]))
 
 
 def _weighed(history: History, weights: Floats) -> Floats:
