@@ -30,9 +30,13 @@ BELOW_ONE = float(np.nextafter(1.0, 0.0))
 DRAWS = 2_000
 
 
-def default_size(n: int) -> int:
-    """Iterations of a generation when a job does not say: a multiple of 4 near the half of the root of n."""
-    return int(min(256, max(4, 4 * round(n**0.5 / 8))))
+def default_size(method: str, n: int) -> int:
+    """Iterations of a generation when a job does not say: a multiple of 4 near a quarter of the root of n.
+
+    Small ones learn sooner, large ones keep more slots busy. A Gaussian process takes its time, so it has larger ones.
+    """
+    least = 8 if method in ("bayesian", "cmaes") else 4
+    return int(min(256, max(least, 4 * round(n**0.5 / 16))))
 
 
 def known_before(number: int, size: int) -> int:

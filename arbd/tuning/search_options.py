@@ -106,7 +106,7 @@ class SearchOptions:
             if tuning.generation_size is not None:
                 self.notices.append(f"generation_size has no effect with method {tuning.method}")
             return
-        self.generation_size = tuning.generation_size or default_size(max(1, self.n))
+        self.generation_size = tuning.generation_size or default_size(tuning.method, max(1, self.n))
         if tuning.method == "cmaes" and self.generation_size < SMALLEST_POPULATION:
             self._wrong(f"cmaes needs at least {SMALLEST_POPULATION}, its population", "generation_size")
 

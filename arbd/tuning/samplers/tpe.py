@@ -1,9 +1,9 @@
-"""TPE: values that are likely under the good results and unlikely under the others (Bergstra et al. 2011).
+"""TPE: points that are likely under the good results and unlikely under the others (Bergstra et al. 2011).
 
-Of each parameter by itself: a mixture of one kernel per result, as wide as the gaps to its neighbours, truncated to
-the unit interval. What is pending counts as one of the others, and so does each point of the generation once it is
-chosen, so that a generation spreads. The candidates of a whole generation are scored at once, which is what makes
-suggesting keep up.
+Multivariate: one kernel per result, a product over the parameters (Falkner et al. 2018), truncated to the unit cube,
+and as wide as it is far to the next results of its kind, so that the search narrows where it finds. What is pending
+counts as one of the others, and so does each point of the generation once it is chosen, so that a generation
+spreads. All candidates of a generation are scored at once, which is what lets suggesting keep up.
 """
 
 from __future__ import annotations
@@ -19,98 +19,87 @@ from arbd.tuning.history import Floats, History, best_first
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.samplers import Proposal
 from arbd.tuning.seeds import generator
-from arbd.tuning.space import ChoiceDimension, Dimension, SearchSpace, Unit
+from arbd.tuning.space import ChoiceDimension, SearchSpace, Unit
 
-GOOD_SHARE = 0.1
-MAX_GOOD = 25
-MAX_OTHERS = 1_000
-CANDIDATES = 24
-# Whole points among which the best is taken, each put together of the best values.
-FLAT_WEIGHTS = 25
+# How many results are good, and how many others are looked at; chosen by benchmarks/search.py.
+GOOD_SHARE = 0.05
+FEWEST_GOOD = 4
+MOST_GOOD = 25
+MOST_OTHERS = 500
+CANDIDATES = 12
+NEIGHBOURS = 3
+NARROWEST = 1e-3
+TRIES = 8
 SQRT_TAU = math.sqrt(2 * math.pi)
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
-    """One parameter's kernels around `centres`; the last is the prior, wide and in the middle."""
+class Kernels:
+    """Kernels of equal weight around `centres`, of shape (kernels, dimensions).
 
-    centres: Floats
+    `levels` is the number of values of a choice, and of nothing else. `leak` is what a kernel leaves to each value
+    of a choice that is not its own.
+    """
+
+    centres: Unit
     widths: Floats
-    log_weights: Floats
+    is_choice: npt.NDArray[np.bool_]
+    levels: Floats
+    leak: float
+    prior: bool
 
-    def log_density(self, values: Floats) -> Floats:
-        """Of each value."""
-        scaled = (values[:, None] - self.centres) / self.widths
-        inside = _normal_cdf((1 - self.centres) / self.widths) - _normal_cdf(-self.centres / self.widths)
-        log_each = -0.5 * scaled * scaled + (self.log_weights - np.log(self.widths * SQRT_TAU * inside))
+    def log_density(self, points: Unit) -> Floats:
+        """Of each point."""
+        numeric = ~self.is_choice
+        centres, widths = self.centres[:, numeric], self.widths[:, numeric]
+        inside = _normal_cdf((1 - centres) / widths) - _normal_cdf(-centres / widths)
+        log_each = np.broadcast_to(-np.log(widths * SQRT_TAU * inside).sum(axis=1), (len(points), len(centres))).copy()
+        for column in range(centres.shape[1]):
+            scaled = (points[:, numeric][:, column, None] - centres[:, column]) / widths[:, column]
+            log_each -= 0.5 * scaled * scaled
+        for column in np.flatnonzero(self.is_choice).tolist():
+            same = np.abs(points[:, None, column] - self.centres[None, :, column]) < 1e-9
+            everyone = 1 + self.levels[column] * self.leak
+            by_choice = np.where(same, math.log((1 + self.leak) / everyone), math.log(self.leak / everyone))
+            if self.prior:
+                by_choice[:, 0] = -math.log(self.levels[column])
+            log_each += by_choice
         top = log_each.max(axis=1)
         return np.asarray(top + np.log(np.exp(log_each - top[:, None]).sum(axis=1)))
 
-    def sample(self, rng: np.random.Generator, count: int) -> Floats:
-        """Values inside of the interval."""
-        chosen = rng.choice(len(self.centres), count, p=np.exp(self.log_weights))
+    def sample(self, rng: np.random.Generator, count: int) -> Unit:
+        """Points inside of the cube."""
+        chosen = rng.integers(0, len(self.centres), count)
         centres, widths = self.centres[chosen], self.widths[chosen]
-        values = np.empty(count)
-        left = np.ones(count, dtype=bool)
-        for _ in range(8):
-            values[left] = centres[left] + widths[left] * rng.standard_normal(int(left.sum()))
-            left = (values < 0) | (values >= 1)
-        # After eight tries only what lies at an edge is left.
-        values[left] = np.clip(values[left], 0.0, 1.0 - 1e-12)
-        return values
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """The same of a choice: how likely each of its values is."""
-
-    shares: Floats
-
-    def log_density(self, values: Floats) -> Floats:
-        """Of each value."""
-        levels = len(self.shares)
-        return np.asarray(np.log(self.shares)[np.minimum((values * levels).astype(np.int64), levels - 1)])
-
-    def sample(self, rng: np.random.Generator, count: int) -> Floats:
-        """Values in the middle of their intervals."""
-        return (rng.choice(len(self.shares), count, p=self.shares) + 0.5) / len(self.shares)
+        points = np.empty_like(centres)
+        left = np.ones(centres.shape, dtype=bool)
+        for _ in range(TRIES):
+            points[left] = centres[left] + widths[left] * rng.standard_normal(int(left.sum()))
+            left = (points < 0) | (points >= 1)
+        points[left] = np.clip(points[left], 0.0, 1.0 - 1e-12)
+        for column in np.flatnonzero(self.is_choice).tolist():
+            levels = int(self.levels[column])
+            any_value = (rng.integers(0, levels, count) + 0.5) / levels
+            keeps = rng.random(count) < 1 / (1 + levels * self.leak)
+            points[:, column] = np.where(keeps & ((chosen > 0) | (not self.prior)), centres[:, column], any_value)
+        return points
 
 
 def _normal_cdf(values: Floats) -> Floats:
     return np.asarray(0.5 * (1.0 + np.vectorize(math.erf, otypes=[np.float64])(values / math.sqrt(2.0))))
 
 
-def _weights(n: int) -> Floats:
-    """Of n results in order: the newest alike, the older ones the less the older they are; then the prior."""
-    weights = np.ones(n + 1)
-    if n > FLAT_WEIGHTS:
-        weights[: n - FLAT_WEIGHTS] = np.linspace(1.0 / n, 1.0, n - FLAT_WEIGHTS)
-    return np.asarray(weights / weights.sum())
-
-
-def _density(dimension: Dimension, values: Floats) -> Mixture | Shares:
-    n, weights = len(values), _weights(len(values))
-    if isinstance(dimension, ChoiceDimension):
-        levels = dimension.levels
-        places = np.minimum((values * levels).astype(np.int64), levels - 1)
-        # Each result leaves a little, as much as one kernel's share of the prior, to every other value.
-        own = np.bincount(places, weights=weights[:n], minlength=levels) if n else np.zeros(levels)
-        rest = 1.0 / (n + 1)
-        shares = (own + weights[:n].sum() * rest) / (1.0 + levels * rest) + weights[n] / levels
-        return Shares(shares / shares.sum())
-    order = np.argsort(values, kind="stable")
-    edged = np.concatenate([[0.0], values[order], [1.0]])
-    gaps = np.diff(edged)
-    widths = np.empty(n)
-    widths[order] = np.maximum(gaps[:-1], gaps[1:])
-    if n >= 2:
-        # An end of the interval is no neighbour.
-        widths[order[0]], widths[order[-1]] = gaps[1], gaps[-2]
-    narrowest = 1.0 / min(100, n + 2)
-    if dimension.levels is not None:
-        narrowest = max(narrowest, 0.5 / dimension.levels)
-    widths = np.clip(widths, min(narrowest, 1.0), 1.0)
-    return Mixture(np.append(values, 0.5), np.append(widths, 1.0), np.log(weights))
+def _distance_to_neighbours(points: Unit) -> Floats:
+    """From each point to its `NEIGHBOURS`-th nearest, per dimension."""
+    n, dimensions = points.shape
+    if n < 2:
+        return np.full(n, 0.2)
+    squares = np.zeros((n, n))
+    for column in range(dimensions):
+        squares += (points[:, None, column] - points[None, :, column]) ** 2
+    np.fill_diagonal(squares, np.inf)
+    nearest = min(NEIGHBOURS, n - 1) - 1
+    return np.asarray(np.sqrt(np.partition(squares, nearest, axis=1)[:, nearest] / dimensions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +115,47 @@ class TpeSampler:
         """See `GuidedSampler`."""
         rng = generator(self.seed, generation)
         good, others = self._split(history)
-        points = np.empty((count, good.shape[1]))
-        for column, dimension in enumerate(self.space.dimensions):
-            likely, unlikely = _density(dimension, good[:, column]), _density(dimension, others[:, column])
-            values = likely.sample(rng, count * CANDIDATES)
-            score = (likely.log_density(values) - unlikely.log_density(values)).reshape(count, CANDIDATES)
-            best = score.argmax(axis=1)
-            points[:, column] = values.reshape(count, CANDIDATES)[np.arange(count), best]
-        return Proposal(self.space.to_unit(self.space.from_unit(points)))
+        candidates = self.space.to_unit(self.space.from_unit(good.sample(rng, count * CANDIDATES)))
+        score = good.log_density(candidates)
+        score[~allowed(candidates)] = -np.inf
+        against = others.log_density(candidates)
+        typical = np.median(good.widths[1:], axis=0)[None, :] if len(good.widths) > 1 else good.widths
+        chosen: list[int] = []
+        for pick in range(count):
+            # Each has candidates of its own: the best few of all would lie in one place.
+            own = slice(pick * CANDIDATES, (pick + 1) * CANDIDATES)
+            best = pick * CANDIDATES + int(np.argmax(score[own] - against[own]))
+            chosen.append(best)
+            one = Kernels(candidates[[best]], typical, good.is_choice, good.levels, others.leak, prior=False)
+            against = np.logaddexp(against, one.log_density(candidates))
+        return Proposal(candidates[chosen])
 
-    def _split(self, history: History) -> tuple[Unit, Unit]:
+    def _split(self, history: History) -> tuple[Kernels, Kernels]:
         order = best_first(history)
-        n_good = min(math.ceil(GOOD_SHARE * len(order)), MAX_GOOD)
+        n_good = min(max(FEWEST_GOOD, math.ceil(GOOD_SHARE * len(order))), MOST_GOOD, len(order))
         others = np.sort(order[n_good:])
-        if len(others) > MAX_OTHERS:
-            others = others[np.linspace(0, len(others) - 1, MAX_OTHERS).astype(np.int64)]
-        return history.points[np.sort(order[:n_good])], np.concatenate([history.points[others], history.pending])
+        if len(others) > MOST_OTHERS:
+            # An even sample of a long history says the same.
+            others = others[np.linspace(0, len(others) - 1, MOST_OTHERS).astype(np.int64)]
+        return (
+            self._kernels(history.points[order[:n_good]]),
+            self._kernels(np.concatenate([history.points[others], history.pending])),
+        )
+
+    def _kernels(self, points: Unit) -> Kernels:
+        n, dimensions = points.shape
+        is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
+        # Between neighbouring values of a grid there is nothing to be narrower for.
+        steps = np.array([0.5 / d.levels if d.levels else 0.0 for d in self.space.dimensions])
+        widths = np.clip(_distance_to_neighbours(points), NARROWEST, 1.0)[:, None]
+        return Kernels(
+            np.concatenate([np.full((1, dimensions), 0.5), points]),
+            np.concatenate([np.ones((1, dimensions)), np.maximum(widths, steps)]),
+            is_choice,
+            np.array([d.levels if isinstance(d, ChoiceDimension) else np.nan for d in self.space.dimensions]),
+            leak=1.0 / (n + 1),
+            prior=True,
+        )
 
 
 def make(spec: JobSpec) -> TpeSampler:
