@@ -2,7 +2,7 @@
 
 Losses are made more Gaussian first (Yeo and Johnson 2000), so that one enormous loss does not flatten all others.
 A generation is chosen point by point, each expected to be evaluated before the next, and so is what is pending.
-Several objectives are weighed anew for each point (ParEGO, Knowles 2006).
+Several objectives are weighed anew for each generation (ParEGO, Knowles 2006).
 """
 
 from __future__ import annotations
@@ -57,18 +57,10 @@ class BayesianSampler:
         if not history.known.any():
             return Proposal(self._snapped(rng.random((count, len(self.space.dimensions)))))
         objectives = history.losses.shape[1]
-        if objectives == 1:
-            return Proposal(self._chosen(rng, count, history, history.losses[:, 0], allowed, 0))
-        points = np.empty((0, history.points.shape[1]))
-        for pick in range(count):
-            weights = rng.dirichlet(np.ones(objectives))
-            so_far = History(
-                history.points, history.losses, history.violation, history.budget,
-                np.concatenate([history.pending, points]), np.ones(len(history.pending) + len(points)),
-            )  # fmt: skip
-            new = self._chosen(rng, 1, so_far, _weighed(history, weights), allowed, generation * 1_000_000 + pick + 1)
-            points = np.concatenate([points, new])
-        return Proposal(points)
+        losses, weighing = history.losses[:, 0], 0
+        if objectives > 1:
+            losses, weighing = _weighed(history, rng.dirichlet(np.ones(objectives))), generation
+        return Proposal(self._chosen(rng, count, history, losses, allowed, weighing))
 
     def _chosen(
         self,

@@ -20,8 +20,9 @@ from arbd.tuning.space import ChoiceDimension, SearchSpace, Unit
 
 FEWEST_PARENTS = 12
 CROSSOVER = 0.9
-CROSSOVER_INDEX = 15.0
-MUTATION_INDEX = 20.0
+# Small indices reach far, which a search of some hundred iterations needs.
+CROSSOVER_INDEX = 3.0
+MUTATION_INDEX = 1.0
 TRIES = 20
 
 
@@ -53,7 +54,7 @@ class Nsga2Sampler:
         # Parents are in order, so the better of two is the one that comes first.
         one = parents[rng.integers(0, n, (count, 2)).min(axis=1)]
         other = parents[rng.integers(0, n, (count, 2)).min(axis=1)]
-        children = _crossed(rng, one, other)
+        children = np.clip(_crossed(rng, one, other), 0.0, 1.0)
         is_choice = np.array([isinstance(dimension, ChoiceDimension) for dimension in self.space.dimensions])
         swapped = np.where(rng.random((count, d)) < 0.5, one, other)
         mutates = rng.random((count, d)) < 1.0 / d
