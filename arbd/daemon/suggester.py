@@ -24,22 +24,18 @@ if TYPE_CHECKING:
 
 MAX_SESSIONS = 8
 _PR_SET_PDEATHSIG = 1
-# One thread: sums of several threads are added in another order each time, and the slots need the processors.
-_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 # The sessions of this process, which functions sent to the pool reach.
 _sessions: dict[Path, Suggester] = {}
 
 
 def _start(parent_pid: int) -> None:
-    """Initialise the process: die with the parent, one thread for linear algebra."""
+    """Initialise the process: die with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
-    for name in _ONE_THREAD:
-        os.environ[name] = "1"
 
 
 def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:

@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from arbd.tuning.history import Floats, History
 from arbd.tuning.jobspec import JobSpec
@@ -198,12 +199,14 @@ class Breeder:
         self.knowledge = Knowledge(spec)
         self._versions = dict(versions)
         self._guide: GuidedSampler | None = None
+        self._threads: ThreadpoolController | None = None
         self._plan = FixedPlan(spec) if spec.method not in GUIDED else None
 
     def warm_up(self) -> None:
         """Import what later generations need."""
         if self.spec.method in GUIDED and self._guide is None:
             self._guide = make_guided(self.spec)
+            self._threads = ThreadpoolController()
 
     def generation(self, number: int, before: Generation | None) -> Generation:
         """Generation `number`, whose results up to `known_before` are known; `before` is the one before it."""
@@ -241,8 +244,10 @@ class Breeder:
 
     def _guided(self, number: int, count: int, history: History) -> PlannedRows:
         self.warm_up()
-        assert self._guide is not None
-        proposal = self._guide.suggest(number, count, history, self._allowed)
+        assert self._guide is not None and self._threads is not None
+        # Several threads add up in another order than one, and the processors belong to the slots.
+        with self._threads.limit(limits=1, user_api="blas"):
+            proposal = self._guide.suggest(number, count, history, self._allowed)
         columns = self.spec.space.from_unit(np.clip(proposal.points, 0.0, BELOW_ONE))
         return PlannedRows(columns, np.zeros(count, dtype=np.int64), proposal.budget)
 
