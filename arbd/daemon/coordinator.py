@@ -19,6 +19,7 @@ from arbd.daemon.generation_desk import POLL_S
 from arbd.daemon.logs import Log
 from arbd.daemon.roster import HeldUpError, Roster, Timing
 from arbd.daemon.session_work import SessionWork
+from arbd.errors import CorruptionError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.intake import Accepted, Intake
@@ -233,17 +234,25 @@ class Coordinator:
         if self._draining:
             return
         for work in list(self._work.values()):
-            desk = work.desk
+            if work.is_blocked:
+                continue
             with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
-                if work.hungers:
-                    work.look_for_generations()
-                work.end_if_stopped()
-                now_s = self._clock.monotonic_s()
-                running = work.state.state == ledger.RUNNING and not work.state.over
-                number = desk.wanted(work.state, now_s) if desk is not None and running else None
-                if desk is not None and number is not None:
-                    desk.computing = True
-                    self._order(messages.Suggest(work.queue.paths.folder, number, desk.urgent(now_s)))
+                try:
+                    self._next_generation(work)
+                except CorruptionError as error:
+                    work.cannot_go_on(str(error))
+                    self._log.error("the search cannot go on", session=work.session_id, reason=error)
+
+    def _next_generation(self, work: SessionWork) -> None:
+        if work.hungers:
+            work.look_for_generations()
+        work.end_if_stopped()
+        desk, now_s = work.desk, self._clock.monotonic_s()
+        running = work.state.state == ledger.RUNNING and not work.state.over
+        number = desk.wanted(work.state, now_s) if desk is not None and running else None
+        if desk is not None and number is not None:
+            desk.computing = True
+            self._order(messages.Suggest(work.queue.paths.folder, number, desk.urgent(now_s)))
 
     def _suggested(self, news: messages.SuggestionMade | messages.SuggestionFailed) -> None:
         work = self._work.get(news.session.name)
@@ -267,7 +276,10 @@ class Coordinator:
         with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
             if lost and work.run_again(lost):
                 self._log.error("recorded iterations cannot be read and run again", session=work.session_id)
-            work.look_for_generations()
+            if outcome.published:
+                with contextlib.suppress(CorruptionError):
+                    # Told when the next generation is asked for.
+                    work.look_for_generations()
 
     def _compact(self) -> None:
         for work in self._work.values():

@@ -293,6 +293,11 @@ class SessionWork:
         self._close(task, saved.counts, saved.left)
         return rest
 
+    def cannot_go_on(self, reason: str) -> None:
+        """A file of it is damaged: pause, each time longer, and look again."""
+        if reason != self.blocked or not self.is_blocked:
+            self._pause(reason)
+
     def _pause(self, reason: str) -> None:
         self.blocked = reason
         self._blocked_until_s = self.clock.monotonic_s() + self._pause_s
