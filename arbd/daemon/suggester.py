@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from arbd.spool.generations import Suggested, Suggester
 
 MAX_SESSIONS = 8
+# Generations up to this one know nothing, and are published before anything heavy is imported.
+LAST_IGNORANT = 2
 _PR_SET_PDEATHSIG = 1
 
 # The sessions of this process, which functions sent to the pool reach.
@@ -74,7 +76,7 @@ class SuggesterPool:
             self.stop()
             future = self._running().submit(_suggest, order.session, order.number, order.urgent)
         future.add_done_callback(lambda done: self._came_back(order, done))
-        if order.number == 1:
+        if order.number == LAST_IGNORANT:
             # Nobody waits for its answer, and what goes wrong in it shows when the next generation is computed.
             self._running().submit(_warm_up, order.session)
 

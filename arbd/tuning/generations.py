@@ -34,11 +34,12 @@ DRAWS = 2_000
 def default_size(method: str, n: int) -> int:
     """Iterations of a generation when a job does not say: a multiple of 4 near a quarter of the root of n.
 
-    Small ones learn sooner, large ones keep more slots busy. A Gaussian process takes its time, and a population has
-    to be one, so theirs are larger.
+    Small ones learn sooner, large ones keep more slots busy. A Gaussian process takes the longer the more it knows,
+    and a population has to be one, so theirs are larger.
     """
     least = {"bayesian": 8, "cmaes": 8, "nsga2": 12}.get(method, 4)
-    return int(min(256, max(least, 4 * round(n**0.5 / 16))))
+    share = 6 if method == "bayesian" else 16
+    return int(min(256, max(least, 4 * round(n**0.5 / share))))
 
 
 def known_before(number: int, size: int) -> int:

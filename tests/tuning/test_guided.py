@@ -283,3 +283,8 @@ def test_an_iteration_that_learns_from_one_that_was_not_run_says_which() -> None
 @pytest.mark.parametrize(("n", "size"), [(1, 4), (200, 4), (1_000, 8), (10_000, 24), (10**6, 248)])
 def test_generations_grow_with_the_search(n: int, size: int) -> None:
     assert default_size("tpe", n) == size
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 8), (200, 8), (300, 12), (1_000, 20)])
+def test_those_of_a_gaussian_process_grow_faster(n: int, size: int) -> None:
+    assert default_size("bayesian", n) == size
