@@ -130,10 +130,12 @@ class ResultTable:
         return {name: int(count) for name, count in zip(self.workers, found, strict=True) if count}
 
     def counts(self) -> dict[str, int]:
-        """Rows by status."""
+        """Rows by status; those that were not run only where there are any."""
         infeasible = int((self.rows.origins == INFEASIBLE).sum())
         counts = dict(zip(STATUS_NAMES, self.rows.counts(), strict=True))
-        return {**counts, "completed": counts["completed"] - infeasible, INFEASIBLE_NAME: infeasible}
+        return {**counts, "completed": counts["completed"] - infeasible} | (
+            {INFEASIBLE_NAME: infeasible} if infeasible else {}
+        )
 
     def group(self) -> ResultGroup:
         """The rows in the form that the writers take."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from arbd.spool.generations import Suggested, Suggester
 
 MAX_SESSIONS = 8
-# Generations up to this one know nothing, and are published before anything heavy is imported.
-LAST_IGNORANT = 2
 _PR_SET_PDEATHSIG = 1
 
 # The sessions of this process, which functions sent to the pool reach.
@@ -51,14 +49,10 @@ def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
         session = Suggester(Files(), SessionPaths(folder))
         while len(_sessions) >= MAX_SESSIONS:
             del _sessions[next(iter(_sessions))]
+        # Now, while the slots start, rather than when the first generation that learns is waited for.
+        session.warm_up()
     _sessions[folder] = session
     return session.suggest(number, urgent=urgent)
-
-
-def _warm_up(folder: Path) -> None:
-    """Import what a session's later generations need, while its first ones are evaluated."""
-    if folder in _sessions:
-        _sessions[folder].warm_up()
 
 
 class SuggesterPool:
@@ -76,9 +70,6 @@ class SuggesterPool:
             self.stop()
             future = self._running().submit(_suggest, order.session, order.number, order.urgent)
         future.add_done_callback(lambda done: self._came_back(order, done))
-        if order.number == LAST_IGNORANT:
-            # Nobody waits for its answer, and what goes wrong in it shows when the next generation is computed.
-            self._running().submit(_warm_up, order.session)
 
     def _running(self) -> ProcessPoolExecutor:
         if self._executor is None:
