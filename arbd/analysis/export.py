@@ -14,9 +14,8 @@ import numpy as np
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import UsageError
-from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, iso_utc
+from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, iso_utc, status_name
 from arbd.spool.files import Files
-from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 FORMATS = ("csv", "parquet", "jsonl", "msgpack")
 
@@ -43,12 +42,24 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
 
 
 def _csv(table: ResultTable) -> Iterator[bytes]:
-    return csv_lines(table.spec, table.session_id, [table.group()])
+    return csv_lines(table.spec, table.session_id, [table.group()], more_columns(table))
+
+
+def more_columns(table: ResultTable) -> dict[str, list[bool]]:
+    """`pareto_front` of a session with several objectives, `feasible` of one with constraints."""
+    more: dict[str, list[bool]] = {}
+    if len(table.spec.metrics) > 1:
+        chosen = set(table.front().positions)
+        more["pareto_front"] = [position in chosen for position in range(len(table.rows))]
+    if table.spec.constraints:
+        more["feasible"] = (table.completed & (table.violation <= 0)).tolist()
+    return more
 
 
 def _documents(table: ResultTable) -> Iterator[dict[str, Any]]:
+    more = more_columns(table)
     for position, result in enumerate(table.results(range(len(table.rows)))):
-        document = result.to_plain()
+        document = result.to_plain() | {name: column[position] for name, column in more.items()}
         reports = table.rows.reports.get(result.iteration)
         if reports:
             document["reports"] = [list(step) for step in reports]
@@ -100,7 +111,9 @@ def parquet_columns(table: ResultTable) -> dict[str, Any]:
         "session_id": np.full(n, table.session_id, dtype=object),
         "worker_id": np.array(table.workers, dtype=object)[table.worker] if n else np.empty(0, dtype=object),
         "iteration": rows.iteration,
-        "status": np.array(STATUS_NAMES, dtype=object)[rows.status],
+        "status": np.array(
+            [status_name(*pair) for pair in zip(rows.status.tolist(), rows.origins.tolist(), strict=True)], dtype=object
+        ),
         "timestamp": np.array([iso_utc(ns) for ns in rows.ended_ns.tolist()], dtype=object),
         "duration_s": rows.duration_s,
         "attempt": rows.attempt,
@@ -110,6 +123,7 @@ def parquet_columns(table: ResultTable) -> dict[str, Any]:
     params = {
         PARAM_PREFIX + name: np.asarray(values) for name, values in table.spec.space.decode(dict(rows.params)).items()
     }
-    absent = rows.status != COMPLETED
+    absent = ~table.completed
     metrics = {METRIC_PREFIX + name: np.where(absent, np.nan, column) for name, column in rows.metrics.items()}
-    return {**fixed, **params, **metrics}
+    more = {name: np.array(column, dtype=bool) for name, column in more_columns(table).items()}
+    return {**fixed, **params, **metrics, **more}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arbd.daemon.config import Config
+from arbd.spool.layout import SpoolLayout
 from arbd.tuning.jobspec import JobSpec
 
 
@@ -21,6 +22,7 @@ class PreparedJob:
 
 def read_job(config: Config, path: Path, overrides: Sequence[str], session_id: str | None) -> PreparedJob:
     """Read a job. JobError holds everything that is wrong with it."""
+    from arbd.spool.past import past_reader
     from arbd.tuning.jobfile import apply_overrides, load_job
     from arbd.tuning.resolve import resolve_job
 
@@ -33,11 +35,12 @@ def read_job(config: Config, path: Path, overrides: Sequence[str], session_id: s
         session_id=session_id,
         search_paths=config.objective_paths,
         cache_dir=config.cache_dir,
+        past=past_reader(SpoolLayout(config.spool)),
     )
-    return PreparedJob(spec, _portable(document.value, spec))
+    return PreparedJob(spec, _portable(document.value, spec, path.absolute().parent))
 
 
-def _portable(value: Any, spec: JobSpec) -> bytes:
+def _portable(value: Any, spec: JobSpec, folder: Path) -> bytes:
     import yaml
 
     job = dict(value)
@@ -50,5 +53,9 @@ def _portable(value: Any, spec: JobSpec) -> bytes:
             job["scenarios"] = list(spec.scenarios)
         else:
             job["tuning"] = {**job["tuning"], "scenarios": list(spec.scenarios)}
+    source = job["tuning"].get("start_from")
+    if isinstance(source, str) and source.endswith(".csv"):
+        found = next((base / source for base in (folder, Path.cwd()) if (base / source).is_file()), Path(source))
+        job["tuning"] = {**job["tuning"], "start_from": str(found.resolve())}
     text = yaml.safe_dump(job, sort_keys=False, allow_unicode=True)
     return str(text).encode()

@@ -12,8 +12,17 @@ GROWTH = 16
 MAX_CHUNK = 1 << 20
 
 
-def chunk_size(state: LedgerState, own_slots: int, seconds_each: float | None, last_chunk: int, target_s: float) -> int:
+def chunk_size(
+    state: LedgerState,
+    reach: int,
+    own_slots: int,
+    seconds_each: float | None,
+    last_chunk: int,
+    target_s: float,
+) -> int:
     """Iterations for one slot: about `target_s` of work, never so many that others would run dry at the end.
+
+    `reach` is how many unclaimed iterations there are to share now: all, or those of published generations.
 
     While nothing is measured the answer is 1; after that it grows at most `GROWTH`-fold from `last_chunk`,
     because the first few iterations tell little about the rest.
@@ -22,7 +31,7 @@ def chunk_size(state: LedgerState, own_slots: int, seconds_each: float | None, l
         return 1
     live_slots = max(own_slots, state.live_slots())
     by_time = int(target_s / max(seconds_each, 1e-9))
-    by_rest = math.ceil(state.unclaimed / (2 * live_slots))
+    by_rest = math.ceil(reach / (2 * live_slots))
     return max(1, min(by_time, by_rest, last_chunk * GROWTH, MAX_CHUNK))
 
 

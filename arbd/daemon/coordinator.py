@@ -25,10 +25,12 @@ from arbd.daemon.figures import (
     Figures,
     Snapshot,
 )
+from arbd.daemon.generation_desk import POLL_S
 from arbd.daemon.logs import Log
 from arbd.daemon.progress import EVALUATING
 from arbd.daemon.roster import HeldUpError, Roster, Timing
 from arbd.daemon.session_work import SessionWork
+from arbd.errors import CorruptionError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.intake import Accepted, Intake
@@ -118,6 +120,7 @@ class Coordinator:
                 self._scan()
                 self._next_scan = now + self._timing.scan_s
             self._exchange()
+            self._suggest()
             self._compact()
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
@@ -131,6 +134,8 @@ class Coordinator:
         """Take all news, waiting for the first until something is due; True when the spool should be scanned."""
         now = self._clock.monotonic_s()
         due = now + self._trouble_pause_s if self._trouble else min(self._next_beat, self._next_scan)
+        if not self._draining and any(work.hungers for work in self._work.values()):
+            due = min(due, now + POLL_S)
         news = self._inbox.get(max(0.0, due - now))
         wake = False
         while news is not None:
@@ -148,8 +153,16 @@ class Coordinator:
                 self._draining = True
             case messages.Reconfigured():
                 self._reconfigure(news)
+            case _:
+                self._heard_of_session(news)
+        return False
+
+    def _heard_of_session(self, news: messages.News) -> None:
+        match news:
             case messages.Compacted(session, error, damage, busy):
                 self._compacted(session.name, error, damage, busy=busy)
+            case messages.SuggestionMade() | messages.SuggestionFailed():
+                self._suggested(news)
             case messages.Reported():
                 self._reported(news)
             case messages.Returned(task):
@@ -159,7 +172,6 @@ class Coordinator:
                 self._log.error("this host cannot evaluate the session", session=task.session.name, reason=reason)
             case messages.Lost():
                 self._died(news)
-        return False
 
     def _reported(self, news: messages.Reported) -> None:
         work = self._work[news.task.session.name]
@@ -270,6 +282,58 @@ class Coordinator:
         for work in self._work.values():
             out[work.spec.execution.priority] += len(work.tasks)
         return share([demand for demand in demands if demand is not None], 2 * self._slots_ready, out)
+
+    def _suggest(self) -> None:
+        """Have the next generation of each guided session computed, as soon as what it depends on is recorded."""
+        if self._draining:
+            return
+        for work in list(self._work.values()):
+            if work.is_blocked:
+                continue
+            with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+                try:
+                    self._next_generation(work)
+                except CorruptionError as error:
+                    work.cannot_go_on(str(error))
+                    self._log.error("the search cannot go on", session=work.session_id, reason=error)
+
+    def _next_generation(self, work: SessionWork) -> None:
+        if work.hungers:
+            work.look_for_generations()
+        work.end_if_stopped()
+        desk, now_s = work.desk, self._clock.monotonic_s()
+        running = work.state.state == ledger.RUNNING and not work.state.over
+        number = desk.wanted(work.state, now_s) if desk is not None and running else None
+        if desk is not None and number is not None:
+            desk.computing = True
+            self._order(messages.Suggest(work.queue.paths.folder, number, desk.urgent(now_s)))
+
+    def _suggested(self, news: messages.SuggestionMade | messages.SuggestionFailed) -> None:
+        work = self._work.get(news.session.name)
+        if work is None or work.desk is None:
+            return
+        desk, now_s = work.desk, self._clock.monotonic_s()
+        if isinstance(news, messages.SuggestionFailed):
+            desk.failed(now_s)
+            self._log.error("a generation could not be computed", session=work.session_id, reason=news.error)
+            return
+        outcome, before = news.outcome, desk.other_versions
+        for place in set(outcome.damage) - set(desk.damage):
+            self._log.error("a segment is damaged", session=work.session_id, place=place)
+        lost = desk.came_back(outcome, now_s)
+        if outcome.other_versions and outcome.other_versions != before:
+            self._log.warning(
+                "this host's libraries are not those that the search began with; others are left to suggest first",
+                session=work.session_id,
+                versions=outcome.other_versions,
+            )
+        with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+            if lost and work.run_again(lost):
+                self._log.error("recorded iterations cannot be read and run again", session=work.session_id)
+            if outcome.published:
+                with contextlib.suppress(CorruptionError):
+                    # Told when the next generation is asked for.
+                    work.look_for_generations()
 
     def _compact(self) -> None:
         for work in self._work.values():

@@ -70,8 +70,9 @@ class LiveTable:
     def _new_groups(self) -> Iterator[ResultGroup]:
         assert self._reader is not None and self._seen is not None
         for found in self._reader.poll():
-            fresh = ~self._seen[found.rows.iteration]
-            self._seen[found.rows.iteration] = True
+            # What shares the result of another iteration stands in the table once the session is done.
+            fresh = ~self._seen[found.rows.iteration] & (found.rows.origins <= 0)
+            self._seen[found.rows.iteration[fresh]] = True
             if fresh.any():
                 rows = found.rows.select(np.flatnonzero(fresh))
                 yield ResultGroup(rows, np.zeros(len(rows), dtype=np.int32), (worker_of(found.segment),))

@@ -10,16 +10,19 @@ import contextlib
 import errno
 import resource
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from arbd.daemon.progress import ProgressPage
-from arbd.daemon.row_buffer import RowBuffer
+from arbd.daemon.row_buffer import RowBuffer, infeasible_errors
 from arbd.daemon.slot import ChunkReport, ChunkTask, Piece, SlotSetup, Verdict
 from arbd.errors import ObjectiveError
 from arbd.spool.files import Files
+from arbd.spool.generations import PublishedPlan
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED, FAILED, Span
 from arbd.spool.rows import Array, RowBatch
@@ -28,8 +31,8 @@ from arbd.spool.sessions import read_spec
 from arbd.spool.system import Clock
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Evaluator, Outcome, Trial
+from arbd.tuning.plan import RUN, FixedPlan, Plan, PlannedRows
 from arbd.tuning.policy import ObjectivePolicy
-from arbd.tuning.samplers import make_sampler
 
 FLUSH_S = 0.2
 BATCH_TARGET_S = 0.25
@@ -61,7 +64,9 @@ class OpenSession:
             raise ObjectiveError(refusal)
         self.evaluator = load(self.spec, self.paths.session_id)
         spec = self.spec
-        self.sampler = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points)
+        self.plan: Plan = (
+            PublishedPlan(files, clock, self.paths, spec.generation_size) if spec.generation_size else FixedPlan(spec)
+        )
         self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)
         self.batch_size = FIRST_BATCH
 
@@ -143,12 +148,18 @@ class _TaskRun:
                 self._give_back(piece.claim.claim_id, rest)
                 return
             part, rest = rest.split(session.batch_size)
-            columns = session.sampler.rows(part.first, part.count)
+            planned = session.plan.rows(part.first, part.count)
+            to_run = np.flatnonzero(planned.origin == RUN)
+            if len(to_run) < part.count:
+                self._write(piece.claim.claim_id, _unrun_rows(part, planned, clock.wall_ns()))
+                if not len(to_run):
+                    continue
+            running = planned.select(to_run)
             started = clock.monotonic_ns()
             self._progress.evaluating(part.first, part.count, started)
             try:
-                metrics, blocks = session.evaluator.evaluate_batch(session.spec.space.decode(columns))
-                metrics = {name: _checked(column, part.count, name) for name, column in metrics.items()}
+                metrics, blocks = _evaluated(session.evaluator, session.spec, running)
+                metrics = {name: _checked(column, len(to_run), name) for name, column in metrics.items()}
             except Exception as error:
                 self._first_error = self._first_error or _describe(error)
                 self._run_scalar(Piece(piece.claim, part))
@@ -158,9 +169,11 @@ class _TaskRun:
             keep = session.spec.results.blocks
             self._write(
                 piece.claim.claim_id,
-                _batch_rows(part, columns, metrics, blocks if keep else None, took_s / part.count, clock.wall_ns()),
+                _batch_rows(
+                    part, to_run, running, metrics, blocks if keep else None, took_s / len(to_run), clock.wall_ns()
+                ),
             )
-            session.batch_size = _next_batch_size(session.batch_size, part.count, took_s)
+            session.batch_size = _next_batch_size(session.batch_size, len(to_run), took_s)
 
     def _run_scalar(self, piece: Piece) -> None:
         rest: Span | None = piece.span
@@ -177,17 +190,23 @@ class _TaskRun:
         """Evaluate until the end or until asked to stop; the number of iterations done."""
         session, progress, number = self._session, self._progress, self._task.number
         clock = session.clock
-        columns = session.sampler.rows(part.first, part.count)
-        buffer = RowBuffer(part.first, part.epoch, columns, keep_blocks=session.spec.results.blocks)
+        planned = session.plan.rows(part.first, part.count)
+        buffer = RowBuffer(part.first, part.epoch, planned, keep_blocks=session.spec.results.blocks)
         flush_at = clock.monotonic_ns() + int(FLUSH_S * 1e9)
         done = 0
-        for iteration, params in enumerate(session.spec.space.rows(columns), part.first):
+        for position, params in enumerate(session.spec.space.rows(planned.columns)):
+            iteration = part.first + position
             if progress.should_stop(number):
                 break
+            if planned.origin[position] != RUN:
+                buffer.add(COMPLETED, 1, clock.wall_ns(), 0.0, None, "")
+                done += 1
+                continue
+            budget = 1.0 if planned.budget is None else float(planned.budget[position])
             started = clock.monotonic_ns()
             progress.evaluating(iteration, 1, started)
             attempt = self._task.attempts.get(iteration, 1)
-            outcome, error, attempt = self._attempt(iteration, params, attempt)
+            outcome, error, attempt = self._attempt(iteration, params, attempt, budget)
             now = clock.monotonic_ns()
             took_s = (now - started) / 1e9
             self._busy_s += took_s
@@ -201,12 +220,12 @@ class _TaskRun:
         return done
 
     def _attempt(
-        self, iteration: int, params: dict[str, float | int | str], attempt: int
+        self, iteration: int, params: dict[str, float | int | str], attempt: int, budget: float
     ) -> tuple[Outcome | None, str, int]:
         """Evaluate, and again after an exception while attempts are left."""
         session = self._session
         while True:
-            trial = Trial.of(session.spec, session.paths.session_id, iteration)
+            trial = Trial.of(session.spec, session.paths.session_id, iteration, budget)
             try:
                 return session.evaluator.evaluate(params, trial), "", attempt
             except ObjectiveError as error:
@@ -223,8 +242,8 @@ class _TaskRun:
         return text
 
     def _verdict_row(self, verdict: Verdict) -> RowBatch:
-        columns = self._session.sampler.rows(verdict.iteration, 1)
-        buffer = RowBuffer(verdict.iteration, verdict.epoch, columns, keep_blocks=False)
+        planned = self._session.plan.rows(verdict.iteration, 1)
+        buffer = RowBuffer(verdict.iteration, verdict.epoch, planned, keep_blocks=False)
         buffer.add(
             verdict.status, verdict.attempt, self._session.clock.wall_ns(), verdict.duration_s, None, verdict.error
         )
@@ -238,23 +257,52 @@ def _checked(column: Array, count: int, name: str) -> Array:
     return values
 
 
+def _evaluated(
+    evaluator: Evaluator, spec: JobSpec, planned: PlannedRows
+) -> tuple[dict[str, Array], npt.NDArray[np.float64] | None]:
+    """A batch, those of each share of the data together."""
+    if planned.budget is None:
+        return evaluator.evaluate_batch(spec.space.decode(planned.columns))
+    metrics: dict[str, Array] = {}
+    blocks: npt.NDArray[np.float64] | None = None
+    for budget in np.unique(planned.budget).tolist():
+        index = np.flatnonzero(planned.budget == budget)
+        found, parts = evaluator.evaluate_batch(spec.space.decode(planned.select(index).columns), budget)
+        for name, column in found.items():
+            metrics.setdefault(name, np.full(len(planned), np.nan))[index] = _checked(column, len(index), name)
+        if parts is not None:
+            if blocks is None:
+                blocks = np.full((len(planned), *parts.shape[1:]), np.nan)
+            blocks[index] = parts
+    return {**metrics, "budget": planned.budget}, blocks
+
+
+def _unrun_rows(part: Span, planned: PlannedRows, ended_ns: int) -> RowBatch:
+    """The rows of iterations that need not, or may not, be run."""
+    index = np.flatnonzero(planned.origin != RUN)
+    unrun = planned.select(index)
+    rows = _batch_rows(part, index, unrun, {}, None, 0.0, ended_ns)
+    return replace(rows, origin=unrun.origin, errors=infeasible_errors(rows.iteration, unrun.origin))
+
+
 def _batch_rows(
     part: Span,
-    columns: dict[str, Array],
+    index: Array,
+    planned: PlannedRows,
     metrics: dict[str, Array],
     blocks: Array | None,
     duration_s: float,
     ended_ns: int,
 ) -> RowBatch:
-    n = part.count
+    n = len(index)
     return RowBatch(
-        iteration=np.arange(part.first, part.first + n, dtype=np.int64),
+        iteration=(part.first + index).astype(np.int64),
         status=np.full(n, COMPLETED, dtype=np.uint8),
         ended_ns=np.full(n, ended_ns, dtype=np.int64),
         duration_s=np.full(n, duration_s),
         attempt=np.ones(n, dtype=np.int32),
         epoch=np.full(n, part.epoch, dtype=np.int32),
-        params=columns,
+        params=planned.columns,
         metrics=metrics,
         blocks=blocks,
     )

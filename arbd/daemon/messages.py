@@ -5,11 +5,14 @@ from __future__ import annotations
 import queue
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from arbd.daemon.slot import ChunkReport, ChunkTask
 from arbd.daemon.slots import Autopsy, Limits
 from arbd.spool.intake import Intake
+
+if TYPE_CHECKING:
+    from arbd.spool.generations import Suggested
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,15 @@ class Compact:
 
     session: Path
     priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suggest:
+    """To the main loop: have a generation of a session computed and published; see `Suggester.suggest`."""
+
+    session: Path
+    number: int
+    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ class Fatal:
     error: Exception
 
 
-Order = Run | Compact | Stop | Finished | Fatal
+Order = Run | Compact | Suggest | Stop | Finished | Fatal
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,22 @@ class Compacted:
 
 
 @dataclass(frozen=True, slots=True)
+class SuggestionMade:
+    """To the coordinator: what came of computing a generation."""
+
+    session: Path
+    outcome: Suggested
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionFailed:
+    """To the coordinator: a generation could not be computed; why."""
+
+    session: Path
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlotReady:
     """To the coordinator: one more slot's process is up."""
 
@@ -124,7 +152,19 @@ class Reconfigured:
     intake: Intake | None
 
 
-News = Reported | Unloadable | Lost | Returned | Compacted | SlotReady | Wake | Drain | Reconfigured
+News = (
+    Reported
+    | Unloadable
+    | Lost
+    | Returned
+    | Compacted
+    | SuggestionMade
+    | SuggestionFailed
+    | SlotReady
+    | Wake
+    | Drain
+    | Reconfigured
+)
 
 
 class Inbox(Protocol):

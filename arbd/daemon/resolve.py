@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from arbd.daemon.config import Config
 from arbd.errors import JobError
+from arbd.spool.layout import SpoolLayout
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.policy import ObjectivePolicy
 
@@ -16,6 +17,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
 
     def resolve(data: bytes, name: str) -> JobSpec:
         # The validating models take half a second to import; a daemon that only works on sessions never needs them.
+        from arbd.spool.past import past_reader  # noqa: PLC0415
         from arbd.tuning.jobfile import parse_job  # noqa: PLC0415
         from arbd.tuning.resolve import resolve_job  # noqa: PLC0415
 
@@ -26,6 +28,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             search_paths=config.objective_paths,
             cache_dir=config.cache_dir,
             may_read=policy.check_data,
+            past=past_reader(SpoolLayout(config.spool)),
         )
         refusal = policy.check(spec.objective)
         if refusal is not None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from arbd.spool.rows import Array, RowBatch
 from arbd.tuning.objective import Outcome
+from arbd.tuning.plan import INFEASIBLE, RUN, PlannedRows
+
+INFEASIBLE_ERROR = "not run: its parameters break a constraint"
+
+
+def infeasible_errors(iterations: Array, origin: Array) -> dict[int, str]:
+    """What is told of iterations that may not be run."""
+    return dict.fromkeys(iterations[origin == INFEASIBLE].tolist(), INFEASIBLE_ERROR)
 
 
 class RowBuffer:
-    """Collects consecutive iterations from `first` on, whose parameters stand in `columns` from position 0."""
+    """Collects consecutive iterations from `first` on, which stand in `planned` from position 0."""
 
-    def __init__(self, first: int, epoch: int, columns: Mapping[str, Array], *, keep_blocks: bool) -> None:
+    def __init__(self, first: int, epoch: int, planned: PlannedRows, *, keep_blocks: bool) -> None:
         self._first = first
         self._epoch = epoch
-        self._columns = columns
+        self._planned = planned
         self._keep_blocks = keep_blocks
         self._taken = 0
         self._reset()
@@ -49,22 +57,28 @@ class RowBuffer:
         n = len(self._status)
         start = self._taken
         outcomes = self._outcomes
+        planned = self._planned.select(slice(start, start + n))
+        iteration = np.arange(self._first + start, self._first + start + n, dtype=np.int64)
+        metrics = _metric_columns(outcomes)
+        if planned.budget is not None:
+            metrics["budget"] = planned.budget
         batch = RowBatch(
-            iteration=np.arange(self._first + start, self._first + start + n, dtype=np.int64),
+            iteration=iteration,
             status=np.array(self._status, dtype=np.uint8),
             ended_ns=np.array(self._ended_ns, dtype=np.int64),
             duration_s=np.array(self._duration_s, dtype=np.float64),
             attempt=np.array(self._attempt, dtype=np.int32),
             epoch=np.full(n, self._epoch, dtype=np.int32),
-            params={name: column[start : start + n] for name, column in self._columns.items()},
-            metrics=_metric_columns(outcomes),
+            params=planned.columns,
+            metrics=metrics,
             blocks=_block_column(outcomes) if self._keep_blocks else None,
-            errors=self._errors,
+            errors={**self._errors, **infeasible_errors(iteration, planned.origin)},
             reports={
                 self._first + start + position: list(outcome.reports)
                 for position, outcome in enumerate(outcomes)
                 if outcome is not None and outcome.reports
             },
+            origin=planned.origin if (planned.origin != RUN).any() else None,
         )
         self._taken += n
         self._reset()

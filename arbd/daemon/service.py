@@ -35,6 +35,7 @@ from arbd.daemon.roster import Timing
 from arbd.daemon.slot import ChunkTask, LoadFailure
 from arbd.daemon.slots import Limits, Slot, SlotEvent
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
+from arbd.daemon.suggester import SuggesterPool
 from arbd.daemon.watch import start_watching
 from arbd.errors import ArbdError, SpoolError
 from arbd.spool.intake import Intake
@@ -63,7 +64,16 @@ class _Signal:
     number: int
 
 
-_Event = SlotEvent | _Signal | messages.Run | messages.Compact | messages.Stop | messages.Finished | messages.Fatal
+_Event = (
+    SlotEvent
+    | _Signal
+    | messages.Run
+    | messages.Compact
+    | messages.Suggest
+    | messages.Stop
+    | messages.Finished
+    | messages.Fatal
+)
 
 
 class Service:
@@ -99,6 +109,7 @@ class Service:
         self._figures = Figures()
         self._claimed_s: dict[int, float] = {}
         self._refused_settings = ""
+        self._suggester: SuggesterPool | None = None
 
     def run(self) -> int:
         """Work until drained, or with `burst` until nothing is left."""
@@ -132,6 +143,8 @@ class Service:
                 run_dir = self._run_dir = stack.enter_context(run_folder())
                 stack.enter_context(self._signals())
                 stack.callback(self._stop_slots)
+                self._suggester = SuggesterPool(coordinator.tell)
+                stack.callback(self._suggester.stop)
                 for index in range(config.slots):
                     slot = Slot(
                         index,
@@ -268,6 +281,9 @@ class Service:
                     coordinator.tell(messages.Returned(task))
             case messages.Compact():
                 self._ready.append(event)
+            case messages.Suggest():
+                assert self._suggester is not None
+                self._suggester.submit(event)
             case messages.Stop(session, kill):
                 self._stop_session(session, kill, coordinator)
             case messages.Fatal(error):

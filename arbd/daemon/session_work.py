@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from arbd.daemon.breaker import Breaker, Ruling
 from arbd.daemon.chunks import Demand, chunk_size
+from arbd.daemon.generation_desk import GenerationDesk
 from arbd.daemon.salvage import salvage
 from arbd.daemon.slot import ChunkReport, ChunkTask, Piece
 from arbd.daemon.slots import Autopsy, Limits
@@ -56,6 +58,7 @@ class SessionWork:
     compacting: bool = False
     compact_after_s: float = 0.0
     seconds_each: float | None = None
+    desk: GenerationDesk | None = None
     _chunk: int = 1
     _claims: dict[int, _OpenClaim] = field(default_factory=dict)
     _pause_s: float = FIRST_PAUSE_S
@@ -68,6 +71,8 @@ class SessionWork:
 
     def __post_init__(self) -> None:
         self._breaker = Breaker(self.worker.worker_id)
+        if self.spec.generation_size:
+            self.desk = GenerationDesk(self.files, self.queue.paths, self.spec)
 
     @property
     def session_id(self) -> str:
@@ -78,6 +83,11 @@ class SessionWork:
     def state(self) -> LedgerState:
         """The ledger as last read."""
         return self.queue.state
+
+    @property
+    def last(self) -> int:
+        """The last iteration that may be claimed now."""
+        return self.state.n if self.desk is None else min(self.state.n, self.desk.limit)
 
     @property
     def limits(self) -> Limits:
@@ -105,7 +115,7 @@ class SessionWork:
         state = self.state
         if state.over or state.state != ledger.RUNNING or self.is_blocked or self.is_held_up:
             return None
-        if not (state.unclaimed_for(self.worker.worker_id) if self._others_can() else state.unclaimed):
+        if not self._within_reach():
             return None
         ahead = self.seconds_each is not None and self.seconds_each * self._chunk <= PREFETCH_LIMIT_S
         room = slots * (2 if ahead else 1) - len(self.tasks)
@@ -113,10 +123,65 @@ class SessionWork:
             room = min(room, self.spec.execution.max_slots - len(state.claims))
         return Demand(self.session_id, self.spec.execution.priority, len(self.tasks), room) if room > 0 else None
 
+    def _within_reach(self) -> int:
+        state = self.state
+        return (
+            state.unclaimed_for(self.worker.worker_id, self.last)
+            if self._others_can()
+            else state.unclaimed_up_to(self.last)
+        )
+
+    @property
+    def hungers(self) -> bool:
+        """True when it could use slots, but for a generation that is not published."""
+        state = self.state
+        return (
+            self.desk is not None
+            and not state.over
+            and state.state == ledger.RUNNING
+            and not self.is_held_up
+            and state.cursor <= state.n
+            and not state.unclaimed_up_to(self.last)
+        )
+
+    def look_for_generations(self) -> None:
+        """Read what others published and recorded; end the session where they found that it should end."""
+        if self.desk is not None and not self.state.over:
+            self.queue.refresh()
+            self.desk.look()
+            self.end_if_stopped()
+
+    def end_if_stopped(self) -> None:
+        """Record that the session ends early, when a generation says so or its time is up."""
+        state, most_s = self.state, self.spec.stop.max_time_s
+        if state.over or state.stopped:
+            return
+        desk = self.desk
+        if desk is not None and desk.ends_before:
+            end, reason = (desk.ends_before - 1) * self.spec.generation_size, desk.stop
+        elif most_s is not None and state.worked_ns >= most_s * 1e9 and state.unclaimed:
+            end, reason = 0, f"max_time_s {most_s:g} was over"
+        else:
+            return
+        self.queue.change(lambda now: [] if now.stopped or now.over else [ledger.stopped(end, reason)])
+
+    def run_again(self, spans: Sequence[Span]) -> int:
+        """Order settled iterations to run again, whose rows nobody can read; how many."""
+
+        def decide(state: LedgerState) -> list[dict[str, Any]]:
+            lost = [span for span in spans if span.first + span.count - 1 <= state.settled and not state.over]
+            again = [Span(span.first, span.count, state.epoch + 1) for span in lost]
+            # What they were recorded as is lost with them; the final counts are those of the rows.
+            total = sum(span.count for span in lost)
+            return [ledger.again(again, (total, 0, 0, 0), "their results could not be read")] if lost else []
+
+        before = self.state.unclaimed
+        return self.queue.change(decide).unclaimed - before
+
     def look(self, patience_s: float) -> None:
         """Read what is new in the ledger; all of it, when others have let this worker wait for so long."""
         state, now = self.queue.refresh(), self.clock.monotonic_s()
-        waits = state.state == ledger.RUNNING and not (state.over or state.unclaimed)
+        waits = state.state == ledger.RUNNING and not (state.over or state.unclaimed_up_to(self.last))
         if self.queue.position != self._position or self._claims or not waits:
             self._position, self._moved_s = self.queue.position, now
         elif now - self._moved_s >= patience_s:
@@ -139,12 +204,13 @@ class SessionWork:
 
         def plan(state: LedgerState) -> tuple[int, int]:
             wanted = tasks_wanted if cap is None else min(tasks_wanted, cap - len(state.claims))
-            size = chunk_size(state, self.worker.slots, self.seconds_each, self._chunk, self.target_s)
+            reach = state.unclaimed_up_to(self.last)
+            size = chunk_size(state, reach, self.worker.slots, self.seconds_each, self._chunk, self.target_s)
             self._chunk = size
             return size, size * max(0, wanted)
 
         leave = self.worker.worker_id if self._others_can() else ""
-        claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns(), leave)
+        claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns(), leave, self.last)
         self.unsure = False
         del self.finishes[: len(finishes)]
         for claim in claims:
@@ -226,6 +292,11 @@ class SessionWork:
             self._out(rest)
         self._close(task, saved.counts, saved.left)
         return rest
+
+    def cannot_go_on(self, reason: str) -> None:
+        """A file of it is damaged: pause, each time longer, and look again."""
+        if reason != self.blocked or not self.is_blocked:
+            self._pause(reason)
 
     def _pause(self, reason: str) -> None:
         self.blocked = reason

@@ -76,6 +76,13 @@ class Market:
         values: FloatArray = self.book[:, BOOK_COLUMNS.index(name)]
         return values
 
+    def beginning(self, count: int) -> Market:
+        """The first `count` quotes."""
+        return Market(
+            self.ts_ns[:count], self.book[:count], self.edge_ab[:count], self.edge_ba[:count], self.unusable[:count],
+            self.age_a_ns[:count], self.age_b_ns[:count], self.block[:count],
+        )  # fmt: skip
+
     @cached_property
     def _plain(self) -> Series:
         return self._series(self.unusable, self.edge_ab, self.edge_ba, self._ends(0))

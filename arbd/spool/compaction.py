@@ -57,12 +57,13 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
         return CompactionReport()
     # What a compaction that was killed left; nobody else writes here now.
     files.remove_temporaries(paths.folder, of=paths.results.name)
+    files.remove_temporaries(paths.generations)
     spec = read_spec(files, paths)
     rules = RowRules.of(spec)
     merge = Merge(files, paths, rules)
     missing = merge.missing(queue.state.n, queue.state.epoch)
     if not missing:
-        files.publish_stream(paths.results, encode_results(paths.session_id, spec.n, merge))
+        files.publish_stream(paths.results, encode_results(paths.session_id, queue.state.n, merge))
         if spec.results.csv:
             with contextlib.ExitStack() as stack:
                 # The worker that follows the session lets go of the table now; one that hangs is not waited for.

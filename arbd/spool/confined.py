@@ -114,6 +114,11 @@ class ConfinedSystem(RealSystem):
         with self._folder_of(source) as (from_fd, old), self._folder_of(target) as (to_fd, new):
             os.rename(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd)
 
+    def link(self, source: Path, target: Path) -> None:
+        """See `System`."""
+        with self._folder_of(source) as (from_fd, old), self._folder_of(target) as (to_fd, new):
+            os.link(old, new, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
+
     def remove(self, path: Path) -> None:
         """See `System`."""
         with self._folder_of(path) as (folder, name):

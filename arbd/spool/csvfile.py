@@ -6,12 +6,13 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 from arbd.spool.results import ResultGroup
 from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.plan import INFEASIBLE
 from arbd.tuning.space import SearchSpace
 
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
@@ -19,6 +20,13 @@ PARAM_PREFIX = "param_"
 METRIC_PREFIX = "metric_"
 # What makes a spreadsheet read a cell as a formula, behind any marks that say it is none.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+# The status of iterations that were not run, because their parameters break a constraint.
+INFEASIBLE_NAME = "infeasible"
+
+
+def status_name(status: int, origin: int) -> str:
+    """What people read."""
+    return INFEASIBLE_NAME if origin == INFEASIBLE else STATUS_NAMES[status]
 
 
 def iso_utc(wall_ns: int) -> str:
@@ -47,21 +55,22 @@ def group_cells(
         rows.duration_s.tolist(),
         rows.attempt.tolist(),
         group.worker.tolist(),
+        rows.origins.tolist(),
         params,
         strict=True,
     )
-    for position, (iteration, status, ended_ns, duration_s, attempt, worker, values) in enumerate(columns):
+    for position, (iteration, status, ended_ns, duration_s, attempt, worker, origin, values) in enumerate(columns):
         yield [
             session_id,
             group.workers[worker],
             iteration,
-            STATUS_NAMES[status],
+            status_name(status, origin),
             iso_utc(ended_ns),
             repr(duration_s),
             attempt,
             _text(rows.errors.get(iteration, "")),
             *(_cell(values[name]) for name in space.names),
-            *(_metric(column, position) if status == COMPLETED else "" for column in metrics),
+            *(_metric(column, position) if status == COMPLETED and origin != INFEASIBLE else "" for column in metrics),
         ]
 
 
@@ -100,10 +109,18 @@ def encode_cells(lines: Iterable[Sequence[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def csv_lines(spec: JobSpec, session_id: str, groups: Iterable[ResultGroup]) -> Iterator[bytes]:
-    """A whole results table, piece by piece. Metric columns are those that any row has."""
+def csv_lines(
+    spec: JobSpec, session_id: str, groups: Iterable[ResultGroup], more: Mapping[str, Sequence[object]] | None = None
+) -> Iterator[bytes]:
+    """A whole results table, piece by piece. Metric columns are those that any row has; `more` stand at the end."""
     kept = list(groups)
     names = metric_names_of(kept)
-    yield encode_cells([header(spec.space.names, names)])
+    extra = more or {}
+    yield encode_cells([[*header(spec.space.names, names), *extra]])
+    done = 0
     for group in kept:
-        yield encode_cells(group_cells(spec.space, session_id, group, names))
+        cells = group_cells(spec.space, session_id, group, names)
+        yield encode_cells(
+            [*line, *(column[done + position] for column in extra.values())] for position, line in enumerate(cells)
+        )
+        done += len(group.rows)

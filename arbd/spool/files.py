@@ -137,6 +137,35 @@ class Files:
             raise
         self.sync_folder(path.parent)
 
+    def publish_once(self, path: Path, data: bytes) -> bool:
+        """Like `publish`, but the first writer wins: False, and nothing is changed, when the name is there already."""
+        temporary = path.parent / f".{path.name}.{self.system.token(6)}{TEMPORARY_SUFFIX}"
+        try:
+            with self._opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+                _write_all(self.system, fd, data)
+                self.system.fsync(fd)
+            won = self._name_once(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                self.remove(temporary)
+        # Also when another was first: whoever goes on from here relies on the name.
+        self.sync_folder(path.parent)
+        return won
+
+    def _name_once(self, temporary: Path, path: Path) -> bool:
+        try:
+            self.system.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            # A filesystem without hard links. Who comes second replaces a file by one with the same content.
+            if path.name in self.names(path.parent):
+                return False
+            self.system.rename(temporary, path)
+        return True
+
     def remove_temporaries(self, folder: Path, of: str = "") -> None:
         """Remove what crashes in `publish` left in a folder (of files whose name starts with `of`)."""
         for name in self.names(folder):

@@ -76,6 +76,11 @@ class SessionPaths:
         return self.folder / "generations"
 
     @property
+    def generations_lock(self) -> Path:
+        """Held by the one worker that computes the next generation."""
+        return self.folder / "generations.lock"
+
+    @property
     def results(self) -> Path:
         """The compacted results of a finished session."""
         return self.folder / "results.msgpack"

@@ -145,6 +145,11 @@ def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str) -> dict[
     return {"k": "again", "r": [span.plain() for span in spans], "u": list(uncounted), "why": reason}
 
 
+def stopped(n: int, reason: str) -> dict[str, Any]:
+    """The session ends after iteration `n` (or after the last that was claimed already)."""
+    return {"k": "stop", "n": n, "why": reason}
+
+
 def switched(state: str) -> dict[str, Any]:
     """The session is paused, resumed or cancelled."""
     return {"k": "state", "s": state}
@@ -173,6 +178,9 @@ class LedgerState:
     superseded: int = 0
     started_ns: int = 0
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_FINISHES))
+    stopped: str = ""
+    worked_ns: int = 0
+    pace: tuple[int, int] | None = None
     _held: Counter[int] = field(default_factory=Counter)
     _searches: int = 0
     _searched: int = 0
@@ -191,6 +199,16 @@ class LedgerState:
     def unclaimed(self) -> int:
         """Iterations that nobody holds."""
         return self.n - self.cursor + 1 + sum(span.count for span in self.pool)
+
+    def unclaimed_up_to(self, limit: int) -> int:
+        """Those of them that are not beyond iteration `limit`."""
+        return max(0, min(self.n, limit) - self.cursor + 1) + sum(span.count for span in self.pool)
+
+    @property
+    def settled(self) -> int:
+        """The last iteration up to which every one is recorded."""
+        outstanding = [span.first for span in self.pool] + [claim.span.first for claim in self.claims.values()]
+        return min([self.cursor, *outstanding]) - 1
 
     @property
     def lost(self) -> int:
@@ -215,9 +233,9 @@ class LedgerState:
             "cancelled": self.n - self.counted if cancelled else 0,
         }
 
-    def unclaimed_for(self, worker_id: str) -> int:
-        """Iterations that nobody holds and that this worker need not leave to another."""
-        return self.unclaimed - sum(span.count for span in self.pool if span.avoid == worker_id)
+    def unclaimed_for(self, worker_id: str, limit: int) -> int:
+        """Iterations up to `limit` that nobody holds and that this worker need not leave to another."""
+        return self.unclaimed_up_to(limit) - sum(span.count for span in self.pool if span.avoid == worker_id)
 
     @property
     def exhausted(self) -> bool:
@@ -255,12 +273,13 @@ class LedgerState:
         holders = {claim.incarnation for claim in self.claims.values()}
         return sum(slots for incarnation, slots in self.slots.items() if incarnation in holders)
 
-    def take(self, chunk: int, total: int, leave_to_others: str = "") -> list[Span]:
-        """Spans of at most `chunk` iterations each, `total` in all, that a worker may claim next.
+    def take(self, chunk: int, total: int, leave_to_others: str = "", limit: int | None = None) -> list[Span]:
+        """Spans of at most `chunk` iterations each, `total` in all, none beyond `limit`, to claim next.
 
         Spans that were given back come first, but for those that worker `leave_to_others` should avoid.
         Changes nothing: folding the claim record does.
         """
+        last = self.n if limit is None else min(self.n, limit)
         spans: list[Span] = []
         for returned in self.pool:
             if leave_to_others and returned.avoid == leave_to_others:
@@ -273,8 +292,8 @@ class LedgerState:
             if total <= 0:
                 break
         cursor = self.cursor
-        while total > 0 and cursor <= self.n:
-            span = Span(cursor, min(chunk, total, self.n - cursor + 1))
+        while total > 0 and cursor <= last:
+            span = Span(cursor, min(chunk, total, last - cursor + 1))
             spans.append(span)
             cursor += span.count
             total -= span.count
@@ -283,6 +302,8 @@ class LedgerState:
     def fold(self, record: dict[str, Any]) -> None:
         """Apply one record; ValueError or KeyError when it is none that a ledger can hold."""
         kind = record["k"]
+        if "t" in record:
+            self._pass_time(record["i"], record["t"])
         if kind == "claim":
             self._fold_claim(record)
         elif kind == "finish":
@@ -295,6 +316,15 @@ class LedgerState:
             self._fold_again([Span(*span) for span in record["r"]], record["u"])
         elif kind == "state":
             self.state = record["s"]
+        else:
+            self._fold_stage(kind, record)
+
+    def _fold_stage(self, kind: str, record: dict[str, Any]) -> None:
+        """Records that begin and end a session."""
+        if kind == "stop":
+            if max(record["n"], self.cursor - 1) < self.n:
+                self.n = max(record["n"], self.cursor - 1)
+                self.stopped = record["why"]
         elif kind == "done":
             self.done = True
             self.duplicates = record["d"]
@@ -313,6 +343,15 @@ class LedgerState:
             self.n = record["n"]
         else:
             raise ValueError(f"unknown record {kind!r}")
+
+    def _pass_time(self, incarnation: int, wall_ns: int) -> None:
+        """Time of work so far, by the clock of one incarnation after the other: no two hosts' are compared (I3)."""
+        pace = self.pace
+        if pace is not None and pace[0] == incarnation:
+            self.worked_ns += max(0, wall_ns - pace[1])
+        elif pace is not None and any(claim.incarnation == pace[0] for claim in self.claims.values()):
+            return
+        self.pace = (incarnation, wall_ns)
 
     def _fold_claim(self, record: dict[str, Any]) -> None:
         incarnation = record["i"]

@@ -106,6 +106,11 @@ def _state(record: Mapping[str, Any], n: int) -> None:
         raise ValueError(f"unknown state {shown(record['s'])}")
 
 
+def _stop(record: Mapping[str, Any], n: int) -> None:
+    whole(record["n"], "the last iteration", 0, n)
+    text(record["why"], "a reason")
+
+
 def _done(record: Mapping[str, Any], n: int) -> None:
     del n
     _counts(record["c"])
@@ -119,5 +124,6 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, Any], int], None]] = {
     "revoke": _revoke,
     "again": _again,
     "state": _state,
+    "stop": _stop,
     "done": _done,
 }

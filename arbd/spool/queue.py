@@ -85,10 +85,11 @@ class SessionQueue:
         plan: Callable[[LedgerState], tuple[int, int]],
         wall_ns: int,
         leave_to_others: str = "",
+        limit: int | None = None,
     ) -> list[Claim]:
         """Record `finishes`, then claim as `plan` says after seeing the state: (iterations a chunk, in all).
 
-        Iterations that worker `leave_to_others` should avoid are left alone.
+        Iterations that worker `leave_to_others` should avoid are left alone, and those beyond `limit`.
 
         Returned are the claims that stand in the ledger and were not returned before. Everything is one append:
         either all of it is durable on return, or an OSError was raised and the same call can be made again. An
@@ -103,7 +104,7 @@ class SessionQueue:
             state = self.state
             if not state.over and state.state == ledger.RUNNING:
                 chunk, total = plan(state)
-                spans = state.take(chunk, total, leave_to_others) if total > 0 else []
+                spans = state.take(chunk, total, leave_to_others, limit) if total > 0 else []
                 claims = [Claim(next(self._claim_ids), span, worker.worker_id, worker.incarnation) for span in spans]
                 if claims:
                     records.append(ledger.claimed(claims, worker.slots, wall_ns))

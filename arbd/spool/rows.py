@@ -42,7 +42,9 @@ class RowBatch:
     """n rows. Params are float64, int64, or int64 indices into the values of a choice; metrics are float64.
 
     `blocks` is (n, n_blocks, 2), the sum and the sum of squares of the returns per block, or None.
-    `errors` and `reports` are by iteration, for the rows that have any.
+    `errors` and `reports` are by iteration, for the rows that have any. `origin` is None where every row was run;
+    else per row 0 for one that was, -1 for one that may not be (its parameters break a constraint), or the number of
+    the iteration whose result it shares, because the parameters are the same.
     """
 
     iteration: Array
@@ -56,6 +58,7 @@ class RowBatch:
     blocks: Array | None = None
     errors: Mapping[int, str] = field(default_factory=dict)
     reports: Reports = field(default_factory=dict)
+    origin: Array | None = None
 
     def __len__(self) -> int:
         return int(self.iteration.shape[0])
@@ -72,6 +75,7 @@ class RowBatch:
             blocks=None if self.blocks is None else self.blocks[index],
             errors={i: text for i, text in self.errors.items() if i in kept},
             reports={i: steps for i, steps in self.reports.items() if i in kept},
+            origin=None if self.origin is None else self.origin[index],
         )
 
     def counts(self) -> tuple[int, int, int, int]:
@@ -92,9 +96,15 @@ class RowBatch:
                     "b": None if self.blocks is None else [self.blocks.shape[1], _bytes(self.blocks, "<f8")],
                     "e": dict(self.errors),
                     "r": {i: [list(step) for step in steps] for i, steps in self.reports.items()},
+                    **({} if self.origin is None else {"o": _bytes(self.origin, "<i8")}),
                 }
             )
         )
+
+    @property
+    def origins(self) -> Array:
+        """`origin`, with zeros where every row was run."""
+        return np.zeros(len(self), dtype=np.int64) if self.origin is None else self.origin
 
 
 def _form(column: Array) -> str:
@@ -139,6 +149,7 @@ def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
             whole(iteration, "an iteration"): [_step(step) for step in sequence(steps, "the reports")]
             for iteration, steps in mapping(record["r"], "the reports").items()
         },
+        origin=_column(record["o"], "<i8", n) if "o" in record else None,
     )
 
 
@@ -228,6 +239,9 @@ def concatenate(batches: Sequence[RowBatch]) -> RowBatch:
         blocks=blocks,
         errors={i: text for batch in batches for i, text in batch.errors.items()},
         reports={i: steps for batch in batches for i, steps in batch.reports.items()},
+        origin=np.concatenate([batch.origins for batch in batches])
+        if any(batch.origin is not None for batch in batches)
+        else None,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from arbd.spool.guidance_records import check_guidance, check_scalar
 from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.ledger_records import MAX_ITERATIONS
 from arbd.spool.records import INT64_MAX, mapping, number, sequence, shown, text, unpack, whole
@@ -51,7 +52,7 @@ def _check(record: dict[Any, Any]) -> None:
         text(digest, "a digest", 64)
     for name, value in mapping(record["fixed"], "the fixed parameters").items():
         _name(name)
-        _scalar(value)
+        check_scalar(value)
     for name, points in mapping(record["grid_points"], "the grid").items():
         _name(name)
         whole(points, "the points of a dimension", 1, INT64_MAX)
@@ -61,6 +62,7 @@ def _check(record: dict[Any, Any]) -> None:
     for name, flag in mapping(record["results"], "the results").items():
         if type(flag) is not bool:
             raise ValueError(f"{shown(name)} of the results is {shown(flag)}")
+    check_guidance(record)
 
 
 def _goals(plain: Any) -> None:
@@ -88,7 +90,7 @@ def _dimension(plain: dict[Any, Any]) -> None:
         if not 1 <= len(values) <= MAX_CHOICES:
             raise ValueError(f"a choice of {len(values)} values")
         for value in values:
-            _scalar(value)
+            check_scalar(value)
     elif kind in ("float", "int"):
         low, high, step = plain["low"], plain["high"], plain["step"]
         if kind == "int":
@@ -134,10 +136,3 @@ def _texts(plain: Any, what: str) -> None:
         raise ValueError(f"{what} of {len(plain):,} parts")
     for item in plain:
         text(item, what)
-
-
-def _scalar(value: Any) -> None:
-    if isinstance(value, str):
-        text(value, "a value")
-    elif type(value) not in (bool, int, float):
-        raise ValueError(f"a value {shown(value)}")

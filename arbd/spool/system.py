@@ -141,6 +141,10 @@ class System(Protocol):
         """Rename as POSIX has it: replaces a file or an empty folder at `target`."""
         ...
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name; FileExistsError when the name is taken, by whoever came first."""
+        ...
+
     def remove(self, path: Path) -> None:
         """Remove a file."""
         ...
@@ -232,6 +236,10 @@ class RealSystem:
     def rename(self, source: Path, target: Path) -> None:
         """See `System`."""
         source.rename(target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """See `System`."""
+        os.link(source, target)
 
     def remove(self, path: Path) -> None:
         """See `System`."""

@@ -67,6 +67,7 @@ class CommandEvaluator:
             "ARBD_ITERATION": str(trial.iteration),
             "ARBD_SEED": str(trial.seed),
             "ARBD_SESSION_ID": trial.session_id,
+            "ARBD_BUDGET": repr(trial.budget),
         }
         adopt_orphans()
         own = children()
@@ -91,7 +92,9 @@ class CommandEvaluator:
             raise CommandError(f"{self._arguments[0]} {_ending(process.returncode)}{_tail(err)}")
         return check_outcome(_last_line(out, err), trial)
 
-    def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+    def evaluate_batch(
+        self, columns: Mapping[str, Any], budget: float = 1.0
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """A command evaluates one set at a time."""
         raise ObjectiveError("a command has no evaluate_batch")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from arbd.errors import ObjectiveError
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Params, Trial, check_outcome
+from arbd.tuning.plan import PlannedRows
 from arbd.tuning.result import TuningResult
-from arbd.tuning.samplers import make_sampler
+from arbd.tuning.search import Search
 from arbd.tuning.space import Value
 
 DEFAULT_SESSION = "local"
@@ -47,20 +48,30 @@ class TuningHarness:
 
     def __init__(self, config: TuningConfig) -> None:
         self.config = config
-        spec = config.spec
-        self._sampler = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points)
+        self._search = Search(config.spec)
 
-    def params(self, iteration: int) -> dict[str, Value]:
-        """The parameters of an iteration, numbered from 1."""
+    def _row(self, iteration: int) -> PlannedRows:
         if not 1 <= iteration <= self.config.spec.n:
             raise IndexError(f"iteration {iteration} of {self.config.spec.n}")
-        return self.config.spec.space.rows(self._sampler.rows(iteration, 1))[0]
+        row = self._search.row(iteration)
+        if row is None:
+            raise IndexError(f"the search ended before iteration {iteration}: {self._search.stopped}")
+        return row
+
+    def params(self, iteration: int) -> dict[str, Value]:
+        """The parameters of an iteration, numbered from 1.
+
+        A method that learns needs the results of earlier ones: run them in order, or UsageError says which is missing.
+        """
+        return self.config.spec.space.rows(self._row(iteration).columns)[0]
 
     def run_iteration(self, iteration: int, objective_fn: Callable[[Params], object]) -> TuningResult:
         """Call `objective_fn(params)` for an iteration; what it raises becomes the result's error."""
         config = self.config
-        params = self.params(iteration)
-        trial = Trial.of(config.spec, config.session_id, iteration)
+        row = self._row(iteration)
+        params = config.spec.space.rows(row.columns)[0]
+        budget = 1.0 if row.budget is None else float(row.budget[0])
+        trial = Trial.of(config.spec, config.session_id, iteration, budget)
         started = time.perf_counter()
         error = ""
         metrics = {}
@@ -70,6 +81,7 @@ class TuningHarness:
             error = str(broken)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
+        self._search.tell(iteration, None if error else metrics)
         return TuningResult(
             session_id=config.session_id,
             worker_id=config.worker_id,

@@ -13,12 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from arbd import yamlfile
 from arbd.errors import JobError, Problem, UsageError
-from arbd.tuning.jobmodel import Job, MethodName
+from arbd.tuning.jobmodel import Job, MethodName, Tuning
 from arbd.yamlfile import Document
 
 # Each is told with its place; whoever makes more mistakes corrects these first.
 MAX_FAULTS = 500
-ADAPTIVE = ("bayesian", "tpe", "cmaes", "nsga2", "successive_halving")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +136,8 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
     kind, given = fault["type"], fault.get("input")
     if kind == "extra_forbidden":
         known = _known_fields(document.value, path)
+        if len(path) == 1 and path[0] in Tuning.model_fields:
+            return "belongs under `tuning:`"
         near = difflib.get_close_matches(str(path[-1]), known, 1)
         return "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
     if kind == "missing":
@@ -155,8 +156,6 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
 
 def _method_message(given: object) -> str:
     known = ", ".join(get_args(MethodName))
-    if given in ADAPTIVE:
-        return f"the method {given!r} is not available in this version; available are {known}"
     near = difflib.get_close_matches(str(given), get_args(MethodName), 1)
     return f"unknown method {given!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f"; available are {known}"
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-MethodName = Literal["grid", "random", "sobol", "halton", "lhs"]
+MethodName = Literal[
+    "grid", "random", "sobol", "halton", "lhs", "bayesian", "tpe", "cmaes", "nsga2", "successive_halving"
+]
 Scalar = bool | int | float | str
 
 
@@ -75,6 +77,18 @@ class CommandObjective(_Strict):
     command: list[str] = Field(min_length=1, description="The program and its arguments; no shell is involved.")
 
 
+class StopModel(_Strict):
+    """When the session ends early, whichever comes first."""
+
+    max_time_s: float | None = Field(
+        None, gt=0, description="Seconds of work, by the clocks of the workers, one after the other."
+    )
+    no_improvement: int | None = Field(
+        None, ge=1, strict=True, description="Iterations without a better result. Looked at between generations."
+    )
+    target: float | None = Field(None, description="The metric is this good or better. Looked at between generations.")
+
+
 class Tuning(_Strict):
     """The search."""
 
@@ -88,7 +102,34 @@ class Tuning(_Strict):
     grid_points: Annotated[int, Field(ge=1, strict=True)] | dict[str, Annotated[int, Field(ge=1, strict=True)]] = Field(
         3, description="Points per dimension of a grid, for all or by name."
     )
-    acquisition_fn: Literal["ucb", "ei", "poi"] | None = Field(None, description="Only for the method bayesian.")
+    acquisition_fn: Literal["ucb", "ei", "poi"] | None = Field(
+        None,
+        description="Where bayesian looks next: confidence bound, expected improvement (default), its probability.",
+    )
+    generation_size: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        strict=True,
+        description="Iterations that are suggested together by a method that learns; by default from max_iterations.",
+    )
+    constraints: list[str] = Field(
+        default_factory=list,
+        description="Inequalities. Between parameters: what breaks one is not run. With metrics: it ranks last.",
+        examples=[["exit_spread_pct < min_spread_pct", "trades >= 30"]],
+    )
+    enqueue: list[dict[str, Scalar]] = Field(
+        default_factory=list,
+        max_length=10_000,
+        description="Points to try first. What one leaves open, the method fills in.",
+    )
+    start_from: str | None = Field(
+        None, min_length=1, description="A session of the spool, or a results table (.csv), to learn from first."
+    )
+    stop: StopModel = Field(default_factory=StopModel)
+    min_budget: float = Field(
+        1 / 9, gt=0, le=1, description="The smallest share of the data that successive_halving uses."
+    )
 
 
 class ExecutionModel(_Strict):

@@ -12,6 +12,7 @@ from typing import Any
 from arbd.tuning.space import SearchSpace, Value
 
 SCHEMA_VERSION = 1
+DEFAULT_MIN_BUDGET = 1 / 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,55 @@ class ResultOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class StopRules:
+    """When a session ends before its last iteration.
+
+    `max_time_s` of work; `no_improvement` iterations without a better result; the first metric reaches `target`.
+    """
+
+    max_time_s: float | None = None
+    no_improvement: int | None = None
+    target: float | None = None
+
+    @property
+    def needs_results(self) -> bool:
+        """True when a rule looks at results, which is done between generations."""
+        return self.no_improvement is not None or self.target is not None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        return {"max_time_s": self.max_time_s, "no_improvement": self.no_improvement, "target": self.target}
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Results from elsewhere that a search starts from: rows of the space, losses by metric (NaN: failed)."""
+
+    source: str
+    points: tuple[Mapping[str, Value], ...]
+    metrics: tuple[tuple[float, ...], ...]
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        return {
+            "source": self.source,
+            "points": [dict(point) for point in self.points],
+            "metrics": [list(row) for row in self.metrics],
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Past:
+        """From `to_plain`."""
+        return cls(plain["source"], tuple(plain["points"]), tuple(tuple(row) for row in plain["metrics"]))
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
-    """A resolved job. Paths are absolute; `digests` holds the SHA-256 of every data, scenario and code file."""
+    """A resolved job. Paths are absolute; `digests` holds the SHA-256 of every data, scenario and code file.
+
+    `generation_size` is 0 for a search of a fixed plan, whose parameters follow from seed and number alone.
+    `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
+    """
 
     objective: ObjectiveSpec
     method: str
@@ -84,6 +132,18 @@ class JobSpec:
     execution: Execution = field(default_factory=Execution)
     results: ResultOptions = field(default_factory=ResultOptions)
     notices: tuple[str, ...] = ()
+    generation_size: int = 0
+    constraints: tuple[str, ...] = ()
+    enqueue: tuple[Mapping[str, Value], ...] = ()
+    past: Past | None = None
+    stop: StopRules = field(default_factory=StopRules)
+    min_budget: float = DEFAULT_MIN_BUDGET
+    sampler_versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def generations(self) -> int:
+        """How many generations there are at most; 0 for a search of a fixed plan."""
+        return -(-self.n // self.generation_size) if self.generation_size else 0
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack and JSON."""
@@ -107,6 +167,13 @@ class JobSpec:
             "execution": self.execution.to_plain(),
             "results": {"csv": self.results.csv, "blocks": self.results.blocks},
             "notices": list(self.notices),
+            "generation_size": self.generation_size,
+            "constraints": list(self.constraints),
+            "enqueue": [dict(point) for point in self.enqueue],
+            "past": None if self.past is None else self.past.to_plain(),
+            "stop": self.stop.to_plain(),
+            "min_budget": self.min_budget,
+            "sampler_versions": dict(self.sampler_versions),
         }
 
     @classmethod
@@ -133,4 +200,12 @@ class JobSpec:
             execution=Execution(**plain["execution"]),
             results=ResultOptions(**plain["results"]),
             notices=tuple(plain["notices"]),
+            # What follows is absent from jobs of the first version.
+            generation_size=plain.get("generation_size", 0),
+            constraints=tuple(plain.get("constraints", ())),
+            enqueue=tuple(plain.get("enqueue", ())),
+            past=None if plain.get("past") is None else Past.from_plain(plain["past"]),
+            stop=StopRules(**plain.get("stop", {})),
+            min_budget=plain.get("min_budget", DEFAULT_MIN_BUDGET),
+            sampler_versions=plain.get("sampler_versions", {}),
         )

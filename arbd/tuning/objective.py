@@ -32,18 +32,22 @@ class Outcome:
 
 @dataclass(slots=True)
 class Trial:
-    """The iteration that an objective is called for; `data` are the paths of the job's data files."""
+    """The iteration that an objective is called for.
+
+    `data` are the paths of the job's data files, `budget` is the share of them (or of any other effort) to use.
+    """
 
     iteration: int
     seed: int
     session_id: str
     data: tuple[str, ...] = ()
     reports: list[tuple[int, float]] = field(default_factory=list)
+    budget: float = 1.0
 
     @classmethod
-    def of(cls, spec: JobSpec, session_id: str, iteration: int) -> Trial:
+    def of(cls, spec: JobSpec, session_id: str, iteration: int, budget: float = 1.0) -> Trial:
         """The trial of an iteration of a session."""
-        return cls(iteration, iteration_seed(spec.seed, iteration), session_id, spec.data)
+        return cls(iteration, iteration_seed(spec.seed, iteration), session_id, spec.data, budget=budget)
 
     def report(self, step: int, value: float) -> None:
         """Keep an intermediate value; it is stored with the iteration's results."""
@@ -59,8 +63,10 @@ class Evaluator(Protocol):
         """Evaluate one set of parameters; whatever it raises is the iteration's error."""
         ...
 
-    def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
-        """Evaluate many sets: columns of values in, columns of metrics (and blocks) out."""
+    def evaluate_batch(
+        self, columns: Mapping[str, Any], budget: float = 1.0
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+        """Evaluate many sets with the same share of the data: columns of values in, metrics (and blocks) out."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,26 @@ class PaperEvaluator:
             use_cache(cache_dir)
         loaded = load_markets(spec, cache_dir, verify=verify)
         markets, defaults = [each.market for each in loaded], [each.defaults for each in loaded]
+        self._markets, self._defaults, self._fixed = markets, defaults, spec.fixed
         self._objective = PaperObjective(markets, spec.fixed, defaults)
+        self._shares = {1.0: self._objective}
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         self._objective.compile()
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""
-        del trial
-        metrics, blocks = self._objective.evaluate(params)
+        metrics, blocks = self._of_share(trial.budget).evaluate(params)
         return Outcome(metrics, blocks)
 
-    def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+    def _of_share(self, budget: float) -> PaperObjective:
+        """The engine over the first `budget` of every market's quotes."""
+        if budget not in self._shares:
+            parts = [market.beginning(max(1, math.ceil(len(market) * budget))) for market in self._markets]
+            self._shares[budget] = PaperObjective(parts, self._fixed, self._defaults)
+        return self._shares[budget]
+
+    def evaluate_batch(
+        self, columns: Mapping[str, Any], budget: float = 1.0
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """See `Evaluator`."""
-        return self._objective.evaluate_batch(columns)
+        return self._of_share(budget).evaluate_batch(columns)

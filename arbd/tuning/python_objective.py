@@ -48,18 +48,30 @@ class PythonEvaluator:
         if not callable(function):
             raise ObjectiveError(f"the objective {target}: module {module_name} has no function {function_name!r}")
         self._with_trial = _takes_trial(function, target)
+        self._with_budget = _takes_budget(function)
+        if spec.method == "successive_halving" and not (self._with_trial or self._with_budget):
+            raise ObjectiveError(
+                f"the objective {target} takes no budget, which successive_halving needs: "
+                "give it a parameter `budget` (the share to use, up to 1), or `trial` and read trial.budget"
+            )
         self._function: Callable[..., object] = function
         batch = getattr(module, "evaluate_batch", None)
-        self.batch = callable(batch)
-        self._batch: Callable[[Mapping[str, Any]], object] | None = batch if callable(batch) else None
+        self._batch_with_budget = callable(batch) and _takes_budget(batch)
+        # One that does not know of budgets would use all data every time.
+        self.batch = callable(batch) and (self._batch_with_budget or spec.method != "successive_halving")
+        self._batch: Callable[..., object] | None = batch if callable(batch) else None
         self._fixed = dict(spec.fixed)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""
         given = {**self._fixed, **params} if self._fixed else params
-        return check_outcome(self._function(given, trial) if self._with_trial else self._function(given), trial)
+        more = {"budget": trial.budget} if self._with_budget else {}
+        returned = self._function(given, trial, **more) if self._with_trial else self._function(given, **more)
+        return check_outcome(returned, trial)
 
-    def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+    def evaluate_batch(
+        self, columns: Mapping[str, Any], budget: float = 1.0
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """See `Evaluator`. Fixed parameters come as columns too."""
         if self._batch is None:
             raise ObjectiveError("the objective's module has no evaluate_batch")
@@ -67,7 +79,8 @@ class PythonEvaluator:
         fixed = {
             name: [value] * n if isinstance(value, str) else np.full(n, value) for name, value in self._fixed.items()
         }
-        returned = self._batch({**fixed, **columns})
+        more = {"budget": budget} if self._batch_with_budget else {}
+        returned = self._batch({**fixed, **columns}, **more)
         if not isinstance(returned, Mapping) or not returned:
             raise ObjectiveError(f"evaluate_batch returned {type(returned).__name__}; expected a mapping of columns")
         metrics = {str(name): column for name, column in returned.items() if name != "blocks"}
@@ -88,10 +101,19 @@ def _takes_trial(function: Callable[..., object], target: str) -> bool:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:
         return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    positional = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "budget"
+    ]
     needed = [p for p in positional if p.default is p.empty]
     if not positional or len(needed) > 2:
         raise ObjectiveError(
             f"the objective {target} takes {len(needed)} parameters; expected (params) or (params, trial)"
         )
     return len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")
+
+
+def _takes_budget(function: Callable[..., object]) -> bool:
+    try:
+        return "budget" in inspect.signature(function).parameters
+    except ValueError:
+        return False

@@ -30,8 +30,11 @@ from arbd.tuning.jobmodel import (
     PythonObjective,
 )
 from arbd.tuning.jobspec import Execution, JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
+from arbd.tuning.samplers import GUIDED
 from arbd.tuning.samplers.grid import DEFAULT_POINTS, dimension_points, grid_size
+from arbd.tuning.search_options import ReadPast, SearchOptions
 from arbd.tuning.space import ChoiceDimension, Dimension, FloatDimension, IntDimension, SearchSpace, Value
+from arbd.tuning.versions import sampler_versions
 
 MAX_GRID = 10**12
 MAX_GRID_POINTS = 10**6
@@ -47,17 +50,18 @@ def resolve_job(
     search_paths: Sequence[Path] = (),
     cache_dir: Path | None = None,
     may_read: Callable[[Path], str | None] = lambda path: None,
+    past: ReadPast | None = None,
 ) -> JobSpec:
     """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
 
-    `may_read` says why a data or scenario file may not be read, before it is; None when it may.
-    Quotes are read, so that bad ones are told here; through the cache, where one is named.
+    `may_read` says why a data or scenario file may not be read, before it is; None when it may. `past` reads what
+    `start_from` names. Quotes are read, so that bad ones are told here; through the cache, where one is named.
     JobError holds everything that is wrong, each with its line and its field.
     """
     too_large = [document.problem(message, *path) for message, path in limits.faults(document.job)]
     if too_large:
         raise JobError(document.document.source, [*document.faults, *too_large])
-    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, may_read)
+    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, may_read, past)
     spec = resolver.resolve(session_id)
     if resolver.problems:
         order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
@@ -74,8 +78,10 @@ class _Resolver:
         search_paths: Sequence[Path],
         cache_dir: Path | None,
         may_read: Callable[[Path], str | None],
+        past: ReadPast | None,
     ) -> None:
         self._may_read = may_read
+        self._past = past
         self._document = document
         self._job = document.job
         self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
@@ -104,8 +110,11 @@ class _Resolver:
         metrics = self._metrics(paper, objective.kind)
         points = self._grid_points(space)
         n = self._count(space, points) if space.dimensions else 0
-        if job.tuning.acquisition_fn is not None:
-            self._notices.append(f"acquisition_fn has no effect with method {job.tuning.method}")
+        search = SearchOptions.of(
+            self._document, space, fixed, metrics, n, paper=paper, past=self._past, folders=self._base_dirs
+        )
+        self.problems += search.problems
+        self._notices += search.notices
         if self.problems:
             return None
         execution, results = job.execution, job.results
@@ -130,6 +139,13 @@ class _Resolver:
             ),
             results=ResultOptions(results.csv, results.blocks),
             notices=tuple(self._notices),
+            generation_size=search.generation_size,
+            constraints=search.constraints,
+            enqueue=search.enqueue,
+            past=search.past,
+            stop=search.stop,
+            min_budget=job.tuning.min_budget,
+            sampler_versions=sampler_versions(job.tuning.method) if job.tuning.method in GUIDED else {},
         )
 
     def _objective(self) -> ObjectiveSpec:
@@ -353,7 +369,7 @@ class _Resolver:
                 self._notices.append(
                     f"{dimension.name}: {asked} grid points asked for, {distinct} are distinct; duplicates are left out"
                 )
-        size = grid_size(space, points)
+        size = grid_size(space, points) + len(self._job.tuning.enqueue)
         if size > MAX_GRID:
             self.wrong(f"the grid has {size:,} points; {MAX_GRID:,} are the most", "tuning", "grid_points")
         most = self._job.tuning.max_iterations

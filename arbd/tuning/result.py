@@ -10,8 +10,19 @@ from arbd.tuning.space import Value
 
 
 @dataclass(frozen=True, slots=True)
+class PastResult:
+    """A result that another search gave; `metrics` is empty where it failed."""
+
+    params: Mapping[str, Value]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class TuningResult:
-    """What one iteration gave. `timestamp` is when it ended, ISO 8601 UTC; `metrics` is empty unless completed."""
+    """What one iteration gave. `timestamp` is when it ended, ISO 8601 UTC; `metrics` is empty unless completed.
+
+    `same_as` is the iteration that was run with these parameters already and whose result this is; 0 for none.
+    """
 
     session_id: str
     worker_id: str
@@ -23,6 +34,7 @@ class TuningResult:
     duration_s: float = float("nan")
     attempt: int = 1
     error: str = ""
+    same_as: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON and msgpack, in the order of the table's columns."""
@@ -35,6 +47,7 @@ class TuningResult:
             "duration_s": self.duration_s,
             "attempt": self.attempt,
             "error": self.error,
+            "same_as": self.same_as,
             "params": dict(self.params),
             "metrics": dict(self.metrics),
         }

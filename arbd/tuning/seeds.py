@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
 _MASK = (1 << 64) - 1
 
 
@@ -20,3 +25,10 @@ def _mix(value: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return value ^ (value >> 31)
+
+
+def generator(seed: int, generation: int) -> np.random.Generator:
+    """The random numbers of one generation of suggestions."""
+    import numpy as np  # noqa: PLC0415 - who only needs a seed needs no NumPy
+
+    return np.random.Generator(np.random.Philox(key=iteration_seed(seed, generation)))

@@ -51,6 +51,20 @@ class FloatDimension:
         values = low + u * (high - low)
         return np.clip(exp(values) if self.log else values, self.low, self.high)
 
+    def column(self, values: Sequence[Value]) -> Column:
+        """Plain values as a column; ValueError for one that the dimension does not have."""
+        return np.array([_member(self.name, value, self.low, self.high) for value in values], dtype=np.float64)
+
+    def to_unit(self, values: Column) -> Unit:
+        """Where values lie in [0, 1]: the inverse of `from_unit`, the middle of its share for a value on a grid."""
+        if self.step is not None:
+            return (np.rint((values - self.low) / self.step) + 0.5) / (self.levels or 1)
+        if self.high == self.low:
+            return np.full(len(values), 0.5)
+        if self.log:
+            return (np.log(values) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        return (values - self.low) / (self.high - self.low)
+
     def at_level(self, level: Column) -> Column:
         """Values at positions on the step grid."""
         step = self.step or 0.0
@@ -104,6 +118,21 @@ class IntDimension:
             return np.clip(values, self.low, self.high)
         return self.low + self.step * _level(u, self.levels)
 
+    def column(self, values: Sequence[Value]) -> Column:
+        """Plain values as a column; ValueError for one that the dimension does not have."""
+        numbers = [_member(self.name, value, self.low, self.high) for value in values]
+        for number in numbers:
+            if number != int(number) or (int(number) - self.low) % self.step:
+                raise ValueError(f"{self.name}: {number:g} is not a whole number of the steps from {self.low}")
+        return np.array(numbers, dtype=np.float64).astype(np.int64)
+
+    def to_unit(self, values: Column) -> Unit:
+        """Where values lie in [0, 1]: the middle of each one's share."""
+        if self.log:
+            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            return (np.log(values) - low) / (high - low)
+        return ((values - self.low) / self.step + 0.5) / self.levels
+
     def grid(self, points: int) -> Column:
         """Up to `points` values spread evenly (in the logarithm when `log`), both ends included, each once."""
         if not self.log:
@@ -141,6 +170,18 @@ class ChoiceDimension:
         """Positions for numbers in [0, 1)."""
         return _level(u, self.levels)
 
+    def column(self, values: Sequence[Value]) -> Column:
+        """Positions of plain values; ValueError for one that is no choice."""
+        places = {(type(value), value): index for index, value in enumerate(self.values)}
+        try:
+            return np.array([places[type(value), value] for value in values], dtype=np.int64)
+        except KeyError as error:
+            raise ValueError(f"{self.name}: {error.args[0][1]!r} is none of {list(self.values)}") from error
+
+    def to_unit(self, values: Column) -> Unit:
+        """The middle of each position's share."""
+        return (values + 0.5) / self.levels
+
     def grid(self, points: int) -> Column:
         """All positions: a choice has no order in which some could be left out."""
         del points
@@ -152,6 +193,12 @@ class ChoiceDimension:
 
 
 Dimension = FloatDimension | IntDimension | ChoiceDimension
+
+
+def _member(name: str, value: Value, low: float, high: float) -> float:
+    if isinstance(value, str | bool) or not low <= value <= high:
+        raise ValueError(f"{name}: {value!r} is not in [{low:g}, {high:g}]")
+    return float(value)
 
 
 def _level(u: Unit, levels: int) -> Column:
@@ -179,6 +226,21 @@ class SearchSpace:
     def from_unit(self, points: Unit) -> Columns:
         """Columns for points of shape (n, dimensions) in [0, 1)."""
         return {d.name: d.from_unit(points[:, i]) for i, d in enumerate(self.dimensions)}
+
+    def to_unit(self, columns: Mapping[str, Column]) -> Unit:
+        """Points of shape (n, dimensions) in [0, 1] for columns."""
+        points = [d.to_unit(np.asarray(columns[d.name])) for d in self.dimensions]
+        return np.clip(np.column_stack(points), 0.0, 1.0)
+
+    @property
+    def size(self) -> int | None:
+        """How many different points there are; None where a dimension is a continuum."""
+        levels = [d.levels for d in self.dimensions]
+        return None if None in levels else math.prod(level or 1 for level in levels)
+
+    def encode(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
+        """Columns for rows of plain values; KeyError or ValueError for what is not in the space."""
+        return {d.name: d.column([row[d.name] for row in rows]) for d in self.dimensions}
 
     def decode(self, columns: Mapping[str, Column]) -> dict[str, Any]:
         """Columns with choices as lists of their values; numbers stay arrays."""

@@ -31,14 +31,14 @@ def state_of(n: int) -> LedgerState:
 def test_a_chunk_is_about_two_seconds_of_work(
     n: int, slots: int, seconds_each: float | None, last: int, expected: int
 ) -> None:
-    assert chunk_size(state_of(n), slots, seconds_each, last, 2.0) == expected
+    assert chunk_size(state_of(n), n, slots, seconds_each, last, 2.0) == expected
 
 
 def test_chunks_shrink_with_the_slots_that_are_live_elsewhere() -> None:
     state = state_of(1000)
     claims = [Claim(1, span, "other", 9) for span in state.take(10, 10)]
     state.fold(ledger.claimed(claims, 98, 1))
-    assert chunk_size(state, 2, 1e-6, 4096, 2.0) == 6
+    assert chunk_size(state, state.unclaimed, 2, 1e-6, 4096, 2.0) == 6
 
 
 def test_priority_goes_first_then_whoever_has_fewest() -> None:

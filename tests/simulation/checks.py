@@ -21,7 +21,10 @@ from arbd.spool.rows import decode_rows
 from arbd.spool.segments import SUFFIX
 from arbd.spool.sessions import read_spec, session_ids
 from arbd.spool.system import FileStatus
-from arbd.tuning.samplers import make_sampler
+from arbd.tuning.generations import Breeder, Generation, known_before
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.plan import FixedPlan, PlannedRows, join
+from arbd.tuning.versions import sampler_versions
 from tests.simulation.daemon import TIMING, Objective, SimDaemon
 from tests.simulation.disk import Disk, Handle, Inode
 from tests.simulation.world import World
@@ -30,6 +33,32 @@ from tests.simulation.world import World
 ALIVE_S = 1.5 * TIMING.beat_s
 # From judging a worker dead until the record is written: it may have come back meanwhile.
 JUDGEMENT_S = 15.0
+
+
+def undisturbed(spec: JobSpec, objective: Objective) -> PlannedRows:
+    """What a session comes to on which one worker works, one iteration after the other, up to where it ends."""
+    if not spec.generation_size:
+        return FixedPlan(spec).rows(1, spec.n)
+    breeder = Breeder(spec, sampler_versions(spec.method))
+    made: list[Generation] = []
+    odd = objective.failing | objective.crashing | objective.hanging
+    for number in range(1, spec.generations + 1):
+        told = known_before(number, spec.generation_size)
+        for generation in made:
+            last = generation.first + len(generation.rows) - 1
+            if not breeder.knowledge.known[last] and last <= told:
+                rows, iterations = generation.rows, np.arange(generation.first, last + 1)
+                xs = rows.columns["x"].tolist()
+                values = [objective.value(i, x) for i, x in zip(iterations.tolist(), xs, strict=True)]
+                completed = np.array([i not in odd for i in iterations.tolist()])
+                breeder.knowledge.learn(
+                    iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
+                )
+        generation = breeder.generation(number, made[-1] if made else None)
+        if generation.stop:
+            break
+        made.append(generation)
+    return join([generation.rows for generation in made])
 
 
 class ViolationError(BaseException):
@@ -194,26 +223,36 @@ class Checks:
             raise ViolationError(f"I1: {session_id} does not come to its end: {state}")
         groups = list(read_results(self.files, paths))
         iteration = np.concatenate([group.rows.iteration for group in groups])
-        if iteration.tolist() != list(range(1, spec.n + 1)):
-            raise ViolationError(f"I1: {session_id} has iterations {iteration.tolist()} of {spec.n}")
+        right = undisturbed(spec, objective)
+        self._check_end(session_id, spec, len(right), state)
+        right = right.select(slice(0, state.n))
+        # A point that stood before shares the fate of the iteration that had it first.
+        numbers = np.where(right.origin > 0, right.origin, np.arange(1, state.n + 1))
+        if iteration.tolist() != list(range(1, state.n + 1)):
+            raise ViolationError(f"I1: {session_id} has iterations {iteration.tolist()} of {state.n}")
         status = np.concatenate([group.rows.status for group in groups])
         special = {FAILED: objective.failing, CRASHED: objective.crashing, TIMEOUT: objective.hanging}
-        expected = np.full(spec.n, COMPLETED)
+        expected = np.full(state.n, COMPLETED)
         for code, iterations in special.items():
-            expected[[i - 1 for i in iterations if i <= spec.n]] = code
+            expected[np.isin(numbers, list(iterations))] = code
         if not np.array_equal(status, expected):
             raise ViolationError(f"I5: {session_id} has statuses {status.tolist()} instead of {expected.tolist()}")
-        columns = make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points).rows(1, spec.n)
-        for name, column in columns.items():
+        for name, column in right.columns.items():
             if not np.array_equal(np.concatenate([group.rows.params[name] for group in groups]), column):
                 raise ViolationError(f"I5: {session_id} has other values of {name}")
         value = np.concatenate([g.rows.metrics.get("value", np.full(len(g.rows), np.nan)) for g in groups])
-        right = [objective.value(i, x) for i, x in zip(iteration.tolist(), columns["x"].tolist(), strict=True)]
+        pairs = zip(numbers.tolist(), right.columns["x"].tolist(), strict=True)
+        values = np.array([objective.value(i, x) for i, x in pairs])
         completed = expected == COMPLETED
-        if not np.array_equal(value[completed], np.array(right)[completed]):
+        if not np.array_equal(value[completed], values[completed]):
             raise ViolationError(f"I5: {session_id} has other metrics")
         if state.counts != [int(np.sum(expected == code)) for code in range(4)]:
             raise ViolationError(f"I1: {session_id} counts {state.counts}")
+
+    def _check_end(self, session_id: str, spec: JobSpec, right: int, state: LedgerState) -> None:
+        """A rule that looks at results ends a session at the same iteration everywhere; time does where it likes."""
+        if state.n != right and not (spec.stop.max_time_s is not None and state.n < right and state.stopped):
+            raise ViolationError(f"I5: {session_id} ends after {state.n} iterations instead of {right}")
 
     def check_leftovers(self) -> None:
         """I4: nothing is left that a person would have to clean up."""
@@ -227,6 +266,13 @@ class Checks:
         left += self.files.names(self.layout.accepting)
         for session_id in session_ids(self.files, self.layout):
             folder = self.layout.session(session_id).folder
+            left += [
+                name
+                for name in self.files.names(self.layout.session(session_id).generations)
+                if name.endswith(TEMPORARY_SUFFIX)
+                and self.disk.find(self.layout.session(session_id).generations / name).changed_at
+                < self._done_at.get(session_id, 0.0)
+            ]
             # Whoever compacts once more, because an old copy of the ledger told it to, may be at it right now.
             left += [
                 name

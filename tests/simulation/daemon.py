@@ -24,6 +24,7 @@ from arbd.daemon.slots import Autopsy
 from arbd.errors import ArbdError
 from arbd.spool.compaction import compact
 from arbd.spool.files import Files
+from arbd.spool.generations import Suggester
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import Worker
@@ -213,6 +214,59 @@ class SimSlot:
         self.daemon.assign()
 
 
+class SimSuggester:
+    """The process that computes generations, of one daemon."""
+
+    def __init__(self, daemon: SimDaemon) -> None:
+        self.daemon = daemon
+        self.orders: deque[messages.Suggest] = deque()
+        self._starts = itertools.count()
+        self.start()
+
+    def start(self) -> None:
+        """A fresh process, which knows nothing."""
+        self.process = Process(self.daemon.host, f"{self.daemon.process.name}/s{next(self._starts)}")
+        self.files, _ = self.daemon.files_of(self.process)
+        self._sessions: dict[Path, Suggester] = {}
+        self._busy = False
+
+    def submit(self, order: messages.Suggest) -> None:
+        """One after the other."""
+        self.orders.append(order)
+        if not self._busy:
+            self._busy = True
+            process, world = self.process, self.daemon.world
+            process.on_death.append(lambda: self._died(process))
+            world.spawn(process, process.name, self._run)
+
+    def _run(self) -> None:
+        while self.orders:
+            order = self.orders[0]
+            try:
+                session = self._sessions.get(order.session)
+                if session is None:
+                    session = self._sessions[order.session] = Suggester(self.files, SessionPaths(order.session))
+                self.daemon.world.pause(self.daemon.world.rng.uniform(0.0, 0.3))
+                news: messages.News = messages.SuggestionMade(
+                    order.session, session.suggest(order.number, urgent=order.urgent)
+                )
+            except (OSError, ArbdError) as error:
+                news = messages.SuggestionFailed(order.session, repr(error))
+            self.orders.popleft()
+            self.daemon.tell(news)
+        self.process.on_death.pop()
+        self._busy = False
+
+    def _died(self, process: Process) -> None:
+        if not self.daemon.process.alive or process is not self.process:
+            return
+        lost = list(self.orders)
+        self.orders.clear()
+        self.start()
+        for order in lost:
+            self.daemon.tell(messages.SuggestionFailed(order.session, "the process died"))
+
+
 class SimInbox:
     """`Inbox` in virtual time."""
 
@@ -271,6 +325,7 @@ class SimDaemon:
     slots: list[SimSlot] = field(default_factory=list)
     ready: deque[messages.Run | messages.Compact] = field(default_factory=deque)
     systems: list[SimSystem] = field(default_factory=list)
+    suggester: SimSuggester | None = None
 
     def __post_init__(self) -> None:
         self.world = self.around.world
@@ -294,11 +349,14 @@ class SimDaemon:
     @property
     def processes(self) -> list[Process]:
         """The daemon's and its slots'."""
-        return [self.process, *(slot.process for slot in self.slots)]
+        found = [self.process, *(slot.process for slot in self.slots)]
+        return found if self.suggester is None else [*found, self.suggester.process]
 
     def _take_slots_along(self) -> None:
         for slot in self.slots:
             self.world.kill(slot.process)
+        if self.suggester is not None:
+            self.world.kill(self.suggester.process)
 
     def _main(self) -> None:
         while True:
@@ -337,6 +395,10 @@ class SimDaemon:
                     self.ready.append(order)
             case messages.Compact():
                 self.ready.append(order)
+            case messages.Suggest():
+                if self.suggester is None:
+                    self.suggester = SimSuggester(self)
+                self.suggester.submit(order)
             case messages.Stop(session, kill):
                 self._give_back(lambda task: task.session == session)
                 for slot in self.slots:

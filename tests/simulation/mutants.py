@@ -15,6 +15,8 @@ from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, Frame
 from arbd.spool.segments import SegmentWriter
 from arbd.spool.workers import Observer, read_beat
+from arbd.tuning import generations
+from arbd.tuning.generations import Breeder, Generation
 
 
 def finish_before_fsync() -> AbstractContextManager[object]:
@@ -92,6 +94,32 @@ def missing_folder_fsync() -> AbstractContextManager[object]:
     return mock.patch.object(Files, "sync_folder", sync_folder)
 
 
+def suggests_from_whatever_is_known() -> AbstractContextManager[object]:
+    """A generation is computed from all results that happen to be there, instead of those it is to depend on."""
+    generation = Breeder.generation
+
+    def hasty(self: Breeder, number: int, before: Generation | None) -> Generation:
+        known = self.knowledge.known[1:]
+        up_to = len(known) if known.all() else int(known.argmin())
+        with mock.patch.object(generations, "known_before", lambda number, size: up_to):
+            return generation(self, number, before)
+
+    return mock.patch.object(Breeder, "generation", hasty)
+
+
+def generation_not_whole() -> AbstractContextManager[object]:
+    """A generation is written under its own name, piece by piece."""
+
+    def publish_once(self: Files, path: Path, data: bytes) -> bool:
+        fd = self.system.open(path, os.O_WRONLY | os.O_CREAT)
+        self.system.write(fd, data[:20])
+        self.system.write(fd, data[20:])
+        self.system.close(fd)
+        return True
+
+    return mock.patch.object(Files, "publish_once", publish_once)
+
+
 MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     bug.__name__: bug
     for bug in (
@@ -100,5 +128,7 @@ MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         takeover_without_standstill,
         torn_tail_read_as_a_record,
         missing_folder_fsync,
+        suggests_from_whatever_is_known,
+        generation_not_whole,
     )
 }

@@ -7,7 +7,7 @@ import hashlib
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arbd.errors import JobError
@@ -15,7 +15,7 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.tuning.jobspec import Execution, JobSpec
+from arbd.tuning.jobspec import Execution, JobSpec, StopRules
 from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.daemon import Objective, SimDaemon
 from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, failure
@@ -116,6 +116,7 @@ class Scenario:
                 retries=rng.choice((0, 1)), max_slots=rng.choice((None, None, 1, 3)), priority=rng.choice((0, 0, 5))
             )
             self.specs[name] = spec_of(n, session_id=name, seed=rng.randint(0, 99), execution=execution)
+            self.specs[name] = self._guided(self.specs[name], random.Random(f"guided {self.seed} {name}"))
             slowly = rng.random() < 0.3
             start_s = rng.uniform(0.0, 8.0)
             self.world.at(start_s, lambda name=name, slowly=slowly: self._submit(name, slowly))  # type: ignore[misc]
@@ -124,6 +125,17 @@ class Scenario:
         for name in self.specs:
             if rng.random() < 0.15:
                 self.world.at(rng.uniform(5.0, 20.0), lambda name=name: self._switch(name, ledger.PAUSED))  # type: ignore[misc]
+
+    @staticmethod
+    def _guided(spec: JobSpec, rng: random.Random) -> JobSpec:
+        """Every third session learns from its results, and some of these end when they have learnt enough."""
+        if rng.random() < 0.67:
+            return spec
+        stop = StopRules(no_improvement=rng.choice((None, None, 6)), max_time_s=rng.choice((None, None, None, 4.0)))
+        method = rng.choice(("tpe", "nsga2", "random"))
+        if method == "random" and not stop.needs_results:
+            method = "tpe"
+        return replace(spec, method=method, generation_size=rng.choice((1, 3, 8)), stop=stop)
 
     def resolve(self, data: bytes, name: str) -> JobSpec:
         """The job of a file, as the real resolver would: or what is wrong with it."""

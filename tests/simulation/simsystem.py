@@ -15,7 +15,7 @@ from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, Handle, Inode, fail
 from tests.simulation.world import Host, KilledError, Process, Task, World
 
 LOCK_LEASE_S = {LOCAL: 0.0, NFS: 16.0, GLUSTER: 42.0}
-WRITING = frozenset(("open-write", "write", "fsync", "truncate", "make", "rename", "remove"))
+WRITING = frozenset(("open-write", "write", "fsync", "truncate", "make", "rename", "link", "remove"))
 
 
 @dataclass(eq=False)
@@ -261,6 +261,14 @@ class SimSystem:
         """See `System`."""
         self._call("rename", source)
         self._disk.rename(self._process.host, source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """See `System`."""
+        self._call("link", source)
+        inode = self._disk.find_as(self._process.host, source)
+        if target.name in (self._disk.find(target.parent).entries or {}):
+            raise failure(errno.EEXIST, target)
+        self._disk.put(self._process.host, target, inode)
 
     def remove(self, path: Path) -> None:
         """See `System`."""

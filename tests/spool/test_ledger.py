@@ -152,7 +152,7 @@ def test_states_tell_lost_quarantined_and_cancelled_iterations_apart() -> None:
         "pending": 10, "claimed": 0, "completed": 6, "failed": 1, "timeout": 1, "crashed": 1,
         "lost": 10, "quarantined": 1, "cancelled": 0,
     }  # fmt: skip
-    assert state.unclaimed_for("w1") == state.unclaimed - 1
+    assert state.unclaimed_for("w1", 30) == state.unclaimed - 1
     assert again not in state.take(50, 50, "w1")
     assert again in state.take(50, 50, "w2")
     (retry,) = [span for span in state.take(50, 50) if span.first == 3]

@@ -7,15 +7,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from arbd.analysis.text import format_value
+from arbd.analysis.text import format_pairs, format_value
 from arbd.cli.app import App, json_option, pass_app, plain, table
 from arbd.errors import NotFoundError, UsageError
 from arbd.tuning.result import TuningResult
 from arbd.visible import visible_line
+
+if TYPE_CHECKING:
+    from arbd.analysis.table import ResultTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class _View:
     ranking: list[TuningResult]
     failures: list[dict[str, Any]]
     notices: Sequence[str] = ()
+    front: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         return {
@@ -37,6 +41,7 @@ class _View:
             "direction": "minimize" if self.ascending else "maximize",
             "ranking": [result.to_plain() for result in self.ranking],
             "failures": self.failures,
+            **({} if self.front is None else {"pareto_front": self.front}),
             "notices": list(self.notices),
         }
 
@@ -94,9 +99,45 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "workers": sorted(loaded.workers),
         "sessions": [session],
         "duplicates": loaded.state.duplicates,
+        "stopped": loaded.state.stopped,
+        "repeated": int((loaded.rows.origins > 0).sum()),
+        "constraints": list(loaded.spec.constraints),
+        "breaking_constraints": int((loaded.violation[loaded.completed] > 0).sum()),
+        "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
     }
     ranking = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
-    return _View(f"session {session}", name, up, facts, ranking, grouped_failures(loaded.rows), loaded.spec.notices)
+    notices = [*loaded.spec.notices, *_versions_notice(app, loaded)]
+    front = None
+    if len(loaded.spec.metrics) > 1 and metric is None:
+        found = loaded.front()
+        front = {
+            "size": len(found.positions),
+            "hypervolume": found.hypervolume,
+            "reference": dict(found.reference),
+            "results": [result.to_plain() for result in loaded.results(found.positions)],
+        }
+        ranking = loaded.results(found.positions[:top_n])
+    failures = grouped_failures(loaded.rows)
+    return _View(f"session {session}", name, up, facts, ranking, failures, notices, front)
+
+
+def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
+    """Which generations were computed with other libraries than the session began with."""
+    if not loaded.spec.sampler_versions:
+        return []
+    from arbd.spool.files import Files
+    from arbd.spool.generations import published_up_to, read_generation
+
+    files, paths = Files(), app.layout().session(loaded.session_id)
+    told = dict(loaded.spec.sampler_versions)
+    for number in range(1, published_up_to(files, paths) + 1):
+        found = dict(read_generation(files, paths, number).versions)
+        if found != told:
+            others = ", ".join(f"{name} {version}" for name, version in found.items() if told.get(name) != version)
+            return [
+                f"from generation {number} on suggestions came from {others}: another run may differ in the last bits"
+            ]
+    return []
 
 
 def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bool) -> _View:
@@ -128,14 +169,48 @@ def _text(view: _View) -> str:
     lines = [f"{view.title}{state}: {facts['total_iterations']:,}{of} iterations: {statuses or 'none yet'}"]
     shares = ", ".join(f"{name} {count:,}" for name, count in sorted(facts["worker_iterations"].items()))
     lines.append(f"workers: {shares or 'none yet'}")
+    if facts.get("stopped"):
+        lines.append(f"stopped early: {facts['stopped']}")
+    if facts.get("repeated"):
+        lines.append(f"{facts['repeated']:,} had parameters that stood before: not run again, they share those results")
+    if facts.get("breaking_constraints"):
+        lines.append(f"{facts['breaking_constraints']:,} results break a constraint and rank last")
     lines += [f"note: {notice}" for notice in view.notices]
-    if view.ranking:
+    if view.front is not None:
+        lines += ["", *_front_lines(view)]
+    elif view.ranking:
         lines += ["", f"best by {view.metric} ({'lowest' if view.ascending else 'highest'} first)", _ranking(view)]
     for failure in view.failures:
         lines.append(
             f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {visible_line(failure['error'])}"
         )
     return "\n".join(lines)
+
+
+def _front_lines(view: _View) -> list[str]:
+    front, goals = view.front or {}, view.facts["objectives"]
+    names = ", ".join(f"{goal['metric']} ({goal['direction']})" for goal in goals)
+    if not front["size"]:
+        return [f"Pareto front of {names}: empty"]
+    corner = format_pairs(front["reference"])
+    lines = [
+        f"Pareto front of {names}: {front['size']:,} results",
+        f"hypervolume {format_value(front['hypervolume'])} from the worst values {corner}",
+    ]
+    metrics = [goal["metric"] for goal in goals]
+    params = list(view.ranking[0].params)
+    rows = [
+        [
+            str(result.iteration),
+            *(format_value(result.metrics[name]) for name in metrics),
+            *(format_value(result.params[name]) for name in params),
+        ]
+        for result in view.ranking
+    ]
+    lines.append(table(["ITERATION", *(name.upper() for name in metrics), *params], rows))
+    if len(view.ranking) < front["size"]:
+        lines.append(f"({front['size'] - len(view.ranking):,} more: --top-n)")
+    return lines
 
 
 def _ranking(view: _View) -> str:
@@ -170,6 +245,8 @@ def _ranking(view: _View) -> str:
 def best(app: App, session: str, metric: str | None, ascending: bool, form: str) -> None:
     """The winning parameters of SESSION, those that were fixed included, to feed a bot.
 
+    With several metrics: all results of the Pareto front, unless --metric names one.
+
     \b
     Examples:
       arbctl best kimchi-btc-01 > params.yaml
@@ -183,7 +260,15 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
         raise NotFoundError(f"session {session} has no completed iteration yet: see `arbctl status {session}`")
     name = metric or loaded.spec.metrics[0].name
     minimized = any(goal.name == name and goal.direction == "minimize" for goal in loaded.spec.metrics)
+    if metric is None and len(loaded.spec.metrics) > 1:
+        _show_front(app, loaded, form)
+        return
     result = loaded.results(loaded.rank(name, 1, ascending or minimized))[0]
+    if loaded.violation[loaded.rows.iteration == result.iteration][0] > 0:
+        raise NotFoundError(
+            f"session {session}: every result breaks a constraint ({'; '.join(loaded.spec.constraints)}); "
+            f"see `arbctl summary {session}` for the nearest"
+        )
     params = {**loaded.spec.fixed, **result.params}
     click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
 
@@ -193,12 +278,32 @@ def _variable(name: str) -> str:
     return re.sub(r"[^A-Z0-9_]", "_", name.upper())
 
 
+def _show_front(app: App, loaded: ResultTable, form: str) -> None:
+    """All results of a Pareto front: which of them is best is for a person to say."""
+    front = loaded.front()
+    if not front.positions:
+        raise NotFoundError(f"session {loaded.session_id}: no result keeps every constraint and has every metric")
+    names = [goal.name for goal in loaded.spec.metrics]
+    points = [
+        {
+            "iteration": result.iteration,
+            "metrics": {name: result.metrics[name] for name in names},
+            "params": {**loaded.spec.fixed, **result.params},
+        }
+        for result in loaded.results(front.positions)
+    ]
+    document = {"hypervolume": front.hypervolume, "reference": dict(front.reference), "pareto_front": points}
+    click.echo(_encoded(document, "json" if app.as_json else form), nl=False)
+
+
 def _encoded(params: dict[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(plain(params), indent=2) + "\n"
     if form == "env":
         import shlex
 
+        if "pareto_front" in params:
+            raise UsageError("a Pareto front does not fit into variables: choose one of its metrics with --metric")
         return "".join(f"{_variable(name)}={shlex.quote(visible_line(str(value)))}\n" for name, value in params.items())
     import yaml
 

@@ -1,0 +1,56 @@
+"""Results that a new search starts from: those of another session of the spool, or of a table in CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from arbd.errors import DataError
+from arbd.spool.csvread import load_results_from_csv
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import COMPLETED
+from arbd.spool.queue import SessionQueue
+from arbd.spool.results import read_rows
+from arbd.spool.sessions import read_spec
+from arbd.tuning.result import PastResult
+
+CSV_SUFFIX = ".csv"
+
+
+def past_reader(layout: SpoolLayout) -> Callable[[str, Sequence[Path]], list[PastResult]]:
+    """A function of a session's id, or a table's name and the folders to look for it; ArbdError when there is none."""
+
+    def read(source: str, folders: Sequence[Path]) -> list[PastResult]:
+        if source.endswith(CSV_SUFFIX):
+            return _of_table(source, folders)
+        return _of_session(layout, source)
+
+    return read
+
+
+def _of_table(source: str, folders: Sequence[Path]) -> list[PastResult]:
+    candidates = [Path(source)] if Path(source).is_absolute() else [folder / source for folder in folders]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        raise DataError(source, f"no such file: {', '.join(map(str, candidates)) or 'write an absolute path'}")
+    return [
+        PastResult(result.params, result.metrics if result.status == "completed" else {})
+        for result in load_results_from_csv(path)
+    ]
+
+
+def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:
+    files = Files()
+    paths = layout.session(session_id)
+    done = SessionQueue(files, paths).refresh().done
+    spec = read_spec(files, paths)
+    found: list[PastResult] = []
+    for group in read_rows(files, paths, done=done):
+        rows = group.rows
+        metrics = {name: column.tolist() for name, column in rows.metrics.items()}
+        for position, params in enumerate(spec.space.rows(dict(rows.params))):
+            completed = rows.status[position] == COMPLETED
+            values = {name: column[position] for name, column in metrics.items()} if completed else {}
+            found.append(PastResult({**spec.fixed, **params}, values))
+    return found

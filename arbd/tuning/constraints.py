@@ -1,0 +1,199 @@
+"""Constraints: inequalities between parameters and metrics, read by a small parser of their own (never `eval`).
+
+The language: numbers, texts, names; `+ - * / % **`, `abs min max sqrt log exp`; `< <= > >= == !=`, also chained;
+`and`, `or`, `not`, brackets. Evaluated in whole columns. Besides whether it holds, a constraint says by how much
+it does not, in units of its own sides, which is what a search can follow.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_CHARS = 400
+MAX_DEPTH = 20
+
+Floats = npt.NDArray[np.float64]
+_FUNCTIONS: Mapping[str, tuple[int, Callable[..., Any]]] = {
+    "abs": (1, np.abs),
+    "sqrt": (1, np.sqrt),
+    "log": (1, np.log),
+    "exp": (1, np.exp),
+    "min": (2, np.minimum),
+    "max": (2, np.maximum),
+}
+_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.divide,
+    ast.Mod: np.mod,
+    ast.Pow: np.power,
+}
+_SIGNS: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: np.negative, ast.UAdd: np.positive}
+
+
+class ConstraintError(ValueError):
+    """The text is no constraint; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A constraint that was read. `names` are the parameters and metrics that it speaks of."""
+
+    text: str
+    names: frozenset[str]
+    _tree: ast.expr
+
+    def violation(self, values: Mapping[str, Any], n: int) -> Floats:
+        """By how much each of n rows breaks it: 0 where it holds, inf where a value is not there or undefined."""
+        with np.errstate(all="ignore"):
+            found = np.broadcast_to(_violation(self._tree, values), (n,)).astype(np.float64)
+        return np.where(np.isnan(found), np.inf, found)
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Read a constraint; ConstraintError says what is wrong."""
+    if len(text) > MAX_CHARS:
+        raise ConstraintError(f"longer than {MAX_CHARS} characters")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ConstraintError(f"not an inequality such as 'trades >= 30' ({getattr(error, 'msg', error)})") from error
+    names: set[str] = set()
+    _check_condition(tree, names, 0)
+    if not names:
+        raise ConstraintError("names no parameter and no metric")
+    return Constraint(text.strip(), frozenset(names), tree)
+
+
+def total_violation(constraints: Iterable[Constraint], values: Mapping[str, Any], n: int) -> Floats:
+    """Sum over constraints; 0 for rows that keep all of them."""
+    total = np.zeros(n)
+    for constraint in constraints:
+        total = total + constraint.violation(values, n)
+    return total
+
+
+def _check_condition(node: ast.expr, names: set[str], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ConstraintError(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(node, ast.BoolOp):
+        for part in node.values:
+            _check_condition(part, names, depth + 1)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        _check_condition(node.operand, names, depth + 1)
+    elif isinstance(node, ast.Compare):
+        for operator in node.ops:
+            if not isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE | ast.Eq | ast.NotEq):
+                raise ConstraintError("compares with < <= > >= == != only")
+        for side in (node.left, *node.comparators):
+            _check_value(side, names, depth + 1)
+    else:
+        raise ConstraintError("not an inequality such as 'trades >= 30'")
+
+
+def _check_value(node: ast.expr, names: set[str], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ConstraintError(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(node, ast.Name):
+        names.add(node.id)
+    elif isinstance(node, ast.Constant):
+        _check_constant(node.value)
+    elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        _check_value(node.left, names, depth + 1)
+        _check_value(node.right, names, depth + 1)
+    elif isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
+        _check_value(node.operand, names, depth + 1)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        _check_function(node.func.id, len(node.args))
+        for argument in node.args:
+            _check_value(argument, names, depth + 1)
+    else:
+        raise ConstraintError(f"{ast.unparse(node)!r} is not allowed in a constraint")
+
+
+def _check_constant(value: object) -> None:
+    if not isinstance(value, int | float | str) or abs(_size(value)) > 1e300:
+        raise ConstraintError(f"{value!r} is neither a number nor a text")
+
+
+def _check_function(name: str, arguments: int) -> None:
+    if name not in _FUNCTIONS:
+        raise ConstraintError(f"unknown function {name!r}; known are {', '.join(_FUNCTIONS)}")
+    count = _FUNCTIONS[name][0]
+    if arguments != count:
+        raise ConstraintError(f"{name} takes {count} value{'s' if count > 1 else ''}")
+
+
+def _size(value: float | str) -> float:
+    try:
+        return 0.0 if isinstance(value, str) else float(value)
+    except OverflowError:
+        return float("inf")
+
+
+def _violation(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.BoolOp):
+        parts = [_violation(part, values) for part in node.values]
+        joined = parts[0]
+        for part in parts[1:]:
+            joined = joined + part if isinstance(node.op, ast.And) else np.fmin(joined, part)
+        return joined
+    if isinstance(node, ast.UnaryOp):
+        inner = _violation(node.operand, values)
+        return np.where(np.isnan(inner), np.nan, np.where(inner > 0, 0.0, 1.0))
+    assert isinstance(node, ast.Compare)
+    sides = [_value(side, values) for side in (node.left, *node.comparators)]
+    total: Any = 0.0
+    for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
+        total = total + _excess(operator, left, right)
+    return total
+
+
+def _excess(operator: ast.cmpop, left: Any, right: Any) -> Any:
+    if isinstance(operator, ast.Eq | ast.NotEq):
+        equal = np.asarray(left == right)
+        unknown = _unknown(left) | _unknown(right)
+        return np.where(unknown, np.nan, np.where(equal == isinstance(operator, ast.Eq), 0.0, 1.0))
+    low, high = (left, right) if isinstance(operator, ast.Lt | ast.LtE) else (right, left)
+    low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+    strict = isinstance(operator, ast.Lt | ast.Gt)
+    held = (low < high) if strict else (low <= high)
+    # In units of the sides themselves; never 0 where it does not hold, or equal sides of a strict one would pass.
+    by = np.maximum((low - high) / np.maximum(1.0, np.maximum(np.abs(low), np.abs(high))), 1e-9)
+    return np.where(np.isnan(low) | np.isnan(high), np.nan, np.where(held, 0.0, by))
+
+
+def _unknown(side: Any) -> Any:
+    array = np.asarray(side)
+    return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)
+
+
+def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        found = values.get(node.id, np.nan)
+        if isinstance(found, str | bool | int | float):
+            return found
+        array = np.asarray(found)
+        return array.astype(np.float64) if array.dtype.kind in "iub" else array
+    if isinstance(node, ast.UnaryOp):
+        return _SIGNS[type(node.op)](_number(_value(node.operand, values)))
+    if isinstance(node, ast.BinOp):
+        left, right = _number(_value(node.left, values)), _number(_value(node.right, values))
+        return _OPERATORS[type(node.op)](left, right)
+    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    return _FUNCTIONS[node.func.id][1](*(_number(_value(argument, values)) for argument in node.args))
+
+
+def _number(value: Any) -> Any:
+    array = np.asarray(value)
+    # A text among numbers is a value that is not there, not a crash in the middle of a session.
+    return array.astype(np.float64) if array.dtype.kind in "iufb" else np.nan

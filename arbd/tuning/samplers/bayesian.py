@@ -1,0 +1,216 @@
+"""Bayesian optimisation: a Gaussian process of the loss, and an acquisition function that says where to look next.
+
+Losses are made more Gaussian first (Yeo and Johnson 2000), so that one enormous loss does not flatten all others.
+A generation is chosen point by point, each expected to be evaluated before the next, and so is what is pending.
+Several objectives are weighed anew for each generation (ParEGO, Knowles 2006).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from arbd.tuning.acquisition import ACQUISITIONS, Acquisition
+from arbd.tuning.gaussian_process import Hyperparameters, Posterior, fit
+from arbd.tuning.history import Floats, History, Ints, best_first
+from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.samplers import Proposal
+from arbd.tuning.seeds import generator
+from arbd.tuning.space import ChoiceDimension, SearchSpace, Unit
+
+DEFAULT_ACQUISITION = "ei"
+# Results that the process knows: the best of them, and the newest.
+MOST_RESULTS = 400
+# Of these, so many tell the hyperparameters.
+MOST_FITTED = 120
+EVERYWHERE = 512
+NEARBY = 64
+NEARBY_SCALES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
+STARTS = 4
+CLIMB_STEPS = 16
+QUICK_STEPS = 5
+CAREFUL_PICKS = 2
+# Hyperparameters are fitted anew when there are this many times the results of the last fit.
+REFIT_GROWTH = 1.15
+
+
+@dataclass(slots=True)
+class BayesianSampler:
+    """See the module. Remembers fits, each of which follows from a beginning of the history."""
+
+    space: SearchSpace
+    seed: int
+    acquisition: str
+    _fits: dict[tuple[int, int], Hyperparameters] = field(default_factory=dict)
+
+    def suggest(
+        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
+    ) -> Proposal:
+        """See `GuidedSampler`."""
+        rng = generator(self.seed, generation)
+        if not history.known.any():
+            return Proposal(self._snapped(rng.random((count, len(self.space.dimensions)))))
+        objectives = history.losses.shape[1]
+        losses, weighing = history.losses[:, 0], 0
+        if objectives > 1:
+            losses, weighing = _weighed(history, rng.dirichlet(np.ones(objectives))), generation
+        return Proposal(self._chosen(rng, count, history, losses, allowed, weighing))
+
+    def _chosen(
+        self,
+        rng: np.random.Generator,
+        count: int,
+        history: History,
+        losses: Floats,
+        allowed: Callable[[Unit], npt.NDArray[np.bool_]],
+        weighing: int,
+    ) -> Unit:
+        is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
+        values = _gaussian(history, losses)
+        parameters = self._fitted(history, values, is_choice, weighing)
+        known = _few(history)
+        posterior = Posterior(history.points[known], values[known], parameters, is_choice)
+        posterior.expect(history.pending)
+        best = float(values[history.feasible].min()) if history.feasible.any() else float(values.min())
+        score = partial(_scored, ACQUISITIONS[self.acquisition], best)
+        leaders = history.points[best_first(history)[:3]] if weighing == 0 else history.points[np.argsort(values)[:3]]
+        points = self._spread(rng, leaders)
+        may = allowed(points)
+        candidates = posterior.candidates(points[may] if may.any() else points)
+        chosen: list[Unit] = []
+        for pick in range(count):
+            value = score(candidates.mean, candidates.deviation)[0]
+            careful = pick < CAREFUL_PICKS
+            starts = candidates.points[np.argsort(-value, kind="stable")[: STARTS if careful else 1]]
+            ended = self._snapped(posterior.climb(starts, score, CLIMB_STEPS if careful else QUICK_STEPS))
+            ended = np.concatenate([ended, starts])
+            after = score(*posterior.predict(ended))[0]
+            after[~allowed(ended)] = -np.inf
+            point = ended[int(np.argmax(after))]
+            chosen.append(point)
+            if pick < count - 1:
+                candidates.expect(point)
+        return np.array(chosen)
+
+    def _spread(self, rng: np.random.Generator, leaders: Unit) -> Unit:
+        """Points everywhere, and around the best ones at every distance."""
+        d = leaders.shape[1]
+        parts = [rng.random((EVERYWHERE, d))]
+        for leader in leaders:
+            for scale in NEARBY_SCALES:
+                moved = leader + scale * rng.standard_normal((NEARBY // len(leaders) + 1, d))
+                # Moving along a few axes only reaches other choices and other values of a grid one at a time.
+                moved = np.where(rng.random(moved.shape) < 0.6, moved, leader)
+                parts.append(np.clip(np.abs(moved), 0.0, 1.0 - 1e-12))
+        points = np.concatenate(parts)
+        for column, dimension in enumerate(self.space.dimensions):
+            if isinstance(dimension, ChoiceDimension):
+                other = rng.random(len(points)) < 0.2
+                points[other, column] = rng.random(int(other.sum()))
+        return self._snapped(points)
+
+    def _fitted(
+        self, history: History, values: Floats, is_choice: npt.NDArray[np.bool_], weighing: int
+    ) -> Hyperparameters:
+        n = len(history)
+        size = 1
+        while int(size * REFIT_GROWTH) + 1 <= n:
+            size = int(size * REFIT_GROWTH) + 1
+        key = (weighing, size)
+        if key not in self._fits:
+            if len(self._fits) > 64:
+                self._fits.clear()
+            beginning = History(
+                history.points[:size], history.losses[:size], history.violation[:size], history.budget[:size],
+                history.pending[:0], history.pending_budget[:0],
+            )  # fmt: skip
+            known = _sample(beginning)
+            self._fits[key] = fit(history.points[known], _standard(values[known]), is_choice)
+        return self._fits[key]
+
+    def _snapped(self, points: Unit) -> Unit:
+        return self.space.to_unit(self.space.from_unit(np.minimum(points, 1.0 - 1e-15)))
+
+
+def _scored(acquisition: Acquisition, best: float, mean: Floats, deviation: Floats) -> tuple[Floats, Floats, Floats]:
+    return acquisition(mean, deviation, best)
+
+
+def _few(history: History) -> Ints:
+    """Positions of what the process is to know, in order: each point once, the best and the newest."""
+    _, first = np.unique(history.points, axis=0, return_index=True)
+    index = np.sort(first)
+    if len(index) <= MOST_RESULTS:
+        return index
+    order = best_first(history.select(index))
+    best = index[order[: MOST_RESULTS // 2]]
+    newest = np.setdiff1d(index, best)[-(MOST_RESULTS - len(best)) :]
+    return np.sort(np.concatenate([best, newest]))
+
+
+def _sample(history: History) -> Ints:
+    """Positions of what the hyperparameters follow from: a third the best, the rest evenly from all others."""
+    index = _few(history)
+    if len(index) <= MOST_FITTED:
+        return index
+    best = index[best_first(history.select(index))[: MOST_FITTED // 3]]
+    others = np.setdiff1d(index, best)
+    even = others[np.linspace(0, len(others) - 1, MOST_FITTED - len(best)).astype(np.int64)]
+    return np.sort(np.concatenate([best, even]))
+
+
+def _weighed(history: History, weights: Floats) -> Floats:
+    """One loss from several, each scaled to 0..1: the largest weighed one, and a little of their sum."""
+    known = history.feasible if history.feasible.any() else history.known
+    low, high = history.losses[known].min(axis=0), history.losses[known].max(axis=0)
+    scaled = (history.losses - low) / np.where(high > low, high - low, 1.0) * weights
+    return np.asarray(scaled.max(axis=1) + 0.05 * scaled.sum(axis=1))
+
+
+def _gaussian(history: History, losses: Floats) -> Floats:
+    """Losses standardised, made Gaussian; what failed or breaks a constraint is as bad as the worst that did not."""
+    good = history.feasible
+    known = good if good.any() else history.known
+    values = losses[known]
+    center, scale = np.median(values), float(np.subtract(*np.percentile(values, [75, 25])))
+    scaled = (losses - center) / (scale or float(values.std()) or 1.0)
+    power = _power(scaled[known])
+    bent = _yeo_johnson(scaled, power)
+    worst = bent[known].max()
+    bent = np.where(known, bent, worst)
+    return _standard(bent)
+
+
+def _standard(values: Floats) -> Floats:
+    deviation = float(values.std())
+    return np.asarray((values - values.mean()) / (deviation if deviation > 0 else 1.0))
+
+
+def _power(values: Floats) -> float:
+    """The power under which the values look most like a normal sample."""
+
+    def loss(power: float) -> float:
+        variance = float(_yeo_johnson(values, power).var())
+        jacobian = (power - 1.0) * float((np.sign(values) * np.log1p(np.abs(values))).sum())
+        return 0.5 * len(values) * math.log(max(variance, 1e-300)) - jacobian
+
+    return float(optimize.minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 1e-3}).x)
+
+
+def _yeo_johnson(values: Floats, power: float) -> Floats:
+    positive, negative = np.maximum(values, 0.0), np.maximum(-values, 0.0)
+    up = np.log1p(positive) if abs(power) < 1e-9 else (np.power(positive + 1.0, power) - 1.0) / power
+    other = 2.0 - power
+    down = np.log1p(negative) if abs(other) < 1e-9 else (np.power(negative + 1.0, other) - 1.0) / other
+    return np.where(values >= 0, up, -down)
+
+
+def make(spec: JobSpec) -> BayesianSampler:
+    """Depends on space, seed and acquisition function."""
+    return BayesianSampler(spec.space, spec.seed, spec.acquisition_fn or DEFAULT_ACQUISITION)

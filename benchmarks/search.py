@@ -1,0 +1,301 @@
+"""How good the search methods are, and whether suggesting keeps up. One JSON line per measurement.
+
+    python benchmarks/search.py                       every problem and method, 20 seeds, peers from Optuna
+    python benchmarks/search.py --smoke               2 seeds, 2 problems, to see that it runs
+    python benchmarks/search.py --only busy           slots busy with an objective of 50 ms
+    python benchmarks/search.py --only reproducible   the same results with 1 slot, 4 slots, two daemons with kills
+
+`regret` is the best value found after 50, 100 and 200 iterations less the least there is, the median of the seeds
+(for the paper engine, less the best that any method found). Our methods suggest as the farm does with 4 slots: a
+generation at a time, without the results of the one before it. That outcome does not depend on slots or hosts
+(which `reproducible` shows with real daemons), so quality is measured in one process, through the same generations.
+Optuna's samplers suggest one point at a time and know all results before it. Its GPSampler needs PyTorch; where that
+is not installed, this is said and it is left out. `--seeds` and `--peer-seeds` set how many seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from search_problems import Problem, problems
+
+from arbd.analysis.table import ResultTable, load_table
+from arbd.tuning.generations import default_size
+from arbd.tuning.jobspec import JobSpec, MetricGoal, ObjectiveSpec
+from arbd.tuning.samplers import GUIDED
+from arbd.tuning.search import Search
+from arbd.tuning.space import ChoiceDimension, IntDimension
+
+ITERATIONS = 200
+MARKS = (50, 100, 200)
+OURS = ("tpe", "bayesian", "cmaes", "nsga2", "random")
+PEERS = {"tpe": "optuna_tpe", "bayesian": "optuna_gp"}
+Curve = list[float]
+
+
+def say(**line: Any) -> None:
+    """One measurement."""
+    print(json.dumps(line), flush=True)
+
+
+def ours(problem: Problem, method: str, seed: int) -> Curve:
+    """Best losses at the marks."""
+    spec = JobSpec(
+        objective=ObjectiveSpec("python", ("benchmark:loss",)),
+        method=method,
+        space=problem.space,
+        n=ITERATIONS,
+        seed=seed,
+        metrics=(MetricGoal("loss", "minimize"),),
+        generation_size=default_size(method, ITERATIONS) if method in GUIDED else 0,
+    )
+    search, losses = Search(spec), []
+    for iteration in range(1, ITERATIONS + 1):
+        row = search.row(iteration)
+        assert row is not None
+        source = int(row.origin[0])
+        loss = problem.loss(problem.space.rows(row.columns)[0]) if source == 0 else losses[source - 1]
+        search.tell(iteration, {"loss": loss} if source == 0 else None)
+        losses.append(loss)
+    return _at_marks(losses)
+
+
+def _at_marks(losses: Sequence[float]) -> Curve:
+    best = np.fmin.accumulate(np.array(losses))
+    return [float(best[mark - 1]) for mark in MARKS]
+
+
+def peers() -> dict[str, Callable[[int], Any]]:
+    """Optuna's samplers that can be had, by name."""
+    if importlib.util.find_spec("optuna") is None:
+        say(benchmark="quality", note="Optuna is not installed (pip install 'arbd[bench]'): no peers")
+        return {}
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found: dict[str, Callable[[int], Any]] = {
+        "optuna_random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+        "optuna_tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    }
+    if importlib.util.find_spec("torch") is None:
+        say(benchmark="quality", note="PyTorch is not installed: Optuna's GPSampler is left out")
+    else:
+        import torch
+
+        torch.set_num_threads(1)
+        found["optuna_gp"] = lambda seed: optuna.samplers.GPSampler(seed=seed)
+    return found
+
+
+def theirs(problem: Problem, sampler: Any) -> Curve:
+    """The same of a sequential sampler of Optuna."""
+    import optuna
+
+    study, losses = optuna.create_study(sampler=sampler), []
+    for _ in range(ITERATIONS):
+        trial = study.ask()
+        params: dict[str, Any] = {}
+        for d in problem.space.dimensions:
+            if isinstance(d, ChoiceDimension):
+                params[d.name] = trial.suggest_categorical(d.name, list(d.values))
+            elif isinstance(d, IntDimension):
+                params[d.name] = trial.suggest_int(d.name, d.low, d.high, log=d.log)
+            else:
+                params[d.name] = trial.suggest_float(d.name, d.low, d.high, log=d.log)
+        loss = problem.loss(params)
+        losses.append(loss)
+        if np.isnan(loss):
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            study.tell(trial, loss)
+    return _at_marks(losses)
+
+
+def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int) -> None:
+    """Regrets, and how ours stand to theirs."""
+    samplers = peers()
+    medians: dict[tuple[str, str], list[float]] = {}
+    for problem in chosen:
+        curves: dict[str, list[Curve]] = {}
+        seconds: dict[str, float] = {}
+        for name in [*OURS, *samplers]:
+            started = time.perf_counter()
+            if name in samplers:
+                count = peer_seeds if name == "optuna_gp" else seeds
+                curves[name] = [theirs(problem, samplers[name](seed)) for seed in range(count)]
+            else:
+                curves[name] = [ours(problem, name, seed) for seed in range(seeds)]
+            seconds[name] = (time.perf_counter() - started) / len(curves[name])
+        least = problem.least
+        if np.isnan(least):
+            least = min(curve[-1] for found in curves.values() for curve in found)
+        for name, found in curves.items():
+            regret = (np.median(np.array(found), axis=0) - least).tolist()
+            medians[problem.name, name] = regret
+            line = {f"regret_{mark}": float(f"{value:.4g}") for mark, value in zip(MARKS, regret, strict=True)}
+            say(
+                benchmark="quality", problem=problem.name, method=name, seeds=len(found), **line,
+                seconds_per_run=round(seconds[name], 2),
+            )  # fmt: skip
+    _compare(medians, [problem.name for problem in chosen], samplers)
+
+
+def _compare(
+    medians: Mapping[tuple[str, str], Sequence[float]], names: Sequence[str], samplers: Mapping[str, Any]
+) -> None:
+    for method, peer in PEERS.items():
+        beats = [name for name in names if medians[name, method][-1] < medians[name, "random"][-1]]
+        say(benchmark="better than random", method=method, problems=len(names), count=len(beats), on=beats)
+        if peer in samplers:
+            near = [n for n in names if medians[n, method][-1] <= 1.05 * medians[n, peer][-1] + 1e-12]
+            say(benchmark="within 5 %", method=method, peer=peer, problems=len(names), count=len(near), on=near)
+
+
+SLOW = """
+import time
+def slow(params):
+    time.sleep(0.05)
+    return {"value": -(params["x"] - 0.3) ** 2 - (params["y"] - 0.6) ** 2}
+def quick(params, trial):
+    time.sleep(0.002)
+    return {"value": -(params["x"] - 0.3) ** 2 - (params["y"] - 0.6) ** 2 - 0.1 * (1 - trial.budget)}
+"""
+
+
+@contextlib.contextmanager
+def farm() -> Iterator[tuple[Path, Callable[..., list[str]]]]:
+    """A spool with objectives, and how to call a command on it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "spool").mkdir()
+        (folder / "slow.py").write_text(SLOW)
+        (folder / "arbd.yaml").write_text(
+            f"allow: ['python:*']\nobjective_paths: [{folder}]\nbeat_s: 0.2\nscan_s: 0.2\nlease_s: 5\nsettle_s: 0.2\n"
+        )
+
+        def command(module: str, *words: object) -> list[str]:
+            options = ["--config", str(folder / "arbd.yaml"), "--spool", str(folder / "spool")]
+            if module == "arbd.cli":
+                return [sys.executable, "-m", module, *options, *map(str, words)]
+            return [sys.executable, "-m", module, str(words[0]), *options, *map(str, words[1:])]
+
+        yield folder, command
+
+
+def write_job(folder: Path, function: str, method: str, n: int, seed: int) -> Path:
+    """A job over two floats."""
+    space = {name: {"type": "float", "bounds": [0, 1]} for name in ("x", "y")}
+    tuning = {"method": method, "search_space": space, "max_iterations": n, "seed": seed}
+    path = folder / f"{method}-{n}-{seed}.yaml"
+    path.write_text(json.dumps({"objective": {"python": f"slow:{function}"}, "metric": "value", "tuning": tuning}))
+    return path
+
+
+def busy(cases: Mapping[str, int], slots: int = 4) -> None:
+    """The share of their time, from the first start to the last end, that slots spend in the objective."""
+    with farm() as (folder, command):
+        for method, n in cases.items():
+            job = write_job(folder, "slow", method, n, 1)
+            subprocess.run(
+                command("arbd.cli", "run", job, "--session-id", method, "--workers", slots, "--json"),
+                check=True, capture_output=True,
+            )  # fmt: skip
+            rows = load_table(folder / "spool", method).rows
+            ends = rows.ended_ns / 1e9
+            span = float(ends.max() - (ends - rows.duration_s).min())
+            share = float(rows.duration_s.sum()) / (slots * span)
+            say(benchmark="slots busy", method=method, iterations=n, slots=slots, objective_ms=50, busy=round(share, 3))
+
+
+def content(table: ResultTable) -> bytes:
+    """All parameters and metrics, sorted by iteration."""
+    columns = [*table.rows.params.values(), *(table.rows.metrics[name] for name in sorted(table.rows.metrics))]
+    return b"".join(np.ascontiguousarray(column).tobytes() for column in [table.rows.iteration, *columns])
+
+
+def reproducible(seeds: int, n: int = 60) -> None:
+    """1 slot, 4 slots, two daemons of which one is killed at times: whether all three give the same bytes."""
+    for method in GUIDED:
+        same = 0
+        for seed in range(seeds):
+            with farm() as (folder, command):
+                job = write_job(folder, "quick", method, n, seed)
+                for slots in (1, 4):
+                    words = ("run", job, "--session-id", f"s{slots}", "--workers", slots, "--json")
+                    subprocess.run(command("arbd.cli", *words), check=True, capture_output=True)
+                subprocess.run(
+                    command("arbd.cli", "submit", job, "--session-id", "two"), check=True, capture_output=True
+                )
+                _with_kills(command, folder / "spool", random.Random(seed), n)
+                found = {content(load_table(folder / "spool", name)) for name in ("s1", "s4", "two")}
+                same += len(found) == 1
+        say(benchmark="reproducible", method=method, iterations=n, seeds=seeds, equal=same)
+
+
+def _with_kills(command: Callable[..., list[str]], spool: Path, rng: random.Random, n: int) -> None:
+    def start(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command("arbd.daemon", "run", "--worker-id", name, "--slots", 2),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    running = {name: start(name) for name in "ab"}
+    marks = sorted(rng.sample(range(5, n - 5), 2))
+    try:
+        while True:
+            with contextlib.suppress(Exception):
+                state = load_table(spool, "two").state
+                if state.done:
+                    return
+                if marks and state.counted >= marks[0]:
+                    marks.pop(0)
+                    name = rng.choice("ab")
+                    running[name].send_signal(signal.SIGKILL)
+                    running[name].wait()
+                    running[name] = start(name)
+            time.sleep(0.02)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--only", choices=["quality", "busy", "reproducible"])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--peer-seeds", type=int, help="seeds of Optuna's GPSampler, which takes a minute each")
+    parser.add_argument("--problem", action="append", help="only this problem (may be given several times)")
+    given = parser.parse_args()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    seeds = 2 if given.smoke else given.seeds
+    chosen = [p for p in problems() if given.problem is None or p.name in given.problem]
+    if given.smoke:
+        chosen = [p for p in chosen if p.name in ("branin", "mixed")]
+    if given.only in (None, "quality"):
+        quality(chosen, seeds, given.peer_seeds or seeds)
+    if given.only in (None, "busy"):
+        busy({"tpe": 60, "bayesian": 60} if given.smoke else {"tpe": 1_000, "bayesian": 300})
+    if given.only in (None, "reproducible"):
+        reproducible(1 if given.smoke else seeds)
+
+
+if __name__ == "__main__":
+    main()

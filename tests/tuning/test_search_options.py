@@ -1,0 +1,111 @@
+"""What a job says about its search is checked, each fault with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbd.errors import JobError
+from arbd.tuning.jobfile import parse_job
+from arbd.tuning.jobspec import JobSpec, StopRules
+from arbd.tuning.resolve import resolve_job
+from arbd.tuning.result import PastResult
+
+JOB = """
+objective: {{python: "m:f"}}
+metric: {metric}
+tuning:
+  method: {method}
+  search_space:
+    x: {{type: float, bounds: [0, 1]}}
+    k: {{type: int, bounds: [1, 9], step: 2}}
+    kind: {{type: choice, values: [a, b]}}
+  max_iterations: 40
+"""
+
+
+def resolved(more: str, method: str = "tpe", metric: str = "value", past: Any = None) -> JobSpec:
+    text = JOB.format(method=method, metric=metric) + more
+    return resolve_job(parse_job(text, "job.yaml"), base_dirs=[Path("/nowhere")], past=past)
+
+
+def test_everything_survives_the_plain_form_of_a_job() -> None:
+    spec = resolved(
+        "  generation_size: 8\n  constraints: ['x < k', 'value > 0']\n  enqueue: [{x: 0.5, kind: b}]\n"
+        "  stop: {max_time_s: 60, no_improvement: 20, target: 9}\n  start_from: before\n",
+        past=lambda source, folders: [PastResult({"x": 0.1, "k": 3, "kind": "a"}, {"value": 2.0})],
+    )
+    assert JobSpec.from_plain(spec.to_plain()) == spec
+    assert (spec.generation_size, spec.generations, spec.constraints) == (8, 5, ("x < k", "value > 0"))
+    assert spec.stop == StopRules(60.0, 20, 9.0)
+    assert spec.past is not None
+    assert spec.past.metrics == ((2.0,),)
+    assert set(spec.sampler_versions) == {"arbd", "numpy"}
+
+
+def test_a_job_of_the_first_version_is_read() -> None:
+    plain = resolved("", "random").to_plain()
+    new = ("generation_size", "constraints", "enqueue", "past", "stop", "min_budget", "sampler_versions")
+    old = JobSpec.from_plain({name: value for name, value in plain.items() if name not in new})
+    assert old == resolved("", "random")
+
+
+@pytest.mark.parametrize(
+    ("more", "method", "said"),
+    [
+        ("  constraints: ['x <']\n", "tpe", r"line 11: tuning.constraints.0: 'x <': not an inequality"),
+        ("  enqueue: [{y: 1}]\n", "tpe", "tuning.enqueue.0.y: 'y' is not searched; searched are k, kind, x"),
+        ("  enqueue: [{x: 2}]\n", "tpe", r"tuning.enqueue.0.x: x: 2 is not in \[0, 1\]"),
+        ("  enqueue: [{k: 4}]\n", "tpe", "k: 4 is not a whole number of the steps from 1"),
+        ("  enqueue: [{kind: c}]\n", "random", "kind: 'c' is none of"),
+        ("  stop: {target: 1, patience: 3}\n", "tpe", "unknown field"),
+        ("  generation_size: 2\n", "cmaes", "cmaes needs at least 4"),
+        ("  start_from: other\n", "tpe", "there is no spool to look for it"),
+        ("  min_budget: 2\n", "successive_halving", "min_budget"),
+        ("constraints: ['x < 1']\n", "tpe", "constraints: belongs under `tuning:`"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(more: str, method: str, said: str) -> None:
+    with pytest.raises(JobError, match=said):
+        resolved(more, method)
+
+
+def test_methods_of_one_metric_refuse_several() -> None:
+    for method in ("cmaes", "successive_halving"):
+        with pytest.raises(JobError, match=f"{method} optimises one metric, not 2: use nsga2, tpe or bayesian"):
+            resolved("", method, "[one, two]")
+    with pytest.raises(JobError, match="a target is for one metric"):
+        resolved("  stop: {target: 1}\n", "tpe", "[one, two]")
+    assert len(resolved("", "nsga2", "[one, two]").metrics) == 2
+
+
+def test_past_results_outside_of_the_space_are_left_out_and_counted() -> None:
+    found = [
+        PastResult({"x": 0.5, "k": 3, "kind": "a", "more": 1}, {"value": 1.0}),
+        PastResult({"x": 1.5, "k": 3, "kind": "a"}, {"value": 1.0}),
+        PastResult({"x": 0.5, "k": 3}, {"value": 1.0}),
+        PastResult({"x": 0.5, "k": 3, "kind": "b"}, {"other": 1.0}),
+        PastResult({"x": 0.7, "k": 5, "kind": "b"}, {}),
+    ]
+    spec = resolved("  start_from: before\n", past=lambda source, folders: found)
+    assert spec.past is not None
+    assert spec.past.points == ({"x": 0.5, "k": 3, "kind": "a"}, {"x": 0.7, "k": 5, "kind": "b"})
+    assert spec.notices == ("starts from 2 results of before; 3 do not fit and are left out",)
+    with pytest.raises(JobError, match="none of the 1 results of before"):
+        resolved("  start_from: before\n", past=lambda source, folders: found[1:2])
+
+
+def test_what_has_no_effect_is_said() -> None:
+    spec = resolved("  generation_size: 8\n  acquisition_fn: ei\n  min_budget: 0.5\n  start_from: s\n", "sobol")
+    assert spec.generation_size == 0
+    assert spec.notices == (
+        "acquisition_fn has no effect with method sobol",
+        "min_budget has no effect with method sobol",
+        "generation_size has no effect with method sobol",
+        "start_from has no effect with method sobol, which does not learn",
+    )
+    assert resolved("  stop: {target: 1}\n", "sobol").generation_size == 4
+    impossible = resolved("  constraints: ['x > 2']\n", "sobol")
+    assert impossible.notices == ("none of 4,096 random points keeps the constraints between parameters",)
