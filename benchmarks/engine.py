@@ -43,7 +43,7 @@ PROFILE = replace(PROFILES["kimchi"], fast_half_life_s=5.0, fast_share=0.5)
 KINDS = {
     "rare": ((0.38, 0.45), (-0.02, 0.02)),
     "mixed": ((0.05, 0.45), (-0.05, 0.02)),
-    "frequent": ((0.09, 0.17), (-0.01, 0.01)),
+    "frequent": ((0.11, 0.19), (-0.01, 0.01)),
     "dense": ((0.0, 0.03), (0.0, 0.04)),
 }
 FULL: dict[str, Any] = {

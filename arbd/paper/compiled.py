@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import filelock
+import llvmlite.binding
 import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,9 +35,34 @@ def use_cache(folder: Path) -> None:
         setattr(numba.config, "CACHE_DIR", str(folder / f"numba-{sources_digest()}"))  # noqa: B010 - it has no stubs
 
 
+def compile_once(load: Callable[[], object]) -> None:
+    """Call `load`, which compiles or reads machine code; of many processes that have none yet, one at a time compiles.
+
+    The others wait for it and then read what it wrote. A process that dies meanwhile is followed by the next.
+    """
+    folder = Path(getattr(numba.config, "CACHE_DIR"))  # noqa: B009 - it has no stubs
+    build = f"{numba.__version__}-{sys.implementation.cache_tag}-{llvmlite.binding.get_host_cpu_name()}"
+    done = folder / f"{sources_digest()}-{build}.done"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".compile.lock"):
+            if not done.exists():
+                load()
+                done.touch()
+                return
+    load()
+
+
 def jit(function: F) -> F:
     """Compile without the interpreter lock, with IEEE arithmetic in the order written, cached on disk."""
     compile_: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+    compiled: F = compile_(function)
+    return compiled
+
+
+def jit_within(function: F) -> F:
+    """`jit` for a function with one caller, of which it becomes a part: the code below it is compiled once less."""
+    compile_: Any = numba.njit(inline="always", error_model="numpy")
     compiled: F = compile_(function)
     return compiled
 

@@ -96,7 +96,8 @@ def coarser(fine: Any, bits: int) -> Any:
     size = 1 << bits
     out = np.empty(((fine.shape[0] + size - 1) // size, N_EXTREMES))
     for block in range(out.shape[0]):
-        out[block] = fine[block * size]
+        for column in range(N_EXTREMES):
+            out[block, column] = fine[block * size, column]
         for part in range(block * size + 1, min(fine.shape[0], (block + 1) * size)):
             out[block, MAX_AB] = max(out[block, MAX_AB], fine[part, MAX_AB])
             out[block, MAX_BA] = max(out[block, MAX_BA], fine[part, MAX_BA])

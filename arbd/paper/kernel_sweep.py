@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from arbd.paper.compiled import jit
+from arbd.paper.compiled import jit, jit_within
 from arbd.paper.kernel_calendar import BLOCK, open_block, strike_off, wait_for_row
 from arbd.paper.kernel_execution import mark, observe_grid
 from arbd.paper.kernel_prepare import BLOCK_BITS, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, N_EXTREMES, WINDOW_BITS
@@ -162,7 +162,7 @@ def collect(x, row):
     return n_found
 
 
-@jit
+@jit_within
 def collect_open(x, n_found):
     """At the last row before a gap, or of all: also every run that holds a position."""
     for i in range(x.n_runs):
@@ -176,7 +176,7 @@ def collect_open(x, n_found):
     return n_found
 
 
-@jit
+@jit_within
 def sweep_block(x, begin, row, end, n_hot):
     """One block of quotes of the window that begins at `begin`; returns how many runs are hot now."""
     block = row >> BLOCK_BITS
@@ -202,10 +202,10 @@ def sweep_block(x, begin, row, end, n_hot):
         row += 1
 
 
-@jit
+@jit_within
 def sweep_window(x, begin, stop):
     """One window of quotes; returns how many runs were hot in it, and puts them into `hot`."""
-    n_hot = 0
+    n_hot = np.int64(0)
     for block in range(begin >> BLOCK_BITS, (stop + BLOCK - 1) >> BLOCK_BITS):
         row, end = block << BLOCK_BITS, min(stop, (block + 1) << BLOCK_BITS)
         ends_here = row <= int_at(x.ends, x.end_now) < end
@@ -215,7 +215,7 @@ def sweep_window(x, begin, stop):
     return n_hot
 
 
-@jit
+@jit_within
 def walk_window(x, begin, stop, n_walkers):
     """Walk the runs in `walkers` through a window; returns how many of them go on walking."""
     still = 0
@@ -233,7 +233,7 @@ def walk_window(x, begin, stop, n_walkers):
     return still
 
 
-@jit
+@jit_within
 def start(x, run):
     """A run before the first quote; its record has the parameters and zeros."""
     run.peak = run.initial_capital
@@ -253,7 +253,7 @@ def start(x, run):
     run.base_b = run.base_a
 
 
-@jit
+@jit_within
 def finish(x, run):
     """A run after the last quote."""
     last = x.n - 1

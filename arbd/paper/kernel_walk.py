@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper.compiled import jit
+from arbd.paper.compiled import jit, jit_within
 from arbd.paper.kernel_convergence import close_before_gap, convergence_apply, convergence_entry, convergence_exit
 from arbd.paper.kernel_execution import last_of_stretch, observe_grid
 from arbd.paper.kernel_inventory import imbalanced, inventory_apply, inventory_decide, thresholds
@@ -68,7 +68,7 @@ def exit_levels(run):
     return above, below
 
 
-@jit
+@jit_within
 def next_exit(x, run, row, limit):
     """The first row from `row` on, at most `limit`, whose cost of unwinding may call for an exit."""
     above, below = exit_levels(run)
@@ -81,7 +81,7 @@ def next_exit(x, run, row, limit):
     return row
 
 
-@jit
+@jit_within
 def next_edge(x, run, row, limit):
     """The first row from `row` on, at most `limit`, whose edges change what a run without a position does."""
     threshold_ab, threshold_ba = entry_thresholds(run)

@@ -112,7 +112,7 @@ LIVELY: dict[str, tuple[Any, ...]] = {
     "rebalance_spread_pct": (-1, 0, 0.2),
     "transfer_fee_pct": (0, 0.1, 1),
     "transfer_delay_s": (0, 30, 4000),
-    "grid_s": (1, 60, 3600),
+    "grid_s": (60, 600, 3600),
     "max_quote_age_s": (0, 0, 5, 1000),
     "carry_over_gaps": ("no", "no", "yes"),
 }
