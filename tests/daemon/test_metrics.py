@@ -18,6 +18,7 @@ from arbd.daemon.figures import LEASE_REVOKED, Figures, Histogram, MeasuredFiles
 from arbd.daemon.logs import Log
 from arbd.daemon.metrics import Exporter
 from arbd.errors import UsageError
+from arbd.spool.files import Files
 from tests.beds.needs import SEARCH, BedUnavailableError, require_programs
 from tests.conftest import REPOSITORY, Arbctl, Daemons, wait_until
 from tests.jobs import write_job
@@ -189,7 +190,7 @@ def test_a_histogram_counts_each_once_in_its_bucket() -> None:
 
 def test_waiting_for_a_lock_is_measured_whether_it_was_had_or_not(tmp_path: Path) -> None:
     waits = Histogram((0.05,))
-    files = MeasuredFiles(waits)
+    files = MeasuredFiles(Files(), waits)
     with files.lock(tmp_path / "lock", 1.0), pytest.raises(TimeoutError), files.lock(tmp_path / "lock", 0.1):
         raise AssertionError("two holders")
     assert waits.cumulative()[0] == [("0.05", 1.0), ("+Inf", 2.0)]

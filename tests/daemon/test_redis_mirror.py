@@ -38,9 +38,13 @@ def is_done(layout: SpoolLayout, name: str) -> Callable[[], bool]:
 
 def assert_redis_equals_the_table(server: RedisServer, layout: SpoolLayout, name: str, n: int) -> None:
     """The hashes, read as they are, against `results.csv`, read as it is."""
-    with layout.session(name).results_csv.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == n
+
+    def table() -> list[dict[str, str]]:
+        with layout.session(name).results_csv.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    wait_until(lambda: len(table()) == n, what=f"a table of {n} rows")
+    rows = table()
     with server.client as client:
         keys = list(client.scan_iter(match=f"{PREFIX}tuning_session:{name}:worker:*", count=1000))
         pipe = client.pipeline(transaction=False)

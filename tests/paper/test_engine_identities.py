@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.paper.engine import run
-from arbd.paper.fills import ENTRY, REBALANCE
+from arbd.paper.engine import run, series_for
+from arbd.paper.fills import ENTRY, GAP, REBALANCE
 from arbd.paper.prepared import prepare
 from arbd.paper.reference_strategies import InventoryRun
 from tests.paper.markets import any_params, random_quotes
@@ -58,6 +58,8 @@ def test_no_fill_takes_more_than_its_part_of_the_size_shown(
 ) -> None:
     quotes, params = random_quotes(seed, n), data.draw(any_params(strategy))
     for fill in run(prepare(quotes), params).fills:
+        if fill.reason == GAP:
+            continue  # before a gap all is closed, whatever the sizes show
         name = f"{'ask' if fill.side > 0 else 'bid'}_size_{'ab'[fill.venue]}"
         assert fill.size <= params["participation"] * getattr(quotes, name)[fill.row] * (1 + 1e-9)
 
@@ -73,8 +75,8 @@ def test_cash_flows_add_up_to_equity(data: st.DataObject, seed: int, n: int, str
     worth = 0.0
     if strategy == "convergence":
         marks = [
-            market.bid_a[-1] if held[0] > 0 else market.ask_a[-1],
-            market.bid_b[-1] if held[1] > 0 else market.ask_b[-1],
+            market.column("bid_a")[-1] if held[0] > 0 else market.column("ask_a")[-1],
+            market.column("bid_b")[-1] if held[1] > 0 else market.column("ask_b")[-1],
         ]
         worth = held[0] * marks[0] + held[1] * marks[1]
     assert found.metrics["pnl"] == pytest.approx(cash + worth, abs=1e-7)
@@ -94,7 +96,8 @@ def test_balances_are_never_negative(data: st.DataObject, seed: int, n: int) -> 
             assert min(self.quote) >= -1e-9
             assert min(self.base) >= -1e-12
 
-    Watched(prepare(random_quotes(seed, n)), data.draw(any_params("inventory"))).walk()
+    params = data.draw(any_params("inventory"))
+    Watched(series_for(prepare(random_quotes(seed, n)), params), params).walk()
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32), n=st.integers(1, 200))
