@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from arbd.analysis.table import load_table
 from arbd.cli.__main__ import call
@@ -28,6 +29,8 @@ from arbd.daemon.resolve import job_resolver
 from arbd.daemon.roster import Timing
 from arbd.errors import ArbdError
 from arbd.spool.csvfile import csv_lines
+from arbd.spool.frames import encode_frame
+from arbd.spool.generations import read_generation
 from arbd.spool.intake import SUBMITTED_SUFFIX, Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.merge import Merge
@@ -38,6 +41,8 @@ from arbd.spool.segments import SegmentReader
 from arbd.spool.sessions import read_spec
 from arbd.spool.spec_records import read_job_spec
 from arbd.spool.workers import Observer, Peers, read_beats, take_life_lock
+from arbd.tuning.generations import Generation
+from arbd.tuning.plan import PlannedRows
 from arbd.tuning.samplers import make_sampler
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.mutations import TEXTS, mutate_bytes, mutate_framed_file, mutate_job
@@ -188,7 +193,7 @@ def ledger(bench: Bench, rng: random.Random) -> str:
         state = queue.refresh()
         state.take(3, 10, "host-a")
         assert state.live_slots() >= 0
-        state.unclaimed_for("host-a")
+        state.unclaimed_for("host-a", state.n)
         Overview(path.parent.name, state).document()
         queue.take_damage()
 
@@ -418,11 +423,31 @@ def coordinator(bench: Bench, rng: random.Random) -> str:
     return outcome
 
 
+def generation(bench: Bench, rng: random.Random) -> str:
+    """A generation's file through its reader, and its rows as a slot would take them."""
+    columns = {"a": np.linspace(0.0, 1.0, 8), "b": np.arange(8)}
+    whole = Generation(1, 1, PlannedRows(columns, np.zeros(8, dtype=np.int64), np.ones(8)), versions={"numpy": "2"})
+    paths = bench.layout.session("half")
+    path = bench.put(
+        "sessions/half/generations/000001.gen", mutate_framed_file(rng, encode_frame(whole.encode()))
+    )  # fmt: skip
+
+    def step() -> None:
+        found = read_generation(bench.files, paths, 1)
+        found.rows.select(slice(0, 3))
+        assert found.encode()
+
+    outcome = _cleanly(step)
+    path.unlink()
+    return outcome
+
+
 TARGETS: dict[str, tuple[Callable[[Bench, random.Random], str], float]] = {
     "job": (job, 0.28),
     "ledger": (ledger, 0.24),
     "segment": (segment, 0.2),
-    "beat": (beat, 0.12),
+    "generation": (generation, 0.04),
+    "beat": (beat, 0.08),
     "results": (results, 0.06),
     "spec": (spec, 0.06),
     "arbctl": (arbctl, 0.015),
