@@ -133,20 +133,24 @@ def measure_sets(bench: Bench, kind: str, n: int, *, full: bool, smoke: bool) ->
 
 
 def measure_packages(bench: Bench, smoke: bool) -> None:
-    """Vectorbt and hftbacktest, on slices."""
+    """Vectorbt and hftbacktest, on slices: they do the plain features, the engine those and all."""
     n, total = 1024, len(bench.quotes)
-    rows, entry, exit_ = sets_of("frequent", n, full=True)
-    engine = min(timed(lambda: bench.run(rows)) for _ in range(1 if smoke else ROUNDS))
     for peer, call in (("vectorbt", _vectorbt), ("hftbacktest", _hftbacktest)):
         if importlib.util.find_spec(peer) is None:
             say(benchmark=f"against {peer}", skipped="not installed: pip install arbd[bench-engine]")
             continue
-        spent, ticks, sets = call(bench, entry, exit_, smoke)
-        scaled = spent * (total / ticks) * (n / sets)
-        say(
-            benchmark=f"against {peer}", kind="frequent", features="plain against full", sets=n, measured_ticks=ticks,
-            measured_sets=sets, measured_seconds=spent, seconds=scaled, ratio=scaled / engine,
-        )  # fmt: skip
+        for kind in ("rare", "frequent"):
+            _, entry, exit_ = sets_of(kind, n, full=False)
+            spent, ticks, sets = call(bench, entry, exit_, smoke)
+            scaled = spent * (total / ticks) * (n / sets)
+            for full in (False, True):
+                rows, _, _ = sets_of(kind, n, full=full)
+                engine = min(timed(lambda rows=rows: bench.run(rows)) for _ in range(1 if smoke else ROUNDS))
+                say(
+                    benchmark=f"against {peer}", kind=kind, features="full" if full else "plain", sets=n,
+                    measured_ticks=ticks, measured_sets=sets, measured_seconds=spent, seconds=scaled,
+                    ratio=scaled / engine,
+                )  # fmt: skip
 
 
 def _vectorbt(bench: Bench, entry: FloatArray, exit_: FloatArray, smoke: bool) -> tuple[float, int, int]:
