@@ -101,13 +101,20 @@ def _runs(rows: FloatArray, equity: FloatArray) -> npt.NDArray[Any]:
 
 
 def _of_market(series: Series, index: Index) -> dict[str, Any]:
-    unusable: Any = series.unusable if len(series.unusable) else 0
+    unusable: Any = _column(series.unusable, np.uint8) if len(series.unusable) else 0
     return {
-        "ts": series.ts_ns, "book": series.book, "ab": series.edge_ab, "ba": series.edge_ba, "unusable": unusable,
-        "ends": series.ends, "n": len(series), "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
+        "ts": _column(series.ts_ns, np.int64), "book": _column(series.book, np.float64),
+        "ab": _column(series.edge_ab, np.float64), "ba": _column(series.edge_ba, np.float64),
+        "unusable": unusable, "ends": _column(series.ends, np.int64), "n": len(series),
+        "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
         "blocks": index.blocks, "windows": index.windows, "n_windows": len(index.windows),
         "rows_by_time": index.rows_by_time, "time_shift": index.time_shift,
     }  # fmt: skip
+
+
+def _column(values: npt.NDArray[Any], kind: type) -> npt.NDArray[Any]:
+    """Values one after the other, as the engine reads them by address; a copy only of what is laid out otherwise."""
+    return np.ascontiguousarray(values, dtype=kind)
 
 
 def _calendar(index: Index) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from arbd.paper import prepared
 from arbd.paper.cache import load_market
+from arbd.paper.engine import run
 from arbd.paper.kernel_prepare import BLOCK_BITS, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
 from arbd.paper.prepared import Market, grid_rows, prepare
 from arbd.paper.sweeping import build_index
 from arbd.paper.synth import synth_profile
 from arbd.paper.writers import write_quotes
-from tests.paper.markets import SECOND, random_quotes, wild_market
+from tests.paper.markets import SECOND, params_of, random_quotes, wild_market
 
 
 def same(a: Market, b: Market) -> bool:
@@ -110,3 +111,12 @@ def test_the_grid_observes_the_last_quote_at_or_before_every_step() -> None:
     assert grid_rows(times, 7.0).tolist() == [0, 2, 2, 3, 4]
     assert grid_rows(times[:1], 7.0).tolist() == []
     assert grid_rows(times[:0], 7.0).tolist() == []
+
+
+def test_columns_that_do_not_lie_together_give_the_same() -> None:
+    quotes = random_quotes(3, 200)
+    table = np.empty((200, 3), dtype=np.int64)
+    table[:, 1] = quotes.ts_ns
+    apart = replace(quotes, ts_ns=table[:, 1])
+    params = params_of(min_spread_pct=0.1, latency_a_ms=1500)
+    assert run(prepare(apart), params).fills == run(prepare(quotes), params).fills != ()
