@@ -27,7 +27,10 @@ EARLY_MODULES = ("virtio_pci", "virtio_blk", "overlay")
 LATE_MODULES = ("virtio_net", "virtio_rng", "sunrpc", "nfsd", "nfsv4", "nfs_layout_flexfiles")
 # The guests run this Python's packages.
 PYTHON = (3, 11)
-MODULES_NEEDED = ("numpy", "msgpack", "filelock", "yaml", "click", "watchdog", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection")  # fmt: skip
+MODULES_NEEDED = (
+    "numpy", "msgpack", "filelock", "yaml", "click", "watchdog", "pydantic", "pydantic_core", "annotated_types", "typing_extensions",
+    "typing_inspection", "threadpoolctl",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

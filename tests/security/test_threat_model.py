@@ -509,7 +509,7 @@ def test_case_25_programs_that_want_more_than_they_are_given(tmp_path: Path) -> 
         "status = dict(line.split(':', 1) for line in open('/proc/self/status').read().splitlines())\n"
         "print(json.dumps({'no_new_privs': int(status['NoNewPrivs']), 'leader': os.getsid(0) == os.getpid(), "
         "'core': resource.getrlimit(resource.RLIMIT_CORE)[1], 'files': resource.getrlimit(resource.RLIMIT_NOFILE)[1], "
-        "'variables': len(set(os.environ) - {'PATH', 'HOME', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TMPDIR', 'ARBD_ITERATION', 'ARBD_SEED', 'ARBD_SESSION_ID'})}))\n",
+        "'variables': len(set(os.environ) - {'PATH', 'HOME', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TMPDIR', 'ARBD_ITERATION', 'ARBD_SEED', 'ARBD_BUDGET', 'ARBD_SESSION_ID'})}))\n",
     ).evaluate({"x": 1.0}, Trial(1, 2, "s"))
     assert status.metrics == {"no_new_privs": 1.0, "leader": 1.0, "core": 0.0, "files": 1024.0, "variables": 0.0}
     note = tmp_path / "pid"
