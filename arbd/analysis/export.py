@@ -31,7 +31,7 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
         if str(output) == "-":
             raise UsageError("parquet needs a file: --output FILE")
         _write_parquet(table, output)
-        return len(table.rows)
+        return len(table)
     chunks = {"csv": _csv, "jsonl": _jsonl, "msgpack": _msgpack}[form](table)
     if str(output) == "-":
         for chunk in chunks:
@@ -39,15 +39,15 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
         sys.stdout.buffer.flush()
     else:
         Files().publish_stream(output, chunks)
-    return len(table.rows)
+    return len(table)
 
 
 def _csv(table: ResultTable) -> Iterator[bytes]:
-    return csv_lines(table.spec, table.session_id, [table.group()])
+    return csv_lines(table.spec, table.session_id, table.source.groups())
 
 
 def _documents(table: ResultTable) -> Iterator[dict[str, Any]]:
-    for position, result in enumerate(table.results(range(len(table.rows)))):
+    for position, result in enumerate(table.results(range(len(table)))):
         document = result.to_plain()
         reports = table.rows.reports.get(result.iteration)
         if reports:

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from arbd.daemon.config import Config, load_config
-from arbd.spool.layout import SpoolLayout
+if TYPE_CHECKING:
+    from arbd.daemon.config import Config
+    from arbd.spool.layout import SpoolLayout
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,11 +29,15 @@ class App:
 
     def config(self) -> Config:
         """The settings, with the spool of the command line."""
+        from arbd.daemon.config import load_config
+
         config = load_config(self.config_path)
         return replace(config, spool=self.spool.absolute()) if self.spool is not None else config
 
     def layout(self) -> SpoolLayout:
         """The spool; SpoolError unless it can be read."""
+        from arbd.spool.layout import SpoolLayout
+
         layout = SpoolLayout(self.config().spool)
         layout.require_readable()
         return layout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 
@@ -35,6 +34,8 @@ class LazyGroup(click.Group):
         """Name the nearest command when there is none of that name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in self._homes:
+            import difflib
+
             near = difflib.get_close_matches(name, self._homes, 1)
             hint = f"did you mean `{near[0]}`?" if near else "see `arbctl --help`"
             raise click.UsageError(f"no command {name!r}: {hint}", ctx)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -98,6 +97,8 @@ def _read(config: Config, path: Path) -> Config:
     for name, value in settings.items():
         line = document.locate((name,))[0]
         if name not in known:
+            import difflib  # noqa: PLC0415 - only a mistake needs it
+
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
             raise UsageError(f"{path}, line {line}: unknown setting {name!r}{hint}")

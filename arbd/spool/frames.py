@@ -67,6 +67,12 @@ def _frame_at(view: memoryview, offset: int) -> Frame | None:
     return Frame(offset, end, payload) if zlib.crc32(payload) == crc else None
 
 
+def whole_frame(data: bytes) -> bytes | None:
+    """The payload of `data` if it is exactly one good frame."""
+    frame = _frame_at(memoryview(data), 0)
+    return data[HEADER.size :] if frame is not None and frame.end == len(data) else None
+
+
 def _next_good(view: memoryview, offset: int) -> Frame | None:
     """The first good frame after a bad one. Tried at every byte: lengths in a damaged stretch mean nothing."""
     budget = RESYNC_BUDGET_BYTES

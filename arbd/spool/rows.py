@@ -102,19 +102,20 @@ def decode_rows(payload: bytes | memoryview, *, blocks: bool = True) -> RowBatch
     if record["v"] != SCHEMA_VERSION:
         raise ValueError(f"result schema {record['v']}, this version reads {SCHEMA_VERSION}")
     n = record["n"]
-    fixed = {name: _column(record["c"][name], form, n) for name, form in FIXED_COLUMNS.items()}
+    fixed = {name: decode_column(record["c"][name], form, n) for name, form in FIXED_COLUMNS.items()}
     raw_blocks = record["b"] if blocks else None
     return RowBatch(
         **fixed,
-        params={name: _column(data, form, n) for name, (form, data) in record["p"].items()},
-        metrics={name: _column(data, "<f8", n) for name, data in record["m"].items()},
+        params={name: decode_column(data, form, n) for name, (form, data) in record["p"].items()},
+        metrics={name: decode_column(data, "<f8", n) for name, data in record["m"].items()},
         blocks=None if raw_blocks is None else _blocks(raw_blocks[1], n, raw_blocks[0]),
         errors={int(i): str(text) for i, text in record["e"].items()},
         reports={int(i): [(int(s), float(v)) for s, v in steps] for i, steps in record["r"].items()},
     )
 
 
-def _column(data: bytes, form: str, n: int) -> Array:
+def decode_column(data: bytes, form: str, n: int) -> Array:
+    """`n` values of a form that a column can have; ValueError when `data` is something else."""
     if form not in ("<i8", "<f8", "<i4", "|u1"):
         raise ValueError(f"column of type {form!r}")
     column = np.frombuffer(data, dtype=form)

@@ -10,10 +10,14 @@ from typing import Any
 
 import click
 
-from arbd.analysis.text import format_value
 from arbd.cli.app import App, json_option, pass_app, plain, table
+from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError
-from arbd.tuning.result import TuningResult
+
+import_numpy()
+
+from arbd.analysis.text import format_value  # noqa: E402
+from arbd.tuning.result import TuningResult  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "method": loaded.spec.method,
         "seed": loaded.spec.seed,
         "iterations": loaded.spec.n,
-        "total_iterations": len(loaded.rows),
+        "total_iterations": len(loaded),
         "total_workers": len(loaded.worker_counts()),
         "unique_sessions": 1,
         "statuses": loaded.counts(),
@@ -94,7 +98,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "duplicates": loaded.state.duplicates,
     }
     ranking = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
-    return _View(f"session {session}", name, up, facts, ranking, grouped_failures(loaded.rows), loaded.spec.notices)
+    return _View(f"session {session}", name, up, facts, ranking, grouped_failures(loaded), loaded.spec.notices)
 
 
 def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bool) -> _View:
