@@ -59,6 +59,20 @@ def json_option(command: F) -> F:
     )(command)
 
 
+def complete_sessions(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Session ids of the spool for the shell; none where there is no spool, and no word about why."""
+    from arbd.errors import ArbdError
+    from arbd.spool.files import Files
+    from arbd.spool.sessions import session_ids
+
+    options = ctx.parent.params if ctx.parent is not None else {}
+    app = App(options.get("config"), options.get("spool"), as_json=False)
+    try:
+        return [name for name in session_ids(Files(), app.layout()) if name.startswith(incomplete)]
+    except (ArbdError, OSError):
+        return []
+
+
 pass_app = click.make_pass_decorator(App)
 
 

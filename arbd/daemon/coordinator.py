@@ -179,6 +179,7 @@ class Coordinator:
             "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._roster.bad,
             "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
             "state": "draining" if self._draining else "running",
+            "wall_ns": self._clock.wall_ns(),
         }
         write_beat(
             self._files, self._layout, Beat(self._worker.worker_id, self._worker.incarnation, self._counter, about)

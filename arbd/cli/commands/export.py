@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option(
     "--format", "form", required=True, type=click.Choice(["csv", "parquet", "jsonl", "msgpack"]), help="What to write."
 )

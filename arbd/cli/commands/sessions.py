@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from arbd.cli.app import App, duration, json_option, pass_app, table
+from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -110,7 +110,7 @@ def list_(app: App) -> None:
 
 
 @click.command()
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @json_option
 @pass_app
 def status(app: App, session: str | None) -> None:

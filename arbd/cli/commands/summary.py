@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from arbd.cli.app import App, json_option, pass_app, plain, table
+from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain, table
 from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError
 
@@ -44,7 +44,7 @@ class _View:
 
 
 @click.command()
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="A results table instead of a session.")
 @click.option("--metric", help="Rank by this metric, by default the job's own.")
 @click.option("--top-n", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
@@ -156,7 +156,7 @@ def _ranking(view: _View) -> str:
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option("--metric", help="By this metric, by default the job's own.")
 @click.option("--ascending", is_flag=True, help="The lowest is best. By default the job's direction decides.")
 @click.option(
