@@ -156,26 +156,26 @@ class ResultTable:
             raise UsageError(f"session {self.session_id} has no metric {name!r}; metrics are: {known}")
         return self.source.metric(name)
 
-    @property
+    @cached_property
     def completed(self) -> Array:
-        """Positions of the completed rows."""
+        """Which rows have metrics."""
         if self.source.counts[COMPLETED] == self.source.n:
-            return np.arange(self.source.n)
-        return np.flatnonzero(self.source.fixed("status") == COMPLETED)
+            return np.ones(self.source.n, dtype=bool)
+        return np.asarray(self.source.fixed("status") == COMPLETED)
 
     def rank(self, metric: str, top_n: int, ascending: bool) -> list[int]:
         """Positions of the best completed rows by a metric, best first, NaN last; UsageError for an unknown metric."""
         values = self.metric(metric)
-        completed = self.completed
-        keys = values[completed] if ascending else -values[completed]
+        ranked = np.flatnonzero(self.completed)
+        keys = values[ranked] if ascending else -values[ranked]
         wanted = max(0, top_n)
         if wanted < len(keys):
             # Only what is no worse than the last of the wanted needs to be put in order.
             bound = np.partition(keys, wanted)[wanted]
             near = np.flatnonzero(~(keys > bound))
-            completed, keys = completed[near], keys[near]
+            ranked, keys = ranked[near], keys[near]
         order = np.argsort(keys, kind="stable")
-        return [int(i) for i in completed[order[:wanted]]]
+        return [int(i) for i in ranked[order[:wanted]]]
 
     def results(self, positions: Sequence[int]) -> list[TuningResult]:
         """The rows at `positions` as values."""
