@@ -120,15 +120,22 @@
 
   // Controls that several figures follow.
   const chosen = { share: 1, log: false };
+  const selects = {};
   function kept() {
     const order = figures.values.map((value, i) => [value, i]).filter(([value]) => value !== null);
     order.sort((a, b) => (data.ascending ? a[0] - b[0] : b[0] - a[0]));
     return order.slice(0, Math.max(1, Math.ceil(order.length * chosen.share))).map(([, i]) => i).reverse();
   }
+  // The same choice stands above several figures; each shows what was chosen at any of them.
   function choice(label, options, act) {
     const select = element("select");
     for (const [value, text] of options) select.append(element("option", { value }, text));
-    select.addEventListener("change", () => { act(select.value); redraws.forEach((redraw) => redraw()); });
+    (selects[label] ||= []).push(select);
+    select.addEventListener("change", () => {
+      for (const other of selects[label]) other.value = select.value;
+      act(select.value);
+      redraws.forEach((redraw) => redraw());
+    });
     return element("label", {}, `${label} `, select);
   }
   function controls() {
@@ -296,25 +303,25 @@
     const label = `Parallel coordinates of ${axesOf.map((axis) => axis.name).join(", ")}`;
     const draw = (pen, width, height) => {
       const indices = kept();
-      const good = goodness(indices.map((i) => figures.values[i]));
-      const at = (i) => 40 + (i * (width - 80)) / Math.max(1, axesOf.length - 1);
+      // By rank: the values of a search are often far apart.
+      const at = (i) => 70 + (i * (width - 140)) / Math.max(1, axesOf.length - 1);
       const [top, bottom] = [34, height - 24];
       const scales = axesOf.map((axis) => axis.metric ? metricScale(indices, bottom, top) : axis.values ? scaleOf(0, Math.max(1, axis.values.length - 1), bottom, top) : scaleOf(axis.low, axis.high, bottom, top, axis.log));
       pen.globalAlpha = Math.max(0.06, Math.min(0.8, 60 / indices.length));
-      for (const i of indices) {
-        pen.strokeStyle = shade(good(figures.values[i]));
+      indices.forEach((i, rank) => {
+        pen.strokeStyle = shade(rank / Math.max(1, indices.length - 1));
         pen.beginPath();
         axesOf.forEach((axis, k) => pen.lineTo(at(k), scales[k](axis.metric ? figures.values[i] : figures.params[axis.name][i])));
         pen.stroke();
-      }
+      });
       pen.globalAlpha = 1;
       pen.textAlign = "center";
       axesOf.forEach((axis, k) => {
         pen.strokeStyle = colour("ink");
         pen.beginPath(); pen.moveTo(at(k), top); pen.lineTo(at(k), bottom); pen.stroke();
         pen.fillStyle = colour("ink");
-        const room = (width - 80) / axesOf.length - 4;
-        pen.fillText(axis.name, at(k), k % 2 && axesOf.length > 6 ? 24 : 12, Math.max(60, room * 1.8));
+        const room = (width - 140) / Math.max(1, axesOf.length - 1) - 8;
+        pen.fillText(axis.name, at(k), 12, Math.min(136, room));
         pen.fillStyle = colour("soft");
         const [low, high] = axis.values ? [axis.values[0], axis.values.at(-1)] : axis.metric ? extent(indices.map((i) => figures.values[i])) : [axis.low, axis.high];
         pen.fillText(shown(low), at(k), bottom + 16, room);
