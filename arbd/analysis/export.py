@@ -18,7 +18,7 @@ from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, is
 from arbd.spool.files import Files
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
-FORMATS = ("csv", "parquet", "jsonl", "msgpack")
+FORMATS = ("csv", "parquet", "jsonl", "msgpack", "optuna")
 
 
 def export_session(spool: Path, session_id: str, form: str, output: Path) -> int:
@@ -27,6 +27,10 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
     The file appears whole, by rename. `-` is standard output, for csv, jsonl and msgpack.
     """
     table = load_table(spool, session_id, blocks=form == "msgpack")
+    if form == "optuna":
+        from arbd.analysis.optuna_storage import write_storage  # noqa: PLC0415 - needed by this format alone
+
+        return write_storage(table, output)
     if form == "parquet":
         if str(output) == "-":
             raise UsageError("parquet needs a file: --output FILE")
