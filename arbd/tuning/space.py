@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arbd.tuning.logarithms import exp, log
+
 Value = float | int | str | bool
 Column = npt.NDArray[Any]
 Columns = dict[str, Column]
@@ -45,11 +47,9 @@ class FloatDimension:
         """Values for numbers in [0, 1)."""
         if self.step is not None:
             return self.at_level(_level(u, self.levels or 1))
-        if self.log:
-            values = np.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
-        else:
-            values = self.low + u * (self.high - self.low)
-        return np.clip(values, self.low, self.high)
+        low, high = (log(self.low), log(self.high)) if self.log else (self.low, self.high)
+        values = low + u * (high - low)
+        return np.clip(exp(values) if self.log else values, self.low, self.high)
 
     def at_level(self, level: Column) -> Column:
         """Values at positions on the step grid."""
@@ -63,10 +63,9 @@ class FloatDimension:
             return self.at_level(_spread(self.levels or 1, points))
         if points == 1:
             return np.array([math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2])
-        if self.log:
-            values = np.exp(np.linspace(math.log(self.low), math.log(self.high), points))
-        else:
-            values = np.linspace(self.low, self.high, points)
+        low, high = (log(self.low), log(self.high)) if self.log else (self.low, self.high)
+        values = np.linspace(low, high, points)
+        values = exp(values) if self.log else values
         values[0], values[-1] = self.low, self.high
         return values
 
@@ -100,8 +99,8 @@ class IntDimension:
     def from_unit(self, u: Unit) -> Column:
         """Values for numbers in [0, 1); with `log`, each whole number has the share of its logarithmic width."""
         if self.log:
-            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-            values = np.rint(np.exp(low + u * (high - low))).astype(np.int64)
+            low, high = log(self.low - 0.5), log(self.high + 0.5)
+            values = np.rint(exp(low + u * (high - low))).astype(np.int64)
             return np.clip(values, self.low, self.high)
         return self.low + self.step * _level(u, self.levels)
 
@@ -111,7 +110,7 @@ class IntDimension:
             return self.low + self.step * _spread(self.levels, points)
         if points == 1:
             return np.array([round(math.sqrt(self.low * self.high))], dtype=np.int64)
-        values = np.exp(np.linspace(math.log(self.low), math.log(self.high), points))
+        values = exp(np.linspace(log(self.low), log(self.high), points))
         return np.unique(np.clip(np.rint(values).astype(np.int64), self.low, self.high))
 
     def to_plain(self) -> dict[str, Any]:

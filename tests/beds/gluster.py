@@ -26,6 +26,7 @@ from tests.beds.needs import (  # fmt: skip
 
 SERVER = "10.87.0.1"
 VOLUME = "spool"
+SILENCE_S = 12
 PROGRAMS = {"glusterd": "glusterfs-server", "glusterfs": "glusterfs-client", "ip": "iproute2", "nsenter": "util-linux"}
 MANAGEMENT = """\
 volume management
@@ -106,6 +107,8 @@ class GlusterBed:
 
         wait_for(answers, 30, "an answer of glusterd")
         self._gluster("volume", "create", VOLUME, f"{SERVER}:{self._home}/brick", "force")
+        # The server gives up a silent client after this; its default of 42 s only makes tests longer.
+        self._gluster("volume", "set", VOLUME, "network.ping-timeout", str(SILENCE_S))
         self._gluster("volume", "start", VOLUME)
         for index in range(len(self.mounts)):
             self.mount(index)

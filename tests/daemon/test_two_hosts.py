@@ -87,7 +87,7 @@ def test_what_a_dead_host_had_is_done_by_the_other(hosts: TwoHosts, tmp_path: Pa
     else:
         first.kill()
     try:
-        # A silent client's locks are kept for 43 s by the file server.
+        # A silent client's locks are kept by the file server for as long as its ping timeout.
         wait_until(lambda: hosts.state(1, "takeover").done, 90, "the end of the session")
         assert_right(hosts.table(1, "takeover"), 1_500)
         assert "took back the work of a dead worker" in hosts.daemons.log()

@@ -93,7 +93,7 @@ def assert_right(told: dict[str, Any]) -> None:
 
 def test_locks_and_appends_of_two_nfs_clients_exclude_each_other(bed: NfsBed) -> None:
     one, two = bed.clients
-    turns = 25
+    turns = 12
     pids = [
         (guest, guest.start("python3", "/code/tests/beds/guest/turns.py", "/mnt", f"{guest.role}{number}", str(turns)))
         for guest in (one, two)
@@ -114,7 +114,7 @@ def test_two_machines_share_a_session_and_one_that_loses_its_power_is_replaced(b
     one, two = bed.clients
     first, second = start(one, "one"), start(two, "two")
     assert first
-    submit(two, "power", 600)
+    submit(two, "power", 400)
     wait_for(two, "power", "both")
     one.cut_power()
     assert_right(wait_for(two, "power", "done"))
@@ -127,7 +127,7 @@ def test_two_machines_share_a_session_and_one_that_loses_its_power_is_replaced(b
 def test_a_machine_that_stood_still_for_longer_than_its_lease_does_no_harm(bed: NfsBed) -> None:
     one, two = bed.clients
     first, second = start(one, "one"), start(two, "two")
-    submit(two, "frozen", 600)
+    submit(two, "frozen", 400)
     wait_for(two, "frozen", "both")
     one.freeze()
     time.sleep(2 * LEASE_S)
