@@ -42,6 +42,10 @@ class App:
         layout.require_readable()
         return layout
 
+    def bookmarks(self) -> Path:
+        """Where this user's readers keep how far they have read."""
+        return self.config().cache_dir / "ledgers"
+
     def show(self, document: Any, text: Callable[[], str]) -> None:
         """Print the document as JSON, or what `text` returns."""
         click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False) if self.as_json else text())
