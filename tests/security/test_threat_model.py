@@ -31,9 +31,9 @@ from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_results
 from arbd.spool.rows import MAX_METRICS, RowBatch, RowRules
 from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.stored_results import read_results
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
 from arbd.spool.workers import Beat, Observer, read_beats, write_beat
