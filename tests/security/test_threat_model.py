@@ -23,6 +23,7 @@ from arbd.daemon.logs import key_values
 from arbd.daemon.resolve import job_resolver
 from arbd.daemon.slot import SlotSetup
 from arbd.errors import CorruptionError, ObjectiveError, SpoolError, UnsafePathError, UsageError
+from arbd.spool.compaction import compact
 from arbd.spool.confined import spool_files
 from arbd.spool.csvfile import csv_lines
 from arbd.spool.files import Files
@@ -42,6 +43,7 @@ from arbd.tuning.objective import Trial, load_evaluator
 from arbd.tuning.policy import ObjectivePolicy
 from arbd.visible import visible
 from tests.conftest import REPOSITORY, Arbctl
+from tests.spool.hostile_results import put, with_column, with_index
 from tests.spool.sessions import exhaust, make_session, rows_of, spec_of, write_rows
 
 TUNING = "tuning: {method: random, max_iterations: 5, search_space: {x: {type: float, bounds: [0, 1]}}}\n"
@@ -470,20 +472,20 @@ def test_case_24_a_resolved_job_or_results_that_another_host_made_up(layout: Spo
         paths.spec.write_bytes(encode_frame(bytes(msgpack.packb({**plain, **change}))))
         with pytest.raises(CorruptionError, match=re.escape(message)):
             read_spec(layout.files(), paths)
+    write_rows(elsewhere, "a", rows_of(1, 5))
     exhaust(elsewhere, 5)
-    rows, index = rows_of(1, 5).encode(), np.full(5, 3, dtype="<i4").tobytes()
-    header = {"v": 1, "session_id": "x", "n": 5, "rows": 5, "counts": [5, 0, 0, 0], "duplicates": 0, "workers": ["a"]}
-    for record in (
-        {"w": index, "r": rows, "b": False},
-        {"w": index[4:], "r": rows, "b": False},
-        {"w": b"", "r": "x", "b": 1},
-        [1],
+    compact(layout.files(), elsewhere)
+    data, rules = elsewhere.results.read_bytes(), RowRules.of(spec_of(5))
+    for hostile in (
+        with_column(data, "worker", np.full(5, 3, dtype="<i4").tobytes()),
+        with_column(data, "p:kind", np.full(5, 7, dtype="<i8").tobytes()),
+        with_index(data, lambda index: index.update(workers=["../../../outside"])),
+        with_index(data, lambda index: index["groups"][0].update(n=2**40)),
+        with_index(data, lambda index: [1]),
     ):
-        elsewhere.results.write_bytes(
-            encode_frame(bytes(msgpack.packb(header))) + encode_frame(bytes(msgpack.packb(record)))
-        )
+        put(elsewhere.results, hostile)
         with pytest.raises(CorruptionError, match="delete this file, readers then use the segments beside it"):
-            list(read_results(layout.files(), elsewhere))
+            list(read_results(layout.files(), elsewhere, rules=rules))
 
 
 # what runs, and what is shown
@@ -509,7 +511,7 @@ def test_case_25_programs_that_want_more_than_they_are_given(tmp_path: Path) -> 
         "status = dict(line.split(':', 1) for line in open('/proc/self/status').read().splitlines())\n"
         "print(json.dumps({'no_new_privs': int(status['NoNewPrivs']), 'leader': os.getsid(0) == os.getpid(), "
         "'core': resource.getrlimit(resource.RLIMIT_CORE)[1], 'files': resource.getrlimit(resource.RLIMIT_NOFILE)[1], "
-        "'variables': len(set(os.environ) - {'PATH', 'HOME', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TMPDIR', 'ARBD_ITERATION', 'ARBD_SEED', 'ARBD_SESSION_ID'})}))\n",
+        "'variables': len(set(os.environ) - {'PATH', 'HOME', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TMPDIR', 'ARBD_ITERATION', 'ARBD_SEED', 'ARBD_SESSION_ID', 'ARBD_BUDGET'})}))\n",
     ).evaluate({"x": 1.0}, Trial(1, 2, "s"))
     assert status.metrics == {"no_new_privs": 1.0, "leader": 1.0, "core": 0.0, "files": 1024.0, "variables": 0.0}
     note = tmp_path / "pid"
