@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from dataclasses import dataclass
@@ -267,6 +266,8 @@ class RealSystem:
 
     def token(self, n_bytes: int) -> str:
         """See `System`."""
+        import secrets  # noqa: PLC0415 - the same
+
         return secrets.token_hex(n_bytes)
 
 
