@@ -188,7 +188,7 @@ def ledger(bench: Bench, rng: random.Random) -> str:
         state = queue.refresh()
         state.take(3, 10, "host-a")
         assert state.live_slots() >= 0
-        state.unclaimed_for("host-a")
+        state.unclaimed_for("host-a", state.n)
         Overview(path.parent.name, state).document()
         queue.take_damage()
 
