@@ -96,8 +96,8 @@ def _pareto(table: ResultTable, completed: Any) -> dict[str, Any] | None:
     values = [table.metric(goal.name)[completed] for goal in goals]
     signs = [1.0 if goal.direction == "minimize" else -1.0 for goal in goals]
     losses = np.column_stack([sign * column for sign, column in zip(signs, values, strict=True)])
-    # As the ranking: what breaks a constraint, or used less of the data, is in no front.
-    front = figures.front(np.where(table.comparable[completed, None], losses, np.nan))
+    # What breaks a constraint is in no front.
+    front = figures.front(np.where(table.breaking[completed, None], np.nan, losses))
     shown = np.unique(np.concatenate([figures.sample(losses[:, 0]), front[: figures.POINTS]]))
     iteration = table.source.fixed("iteration")[completed]
     return {
