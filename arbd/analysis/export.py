@@ -17,7 +17,7 @@ from arbd.errors import UsageError
 from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, iso_utc, status_name
 from arbd.spool.files import Files
 
-FORMATS = ("csv", "parquet", "jsonl", "msgpack")
+FORMATS = ("csv", "parquet", "jsonl", "msgpack", "optuna")
 
 
 def export_session(spool: Path, session_id: str, form: str, output: Path) -> int:
@@ -26,11 +26,15 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
     The file appears whole, by rename. `-` is standard output, for csv, jsonl and msgpack.
     """
     table = load_table(spool, session_id, blocks=form == "msgpack")
+    if form == "optuna":
+        from arbd.analysis.optuna_storage import write_storage  # noqa: PLC0415 - needed by this format alone
+
+        return write_storage(table, output)
     if form == "parquet":
         if str(output) == "-":
             raise UsageError("parquet needs a file: --output FILE")
         _write_parquet(table, output)
-        return len(table.rows)
+        return len(table)
     chunks = {"csv": _csv, "jsonl": _jsonl, "msgpack": _msgpack}[form](table)
     if str(output) == "-":
         for chunk in chunks:
@@ -38,11 +42,11 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
         sys.stdout.buffer.flush()
     else:
         Files().publish_stream(output, chunks)
-    return len(table.rows)
+    return len(table)
 
 
 def _csv(table: ResultTable) -> Iterator[bytes]:
-    return csv_lines(table.spec, table.session_id, [table.group()], more_columns(table))
+    return csv_lines(table.spec, table.session_id, table.source.groups(), more_columns(table))
 
 
 def more_columns(table: ResultTable) -> dict[str, list[bool]]:
@@ -50,15 +54,15 @@ def more_columns(table: ResultTable) -> dict[str, list[bool]]:
     more: dict[str, list[bool]] = {}
     if len(table.spec.metrics) > 1:
         chosen = set(table.front().positions)
-        more["pareto_front"] = [position in chosen for position in range(len(table.rows))]
+        more["pareto_front"] = [position in chosen for position in range(len(table))]
     if table.spec.constraints:
-        more["feasible"] = (table.completed & (table.violation <= 0)).tolist()
+        more["feasible"] = (table.completed & ~table.breaking).tolist()
     return more
 
 
 def _documents(table: ResultTable) -> Iterator[dict[str, Any]]:
     more = more_columns(table)
-    for position, result in enumerate(table.results(range(len(table.rows)))):
+    for position, result in enumerate(table.results(range(len(table)))):
         document = result.to_plain() | {name: column[position] for name, column in more.items()}
         reports = table.rows.reports.get(result.iteration)
         if reports:

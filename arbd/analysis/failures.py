@@ -6,20 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from arbd.analysis.table import ResultTable
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
-from arbd.spool.rows import RowBatch
 
 MAX_KINDS = 10
 
 
-def grouped_failures(rows: RowBatch) -> list[dict[str, Any]]:
+def grouped_failures(table: ResultTable) -> list[dict[str, Any]]:
     """The most frequent errors by status and text: status, error, count, first_iteration."""
-    bad = np.flatnonzero(rows.status != COMPLETED)
+    if table.source.counts[COMPLETED] == table.source.n:
+        return []
+    status = table.source.fixed("status")
+    bad = np.flatnonzero(status != COMPLETED)
+    errors = table.source.errors()
     found: dict[tuple[str, str], list[int]] = {}
-    for position in bad.tolist():
-        iteration = int(rows.iteration[position])
-        key = (STATUS_NAMES[int(rows.status[position])], rows.errors.get(iteration, ""))
-        found.setdefault(key, []).append(iteration)
+    for kind, iteration in zip(status[bad].tolist(), table.source.fixed("iteration")[bad].tolist(), strict=True):
+        found.setdefault((STATUS_NAMES[kind], errors.get(iteration, "")), []).append(iteration)
     kinds = sorted(found.items(), key=lambda kind: -len(kind[1]))[:MAX_KINDS]
     return [
         {"status": status, "error": error, "count": len(iterations), "first_iteration": iterations[0]}

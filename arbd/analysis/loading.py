@@ -13,7 +13,7 @@ def load_session(spool: str | Path, session_id: str) -> list[TuningResult]:
     from arbd.analysis.table import load_table  # noqa: PLC0415 - CSV readers need no numpy
 
     table = load_table(Path(spool), session_id)
-    return table.results(range(len(table.rows)))
+    return table.results(range(len(table)))
 
 
 __all__ = ["load_results_from_csv", "load_session"]

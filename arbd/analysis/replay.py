@@ -15,8 +15,9 @@ from arbd.spool.csvfile import iso_utc
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_rows
+from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec
+from arbd.spool.stored_results import read_rows
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Evaluator, Trial, load_evaluator
 from arbd.tuning.policy import ObjectivePolicy
@@ -60,7 +61,7 @@ def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec
         raise NotFoundError(
             f"session {session_id} has no iteration {iteration}: they are numbered from 1 to {spec.n:,}"
         )
-    for group in read_rows(files, paths, done=state.done):
+    for group in read_rows(files, paths, done=state.done, rules=RowRules.of(spec)):
         position = int(np.searchsorted(group.rows.iteration, iteration))
         if position == len(group.rows) or group.rows.iteration[position] != iteration:
             continue

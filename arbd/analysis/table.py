@@ -1,11 +1,16 @@
-"""A session's results as columns: what ranking and export of many rows work on."""
+"""A session's results as columns: what ranking, reports and export of many rows work on.
+
+Of a finished session only the columns that are asked for are read; a running one has its rows in segments, which
+are read whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -14,13 +19,19 @@ from arbd.spool.csvfile import INFEASIBLE_NAME, iso_utc, status_name
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import ResultGroup, read_rows
+from arbd.spool.results import ResultGroup, has_results, read_segments
 from arbd.spool.rows import Array, RowBatch, RowRules, concatenate
 from arbd.spool.sessions import read_spec
+from arbd.spool.stored_results import StoredResults
+from arbd.tuning.constraints import total_violation
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.pareto import hypervolume, pareto_mask
 from arbd.tuning.plan import INFEASIBLE, Limits
 from arbd.tuning.result import TuningResult
+from arbd.tuning.space import SearchSpace
+
+SAMPLE_ROWS = 65_536
+BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,55 +46,224 @@ class Front:
     reference: Mapping[str, float]
 
 
+class Source(Protocol):
+    """Where the columns come from: a results file, or rows in memory."""
+
+    n: int
+    counts: tuple[int, ...]
+    workers: tuple[str, ...]
+    worker_counts: Mapping[str, int]
+    metric_names: list[str]
+
+    def fixed(self, name: str) -> Array:
+        """A column that every row has."""
+        ...
+
+    def worker(self) -> Array:
+        """Indices into `workers`."""
+        ...
+
+    def origin(self) -> Array | None:
+        """As of `RowBatch.origin`."""
+        ...
+
+    def param(self, name: str) -> Array:
+        """A parameter, encoded."""
+        ...
+
+    def metric(self, name: str) -> Array:
+        """A metric, NaN where a row has none."""
+        ...
+
+    def errors(self) -> Mapping[int, str]:
+        """Error texts by iteration."""
+        ...
+
+    def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
+        """Everything."""
+        ...
+
+    def at(self, positions: Sequence[int]) -> Iterator[tuple[int, ResultGroup]]:
+        """Single rows, each with its place in `positions`."""
+        ...
+
+
+class LoadedRows:
+    """Rows in memory, as a `Source`."""
+
+    def __init__(self, groups: Sequence[ResultGroup]) -> None:
+        workers: dict[str, int] = {}
+        columns = [np.empty(0, dtype=np.int32)]
+        for group in groups:
+            renamed = np.array([workers.setdefault(name, len(workers)) for name in group.workers], dtype=np.int32)
+            columns.append(renamed[group.worker])
+        self._rows = concatenate([group.rows for group in groups])
+        self._worker = np.concatenate(columns)
+        self.n = len(self._rows)
+        self.counts: tuple[int, ...] = self._rows.counts()
+        self.workers = tuple(workers)
+        shares = np.bincount(self._worker, minlength=len(workers)).tolist()
+        self.worker_counts: Mapping[str, int] = dict(zip(workers, shares, strict=True))
+        self.metric_names = list(self._rows.metrics)
+
+    def fixed(self, name: str) -> Array:
+        """See `Source`."""
+        column: Array = getattr(self._rows, name)
+        return column
+
+    def worker(self) -> Array:
+        """See `Source`."""
+        return self._worker
+
+    def origin(self) -> Array | None:
+        """See `Source`."""
+        return self._rows.origin
+
+    def param(self, name: str) -> Array:
+        """See `Source`."""
+        return self._rows.params[name] if self.n else np.empty(0, dtype=np.int64)
+
+    def metric(self, name: str) -> Array:
+        """See `Source`."""
+        return self._rows.metrics[name]
+
+    def errors(self) -> Mapping[int, str]:
+        """See `Source`."""
+        return self._rows.errors
+
+    def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
+        """See `Source`."""
+        if not self.n:
+            return
+        rows = self._rows if blocks else replace(self._rows, blocks=None)
+        yield ResultGroup(rows, self._worker, self.workers)
+
+    def at(self, positions: Sequence[int]) -> Iterator[tuple[int, ResultGroup]]:
+        """See `Source`."""
+        for place, position in enumerate(positions):
+            one = np.array([position])
+            yield place, ResultGroup(self._rows.select(one), self._worker[one], self.workers)
+
+
 @dataclass(frozen=True, eq=False)
 class ResultTable:
-    """All rows of a session sorted by iteration; `worker` holds indices into `workers`."""
+    """All rows of a session sorted by iteration. `blocks`: `rows` holds the return blocks too."""
 
     session_id: str
     spec: JobSpec
     state: LedgerState
-    rows: RowBatch
-    worker: Array
-    workers: tuple[str, ...]
+    source: Source
+    blocks: bool = False
+
+    def __len__(self) -> int:
+        return self.source.n
+
+    @cached_property
+    def rows(self) -> RowBatch:
+        """Everything in memory."""
+        rows = concatenate([group.rows for group in self.source.groups(blocks=self.blocks)])
+        if not len(rows):
+            rows = replace(rows, params={name: np.empty(0, dtype=np.int64) for name in self.spec.space.names})
+        return rows
+
+    @cached_property
+    def worker(self) -> Array:
+        """Who evaluated each row: indices into `workers`."""
+        return self.source.worker()
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Names of all workers that have rows."""
+        return self.source.workers
 
     @property
     def metric_names(self) -> list[str]:
         """Names of all metrics."""
-        return list(self.rows.metrics)
+        return self.source.metric_names
 
-    def rank(self, metric: str, top_n: int, ascending: bool) -> list[int]:
-        """Positions of the best completed rows by a metric, best first, NaN last; UsageError for an unknown metric."""
-        if metric not in self.rows.metrics:
+    def metric(self, name: str) -> Array:
+        """A metric of all rows, NaN where a row has none; UsageError for an unknown one."""
+        if name not in self.metric_names:
             known = ", ".join(self.metric_names) or "none yet"
-            raise UsageError(f"session {self.session_id} has no metric {metric!r}; metrics are: {known}")
-        values = self.rows.metrics[metric]
-        ranked = np.flatnonzero(self.completed)
-        keys = values[ranked] if ascending else -values[ranked]
-        violation = self.violation[ranked]
-        budget = self.rows.metrics.get("budget", np.ones(len(self.rows)))[ranked]
-        # What used less of the data is no match for what used more; what breaks a constraint ranks after what does not.
-        order = np.lexsort((keys, violation, np.isnan(keys), -budget))
-        return [int(i) for i in ranked[order[: max(0, top_n)]]]
+            raise UsageError(f"session {self.session_id} has no metric {name!r}; metrics are: {known}")
+        return self.source.metric(name)
+
+    @cached_property
+    def _origin(self) -> Array | None:
+        return self.source.origin()
 
     @property
+    def repeated(self) -> int:
+        """Rows that share the result of another, because their parameters stood before."""
+        return 0 if self._origin is None else int((self._origin > 0).sum())
+
+    @cached_property
     def completed(self) -> Array:
         """Which rows are results of the objective."""
-        return np.asarray((self.rows.status == COMPLETED) & (self.rows.origins != INFEASIBLE))
+        if self.source.counts[COMPLETED] == self.source.n:
+            completed = np.ones(self.source.n, dtype=bool)
+        else:
+            completed = np.asarray(self.source.fixed("status") == COMPLETED)
+        return completed if self._origin is None else np.asarray(completed & (self._origin != INFEASIBLE))
 
     @cached_property
     def violation(self) -> Array:
         """By how much each row breaks the constraints that speak of metrics; 0 where there are none."""
-        return Limits.of(self.spec).violation(self.rows.params, self.rows.metrics, len(self.rows))
+        constraints = Limits.of(self.spec).after
+        if not constraints:
+            return np.zeros(len(self))
+        # Only the columns that they speak of are read.
+        names = frozenset[str]().union(*(constraint.names for constraint in constraints))
+        space = SearchSpace(tuple(d for d in self.spec.space.dimensions if d.name in names))
+        params = space.decode({name: self.source.param(name) for name in space.names})
+        metrics = {name: self.source.metric(name) for name in self.metric_names if name in names}
+        values = {**self.spec.fixed, **{name: np.asarray(values) for name, values in params.items()}, **metrics}
+        return total_violation(constraints, values, len(self))
+
+    @cached_property
+    def breaking(self) -> Array:
+        """Which rows break a constraint that speaks of metrics."""
+        return np.asarray(self.violation > 0)
+
+    @cached_property
+    def comparable(self) -> Array:
+        """Which rows can be the best: results that keep every constraint and used as much of the data as any."""
+        chosen = self.completed & ~self.breaking
+        if BUDGET in self.metric_names and chosen.any():
+            budget = self.source.metric(BUDGET)
+            chosen = chosen & (budget == np.nanmax(budget[chosen], initial=-np.inf))
+        return np.asarray(chosen)
+
+    def rank(self, metric: str, top_n: int, ascending: bool) -> list[int]:
+        """Positions of the best completed rows by a metric, best first, NaN last; UsageError for an unknown metric."""
+        values = self.metric(metric)
+        ranked = np.flatnonzero(self.completed)
+        keys = values[ranked] if ascending else -values[ranked]
+        wanted = max(0, top_n)
+        if BUDGET in self.metric_names or self.spec.constraints:
+            violation = self.violation[ranked]
+            budget = self.source.metric(BUDGET)[ranked] if BUDGET in self.metric_names else np.ones(len(ranked))
+            # What used less of the data is no match for what used more; what breaks a constraint ranks after the rest.
+            order = np.lexsort((keys, violation, np.isnan(keys), -budget))
+            return [int(i) for i in ranked[order[:wanted]]]
+        for step in (max(1, len(keys) // SAMPLE_ROWS), 1):
+            # What is worse than the last of the wanted, of some rows and then of all that are left, need not be sorted.
+            some = keys[::step]
+            if wanted < len(some):
+                near = np.flatnonzero(~(keys > np.partition(some, wanted)[wanted]))
+                ranked, keys = ranked[near], keys[near]
+        order = np.argsort(keys, kind="stable")
+        return [int(i) for i in ranked[order[:wanted]]]
 
     def losses(self) -> Array:
         """Of shape (rows, objectives), lower is better; NaN for rows that are in no front."""
-        n = len(self.rows)
+        n = len(self)
         columns = []
         for goal in self.spec.metrics:
-            column = self.rows.metrics.get(goal.name, np.full(n, np.nan))
+            column = self.source.metric(goal.name) if goal.name in self.metric_names else np.full(n, np.nan)
             columns.append(column if goal.direction == "minimize" else -column)
         losses = np.column_stack(columns).astype(np.float64)
-        losses[~self.completed | (self.violation > 0)] = np.nan
+        losses[~self.completed | self.breaking] = np.nan
         return losses
 
     def front(self) -> Front:
@@ -101,14 +281,21 @@ class ResultTable:
 
     def results(self, positions: Sequence[int]) -> list[TuningResult]:
         """The rows at `positions` as values."""
-        index = np.array(positions, dtype=np.int64)
-        rows = self.rows.select(index)
+        if len(positions) == self.source.n and list(positions) == list(range(self.source.n)):
+            return [result for group in self.source.groups() for result in self._values(group)]
+        found: dict[int, TuningResult] = {}
+        for place, group in self.source.at(positions):
+            (found[place],) = self._values(group)
+        return [found[place] for place in range(len(positions))]
+
+    def _values(self, group: ResultGroup) -> list[TuningResult]:
+        rows = group.rows
         params = self.spec.space.rows(dict(rows.params))
         origins = rows.origins
         return [
             TuningResult(
                 session_id=self.session_id,
-                worker_id=self.workers[int(self.worker[position])],
+                worker_id=group.workers[int(group.worker[i])],
                 iteration=int(rows.iteration[i]),
                 params=params[i],
                 metrics=_metrics(rows, i),
@@ -119,25 +306,20 @@ class ResultTable:
                 error=rows.errors.get(int(rows.iteration[i]), ""),
                 same_as=max(0, int(origins[i])),
             )
-            for i, position in enumerate(positions)
+            for i in range(len(rows))
         ]
 
     def worker_counts(self) -> dict[str, int]:
         """Rows by worker."""
-        found = np.bincount(self.worker.astype(np.int64), minlength=len(self.workers))
-        return {name: int(count) for name, count in zip(self.workers, found, strict=True) if count}
+        return {name: count for name, count in self.source.worker_counts.items() if count}
 
     def counts(self) -> dict[str, int]:
         """Rows by status; those that were not run only where there are any."""
-        infeasible = int((self.rows.origins == INFEASIBLE).sum())
-        counts = dict(zip(STATUS_NAMES, self.rows.counts(), strict=True))
+        infeasible = 0 if self._origin is None else int((self._origin == INFEASIBLE).sum())
+        counts = dict(zip(STATUS_NAMES, self.source.counts, strict=True))
         return {**counts, "completed": counts["completed"] - infeasible} | (
             {INFEASIBLE_NAME: infeasible} if infeasible else {}
         )
-
-    def group(self) -> ResultGroup:
-        """The rows in the form that the writers take."""
-        return ResultGroup(self.rows, self.worker.astype(np.int32), self.workers)
 
 
 def _metrics(rows: RowBatch, i: int) -> dict[str, float]:
@@ -154,14 +336,10 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
     paths = layout.session(session_id)
     state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)
-    groups = list(read_rows(files, paths, done=state.done, blocks=blocks, rules=RowRules.of(spec)))
-    workers: dict[str, int] = {}
-    columns = []
-    for group in groups:
-        renamed = np.array([workers.setdefault(name, len(workers)) for name in group.workers], dtype=np.int64)
-        columns.append(renamed[group.worker])
-    rows = concatenate([group.rows for group in groups])
-    if not groups:
-        rows = replace(rows, params={name: np.empty(0, dtype=np.int64) for name in spec.space.names})
-    worker = np.concatenate([np.empty(0, dtype=np.int64), *columns])
-    return ResultTable(session_id, spec, state, rows, worker, tuple(workers))
+    rules = RowRules.of(spec)
+    source: Source
+    if state.done and has_results(files, paths):
+        source = StoredResults(files, paths, rules)
+    else:
+        source = LoadedRows(list(read_segments(files, paths, blocks=blocks, rules=rules)))
+    return ResultTable(session_id, spec, state, source, blocks)

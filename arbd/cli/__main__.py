@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -23,8 +24,11 @@ HOMES = {
     "run": (f"{_HERE}.run", "run", "Work on a job in this shell, without a daemon."),
     "list": (f"{_HERE}.sessions", "list_", "All sessions of the spool."),
     "status": (f"{_HERE}.sessions", "status", "Progress, rate, time left and workers of sessions."),
+    "watch": (f"{_HERE}.watch", "watch", "The same, live, with keys to pause and cancel."),
     "summary": (f"{_HERE}.summary", "summary", "Rank the results of a session or a CSV table."),
     "best": (f"{_HERE}.summary", "best", "The winning parameters, to feed a bot."),
+    "report": (f"{_HERE}.report", "report", "One HTML page that works offline: figures, ranking, job."),
+    "compare": (f"{_HERE}.compare", "compare", "Put sessions side by side."),
     "export": (f"{_HERE}.export", "export", "Write results as CSV, Parquet, JSON lines or msgpack."),
     "replay": (f"{_HERE}.replay", "replay", "Run one iteration again: the same to the bit? Its fills, a picture."),
     "pause": (f"{_HERE}.control", "pause", "Stop working on a session until it is resumed."),
@@ -33,6 +37,13 @@ HOMES = {
     "retry": (f"{_HERE}.control", "retry", "Run failed, crashed and timed-out iterations again."),
     "workers": (f"{_HERE}.workers", "workers", "Who works on this spool, on what, how fast."),
     "mirror": (f"{_HERE}.mirror", "mirror", "Write the Redis mirror anew, compare it, remove sessions."),
+    "top": (f"{_HERE}.watch", "top", "The workers, live, the busiest first."),
+    "doctor": (f"{_HERE}.doctor", "doctor", "What is wrong with spool, hosts and service, and what to do."),
+    "logs": (f"{_HERE}.logs", "logs", "What the daemons of this host logged."),
+    "archive": (f"{_HERE}.retention", "archive", "Write a finished session into one file."),
+    "restore": (f"{_HERE}.retention", "restore", "Put an archived session back into the spool."),
+    "purge": (f"{_HERE}.retention", "purge", "Free the space of a finished session; shows first."),
+    "completion": (f"{_HERE}.completion", "completion", "Completion scripts for bash, zsh and fish."),
     "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
     "market": (f"{_HERE}.market", "market", "Make, import, describe and convert market data."),
 }
@@ -102,6 +113,8 @@ def call(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point."""
+    # Most commands end before there is anything to collect, and looking for it while modules load is a tenth of them.
+    gc.set_threshold(50_000)
     sys.exit(call(sys.argv[1:]))
 
 

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from arbd.daemon.config import Config, load_config
-from arbd.spool.layout import SpoolLayout
 from arbd.visible import visible, visible_line
+
+if TYPE_CHECKING:
+    from arbd.daemon.config import Config
+    from arbd.spool.layout import SpoolLayout
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,14 +31,22 @@ class App:
 
     def config(self) -> Config:
         """The settings, with the spool of the command line."""
+        from arbd.daemon.config import load_config
+
         config = load_config(self.config_path)
         return replace(config, spool=self.spool.absolute()) if self.spool is not None else config
 
     def layout(self) -> SpoolLayout:
         """The spool; SpoolError unless it can be read."""
+        from arbd.spool.layout import SpoolLayout
+
         layout = SpoolLayout(self.config().spool)
         layout.require_readable()
         return layout
+
+    def bookmarks(self) -> Path:
+        """Where this user's readers keep how far they have read."""
+        return self.config().cache_dir / "ledgers"
 
     def show(self, document: Any, text: Callable[[], str]) -> None:
         """Print the document as JSON, or what `text` returns."""
@@ -54,6 +64,23 @@ def json_option(command: F) -> F:
     return click.option(
         "--json", is_flag=True, expose_value=False, callback=_set_json, help="One JSON document with stable keys."
     )(command)
+
+
+def complete_sessions(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Session ids of the spool for the shell; none where there is no spool, and no word about why."""
+    from arbd.errors import ArbdError
+    from arbd.spool.layout import NAME_PATTERN
+    from arbd.spool.sessions import session_ids
+
+    options = ctx.parent.params if ctx.parent is not None else {}
+    app = App(options.get("config"), options.get("spool"), as_json=False)
+    try:
+        layout = app.layout()
+        names = session_ids(layout.files(), layout)
+    except (ArbdError, OSError):
+        return []
+    # A shell is no place for a name that somebody else made up.
+    return [name for name in names if name.startswith(incomplete) and NAME_PATTERN.fullmatch(name)]
 
 
 pass_app = click.make_pass_decorator(App)

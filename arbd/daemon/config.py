@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -139,6 +138,8 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
         line = document.locate((*above, name))[0]
         full = ".".join((*above, str(name)))
         if name not in known:
+            import difflib  # noqa: PLC0415 - only a mistake needs it
+
             near = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
             raise UsageError(f"{path}, line {line}: unknown setting {full!r}{hint}")

@@ -232,6 +232,7 @@ class Coordinator:
             "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._roster.bad,
             "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
             "state": "draining" if self._draining else "running",
+            "wall_ns": self._clock.wall_ns(),
         }
         self._figures.snapshot = self._snapshot(about)
         write_beat(

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,14 @@ def about_worker(config: Config) -> dict[str, Any]:
         "slots": config.slots,
         "started_ns": time.time_ns(),
         "beat_s": config.beat_s,
-        "versions": {"arbd": arbd.__version__, "python": platform.python_version()},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides the digits of a result."""
+    parts = {name: metadata.version(name) for name in ("numpy", "numba", "scipy")}
+    return {"arbd": arbd.__version__, "python": platform.python_version(), **parts}
 
 
 def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:

@@ -16,8 +16,10 @@ from arbd.spool.csvfile import group_cells, header
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED
-from arbd.spool.results import ResultGroup, read_results
+from arbd.spool.results import ResultGroup
+from arbd.spool.rows import RowRules
 from arbd.spool.segments import SegmentBatch, SegmentReader, worker_of
+from arbd.spool.stored_results import read_results
 from arbd.tuning.jobspec import JobSpec
 
 # Rows a transaction: Redis serves nobody else meanwhile.
@@ -234,7 +236,7 @@ class SessionMirror:
         """
         session_id = self._paths.session_id
         corrected = 0
-        for group in read_results(self._files, self._paths):
+        for group in read_results(self._files, self._paths, rules=RowRules.of(self._spec)):
             wrong = self._winners.unlike(group)
             for start in range(0, len(wrong), STEP_ROWS):
                 at = wrong[start : start + STEP_ROWS]

@@ -9,8 +9,9 @@ from arbd.mirror.state import StateManager
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_rows
+from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec
+from arbd.spool.stored_results import read_rows
 
 STEP_ROWS = 1_000
 
@@ -38,7 +39,7 @@ def verify(files: Files, paths: SessionPaths, state: StateManager) -> Verified:
     missing: list[str] = []
     wrong: list[str] = []
     expected: set[str] = set()
-    for group in read_rows(files, paths, done=done):
+    for group in read_rows(files, paths, done=done, rules=RowRules.of(spec)):
         rows = list(hashes(state, spec, session_id, group))
         for start in range(0, len(rows), STEP_ROWS):
             step = rows[start : start + STEP_ROWS]

@@ -18,9 +18,10 @@ from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import encode_results, read_results
+from arbd.spool.results import encode_results
 from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec
+from arbd.spool.stored_results import read_results
 
 CSV_PATIENCE_S = 10.0
 

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,6 +46,20 @@ class Appender:
         self._system.close(self._fd)
 
 
+class Reader:
+    """An open file of which parts are read; it stays the same file when another takes its name."""
+
+    def __init__(self, system: System, path: Path) -> None:
+        self._system = system
+        self._fd = system.open(path, os.O_RDONLY)
+        weakref.finalize(self, system.close, self._fd)
+        self.size = system.status(self._fd).size
+
+    def read(self, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes from `offset`."""
+        return self._system.read(self._fd, offset, limit)
+
+
 class Files:
     """What the spool does with files. All errors are OSError; FileNotFoundError means 'look again'."""
 
@@ -70,6 +85,10 @@ class Files:
         """At most `limit` bytes of a file and the status of that very file, whatever becomes of its name meanwhile."""
         with self._opened(path, os.O_RDONLY) as fd:
             return self.system.read(fd, 0, limit), self.system.status(fd)
+
+    def reader(self, path: Path) -> Reader:
+        """Open a finished file to read parts of it; closed when nobody holds it any more."""
+        return Reader(self.system, path)
 
     def look(self, path: Path) -> FileStatus | None:
         """Status of a name as its server knows it; None when it is gone. PermissionError counts as a bare look."""

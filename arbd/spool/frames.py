@@ -100,6 +100,12 @@ def _goes_on(view: memoryview, offset: int) -> bool:
     return bool(0 < length <= MAX_PAYLOAD_BYTES and start + length > len(view))
 
 
+def whole_frame(data: bytes) -> bytes | None:
+    """The payload of `data` if it is exactly one good frame."""
+    frame = _frame_at(memoryview(data), 0)
+    return data[HEADER.size :] if frame is not None and frame.end == len(data) else None
+
+
 def _next_good(view: memoryview, offset: int, budget: Budget) -> Frame | None:
     """The first good frame after a bad one. Tried at every byte: lengths in a damaged stretch mean nothing."""
     last = len(view) - HEADER.size

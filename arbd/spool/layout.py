@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +162,8 @@ class SpoolLayout:
 
     def prepare(self) -> None:
         """Make the folders of the spool where missing and prove that this host can write; SpoolError if not."""
+        import secrets  # noqa: PLC0415 - who only reads makes no names, and should not wait for its import
+
         self._require_root()
         probe = self.root / f".probe-{secrets.token_hex(6)}"
         try:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from arbd.errors import DataError
 from arbd.spool.csvread import load_results_from_csv
-from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_rows
+from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec
+from arbd.spool.stored_results import read_rows
 from arbd.tuning.result import PastResult
 
 CSV_SUFFIX = ".csv"
@@ -41,12 +41,12 @@ def _of_table(source: str, folders: Sequence[Path]) -> list[PastResult]:
 
 
 def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:
-    files = Files()
+    files = layout.files()
     paths = layout.session(session_id)
     done = SessionQueue(files, paths).refresh().done
     spec = read_spec(files, paths)
     found: list[PastResult] = []
-    for group in read_rows(files, paths, done=done):
+    for group in read_rows(files, paths, done=done, rules=RowRules.of(spec)):
         rows = group.rows
         metrics = {name: column.tolist() for name, column in rows.metrics.items()}
         for position, params in enumerate(spec.space.rows(dict(rows.params))):

@@ -63,6 +63,10 @@ class SessionQueue:
         """How many bytes of the ledger are folded."""
         return self._offset
 
+    def resume(self, state: LedgerState, position: int) -> None:
+        """Go on from what the first `position` bytes folded to."""
+        self.state, self._offset = state, position
+
     def reread(self) -> None:
         """Fold the whole ledger anew, and hand out on the next `claim` what it says this incarnation holds.
 

@@ -5,7 +5,7 @@ Owns the `RowBatch` record and its msgpack form. Every row has a status; only co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,7 @@ def decode_rows(payload: bytes | memoryview, *, blocks: bool = True) -> RowBatch
     except KeyError as error:
         raise ValueError(f"a batch without {error}") from error
     if len(rows):
-        _check_fixed(rows)
+        check_fixed(rows)
     return rows
 
 
@@ -137,23 +137,24 @@ def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
         raise ValueError(f"{len(params):,} parameters and {len(metrics):,} metrics; {MAX_METRICS:,} are the most")
     raw_blocks = record["b"] if blocks else None
     return RowBatch(
-        **{name: _column(fixed[name], form, n) for name, form in FIXED_COLUMNS.items()},
-        params={_name(name): _column(*_with_form(column), n) for name, column in params.items()},
-        metrics={_name(name): _column(data, "<f8", n) for name, data in metrics.items()},
+        **{name: decode_column(fixed[name], form, n) for name, form in FIXED_COLUMNS.items()},
+        params={check_column_name(name): decode_column(*_with_form(column), n) for name, column in params.items()},
+        metrics={check_column_name(name): decode_column(data, "<f8", n) for name, data in metrics.items()},
         blocks=None if raw_blocks is None else _blocks(raw_blocks, n),
         errors={
             whole(iteration, "an iteration"): text(error, "an error")
             for iteration, error in mapping(record["e"], "the errors").items()
         },
         reports={
-            whole(iteration, "an iteration"): [_step(step) for step in sequence(steps, "the reports")]
+            whole(iteration, "an iteration"): [read_step(step) for step in sequence(steps, "the reports")]
             for iteration, steps in mapping(record["r"], "the reports").items()
         },
-        origin=_column(record["o"], "<i8", n) if "o" in record else None,
+        origin=decode_column(record["o"], "<i8", n) if "o" in record else None,
     )
 
 
-def _check_fixed(rows: RowBatch) -> None:
+def check_fixed(rows: RowBatch) -> None:
+    """ValueError unless the columns that every row has hold what they may hold. `rows` are not empty."""
     if rows.iteration[0] < 1 or np.any(rows.iteration[1:] <= rows.iteration[:-1]):
         raise ValueError("iterations that do not grow from row to row")
     if rows.status.max() > CRASHED:
@@ -162,11 +163,13 @@ def _check_fixed(rows: RowBatch) -> None:
         raise ValueError("a negative epoch or attempt")
 
 
-def _name(value: Any) -> str:
+def check_column_name(value: Any) -> str:
+    """The name of a parameter or metric."""
     return text(value, "a name", MAX_NAME_CHARS)
 
 
-def _step(plain: Any) -> tuple[int, float]:
+def read_step(plain: Any) -> tuple[int, float]:
+    """One intermediate value: step and value."""
     step, value = sequence(plain, "a report", 2)
     return whole(step, "a step", -INT64_MAX), number(value, "a reported value")
 
@@ -178,7 +181,8 @@ def _with_form(plain: Any) -> tuple[Any, str]:
     return data, form
 
 
-def _column(data: Any, form: str, n: int) -> Array:
+def decode_column(data: Any, form: str, n: int) -> Array:
+    """`n` values of a form; ValueError when `data` is something else."""
     column = np.frombuffer(raw(data, "a column"), dtype=form)
     if column.shape[0] != n:
         raise ValueError(f"a column of {column.shape[0]} values among {n} rows")
@@ -212,12 +216,20 @@ class RowRules:
             return
         if rows.iteration[-1] > self.n:
             raise ValueError(f"iteration {rows.iteration[-1]} of {self.n}")
-        if rows.params.keys() != self.levels.keys():
+        self.check_names(rows.params)
+        for name, column in rows.params.items():
+            self.check_param(name, column)
+
+    def check_names(self, params: Iterable[str]) -> None:
+        """ValueError when the rows have not the session's parameters."""
+        if set(params) != self.levels.keys():
             raise ValueError("other parameters than the session's")
-        for name, levels in self.levels.items():
-            column = rows.params[name]
-            if levels is not None and (column.dtype.kind != "i" or column.min() < 0 or column.max() >= levels):
-                raise ValueError(f"values of {shown(name)} that are none of its choices")
+
+    def check_param(self, name: str, column: Array) -> None:
+        """ValueError when a parameter of some rows has values that it cannot have."""
+        levels = self.levels[name]
+        if levels is not None and (column.dtype.kind != "i" or column.min() < 0 or column.max() >= levels):
+            raise ValueError(f"values of {shown(name)} that are none of its choices")
 
 
 def concatenate(batches: Sequence[RowBatch]) -> RowBatch:

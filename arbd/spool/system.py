@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import filelock
+from typing import TYPE_CHECKING, Protocol
 
 from arbd.errors import SpoolError, UnsafePathError
+
+if TYPE_CHECKING:
+    import filelock
 
 # Under contention filelock polls; its default of 50 ms costs more than the lock itself.
 LOCK_POLL_S = 0.005
@@ -250,6 +250,8 @@ class RealSystem:
         if not path.parent.is_dir():
             # Some versions of filelock would make it, and where a mount is missing that is the wrong place.
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+        import filelock  # noqa: PLC0415 - who only reads takes no lock, and should not wait for its import
+
         # Not thread-local: a life lock is taken in one thread and released in another.
         lock: filelock.BaseFileLock = filelock.FileLock(path, thread_local=False, mode=0o664)
         try:
@@ -264,6 +266,8 @@ class RealSystem:
 
     def token(self, n_bytes: int) -> str:
         """See `System`."""
+        import secrets  # noqa: PLC0415 - the same
+
         return secrets.token_hex(n_bytes)
 
 

@@ -35,11 +35,11 @@ from arbd.spool.intake import SUBMITTED_SUFFIX, Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.results import read_results, read_rows
 from arbd.spool.rows import RowRules
 from arbd.spool.segments import SegmentReader
 from arbd.spool.sessions import read_spec
 from arbd.spool.spec_records import read_job_spec
+from arbd.spool.stored_results import read_results, read_rows
 from arbd.spool.workers import Observer, Peers, read_beats, take_life_lock
 from arbd.tuning.generations import Generation
 from arbd.tuning.plan import PlannedRows

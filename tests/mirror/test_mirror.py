@@ -22,8 +22,8 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CANCELLED, COMPLETED, CRASHED, FAILED, Span, again, switched
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_rows
 from arbd.spool.sessions import REOPENED_PREFIX, read_spec
+from arbd.spool.stored_results import read_rows
 from tests.beds.redis_server import RedisServer
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 

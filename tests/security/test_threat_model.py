@@ -23,6 +23,7 @@ from arbd.daemon.logs import key_values
 from arbd.daemon.resolve import job_resolver
 from arbd.daemon.slot import SlotSetup
 from arbd.errors import CorruptionError, ObjectiveError, SpoolError, UnsafePathError, UsageError
+from arbd.spool.compaction import compact
 from arbd.spool.confined import spool_files
 from arbd.spool.csvfile import csv_lines
 from arbd.spool.files import Files
@@ -31,9 +32,9 @@ from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_results
 from arbd.spool.rows import MAX_METRICS, RowBatch, RowRules
 from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.stored_results import read_results
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
 from arbd.spool.workers import Beat, Observer, read_beats, write_beat
@@ -42,6 +43,7 @@ from arbd.tuning.objective import Trial, load_evaluator
 from arbd.tuning.policy import ObjectivePolicy
 from arbd.visible import visible
 from tests.conftest import REPOSITORY, Arbctl
+from tests.spool.hostile_results import put, with_column, with_index
 from tests.spool.sessions import exhaust, make_session, rows_of, spec_of, write_rows
 
 TUNING = "tuning: {method: random, max_iterations: 5, search_space: {x: {type: float, bounds: [0, 1]}}}\n"
@@ -470,20 +472,20 @@ def test_case_24_a_resolved_job_or_results_that_another_host_made_up(layout: Spo
         paths.spec.write_bytes(encode_frame(bytes(msgpack.packb({**plain, **change}))))
         with pytest.raises(CorruptionError, match=re.escape(message)):
             read_spec(layout.files(), paths)
+    write_rows(elsewhere, "a", rows_of(1, 5))
     exhaust(elsewhere, 5)
-    rows, index = rows_of(1, 5).encode(), np.full(5, 3, dtype="<i4").tobytes()
-    header = {"v": 1, "session_id": "x", "n": 5, "rows": 5, "counts": [5, 0, 0, 0], "duplicates": 0, "workers": ["a"]}
-    for record in (
-        {"w": index, "r": rows, "b": False},
-        {"w": index[4:], "r": rows, "b": False},
-        {"w": b"", "r": "x", "b": 1},
-        [1],
+    compact(layout.files(), elsewhere)
+    data, rules = elsewhere.results.read_bytes(), RowRules.of(spec_of(5))
+    for hostile in (
+        with_column(data, "worker", np.full(5, 3, dtype="<i4").tobytes()),
+        with_column(data, "p:kind", np.full(5, 7, dtype="<i8").tobytes()),
+        with_index(data, lambda index: index.update(workers=["../../../outside"])),
+        with_index(data, lambda index: index["groups"][0].update(n=2**40)),
+        with_index(data, lambda index: [1]),
     ):
-        elsewhere.results.write_bytes(
-            encode_frame(bytes(msgpack.packb(header))) + encode_frame(bytes(msgpack.packb(record)))
-        )
+        put(elsewhere.results, hostile)
         with pytest.raises(CorruptionError, match="delete this file, readers then use the segments beside it"):
-            list(read_results(layout.files(), elsewhere))
+            list(read_results(layout.files(), elsewhere, rules=rules))
 
 
 # what runs, and what is shown

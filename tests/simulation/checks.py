@@ -16,10 +16,10 @@ from arbd.spool.frames import scan_frames
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState, Span
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_results
 from arbd.spool.rows import decode_rows
 from arbd.spool.segments import SUFFIX
 from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.stored_results import read_results
 from arbd.spool.system import FileStatus
 from arbd.tuning.generations import Breeder, Generation, known_before
 from arbd.tuning.jobspec import JobSpec

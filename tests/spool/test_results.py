@@ -17,9 +17,9 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import CRASHED, FAILED
 from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import read_results, read_rows
 from arbd.spool.rows import concatenate, decode_rows
 from arbd.spool.segments import SegmentReader, segment_name, worker_of
+from arbd.spool.stored_results import read_results, read_rows
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
 FILES = Files()
@@ -149,7 +149,7 @@ def test_a_damaged_results_file_is_told_with_its_place(layout: SpoolLayout) -> N
     compact(FILES, paths)
     whole = paths.results.read_bytes()
     paths.results.write_bytes(whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
-    with pytest.raises(CorruptionError, match=r"results.msgpack, byte 0: damaged; delete this file"):
+    with pytest.raises(CorruptionError, match=r"results.msgpack, byte 60: damaged; delete this file"):
         list(read_results(FILES, paths))
     paths.results.unlink()
     assert sum(len(g.rows) for g in read_rows(FILES, paths, done=True)) == 3
@@ -193,3 +193,67 @@ def test_the_csv_lock_of_a_worker_that_hangs_is_not_waited_for(
     with FILES.lock(paths.csv_lock, 1):
         compact(FILES, paths)
     assert Path(paths.results_csv).exists()
+
+
+def test_one_column_of_a_finished_session_is_read_without_the_others(
+    layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from arbd.spool.stored_results import StoredResults
+
+    monkeypatch.setattr(merge_module, "GROUP_ROWS", 10)
+    paths = make_session(layout, 45)
+    write_rows(paths, "a", rows_of(1, 25, blocks=True))
+    write_rows(paths, "b", rows_of(26, 10), rows_of(36, 10, status=FAILED))
+    exhaust(paths, 45, (35, 10, 0, 0))
+    compact(FILES, paths)
+    # Damage in another column is not seen by who does not read it.
+    stored = StoredResults(FILES, paths)
+    place = stored._groups[2].at["p:x"].pieces[0][0] + 20
+    data = bytearray(paths.results.read_bytes())
+    data[place] ^= 1
+    paths.results.write_bytes(bytes(data))
+    stored = StoredResults(FILES, paths)
+    assert stored.metric("value")[:35].tolist() == [float(i) for i in range(1, 36)]
+    assert np.isnan(stored.metric("value")[35:]).all()
+    assert (stored.n, stored.counts, stored.worker_counts) == (45, (35, 10, 0, 0), {"a": 25, "b": 20})
+    assert [(place, g.rows.iteration.tolist()) for place, g in stored.at([44, 3])] == [(1, [4]), (0, [45])]
+    assert stored.errors() == dict.fromkeys(range(36, 46), "broken")
+    with pytest.raises(CorruptionError, match="damaged; delete this file"):
+        stored.param("x")
+
+
+@given(at=st.integers(0, 10_000), flip=st.integers(1, 255), cut=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_results_file_with_any_byte_changed_is_told_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, at: int, flip: int, cut: bool
+) -> None:
+    layout = SpoolLayout(tmp_path_factory.mktemp("spool"))
+    layout.prepare()
+    paths = make_session(layout, 6)
+    write_rows(paths, "a", rows_of(1, 4), rows_of(5, 2, status=FAILED))
+    exhaust(paths, 6, (4, 2, 0, 0))
+    compact(FILES, paths)
+    data = bytearray(paths.results.read_bytes())
+    at %= len(data)
+    data[at] ^= flip
+    paths.results.write_bytes(bytes(data[:at] if cut else data))
+    with pytest.raises(CorruptionError):
+        list(read_results(FILES, paths))
+
+
+def test_ranking_is_that_of_sorting_everything(layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from arbd.analysis import table as table_module
+    from arbd.analysis.table import load_table
+
+    monkeypatch.setattr(table_module, "SAMPLE_ROWS", 20)
+    paths = make_session(layout, 300)
+    values = np.round(np.random.default_rng(4).random(300), 1)
+    values[[7, 8, 200]] = np.nan
+    write_rows(paths, "a", replace(rows_of(1, 300), metrics={"value": values}))
+    table = load_table(layout.root, "s")
+    for up in (True, False):
+        order = np.argsort(values if up else -values, kind="stable").tolist()
+        for count in (0, 1, 5, 60, 299, 300, 400):
+            assert table.rank("value", count, up) == order[:count]

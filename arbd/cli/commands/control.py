@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import UsageError
 from arbd.spool import ledger
 from arbd.spool.layout import SpoolLayout
@@ -22,47 +22,60 @@ def _queue(layout: SpoolLayout, session: str) -> SessionQueue:
     return queue
 
 
-def _switch(app: App, session: str, state: str, allowed_from: Sequence[str]) -> None:
-    queue = _queue(app.layout(), session)
+ALLOWED_FROM = {
+    ledger.PAUSED: (ledger.RUNNING, ledger.PAUSED),
+    ledger.RUNNING: (ledger.RUNNING, ledger.PAUSED),
+    ledger.CANCELLED: (ledger.RUNNING, ledger.PAUSED, ledger.CANCELLED),
+}
+
+
+def change_state(layout: SpoolLayout, session: str, state: str) -> str:
+    """Pause, resume or cancel a session; how it is called then. UsageError when it cannot become that."""
+    queue = _queue(layout, session)
 
     def decide(now: LedgerState) -> list[dict[str, Any]]:
-        if now.done or now.state not in allowed_from:
+        if now.done or now.state not in ALLOWED_FROM[state]:
             raise UsageError(f"session {session} is {now.label()}: it cannot become {state}")
         return [] if now.state == state else [ledger.switched(state)]
 
     queue.change(decide)
-    app.show({"session_id": session, "state": queue.state.label()}, lambda: f"{session}: {queue.state.label()}")
+    return queue.state.label()
+
+
+def _switch(app: App, session: str, state: str) -> None:
+    label = change_state(app.layout(), session, state)
+    app.show({"session_id": session, "state": label}, lambda: f"{session}: {label}")
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @json_option
 @pass_app
 def pause(app: App, session: str) -> None:
     """Stop working on SESSION within seconds; iterations that run are finished and recorded."""
-    _switch(app, session, ledger.PAUSED, (ledger.RUNNING, ledger.PAUSED))
+    _switch(app, session, ledger.PAUSED)
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @json_option
 @pass_app
 def resume(app: App, session: str) -> None:
     """Go on with a paused SESSION."""
-    _switch(app, session, ledger.RUNNING, (ledger.RUNNING, ledger.PAUSED))
+    _switch(app, session, ledger.RUNNING)
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @json_option
 @pass_app
 def cancel(app: App, session: str) -> None:
     """End SESSION for good. What is recorded stays and can be summarised and exported."""
-    _switch(app, session, ledger.CANCELLED, (ledger.RUNNING, ledger.PAUSED, ledger.CANCELLED))
+    _switch(app, session, ledger.CANCELLED)
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option(
     "--state",
     "states",

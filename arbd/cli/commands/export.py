@@ -6,13 +6,17 @@ from pathlib import Path
 
 import click
 
-from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option(
-    "--format", "form", required=True, type=click.Choice(["csv", "parquet", "jsonl", "msgpack"]), help="What to write."
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["csv", "parquet", "jsonl", "msgpack", "optuna"]),
+    help="What to write.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Where to; `-` is standard output.")
 @json_option
@@ -25,6 +29,7 @@ def export(app: App, session: str, form: str, output: Path) -> None:
       arbctl export kimchi-btc-01 --format csv --output results.csv
       arbctl export kimchi-btc-01 --format parquet --output results.parquet
       arbctl export kimchi-btc-01 --format jsonl --output - | head -1
+      arbctl export kimchi-btc-01 --format optuna --output kimchi.log && optuna-dashboard kimchi.log
     """
     from arbd.analysis.export import export_session
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
-from arbd.cli.app import App, duration, json_option, pass_app, table
+from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.errors import ArbdError
+from arbd.spool.bookmarks import read_state
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
-from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from arbd.spool.workers import read_beats
 from arbd.visible import visible_line
@@ -58,17 +59,17 @@ class Overview:
         return self.state.counted - self.state.counts[0]
 
 
-def read_overview(layout: SpoolLayout, session_id: str) -> Overview:
+def read_overview(layout: SpoolLayout, session_id: str, bookmarks: Path) -> Overview:
     """Read one session's ledger; NotFoundError when there is none."""
-    return Overview(session_id, SessionQueue(layout.files(), layout.session(session_id)).refresh())
+    return Overview(session_id, read_state(layout.files(), layout.session(session_id), bookmarks))
 
 
-def _overviews(layout: SpoolLayout) -> tuple[list[Overview], list[str]]:
+def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], list[str]]:
     found: list[Overview] = []
     errors: list[str] = []
     for session_id in session_ids(layout.files(), layout):
         try:
-            found.append(read_overview(layout, session_id))
+            found.append(read_overview(layout, session_id, bookmarks))
         except ArbdError as error:
             errors.append(str(error))
     return found, errors
@@ -105,12 +106,12 @@ def _show(app: App, views: list[Overview], errors: list[str]) -> None:
 @pass_app
 def list_(app: App) -> None:
     """All sessions of the spool, one line each."""
-    views, errors = _overviews(app.layout())
+    views, errors = _overviews(app.layout(), app.bookmarks())
     _show(app, views, errors)
 
 
 @click.command()
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @json_option
 @pass_app
 def status(app: App, session: str | None) -> None:
@@ -124,10 +125,10 @@ def status(app: App, session: str | None) -> None:
     """
     layout = app.layout()
     if session is None:
-        views, errors = _overviews(layout)
+        views, errors = _overviews(layout, app.bookmarks())
         _show(app, [view for view in views if not view.state.over], errors)
         return
-    view = read_overview(layout, session)
+    view = read_overview(layout, session, app.bookmarks())
     blocked = _blocked(layout, session)
     app.show(view.document() | {"blocked": blocked}, lambda: _details(view, blocked))
 

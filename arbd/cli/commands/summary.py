@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arbd.analysis.text import format_pairs, format_value
-from arbd.cli.app import App, json_option, pass_app, plain, table
+from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain, table
+from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError
-from arbd.tuning.result import TuningResult
 from arbd.visible import visible_line
+
+import_numpy()
+
+from arbd.analysis.text import format_pairs, format_value  # noqa: E402
+from arbd.tuning.result import TuningResult  # noqa: E402
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
@@ -47,7 +51,7 @@ class _View:
 
 
 @click.command()
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="A results table instead of a session.")
 @click.option("--metric", help="Rank by this metric, by default the job's own.")
 @click.option("--top-n", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
@@ -89,7 +93,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "method": loaded.spec.method,
         "seed": loaded.spec.seed,
         "iterations": loaded.spec.n,
-        "total_iterations": len(loaded.rows),
+        "total_iterations": len(loaded),
         "total_workers": len(loaded.worker_counts()),
         "unique_sessions": 1,
         "statuses": loaded.counts(),
@@ -100,9 +104,9 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "sessions": [session],
         "duplicates": loaded.state.duplicates,
         "stopped": loaded.state.stopped,
-        "repeated": int((loaded.rows.origins > 0).sum()),
+        "repeated": loaded.repeated,
         "constraints": list(loaded.spec.constraints),
-        "breaking_constraints": int((loaded.violation[loaded.completed] > 0).sum()),
+        "breaking_constraints": int((loaded.completed & loaded.breaking).sum()),
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
     }
     ranking = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
@@ -117,7 +121,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
             "results": [result.to_plain() for result in loaded.results(found.positions)],
         }
         ranking = loaded.results(found.positions[:top_n])
-    failures = grouped_failures(loaded.rows)
+    failures = grouped_failures(loaded)
     return _View(f"session {session}", name, up, facts, ranking, failures, notices, front)
 
 
@@ -125,10 +129,10 @@ def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
     """Which generations were computed with other libraries than the session began with."""
     if not loaded.spec.sampler_versions:
         return []
-    from arbd.spool.files import Files
     from arbd.spool.generations import published_up_to, read_generation
 
-    files, paths = Files(), app.layout().session(loaded.session_id)
+    layout = app.layout()
+    files, paths = layout.files(), layout.session(loaded.session_id)
     told = dict(loaded.spec.sampler_versions)
     for number in range(1, published_up_to(files, paths) + 1):
         found = dict(read_generation(files, paths, number).versions)
@@ -229,7 +233,7 @@ def _ranking(view: _View) -> str:
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option("--metric", help="By this metric, by default the job's own.")
 @click.option("--ascending", is_flag=True, help="The lowest is best. By default the job's direction decides.")
 @click.option(
@@ -263,8 +267,9 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
     if metric is None and len(loaded.spec.metrics) > 1:
         _show_front(app, loaded, form)
         return
-    result = loaded.results(loaded.rank(name, 1, ascending or minimized))[0]
-    if loaded.violation[loaded.rows.iteration == result.iteration][0] > 0:
+    position = loaded.rank(name, 1, ascending or minimized)[0]
+    (result,) = loaded.results([position])
+    if loaded.breaking[position]:
         raise NotFoundError(
             f"session {session}: every result breaks a constraint ({'; '.join(loaded.spec.constraints)}); "
             f"see `arbctl summary {session}` for the nearest"

@@ -1,0 +1,145 @@
+"""A session in one file that needs no spool: a gzipped tar, written whole and read again before it counts.
+
+What comes out of an archive is as little trusted as what is dropped into a spool: only the names that a session
+has, only regular files, sizes bounded by the archive's own (I7).
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from arbd.errors import CorruptionError, DataError, UsageError
+from arbd.spool.files import Files, Reader
+from arbd.spool.layout import NAME_PATTERN, SessionPaths, SpoolLayout
+from arbd.spool.ledger import LedgerState
+from arbd.spool.queue import SessionQueue
+from arbd.spool.retention import everything_of, require_compacted
+from arbd.spool.sessions import SessionExistsError
+
+COPY_BYTES = 1 << 20
+# Locks and temporary files mean nothing elsewhere.
+_KEPT = re.compile(r"(job\.yaml|spec\.msgpack|ledger|results\.(msgpack|csv)|(segments|generations)/[^/.][^/]*)")
+
+
+def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target: Path) -> list[str]:
+    """Archive a session that is over; the names in the archive. Segments go in only where they are the only results."""
+    try:
+        require_compacted(files, paths, state)
+        skipped = "segments/"
+    except UsageError:
+        skipped = "\0"
+    names = [str(found.path.relative_to(paths.folder)) for found in everything_of(files, paths)]
+    kept = [name for name in names if _KEPT.fullmatch(name) and not name.startswith(skipped)]
+    temporary = target.with_name(f".{target.name}.{files.system.token(4)}.tmp")
+    try:
+        sums = _write(files, paths, kept, temporary)
+        if _sums(temporary, paths.session_id) != sums:
+            raise DataError(target, "what was written does not read back; check the disk")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return kept
+
+
+def _write(files: Files, paths: SessionPaths, names: list[str], target: Path) -> dict[str, int]:
+    sums = {}
+    with tarfile.open(target, "x:gz", compresslevel=6) as tar:
+        for name in names:
+            path = paths.folder / name
+            reader = files.reader(path)
+            about = tarfile.TarInfo(f"{paths.session_id}/{name}")
+            about.size, about.mtime, about.mode = reader.size, files.system.look(path).mtime_ns // 10**9, 0o644
+            summed = _Summed(reader)
+            tar.addfile(about, summed)
+            sums[name] = summed.sum
+    return sums
+
+
+class _Summed(io.RawIOBase):
+    """Passes a file on and sums what passes."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._offset = 0
+        self.sum = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._reader.read(self._offset, self._reader.size if size < 0 else size)
+        self._offset += len(data)
+        self.sum = zlib.crc32(data, self.sum)
+        return data
+
+
+def _sums(path: Path, session_id: str) -> dict[str, int]:
+    found = {}
+    with tarfile.open(path, "r:gz") as tar:
+        for member in tar:
+            total = 0
+            for piece in _pieces(tar, member):
+                total = zlib.crc32(piece, total)
+            found[member.name.removeprefix(f"{session_id}/")] = total
+    return found
+
+
+def _pieces(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+    file = tar.extractfile(member)
+    assert file is not None
+    while piece := file.read(COPY_BYTES):
+        yield piece
+
+
+def restore_archive(files: Files, layout: SpoolLayout, path: Path) -> str:
+    """Put an archived session back; its id. DataError when the file is no such archive, UsageError when it is there."""
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            return _restore(files, layout, path, tar)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(path, f"not a whole archive of `arbctl archive`: {error}") from error
+
+
+def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile) -> str:
+    session_id, new = "", SessionPaths(layout.sessions)
+    try:
+        for member in tar:
+            owner, _, name = member.name.partition("/")
+            if not (member.isreg() and NAME_PATTERN.fullmatch(owner) and _KEPT.fullmatch(name)) or session_id not in (
+                "",
+                owner,
+            ):
+                raise DataError(path, f"holds {member.name!r}, which no archived session has")
+            if not session_id:
+                session_id = owner
+                new = SessionPaths(layout.sessions / f".{session_id}.{files.system.token(4)}.new")
+                for folder in (new.folder, new.segments, new.generations):
+                    files.make_folder(folder)
+            files.publish_stream(new.folder / name, _pieces(tar, member))
+        if not session_id:
+            raise DataError(path, "is empty")
+        _require_good(files, path, new)
+        files.rename(new.folder, layout.session(session_id).folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise SessionExistsError(
+                f"session {session_id} exists already in {layout.root} and is not overwritten"
+            ) from error
+        raise
+    finally:
+        if session_id:
+            files.remove_tree(new.folder)
+    return session_id
+
+
+def _require_good(files: Files, path: Path, new: SessionPaths) -> None:
+    try:
+        SessionQueue(files, new).refresh()
+    except (FileNotFoundError, CorruptionError) as error:
+        raise DataError(path, f"its ledger cannot be read: {error}") from error

@@ -1,0 +1,118 @@
+"""A session as a storage of Optuna: a study that Optuna opens and optuna-dashboard shows.
+
+A name that ends in .db, .sqlite or .sqlite3 becomes an SQLite file, any other a journal, which is much faster to
+write. Iterations that did not complete, or have no number for an objective, are failed trials; what Optuna has no
+place for (other metrics, worker, error) becomes user attributes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arbd.analysis.table import ResultTable
+from arbd.errors import UsageError
+from arbd.tuning.result import TuningResult
+from arbd.tuning.space import ChoiceDimension, Dimension, FloatDimension
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+SQLITE = (".db", ".sqlite", ".sqlite3")
+
+
+def write_storage(table: ResultTable, output: Path) -> int:
+    """Write all rows of a session; how many. The file appears whole, by rename."""
+    try:
+        import optuna  # noqa: PLC0415 - heavy, and only this format needs it
+    except ImportError:
+        raise UsageError("the format optuna needs Optuna: pip install 'arbd[optuna]'") from None
+    if str(output) == "-":
+        raise UsageError("optuna needs a file: --output FILE")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    temporary = output.with_name(f".{output.name}.tmp{output.suffix if output.suffix in SQLITE else ''}")
+    temporary.unlink(missing_ok=True)
+    try:
+        storage = _storage(temporary)
+        study = optuna.create_study(
+            study_name=table.session_id,
+            storage=storage,
+            directions=[optuna.study.StudyDirection[goal.direction.upper()] for goal in table.spec.metrics],
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([goal.name for goal in table.spec.metrics])
+        study.set_user_attr(
+            "arbd", {"method": table.spec.method, "seed": table.spec.seed, "fixed": dict(table.spec.fixed)}
+        )
+        study.add_trials(_trials(table))
+        storage.remove_session()
+        temporary.rename(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(table)
+
+
+def _storage(path: Path) -> BaseStorage:
+    from optuna import storages  # noqa: PLC0415 - as above
+    from optuna.storages import journal  # noqa: PLC0415 - as above
+
+    if path.suffix in SQLITE:
+        return storages.RDBStorage(f"sqlite:///{path}")
+    backend = journal.JournalFileBackend(str(path), journal.JournalFileOpenLock(str(path)))
+    return storages.JournalStorage(backend)
+
+
+def _trials(table: ResultTable) -> Iterator[FrozenTrial]:
+    distributions = {d.name: _distribution(d) for d in table.spec.space.dimensions}
+    names = [goal.name for goal in table.spec.metrics]
+    for result in table.results(range(len(table))):
+        yield _trial(result, names, distributions)
+
+
+def _trial(result: TuningResult, names: list[str], distributions: dict[str, BaseDistribution]) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial  # noqa: PLC0415 - as above
+
+    values = [result.metrics.get(name, float("nan")) for name in names]
+    good = result.status == "completed" and all(value == value for value in values)  # noqa: PLR0124 - NaN
+    attributes: dict[str, Any] = {
+        "iteration": result.iteration,
+        "worker_id": result.worker_id,
+        "attempt": result.attempt,
+    }
+    attributes |= {name: value for name, value in result.metrics.items() if name not in names}
+    if result.error:
+        attributes["error"] = result.error
+    trial = create_trial(
+        state=TrialState.COMPLETE if good else TrialState.FAIL,
+        params=dict(result.params),
+        distributions=distributions,
+        values=values if good else None,
+        user_attrs=attributes,
+    )
+    # Optuna's times have no zone and are local.
+    ended = datetime.fromisoformat(result.timestamp).astimezone().replace(tzinfo=None)
+    trial.datetime_complete = ended
+    trial.datetime_start = ended - timedelta(seconds=max(0.0, result.duration_s))
+    return trial
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    from optuna import distributions  # noqa: PLC0415 - as above
+
+    if isinstance(dimension, ChoiceDimension):
+        return distributions.CategoricalDistribution(dimension.values)
+    if isinstance(dimension, FloatDimension):
+        if dimension.step is None:
+            return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+        # Values stand on the grid to a number of decimals that Optuna's own arithmetic need not hit.
+        return distributions.FloatDistribution(dimension.low, dimension.high)
+    if dimension.log:
+        return distributions.IntDistribution(dimension.low, dimension.high, log=True)
+    high = dimension.low + (dimension.levels - 1) * dimension.step
+    return distributions.IntDistribution(dimension.low, high, step=dimension.step)

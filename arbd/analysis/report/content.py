@@ -1,0 +1,117 @@
+"""What a report says of a session, as one plain document that the page's script draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arbd.analysis.failures import grouped_failures
+from arbd.analysis.report import figures
+from arbd.analysis.table import ResultTable
+from arbd.spool.csvfile import iso_utc
+from arbd.tuning.space import ChoiceDimension, Dimension
+
+RANKED = 500
+
+
+def report_content(table: ResultTable, metric: str, ascending: bool, job: str) -> dict[str, Any]:
+    """Everything on the page. The figures are of completed rows; failures and timelines are of all."""
+    spec, source = table.spec, table.source
+    completed = np.flatnonzero(table.completed)
+    document: dict[str, Any] = {
+        "session_id": table.session_id,
+        "state": table.state.label(),
+        "method": spec.method,
+        "seed": spec.seed,
+        "objective": str(spec.objective),
+        "iterations": spec.n,
+        "rows": len(table),
+        "statuses": table.counts(),
+        "worker_iterations": table.worker_counts(),
+        "duplicates": table.state.duplicates,
+        "notices": list(spec.notices),
+        "metric": metric,
+        "metrics": [{"name": goal.name, "direction": goal.direction} for goal in spec.metrics],
+        "ascending": ascending,
+        "fixed": dict(spec.fixed),
+        "dimensions": [_dimension(dimension) for dimension in spec.space.dimensions],
+        "failures": grouped_failures(table),
+        "timeline": figures.timelines(table),
+        "job": job,
+        "digests": dict(spec.digests),
+        "figures": None,
+        "ranking": [],
+    }
+    if not len(completed):
+        return document
+    values = table.metric(metric)[completed]
+    document["figures"] = _figures(table, metric, ascending, completed)
+    document["ranking"] = [
+        {
+            "iteration": result.iteration,
+            "worker": result.worker_id,
+            "duration_s": result.duration_s,
+            "attempt": result.attempt,
+            "params": dict(result.params),
+            "metrics": dict(result.metrics),
+        }
+        for result in table.results(table.rank(metric, RANKED, ascending))
+    ]
+    document["undefined"] = int(np.isnan(values).sum())
+    document["first_ended"] = iso_utc(int(source.fixed("ended_ns").min()))
+    document["last_ended"] = iso_utc(int(source.fixed("ended_ns").max()))
+    return document
+
+
+def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -> dict[str, Any]:
+    dimensions = table.spec.space.dimensions
+    values = table.metric(metric)[completed]
+    columns = {d.name: table.source.param(d.name)[completed] for d in dimensions}
+    iteration = table.source.fixed("iteration")[completed]
+    keys = values if ascending else -values
+    chosen = figures.sample(keys)
+    steps, changed = figures.best_so_far(iteration, np.where(table.comparable[completed], keys, np.nan))
+    shares = figures.importance(dimensions, columns, values)
+    told = [str(one["name"]) for one in shares[: figures.CONTOUR_PARAMETERS]]
+    return {
+        "drawn": len(chosen),
+        "of": len(completed),
+        "iteration": iteration[chosen].tolist(),
+        "values": values[chosen].tolist(),
+        "params": {name: column[chosen].tolist() for name, column in columns.items()},
+        "best": {"iteration": steps.tolist(), "values": values[changed].tolist()},
+        "distribution": figures.distribution(values),
+        "importance": shares,
+        "contours": figures.contours(dimensions, columns, values, told),
+        "pareto": _pareto(table, completed),
+    }
+
+
+def _pareto(table: ResultTable, completed: Any) -> dict[str, Any] | None:
+    """The first two objectives against each other; None for a session of one."""
+    goals = [goal for goal in table.spec.metrics if goal.name in table.metric_names][:2]
+    if len(goals) < 2:
+        return None
+    values = [table.metric(goal.name)[completed] for goal in goals]
+    signs = [1.0 if goal.direction == "minimize" else -1.0 for goal in goals]
+    losses = np.column_stack([sign * column for sign, column in zip(signs, values, strict=True)])
+    # What breaks a constraint is in no front.
+    front = figures.front(np.where(table.breaking[completed, None], np.nan, losses))
+    shown = np.unique(np.concatenate([figures.sample(losses[:, 0]), front[: figures.POINTS]]))
+    iteration = table.source.fixed("iteration")[completed]
+    return {
+        "names": [goal.name for goal in goals],
+        "directions": [goal.direction for goal in goals],
+        "size": len(front),
+        "iteration": iteration[shown].tolist(),
+        "x": values[0][shown].tolist(),
+        "y": values[1][shown].tolist(),
+        "in_front": np.isin(shown, front).tolist(),
+    }
+
+
+def _dimension(dimension: Dimension) -> dict[str, Any]:
+    if isinstance(dimension, ChoiceDimension):
+        return {"name": dimension.name, "values": [str(value) for value in dimension.values]}
+    return {"name": dimension.name, "low": dimension.low, "high": dimension.high, "log": dimension.log}

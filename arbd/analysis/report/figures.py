@@ -1,0 +1,140 @@
+"""The numbers behind a report's figures, small enough for a page whatever the session's size.
+
+Totals, distributions, importance, contours and timelines are computed of all rows. What is drawn point by point
+is a sample: all of the best hundredth (up to a bound), and others evenly by iteration; how many of how many is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arbd.analysis.table import ResultTable
+from arbd.spool.rows import Array
+from arbd.tuning.space import ChoiceDimension, Dimension
+
+POINTS = 3_000
+BEST_POINTS = 1_000
+BINS = 40
+CONTOUR_CELLS = 14
+CONTOUR_PARAMETERS = 6
+TIMELINE_BINS = 120
+
+
+def sample(keys: Array) -> Array:
+    """Positions to draw, sorted: the best by `keys` (lower is better), and others spread evenly."""
+    n = len(keys)
+    if n <= POINTS:
+        return np.arange(n)
+    best = np.argsort(keys, kind="stable")[: min(BEST_POINTS, max(1, n // 100))]
+    evenly = np.linspace(0, n - 1, POINTS - len(best)).astype(np.int64)
+    return np.unique(np.concatenate([best, evenly]))
+
+
+def best_so_far(iteration: Array, keys: Array) -> tuple[Array, Array]:
+    """Where the best value changed: positions into the rows, every one of them."""
+    running = np.minimum.accumulate(np.where(np.isnan(keys), np.inf, keys))
+    changed = np.flatnonzero(np.diff(running, prepend=np.inf) < 0)
+    return iteration[changed], changed
+
+
+def distribution(values: Array) -> dict[str, Any]:
+    """A histogram of the finite values, and their quantiles."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return {"edges": [], "counts": [], "quantiles": {}}
+    counts, edges = np.histogram(finite, bins=BINS)
+    marks = np.quantile(finite, [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]).tolist()
+    names = ("least", "5 %", "25 %", "median", "75 %", "95 %", "most")
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "quantiles": dict(zip(names, marks, strict=True))}
+
+
+def _bins(dimension: Dimension, column: Array, most: int) -> tuple[Array, list[str]]:
+    """The bin of each row and the bins' names; every value of a choice is a bin of its own."""
+    if isinstance(dimension, ChoiceDimension):
+        return column.astype(np.int64), [str(value) for value in dimension.values]
+    scaled = np.log(column) if dimension.log else column.astype(np.float64)
+    low, high = float(scaled.min()), float(scaled.max())
+    if high <= low:
+        return np.zeros(len(column), dtype=np.int64), [f"{column[0]:.4g}"]
+    levels = dimension.levels
+    cells = most if levels is None else min(most, levels)
+    found = np.minimum(((scaled - low) / (high - low) * cells).astype(np.int64), cells - 1)
+    middles = low + (np.arange(cells) + 0.5) * (high - low) / cells
+    return found, [f"{value:.4g}" for value in (np.exp(middles) if dimension.log else middles)]
+
+
+def importance(dimensions: tuple[Dimension, ...], columns: dict[str, Array], values: Array) -> list[dict[str, Any]]:
+    """The share of the metric's variance that each parameter explains by itself (first-order, by bins), largest first.
+
+    The variance of the means of bins, less what bins of that size would show by chance.
+    """
+    good = np.isfinite(values)
+    y = values[good]
+    total = float(y.var()) if len(y) > 1 else 0.0
+    found = []
+    for dimension in dimensions:
+        share = 0.0
+        if total > 0:
+            index, names = _bins(dimension, columns[dimension.name][good], BINS // 2)
+            counts = np.bincount(index, minlength=len(names))
+            filled = counts > 0
+            means = np.bincount(index, y, len(names))[filled] / counts[filled]
+            between = float((counts[filled] * (means - y.mean()) ** 2).sum()) / len(y)
+            spare = max(1, len(y) - int(filled.sum()))
+            within = max(0.0, total - between) * len(y) / spare
+            share = max(0.0, between - (int(filled.sum()) - 1) * within / len(y)) / total
+        found.append({"name": dimension.name, "share": min(1.0, share)})
+    return sorted(found, key=lambda one: -float(one["share"]))
+
+
+def contours(
+    dimensions: tuple[Dimension, ...], columns: dict[str, Array], values: Array, names: list[str]
+) -> list[dict[str, Any]]:
+    """For each pair of `names`, the mean of the metric over a grid of cells; None where no row fell."""
+    good = np.isfinite(values)
+    y = values[good]
+    by_name = {dimension.name: dimension for dimension in dimensions}
+    binned = {name: _bins(by_name[name], columns[name][good], CONTOUR_CELLS) for name in names} if len(y) else {}
+    found = []
+    for i, a in enumerate(binned):
+        for b in list(binned)[i + 1 :]:
+            (x_index, x_names), (y_index, y_names) = binned[a], binned[b]
+            cell = y_index * len(x_names) + x_index
+            counts = np.bincount(cell, minlength=len(x_names) * len(y_names))
+            sums = np.bincount(cell, y, len(counts))
+            means = [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
+            found.append({"x": a, "y": b, "x_names": x_names, "y_names": y_names, "means": means})
+    return found
+
+
+def front(losses: Array) -> Array:
+    """Positions of the rows of shape (n, 2) that no other row beats in both columns (lower is better), NaN left out."""
+    good = np.flatnonzero(~np.isnan(losses).any(axis=1))
+    order = good[np.lexsort((losses[good, 1], losses[good, 0]))]
+    second = losses[order, 1]
+    before = np.minimum.accumulate(np.concatenate([[np.inf], second[:-1]])) if len(order) else second
+    return np.asarray(order[second < before])
+
+
+def timelines(table: ResultTable) -> dict[str, Any]:
+    """Iterations ended by each worker over time, by the workers' own clocks."""
+    ended = table.source.fixed("ended_ns").astype(np.float64)
+    if not len(ended):
+        return {"start_ns": 0, "end_ns": 0, "workers": []}
+    start, end = float(ended.min()), float(ended.max())
+    index = np.minimum(((ended - start) / max(1.0, end - start) * TIMELINE_BINS).astype(np.int64), TIMELINE_BINS - 1)
+    worker, completed = table.worker, table.completed
+    lines = []
+    for number, name in enumerate(table.workers):
+        own = worker == number
+        lines.append(
+            {
+                "name": name,
+                "total": int(own.sum()),
+                "counts": np.bincount(index[own], minlength=TIMELINE_BINS).tolist(),
+                "bad": np.bincount(index[own & ~completed], minlength=TIMELINE_BINS).tolist(),
+            }
+        )
+    return {"start_ns": int(start), "end_ns": int(end), "workers": lines}

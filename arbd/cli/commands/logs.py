@@ -1,0 +1,120 @@
+"""`arbctl logs`: what the daemons of this host said, of one session or worker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.errors import NotFoundError, UsageError
+
+UNITS = ("arbd.service", "arbd@*.service")
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@click.option("--worker", help="Only of this worker.")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many, the last.")
+@click.option("-f", "--follow", is_flag=True, help="Go on showing what is new, until Ctrl-C.")
+@click.option("--file", type=click.Path(path_type=Path), help="A log file instead of this host's journal.")
+@json_option
+@pass_app
+def logs(app: App, session: str | None, worker: str | None, lines: int, follow: bool, file: Path | None) -> None:
+    """What the daemons of this host logged, of SESSION alone when it is named.
+
+    \b
+    Examples:
+      arbctl logs -f
+      arbctl logs kimchi-btc-01 -n 200
+      arbctl logs --worker host-a --file /var/log/arbd.log
+    """
+    if follow and (file is not None or app.as_json):
+        raise UsageError("--follow reads the journal and prints lines: leave --file and --json out")
+    found = (
+        event for event in (_file(file) if file is not None else _journal(follow)) if _wanted(event, session, worker)
+    )
+    if follow:
+        for event in found:
+            click.echo(event["line"])
+        return
+    kept = list(found)[-lines:]
+    app.show({"events": kept}, lambda: "\n".join(event["line"] for event in kept) or "nothing logged")
+
+
+def _wanted(event: dict[str, Any], session: str | None, worker: str | None) -> bool:
+    return session in (None, event["session"]) and worker in (None, event["worker"])
+
+
+def _file(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        raise NotFoundError(f"no log file {path}") from None
+    for line in text.splitlines():
+        yield _event(line, {})
+
+
+def _journal(follow: bool) -> Iterator[dict[str, Any]]:
+    program = shutil.which("journalctl")
+    if program is None:
+        raise NotFoundError("no journalctl on this host: name the daemon's log with --file")
+    units = [part for unit in UNITS for part in ("--unit", unit)]
+    command = [program, *units, "--output=json", "--no-pager", *(["--follow", "--lines=50"] if follow else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:  # noqa: S603
+        assert process.stdout is not None
+        try:
+            yield from _entries(process.stdout)
+        finally:
+            process.terminate()
+
+
+def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        message = entry.get("MESSAGE")
+        yield _event(message if isinstance(message, str) else repr(message), entry)
+
+
+def _event(line: str, native: dict[str, Any]) -> dict[str, Any]:
+    """A line with the session and the worker that it is about: of the journal's fields, else of the line itself."""
+    if line.startswith("{"):
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            fields = {}
+    else:
+        fields = _pairs(line)
+    return {
+        "session": native.get("SESSION_ID") or fields.get("session"),
+        "worker": native.get("WORKER_ID") or fields.get("worker"),
+        "line": click.unstyle("".join(c if c.isprintable() else " " for c in line)),
+    }
+
+
+def _pairs(line: str) -> dict[str, str]:
+    """`key=value` and `key="two words"` of a line as the daemon writes it."""
+    decoder = json.JSONDecoder()
+    found: dict[str, str] = {}
+    at = 0
+    while (equals := line.find("=", at)) > 0:
+        key, start = line[at:equals].strip(), equals + 1
+        if line[start : start + 1] == '"':
+            try:
+                value, at = decoder.raw_decode(line, start)
+            except ValueError:
+                break
+        else:
+            end = line.find(" ", start)
+            at = len(line) if end < 0 else end
+            value = line[start:at]
+        found[key] = str(value)
+    return found

@@ -1,0 +1,35 @@
+"""`arbctl report`: a session as one page for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.numerics import import_numpy
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions)
+@click.option("--output", type=click.Path(path_type=Path), help="The file, by default SESSION.html here.")
+@click.option("--metric", help="The metric of the figures, by default the job's own.")
+@click.option("--ascending", is_flag=True, help="The lowest is best. By default the job's direction decides.")
+@json_option
+@pass_app
+def report(app: App, session: str, output: Path | None, metric: str | None, ascending: bool) -> None:
+    """Write SESSION as one HTML file that works offline: history, parameters, importance, failures, ranking, job.
+
+    \b
+    Examples:
+      arbctl report kimchi-btc-01
+      arbctl report kimchi-btc-01 --metric sharpe --output sharpe.html
+    """
+    import_numpy()
+    from arbd.analysis.report.page import write_report
+
+    target = output or Path(f"{session}.html")
+    size = write_report(app.layout().root, session, target, metric, ascending)
+    app.show(
+        {"session_id": session, "output": str(target), "bytes": size}, lambda: f"{target} ({size / 1024:,.0f} KiB)"
+    )

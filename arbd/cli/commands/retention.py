@@ -1,0 +1,130 @@
+"""`arbctl purge`, `archive` and `restore`: what becomes of sessions that are over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.errors import UsageError
+from arbd.visible import visible_line
+
+if TYPE_CHECKING:
+    from arbd.spool.retention import Found
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions)
+@click.option("--segments", is_flag=True, help="What workers wrote, where the compacted results hold every iteration.")
+@click.option("--results", is_flag=True, help="All results: results.msgpack, results.csv and the segments.")
+@click.option("--claims", is_flag=True, help="The ledger and the job: the session itself; never while it has results.")
+@click.option("--yes", is_flag=True, help="Do it. Without this, only what would be removed is shown.")
+@json_option
+@pass_app
+def purge(app: App, session: str, segments: bool, results: bool, claims: bool, yes: bool) -> None:
+    """Free the space of a SESSION that is over. Shows what would be removed, and removes nothing without --yes.
+
+    No flag takes results and claims at once: the whole session goes with --results and --claims. A session
+    that somebody works on is never touched.
+
+    \b
+    Examples:
+      arbctl purge kimchi-btc-01 --segments                      # what would it free?
+      arbctl purge kimchi-btc-01 --segments --yes
+      arbctl archive kimchi-btc-01 --output kimchi.tar.gz && arbctl purge kimchi-btc-01 --results --claims --yes
+    """
+    if not (segments or results or claims):
+        raise UsageError("say what: --segments, --results, --claims, or --results and --claims for all of it")
+    from arbd.spool import retention
+
+    layout = app.layout()
+    files = layout.files()
+    paths = layout.session(session)
+    state = retention.require_over(files, layout, session)
+    if segments and not results:
+        retention.require_compacted(files, paths, state)
+    stored = retention.segments_of(files, paths), retention.results_of(files, paths)
+    if claims and not results and any(stored):
+        raise UsageError(f"session {session} has results: archive it, then name --results too if they may go")
+    doomed = (stored[0] if segments or results else []) + (stored[1] if results else [])
+    doomed += retention.claims_of(files, paths) if claims else []
+    if yes:
+        with retention.alone(files, paths):
+            for found in [] if claims else doomed:
+                files.remove(found.path)
+            if claims:
+                retention.remove_session(files, layout, session)
+    document = {
+        "session_id": session,
+        "removed": yes,
+        "bytes": sum(found.size for found in doomed),
+        "files": [str(found.path.relative_to(paths.folder)) for found in doomed],
+    }
+    app.show(document, lambda: _text(session, paths.folder, doomed, yes))
+
+
+def _text(session: str, folder: Path, doomed: list[Found], done: bool) -> str:
+    if not doomed:
+        return f"{session}: nothing to remove"
+    size = _size(sum(found.size for found in doomed))
+    verb = "removed" if done else "would remove"
+    lines = [f"{verb} {visible_line(str(found.path.relative_to(folder)))} ({_size(found.size)})" for found in doomed]
+    last = f"{session}: {len(doomed)} files, {size}" + ("" if done else "; nothing was removed, --yes does it")
+    return "\n".join([*lines, last])
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions)
+@click.option("--output", type=click.Path(path_type=Path), help="The file, by default SESSION.tar.gz here.")
+@json_option
+@pass_app
+def archive(app: App, session: str, output: Path | None) -> None:
+    """Write a SESSION that is over into one file: job, ledger and results, without the segments that these hold.
+
+    The file appears whole, and is read again before it is called good. Nothing is removed; `arbctl restore` puts
+    it back into a spool.
+
+    \b
+    Examples:
+      arbctl archive kimchi-btc-01
+      arbctl archive kimchi-btc-01 --output /mnt/archive/kimchi-btc-01.tar.gz
+    """
+    from arbd.analysis.archive import write_archive
+    from arbd.spool import retention
+
+    layout = app.layout()
+    files = layout.files()
+    state = retention.require_over(files, layout, session)
+    target = output or Path(f"{session}.tar.gz")
+    written = write_archive(files, layout.session(session), state, target)
+    size = target.stat().st_size
+    document = {"session_id": session, "output": str(target), "bytes": size, "files": written}
+    app.show(document, lambda: f"{session}: {len(written)} files in {target} ({_size(size)})")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+@pass_app
+def restore(app: App, file: Path) -> None:
+    """Put the session of an archive FILE back into the spool, under its own id, unless that is taken.
+
+    \b
+    Example:
+      arbctl restore kimchi-btc-01.tar.gz
+    """
+    from arbd.analysis.archive import restore_archive
+
+    layout = app.layout()
+    session = restore_archive(layout.files(), layout, file)
+    app.show({"session_id": session}, lambda: session)

@@ -1,0 +1,251 @@
+"""`arbctl watch` and `arbctl top`: the spool, live. On a terminal a screen with keys, elsewhere lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
+from arbd.cli.keyboard import Keyboard
+from arbd.cli.live import Followed, Live, worker_facts
+from arbd.errors import ArbdError
+from arbd.visible import visible, visible_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+KEYS = "up/down choose   p pause   r resume   c cancel   q quit"
+
+
+@dataclass(slots=True)
+class _Screen:
+    """What is drawn, and what a key does to it."""
+
+    live: Live
+    workers_first: bool
+    chosen: int = 0
+    asking: bool = False
+    said: str = ""
+
+    def press(self, key: str) -> bool:
+        """React to a key; False to end."""
+        sessions = self.live.sessions
+        self.chosen = max(0, min(self.chosen, len(sessions) - 1))
+        if self.asking:
+            self.asking = False
+            self.said = self._change("cancelled") if key == "y" else "not cancelled"
+            return True
+        if key in ("q", "\x03"):
+            return False
+        if key in ("up", "k", "down", "j"):
+            step = -1 if key in ("up", "k") else 1
+            self.chosen = max(0, min(self.chosen + step, len(sessions) - 1))
+        elif key in ("p", "r") and sessions:
+            self.said = self._change("paused" if key == "p" else "running")
+        elif key == "c" and sessions:
+            self.asking = True
+            self.said = f"cancel {sessions[self.chosen].session_id} for good? y does, any other key does not"
+        return True
+
+    def _change(self, state: str) -> str:
+        from arbd.cli.commands.control import change_state
+
+        session_id = self.live.sessions[self.chosen].session_id
+        try:
+            return f"{session_id}: {change_state(self.live.layout, session_id, state)}"
+        except (ArbdError, OSError) as error:
+            return str(error)
+
+    def draw(self) -> RenderableType:
+        """The whole screen."""
+        from rich.console import Group
+        from rich.text import Text
+
+        parts = [self._workers(), self._sessions()] if self.workers_first else [self._sessions(), self._workers()]
+        notes = [Text(visible_line(error), style="red") for error in (*self.live.errors, *_troubles(self.live))]
+        return Group(*parts, *notes, Text(visible_line(self.said) or KEYS, style="bold" if self.said else "dim"))
+
+    def _sessions(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table("SESSION", "STATE", "", "DONE", "BAD", "PER SECOND", "LEFT", "BEST SO FAR", box=None, expand=True)
+        for index, followed in enumerate(self.live.sessions):
+            name, state, done, bad, rate, left, best = _cells(followed)
+            bar = ProgressBar(total=max(1, followed.state.n), completed=followed.state.counted, width=24)
+            row = (
+                Text(visible_line(name)),
+                state,
+                bar,
+                done,
+                Text(bad, style="red" if followed.bad else ""),
+                rate,
+                left,
+                Text(visible_line(best)),
+            )
+            grid.add_row(*row, style="reverse" if index == self.chosen else "")
+        if not self.live.sessions:
+            grid.add_row(Text("no session is going on", style="dim"))
+        return grid
+
+    def _workers(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table("WORKER", "STATE", "SLOTS BUSY", "DONE", "PER SECOND", "SESSIONS", box=None, expand=True)
+        for row in _worker_rows(self.live):
+            grid.add_row(*(Text(visible_line(cell)) for cell in row), style="dim" if row[1] == "gone" else "")
+        return grid
+
+
+def _cells(followed: Followed) -> tuple[str, str, str, str, str, str, str]:
+    state = followed.state
+    rate = None if state.over else state.rate()
+    return (
+        followed.session_id,
+        state.label(),
+        f"{state.counted:,} of {state.n:,}",
+        str(followed.bad),
+        "-" if rate is None else f"{rate:,.1f}",
+        duration(followed.eta_s),
+        str(followed.best),
+    )
+
+
+def _worker_rows(live: Live) -> list[tuple[str, str, str, str, str, str]]:
+    """The busiest first, the dead last."""
+    rows = []
+    for beat, alive in sorted(live.beats, key=lambda pair: (not pair[1], -float(pair[0].about.get("rate") or 0))):
+        facts = worker_facts(beat)
+        slots = max(0, facts["slots"] or 0)
+        busy = min(max(0, facts["busy"] or 0), slots) if alive else 0
+        bar = "#" * busy + "." * (slots - busy) if slots <= 16 else ""
+        rows.append(
+            (
+                beat.worker_id,
+                str(facts["state"]) if alive else "gone",
+                f"{busy} of {slots} {bar}".rstrip(),
+                f"{facts['done'] or 0:,}",
+                f"{facts['rate_per_s'] or 0:,.1f}" if alive else "-",
+                " ".join(facts["sessions"]) if alive else "",
+            )
+        )
+    return rows
+
+
+def _troubles(live: Live) -> list[str]:
+    told = []
+    for beat, alive in live.beats:
+        if alive:
+            facts = worker_facts(beat)
+            told += [f"{beat.worker_id} cannot evaluate {name}: {reason}" for name, reason in facts["blocked"].items()]
+            told += [f"{beat.worker_id} has trouble with the spool: {facts['trouble']}"] if facts["trouble"] else []
+    return told
+
+
+def _follow(app: App, session: str | None, every: float, once: bool, workers_first: bool) -> None:
+    from rich.console import Console
+
+    from arbd.cli.numerics import import_numpy
+
+    import_numpy()
+    live = Live(app.layout(), session)
+    live.look()
+    console = Console()
+    if once or app.as_json:
+        app.show(live.documents(), lambda: _plain(live, workers_first))
+    elif console.is_terminal:
+        _on_terminal(console, _Screen(live, workers_first), every)
+    else:
+        _as_lines(live, every, (lambda: _plain(live, True)) if workers_first else None)
+
+
+def _plain(live: Live, workers_first: bool) -> str:
+    sessions = table(
+        ("SESSION", "STATE", "DONE", "BAD", "PER SECOND", "LEFT", "BEST SO FAR"), [_cells(f) for f in live.sessions]
+    )
+    workers = table(("WORKER", "STATE", "SLOTS BUSY", "DONE", "PER SECOND", "SESSIONS"), _worker_rows(live))
+    parts = [workers, "", sessions] if workers_first else [sessions, "", workers]
+    return "\n".join([*parts, *map(visible_line, (*live.errors, *_troubles(live)))])
+
+
+def _on_terminal(console: Any, screen: _Screen, every: float) -> None:
+    from rich.live import Live as Drawing
+
+    with Keyboard() as keyboard, Drawing(screen.draw(), console=console, screen=True, auto_refresh=False) as drawing:
+        next_look = time.monotonic() + every
+        while True:
+            key = keyboard.key(max(0.0, next_look - time.monotonic()))
+            if key is not None and not screen.press(key):
+                return
+            if time.monotonic() >= next_look:
+                screen.live.look()
+                next_look = time.monotonic() + every
+            drawing.update(screen.draw(), refresh=True)
+
+
+def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None:
+    """Without a terminal: a line whenever something changed, until the session that was named is over."""
+    said: dict[str, str] = {}
+    while True:
+        if whole is not None:
+            click.echo(visible(whole()))
+        for followed in live.sessions if whole is None else ():
+            name, state, done, bad, rate, left, best = _cells(followed)
+            line = visible_line(f"{name}: {done} ({state}, {rate} per second, {left} left, {bad} bad, best {best})")
+            if said.get(name) != line:
+                said[name] = line
+                click.echo(line)
+        if live.only is not None and live.sessions[0].state.over:
+            return
+        time.sleep(every)
+        live.look()
+
+
+_EVERY = click.option(
+    "--every", default=1.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between looks."
+)
+_ONCE = click.option("--once", is_flag=True, help="Show it once and end.")
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@_EVERY
+@_ONCE
+@json_option
+@pass_app
+def watch(app: App, session: str | None, every: float, once: bool) -> None:
+    """Follow SESSION, or all that are not over: progress, time left, best so far, workers, failures.
+
+    On a terminal: arrows choose a session, p pauses, r resumes, c cancels (and asks first), q quits. Elsewhere a line
+    is printed whenever something changes, until SESSION is over.
+
+    \b
+    Examples:
+      arbctl watch
+      arbctl watch kimchi-btc-01 | tee progress.txt
+      arbctl watch --once --json
+    """
+    _follow(app, session, every, once, workers_first=False)
+
+
+@click.command()
+@_EVERY
+@_ONCE
+@json_option
+@pass_app
+def top(app: App, every: float, once: bool) -> None:
+    """Follow the workers, the busiest first: slots, rates, what they run and what troubles them. Keys as in watch.
+
+    \b
+    Examples:
+      arbctl top
+      arbctl top --once
+    """
+    _follow(app, None, every, once, workers_first=True)

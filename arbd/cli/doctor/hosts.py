@@ -1,0 +1,125 @@
+"""What the heartbeats of all hosts tell: do they live, agree about the time, run the same code, see the same data?"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
+from arbd.errors import ArbdError
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import session_ids
+from arbd.spool.workers import Beat, is_held, read_beats
+
+LOOK_S = 0.05
+CLOCKS_APART_S = 2.0
+MAX_BEAT_S = 60.0
+
+
+def examine(layout: SpoolLayout, here: dict[str, str]) -> Iterator[Finding]:
+    """Everything; `here` are the versions of this host. Takes a few heartbeats' time."""
+    files = layout.files()
+    beats = [beat for beat in read_beats(files, layout) if is_held(files, layout, beat.worker_id)]
+    if not beats:
+        remedy = "start one on every host: sudo systemctl start arbd, or arbd run"
+        yield Finding("workers", WARNING, "none lives on this spool", remedy)
+    else:
+        yield judged("workers", f"{len(beats)} live: {', '.join(beat.worker_id for beat in beats)}")
+        yield from heartbeats(files, layout, beats)
+    yield from versions(beats, here)
+    yield from troubles(beats)
+    yield from waiting(files, layout, beats)
+
+
+def heartbeats(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Finding]:
+    """Watch the counters move for a while: how late they are seen here, and how far clocks are apart."""
+    told_s = [float(beat.about.get("beat_s", 1.0)) for beat in beats]
+    period = max((s for s in told_s if 0 < s <= MAX_BEAT_S), default=1.0)
+    give_up = time.monotonic() + min(3 * period + 1.0, 15.0)
+    moved: dict[str, list[float]] = defaultdict(list)
+    skew: dict[str, float] = {}
+    last = {beat.worker_id: beat.counter for beat in beats}
+    while time.monotonic() < give_up and any(len(moved[worker_id]) < 3 for worker_id in last):
+        for beat in read_beats(files, layout):
+            if beat.worker_id in last and beat.counter != last[beat.worker_id]:
+                last[beat.worker_id] = beat.counter
+                moved[beat.worker_id].append(time.monotonic())
+                told = beat.about.get("wall_ns")
+                if isinstance(told, int):
+                    apart = (time.time_ns() - told) / 1e9
+                    skew[beat.worker_id] = min(skew.get(beat.worker_id, apart), apart, key=abs)
+        time.sleep(LOOK_S)
+    silent = sorted(worker_id for worker_id in last if not moved[worker_id])
+    if silent:
+        remedy = "look at that host: a process stopped, or its share away; others take its work over after lease_s"
+        yield judged(
+            "heartbeats", f"not a beat of {', '.join(silent)} in {3 * period + 1:.0f} s", warning=True, remedy=remedy
+        )
+    gaps = [late - early for times in moved.values() for early, late in itertools.pairwise(times)]
+    if gaps:
+        delay = max(0.0, max(gaps) - period)
+        found = f"beats are seen here at most {delay:.2f} s late"
+        remedy = "lower the attribute cache of the mount (NFS: actimeo=1 or lookupcache=positive), or raise lease_s"
+        yield judged("visibility", found, warning=delay > 2 * period, remedy=remedy)
+    far = {worker_id: apart for worker_id, apart in skew.items() if abs(apart) > CLOCKS_APART_S}
+    if far:
+        found = ", ".join(
+            f"{worker_id} {abs(apart):.1f} s {'behind' if apart > 0 else 'ahead'}" for worker_id, apart in far.items()
+        )
+        remedy = "nothing breaks, but times in results and logs mislead: start chrony or systemd-timesyncd there"
+        yield judged("clocks", found, warning=True, remedy=remedy)
+    elif skew:
+        yield judged("clocks", f"all within {max(abs(apart) for apart in skew.values()):.2f} s of this host's")
+
+
+def versions(beats: list[Beat], here: dict[str, str]) -> Iterator[Finding]:
+    """One version of each part on all hosts, this one included."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for part, version in here.items():
+        found[part][version].append("this host")
+    for beat in beats:
+        for part, version in beat.about.get("versions", {}).items():
+            found[str(part)][str(version)].append(beat.worker_id)
+    apart = {part: hosts for part, hosts in found.items() if len(hosts) > 1}
+    for part, hosts in sorted(apart.items()):
+        told = "; ".join(f"{version} on {', '.join(sorted(names))}" for version, names in sorted(hosts.items()))
+        remedy = "install the same everywhere: results may differ in the last digit, or sessions be refused"
+        yield Finding(f"version of {part}", WARNING, told, remedy)
+    same = ", ".join(f"{part} {next(iter(hosts))}" for part, hosts in sorted(found.items()) if part not in apart)
+    if same:
+        yield Finding("versions", OK, f"{same} on all")
+
+
+def troubles(beats: list[Beat]) -> Iterator[Finding]:
+    """What workers say that they cannot do: data or code that differs is among it."""
+    for beat in beats:
+        if beat.about.get("trouble"):
+            remedy = "results wait in that daemon's memory until the files work again"
+            yield Finding(beat.worker_id, WARNING, f"has trouble with the spool: {beat.about['trouble']}", remedy)
+        for session_id, reason in beat.about.get("blocked", {}).items():
+            yield Finding(beat.worker_id, WARNING, f"cannot evaluate {session_id}: {reason}", "as the message says")
+    if beats and not any(beat.about.get("trouble") or beat.about.get("blocked") for beat in beats):
+        yield Finding("code and data", OK, "every worker can evaluate every session")
+
+
+def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Finding]:
+    """Jobs that nobody takes up, jobs that were refused, sessions that nobody works on."""
+    jobs = [name for name in files.names(layout.incoming) if not name.startswith(".")]
+    if jobs and not beats:
+        yield Finding("incoming", WARNING, f"{len(jobs)} jobs wait for a worker", "start one")
+    refused = [name for name in files.names(layout.rejected) if name.endswith(".error.txt")]
+    if refused:
+        remedy = f"read {layout.rejected / refused[-1]}, then remove job and text"
+        yield Finding("rejected", WARNING, f"{len(refused)} jobs were refused", remedy)
+    unreadable = []
+    for session_id in session_ids(files, layout):
+        try:
+            SessionQueue(files, layout.session(session_id)).refresh()
+        except (ArbdError, OSError) as error:
+            unreadable.append(f"{session_id}: {error}")
+    for text in unreadable:
+        yield Finding("sessions", WARNING, text, "restore it from an archive, or remove its folder")

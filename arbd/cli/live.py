@@ -1,0 +1,182 @@
+"""What `arbctl watch` and `arbctl top` know of a spool: read incrementally, a little at every look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from arbd.errors import ArbdError, NotFoundError
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import LedgerState
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.workers import Beat, is_held, read_beats
+
+if TYPE_CHECKING:
+    from arbd.spool.segments import SegmentReader
+    from arbd.tuning.plan import Limits
+
+
+@dataclass(slots=True)
+class Best:
+    """The best completed row of a session so far, by its first metric."""
+
+    metric: str
+    minimized: bool
+    reader: SegmentReader
+    limits: Limits
+    value: float | None = None
+    iteration: int = 0
+
+    def look(self) -> None:
+        """Read what is new."""
+        import numpy as np
+
+        from arbd.analysis.table import BUDGET
+        from arbd.spool.ledger import COMPLETED
+
+        for batch in self.reader.poll():
+            rows = batch.rows
+            if self.metric not in rows.metrics:
+                continue
+            good = rows.status == COMPLETED
+            if self.limits.after:
+                good &= self.limits.violation(rows.params, rows.metrics, len(rows)) <= 0
+            if BUDGET in rows.metrics:
+                # What used a part of the data is no match for what used all.
+                good &= ~(rows.metrics[BUDGET] < 1)
+            values = np.where(good, rows.metrics[self.metric], np.nan)
+            if not np.isfinite(values).any():
+                continue
+            at = int(np.nanargmin(values) if self.minimized else np.nanargmax(values))
+            value = float(values[at])
+            if self.value is None or (value < self.value if self.minimized else value > self.value):
+                self.value, self.iteration = value, int(rows.iteration[at])
+
+    def __str__(self) -> str:
+        return "-" if self.value is None else f"{self.metric} {self.value:.6g} (#{self.iteration})"
+
+
+@dataclass(slots=True)
+class Followed:
+    """A session that is watched."""
+
+    queue: SessionQueue
+    best: Best
+
+    @property
+    def session_id(self) -> str:
+        """Its id."""
+        return self.queue.paths.session_id
+
+    @property
+    def state(self) -> LedgerState:
+        """As of the last look."""
+        return self.queue.state
+
+    @property
+    def bad(self) -> int:
+        """Iterations that did not complete."""
+        return self.state.counted - self.state.counts[0]
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left at the rate of late."""
+        rate, left = self.state.rate(), self.state.n - self.state.counted
+        return left / rate if rate and left and not self.state.over else None
+
+
+@dataclass(slots=True)
+class Live:
+    """The spool as of the last `look`. `only` restricts it to one session; else sessions that are over are left out."""
+
+    layout: SpoolLayout
+    only: str | None
+    sessions: list[Followed] = field(default_factory=list)
+    beats: list[tuple[Beat, bool]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    _known: dict[str, Followed] = field(default_factory=dict)
+    _files: Files = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._files = self.layout.files()
+
+    def look(self) -> None:
+        """Read what is new. NotFoundError when the one session asked for does not exist."""
+        self.errors = []
+        names = [self.only] if self.only is not None else session_ids(self._files, self.layout)
+        seen = []
+        for name in names:
+            try:
+                seen.append(self._followed(name))
+            except NotFoundError as error:
+                if self.only is not None:
+                    raise
+                self.errors.append(str(error))
+            except (ArbdError, OSError) as error:
+                self.errors.append(str(error))
+        self._known = {followed.session_id: followed for followed in seen}
+        self.sessions = [f for f in seen if self.only is not None or not f.state.over]
+        for followed in self.sessions:
+            followed.best.look()
+        beats = read_beats(self._files, self.layout)
+        self.beats = [(beat, is_held(self._files, self.layout, beat.worker_id)) for beat in beats]
+
+    def _followed(self, name: str) -> Followed:
+        followed = self._known.get(name)
+        if followed is None:
+            from arbd.spool.rows import RowRules
+            from arbd.spool.segments import SegmentReader
+            from arbd.tuning.plan import Limits
+
+            paths = self.layout.session(name)
+            queue = SessionQueue(self._files, paths)
+            queue.refresh()
+            spec = read_spec(self._files, paths)
+            goal = spec.metrics[0]
+            reader = SegmentReader(self._files, paths, rules=RowRules.of(spec))
+            best = Best(goal.name, goal.direction == "minimize", reader, Limits.of(spec))
+            followed = Followed(queue, best)
+        followed.queue.refresh()
+        return followed
+
+    def documents(self) -> dict[str, Any]:
+        """Stable keys for scripts."""
+        return {
+            "sessions": [
+                {
+                    "session_id": f.session_id,
+                    "state": f.state.label(),
+                    "done": f.state.counted,
+                    "iterations": f.state.n,
+                    "bad": f.bad,
+                    "rate_per_s": None if f.state.over else f.state.rate(),
+                    "eta_s": f.eta_s,
+                    "metric": f.best.metric,
+                    "best": f.best.value,
+                    "best_iteration": f.best.iteration or None,
+                }
+                for f in self.sessions
+            ],
+            "workers": [
+                {"worker_id": beat.worker_id, "alive": alive, **worker_facts(beat)} for beat, alive in self.beats
+            ],
+            "errors": self.errors,
+        }
+
+
+def worker_facts(beat: Beat) -> dict[str, Any]:
+    """What a worker says of itself, as numbers and texts."""
+    about = beat.about
+    return {
+        "host": about.get("host"),
+        "slots": about.get("slots"),
+        "busy": about.get("busy"),
+        "done": about.get("done"),
+        "rate_per_s": about.get("rate"),
+        "state": about.get("state"),
+        "sessions": about.get("sessions", []),
+        "blocked": about.get("blocked", {}),
+        "trouble": about.get("trouble", ""),
+    }

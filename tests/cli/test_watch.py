@@ -1,0 +1,104 @@
+"""arbctl watch and top: lines without a terminal, a screen with keys on one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import FAILED
+from arbd.spool.queue import SessionQueue
+from arbd.spool.workers import Beat, take_life_lock, write_beat
+from tests.conftest import Arbctl
+from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
+
+
+def test_watch_once_shows_progress_best_workers_and_troubles(arbctl: Arbctl, layout: SpoolLayout) -> None:
+    paths = make_session(layout, 30, "going")
+    write_rows(paths, "a", rows_of(1, 10), rows_of(11, 3, status=FAILED))
+    lock = take_life_lock(Files(), layout, "host-a")
+    about = {"slots": 4, "busy": 3, "done": 13, "rate": 2.5, "state": "running", "trouble": "disk full"}
+    write_beat(Files(), layout, Beat("host-a", 1, 1, about | {"sessions": ["going"], "blocked": {"other": "no data"}}))
+    code, out, _ = arbctl("watch", "--once")
+    assert code == 0
+    assert "value 10 (#10)" in out
+    assert "host-a  running  3 of 4 ###." in out
+    assert "host-a has trouble with the spool: disk full" in out
+    assert "host-a cannot evaluate other: no data" in out
+    document = json.loads(arbctl("watch", "going", "--once", "--json")[1])
+    assert (document["sessions"][0]["best"], document["sessions"][0]["best_iteration"]) == (10.0, 10)
+    assert document["workers"][0]["alive"] is True
+    assert arbctl("top", "--once")[1].startswith("WORKER")
+    assert arbctl("watch", "nowhere")[0] == 3
+    assert lock is not None
+    lock.release()
+
+
+def test_without_a_terminal_watch_prints_lines_until_the_session_is_over(arbctl: Arbctl, layout: SpoolLayout) -> None:
+    paths = make_session(layout, 3, "s")
+    write_rows(paths, "a", rows_of(1, 3))
+    exhaust(paths, 3)
+    SessionQueue(Files(), paths).change(lambda state: [{"k": "done", "c": [3, 0, 0, 0], "d": 0}])
+    code, out, _ = arbctl("watch", "s")
+    assert (code, out) == (0, "s: 3 of 3 (done, - per second, - left, 0 bad, best value 3 (#3))\n")
+
+
+class Terminal:
+    """arbctl on a terminal of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.parent, child = pty.openpty()
+        environment = os.environ | {"TERM": "xterm", "COLUMNS": "140", "LINES": "30"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "arbd.cli", *arguments], stdin=child, stdout=child, stderr=child, env=environment
+        )
+        os.close(child)
+        self.seen = ""
+
+    def until(self, text: str) -> None:
+        give_up = time.monotonic() + 30
+        while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen):
+            assert time.monotonic() < give_up, self.seen[-2000:]
+            if select.select([self.parent], [], [], 0.2)[0]:
+                self.seen += os.read(self.parent, 1 << 16).decode(errors="replace")
+
+    def press(self, keys: str) -> None:
+        self.seen = ""
+        os.write(self.parent, keys.encode())
+
+
+def test_on_a_terminal_keys_pause_resume_and_cancel(layout: SpoolLayout) -> None:
+    paths = [make_session(layout, 30, name) for name in ("first", "second")]
+    queues = [SessionQueue(Files(), path) for path in paths]
+    terminal = Terminal("--spool", str(layout.root), "watch", "--every", "0.2")
+    try:
+        terminal.until("q quit")
+        terminal.press("\x1b[B")
+        terminal.press("p")
+        terminal.until("second: paused")
+        assert [queue.refresh().state for queue in queues] == ["running", "paused"]
+        terminal.press("r")
+        terminal.until("second: pending")
+        terminal.press("c")
+        terminal.until("cancel second for good?")
+        terminal.press("n")
+        terminal.until("not cancelled")
+        assert queues[1].refresh().state == "running"
+        terminal.press("c")
+        terminal.until("cancel second for good?")
+        terminal.press("y")
+        terminal.until("second: cancelled")
+        assert [queue.refresh().state for queue in queues] == ["running", "cancelled"]
+        terminal.press("q")
+        assert terminal.process.wait(20) == 0
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal.parent)
