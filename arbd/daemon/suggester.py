@@ -40,13 +40,13 @@ def _start(parent_pid: int) -> None:
 
 def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
     """Publish a generation of a session."""
-    from arbd.spool.files import Files  # noqa: PLC0415 - NumPy and samplers belong to this process alone
-    from arbd.spool.generations import Suggester  # noqa: PLC0415 - as above
-    from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
+    from arbd.spool.generations import Suggester  # noqa: PLC0415 - NumPy and samplers belong to this process alone
+    from arbd.spool.layout import SpoolLayout  # noqa: PLC0415 - as above
 
     session = _sessions.pop(folder, None)
     if session is None:
-        session = Suggester(Files(), SessionPaths(folder))
+        layout = SpoolLayout(folder.parent.parent)
+        session = Suggester(layout.files(), layout.session(folder.name))
         while len(_sessions) >= MAX_SESSIONS:
             del _sessions[next(iter(_sessions))]
         # Now, while the slots start, rather than when the first generation that learns is waited for.
