@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +26,7 @@ from arbd.tuning.processes import kill_tree
 
 OUTPUT_TAIL_BYTES = 2_000
 LOAD_TIMEOUT_S = 600.0
+EXIT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Slot:
         """Replace a process that is gone, and forget its tasks."""
         self.task = None
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._process.join(5)
+        self._process.join(EXIT_TIMEOUT_S)
         self.progress.close()
         self._start()
 
@@ -164,8 +166,7 @@ class Slot:
 
     def autopsy(self) -> Autopsy:
         """After the future broke: what the process was doing and how it ended."""
-        self._process.join(5)
-        code = self._process.exitcode
+        code = self._exit_code()
         if code is None:
             ending = "ended without an exit status"
         elif code < 0:
@@ -173,6 +174,15 @@ class Slot:
         else:
             ending = f"exited with status {code}"
         return Autopsy(self.progress.look(), self.kill_reason, ending, self._output_tail(), self.setup)
+
+    def _exit_code(self) -> int | None:
+        # The executor's thread waits for the process as well. The one of the two that comes second is told
+        # nothing by the kernel, and learns the code only when the first has written it down.
+        give_up = time.monotonic() + EXIT_TIMEOUT_S
+        self._process.join(EXIT_TIMEOUT_S)
+        while (code := self._process.exitcode) is None and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return code
 
     def _output_tail(self) -> str:
         try:

@@ -58,8 +58,16 @@ def about_worker(config: Config) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of everything that decides the digits of a result."""
-    parts = {name: metadata.version(name) for name in ("numpy", "numba", "scipy")}
+    parts = {name: _version_of(name) for name in ("numpy", "numba", "scipy")}
     return {"arbd": arbd.__version__, "python": platform.python_version(), **parts}
+
+
+def _version_of(package: str) -> str:
+    # Some ways to package an application drop the metadata; importing numba for its number would cost 50 MB.
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:

@@ -80,7 +80,9 @@ def wait_for(guest: Guest, name: str, what: str, within_s: float = 300.0) -> dic
         told = report(guest, name)
         if told["done"] if what == "done" else len([n for n in told["workers"].values() if n]) == 2:
             return told
-        assert time.monotonic() < give_up, f"not {what} within {within_s} s: {told}"
+        logs = guest.run("sh", "-c", "tail -n 20 /mnt/*.log").out
+        assert "Traceback" not in logs, logs
+        assert time.monotonic() < give_up, f"not {what} within {within_s} s: {told}\n{logs}"
 
 
 def stop(guest: Guest, pid: int) -> None:
