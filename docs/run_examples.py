@@ -1,6 +1,7 @@
 """Runs the commands of the documentation and puts what they print where it is shown.
 
     python docs/run_examples.py README.md ...
+    python docs/run_examples.py --check         is every block of every document filled, and of the command above it?
 
 A block to run is a comment `<!-- run: COMMAND -->` followed by a ```console block, which is replaced. Commands run in
 order, with bash, at the top of the checkout, with this environment's arbd and a fresh spool; `$DATA` is the folder
@@ -21,7 +22,9 @@ BLOCK = re.compile(r"(<!-- run: (.*?) -->\n)```console\n.*?```", re.DOTALL)
 
 
 def main() -> None:
-    """Run the blocks of every file named."""
+    """Run the blocks of every file named, or check that all have been run."""
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check())
     with tempfile.TemporaryDirectory(prefix="arbd-docs-") as name:
         spool = Path(name) / "spool"
         spool.mkdir()
@@ -36,13 +39,30 @@ def main() -> None:
             command = found.group(2)
             sys.stderr.write(f"$ {command}\n")
             done = subprocess.run(
-                ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-            )
-            printed = (done.stdout + done.stderr).replace(name, "/tmp/demo").replace(data, "$DATA")
-            return f"{found.group(1)}```console\n$ {command}\n{printed.rstrip()}\n```"
+                ["bash", "-c", command], cwd=ROOT, env=environment, text=True, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            printed = done.stdout.replace(name, "/tmp/demo").replace(data, "$DATA").rstrip()
+            if not printed:
+                sys.exit(f"{command} printed nothing and ended with {done.returncode}")
+            return f"{found.group(1)}```console\n$ {command}\n{printed}\n```"
 
         for path in map(Path, sys.argv[1:]):
             path.write_text(BLOCK.sub(run, path.read_text()))
+
+
+def check() -> str | int:
+    """What is wrong with the blocks of all documents, or 0."""
+    wrong = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text()
+        for found in BLOCK.finditer(text):
+            shown = found.group(0).removeprefix(found.group(1)).splitlines()
+            if len(shown) < 4 or shown[1] != f"$ {found.group(2)}":
+                wrong.append(f"{path.relative_to(ROOT)}: the block of {found.group(2)!r} was not made by running it")
+        if text.count("<!-- run: ") != len(BLOCK.findall(text)):
+            wrong.append(f"{path.relative_to(ROOT)}: a command without a block")
+    return "\n".join(wrong) or 0
 
 
 if __name__ == "__main__":

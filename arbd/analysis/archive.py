@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from arbd.errors import CorruptionError, DataError, UsageError
+from arbd.errors import CorruptionError, DataError, NotFoundError, UsageError
+from arbd.outfile import whole_file
 from arbd.spool.files import Files, Reader
 from arbd.spool.layout import NAME_PATTERN, SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
+from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue
 from arbd.spool.retention import everything_of, require_compacted
-from arbd.spool.sessions import SessionExistsError
+from arbd.spool.rows import RowRules
+from arbd.spool.sessions import SessionExistsError, read_spec
 
 COPY_BYTES = 1 << 20
 # Locks and temporary files mean nothing elsewhere.
@@ -33,20 +35,21 @@ def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target:
     try:
         require_compacted(files, paths, state)
         skipped = "segments/"
-    except UsageError:
-        skipped = "\0"
+    except UsageError as error:
+        # Results that are not whole are made anew from the segments, if those are.
+        skipped = paths.results.name
+        rows = len(Merge(files, paths, RowRules.of(read_spec(files, paths))).iteration)
+        if rows < state.counted:
+            raise UsageError(
+                f"session {paths.session_id} cannot be archived: its segments hold {rows:,} of {state.counted:,} recorded "
+                f"iterations, and {error}"
+            ) from error
     names = [str(found.path.relative_to(paths.folder)) for found in everything_of(files, paths)]
     kept = [name for name in names if _KEPT.fullmatch(name) and not name.startswith(skipped)]
-    temporary = target.with_name(f".{target.name}.{files.system.token(4)}.tmp")
-    try:
-        sums = _write(files, paths, kept, temporary)
-        if _sums(temporary, paths.session_id) != sums:
+    with whole_file(target) as new:
+        sums = _write(files, paths, kept, new)
+        if _sums(new, paths.session_id) != sums:
             raise DataError(target, "what was written does not read back; check the disk")
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.rename(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return kept
 
 
@@ -102,6 +105,10 @@ def restore_archive(files: Files, layout: SpoolLayout, path: Path) -> str:
     try:
         with tarfile.open(path, "r:gz") as tar:
             return _restore(files, layout, path, tar)
+    except FileNotFoundError as error:
+        if error.filename != str(path):
+            raise
+        raise NotFoundError(f"there is no file {path}") from error
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(path, f"not a whole archive of `arbctl archive`: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -14,8 +15,8 @@ import numpy as np
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import UsageError
+from arbd.outfile import check_output, whole_file
 from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, iso_utc, status_name
-from arbd.spool.files import Files
 
 FORMATS = ("csv", "parquet", "jsonl", "msgpack", "optuna")
 
@@ -25,6 +26,8 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
 
     The file appears whole, by rename. `-` is standard output, for csv, jsonl and msgpack.
     """
+    if str(output) != "-":
+        check_output(output)
     table = load_table(spool, session_id, blocks=form == "msgpack")
     if form == "optuna":
         from arbd.analysis.optuna_storage import write_storage  # noqa: PLC0415 - needed by this format alone
@@ -41,7 +44,8 @@ def export_session(spool: Path, session_id: str, form: str, output: Path) -> int
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     else:
-        Files().publish_stream(output, chunks)
+        with whole_file(output) as path, path.open("wb") as file:
+            file.writelines(chunks)
     return len(table)
 
 
@@ -96,15 +100,10 @@ def _write_parquet(table: ResultTable, output: Path) -> None:
     import duckdb  # noqa: PLC0415 - heavy, and only this format needs it
 
     columns = parquet_columns(table)
-    temporary = output.with_name(f".{output.name}.tmp")
-    connection = duckdb.connect()
-    try:
+    with whole_file(output) as path, contextlib.closing(duckdb.connect()) as connection:
         connection.register("columns", columns)
-        target = str(temporary).replace("'", "''")
+        target = str(path).replace("'", "''")
         connection.execute(f"COPY (SELECT * FROM columns) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")  # noqa: S608
-    finally:
-        connection.close()
-    temporary.rename(output)
 
 
 def parquet_columns(table: ResultTable) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from arbd.analysis.table import ResultTable
 from arbd.errors import UsageError
+from arbd.outfile import whole_file
 from arbd.tuning.result import TuningResult
 from arbd.tuning.space import ChoiceDimension, Dimension, FloatDimension
 
@@ -35,10 +36,8 @@ def write_storage(table: ResultTable, output: Path) -> int:
     if str(output) == "-":
         raise UsageError("optuna needs a file: --output FILE")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    temporary = output.with_name(f".{output.name}.tmp{output.suffix if output.suffix in SQLITE else ''}")
-    temporary.unlink(missing_ok=True)
-    try:
-        storage = _storage(temporary)
+    with whole_file(output, output.suffix if output.suffix in SQLITE else ".tmp") as path:
+        storage = _storage(path)
         study = optuna.create_study(
             study_name=table.session_id,
             storage=storage,
@@ -52,9 +51,6 @@ def write_storage(table: ResultTable, output: Path) -> int:
         )
         study.add_trials(_trials(table))
         storage.remove_session()
-        temporary.rename(output)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(table)
 
 

@@ -12,7 +12,7 @@ from arbd.analysis.chart import Chart, Mark
 from arbd.analysis.replay import Replay
 from arbd.analysis.text import format_value
 from arbd.analysis.trades import MarketRun, iso_ns, side, venue
-from arbd.errors import UsageError
+from arbd.outfile import whole_file
 from arbd.paper.fills import ENTRY, REASONS, Fill
 from arbd.paper.quotes import IntArray
 
@@ -44,14 +44,8 @@ td:last-child { font-variant-numeric: tabular-nums; }
 
 def write_plot(done: Replay, runs: Sequence[MarketRun], path: Path) -> None:
     """Write the page, the file whole by rename. Every text from outside is escaped."""
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: the folder {path.absolute().parent} does not exist")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(page(done, runs), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as new:
+        new.write_text(page(done, runs), encoding="utf-8")
 
 
 def page(done: Replay, runs: Sequence[MarketRun]) -> str:

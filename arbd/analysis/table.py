@@ -313,6 +313,19 @@ class ResultTable:
         """Rows by worker."""
         return {name: count for name, count in self.source.worker_counts.items() if count}
 
+    @property
+    def missing(self) -> int:
+        """Iterations that the ledger counts and no file has; 0 while the session goes on, when rows may be on their way."""
+        return max(0, self.state.counted - len(self)) if self.state.over else 0
+
+    @property
+    def missing_text(self) -> str:
+        """What to say where results are missing."""
+        return (
+            f"the results of {self.missing:,} of {self.state.counted:,} recorded iterations are not there: "
+            "they were purged or lost; restore the session from an archive, or submit its job again"
+        )
+
     def counts(self) -> dict[str, int]:
         """Rows by status; those that were not run only where there are any."""
         infeasible = 0 if self._origin is None else int((self._origin == INFEASIBLE).sum())

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from arbd.errors import UsageError
+from arbd.outfile import whole_file
 from arbd.paper.engine import Run, run
 from arbd.paper.fills import REASONS, Fill
 from arbd.paper.params import Value, canonical, check, resolve
@@ -47,20 +48,13 @@ def run_markets(spec: JobSpec, params: Params, cache_dir: Path | None) -> list[M
 
 def write_fills(runs: Sequence[MarketRun], path: Path) -> int:
     """Write all fills as CSV, the file whole by rename; how many there are. Money is in A's currency."""
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: the folder {path.absolute().parent} does not exist")
-    temporary = path.with_name(f".{path.name}.tmp")
     n = 0
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEAD)
-            for line in _lines(runs):
-                writer.writerow(line)
-                n += 1
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as new, new.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEAD)
+        for line in _lines(runs):
+            writer.writerow(line)
+            n += 1
     return n
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import gc
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ HOMES = {
     "best": (f"{_HERE}.summary", "best", "The winning parameters, to feed a bot."),
     "report": (f"{_HERE}.report", "report", "One HTML page that works offline: figures, ranking, job."),
     "compare": (f"{_HERE}.compare", "compare", "Put sessions side by side."),
-    "export": (f"{_HERE}.export", "export", "Write results as CSV, Parquet, JSON lines or msgpack."),
+    "export": (f"{_HERE}.export", "export", "Write results as CSV, Parquet, JSON lines, msgpack, Optuna."),
     "replay": (f"{_HERE}.replay", "replay", "Run one iteration again: the same to the bit? Its fills, a picture."),
     "pause": (f"{_HERE}.control", "pause", "Stop working on a session until it is resumed."),
     "resume": (f"{_HERE}.control", "resume", "Go on with a paused session."),
@@ -46,6 +46,16 @@ HOMES = {
     "completion": (f"{_HERE}.completion", "completion", "Completion scripts for bash, zsh and fish."),
     "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
     "market": (f"{_HERE}.market", "market", "Make, import, describe and convert market data."),
+}
+
+# What to do about errors of the system that are no arbctl's own.
+HINTS = {
+    errno.EACCES: ": run arbctl as a user of the group that owns the spool, or have the owner grant it",
+    errno.EPERM: ": run arbctl as a user of the group that owns the spool, or have the owner grant it",
+    errno.EROFS: ": it is mounted read-only; mount it writable, or use another host",
+    errno.ENOSPC: ": the disk is full; see `arbctl purge --help` and free some space",
+    errno.EIO: ": the disk or the file server fails; see `arbctl doctor`",
+    errno.ESTALE: ": the file server forgot it; try again, or mount anew",
 }
 
 
@@ -84,20 +94,27 @@ def cli(ctx: click.Context, spool: Path | None, config: Path | None, as_json: bo
 
 def call(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; every error becomes one message on standard error."""
-    debug = "--debug" in arguments
+    debug, stdout = "--debug" in arguments, sys.stdout
     try:
         # Without standalone mode click hands back the code of an Exit instead of ending the process with it.
         code = cli.main(list(arguments), prog_name="arbctl", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "arbctl"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        click.echo(f"arbctl: {visible(message)}: see `{command} --help`", err=True)
+        return 2
+    except SystemExit:
+        # Click's answer to a reader of our output that has seen enough, as `head` has: it mutes the output and exits 1.
+        if sys.stdout is not stdout:
+            return 0
+        raise
     except (KeyboardInterrupt, click.Abort):
         click.echo("arbctl: interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more may be written while the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except ArbdError as error:
         if debug:
             raise
@@ -106,7 +123,8 @@ def call(arguments: Sequence[str]) -> int:
     except OSError as error:
         if debug:
             raise
-        click.echo(f"arbctl: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        hint = HINTS.get(error.errno or 0, "")
+        click.echo(f"arbctl: {error.filename or 'the system'}: {error.strerror or error}{hint}", err=True)
         return 4
     return code if isinstance(code, int) else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, NotFoundError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -16,6 +17,8 @@ from arbd.spool.workers import Beat, is_held, read_beats
 if TYPE_CHECKING:
     from arbd.spool.segments import SegmentReader
     from arbd.tuning.plan import Limits
+
+ENDED = "ended"
 
 
 @dataclass(slots=True)
@@ -75,17 +78,6 @@ class Followed:
         """As of the last look."""
         return self.queue.state
 
-    @property
-    def bad(self) -> int:
-        """Iterations that did not complete."""
-        return self.state.counted - self.state.counts[0]
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds left at the rate of late."""
-        rate, left = self.state.rate(), self.state.n - self.state.counted
-        return left / rate if rate and left and not self.state.over else None
-
 
 @dataclass(slots=True)
 class Live:
@@ -120,8 +112,10 @@ class Live:
         self.sessions = [f for f in seen if self.only is not None or not f.state.over]
         for followed in self.sessions:
             followed.best.look()
-        beats = read_beats(self._files, self.layout)
-        self.beats = [(beat, is_held(self._files, self.layout, beat.worker_id)) for beat in beats]
+        beats = (
+            (beat, is_held(self._files, self.layout, beat.worker_id)) for beat in read_beats(self._files, self.layout)
+        )
+        self.beats = [(beat, alive) for beat, alive in beats if alive or beat.about.get("state") != ENDED]
 
     def _followed(self, name: str) -> Followed:
         followed = self._known.get(name)
@@ -150,9 +144,9 @@ class Live:
                     "state": f.state.label(),
                     "done": f.state.counted,
                     "iterations": f.state.n,
-                    "bad": f.bad,
-                    "rate_per_s": None if f.state.over else f.state.rate(),
-                    "eta_s": f.eta_s,
+                    "bad": bad(f.state),
+                    "rate_per_s": rate_per_s(f.state),
+                    "eta_s": eta_s(f.state),
                     "metric": f.best.metric,
                     "best": f.best.value,
                     "best_iteration": f.best.iteration or None,
@@ -164,6 +158,11 @@ class Live:
             ],
             "errors": self.errors,
         }
+
+
+def shown_state(state: object, alive: bool) -> str:
+    """One word for people: what a worker does, or how it left: `ended` by itself, or `gone`."""
+    return str(state) if alive or state == ENDED else "gone"
 
 
 def worker_facts(beat: Beat) -> dict[str, Any]:

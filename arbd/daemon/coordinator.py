@@ -92,6 +92,7 @@ class Coordinator:
         # What is claimed before a slot can run it would only keep other workers from it.
         self._slots_ready = 0
         self._draining = False
+        self._state = "running"
         self._trouble = ""
         self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S
         self._ended = threading.Event()
@@ -151,6 +152,7 @@ class Coordinator:
                 self._slots_ready = min(self._slots_ready + 1, self._worker.slots)
             case messages.Drain():
                 self._draining = True
+                self._state = "draining"
             case messages.Reconfigured():
                 self._reconfigure(news)
             case _:
@@ -231,7 +233,7 @@ class Coordinator:
             "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
             "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._roster.bad,
             "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
-            "state": "draining" if self._draining else "running",
+            "state": self._state,
             "wall_ns": self._clock.wall_ns(),
         }
         self._figures.snapshot = self._snapshot(about)
@@ -395,6 +397,11 @@ class Coordinator:
 
     def _end(self, exit_code: int, reason: str) -> None:
         self._ended.set()
+        self._state = "ended"
+        if not self._trouble:
+            # Without it readers call the worker gone, as if it had died.
+            with contextlib.suppress(OSError):
+                self._beat()
         self._order(messages.Finished(exit_code, reason))
 
     def _in_trouble(self, error: Exception) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arbd.errors import DataError
+from arbd.outfile import check_output, whole_file
 from arbd.paper.quotes import Quotes
 from arbd.paper.readers import suffix_of
 
@@ -26,28 +25,21 @@ def write_quotes(quotes: Quotes, path: Path) -> None:
     """Write quotes in the format of the suffix, one of `SUFFIXES`."""
     path = Path(path)
     suffix = check_target(path)
-    temporary = path.with_name(f".{path.name}.tmp{suffix}")
-    try:
+    with whole_file(path, suffix) as new:
         if suffix in (".parquet", ".csv.zst"):
-            _write_with_duckdb(quotes, temporary, suffix)
+            _write_with_duckdb(quotes, new, suffix)
         elif suffix == ".npz":
-            with temporary.open("wb") as file:
+            with new.open("wb") as file:
                 columns: dict[str, Any] = quotes.told()
                 np.savez(file, **columns)
         else:
-            _write_csv(quotes, temporary, packed=suffix == ".csv.gz")
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            _write_csv(quotes, new, packed=suffix == ".csv.gz")
 
 
 def check_target(path: Path) -> str:
-    """The suffix of a file to write; DataError when it is unknown or there is no such folder."""
+    """The suffix of a file to write; DataError when it is unknown, UsageError when no file can be written there."""
     suffix = suffix_of(path)
-    if not path.parent.is_dir():
-        raise DataError(path, f"the folder {path.parent} does not exist")
+    check_output(path)
     return suffix
 
 

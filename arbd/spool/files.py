@@ -236,6 +236,10 @@ class Files:
         """Take the lock of `path` at once, or return None when somebody holds it."""
         return self.system.lock(path, 0.0)
 
+    def is_locked(self, path: Path) -> bool:
+        """True while some process holds the lock of `path`; for those who only look."""
+        return self.system.is_locked(path)
+
     @contextlib.contextmanager
     def _opened(self, path: Path, flags: int) -> Iterator[int]:
         fd = self.system.open(path, flags)

@@ -125,6 +125,8 @@ class SessionQueue:
         """Append the records that `decide` returns for the current state, under the lock."""
         with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
             self._fold_new()
+            if not self.state.n:
+                raise CorruptionError(self.paths.ledger, 0, "the record that opens a session is missing")
             self._append(decide(self.state))
         return self.state
 

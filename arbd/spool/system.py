@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -153,6 +154,10 @@ class System(Protocol):
         """The exclusive lock of `path` across processes and hosts, or None when it was not free in time."""
         ...
 
+    def is_locked(self, path: Path) -> bool:
+        """True while somebody holds the lock of `path`. Needs to be able to read it only, and never makes it."""
+        ...
+
     def token(self, n_bytes: int) -> str:
         """A part of a name that no two processes ever make alike: `n_bytes` of randomness in hexadecimal."""
         ...
@@ -252,23 +257,45 @@ class RealSystem:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
         import filelock  # noqa: PLC0415 - who only reads takes no lock, and should not wait for its import
 
-        # Not thread-local: a life lock is taken in one thread and released in another.
-        lock: filelock.BaseFileLock = filelock.FileLock(path, thread_local=False, mode=0o664)
+        # Not thread-local: a life lock is taken in one thread and released in another. What filelock would fall back
+        # to where there are no locks outlives a killed holder for ever.
+        lock = filelock.FileLock(path, thread_local=False, mode=0o664, fallback_to_soft=False)
         try:
             lock.acquire(timeout=timeout_s, poll_interval=LOCK_POLL_S)
         except filelock.Timeout:
             return None
-        if isinstance(lock, filelock.SoftFileLock):
-            # What filelock falls back to says so in a warning alone, and outlives a killed holder for ever.
-            lock.release()
-            raise SpoolError(f"the filesystem of {path.parent} has no file locks: mount it with locks (flock)")
+        except OSError as error:
+            raise _without_locks(error, path) from error
         return FileLock(lock)
+
+    def is_locked(self, path: Path) -> bool:
+        """See `System`."""
+        try:
+            fd = self.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            # A shared lock stands for all that only look: they do not take each other for the holder.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            raise _without_locks(error, path) from error
+        finally:
+            self.close(fd)
+        return False
 
     def token(self, n_bytes: int) -> str:
         """See `System`."""
         import secrets  # noqa: PLC0415 - the same
 
         return secrets.token_hex(n_bytes)
+
+
+def _without_locks(error: OSError, path: Path) -> OSError | SpoolError:
+    if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
+        return SpoolError(f"the filesystem of {path.parent} has no file locks: mount it with locks (flock)")
+    return error
 
 
 def open_plain(name: Path | str, path: Path, flags: int, mode: int, dir_fd: int | None = None) -> int:

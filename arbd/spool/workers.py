@@ -205,11 +205,7 @@ def read_beats(files: Files, layout: SpoolLayout) -> list[Beat]:
 
 def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
     """True while some process holds the worker's life lock."""
-    lock = files.try_lock(lock_path(layout, worker_id))
-    if lock is None:
-        return True
-    lock.release()
-    return False
+    return files.is_locked(lock_path(layout, worker_id))
 
 
 @dataclass(slots=True)

@@ -57,6 +57,10 @@ class LockTable:
         self._holders[inode.number] = lock
         return lock
 
+    def is_taken(self, inode: Inode) -> bool:
+        """True while a process holds the lock."""
+        return inode.number in self._holders
+
     def release(self, lock: SimLock) -> None:
         """Give a lock back; one that was lost meanwhile is somebody else's now."""
         if self._holders.get(lock.inode.number) is lock:
@@ -284,6 +288,14 @@ class SimSystem:
         except FileNotFoundError:
             inode = self._disk.make(self._process.host, path, folder=False)
         return self._around.locks.take(inode, self._process, timeout_s)
+
+    def is_locked(self, path: Path) -> bool:
+        """See `System`."""
+        self._call("is_locked", path)
+        try:
+            return self._around.locks.is_taken(self._disk.find(path))
+        except FileNotFoundError:
+            return False
 
     def token(self, n_bytes: int) -> str:
         """See `System`."""

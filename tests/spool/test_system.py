@@ -44,11 +44,22 @@ def test_a_filesystem_without_locks_is_refused(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    with pytest.raises((SpoolError, OSError, NotImplementedError)) as raised, pytest.warns(UserWarning):
+    with pytest.raises(SpoolError, match="has no file locks"):
         REAL_SYSTEM.lock(tmp_path / "lock", 0.0)
-    assert isinstance(raised.value, SpoolError)
-    assert "has no file locks" in str(raised.value)
+    (tmp_path / "there").touch()
+    with pytest.raises(SpoolError, match="has no file locks"):
+        REAL_SYSTEM.is_locked(tmp_path / "there")
+
+
+def test_a_look_at_a_lock_needs_no_right_to_write_and_makes_nothing(tmp_path: Path) -> None:
+    assert not REAL_SYSTEM.is_locked(tmp_path / "lock")
     assert list(tmp_path.iterdir()) == []
+    held = REAL_SYSTEM.lock(tmp_path / "lock", 0.0)
+    assert held is not None
+    (tmp_path / "lock").chmod(0o444)
+    assert REAL_SYSTEM.is_locked(tmp_path / "lock")
+    held.release()
+    assert not REAL_SYSTEM.is_locked(tmp_path / "lock")
 
 
 def test_a_stale_name_is_looked_up_again(tmp_path: Path) -> None:

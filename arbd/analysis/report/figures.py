@@ -35,7 +35,7 @@ def sample(keys: Array) -> Array:
 def best_so_far(iteration: Array, keys: Array) -> tuple[Array, Array]:
     """Where the best value changed: positions into the rows, every one of them."""
     running = np.minimum.accumulate(np.where(np.isnan(keys), np.inf, keys))
-    changed = np.flatnonzero(np.diff(running, prepend=np.inf) < 0)
+    changed = np.flatnonzero(running < np.concatenate([[np.inf], running[:-1]]))
     return iteration[changed], changed
 
 

@@ -19,7 +19,7 @@ from arbd import __version__
 from arbd.analysis.report.content import report_content
 from arbd.analysis.table import load_table
 from arbd.errors import UsageError
-from arbd.spool.files import Files
+from arbd.outfile import check_output, whole_file
 from arbd.spool.layout import SpoolLayout
 
 JOB_BYTES = 1 << 20
@@ -27,6 +27,7 @@ JOB_BYTES = 1 << 20
 
 def write_report(spool: Path, session_id: str, output: Path, metric: str | None, ascending: bool) -> int:
     """Write the page of a session, finished or still running; its size in bytes. It appears whole, by rename."""
+    check_output(output)
     table = load_table(spool, session_id)
     name = metric or table.spec.metrics[0].name
     if table.metric_names and name not in table.metric_names:
@@ -36,7 +37,8 @@ def write_report(spool: Path, session_id: str, output: Path, metric: str | None,
     layout = SpoolLayout(spool)
     job = layout.files().read(layout.session(session_id).job, limit=JOB_BYTES).decode(errors="replace")
     page = render(report_content(table, name, up, job)).encode()
-    Files().publish(output, page)
+    with whole_file(output) as path:
+        path.write_bytes(page)
     return len(page)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arbd.cli.app import App, json_option, pass_app
+from arbd.errors import ArbdError
 from arbd.visible import visible_line
 
 if TYPE_CHECKING:
@@ -61,12 +62,23 @@ def _all(config: Config, layout: SpoolLayout) -> Iterator[Finding]:
     from arbd.cli.doctor import filesystem, hosts, service
     from arbd.daemon.startup import versions
 
-    found = list(filesystem.examine(layout))
+    found = list(_guarded("spool", filesystem.examine(layout)))
     yield from found
     yield filesystem.local_disk(config.cache_dir)
     if found[0].verdict != "broken":
-        yield from hosts.examine(layout, versions())
-    yield from service.examine()
+        yield from _guarded("hosts", hosts.examine(layout, versions()))
+    yield from _guarded("service", service.examine())
+
+
+def _guarded(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """What cannot be looked at is a finding, and the rest is looked at all the same."""
+    from arbd.cli.doctor.finding import BROKEN, Finding
+
+    try:
+        yield from findings
+    except (ArbdError, OSError) as error:
+        remedy = "run this as a user who may read the whole spool, e.g. the service's own"
+        yield Finding(check, BROKEN, f"cannot be looked at: {error}", remedy)
 
 
 def _verified(layout: SpoolLayout, seconds: float, patience: float) -> Iterator[Finding]:
@@ -79,5 +91,8 @@ def _verified(layout: SpoolLayout, seconds: float, patience: float) -> Iterator[
 
 def _line(finding: Finding) -> str:
     colour = {"ok": "green", "warning": "yellow", "broken": "red"}[finding.verdict]
-    text = f"{click.style(f'{finding.verdict:<8}', fg=colour)} {visible_line(f'{finding.check}: {finding.found}')}"
+    verdict = f"{finding.verdict:<8}"
+    # https://no-color.org: set to anything but nothing.
+    shown = verdict if os.environ.get("NO_COLOR") else click.style(verdict, fg=colour)
+    text = f"{shown} {visible_line(f'{finding.check}: {finding.found}')}"
     return f"{text}\n         -> {visible_line(finding.remedy)}" if finding.remedy else text

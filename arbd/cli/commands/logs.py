@@ -78,7 +78,7 @@ def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         message = entry.get("MESSAGE")
         yield _event(message if isinstance(message, str) else repr(message), entry)
@@ -89,7 +89,7 @@ def _event(line: str, native: dict[str, Any]) -> dict[str, Any]:
     if line.startswith("{"):
         try:
             fields = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields = {}
     else:
         fields = _pairs(line)

@@ -97,8 +97,9 @@ def convert(app: App, source: Path, target: Path, on_bad_rows: str) -> None:
       arbctl market convert quotes.csv.gz quotes.parquet
     """
     from arbd.paper.readers import read_quotes
-    from arbd.paper.writers import write_quotes
+    from arbd.paper.writers import check_target, write_quotes
 
+    check_target(target)
     quotes, dropped = read_quotes(source, on_bad_rows)
     write_quotes(quotes, target)
     app.show(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arbd.cli.app import App, json_option, on_terminal, pass_app
+from arbd.cli.app import App, complete_sessions, json_option, on_terminal, pass_app
 from arbd.errors import NotFoundError, SpoolError, UsageError
 from arbd.spool.sessions import session_ids
 
@@ -58,7 +58,7 @@ def _chosen(app: App, sessions: Sequence[str]) -> list[str]:
 
 
 @mirror.command()
-@click.argument("sessions", nargs=-1)
+@click.argument("sessions", nargs=-1, shell_complete=complete_sessions)
 @json_option
 @pass_app
 def rebuild(app: App, sessions: tuple[str, ...]) -> None:
@@ -89,7 +89,7 @@ def _rebuilt(document: dict[str, Any]) -> str:
 
 
 @mirror.command()
-@click.argument("sessions", nargs=-1)
+@click.argument("sessions", nargs=-1, shell_complete=complete_sessions)
 @json_option
 @click.pass_context
 def verify(context: click.Context, sessions: tuple[str, ...]) -> None:
@@ -130,7 +130,7 @@ def _verified(document: dict[str, Any]) -> str:
 
 
 @mirror.command()
-@click.argument("sessions", nargs=-1, required=True)
+@click.argument("sessions", nargs=-1, required=True, shell_complete=complete_sessions)
 @json_option
 @pass_app
 def remove(app: App, sessions: tuple[str, ...]) -> None:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arbd.analysis.text import format_value
-from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
 
 if TYPE_CHECKING:
     from arbd.analysis.replay import Replay
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.argument("iteration", type=int)
 @click.option("--trades", type=_FILE, help="Write every fill to this CSV file (paper sessions).")
 @click.option("--plot", type=_FILE, help="Write edges, entries, exits and equity to this HTML file (paper sessions).")
@@ -49,7 +49,11 @@ def replay(
     Data and code must be those that the job was accepted with, on any host.
     """
     from arbd.analysis.replay import replay as run_again
+    from arbd.outfile import check_output
 
+    for file in (trades, plot):
+        if file is not None:
+            check_output(file)
     config = app.config()
     done = run_again(
         app.layout().root,

@@ -11,9 +11,11 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import PreparedJob, read_job
+from arbd.cli.pace import exit_unless_complete
 from arbd.cli.progress import ProgressView
 from arbd.daemon.config import Config, override
 from arbd.errors import ArbdError, UsageError
+from arbd.outfile import check_output
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import create_session, exists, new_session_id, read_spec
@@ -26,7 +28,7 @@ INTAKE_PATIENCE_S = 30.0
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--iterations", type=click.IntRange(1), help="Override the job's max_iterations.")
-@click.option("--workers", type=click.IntRange(1), help="Processes of this shell, by default one per processor.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Processes of this shell, by default one per processor.")
 @click.option("--session-id", help="The session to make, or to join when it exists.")
 @click.option("--worker-id", help="This worker's name, by default host and process number.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field, e.g. tuning.seed=7.")
@@ -47,6 +49,7 @@ def run(
 
     A second shell with the same --session-id and another --worker-id shares the work. Ctrl-C stops this
     worker; the same command goes on where it was. The objective that JOB names is allowed, because you named it.
+    Exit 1 if iterations failed.
 
     \b
     Examples:
@@ -59,11 +62,14 @@ def run(
     layout.prepare()
     if iterations is not None:
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
+    if output_csv is not None:
+        check_output(output_csv)
     prepared = read_job(config, job, overrides, session_id)
+    here = _settings(config, prepared.spec, workers, worker_id, job)
     name = prepared.spec.session_id or new_session_id(layout.files(), SystemClock())
     if _make_or_join(layout, name, prepared):
         click.echo(f"joining session {name}", err=True)
-    code = _work(app, config, layout, name, prepared.spec, workers, worker_id, job)
+    code = _work(app, here, layout, name)
     if output_csv is not None:
         from arbd.analysis.export import export_session
 
@@ -72,6 +78,7 @@ def run(
         raise click.exceptions.Exit(code)
     state = SessionQueue(layout.files(), layout.session(name)).refresh()
     app.show({"session_id": name, "state": state.label(), "done": state.counted, "iterations": state.n}, lambda: name)
+    exit_unless_complete(name, state)
 
 
 def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool:
@@ -97,21 +104,10 @@ def _fingerprint(spec: JobSpec) -> str:
     return hashlib.sha256(msgpack.packb(content)).hexdigest()
 
 
-def _work(
-    app: App,
-    config: Config,
-    layout: SpoolLayout,
-    name: str,
-    spec: JobSpec,
-    workers: int | None,
-    worker_id: str | None,
-    job: Path,
-) -> int:
-    from arbd.daemon.logs import Log
-    from arbd.daemon.service import Mode, Service
+def _settings(config: Config, spec: JobSpec, workers: int | None, worker_id: str | None, job: Path) -> Config:
     from arbd.tuning.policy import pattern_of
 
-    here = override(
+    return override(
         config,
         slots=workers,
         worker_id=worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}",
@@ -119,13 +115,19 @@ def _work(
         objective_paths=(*config.objective_paths, job.absolute().parent, Path.cwd()),
         data_dirs=(*config.data_dirs, *(Path(name).parent for name in (*spec.data, *spec.scenarios))),
     )
+
+
+def _work(app: App, here: Config, layout: SpoolLayout, name: str) -> int:
+    from arbd.daemon.logs import Log
+    from arbd.daemon.service import Mode, Service
+
     queue = SessionQueue(layout.files(), layout.session(name))
     with ProgressView(name, quiet=app.as_json) as view:
 
         def on_tick() -> None:
             view.show(queue.refresh())
 
-        log = Log("warning", config.log_style, worker=here.worker_id)
+        log = Log("warning", here.log_style, worker=here.worker_id)
         try:
             code = Service(here, log, Mode(only=name, intake=False, burst=True), on_tick).run()
         finally:

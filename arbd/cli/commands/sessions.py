@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
-from arbd.errors import ArbdError
+from arbd.cli.pace import bad, eta_s, rate_per_s
+from arbd.errors import ArbdError, CorruptionError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
@@ -25,13 +26,6 @@ class Overview:
     session_id: str
     state: LedgerState
 
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds left at the rate of late; None when nothing can be said."""
-        rate = self.state.rate()
-        left = self.state.n - self.state.counted
-        return None if not rate or self.state.over or not left else left / rate
-
     def document(self) -> dict[str, Any]:
         """Stable keys for scripts."""
         state = self.state
@@ -44,8 +38,8 @@ class Overview:
             "pending": state.unclaimed,
             "statuses": dict(zip(STATUS_NAMES, state.counts, strict=True)),
             "states": state.states(),
-            "rate_per_s": None if state.over else state.rate(),
-            "eta_s": self.eta_s,
+            "rate_per_s": rate_per_s(state),
+            "eta_s": eta_s(state),
             "duplicates": state.duplicates,
             "workers": {
                 name: {"done": sum(counts), **dict(zip(STATUS_NAMES, counts, strict=True))}
@@ -53,15 +47,14 @@ class Overview:
             },
         }
 
-    @property
-    def bad(self) -> int:
-        """Iterations that did not complete."""
-        return self.state.counted - self.state.counts[0]
-
 
 def read_overview(layout: SpoolLayout, session_id: str, bookmarks: Path) -> Overview:
-    """Read one session's ledger; NotFoundError when there is none."""
-    return Overview(session_id, read_state(layout.files(), layout.session(session_id), bookmarks))
+    """Read one session's ledger; NotFoundError when there is none, CorruptionError when nothing is in it."""
+    paths = layout.session(session_id)
+    state = read_state(layout.files(), paths, bookmarks)
+    if not state.n:
+        raise CorruptionError(paths.ledger, 0, "the record that opens a session is missing")
+    return Overview(session_id, state)
 
 
 def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], list[str]]:
@@ -70,14 +63,14 @@ def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], li
     for session_id in session_ids(layout.files(), layout):
         try:
             found.append(read_overview(layout, session_id, bookmarks))
-        except ArbdError as error:
+        except (ArbdError, OSError) as error:
             errors.append(str(error))
     return found, errors
 
 
 def _line(view: Overview) -> list[str]:
     state = view.state
-    rate = None if state.over else state.rate()
+    rate = rate_per_s(state)
     share = 100 * state.counted / state.n if state.n else 100.0
     return [
         view.session_id,
@@ -85,18 +78,18 @@ def _line(view: Overview) -> list[str]:
         f"{state.counted:,}",
         f"{state.n:,}",
         f"{share:.1f}%",
-        str(view.bad),
+        str(bad(state)),
         "-" if rate is None else f"{rate:,.1f}",
-        duration(view.eta_s),
+        duration(eta_s(state)),
     ]
 
 
 _HEAD = ("SESSION", "STATE", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
 
 
-def _show(app: App, views: list[Overview], errors: list[str]) -> None:
+def _show(app: App, views: list[Overview], errors: list[str], none: str) -> None:
     document = {"sessions": [view.document() for view in views], "errors": errors}
-    app.show(document, lambda: table(_HEAD, [_line(view) for view in views]) if views else "no sessions")
+    app.show(document, lambda: table(_HEAD, [_line(view) for view in views]) if views else none)
     for error in errors:
         click.echo(f"arbctl: {visible_line(error)}", err=True)
 
@@ -107,7 +100,7 @@ def _show(app: App, views: list[Overview], errors: list[str]) -> None:
 def list_(app: App) -> None:
     """All sessions of the spool, one line each."""
     views, errors = _overviews(app.layout(), app.bookmarks())
-    _show(app, views, errors)
+    _show(app, views, errors, "no sessions")
 
 
 @click.command()
@@ -126,7 +119,8 @@ def status(app: App, session: str | None) -> None:
     layout = app.layout()
     if session is None:
         views, errors = _overviews(layout, app.bookmarks())
-        _show(app, [view for view in views if not view.state.over], errors)
+        going_on = [view for view in views if not view.state.over]
+        _show(app, going_on, errors, "no session is going on; `arbctl list` shows all" if views else "no sessions")
         return
     view = read_overview(layout, session, app.bookmarks())
     blocked = _blocked(layout, session)
@@ -148,8 +142,10 @@ def _details(view: Overview, blocked: dict[str, str]) -> str:
     lines = [table(_HEAD, [_line(view)])]
     states = [f"{count:,} {name}" for name, count in state.states().items() if count]
     lines += ["", f"iterations: {', '.join(states)}"]
+    # What was run again counts for both who ran it.
+    recorded = sum(sum(counts) for counts in state.worker_counts.values())
     for name, counts in sorted(state.worker_counts.items()):
-        share = 100 * sum(counts) / max(1, state.counted)
+        share = 100 * sum(counts) / max(1, recorded)
         lines.append(
             f"worker {name}: {sum(counts):,} ({share:.0f} %)" + (f", {sum(counts[1:])} bad" if sum(counts[1:]) else "")
         )

@@ -9,6 +9,7 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import read_job
+from arbd.cli.pace import exit_unless_complete
 from arbd.cli.progress import ProgressView
 from arbd.errors import JobError, NotFoundError, UsageError
 from arbd.spool import ledger
@@ -16,7 +17,7 @@ from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
-from arbd.spool.system import SystemClock
+from arbd.spool.system import FileStatus, SystemClock
 from arbd.spool.workers import is_held, read_beats
 
 POLL_S = 0.2
@@ -54,34 +55,38 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
         )
     for notice in prepared.spec.notices:
         click.echo(f"note: {notice}", err=True)
-    files.publish(layout.incoming / f"{name}{SUBMITTED_SUFFIX}", prepared.data)
+    refusal = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
+    before = files.look(refusal)
+    if not files.publish_once(layout.incoming / f"{name}{SUBMITTED_SUFFIX}", prepared.data):
+        raise UsageError(
+            f"a job for session {name} waits in {layout.incoming} already and is not overwritten: choose another "
+            "--session-id, or remove it there"
+        )
     if not any(is_held(files, layout, beat.worker_id) for beat in read_beats(files, layout)):
         click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
     if not wait:
         app.show({"session_id": name, "iterations": prepared.spec.n}, lambda: name)
         return
-    queue = _accepted(layout, name)
+    queue = _accepted(layout, name, refusal, before)
     state = _waited(queue, quiet=app.as_json)
-    bad = state.n - state.counts[0]
     statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
     app.show({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses}, lambda: name)
-    if bad:
-        click.echo(
-            f"arbctl: session {name} is {state.label()}: {bad} of {state.n} iterations did not complete", err=True
-        )
-        raise click.exceptions.Exit(1)
+    exit_unless_complete(name, state)
 
 
-def _accepted(layout: SpoolLayout, name: str) -> SessionQueue:
-    """Wait until a worker took the job up; JobError with its reason when it was refused."""
-    queue = SessionQueue(layout.files(), layout.session(name))
-    error = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
+def _accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus | None) -> SessionQueue:
+    """Wait until a worker took the job up; JobError with its reason when it was refused.
+
+    `before` is the refusal of an earlier job of that name, which says nothing of this one.
+    """
+    files = layout.files()
+    queue = SessionQueue(files, layout.session(name))
     while True:
         try:
             queue.refresh()
         except NotFoundError:
-            if error.name in layout.files().names(layout.rejected):
-                told = layout.files().read(error, limit=MAX_REASON_BYTES).decode(errors="replace").strip()
+            if refusal.name in files.names(layout.rejected) and files.look(refusal) not in (None, before):
+                told = files.read(refusal, limit=MAX_REASON_BYTES).decode(errors="replace").strip()
                 raise JobError.of(name, f"refused by the daemon:\n{told}") from None
             time.sleep(POLL_S)
             continue

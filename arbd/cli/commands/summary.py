@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +105,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "workers": sorted(loaded.workers),
         "sessions": [session],
         "duplicates": loaded.state.duplicates,
+        "missing": loaded.missing,
         "stopped": loaded.state.stopped,
         "repeated": loaded.repeated,
         "constraints": list(loaded.spec.constraints),
@@ -111,6 +114,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     }
     ranking = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
     notices = [*loaded.spec.notices, *_versions_notice(app, loaded)]
+    notices += [loaded.missing_text] if loaded.missing else []
     front = None
     if len(loaded.spec.metrics) > 1 and metric is None:
         found = loaded.front()
@@ -153,8 +157,8 @@ def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bo
     facts = analyzer.summarize()
     keys = facts["metrics_keys"]
     name = metric or ("pnl" if "pnl" in keys else keys[0] if len(keys) == 1 else "")
-    if not name:
-        raise UsageError(f"{csv_path}: name the metric to rank by with --metric: {', '.join(keys) or 'there is none'}")
+    if not name and keys:
+        raise UsageError(f"{csv_path}: name the metric to rank by with --metric: {', '.join(keys)}")
     facts["worker_iterations"] = {w: sum(r.worker_id == w for r in results) for w in facts["workers"]}
     errors: dict[tuple[str, str], list[int]] = {}
     for result in results:
@@ -261,6 +265,8 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
 
     loaded = load_table(app.layout().root, session)
     if not loaded.counts()["completed"]:
+        if loaded.missing:
+            raise NotFoundError(f"session {session}: {loaded.missing_text}")
         raise NotFoundError(f"session {session} has no completed iteration yet: see `arbctl status {session}`")
     name = metric or loaded.spec.metrics[0].name
     minimized = any(goal.name == name and goal.direction == "minimize" for goal in loaded.spec.metrics)
@@ -274,6 +280,8 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
             f"session {session}: every result breaks a constraint ({'; '.join(loaded.spec.constraints)}); "
             f"see `arbctl summary {session}` for the nearest"
         )
+    if math.isnan(result.metrics.get(name, math.nan)):
+        raise NotFoundError(f"session {session}: no result has a number for {name}: see `arbctl summary {session}`")
     params = {**loaded.spec.fixed, **result.params}
     click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
 
@@ -309,6 +317,10 @@ def _encoded(params: dict[str, Any], form: str) -> str:
 
         if "pareto_front" in params:
             raise UsageError("a Pareto front does not fit into variables: choose one of its metrics with --metric")
+        names = [_variable(name) for name in params]
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            raise UsageError(f"several parameters would be the variable {', '.join(twice)}: use --format json or yaml")
         return "".join(f"{_variable(name)}={shlex.quote(visible_line(str(value)))}\n" for name, value in params.items())
     import yaml
 

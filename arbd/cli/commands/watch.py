@@ -12,6 +12,7 @@ import click
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.keyboard import Keyboard
 from arbd.cli.live import Followed, Live, worker_facts
+from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError
 from arbd.visible import visible, visible_line
 
@@ -72,19 +73,20 @@ class _Screen:
 
     def _sessions(self) -> Table:
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        grid = Table("SESSION", "STATE", "", "DONE", "BAD", "PER SECOND", "LEFT", "BEST SO FAR", box=None, expand=True)
+        head = Column("SESSION", min_width=12, no_wrap=True)
+        grid = Table(head, "STATE", "", "DONE", "BAD", "PER SECOND", "LEFT", "BEST SO FAR", box=None, expand=True)
         for index, followed in enumerate(self.live.sessions):
-            name, state, done, bad, rate, left, best = _cells(followed)
+            name, state, done, failed, rate, left, best = _cells(followed)
             bar = ProgressBar(total=max(1, followed.state.n), completed=followed.state.counted, width=24)
             row = (
                 Text(visible_line(name)),
                 state,
                 bar,
                 done,
-                Text(bad, style="red" if followed.bad else ""),
+                Text(failed, style="red" if failed != "0" else ""),
                 rate,
                 left,
                 Text(visible_line(best)),
@@ -106,14 +108,14 @@ class _Screen:
 
 def _cells(followed: Followed) -> tuple[str, str, str, str, str, str, str]:
     state = followed.state
-    rate = None if state.over else state.rate()
+    rate = rate_per_s(state)
     return (
         followed.session_id,
         state.label(),
         f"{state.counted:,} of {state.n:,}",
-        str(followed.bad),
+        str(bad(state)),
         "-" if rate is None else f"{rate:,.1f}",
-        duration(followed.eta_s),
+        duration(eta_s(state)),
         str(followed.best),
     )
 
@@ -160,7 +162,7 @@ def _follow(app: App, session: str | None, every: float, once: bool, workers_fir
     console = Console()
     if once or app.as_json:
         app.show(live.documents(), lambda: _plain(live, workers_first))
-    elif console.is_terminal:
+    elif console.is_terminal and not console.is_dumb_terminal:
         _on_terminal(console, _Screen(live, workers_first), every)
     else:
         _as_lines(live, every, (lambda: _plain(live, True)) if workers_first else None)
@@ -197,8 +199,8 @@ def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None
         if whole is not None:
             click.echo(visible(whole()))
         for followed in live.sessions if whole is None else ():
-            name, state, done, bad, rate, left, best = _cells(followed)
-            line = visible_line(f"{name}: {done} ({state}, {rate} per second, {left} left, {bad} bad, best {best})")
+            name, state, done, failed, rate, left, best = _cells(followed)
+            line = visible_line(f"{name}: {done} ({state}, {rate} per second, {left} left, {failed} bad, best {best})")
             if said.get(name) != line:
                 said[name] = line
                 click.echo(line)

@@ -7,55 +7,55 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, json_option, pass_app, table
+from arbd.cli.live import ENDED, shown_state, worker_facts
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.workers import Beat, beat_path, is_held, read_beats
 from arbd.visible import visible_line
 
 
 def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
-    about = beat.about
     return {
         "worker_id": beat.worker_id,
         "alive": is_held(layout.files(), layout, beat.worker_id),
-        "host": about.get("host"),
-        "pid": about.get("pid"),
-        "slots": about.get("slots"),
-        "busy": about.get("busy"),
-        "done": about.get("done"),
-        "rate_per_s": about.get("rate"),
-        "state": about.get("state"),
-        "sessions": about.get("sessions", []),
-        "blocked": about.get("blocked", {}),
-        "trouble": about.get("trouble", ""),
-        "mirror": about.get("mirror"),
-        "versions": about.get("versions", {}),
+        **worker_facts(beat),
+        "pid": beat.about.get("pid"),
+        "mirror": beat.about.get("mirror"),
+        "versions": beat.about.get("versions", {}),
         "beats": beat.counter,
         "beat_mtime_ns": beat_path(layout, beat.worker_id).stat().st_mtime_ns,
     }
 
 
 @click.command()
+@click.option("--all", "all_", is_flag=True, help="Those that ended by themselves too, e.g. of `arbctl run`.")
 @json_option
 @pass_app
-def workers(app: App) -> None:
-    """Hosts, slots, rates, versions, and what each worker runs or cannot run."""
+def workers(app: App, all_: bool) -> None:
+    """Hosts, slots, rates, versions, and what each worker runs or cannot run. `gone` is one that died."""
     layout = app.layout()
     documents = [_document(layout, beat) for beat in read_beats(layout.files(), layout)]
-    app.show({"workers": documents}, lambda: _text(documents))
+    shown = [d for d in documents if all_ or d["alive"] or d["state"] != ENDED]
+    app.show({"workers": shown}, lambda: _text(shown, len(documents) - len(shown)))
 
 
-def _text(documents: list[dict[str, Any]]) -> str:
+def _text(documents: list[dict[str, Any]], ended: int) -> str:
+    more = f"{ended} ended by themselves: --all shows them"
     if not documents:
-        return "no worker has ever beaten on this spool; start one with `arbd run`"
+        hint = "start one with `arbd run`"
+        return (
+            f"no worker lives on this spool, {more}; {hint}"
+            if ended
+            else f"no worker has ever beaten on this spool; {hint}"
+        )
     head = ("WORKER", "STATE", "HOST", "PID", "SLOTS", "BUSY", "DONE", "PER SECOND", "VERSION", "SESSIONS")
     rows = [
         [
             str(d["worker_id"]),
-            str(d["state"]) if d["alive"] else "gone",
+            shown_state(d["state"], d["alive"]),
             str(d["host"]),
             str(d["pid"]),
             str(d["slots"]),
-            str(d["busy"]) if d["alive"] else "-",
+            str(min(max(0, d["busy"] or 0), d["slots"] or 0)) if d["alive"] else "-",
             str(d["done"]),
             f"{d['rate_per_s'] or 0:,.1f}" if d["alive"] else "-",
             str(d["versions"].get("arbd", "?")),
@@ -74,6 +74,7 @@ def _text(documents: list[dict[str, Any]]) -> str:
                 [f"{d['worker_id']} has trouble with the spool: {visible_line(d['trouble'])}"] if d["trouble"] else []
             )
             lines += _mirror(d["worker_id"], d["mirror"])
+    lines += [more] if ended else []
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
+from arbd.spool.results import has_results
 from arbd.spool.sessions import session_ids
 from arbd.spool.workers import Beat, is_held, read_beats
 
@@ -117,8 +118,11 @@ def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Fi
         yield Finding("rejected", WARNING, f"{len(refused)} jobs were refused", remedy)
     unreadable = []
     for session_id in session_ids(files, layout):
+        paths = layout.session(session_id)
         try:
-            SessionQueue(files, layout.session(session_id)).refresh()
+            state = SessionQueue(files, paths).refresh()
+            if state.over and state.counted and not has_results(files, paths) and not files.names(paths.segments):
+                unreadable.append(f"{session_id}: {state.counted:,} iterations were recorded, but no results are there")
         except (ArbdError, OSError) as error:
             unreadable.append(f"{session_id}: {error}")
     for text in unreadable:
