@@ -115,7 +115,7 @@ def test_a_drained_host_gives_its_work_back_at_once(hosts: TwoHosts, tmp_path: P
 def test_chaos_on_two_hosts_changes_nothing(gluster: GlusterBed) -> None:
     spools = [str(mount / "chaos") for mount in gluster.mounts]
     command = [
-        sys.executable, "-m", "tests.chaos", "--daemons", "4", "--minutes", "0.4", "--iterations", "5000", "--seed", "5",
+        sys.executable, "-m", "tests.chaos", "--daemons", "4", "--minutes", "0.3", "--iterations", "4000", "--seed", "5",
         "--spool", spools[0], "--spool", spools[1],
     ]  # fmt: skip
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -125,7 +125,7 @@ def test_chaos_on_two_hosts_changes_nothing(gluster: GlusterBed) -> None:
 
 @pytest.mark.timeout(600)
 def test_chaos_on_one_host_changes_nothing() -> None:
-    command = [sys.executable, "-m", "tests.chaos", "--daemons", "4", "--minutes", "0.4", "--iterations", "5000", "--seed", "6"]  # fmt: skip
+    command = [sys.executable, "-m", "tests.chaos", "--daemons", "4", "--minutes", "0.3", "--iterations", "4000", "--seed", "6"]  # fmt: skip
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert '"same": true' in done.stdout

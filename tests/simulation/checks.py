@@ -91,6 +91,10 @@ class Inspector:
         inode = self._disk.find(path)
         return FileStatus(0, len(inode.data), 0, inode.number)
 
+    def status(self, fd: int) -> FileStatus:
+        inode = self._open[fd]
+        return FileStatus(0, len(inode.data), 0, inode.number)
+
 
 @dataclass
 class _Ledger:
