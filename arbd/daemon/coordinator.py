@@ -135,7 +135,7 @@ class Coordinator:
         """Take all news, waiting for the first until something is due; True when the spool should be scanned."""
         now = self._clock.monotonic_s()
         due = now + self._trouble_pause_s if self._trouble else min(self._next_beat, self._next_scan)
-        if not self._draining and any(work.hungers for work in self._work.values()):
+        if not self._draining and any(work.hungers for work in self._roster.usable()):
             due = min(due, now + POLL_S)
         news = self._inbox.get(max(0.0, due - now))
         wake = False
@@ -202,11 +202,17 @@ class Coordinator:
 
     def _bury(self) -> None:
         """Work out what the deaths of slots cost. A segment that cannot be read now is read later."""
-        while self._unread_deaths:
-            task, autopsy = self._unread_deaths[0].task, self._unread_deaths[0].autopsy
-            work = self._work[task.session.name]
-            rest = work.lost(task, autopsy)
-            del self._unread_deaths[0]
+        for death in list(self._unread_deaths):
+            work = self._work[death.task.session.name]
+            try:
+                with self._roster.handling(work.session_id):
+                    rest = work.lost(death.task, death.autopsy)
+            except HeldUpError:
+                if not self._roster.is_lost(work.session_id):
+                    continue
+                work.returned(death.task)
+                rest = None
+            self._unread_deaths.remove(death)
             if rest is not None:
                 self._order(messages.Run(rest, work.limits))
 
@@ -254,6 +260,7 @@ class Coordinator:
             for outcome in self._intake.scan():
                 if isinstance(outcome, Accepted):
                     self._figures.happened(JOB_ACCEPTED)
+                    self._roster.accepted(outcome.session_id)
                     self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
                 else:
                     self._figures.happened(JOB_REJECTED)
@@ -262,13 +269,16 @@ class Coordinator:
 
     def _exchange(self) -> None:
         """Record what is finished and claim what the slots can take, until neither gives anything more."""
-        for work in self._work.values():
+        for work in self._roster.usable():
             if self._draining or work.demand(self._slots_ready) is None:
                 self._say_tripped(work, work.settle())
         for _ in range(100):
             given = self._shares()
-            to_do = [work for name, work in self._work.items() if work.finishes or work.unsure or given.get(name)]
-            to_do = [work for work in to_do if not work.is_held_up]
+            to_do = [
+                work
+                for work in self._roster.usable()
+                if (work.finishes or work.unsure or given.get(work.session_id)) and not work.is_held_up
+            ]
             if not to_do:
                 return
             for work in sorted(to_do, key=lambda w: -w.spec.execution.priority):
@@ -280,7 +290,7 @@ class Coordinator:
         """Tasks to claim now, by session."""
         if self._draining:
             return {}
-        demands = [work.demand(self._slots_ready) for work in self._work.values()]
+        demands = [work.demand(self._slots_ready) for work in self._roster.usable()]
         out: Counter[int] = Counter()
         for work in self._work.values():
             out[work.spec.execution.priority] += len(work.tasks)
@@ -290,7 +300,7 @@ class Coordinator:
         """Have the next generation of each guided session computed, as soon as what it depends on is recorded."""
         if self._draining:
             return
-        for work in list(self._work.values()):
+        for work in self._roster.usable():
             if work.is_blocked:
                 continue
             with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
@@ -339,7 +349,7 @@ class Coordinator:
                     work.look_for_generations()
 
     def _compact(self) -> None:
-        for work in self._work.values():
+        for work in self._roster.usable():
             state = work.state
             if self._draining or work.compacting or work.is_held_up:
                 continue

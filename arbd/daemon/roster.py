@@ -85,10 +85,28 @@ class Roster:
         names = self.files.names(self.layout.sessions)
         self._over -= {name.removeprefix(REOPENED_PREFIX) for name in names if name.startswith(REOPENED_PREFIX)}
         sessions = [name for name in names if not name.startswith(".")]
+        # A name that is gone may come back as another session. Where only a cache had lost it, it is read once more.
+        self._over.intersection_update(sessions)
+        self.bad = {name: reason for name, reason in self.bad.items() if name in sessions or name in self.work}
         for session_id in sessions:
             if session_id not in self._over and session_id not in self.bad and self.only in (None, session_id):
                 self._look_safely(session_id)
         self._drop_removed(sessions)
+        self._drop_unreadable()
+
+    def usable(self) -> list[SessionWork]:
+        """The sessions whose ledgers can be read."""
+        return [work for name, work in self.work.items() if name not in self.bad]
+
+    def accepted(self, session_id: str) -> None:
+        """A new session has that name, whatever had it before."""
+        self._over.discard(session_id)
+        if session_id not in self.work:
+            self.bad.pop(session_id, None)
+
+    def is_lost(self, session_id: str) -> bool:
+        """True when nothing of a session will ever be recorded again: its folder was removed, or its ledger is bad."""
+        return session_id in self.bad or self._missed.get(session_id, 0) >= LOOKS_BEFORE_DROPPING
 
     def has_news(self) -> bool:
         """True when there is a session that the last look did not see."""
@@ -102,15 +120,18 @@ class Roster:
 
     @contextlib.contextmanager
     def handling(self, session_id: str) -> Iterator[None]:
-        """Touch one session's files. HeldUpError when that fails, or failed a moment ago."""
+        """Touch one session's files. HeldUpError when that fails, or failed a moment ago, or its ledger is bad."""
         work = self.work.get(session_id)
         if work is None:
             yield
             return
-        if work.is_held_up:
+        if work.is_held_up or session_id in self.bad:
             raise HeldUpError
         try:
             yield
+        except CorruptionError as error:
+            self._give_up(session_id, error)
+            raise HeldUpError from error
         except OSError as error:
             if not work.trouble:
                 self.log.warning("files of the session cannot be used now", session=session_id, reason=error)
@@ -192,6 +213,14 @@ class Roster:
         work.queue.change(decide)
         self.figures.happened(LEASE_REVOKED)
         self.log.warning("took back the work of a dead worker", session=work.session_id, dead=worker_id, reason=reason)
+
+    def _drop_unreadable(self) -> None:
+        """Forget sessions that cannot be read, as soon as nothing of them runs; other workers may still read them."""
+        for session_id in self.bad.keys() & self.work.keys():
+            work = self.work[session_id]
+            self.order(messages.Stop(work.queue.paths.folder, kill=False))
+            if not work.tasks and not work.compacting:
+                del self.work[session_id]
 
     def _drop_removed(self, names: Sequence[str]) -> None:
         """Forget sessions whose folder somebody removed. One listing without it may be a cache's mistake."""

@@ -98,7 +98,7 @@ class Service:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._ready: deque[messages.Run | messages.Compact] = deque()
         self._limits: dict[Path, Limits] = {}
-        self._kill_at: dict[Path, float] = {}
+        self._kill_at: dict[int, float] = {}
         self._slots: list[Slot] = []
         self._notifier = Notifier()
         self._interrupted = False
@@ -227,9 +227,9 @@ class Service:
             self._refused_settings = ""
             self._config = new.config
             self._log.configure(new.config.log_level, new.config.log_style)
-            if {"allow", "objective_paths"} & set(new.changed):
+            if {"allow", "objective_paths", "data_dirs"} & set(new.changed):
                 for slot in self._slots:
-                    slot.reconfigure(new.config.objective_paths, new.config.allow)
+                    slot.reconfigure(new.config.objective_paths, new.config.allow, new.config.data_dirs)
             coordinator.tell(self._reconfigured(new.config))
             self._log.info("settings read", changed=",".join(new.changed) or "nothing")
             if new.after_restart:
@@ -295,6 +295,8 @@ class Service:
 
     def _slot_came_back(self, event: SlotEvent, coordinator: Coordinator) -> None:
         slot, task = event.slot, event.task
+        if isinstance(task, ChunkTask):
+            self._kill_at.pop(task.number, None)
         error = event.future.exception()
         if isinstance(error, BrokenProcessPool):
             autopsy = slot.autopsy()
@@ -346,16 +348,17 @@ class Service:
     def _enforce(self, now: float) -> None:
         now_ns = time.monotonic_ns()
         for slot in self._slots:
-            if not isinstance(slot.task, ChunkTask):
-                continue
-            self._tell_disk_error(slot)
-            reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
+            reason = ""
+            if isinstance(slot.task, ChunkTask):
+                self._tell_disk_error(slot)
+                reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
+                if not reason and now >= self._kill_at.get(slot.task.number, float("inf")):
+                    reason = "the session was cancelled or removed"
+            if not reason and slot.task is not None and self._drain_by_s is not None and now >= self._drain_by_s:
+                # A compaction too: whoever compacts next begins anew.
+                reason = "the daemon stops"
             if reason:
                 slot.kill(reason)
-            elif now >= self._kill_at.get(slot.task.session, float("inf")):
-                slot.kill("the session was cancelled")
-            elif self._drain_by_s is not None and now >= self._drain_by_s:
-                slot.kill("the daemon stops")
 
     def _tell_disk_error(self, slot: Slot) -> None:
         error = slot.disk_error()
@@ -380,7 +383,7 @@ class Service:
             if isinstance(slot.task, ChunkTask) and slot.task.session == session:
                 slot.progress.stop_tasks_up_to(self._highest_task)
                 if kill:
-                    self._kill_at[session] = time.monotonic() + KILL_AFTER_STOP_S
+                    self._kill_at.setdefault(slot.task.number, time.monotonic() + KILL_AFTER_STOP_S)
 
     def _signalled(self, number: int, coordinator: Coordinator) -> None:
         name = signal.Signals(number).name

@@ -25,6 +25,7 @@ from arbd.spool.ledger import Claim, Counts, Span
 if TYPE_CHECKING:
     from arbd.daemon.evaluation import OpenSession
     from arbd.spool.compaction import CompactionReport
+    from arbd.spool.system import FileStatus
 
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_OPEN_SESSIONS = 8
@@ -112,7 +113,7 @@ class SlotProcess:
     def __init__(self, setup: SlotSetup) -> None:
         self.setup = setup
         self.progress = ProgressPage(setup.progress)
-        self._sessions: dict[Path, OpenSession] = {}
+        self._sessions: dict[Path, tuple[FileStatus | None, OpenSession]] = {}
         self._opened = 0
 
     def run(self, task: ChunkTask) -> ChunkReport | LoadFailure:
@@ -135,19 +136,26 @@ class SlotProcess:
     def _open(self, folder: Path) -> OpenSession:
         from arbd.daemon.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
         from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
+        from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
         from arbd.spool.system import SystemClock  # noqa: PLC0415 - as above
         from arbd.tuning.objective import load_evaluator  # noqa: PLC0415 - as above
 
-        session = self._sessions.pop(folder, None)
+        files = spool_files(folder.parent.parent)
+        # A session that was removed and submitted again has the same name, and is another.
+        identity = files.look(SessionPaths(folder).spec)
+        known, session = self._sessions.pop(folder, (None, None))
+        if session is not None and known != identity:
+            session.close()
+            session = None
         if session is None:
             # A segment is never opened twice, so a session that is opened again gets another one.
             self._opened += 1
             label = f"{self.setup.label}.{self._opened}"
             load = partial(load_evaluator, cache_dir=self.setup.cache_dir, search_paths=self.setup.search_paths)
-            session = OpenSession(spool_files(folder.parent.parent), SystemClock(), folder, label, self.setup, load)
+            session = OpenSession(files, SystemClock(), folder, label, self.setup, load)
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
-                self._sessions.pop(next(iter(self._sessions))).close()
-        self._sessions[folder] = session
+                self._sessions.pop(next(iter(self._sessions)))[1].close()
+        self._sessions[folder] = (identity, session)
         return session
 
     def compact(self, folder: Path) -> CompactionReport:

@@ -146,9 +146,11 @@ class Slot:
         self.progress.close()
         self._start()
 
-    def reconfigure(self, search_paths: tuple[Path, ...], allow: tuple[str, ...]) -> None:
+    def reconfigure(
+        self, search_paths: tuple[Path, ...], allow: tuple[str, ...], data_dirs: tuple[Path, ...] | None
+    ) -> None:
         """Evaluate under other rules from the next task on."""
-        self._base = replace(self._base, search_paths=search_paths, allow=allow)
+        self._base = replace(self._base, search_paths=search_paths, allow=allow, data_dirs=data_dirs)
         self._outdated = True
 
     def renew(self) -> None:

@@ -21,12 +21,13 @@ from arbd.daemon import messages
 
 if TYPE_CHECKING:
     from arbd.spool.generations import Suggested, Suggester
+    from arbd.spool.system import FileStatus
 
 MAX_SESSIONS = 8
 _PR_SET_PDEATHSIG = 1
 
 # The sessions of this process, which functions sent to the pool reach.
-_sessions: dict[Path, Suggester] = {}
+_sessions: dict[Path, tuple[FileStatus | None, Suggester]] = {}
 
 
 def _start(parent_pid: int) -> None:
@@ -43,15 +44,18 @@ def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
     from arbd.spool.generations import Suggester  # noqa: PLC0415 - NumPy and samplers belong to this process alone
     from arbd.spool.layout import SpoolLayout  # noqa: PLC0415 - as above
 
-    session = _sessions.pop(folder, None)
-    if session is None:
-        layout = SpoolLayout(folder.parent.parent)
-        session = Suggester(layout.files(), layout.session(folder.name))
+    layout = SpoolLayout(folder.parent.parent)
+    files, paths = layout.files(), layout.session(folder.name)
+    # A session that was removed and submitted again has the same name, and is another.
+    identity = files.look(paths.spec)
+    known, session = _sessions.pop(folder, (None, None))
+    if session is None or known != identity:
+        session = Suggester(files, paths)
         while len(_sessions) >= MAX_SESSIONS:
             del _sessions[next(iter(_sessions))]
         # Now, while the slots start, rather than when the first generation that learns is waited for.
         session.warm_up()
-    _sessions[folder] = session
+    _sessions[folder] = (identity, session)
     return session.suggest(number, urgent=urgent)
 
 

@@ -84,7 +84,7 @@ def wait_for(guest: Guest, name: str, what: str, within_s: float = 300.0) -> dic
     while True:
         # Starting Python in an emulated machine takes it the seconds that its daemon needs.
         found = [Path(line) for line in guest.run("sh", "-c", look).out.split()]
-        wrote = {path.name.split(".")[0] for path in found if path.parent.name == "segments"}
+        wrote = {path.name.split("-")[0] for path in found if path.parent.name == "segments"}
         if any(path.name == "results.msgpack" for path in found) if what == "done" else wrote == {"one", "two"}:
             return report(guest, name)
         if time.monotonic() > give_up or any(path.suffix == ".log" for path in found):

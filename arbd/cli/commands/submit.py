@@ -57,11 +57,14 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
         click.echo(f"note: {notice}", err=True)
     refusal = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
     before = files.look(refusal)
-    if not files.publish_once(layout.incoming / f"{name}{SUBMITTED_SUFFIX}", prepared.data):
+    target = layout.incoming / f"{name}{SUBMITTED_SUFFIX}"
+    # Not `publish_once`: for a moment its file has two names, and the intake refuses such.
+    if target.name in files.names(layout.incoming):
         raise UsageError(
             f"a job for session {name} waits in {layout.incoming} already and is not overwritten: choose another "
             "--session-id, or remove it there"
         )
+    files.publish(target, prepared.data)
     if not any(is_held(files, layout, beat.worker_id) for beat in read_beats(files, layout)):
         click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
     if not wait:
