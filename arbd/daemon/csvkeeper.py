@@ -6,8 +6,11 @@ segments and appends from then on. When the session is done, compaction replaces
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,11 +29,23 @@ from arbd.spool.system import HeldLock
 from arbd.tuning.jobspec import JobSpec
 
 INTERVAL_S = 1.0
+# A table is written anew after an error: on a full disk, not every second what others need the space for.
+TROUBLE_PAUSE_S = 10.0
+STEP_ROWS = 4_096
+# Written at once: on a network filesystem each append that is made durable is a wait.
+STEP_BYTES = 1 << 20
+
+
+class _MetricsAppearedError(Exception):
+    """Rows came while a table was written that have metrics its first line does not name."""
 
 
 @dataclass(slots=True)
 class LiveTable:
-    """A CSV table that follows a session's segments; each iteration stands in it once."""
+    """A CSV table that follows a session's segments; each iteration stands in it once.
+
+    However long the table is, no more than a window of a segment and a few thousand lines are in memory at once.
+    """
 
     files: Files
     paths: SessionPaths
@@ -40,28 +55,48 @@ class LiveTable:
     _seen: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None
 
     def update(self) -> None:
-        """Append what is new; the whole table anew the first time, and whenever a new metric appears."""
-        rewrite = self._reader is None
-        if self._reader is None:
+        """Append what is new; the whole table anew the first time, after an error, and when a new metric appears."""
+        try:
+            if self._reader is None or not self._append():
+                self._rewrite()
+        except Exception:
+            # Rows were read that may not stand in the table.
+            self._reader = None
+            raise
+
+    def _append(self) -> bool:
+        """False when rows have metrics that the first line does not name."""
+        try:
+            for lines in _gathered(self._lines()):
+                self.files.append(self.paths.results_csv, lines)
+        except _MetricsAppearedError:
+            return False
+        return True
+
+    def _rewrite(self) -> None:
+        written = False
+        while not written:
+            # The first line names all metrics, so that everything is read once for the names and once for the rows.
             self._restart()
-        groups = list(self._new_groups())
-        names = dict.fromkeys(self.metric_names)
-        for group in groups:
-            names.update(dict.fromkeys(group.rows.metrics))
-        if list(names) != self.metric_names:
+            names = dict.fromkeys(self.metric_names)
+            for group in self._new_groups():
+                names.update(dict.fromkeys(group.rows.metrics))
             self.metric_names = list(names)
-            if not rewrite:
-                self._restart()
-                groups = list(self._new_groups())
-            rewrite = True
-        lines = [
-            line for g in groups for line in group_cells(self.spec.space, self.paths.session_id, g, self.metric_names)
-        ]
-        if rewrite:
-            head = header(self.spec.space.names, self.metric_names)
-            self.files.publish(self.paths.results_csv, encode_cells([head, *lines]))
-        elif lines:
-            self.files.append(self.paths.results_csv, encode_cells(lines))
+            self._restart()
+            head = encode_cells([header(self.spec.space.names, self.metric_names)])
+            # Rows with further metrics may have come meanwhile. There is an end to it: a session has so many at most.
+            with contextlib.suppress(_MetricsAppearedError):
+                self.files.publish_stream(self.paths.results_csv, _gathered(itertools.chain((head,), self._lines())))
+                written = True
+
+    def _lines(self) -> Iterator[bytes]:
+        for group in self._new_groups():
+            if not group.rows.metrics.keys() <= set(self.metric_names):
+                raise _MetricsAppearedError
+            for start in range(0, len(group.rows), STEP_ROWS):
+                index = np.arange(start, min(start + STEP_ROWS, len(group.rows)))
+                part = ResultGroup(group.rows.select(index), group.worker[index], group.workers)
+                yield encode_cells(group_cells(self.spec.space, self.paths.session_id, part, self.metric_names))
 
     def _restart(self) -> None:
         self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))
@@ -78,11 +113,26 @@ class LiveTable:
                 yield ResultGroup(rows, np.zeros(len(rows), dtype=np.int32), (worker_of(found.segment),))
 
 
+def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in chunks of about `STEP_BYTES`."""
+    kept: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        kept.append(chunk)
+        size += len(chunk)
+        if size >= STEP_BYTES:
+            yield b"".join(kept)
+            kept, size = [], 0
+    if kept:
+        yield b"".join(kept)
+
+
 @dataclass(slots=True)
 class _Kept:
     queue: SessionQueue
     table: LiveTable | None
     lock: HeldLock | None = None
+    not_before_s: float = 0.0
 
 
 class CsvKeeper:
@@ -114,12 +164,22 @@ class CsvKeeper:
             except OSError as error:
                 self._log.debug("CSV tables wait", reason=error)
                 continue
-            for session_id in names:
-                if session_id not in self._over and self._only in (None, session_id):
-                    self._keep_safely(session_id)
+            self.look(names)
         for kept in self._kept.values():
             if kept.lock is not None:
                 kept.lock.release()
+
+    def look(self, names: Collection[str]) -> None:
+        """Once at each of the sessions; those that are no longer there are forgotten."""
+        for session_id in (self._kept.keys() | self._over).difference(names):
+            # Another session may come under the same id.
+            self._over.discard(session_id)
+            kept = self._kept.pop(session_id, None)
+            if kept is not None and kept.lock is not None:
+                kept.lock.release()
+        for session_id in names:
+            if session_id not in self._over and self._only in (None, session_id):
+                self._keep_safely(session_id)
 
     def _keep_safely(self, session_id: str) -> None:
         """One session's trouble is not the others'."""
@@ -127,6 +187,8 @@ class CsvKeeper:
             self._keep(session_id)
         except (OSError, ArbdError) as error:
             self._log.debug("a CSV table waits", session=session_id, reason=error)
+            if session_id in self._kept:
+                self._kept[session_id].not_before_s = time.monotonic() + TROUBLE_PAUSE_S
         except MemoryError:
             self._log.error("no CSV table is kept: too many iterations for this host's memory", session=session_id)
             self._over.add(session_id)
@@ -142,6 +204,8 @@ class CsvKeeper:
             self._kept[session_id] = kept
         if kept.table is None:
             self._over.add(session_id)
+            return
+        if time.monotonic() < kept.not_before_s:
             return
         state = kept.queue.refresh()
         if state.over or state.exhausted:

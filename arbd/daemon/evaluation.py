@@ -150,10 +150,10 @@ class _TaskRun:
             part, rest = rest.split(session.batch_size)
             planned = session.plan.rows(part.first, part.count)
             to_run = np.flatnonzero(planned.origin == RUN)
-            if len(to_run) < part.count:
-                self._write(piece.claim.claim_id, _unrun_rows(part, planned, clock.wall_ns()))
-                if not len(to_run):
-                    continue
+            unrun = _unrun_rows(part, planned, clock.wall_ns())
+            if not len(to_run):
+                self._write(piece.claim.claim_id, unrun)
+                continue
             running = planned.select(to_run)
             started = clock.monotonic_ns()
             self._progress.evaluating(part.first, part.count, started)
@@ -162,11 +162,13 @@ class _TaskRun:
                 metrics = {name: _checked(column, len(to_run), name) for name, column in metrics.items()}
             except Exception as error:
                 self._first_error = self._first_error or _describe(error)
+                # This does all of the part, hence nothing of it is written before: each iteration counts once.
                 self._run_scalar(Piece(piece.claim, part))
                 continue
             took_s = (clock.monotonic_ns() - started) / 1e9
             self._busy_s += took_s
             keep = session.spec.results.blocks
+            self._write(piece.claim.claim_id, unrun)
             self._write(
                 piece.claim.claim_id,
                 _batch_rows(

@@ -24,7 +24,6 @@ from arbd.daemon.logs import Log
 from arbd.errors import UsageError
 
 WORKER_STATES = ("running", "draining")
-MIRROR_STATES = ("starting", "up", "down")
 
 
 class FiguresCollector(Collector):

@@ -28,7 +28,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             search_paths=config.objective_paths,
             cache_dir=config.cache_dir,
             may_read=policy.check_data,
-            past=past_reader(SpoolLayout(config.spool)),
+            past=past_reader(SpoolLayout(config.spool), policy.check_data),
         )
         refusal = policy.check(spec.objective)
         if refusal is not None:

@@ -54,7 +54,7 @@ def salvage(
         return Salvage(counts, rest, died_loading=running and look.phase == LOADING)
     if look.count > 1:
         # Somewhere in this batch; one by one tells where.
-        return Salvage(counts, replace(task, number=number, pieces=tuple(todo), scalar=True))
+        return Salvage(counts, replace(task, number=number, pieces=tuple(todo), verdicts=verdicts, scalar=True))
     return _blame(task, autopsy, limits, number, elsewhere, counts, todo, verdicts)
 
 

@@ -144,6 +144,9 @@ class Slot:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._process.join(EXIT_TIMEOUT_S)
         self.progress.close()
+        # The folder is memory under systemd, and what was to be told of the process stands in its autopsy.
+        self.setup.progress.unlink(missing_ok=True)
+        self.setup.output.unlink(missing_ok=True)
         self._start()
 
     def reconfigure(

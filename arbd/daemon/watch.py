@@ -14,6 +14,8 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
+from arbd.daemon.logs import Log
+
 LOCAL_TYPES = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "ramfs", "overlay", "reiserfs", "jfs"}
 )
@@ -42,14 +44,28 @@ class _Waker(FileSystemEventHandler):
             self._wake()
 
 
-def start_watching(folder: Path, mode: str, interval_s: float, wake: Callable[[], None]) -> BaseObserver:
+def start_watching(
+    folder: Path, mode: str, interval_s: float, wake: Callable[[], None], log: Log | None = None
+) -> BaseObserver:
     """Call `wake` (from another thread) when something changes in `folder`.
 
-    `mode` is `inotify`, `polling`, or `auto`: inotify where the filesystem is known to be local.
+    `mode` is `inotify`, `polling`, or `auto`: inotify where the filesystem is known to be local. Where the kernel has
+    no watch left, the folder is polled, and the log told so.
     """
     local = filesystem_type(folder) in LOCAL_TYPES
     native = mode == "inotify" or (mode == "auto" and local)
-    observer: BaseObserver = Observer() if native else PollingObserver(timeout=interval_s)
+    if native:
+        try:
+            return _started(Observer(), folder, wake)
+        except OSError as error:
+            # Watches are few and shared with every other program of the user; a hint is nothing to end for.
+            (log or Log()).warning(
+                "no inotify: incoming/ is polled", reason=error.strerror, limits="fs.inotify.max_user_*"
+            )
+    return _started(PollingObserver(timeout=interval_s), folder, wake)
+
+
+def _started(observer: BaseObserver, folder: Path, wake: Callable[[], None]) -> BaseObserver:
     observer.schedule(_Waker(wake), str(folder))
     observer.start()
     return observer

@@ -151,10 +151,12 @@ class SessionMirror:
         self._spec = spec
         self._state = state
         self._position = state.position(paths.session_id)
+        # Those of `arbd.spool.merge`: what is no row of the session is in no table, and its columns have no names here.
+        self._rules = RowRules.of(spec)
         self._winners = _Winners(spec.n)
         self._remembered: dict[str, Place] = {}
         self._remember()
-        self._reader = SegmentReader(files, paths)
+        self._reader = SegmentReader(files, paths, rules=self._rules)
         self._batches = self._reader.poll()
         self._batch: SegmentBatch | None = None
         self._row = 0
@@ -192,7 +194,7 @@ class SessionMirror:
         """What Redis has comes before everything else: only against that can it be seen which hashes have to go."""
         if not self._position:
             return
-        for batch in SegmentReader(self._files, self._paths).poll():
+        for batch in SegmentReader(self._files, self._paths, rules=self._rules).poll():
             had = Place.parse(self._position.get(batch.segment)).covers(batch)
             if had:
                 rows = slice(0, had)
@@ -236,7 +238,7 @@ class SessionMirror:
         """
         session_id = self._paths.session_id
         corrected = 0
-        for group in read_results(self._files, self._paths, rules=RowRules.of(self._spec)):
+        for group in read_results(self._files, self._paths, rules=self._rules):
             wrong = self._winners.unlike(group)
             for start in range(0, len(wrong), STEP_ROWS):
                 at = wrong[start : start + STEP_ROWS]

@@ -254,6 +254,3 @@ def _write_all(system: System, fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[system.write(fd, view) :]
-
-
-DiskFiles = Files

@@ -19,6 +19,7 @@ from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED, Span, spans_of
 from arbd.spool.records import mapping, text, unpack, whole
+from arbd.spool.rows import RowRules
 from arbd.spool.segments import SegmentReader
 from arbd.spool.sessions import read_spec
 from arbd.spool.system import Clock
@@ -154,7 +155,7 @@ class Suggester:
         self.spec = read_spec(self.files, self.paths)
         self._versions = sampler_versions(self.spec.method)
         self._breeder = Breeder(self.spec, self._versions)
-        self._reader = SegmentReader(self.files, self.paths)
+        self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))
 
     def suggest(self, number: int, *, urgent: bool = False) -> Suggested:
         """Publish generation `number`; the results that it depends on are recorded in the ledger.

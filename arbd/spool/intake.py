@@ -238,8 +238,11 @@ class Intake:
     def _resolved(self, data: bytes, name: str) -> JobSpec:
         try:
             return self.resolve(data, name)
-        except (ArbdError, OSError):
+        except ArbdError:
             raise
+        except OSError as error:
+            # The job's bytes are read: what fails now is a file that it names, which is its trouble alone.
+            raise JobError.of(name, f"cannot be checked here: {error}") from error
         except Exception as error:
             # Whatever a job does to the code that checks it, it is one job that is refused, not a worker that dies.
             raise JobError.of(name, f"cannot be checked ({type(error).__name__}: {error}); please report it") from error

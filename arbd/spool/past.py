@@ -18,26 +18,42 @@ from arbd.tuning.result import PastResult
 CSV_SUFFIX = ".csv"
 
 
-def past_reader(layout: SpoolLayout) -> Callable[[str, Sequence[Path]], list[PastResult]]:
-    """A function of a session's id, or a table's name and the folders to look for it; ArbdError when there is none."""
+def past_reader(
+    layout: SpoolLayout, may_read: Callable[[Path], str | None] = lambda path: None
+) -> Callable[[str, Sequence[Path]], list[PastResult]]:
+    """A function of a session's id, or a table's name and the folders to look for it; ArbdError when there is none.
+
+    `may_read` says why a table may not be read, before it is looked for; None when it may.
+    """
 
     def read(source: str, folders: Sequence[Path]) -> list[PastResult]:
         if source.endswith(CSV_SUFFIX):
-            return _of_table(source, folders)
+            return _of_table(source, folders, may_read)
         return _of_session(layout, source)
 
     return read
 
 
-def _of_table(source: str, folders: Sequence[Path]) -> list[PastResult]:
+def _of_table(source: str, folders: Sequence[Path], may_read: Callable[[Path], str | None]) -> list[PastResult]:
     candidates = [Path(source)] if Path(source).is_absolute() else [folder / source for folder in folders]
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    path = next((candidate for candidate in candidates if _is_readable(candidate, may_read)), None)
     if path is None:
         raise DataError(source, f"no such file: {', '.join(map(str, candidates)) or 'write an absolute path'}")
     return [
         PastResult(result.params, result.metrics if result.status == "completed" else {})
         for result in load_results_from_csv(path)
     ]
+
+
+def _is_readable(path: Path, may_read: Callable[[Path], str | None]) -> bool:
+    # Asked first: whether a file is there at all is not told of folders that may not be read.
+    refusal = may_read(path)
+    if refusal is not None:
+        raise DataError(path, refusal)
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DataError(path, f"cannot be looked for: {error.strerror}") from error
 
 
 def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:

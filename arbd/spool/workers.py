@@ -212,7 +212,6 @@ def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
 class _Watched:
     counter: int
     since_s: float
-    looks_without_lock: int = 0
     moved_without_lock: int = 0
 
 

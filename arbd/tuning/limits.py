@@ -74,6 +74,8 @@ def faults(job: Job) -> Iterator[Fault]:
     yield from _objective(job)
     yield from _files(job.data, "data")
     yield from _files(tuning.scenarios, "tuning", "scenarios")
+    if tuning.start_from is not None and not _is_path(tuning.start_from):
+        yield f"a path that no filesystem takes, of {len(tuning.start_from):,} characters", ("tuning", "start_from")
     yield from _grid(job)
     if job.execution.memory_mb is not None and job.execution.memory_mb > MAX_MEMORY_MB:
         yield f"more than {MAX_MEMORY_MB:,} MiB", ("execution", "memory_mb")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify import InotifyEmitter
 
+from arbd.daemon import watch
 from arbd.daemon.config import Config, default_cache_dir, load_config, override
 from arbd.daemon.logs import Log, key_values
 from arbd.daemon.notify import Notifier, watchdog_interval_s
@@ -140,6 +143,26 @@ def test_a_new_file_wakes_at_once(tmp_path: Path, mode: str) -> None:
     woken = threading.Event()
     observer = start_watching(tmp_path, mode, 0.1, woken.set)
     try:
+        (tmp_path / "job.yaml").write_text("x")
+        wait_until(woken.is_set, 10)
+    finally:
+        observer.stop()
+        observer.join()
+
+
+@pytest.mark.parametrize("mode", ["inotify", "auto"])
+def test_where_no_inotify_watch_is_left_the_folder_is_polled_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    def used_up(emitter: InotifyEmitter) -> None:
+        raise OSError(errno.ENOSPC, "inotify watch limit reached")
+
+    monkeypatch.setattr(InotifyEmitter, "on_thread_start", used_up)
+    monkeypatch.setattr(watch, "filesystem_type", lambda path: "ext4")
+    woken = threading.Event()
+    observer = start_watching(tmp_path, mode, 0.1, woken.set, Log(worker="w"))
+    try:
+        assert 'level=warning event="no inotify: incoming/ is polled" worker=w' in capsys.readouterr().err
         (tmp_path / "job.yaml").write_text("x")
         wait_until(woken.is_set, 10)
     finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +24,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CANCELLED, COMPLETED, CRASHED, FAILED, Span, again, switched
 from arbd.spool.queue import SessionQueue
+from arbd.spool.rows import RowRules
 from arbd.spool.sessions import REOPENED_PREFIX, read_spec
 from arbd.spool.stored_results import read_rows
 from tests.beds.redis_server import RedisServer
@@ -38,10 +41,10 @@ def in_redis(server: RedisServer, session_id: str = "s") -> dict[str, dict[str, 
         return {key: client.hgetall(key) for key in keys}  # type: ignore[misc]
 
 
-def in_files(paths: SessionPaths, *, done: bool = False) -> dict[str, dict[str, str]]:
+def in_files(paths: SessionPaths, *, done: bool = False, rules: RowRules | None = None) -> dict[str, dict[str, str]]:
     """The session's CSV table, as the hashes should be."""
     spec = read_spec(FILES, paths)
-    text = b"".join(csv_lines(spec, paths.session_id, read_rows(FILES, paths, done=done))).decode()
+    text = b"".join(csv_lines(spec, paths.session_id, read_rows(FILES, paths, done=done, rules=rules))).decode()
     found = {}
     for row in csv.DictReader(text.splitlines()):
         key = f"{PREFIX}tuning_session:{row['session_id']}:worker:{row['worker_id']}:iteration:{row['iteration']}"
@@ -247,6 +250,22 @@ def test_one_session_that_redis_refuses_does_not_keep_the_others_waiting(
     assert list(swept.troubles) == ["bad"]
     assert "WRONGTYPE" in swept.troubles["bad"]
     assert in_redis(redis_server, "good") == in_files(good)
+
+
+def test_rows_that_are_none_of_the_session_are_left_out_and_the_mirror_goes_on(
+    redis_server: RedisServer, layout: SpoolLayout
+) -> None:
+    paths = make_session(layout, 20)
+    foreign = replace(rows_of(1, 3, epoch=9), params={"zzz": np.ones(3)})
+    write_rows(paths, "a", rows_of(1, 4), foreign, rows_of(5, 4), rows_of(19, 5, epoch=9), rows_of(9, 2))
+    mirror = mirror_of(redis_server, layout)
+    assert swept_clean(mirror) == 10
+    mirror.close()
+    write_rows(paths, "b", foreign, rows_of(11, 10))
+    # This one remembers first what Redis has.
+    assert swept_clean(mirror_of(redis_server, layout)) == 10
+    assert in_redis(redis_server) == in_files(paths, rules=RowRules.of(read_spec(FILES, paths)))
+    assert len(in_redis(redis_server)) == 20
 
 
 def test_lag_is_what_the_ledger_records_and_redis_has_not(redis_server: RedisServer, layout: SpoolLayout) -> None:

@@ -252,6 +252,15 @@ def test_case_14_data_from_elsewhere(gate: Gate, tmp_path: Path) -> None:
         f"tuning: {{method: grid, scenarios: [{tmp_path}/s.yaml], search_space: {{min_spread_pct: {{type: bool}}}}}}\n"
     )
     assert "is not below the folders" in gate.refuse(scenario)
+    table = tmp_path / "results.csv"
+    table.write_text("session_id,worker_id,iteration,status,root:secret\n")
+    (gate.home / "data" / "link2.csv").symlink_to(table)
+    for name in (table, tmp_path / "missing.csv", "../results.csv", "link2.csv"):
+        reason = gate.refuse(GOOD.replace("method: random", f"method: tpe, start_from: '{name}'"))
+        assert "tuning.start_from: " in reason
+        assert "is not below the folders that this host reads data from" in reason
+        assert "`data_dirs` in the daemon's settings" in reason
+        assert "root:" not in reason
 
 
 @pytest.mark.parametrize(

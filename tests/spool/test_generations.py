@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,22 @@ def test_of_several_rows_of_an_iteration_the_one_that_results_show_is_learnt_fro
     evaluate(other, 1, "b", epoch=1, status=3)
     for paths in (one, other):
         assert Suggester(Files(), paths).suggest(3).published
+    assert content(one, 3) == content(other, 3)
+
+
+def test_rows_that_are_none_of_the_session_are_not_learnt_from_and_told_as_damage(layout: SpoolLayout) -> None:
+    one, other = guided(layout, "one"), guided(layout, "other")
+    for paths in (one, other):
+        Suggester(Files(), paths).suggest(1)
+        Suggester(Files(), paths).suggest(2)
+        evaluate(paths, 1)
+    rows = read_generation(Files(), other, 1).rows
+    foreign = replace(results_of(rows, 1, epoch=9), params={"zzz": np.ones(len(rows))})
+    write_rows(other, "evil", foreign, results_of(rows, 23, epoch=9))
+    assert Suggester(Files(), one).suggest(3).damage == ()
+    outcome = Suggester(Files(), other).suggest(3)
+    assert outcome.published
+    assert len(outcome.damage) == 2
     assert content(one, 3) == content(other, 3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -188,3 +189,22 @@ def test_a_held_job_that_has_turned_bad_is_rejected_after_patience(
     (rejected,) = intake.scan()
     assert isinstance(rejected, Rejected)
     assert (layout.rejected / "job.yaml").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG])
+def test_a_job_that_names_a_file_which_cannot_be_looked_at_costs_that_job_alone(
+    layout: SpoolLayout, clock: Clock, number: int
+) -> None:
+    def failing(data: bytes, name: str) -> JobSpec:
+        if name.startswith("a"):
+            raise OSError(number, os.strerror(number), "/elsewhere")
+        return resolve(data, name)
+
+    intake = Intake(Files(), layout, clock, failing)
+    drop(layout, f"a{SUBMITTED_SUFFIX}", "id-a")
+    drop(layout, f"b{SUBMITTED_SUFFIX}", "id-b")
+    refused, taken = intake.scan()
+    assert isinstance(refused, Rejected)
+    assert f"cannot be checked here: [Errno {number}] {os.strerror(number)}: '/elsewhere'" in refused.reason
+    assert isinstance(taken, Accepted)
+    assert not intake.waiting()

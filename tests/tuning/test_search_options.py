@@ -63,6 +63,11 @@ def test_a_job_of_the_first_version_is_read() -> None:
         ("  stop: {target: 1, patience: 3}\n", "tpe", "unknown field"),
         ("  generation_size: 2\n", "cmaes", "cmaes needs at least 4"),
         ("  start_from: other\n", "tpe", "there is no spool to look for it"),
+        (
+            f"  start_from: {'z' * 300}.csv\n",
+            "tpe",
+            "tuning.start_from: a path that no filesystem takes, of 304 characters",
+        ),
         ("  min_budget: 2\n", "successive_halving", "min_budget"),
         ("constraints: ['x < 1']\n", "tpe", "constraints: belongs under `tuning:`"),
     ],
