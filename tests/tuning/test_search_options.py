@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from arbd.errors import JobError
@@ -12,6 +13,7 @@ from arbd.tuning.jobfile import parse_job
 from arbd.tuning.jobspec import JobSpec, StopRules
 from arbd.tuning.resolve import resolve_job
 from arbd.tuning.result import PastResult
+from arbd.tuning.space import FloatDimension
 
 JOB = """
 objective: {{python: "m:f"}}
@@ -109,3 +111,28 @@ def test_what_has_no_effect_is_said() -> None:
     assert resolved("  stop: {target: 1}\n", "sobol").generation_size == 4
     impossible = resolved("  constraints: ['x > 2']\n", "sobol")
     assert impossible.notices == ("none of 4,096 random points keeps the constraints between parameters",)
+
+
+def test_a_value_off_the_steps_is_refused_and_one_off_by_its_last_digits_taken() -> None:
+    space = JOB.replace("bounds: [0, 1]}}", "bounds: [0, 1], step: 0.1}}")
+
+    def stepped(more: str, past: Any = None) -> JobSpec:
+        text = space.format(method="tpe", metric="value") + more
+        return resolve_job(parse_job(text, "job.yaml"), base_dirs=[Path("/nowhere")], past=past)
+
+    with pytest.raises(
+        JobError, match=r"enqueue.0.x: x: 0.14 is not one of the steps of 0.1 from 0; the nearest is 0.1"
+    ):
+        stepped("  enqueue: [{x: 0.14}]\n")
+    spec = stepped("  enqueue: [{x: 0.30000000000000004, k: 1, kind: a}, {x: 1}]\n")
+    assert spec.space.dimensions[0].column([spec.enqueue[0]["x"], 1]).tolist() == [0.3, 1.0]
+    found = [PastResult({"x": x, "k": 3, "kind": "a"}, {"value": 1.0}) for x in (0.14, 0.3)]
+    spec = stepped("  start_from: before\n", lambda source, folders: found)
+    assert spec.notices == ("starts from 1 results of before; 1 do not fit and are left out",)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.05, 1 / 3, 0.001, 2.5e-7, 1e-11])
+def test_every_step_of_a_dimension_is_a_value_of_it(step: float) -> None:
+    dimension = FloatDimension("x", -0.7, 1.3, step=step)
+    values = dimension.from_unit(np.random.default_rng(1).random(500))
+    assert dimension.column(values.tolist()).tolist() == values.tolist()
