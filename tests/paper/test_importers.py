@@ -294,7 +294,7 @@ def test_the_command_joins_two_venues_and_says_what_it_did(tmp_path: Path, arbct
         (("--format", "tardis-quotes", "--half-spread-a-bps", "1"), "is for candles; tardis-quotes tells bid and ask"),
         (("--format", "tardis-quotes", "--fx", "0"), "--fx is 0; it is a positive number or a file"),
         (("--format", "tardis-quotes", "--fx", "none.csv"), "none.csv: no such file"),
-        (("--format", "tardis-quotes", "--output", "nowhere/q.csv"), "the folder nowhere does not exist"),
+        (("--format", "tardis-quotes", "--output", "nowhere/q.csv"), "nowhere does not exist: make it first"),
         (("--format", "tardis-quotes", "--output", "q.txt"), "cannot be told apart by its suffix"),
         (("--format", "tardis"), "'tardis' is not one of"),
     ],

@@ -162,7 +162,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
         read_quotes(tmp_path / "q.xlsx")
     with pytest.raises(DataError, match="no such file"):
         read_quotes(tmp_path / "absent.csv")
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist"):
         write_quotes(synth_profile("brl", 1, 5), tmp_path / "nowhere" / "q.csv")
 
 
