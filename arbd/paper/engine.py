@@ -13,6 +13,8 @@ from arbd.paper.params import PARAMETERS, Value
 from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows
 from arbd.paper.quotes import FloatArray
 
+AGE_LIMITS = ("max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
@@ -78,7 +80,8 @@ def run(market: Market, params: Mapping[str, Value], way: str = "count") -> Run:
 
 def series_for(market: Market, params: Mapping[str, Value]) -> Series:
     """The market as a set of parameters sees it."""
-    return market.series(float(params["max_quote_age_s"]), carry_over_gaps=params["carry_over_gaps"] == "yes")
+    limits = [float(params[name]) for name in AGE_LIMITS]
+    return market.series(*limits, carry_over_gaps=params["carry_over_gaps"] == "yes")
 
 
 def run_reference(market: Market, params: Mapping[str, Value]) -> Run:

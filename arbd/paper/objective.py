@@ -10,7 +10,7 @@ import numpy as np
 
 from arbd.errors import UsageError
 from arbd.paper import metrics
-from arbd.paper.engine import series_for, summarise
+from arbd.paper.engine import AGE_LIMITS, series_for, summarise
 from arbd.paper.params import PARAMETERS, Value, canonical, check, differing, resolve
 from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows, prepare
 from arbd.paper.quotes import FloatArray, IntArray, Quotes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from arbd.paper.sweeping import Index
 
 # What runs of one pass over a market have in common: they see the same series, and observe equity at the same quotes.
-SHARED = ("max_quote_age_s", "carry_over_gaps", "grid_s")
+SHARED = (*AGE_LIMITS, "carry_over_gaps", "grid_s")
 KEPT_SERIES = 4
 # Points of equity held at a time: 64 MiB, of which the statistics need a few more.
 MOST_CELLS = 1 << 23
@@ -111,7 +111,7 @@ class PaperObjective:
         """The market as these parameters see it, and its index: kept for the next call."""
         from arbd.paper.sweeping import build_index  # noqa: PLC0415 - numba
 
-        key = (number, params["max_quote_age_s"], params["carry_over_gaps"])
+        key = (number, *(params[name] for name in AGE_LIMITS), params["carry_over_gaps"])
         if key not in self._series:
             series = series_for(self._markets[number], params)
             self._series[key] = series, build_index(series)

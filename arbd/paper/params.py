@@ -46,6 +46,8 @@ _ALL = (
     _number("latency_a_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue A"),
     _number("latency_b_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue B"),
     _number("max_quote_age_s", 0.0, 0, 1e9, "s", "a quote older than this is not traded on, and quotes further apart are a gap; 0 = off"),
+    _number("max_quote_age_a_s", 0.0, 0, 1e9, "s", "the same age for venue A alone; 0 = max_quote_age_s"),
+    _number("max_quote_age_b_s", 0.0, 0, 1e9, "s", "the same age for venue B alone; 0 = max_quote_age_s"),
     Parameter(
         "carry_over_gaps", "choice", "no", 0, 0, "",
         "whether a position is carried over a gap in the recording; if not, it is closed at the last quote before it (convergence)",

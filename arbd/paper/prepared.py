@@ -89,13 +89,24 @@ class Market:
     def _plain(self) -> Series:
         return self._series(self.unusable, self.edge_ab, self.edge_ba, self._ends(0))
 
-    def series(self, max_quote_age_s: float, *, carry_over_gaps: bool) -> Series:
-        """The market under a rule; without a limit of age it is the market itself, and nothing is computed."""
+    def series(
+        self,
+        max_quote_age_s: float,
+        max_quote_age_a_s: float = 0.0,
+        max_quote_age_b_s: float = 0.0,
+        *,
+        carry_over_gaps: bool,
+    ) -> Series:
+        """The market under a rule; without a limit of age it is the market itself, and nothing is computed.
+
+        A venue's own limit goes before the one of both, which alone says what a gap is.
+        """
         plain = self._plain
         limit_ns = int(max_quote_age_s * 1e9)
-        if limit_ns <= 0:
+        limit_a_ns, limit_b_ns = int(max_quote_age_a_s * 1e9) or limit_ns, int(max_quote_age_b_s * 1e9) or limit_ns
+        if max(limit_a_ns, limit_b_ns) <= 0:
             return plain if not carry_over_gaps else self._carried(plain)
-        unusable = self._too_old(limit_ns)
+        unusable = self._too_old(limit_a_ns, limit_b_ns)
         if len(plain.unusable):
             unusable |= plain.unusable
         may = unusable == 0
@@ -106,8 +117,9 @@ class Market:
             found = self._series(unusable, edge_ab, edge_ba, self._ends(limit_ns))
         return found if not carry_over_gaps else self._carried(found)
 
-    def _too_old(self, limit_ns: int) -> npt.NDArray[np.uint8]:
-        old_a, old_b = self.age_a_ns > limit_ns, self.age_b_ns > limit_ns
+    def _too_old(self, limit_a_ns: int, limit_b_ns: int) -> npt.NDArray[np.uint8]:
+        old_a = (self.age_a_ns > limit_a_ns) & (limit_a_ns > 0)
+        old_b = (self.age_b_ns > limit_b_ns) & (limit_b_ns > 0)
         return (old_a * np.uint8(UNUSABLE_A) | old_b * np.uint8(UNUSABLE_B)).astype(np.uint8)
 
     def _series(
