@@ -57,8 +57,7 @@ def more_columns(table: ResultTable) -> dict[str, list[bool]]:
     """`pareto_front` of a session with several objectives, `feasible` of one with constraints."""
     more: dict[str, list[bool]] = {}
     if len(table.spec.metrics) > 1:
-        chosen = set(table.front().positions)
-        more["pareto_front"] = [position in chosen for position in range(len(table))]
+        more["pareto_front"] = table.in_front().tolist()
     if table.spec.constraints:
         more["feasible"] = (table.completed & ~table.breaking).tolist()
     return more

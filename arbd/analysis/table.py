@@ -38,12 +38,14 @@ BUDGET = "budget"
 class Front:
     """A Pareto front: positions of its rows by the first objective, and the volume that they dominate.
 
-    `reference` is the corner that the volume is measured from: the worst of every objective among all results.
+    `reference` is the corner that the volume is measured from: the worst finite value of every objective among all
+    results. `left_out` says why the volume is NaN, where it is.
     """
 
     positions: tuple[int, ...]
     hypervolume: float
     reference: Mapping[str, float]
+    left_out: str = ""
 
 
 class Source(Protocol):
@@ -266,18 +268,30 @@ class ResultTable:
         losses[~self.completed | self.breaking] = np.nan
         return losses
 
+    def in_front(self) -> Array:
+        """Which rows are in the Pareto front."""
+        return pareto_mask(self.losses())
+
     def front(self) -> Front:
-        """The Pareto front of a session of several objectives."""
+        """The Pareto front of a session of several objectives, with its volume."""
         losses = self.losses()
         known = losses[~np.isnan(losses).any(axis=1)]
         positions = np.flatnonzero(pareto_mask(losses))
         positions = positions[np.argsort(losses[positions, 0], kind="stable")]
         if not len(known):
             return Front((), float("nan"), {})
-        worst = known.max(axis=0)
+        worst = known.max(axis=0, initial=-np.inf, where=np.isfinite(known))
         sign = [1.0 if goal.direction == "minimize" else -1.0 for goal in self.spec.metrics]
         reference = {goal.name: float(s * w) for goal, s, w in zip(self.spec.metrics, sign, worst, strict=True)}
-        return Front(tuple(positions.tolist()), hypervolume(losses[positions], worst), reference)
+        volume, why = hypervolume(losses[positions], worst), ""
+        if np.isnan(volume):
+            infinite = np.isinf(losses[positions]).any() or np.isinf(worst).any()
+            why = (
+                "a result is infinite"
+                if infinite
+                else f"{len(positions):,} points of {losses.shape[1]} objectives are too many for an exact one"
+            )
+        return Front(tuple(positions.tolist()), volume, reference, why)
 
     def results(self, positions: Sequence[int]) -> list[TuningResult]:
         """The rows at `positions` as values."""

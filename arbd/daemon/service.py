@@ -159,7 +159,11 @@ class Service:
                 stack.callback(companions.stop, config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
                 if intake is not None:
                     observer = start_watching(
-                        layout.incoming, config.watch, config.scan_s, lambda: coordinator.tell(messages.Wake())
+                        layout.incoming,
+                        config.watch,
+                        config.scan_s,
+                        lambda: coordinator.tell(messages.Wake()),
+                        self._log,
                     )
                     stack.callback(observer.stop)
                 self._log.info(

@@ -21,7 +21,7 @@ from arbd.paper.prepared import BOOK_COLUMNS, Market, fill_market, prepare
 from arbd.paper.quotes import COLUMNS, Quotes, untold
 from arbd.paper.readers import read_quotes
 
-FORMAT = 4
+FORMAT = 5
 
 
 def file_digest(path: Path) -> str:

@@ -29,7 +29,10 @@ class EdgeFigures:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Figures of a market; a half-life is NaN where the premium does not revert within the data."""
+    """Figures of a market; a half-life is NaN where the premium does not revert within the data.
+
+    All are of what was recorded: the time between two blocks belongs to no quote, and counts in no figure.
+    """
 
     rows: int
     start_ns: int
@@ -58,8 +61,10 @@ class Description:
 def describe_quotes(quotes: Quotes) -> Description:
     """Compute the figures. The premium is B's mid (converted) over A's."""
     market = prepare(quotes)
-    steps_s = np.diff(quotes.ts_ns) / 1e9
-    weights = np.append(steps_s, 0.0) if steps_s.sum() > 0 else np.ones(len(quotes))
+    within = np.diff(quotes.block) == 0
+    all_steps_s = np.diff(quotes.ts_ns) / 1e9
+    steps_s = all_steps_s[within]
+    weights = np.append(np.where(within, all_steps_s, 0.0), 0.0) if steps_s.sum() > 0 else np.ones(len(quotes))
     mid_a = (market.column("bid_a") + market.column("ask_a")) / 2
     premium_bps = ((market.column("bid_b") + market.column("ask_b")) / 2 / mid_a - 1) * 1e4
     mean, sd = _weighted(premium_bps, weights)
@@ -69,7 +74,7 @@ def describe_quotes(quotes: Quotes) -> Description:
         span_s=float(steps_s.sum()),
         median_step_s=float(np.median(steps_s)) if len(steps_s) else math.nan,
         longest_gap_s=float(steps_s.max()) if len(steps_s) else math.nan,
-        blocks=1 + int((np.diff(quotes.block) != 0).sum()),
+        blocks=1 + int((~within).sum()),
         oldest_quote_a_s=float(quotes.age_a_ns.max() / 1e9),
         oldest_quote_b_s=float(quotes.age_b_ns.max() / 1e9),
         touch_a_bps=float(np.median((quotes.ask_a - quotes.bid_a) / mid_a) * 1e4),
@@ -110,35 +115,46 @@ def _edge(edge_bps: FloatArray, weights: FloatArray, size: FloatArray) -> EdgeFi
     )
 
 
-def _resampled(quotes: Quotes, values: FloatArray) -> tuple[FloatArray, float]:
-    """The values at even steps of the median distance of quotes, and that step in seconds."""
-    steps = np.diff(quotes.ts_ns)
+def _resampled(quotes: Quotes, values: FloatArray) -> tuple[list[FloatArray], float]:
+    """Per block the values, less their mean, at even steps of the median distance of quotes; that step in seconds."""
+    cuts = np.flatnonzero(np.diff(quotes.block) != 0) + 1
+    parts = list(zip(np.split(quotes.ts_ns, cuts), np.split(values, cuts), strict=True))
+    steps = np.concatenate([np.diff(ts_ns) for ts_ns, _ in parts])
     steps = steps[steps > 0]
     if len(steps) == 0:
-        return values[:0], math.nan
-    step = max(int(np.median(steps)), int((quotes.ts_ns[-1] - quotes.ts_ns[0]) // 2_000_000), 1)
-    times = np.arange(quotes.ts_ns[0], quotes.ts_ns[-1] + 1, step)
-    return values[np.searchsorted(quotes.ts_ns, times, side="right") - 1], step / 1e9
+        return [], math.nan
+    step = max(int(np.median(steps)), int(steps.sum()) // 2_000_000, 1)
+    even = [
+        part[np.searchsorted(ts_ns, np.arange(ts_ns[0], ts_ns[-1] + 1, step), side="right") - 1]
+        for ts_ns, part in parts
+    ]
+    together = np.concatenate(even)
+    if len(together) < 3 or together.std() == 0:
+        return [], math.nan
+    mean = together.mean()
+    return [part - mean for part in even], step / 1e9
 
 
 def _half_life_ar1(quotes: Quotes, values: FloatArray) -> float:
     """From the first autocorrelation at the median step."""
-    even, step_s = _resampled(quotes, values)
-    if len(even) < 3 or even.std() == 0:
+    parts, step_s = _resampled(quotes, values)
+    if not parts:
         return math.nan
-    centred = even - even.mean()
-    phi = float((centred[1:] * centred[:-1]).sum() / (centred * centred).sum())
+    products = sum(float((part[1:] * part[:-1]).sum()) for part in parts)
+    phi = products / sum(float((part * part).sum()) for part in parts)
     return step_s * math.log(0.5) / math.log(phi) if 0 < phi < 1 else math.nan
 
 
 def _half_life_acf(quotes: Quotes, values: FloatArray) -> float:
     """The first lag at which the autocorrelation is below one half."""
-    even, step_s = _resampled(quotes, values)
-    if len(even) < 3 or even.std() == 0:
+    parts, step_s = _resampled(quotes, values)
+    if not parts:
         return math.nan
-    centred = even - even.mean()
-    size = 1 << (2 * len(centred) - 1).bit_length()
-    spectrum = np.fft.rfft(centred, size)
-    acf = np.fft.irfft(spectrum * np.conj(spectrum), size)[: min(len(centred), MAX_ACF_LAGS)]
+    acf = np.zeros(min(max(len(part) for part in parts), MAX_ACF_LAGS))
+    for part in parts:
+        size = 1 << (2 * len(part) - 1).bit_length()
+        spectrum = np.fft.rfft(part, size)
+        lags = min(len(part), len(acf))
+        acf[:lags] += np.fft.irfft(spectrum * np.conj(spectrum), size)[:lags]
     below = np.flatnonzero(acf < 0.5 * acf[0])
     return float(below[0] * step_s) if len(below) else math.nan

@@ -13,6 +13,8 @@ from arbd.paper.params import PARAMETERS, Value
 from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows
 from arbd.paper.quotes import FloatArray
 
+AGE_LIMITS = ("max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
@@ -32,18 +34,23 @@ def _returns(equity: FloatArray, capital: FloatArray) -> FloatArray:
 
 
 def summarise(
-    rows: FloatArray, counts: Sequence[FloatArray], equity: Sequence[FloatArray]
+    rows: Sequence[FloatArray], counts: Sequence[FloatArray], equity: Sequence[FloatArray]
 ) -> tuple[dict[str, FloatArray], FloatArray]:
-    """Metrics and blocks of n runs from counts and equity grids, one entry per market.
+    """Metrics and blocks of n runs from parameter rows, counts and equity grids, one entry per market.
 
-    Several markets are pooled: counts are added, grid returns are put one after the other.
+    Several markets are pooled: counts are added; grid returns, each a share of its own market's capital, are put
+    one after the other. The markets have `grid_s` and `strategy` in common (`params.ALIKE`).
     """
-    capital = np.ascontiguousarray(rows[:, FIELD["initial_capital"]])
-    grid_s = np.ascontiguousarray(rows[:, FIELD["grid_s"]])
-    returns = np.ascontiguousarray(np.concatenate([_returns(grid, capital) for grid in equity], axis=1))
-    holds = rows[:, FIELD["strategy"]] == PARAMETERS["strategy"].values.index("convergence")
+    capital = [np.ascontiguousarray(part[:, FIELD["initial_capital"]]) for part in rows]
+    grid_s = np.ascontiguousarray(rows[0][:, FIELD["grid_s"]])
+    returns = np.ascontiguousarray(
+        np.concatenate([_returns(grid, own) for grid, own in zip(equity, capital, strict=True)], axis=1)
+    )
+    turnover = sum(part[:, metrics.NOTIONAL] / own for part, own in zip(counts, capital, strict=True))
+    holds = rows[0][:, FIELD["strategy"]] == PARAMETERS["strategy"].values.index("convergence")
     pooled = metrics.pool_counts(np.stack(counts))
-    return metrics.compute_metrics(pooled, returns, capital, grid_s, holds=holds), metrics.return_blocks(returns)
+    values = metrics.compute_metrics(pooled, returns, np.asarray(turnover), grid_s, holds=holds)
+    return values, metrics.return_blocks(returns)
 
 
 def _rows(params: Mapping[str, Value]) -> FloatArray:
@@ -67,13 +74,14 @@ def run(market: Market, params: Mapping[str, Value], way: str = "count") -> Run:
         *_, n_fills = run_batch(series, index, rows, at, 0, way)
         counts, grid, lines, _ = run_batch(series, index, rows, at, n_fills, way)
         fills = tuple(Fill(line[0], int(market.ts_ns[line[0]]), *line[1:]) for line in lines.tolist())
-    values, blocks = summarise(rows, [counts], [grid])
+    values, blocks = summarise([rows], [counts], [grid])
     return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], fills, grid[0])
 
 
 def series_for(market: Market, params: Mapping[str, Value]) -> Series:
     """The market as a set of parameters sees it."""
-    return market.series(float(params["max_quote_age_s"]), carry_over_gaps=params["carry_over_gaps"] == "yes")
+    limits = [float(params[name]) for name in AGE_LIMITS]
+    return market.series(*limits, carry_over_gaps=params["carry_over_gaps"] == "yes")
 
 
 def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
@@ -82,5 +90,5 @@ def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
 
     done = reference_run(series_for(market, params), params)
     equity = np.array(done.equity_grid, dtype=np.float64)
-    values, blocks = summarise(_rows(params), [done.counts[None, :]], [equity[None, :]])
+    values, blocks = summarise([_rows(params)], [done.counts[None, :]], [equity[None, :]])
     return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], tuple(done.fills), equity)

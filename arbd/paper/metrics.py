@@ -46,7 +46,7 @@ _ALL = (
     MetricInfo("sortino", "per sqrt(year)", _UP, "annualised mean / downside deviation (below 0) of grid returns"),
     MetricInfo("avg_hold_s", "s", _DOWN, "from the later entry fill to the later closing fill, mean over trades"),
     MetricInfo("exposure", "share", _DOWN, "part of the time with an open position"),
-    MetricInfo("turnover", "ratio", _DOWN, "notional of all fills / initial capital"),
+    MetricInfo("turnover", "ratio", _DOWN, "notional of all fills / initial capital, of each market by its own"),
     MetricInfo("signals", "count", _UP, "stretches of quotes that called for an entry"),
     MetricInfo("safety_violations", "count", _DOWN, "of those, stretches in which a safety limit refused an entry"),
     MetricInfo("circuit_breaker_active", "0 or 1", _DOWN, "1 when the circuit breaker stopped trading"),
@@ -75,9 +75,9 @@ def pool_counts(counts: FloatArray) -> FloatArray:
 
 
 def compute_metrics(
-    counts: FloatArray, returns: FloatArray, capital: FloatArray, grid_s: FloatArray, *, holds: npt.NDArray[np.bool_]
+    counts: FloatArray, returns: FloatArray, turnover: FloatArray, grid_s: FloatArray, *, holds: npt.NDArray[np.bool_]
 ) -> dict[str, FloatArray]:
-    """Metrics of n runs. `counts` (n, N_COUNTS), `returns` (n, grid), `capital` and `grid_s` (n,).
+    """Metrics of n runs. `counts` (n, N_COUNTS), `returns` (n, grid), `turnover` and `grid_s` (n,).
 
     `holds` tells the runs whose strategy holds positions; for the others holding time and exposure are undefined.
     """
@@ -100,7 +100,7 @@ def compute_metrics(
             "sortino": _annualised(returns, grid_s, _downside(returns)),
             "avg_hold_s": np.where(holds, counts[:, HOLD_S] / trades, np.nan),
             "exposure": np.where(holds, counts[:, EXPOSURE_S] / counts[:, SPAN_S], np.nan),
-            "turnover": counts[:, NOTIONAL] / capital,
+            "turnover": turnover,
             "signals": counts[:, SIGNALS],
             "safety_violations": counts[:, VIOLATIONS],
             "circuit_breaker_active": counts[:, BREAKER],

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arbd.errors import UsageError
 from arbd.paper import metrics
-from arbd.paper.engine import series_for, summarise
-from arbd.paper.params import PARAMETERS, Value, canonical, check, resolve
+from arbd.paper.engine import AGE_LIMITS, series_for, summarise
+from arbd.paper.params import PARAMETERS, Value, canonical, check, differing, resolve
 from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows, prepare
 from arbd.paper.quotes import FloatArray, IntArray, Quotes
 
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from arbd.paper.sweeping import Index
 
 # What runs of one pass over a market have in common: they see the same series, and observe equity at the same quotes.
-SHARED = ("max_quote_age_s", "carry_over_gaps", "grid_s")
+SHARED = (*AGE_LIMITS, "carry_over_gaps", "grid_s")
 KEPT_SERIES = 4
+# Points of equity held at a time: 64 MiB, of which the statistics need a few more.
+MOST_CELLS = 1 << 23
 
 
 class PaperObjective:
     """Evaluates parameters over markets, pooled as if they followed one another.
 
     What is searched goes before `fixed`, which goes before a market's own `defaults` (a scenario's risk
-    profile), which go before the engine's defaults.
+    profile), which go before the engine's defaults. Markets whose `strategy` or `grid_s` then differ are refused
+    (UsageError) by the names in `sources`.
     """
 
     def __init__(
@@ -34,16 +38,20 @@ class PaperObjective:
         markets: Sequence[Quotes | Market],
         fixed: Mapping[str, Any],
         defaults: Sequence[Mapping[str, Any]] | None = None,
+        sources: Sequence[str] | None = None,
     ) -> None:
         self._markets = [each if isinstance(each, Market) else prepare(each) for each in markets]
         given = defaults if defaults is not None else [{}] * len(markets)
         self._base = [resolve({**own, **fixed}) for own in given]
+        self._sources = sources if sources is not None else [f"market {number}" for number in range(1, len(given) + 1)]
+        self._differing = differing(self._sources, self._base)
         self._series: OrderedDict[tuple[Any, ...], tuple[Series, Index]] = OrderedDict()
 
     def compile(self) -> None:
         """Have the engine's code, and the markets' indexes, ready."""
-        for number in range(len(self._markets)):
-            self._run(number, parameter_rows({name: [value] for name, value in self._base[number].items()}, 1)[:0])
+        nothing: IntArray = np.empty(0, dtype=np.int64)
+        for number, base in enumerate(self._base):
+            self._run(number, parameter_rows({name: [value] for name, value in base.items()}, 1)[:0], nothing)
 
     def evaluate(self, params: Mapping[str, Any]) -> tuple[dict[str, float], FloatArray]:
         """Metrics, and blocks of shape (64, 2), of one set of parameters."""
@@ -54,6 +62,9 @@ class PaperObjective:
         """Metrics as columns, and blocks of shape (n, 64, 2), of n sets given as columns of values."""
         n = len(next(iter(columns.values()))) if columns else 1
         searched = {canonical(name): _checked(name, values) for name, values in columns.items()}
+        for name, fault in self._differing.items():
+            if name not in searched:
+                raise UsageError(fault)
         rows = [
             parameter_rows({name: searched.get(name, [value] * n) for name, value in base.items()}, n)
             for base in self._base
@@ -64,16 +75,25 @@ class PaperObjective:
         groups, group_of = np.unique(shared, axis=0, return_inverse=True)
         for group in range(len(groups)):
             members = np.flatnonzero(group_of.reshape(-1) == group)
-            done = [self._run(number, part[members]) for number, part in enumerate(rows)]
-            found, blocks[members] = summarise(
-                rows[-1][members], [counts for counts, _ in done], [equity for _, equity in done]
-            )
-            for name, column in found.items():
-                values[name][members] = column
+            grids = [
+                grid_rows(market.ts_ns, float(part[members[0], FIELD["grid_s"]]))
+                for market, part in zip(self._markets, rows, strict=True)
+            ]
+            most = max(1, MOST_CELLS // max(1, sum(map(len, grids))))
+            for start in range(0, len(members), most):
+                some = members[start : start + most]
+                done = [
+                    self._run(number, part[some], at) for number, (part, at) in enumerate(zip(rows, grids, strict=True))
+                ]
+                found, blocks[some] = summarise(
+                    [part[some] for part in rows], [counts for counts, _ in done], [equity for _, equity in done]
+                )
+                for name, column in found.items():
+                    values[name][some] = column
         return values, blocks
 
-    def _run(self, number: int, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Counts and equity of rows that share SHARED, over one market."""
+    def _run(self, number: int, rows: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Counts and equity, at the rows `at`, of parameter rows that share SHARED, over one market."""
         from arbd.paper.sweeping import run_batch  # noqa: PLC0415 - numba
 
         market = self._markets[number]
@@ -81,7 +101,6 @@ class PaperObjective:
         for name in SHARED if len(rows) else ():
             value = float(rows[0, FIELD[name]])
             params[name] = PARAMETERS[name].values[int(value)] if PARAMETERS[name].values else value
-        at: IntArray = grid_rows(market.ts_ns, float(params["grid_s"]))
         if len(market) == 0:
             return np.zeros((len(rows), metrics.N_COUNTS)), np.empty((len(rows), 0))
         series, index = self._indexed(number, params)
@@ -92,7 +111,7 @@ class PaperObjective:
         """The market as these parameters see it, and its index: kept for the next call."""
         from arbd.paper.sweeping import build_index  # noqa: PLC0415 - numba
 
-        key = (number, params["max_quote_age_s"], params["carry_over_gaps"])
+        key = (number, *(params[name] for name in AGE_LIMITS), params["carry_over_gaps"])
         if key not in self._series:
             series = series_for(self._markets[number], params)
             self._series[key] = series, build_index(series)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arbd.errors import UsageError
@@ -46,6 +46,8 @@ _ALL = (
     _number("latency_a_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue A"),
     _number("latency_b_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue B"),
     _number("max_quote_age_s", 0.0, 0, 1e9, "s", "a quote older than this is not traded on, and quotes further apart are a gap; 0 = off"),
+    _number("max_quote_age_a_s", 0.0, 0, 1e9, "s", "the same age for venue A alone; 0 = max_quote_age_s"),
+    _number("max_quote_age_b_s", 0.0, 0, 1e9, "s", "the same age for venue B alone; 0 = max_quote_age_s"),
     Parameter(
         "carry_over_gaps", "choice", "no", 0, 0, "",
         "whether a position is carried over a gap in the recording; if not, it is closed at the last quote before it (convergence)",
@@ -84,6 +86,10 @@ ALIASES: Mapping[str, str] = {
     "circuit_breaker_threshold": "circuit_breaker_pct",
 }
 
+# What markets that are pooled must have in common: returns of different spacings, and exposure of strategies of
+# which one has none, have no meaning together.
+ALIKE = ("strategy", "grid_s")
+
 
 def canonical(name: str) -> str:
     """The name that the engine uses; UsageError with the nearest known names when there is none."""
@@ -121,3 +127,17 @@ def resolve(given: Mapping[str, object]) -> dict[str, Value]:
     for name, value in given.items():
         resolved[canonical(name)] = check(name, value)
     return resolved
+
+
+def differing(sources: Sequence[str], resolved: Sequence[Mapping[str, Value]]) -> dict[str, str]:
+    """The parameters of `ALIKE` in which markets differ, each with a message that names two of them."""
+    found: dict[str, str] = {}
+    for name in ALIKE:
+        for source, values in zip(sources, resolved, strict=True):
+            if values[name] != resolved[0][name]:
+                found[name] = (
+                    f"{name} is {resolved[0][name]} for {sources[0]} and {values[name]} for {source}: markets are pooled "
+                    "only with the same; fix or search it, or run them in jobs of their own"
+                )
+                break
+    return found

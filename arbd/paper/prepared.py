@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arbd.errors import UsageError
 from arbd.paper.params import PARAMETERS, Value
 from arbd.paper.quotes import FloatArray, IntArray, Quotes
 
@@ -29,6 +30,7 @@ DUST_SHARE = 1e-9
 BOOK_COLUMNS = ("bid_a", "ask_a", "bid_b", "ask_b", "bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")
 UNUSABLE_A, UNUSABLE_B = 1, 2
 CHUNK_ROWS = 1 << 16
+MOST_GRID_POINTS = 5_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +89,24 @@ class Market:
     def _plain(self) -> Series:
         return self._series(self.unusable, self.edge_ab, self.edge_ba, self._ends(0))
 
-    def series(self, max_quote_age_s: float, *, carry_over_gaps: bool) -> Series:
-        """The market under a rule; without a limit of age it is the market itself, and nothing is computed."""
+    def series(
+        self,
+        max_quote_age_s: float,
+        max_quote_age_a_s: float = 0.0,
+        max_quote_age_b_s: float = 0.0,
+        *,
+        carry_over_gaps: bool,
+    ) -> Series:
+        """The market under a rule; without a limit of age it is the market itself, and nothing is computed.
+
+        A venue's own limit goes before the one of both, which alone says what a gap is.
+        """
         plain = self._plain
         limit_ns = int(max_quote_age_s * 1e9)
-        if limit_ns <= 0:
+        limit_a_ns, limit_b_ns = int(max_quote_age_a_s * 1e9) or limit_ns, int(max_quote_age_b_s * 1e9) or limit_ns
+        if max(limit_a_ns, limit_b_ns) <= 0:
             return plain if not carry_over_gaps else self._carried(plain)
-        unusable = self._too_old(limit_ns)
+        unusable = self._too_old(limit_a_ns, limit_b_ns)
         if len(plain.unusable):
             unusable |= plain.unusable
         may = unusable == 0
@@ -104,8 +117,9 @@ class Market:
             found = self._series(unusable, edge_ab, edge_ba, self._ends(limit_ns))
         return found if not carry_over_gaps else self._carried(found)
 
-    def _too_old(self, limit_ns: int) -> npt.NDArray[np.uint8]:
-        old_a, old_b = self.age_a_ns > limit_ns, self.age_b_ns > limit_ns
+    def _too_old(self, limit_a_ns: int, limit_b_ns: int) -> npt.NDArray[np.uint8]:
+        old_a = (self.age_a_ns > limit_a_ns) & (limit_a_ns > 0)
+        old_b = (self.age_b_ns > limit_b_ns) & (limit_b_ns > 0)
         return (old_a * np.uint8(UNUSABLE_A) | old_b * np.uint8(UNUSABLE_B)).astype(np.uint8)
 
     def _series(
@@ -169,15 +183,24 @@ def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n:
     return rows
 
 
+def grid_points(ts_ns: IntArray, grid_s: float) -> int:
+    """At how many points the equity of a run is observed; UsageError for more than a slot has room for."""
+    span_ns = int(ts_ns[-1]) - int(ts_ns[0]) if len(ts_ns) else 0
+    points = -(-span_ns // max(1, int(grid_s * 1e9)))
+    if points > MOST_GRID_POINTS:
+        raise UsageError(
+            f"grid_s is {grid_s:g}, which makes {points:,} grid points of {span_ns / 1e9:,.0f} s of quotes; "
+            f"{MOST_GRID_POINTS:,} are the most: make it {span_ns / 1e9 / MOST_GRID_POINTS:.3g} or more"
+        )
+    return points
+
+
 def grid_rows(ts_ns: IntArray, grid_s: float) -> IntArray:
     """At which rows equity is observed for the grid: the last at or before every full `grid_s`, and the last of all."""
-    if len(ts_ns) == 0:
-        return np.empty(0, dtype=np.int64)
+    points = grid_points(ts_ns, grid_s)
     grid_ns = max(1, int(grid_s * 1e9))
-    first, last = int(ts_ns[0]), int(ts_ns[-1])
-    points = -(-(last - first) // grid_ns)
     if points == 0:
         return np.empty(0, dtype=np.int64)
-    times = first + np.arange(1, points, dtype=np.int64) * grid_ns
+    times = int(ts_ns[0]) + np.arange(1, points, dtype=np.int64) * grid_ns
     rows = np.searchsorted(ts_ns, times, side="right") - 1
     return np.append(rows, len(ts_ns) - 1).astype(np.int64)

@@ -5,6 +5,7 @@ Keeps: whoever holds a `Quotes` that `build_quotes` made need not check it again
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -95,18 +96,24 @@ def is_untold(name: str, column: npt.NDArray[Any]) -> bool:
     return column.strides == (0,) and (len(column) == 0 or column[0] == DEFAULTS[name])
 
 
+# What to do about a bad row of a file.
+REMEDY = "correct the file, or drop such rows (on_bad_rows: drop, --on-bad-rows drop)"
+
+
 def build_quotes(
-    columns: Mapping[str, npt.NDArray[Any]], source: Path | str, on_bad_rows: str = "refuse"
+    columns: Mapping[str, npt.NDArray[Any]], source: Path | str, on_bad_rows: str = "refuse", remedy: str = REMEDY
 ) -> tuple[Quotes, int]:
     """Check columns and return quotes, and how many bad rows were dropped (only with `on_bad_rows="drop"`).
 
     A row is bad when a price or fx is not a positive finite number, a bid is above its ask (equal is a locked
-    book, which is allowed), a size is negative or NaN, an age is negative, or its time is before that of the good
-    row above it. What optional columns are where they are missing stands in `DEFAULTS`. DataError names the source, the row and the reason.
+    book, which is allowed), a size is negative or NaN, an age is negative, or its time is out of order among the
+    good ones (`in_time`). What optional columns are where they are missing stands in `DEFAULTS`. DataError names
+    the source, the row, the reason and the `remedy`.
     """
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise DataError(source, f"no column {', '.join(missing)}; needed are {', '.join(REQUIRED)}")
+    check_shapes(columns, source)
     n = len(columns["ts_ns"])
     if n == 0:
         raise DataError(source, "holds no rows")
@@ -116,10 +123,10 @@ def build_quotes(
         full[name] = np.asarray(columns[name], dtype=kind) if name in columns else untold(name, n)
     bad = _first_faults(full)
     if on_bad_rows == "refuse":
-        _refuse(full, bad, source)
+        _refuse(full, bad, source, remedy)
         return Quotes(**full), 0
     keep = bad < 0
-    keep[keep] = _in_time(full["ts_ns"][keep])
+    keep[keep] = in_time(full["ts_ns"][keep])
     dropped = n - int(keep.sum())
     if dropped == n:
         raise DataError(source, f"all {n} rows are bad")
@@ -151,23 +158,53 @@ def _first_faults(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int
     return found
 
 
-def _in_time(ts_ns: IntArray) -> npt.NDArray[np.bool_]:
-    """Mask of the rows that are not before any row above them."""
-    return np.asarray(ts_ns >= np.maximum.accumulate(ts_ns)) if len(ts_ns) else np.empty(0, dtype=np.bool_)
+def in_time(ts_ns: IntArray) -> npt.NDArray[np.bool_]:
+    """Mask of the most rows of which none is before one above it; of two that exclude each other the upper one.
+
+    So a single time far ahead costs its own row, not all that follow.
+    """
+    if not (ts_ns[1:] < ts_ns[:-1]).any():
+        return np.ones(len(ts_ns), dtype=np.bool_)
+    # The longest run (Schensted 1961), from the end: `lasts` are the latest times with which runs of each length begin.
+    lasts: list[int] = []
+    rows: list[int] = []
+    following = np.empty(len(ts_ns), dtype=np.int64)
+    for row in range(len(ts_ns) - 1, -1, -1):
+        earliness = -int(ts_ns[row])
+        at = len(lasts) if not lasts or earliness >= lasts[-1] else bisect_right(lasts, earliness)
+        following[row] = rows[at - 1] if at else -1
+        lasts[at : at + 1], rows[at : at + 1] = [earliness], [row]
+    keep = np.zeros(len(ts_ns), dtype=np.bool_)
+    row = rows[-1]
+    while row >= 0:
+        keep[row] = True
+        row = int(following[row])
+    return keep
 
 
-_REMEDY = "correct the file, or drop such rows (on_bad_rows: drop, --on-bad-rows drop)"
+def check_shapes(columns: Mapping[str, npt.NDArray[Any]], source: Path | str) -> None:
+    """DataError unless all columns have one dimension and one length."""
+    for name, column in columns.items():
+        if np.ndim(column) != 1:
+            raise DataError(source, f"{name} has {np.ndim(column)} dimensions; a column has one")
+    lengths = {name: len(column) for name, column in columns.items()}
+    for name, length in lengths.items():
+        first, expected = next(iter(lengths.items()))
+        if length != expected:
+            raise DataError(source, f"{name} has {length:,} rows and {first} {expected:,}; all columns have the same")
 
 
-def _refuse(columns: Mapping[str, npt.NDArray[Any]], bad: npt.NDArray[np.int64], source: Path | str) -> None:
+def _refuse(
+    columns: Mapping[str, npt.NDArray[Any]], bad: npt.NDArray[np.int64], source: Path | str, remedy: str
+) -> None:
     back = np.flatnonzero(columns["ts_ns"][1:] < columns["ts_ns"][:-1])
     faulty = np.flatnonzero(bad >= 0)
     first_bad = int(faulty[0]) if len(faulty) else len(bad)
     if len(back) and int(back[0]) + 1 <= first_bad:
         row = int(back[0]) + 1
         before, after = int(columns["ts_ns"][row - 1]), int(columns["ts_ns"][row])
-        raise DataError(source, f"time goes backwards, from {before} to {after} ns; {_REMEDY}", row + 1)
+        raise DataError(source, f"time goes backwards, from {before} to {after} ns; {remedy}", row + 1)
     if len(faulty):
         values = {name: column[first_bad].item() for name, column in columns.items()}
         text = _faults(columns)[int(bad[first_bad])][0].format(**values)
-        raise DataError(source, f"{text}; {_REMEDY}", first_bad + 1)
+        raise DataError(source, f"{text}; {remedy}", first_bad + 1)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
-from arbd.paper.quotes import COLUMNS, WHOLE, Quotes, build_quotes
+from arbd.paper.quotes import COLUMNS, WHOLE, Quotes, build_quotes, check_shapes
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
 # Other names and units in which files give the time: how many nanoseconds one is.
@@ -51,9 +51,11 @@ def suffix_of(path: Path) -> str:
 def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in wanted}
+            found = {name: file[name] for name in file.files if name in wanted}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(path, f"not an NPZ file of plain arrays: {error}") from error
+    check_shapes(found, path)
+    return {name: _numbers(column, name, path) for name, column in found.items()}
 
 
 def _read_table(path: Path, suffix: str, wanted: Sequence[str], what: str) -> dict[str, npt.NDArray[Any]]:
@@ -103,12 +105,17 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
     if name == "ts":
         return values
     kind = np.int64 if name in (*TIME_UNITS, *WHOLE) else np.float64
-    if values.dtype.kind in "iuf" and (kind is np.float64 or values.dtype.kind in "iu"):
+    if values.dtype.kind in "iuf" and (kind is np.float64 or _all_whole(values)):
         return values.astype(kind)
+    if values.dtype.kind not in "iufOSU":
+        hint = "; times that are no numbers are called ts" if values.dtype.kind == "M" else ""
+        raise DataError(path, f"{name} holds {values.dtype}, not numbers{hint}")
     texts = values.tolist()
     try:
         return (
-            np.array(texts, dtype=kind) if kind is np.float64 else np.array([int(text) for text in texts], dtype=kind)
+            np.array(texts, dtype=kind)
+            if kind is np.float64
+            else np.array([_whole(text) for text in texts], dtype=kind)
         )
     except (TypeError, ValueError, OverflowError):
         for row, text in enumerate(texts, 1):
@@ -119,9 +126,24 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
         raise
 
 
+def _all_whole(values: npt.NDArray[Any]) -> bool:
+    """Whether numbers are whole and fit into 64 bits with a sign."""
+    if values.dtype.kind == "f":
+        return bool(((values == np.rint(values)) & (np.abs(values) < 2.0**63)).all())
+    return values.dtype.kind == "i" or not len(values) or int(values.max()) <= np.iinfo(np.int64).max
+
+
+def _whole(value: Any) -> int:
+    """A number or text as a whole number; ValueError where that would lose something."""
+    whole = int(value)
+    if isinstance(value, float) and whole != value:
+        raise ValueError(value)
+    return whole
+
+
 def _is(kind: type, text: object) -> bool:
     try:
-        np.int64(int(text)) if kind is np.int64 else float(text)  # type: ignore[call-overload, arg-type]
+        np.int64(_whole(text)) if kind is np.int64 else float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return False
     return True
@@ -140,20 +162,42 @@ def _with_time(columns: dict[str, npt.NDArray[Any]], path: Path) -> dict[str, np
         if values.dtype.kind not in "iu":
             raise DataError(path, f"{name} holds {values.dtype}, not whole numbers")
         limit = np.iinfo(np.int64).max // TIME_UNITS[name]
-        if len(values) and int(np.abs(values).max()) > limit:
-            raise DataError(path, f"{name} holds times beyond the year 2262", int(np.abs(values).argmax()) + 1)
+        beyond = np.flatnonzero((values > limit) | (values < -limit))
+        if len(beyond):
+            raise DataError(path, f"{name} holds times beyond the year 2262", int(beyond[0]) + 1)
         columns["ts_ns"] = values.astype(np.int64) * TIME_UNITS[name]
     return columns
 
 
 def _parsed_times(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:
     if values.dtype.kind == "M":
-        return values.astype("datetime64[ns]").astype(np.int64)
-    times = np.empty(len(values), dtype=np.int64)
+        times = values.astype("datetime64[ns]")
+        # A time out of range comes back as another one, NaT as none.
+        lost = np.flatnonzero(np.isnat(values) | (times.astype(values.dtype) != values))
+        if len(lost):
+            raise DataError(path, _no_time(values[lost[0]]), int(lost[0]) + 1)
+        return times.astype(np.int64)
+    parsed = np.empty(len(values), dtype=np.int64)
     for row, text in enumerate(values.tolist()):
-        plain = str(text).strip().replace(" ", "T").removesuffix("Z").removesuffix("+00:00")
         try:
-            times[row] = np.datetime64(plain, "ns").astype(np.int64)
+            parsed[row] = _nanoseconds(str(text).strip())
         except ValueError as error:
-            raise DataError(path, f"ts is {text!r}, not a UTC time in ISO 8601", row + 1) from error
-    return times
+            raise DataError(path, _no_time(text), row + 1) from error
+    return parsed
+
+
+def _nanoseconds(text: str) -> int:
+    """A time in ISO 8601; ValueError for what is none, or does not fit."""
+    plain = text.replace(" ", "T").removesuffix("Z").removesuffix("+00:00")
+    # Words such as NaT and now are times to NumPy, and a time out of range comes back as another one.
+    if not plain[:1].isdigit():
+        raise ValueError(text)
+    time = np.datetime64(plain)
+    exact = time.astype("datetime64[ns]")
+    if exact.astype(time.dtype) != time:
+        raise ValueError(text)
+    return int(exact.astype(np.int64))
+
+
+def _no_time(value: object) -> str:
+    return f"ts is {str(value)!r}, not a UTC time in ISO 8601 to the nanosecond, from 1678 to 2262"

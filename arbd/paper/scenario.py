@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from arbd.paper.quotes import Quotes, build_quotes
 from arbd.yamlfile import Document
 
 START_NS = 1_704_067_200 * 10**9  # step times count from 2024-01-01T00:00:00Z
+LATEST_S = 7_000_000_000  # where nanoseconds since 1970 still fit
 EXPECTATIONS = ("min_trades", "max_trades", "min_pnl", "max_pnl", "circuit_breaker_triggered", "safety_violations")
 _TOP = ("name", "description", "symbols", "steps", "risk_profile", "expected_outcomes")
 
@@ -77,7 +79,7 @@ class _Reader:
             return None
         for key in top:
             if key not in _TOP:
-                near = difflib.get_close_matches(key, _TOP, 1)
+                near = difflib.get_close_matches(str(key), _TOP, 1)
                 self.wrong(
                     "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_TOP)}"),
                     key,
@@ -120,8 +122,11 @@ class _Reader:
                 continue
             venues = tuple(names)
             rate = item.get("exchange_rate", 1.0)
-            if not _is_number(rate) or rate <= 0:
+            if not _is_number(rate) or not 0 < rate < math.inf:
                 self.wrong(f"is {rate!r}, not a positive number", "symbols", index, "exchange_rate")
+                continue
+            if str(item[names[0]]) in symbols:
+                self.wrong(f"{item[names[0]]} stands twice; a step could not tell them apart", "symbols", index)
                 continue
             symbols[str(item[names[0]])] = _Symbol(str(item[names[0]]), str(item[names[1]]), float(rate))
         return (venues[0], venues[1]) if venues else ("", ""), symbols
@@ -137,11 +142,11 @@ class _Reader:
                 self.wrong(f"is {step!r}, not a mapping with {', '.join(needed)}", "steps", index)
                 continue
             numbers = self._step_numbers(step, index, needed, optional)
-            name = step.get("symbol", next(iter(symbols)) if len(symbols) == 1 else None)
+            name = str(step.get("symbol", next(iter(symbols)) if len(symbols) == 1 else None))
             if name not in symbols:
                 self.wrong(f"symbol is {name!r}; it can be {', '.join(symbols)}", "steps", index, "symbol")
             elif numbers is not None:
-                symbols[str(name)].steps.append({**numbers, "index": index})
+                symbols[name].steps.append({**numbers, "index": index})
         for name, symbol in symbols.items():
             if not symbol.steps and not self.problems:
                 self.wrong(f"no step gives a quote of {name}", "steps")
@@ -152,7 +157,7 @@ class _Reader:
         before = len(self.problems)
         for key in step:
             if key not in (*needed, *optional, "symbol", "description"):
-                near = difflib.get_close_matches(key, [*needed, *optional], 1)
+                near = difflib.get_close_matches(str(key), [*needed, *optional], 1)
                 self.wrong(
                     f"unknown field; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(needed)}",
                     "steps",
@@ -165,6 +170,8 @@ class _Reader:
         for key in (*needed, *optional):
             if key in step and not _is_number(step[key]):
                 self.wrong(f"is {step[key]!r}, not a number", "steps", index, key)
+        if _is_number(step.get("t")) and not abs(step["t"]) <= LATEST_S:
+            self.wrong(f"is {step['t']!r}; it can be seconds up to {LATEST_S:,}", "steps", index, "t")
         return {k: float(v) for k, v in step.items() if _is_number(v)} if len(self.problems) == before else None
 
     def _market(self, symbol: _Symbol, venues: tuple[str, str]) -> Quotes | None:
@@ -178,7 +185,7 @@ class _Reader:
                 sizes = [step.get(f"{venue}_{side}_size", np.inf) for step in symbol.steps]
                 columns[f"{side}_size_{letter}"] = np.array(sizes)
         try:
-            return build_quotes(columns, self._document.source)[0]
+            return build_quotes(columns, self._document.source, remedy="correct the step")[0]
         except DataError as error:
             index = symbol.steps[error.row - 1]["index"] if error.row else 0
             self.wrong(error.reason, "steps", int(index))
@@ -191,7 +198,7 @@ class _Reader:
         profile: dict[str, params.Value] = {}
         for name, value in given.items():
             try:
-                profile[params.canonical(name)] = params.check(name, value)
+                profile[params.canonical(str(name))] = params.check(str(name), value)
             except UsageError as error:
                 self.wrong(str(error), "risk_profile", name)
         return profile
@@ -202,7 +209,7 @@ class _Reader:
             return {}
         for name, value in given.items():
             if name not in EXPECTATIONS:
-                near = difflib.get_close_matches(name, EXPECTATIONS, 1)
+                near = difflib.get_close_matches(str(name), EXPECTATIONS, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(EXPECTATIONS)}"
                 self.wrong(f"unknown expectation; {hint}", "expected_outcomes", name)
             elif name == "circuit_breaker_triggered":

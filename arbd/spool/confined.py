@@ -125,7 +125,7 @@ class ConfinedSystem(RealSystem):
             os.unlink(name, dir_fd=folder)
 
     def lock(self, path: Path, timeout_s: float) -> HeldLock | None:
-        """See `System`. The lock file is never written to; a link in its place is refused."""
+        """See `System`. A link in the place of the lock file is refused."""
         with self._folder_of(path) as (folder, name):
             try:
                 there = os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -57,25 +57,31 @@ class LifeLock:
 
     files: Files
     path: Path
-    _held: HeldLock
+    _held: HeldLock | None
 
     def keep(self) -> bool:
         """Take the lock again if it was lost; True when it was.
 
-        A network filesystem gives up the locks of a host that it has not heard of for its lease, and a folder that
-        was removed and made anew has new lock files. Whoever holds a lock cannot take it a second time, so a
-        second try that succeeds tells.
+        A network filesystem gives up the locks of a host that it has not heard of for its lease: some then fail
+        what is done through the locked file, others let the host take the lock a second time, which a holder
+        cannot. A folder that was removed and made anew has new lock files, which is seen in the same way. Others
+        take the lock for an instant to look; then the next beat takes it.
         """
+        if self._held is not None and not self._held.is_ours():
+            self._held.release()
+            self._held = None
         again = self.files.try_lock(self.path)
         if again is None:
             return False
-        self._held.release()
+        if self._held is not None:
+            self._held.release()
         self._held = again
         return True
 
     def release(self) -> None:
         """Give it back."""
-        self._held.release()
+        if self._held is not None:
+            self._held.release()
 
 
 def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock | None:

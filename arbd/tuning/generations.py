@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from arbd.tuning.history import Floats, History
+from arbd.tuning.history import Floats, History, bounded
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.plan import INFEASIBLE, RUN, FixedPlan, Ints, Limits, PlannedRows, enqueued_rows
 from arbd.tuning.samplers import GUIDED, GuidedSampler, Sampler, make_guided
@@ -145,7 +145,10 @@ class Knowledge:
         return PlannedRows(columns, self._origin[1 : up_to + 1], self._budget[1 : up_to + 1])
 
     def _results(self, up_to: int) -> tuple[Floats, Floats]:
-        """Losses and violations of iterations 1 to `up_to`; those of a repeat are those of its source."""
+        """Losses and violations of iterations 1 to `up_to`; those of a repeat are those of its source.
+
+        A loss is NaN where there is none; it may be infinite, as the best profit factor is.
+        """
         place = np.arange(1, up_to + 1)
         source = np.where(self._origin[place] > 0, self._origin[place], place)
         metrics = {name: column[source] for name, column in self._metrics.items()}
@@ -154,7 +157,6 @@ class Knowledge:
             [s * metrics[goal.name] for s, goal in zip(sign, self._spec.metrics, strict=True)]
         ).astype(np.float64)
         losses[~self._completed[source] | (self._origin[place] == INFEASIBLE)] = np.nan
-        losses[~np.isfinite(losses)] = np.nan
         columns = {name: column[place] for name, column in self._columns.items()}
         violation = self.limits.violation(columns, metrics, up_to) if up_to else np.zeros(0)
         return losses, violation
@@ -171,8 +173,9 @@ class Knowledge:
             earlier = np.array(spec.past.metrics, dtype=np.float64).reshape(-1, len(sign)) * sign
             points = np.concatenate([space.to_unit(space.encode(spec.past.points)), points])
             losses = np.concatenate([earlier, losses])
-            violation = np.concatenate([np.zeros(len(earlier)), violation])
-            budget = np.concatenate([np.ones(len(earlier)), budget])
+            violation = np.concatenate([np.array(spec.past.violation, dtype=np.float64), violation])
+            budget = np.concatenate([np.array(spec.past.budget, dtype=np.float64), budget])
+        losses = bounded(losses)
         if pending is None or not len(pending):
             nothing = History.empty(len(space.dimensions), len(spec.metrics))
             return History(points, losses, violation, budget, nothing.pending, nothing.pending_budget)

@@ -15,13 +15,15 @@ from arbd.tuning.space import Unit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+# How far beyond the finite ones an infinite loss is learnt from, in parts of their range.
+BEYOND = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
     """n results as points of the unit cube.
 
-    `losses` (n, objectives), lower is better, NaN where the iteration failed or its metric is undefined.
+    `losses` (n, objectives), lower is better, finite, or NaN where the iteration failed or its metric is undefined.
     `violation` (n,), 0 where every constraint holds. `budget` (n,), the share of the data that was used.
     `pending` (p, dimensions) and `pending_budget` are points that were suggested and whose results are not known.
     """
@@ -88,3 +90,15 @@ def best_first(history: History) -> Ints:
             members = good[fronts == front]
             spread[members] = -crowding(history.losses[members])
     return np.lexsort((np.arange(n), spread, key, group))
+
+
+def bounded(losses: Floats) -> Floats:
+    """Losses with infinite ones put just beyond the finite ones of their column: the methods compute with them."""
+    found = losses.copy()
+    for column in found.T:
+        finite = column[np.isfinite(column)]
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+        by = BEYOND * (high - low or max(1.0, abs(low)))
+        column[np.isneginf(column)] = low - by
+        column[np.isposinf(column)] = high + by
+    return found

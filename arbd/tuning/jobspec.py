@@ -86,11 +86,24 @@ class StopRules:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Results from elsewhere that a search starts from: rows of the space, losses by metric (NaN: failed)."""
+    """Results from elsewhere that a search starts from: rows of the space, values by metric (NaN: failed).
+
+    `violation` is by how much each breaks the job's constraints, `budget` the share of the data that it used;
+    in jobs of earlier versions, which did not keep them, all results keep all constraints and used everything.
+    """
 
     source: str
     points: tuple[Mapping[str, Value], ...]
     metrics: tuple[tuple[float, ...], ...]
+    violation: tuple[float, ...] = ()
+    budget: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.points)
+        object.__setattr__(self, "violation", self.violation or (0.0,) * n)
+        object.__setattr__(self, "budget", self.budget or (1.0,) * n)
+        if not len(self.metrics) == len(self.violation) == len(self.budget) == n:
+            raise ValueError("earlier results of different lengths")
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack."""
@@ -98,12 +111,20 @@ class Past:
             "source": self.source,
             "points": [dict(point) for point in self.points],
             "metrics": [list(row) for row in self.metrics],
+            "violation": list(self.violation),
+            "budget": list(self.budget),
         }
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Past:
         """From `to_plain`."""
-        return cls(plain["source"], tuple(plain["points"]), tuple(tuple(row) for row in plain["metrics"]))
+        return cls(
+            plain["source"],
+            tuple(plain["points"]),
+            tuple(tuple(row) for row in plain["metrics"]),
+            tuple(plain.get("violation", ())),
+            tuple(plain.get("budget", ())),
+        )
 
 
 @dataclass(frozen=True, slots=True)

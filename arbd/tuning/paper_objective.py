@@ -31,7 +31,8 @@ class PaperEvaluator:
         loaded = load_markets(spec, cache_dir, verify=verify)
         markets, defaults = [each.market for each in loaded], [each.defaults for each in loaded]
         self._markets, self._defaults, self._fixed = markets, defaults, spec.fixed
-        self._objective = PaperObjective(markets, spec.fixed, defaults)
+        self._sources = [each.source for each in loaded]
+        self._objective = PaperObjective(markets, spec.fixed, defaults, self._sources)
         self._shares = {1.0: self._objective}
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         compile_once(self._objective.compile)
@@ -45,7 +46,7 @@ class PaperEvaluator:
         """The engine over the first `budget` of every market's quotes."""
         if budget not in self._shares:
             parts = [market.beginning(max(1, math.ceil(len(market) * budget))) for market in self._markets]
-            self._shares[budget] = PaperObjective(parts, self._fixed, self._defaults)
+            self._shares[budget] = PaperObjective(parts, self._fixed, self._defaults, self._sources)
         return self._shares[budget]
 
     def evaluate_batch(

@@ -5,11 +5,17 @@ Everything here takes losses: an array of shape (n, objectives) in which lower i
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
+
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 _ROWS = 512
+# What a volume may cost, in comparisons of two numbers: some seconds. A call costs as much as so many of them.
+MOST_COMPARISONS = 1e9
+CALL = 100_000
 
 
 def pareto_mask(losses: Floats) -> npt.NDArray[np.bool_]:
@@ -71,32 +77,84 @@ def crowding(losses: Floats) -> Floats:
 
 
 def hypervolume(losses: Floats, reference: Floats) -> float:
-    """The volume that the points dominate within `reference`, exactly.
+    """The volume that the points dominate within `reference`, exactly; NaN where that is infinite or too much work.
 
-    Two objectives by a sweep; more by the recursion of exclusive volumes (While, Bradstreet, Barone 2012, WFG),
-    whose cost grows fast with the number of objectives.
+    Two and three objectives by a sweep; more by the recursion of exclusive volumes (While, Bradstreet, Barone 2012,
+    WFG), whose cost grows fast with the number of objectives: it ends after `MOST_COMPARISONS`.
     """
     inside = losses[(losses < reference).all(axis=1)]
     if not len(inside):
         return 0.0
-    front = np.unique(inside[pareto_mask(inside)], axis=0)
-    return _volume(front, reference)
+    if not (np.isfinite(inside).all() and np.isfinite(reference).all()):
+        return math.nan
+    # The sweep of three passes over dominated points by itself, which is less work than to find them.
+    front = np.unique(inside if inside.shape[1] == 3 else inside[pareto_mask(inside)], axis=0)
+    try:
+        return _volume(front, reference, _Work(MOST_COMPARISONS))
+    except _TooMuchError:
+        return math.nan
 
 
-def _volume(front: Floats, reference: Floats) -> float:
+class _TooMuchError(Exception):
+    """More comparisons than the caller has time for."""
+
+
+class _Work:
+    """Counts comparisons, which are the same on every machine, as seconds are not."""
+
+    def __init__(self, most: float) -> None:
+        self._left = most
+
+    def add(self, comparisons: float) -> None:
+        self._left -= comparisons
+        if self._left < 0:
+            raise _TooMuchError
+
+
+def _volume(front: Floats, reference: Floats, work: _Work) -> float:
     if front.shape[1] == 1:
         return float(reference[0] - front[:, 0].min())
     if front.shape[1] == 2:
         # `front` is sorted by the first loss, so the second falls.
         above = np.concatenate([[reference[1]], front[:-1, 1]])
         return float(((reference[0] - front[:, 0]) * (above - front[:, 1])).sum())
+    if front.shape[1] == 3:
+        work.add(len(front) * 100)
+        return _swept(front, reference)
     total = 0.0
     for i in range(len(front)):
         point = front[i]
         box = float(np.prod(reference - point))
         rest = np.maximum(front[i + 1 :], point)
         if len(rest):
+            work.add(CALL + rest.size * len(rest))
             rest = np.unique(rest[pareto_mask(rest)], axis=0)
-            box -= _volume(rest, reference)
+            box -= _volume(rest, reference, work)
         total += box
     return total
+
+
+def _swept(front: Floats, reference: Floats) -> float:
+    """Three objectives: slices along the first, each as thick as it is far to the next point.
+
+    The area of a slice is that of a staircase in the other two, to which a point adds what it alone dominates.
+    """
+    depth, right, top = (float(value) for value in reference)
+    # Steps from left to right, each lower than the one before, between two that no point can remove.
+    xs, ys = [-math.inf, right], [top, -math.inf]
+    area, volume, before = 0.0, 0.0, 0.0
+    for z, x, y in front.tolist():
+        volume += area * (z - before)
+        before = z
+        at = bisect_right(xs, x)
+        if ys[at - 1] <= y:
+            continue
+        end, from_x, height = at, x, ys[at - 1]
+        while ys[end] >= y:
+            area += (xs[end] - from_x) * (height - y)
+            from_x, height = xs[end], ys[end]
+            end += 1
+        area += (xs[end] - from_x) * (height - y)
+        start = at - 1 if xs[at - 1] == x else at
+        xs[start:end], ys[start:end] = [x], [y]
+    return volume + area * (depth - before)

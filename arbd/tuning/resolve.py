@@ -16,6 +16,8 @@ from arbd.errors import ArbdError, JobError, Problem, UsageError
 from arbd.paper import params
 from arbd.paper.cache import file_digest, load_quotes
 from arbd.paper.metrics import METRICS
+from arbd.paper.prepared import grid_points
+from arbd.paper.quotes import IntArray
 from arbd.paper.readers import read_quotes
 from arbd.paper.scenario import load_scenario
 from arbd.tuning import limits
@@ -90,6 +92,8 @@ class _Resolver:
         self.problems: list[Problem] = list(document.faults)
         self._notices: list[str] = []
         self._digests: dict[str, str] = {}
+        self._profiles: dict[str, Mapping[str, Value]] = {}
+        self._times: dict[str, list[IntArray]] = {}
 
     def wrong(self, message: str, *path: str | int) -> None:
         self.problems.append(self._document.problem(message, *path))
@@ -107,6 +111,8 @@ class _Resolver:
         self._check_markets(paper, [s for s in scenarios if s])
         space = self._space(paper)
         fixed = self._fixed(paper, space)
+        if paper:
+            self._check_together([d for d in data if d], space, fixed)
         metrics = self._metrics(paper, objective.kind)
         points = self._grid_points(space)
         n = self._count(space, points) if space.dimensions else 0
@@ -202,9 +208,11 @@ class _Resolver:
     def _check_quotes(self, path: Path) -> None:
         """DataError when the file is bad; a notice when rows of it are dropped."""
         if self._job.on_bad_rows == "refuse":
-            load_quotes(path, self._cache_dir)
+            quotes = load_quotes(path, self._cache_dir)
+            self._times[str(path.resolve())] = [quotes.ts_ns[[0, -1]]]
             return
-        dropped = read_quotes(path, "drop")[1]
+        quotes, dropped = read_quotes(path, "drop")
+        self._times[str(path.resolve())] = [quotes.ts_ns[[0, -1]]]
         if dropped:
             self._notices.append(f"{dropped:,} bad rows of {path} are dropped")
 
@@ -218,10 +226,30 @@ class _Resolver:
             self.wrong("the paper objective needs quotes: name files under `data:` or `tuning.scenarios:`", "tuning")
         for name in scenarios:
             try:
-                load_scenario(Path(name))
+                scenario = load_scenario(Path(name))
+                self._profiles[name] = scenario.risk_profile
+                self._times[name] = [market.ts_ns[[0, -1]] for market in scenario.markets]
             except JobError as error:
                 at = self._document.document.locate(("tuning", "scenarios"))
                 self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
+
+    def _check_together(self, data: Sequence[str], space: SearchSpace, fixed: Mapping[str, Value]) -> None:
+        """What the job's markets must have in common to be pooled."""
+        profiles = {**{name: {} for name in data}, **self._profiles}
+        if not profiles:
+            return
+        resolved = [params.resolve({**own, **fixed}) for own in profiles.values()]
+        for name, fault in params.differing(list(profiles), resolved).items():
+            if name not in space.names:
+                self.wrong(fault, "tuning", "scenarios")
+        searched = next((dimension for dimension in space.dimensions if dimension.name == "grid_s"), None)
+        for name, own in zip(profiles, resolved, strict=True):
+            try:
+                for times in self._times.get(name, ()):
+                    grid_points(times, _lowest(searched) if searched is not None else float(own["grid_s"]))
+            except UsageError as error:
+                place = ("tuning", "search_space", "grid_s") if searched is not None else ("fixed", "grid_s")
+                self.wrong(f"{name}: {error}", *place)
 
     # the search space
 
@@ -379,6 +407,11 @@ class _Resolver:
         if most is not None and most > size:
             self._notices.append(f"the grid has {size:,} points, fewer than max_iterations")
         return size
+
+
+def _lowest(dimension: Dimension) -> float:
+    """The lowest number that a dimension has."""
+    return float(min(dimension.values) if isinstance(dimension, ChoiceDimension) else dimension.low)
 
 
 def _range_fault(given: FloatParameter | IntParameter) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from arbd.errors import ArbdError, Problem
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
-from arbd.tuning.constraints import Constraint, ConstraintError, parse_constraint
+from arbd.tuning.constraints import Constraint, ConstraintError, parse_constraint, total_violation
 from arbd.tuning.generations import default_size
 from arbd.tuning.jobfile import JobDocument
 from arbd.tuning.jobspec import MetricGoal, Past, StopRules
@@ -173,26 +173,54 @@ class SearchOptions:
         except ArbdError as error:
             self._wrong(str(error), "start_from")
             return
-        usable = [result for result in found if self._fits(result)]
-        if not usable:
+        fitting = [result for result in found if self._fits(result)]
+        if not fitting:
             self._wrong(
                 f"none of the {len(found)} results of {source} has all of {', '.join(self.space.names)} inside of the "
                 f"search space, and {', '.join(goal.name for goal in self.metrics)}",
                 "start_from",
             )
             return
-        kept = sorted(range(len(usable)), key=lambda i: (self._loss(usable[i]), i))[:MOST_PAST]
-        chosen = [usable[i] for i in sorted(kept)]
-        left = len(found) - len(chosen)
+        usable, violation = self._of_most_data(fitting), self._violation(fitting)
+        losses, budgets = [self._loss(result) for result in fitting], [_budget(result) for result in fitting]
+        failed = [math.isnan(loss) for loss in losses]
+        usable.sort(key=lambda i: (failed[i], violation[i] > 0, -budgets[i], 0.0 if failed[i] else losses[i], i))
+        chosen = sorted(usable[:MOST_PAST])
+        breaking = sum(1 for i in chosen if violation[i] > 0 and fitting[i].metrics)
         self.notices.append(
             f"starts from {len(chosen):,} results of {source}"
-            + (f"; {left:,} do not fit and are left out" if left else "")
+            + (f", {breaking:,} of which break the constraints" if breaking else "")
+            + _left_out(len(found) - len(fitting), "do not fit and")
+            + _left_out(len(fitting) - len(usable), "used less of the data and")
+            + _left_out(len(usable) - len(chosen), f"beyond the best {MOST_PAST:,}")
         )
         self.past = Past(
             source,
-            tuple({name: result.params[name] for name in self.space.names} for result in chosen),
-            tuple(tuple(result.metrics.get(goal.name, math.nan) for goal in self.metrics) for result in chosen),
+            tuple({name: fitting[i].params[name] for name in self.space.names} for i in chosen),
+            tuple(tuple(fitting[i].metrics.get(goal.name, math.nan) for goal in self.metrics) for i in chosen),
+            tuple(violation[i] for i in chosen),
+            tuple(budgets[i] for i in chosen),
         )
+
+    def _of_most_data(self, results: Sequence[PastResult]) -> list[int]:
+        """Which results can be learnt from together: only `successive_halving` can tell shares of the data apart."""
+        budgets = [_budget(result) for result in results]
+        if self.document.job.tuning.method == "successive_halving":
+            return list(range(len(results)))
+        most = max(budgets)
+        return [i for i, budget in enumerate(budgets) if budget == most]
+
+    def _violation(self, results: Sequence[PastResult]) -> list[float]:
+        """By how much each result breaks the constraints, those between parameters too; inf where it cannot be told."""
+        constraints = tuple(parse_constraint(text) for text in self.constraints)
+        if not constraints:
+            return [0.0] * len(results)
+        params = self.space.decode(self.space.encode([result.params for result in results]))
+        names = {name for constraint in constraints for name in constraint.names} - {*params, *self.fixed}
+        metrics = {name: np.array([result.metrics.get(name, math.nan) for result in results]) for name in names}
+        values = {**self.fixed, **{name: np.asarray(column) for name, column in params.items()}, **metrics}
+        found: list[float] = total_violation(constraints, values, len(results)).tolist()
+        return found
 
     def _fits(self, result: PastResult) -> bool:
         if result.metrics and not all(goal.name in result.metrics for goal in self.metrics):
@@ -205,6 +233,15 @@ class SearchOptions:
 
     def _loss(self, result: PastResult) -> float:
         goal = self.metrics[0]
-        value = result.metrics.get(goal.name, math.nan)
-        loss = value if goal.direction == "minimize" else -value
-        return float(np.nan_to_num(loss, nan=math.inf, posinf=math.inf, neginf=math.inf))
+        value = float(result.metrics.get(goal.name, math.nan))
+        return value if goal.direction == "minimize" else -value
+
+
+def _budget(result: PastResult) -> float:
+    """The share of the data that a result used: all of it, where it does not tell."""
+    budget = float(result.metrics.get("budget", 1.0))
+    return budget if 0.0 < budget <= 1.0 else 1.0
+
+
+def _left_out(count: int, why: str) -> str:
+    return f"; {count:,} {why} are left out" if count else ""

@@ -52,8 +52,21 @@ class FloatDimension:
         return np.clip(exp(values) if self.log else values, self.low, self.high)
 
     def column(self, values: Sequence[Value]) -> Column:
-        """Plain values as a column; ValueError for one that the dimension does not have."""
-        return np.array([_member(self.name, value, self.low, self.high) for value in values], dtype=np.float64)
+        """Plain values as a column; ValueError for one that the dimension does not have.
+
+        A value that is a step but for the last digits of its float becomes that step.
+        """
+        numbers = np.array([_member(self.name, value, self.low, self.high) for value in values], dtype=np.float64)
+        if self.step is None:
+            return numbers
+        steps = self.at_level(np.rint((numbers - self.low) / self.step))
+        off = np.flatnonzero(np.abs(numbers - steps) > 1e-9 * self.step + 1e-15 * np.abs(numbers))
+        if len(off):
+            raise ValueError(
+                f"{self.name}: {numbers[off[0]]:g} is not one of the steps of {self.step:g} from {self.low:g}; "
+                f"the nearest is {steps[off[0]]:g}"
+            )
+        return steps
 
     def to_unit(self, values: Column) -> Unit:
         """Where values lie in [0, 1]: the inverse of `from_unit`, the middle of its share for a value on a grid."""

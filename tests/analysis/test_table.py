@@ -135,3 +135,23 @@ def test_a_session_without_rows_is_an_empty_table(arbctl: Arbctl, layout: SpoolL
         assert arbctl("export", "s", "--format", form, "--output", tmp_path / form)[0] == 0
     assert arbctl("summary", "s")[0] == 0
     assert arbctl("report", "s", "--output", tmp_path / "s.html")[0] == 0
+
+
+def test_a_volume_that_is_infinite_or_too_much_is_said_to_be_left_out(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goals = tuple(MetricGoal(name, "maximize") for name in ("one", "two", "three", "four"))
+    values = np.random.default_rng(1).random((4, 20))
+    for name, first in (("finite", 0.5), ("infinite", np.inf)):
+        values[0, 0] = first
+        columns = {goal.name: column.copy() for goal, column in zip(goals, values, strict=True)}
+        finish(make_session(layout, 20, name, metrics=goals), 20, replace(rows_of(1, 20), metrics=columns))
+    assert "hypervolume left out: a result is infinite" in arbctl("summary", "infinite")[1]
+    assert load_table(layout.root, "finite").front().hypervolume > 0
+    assert (
+        json.loads(arbctl("best", "infinite", "--format", "json")[1])["hypervolume_left_out"] == "a result is infinite"
+    )
+    monkeypatch.setattr("arbd.tuning.pareto.MOST_COMPARISONS", 1)
+    assert "are too many for an exact one" in arbctl("summary", "finite")[1]
+    monkeypatch.setattr("arbd.analysis.table.hypervolume", None)
+    assert arbctl("export", "finite", "--format", "csv", "--output", tmp_path / "finite.csv")[0] == 0

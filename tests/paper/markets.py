@@ -114,6 +114,8 @@ LIVELY: dict[str, tuple[Any, ...]] = {
     "transfer_delay_s": (0, 30, 4000),
     "grid_s": (60, 600, 3600),
     "max_quote_age_s": (0, 0, 5, 1000),
+    "max_quote_age_a_s": (0, 0, 0, 2),
+    "max_quote_age_b_s": (0, 0, 0, 30),
     "carry_over_gaps": ("no", "no", "yes"),
 }
 

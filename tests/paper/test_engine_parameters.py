@@ -64,6 +64,8 @@ CASES: dict[str, tuple[Quotes, dict[str, Any], Any, Any]] = {
     "transfer_fee_pct": (waves(), INVENTORY | {"max_position": 200.0, "rebalance_trigger": 0.45}, 0.0, 0.5),
     "transfer_delay_s": (waves(), INVENTORY | {"max_position": 400.0, "rebalance_trigger": 0.45}, 0.0, 3_000.0),
     "max_quote_age_s": (replace(waves(), age_a_ns=np.arange(len(WAVES)) % 3 * SECOND), CONVERGENCE, 0.0, 1.5),
+    "max_quote_age_a_s": (replace(waves(), age_a_ns=np.arange(len(WAVES)) % 3 * SECOND), CONVERGENCE, 0.0, 1.5),
+    "max_quote_age_b_s": (replace(waves(), age_b_ns=np.arange(len(WAVES)) % 3 * SECOND), CONVERGENCE, 0.0, 1.5),
     "carry_over_gaps": (replace(waves(), block=np.arange(len(WAVES)) // 4), CONVERGENCE, "no", "yes"),
     "grid_s": (waves(), CONVERGENCE, 3600.0, 600.0),
 }  # fmt: skip

@@ -41,6 +41,19 @@ def test_nothing_is_decided_on_a_quote_that_is_too_old(engine: Engine) -> None:
     assert [row for row, *_ in told(engine(quotes, **OPENING, max_quote_age_s=2))] == [1, 1, 3, 3]
 
 
+def test_each_venue_may_have_an_age_of_its_own(engine: Engine) -> None:
+    old = ages([0, 2, 0, 0, 0])
+    quotes = replace(flat_quotes([0.0, 0.01, 0.01, 0.0, 0.0]), age_a_ns=old)
+    late, at_once = [2, 2, 3, 3], [1, 1, 3, 3]
+    for limits, rows in (
+        ({"max_quote_age_a_s": 1.5}, late),
+        ({"max_quote_age_b_s": 1.5}, at_once),
+        ({"max_quote_age_s": 1.5, "max_quote_age_a_s": 3}, at_once),
+        ({"max_quote_age_s": 50, "max_quote_age_a_s": 1.5}, late),
+    ):
+        assert [row for row, *_ in told(engine(quotes, **OPENING, **limits))] == rows, limits
+
+
 def test_a_leg_waits_for_a_quote_of_its_venue_that_is_not_too_old(engine: Engine) -> None:
     quotes = replace(flat_quotes([0.01, 0.01, 0.01, 0.0, 0.0, 0.0]), age_b_ns=ages([0, 5, 5, 0, 0, 0]))
     found = told(engine(quotes, **OPENING, latency_a_ms=1000, latency_b_ms=1000, max_quote_age_s=1.5))

@@ -134,6 +134,13 @@ def test_a_side_without_orders_is_a_bad_row(tmp_path: Path) -> None:
     assert (len(found.quotes), found.notes) == (2, ("q.csv: 1 bad rows dropped",))
 
 
+def test_a_time_far_ahead_costs_its_own_row_alone(tmp_path: Path) -> None:
+    path = stored(tmp_path / "v.csv", "ts_s,bid,ask\n1,10,11\n9000000000,10,11\n2,10,11\n3,10,11\n")
+    found = import_venue("quotes", [path], VenueOptions("drop"))
+    assert (found.quotes.ts_ns // 10**9).tolist() == [1, 2, 3]
+    assert found.notes == ("v.csv: 1 rows dropped whose time is out of order",)
+
+
 @pytest.mark.parametrize("form", ["array", "lines", "csv"])
 def test_upbit_candles_newest_first_are_put_in_order(tmp_path: Path, form: str) -> None:
     candles = [upbit(2, 140815000.0), upbit(1, 140814000.0), upbit(0, 140811000.0)]
@@ -287,7 +294,7 @@ def test_the_command_joins_two_venues_and_says_what_it_did(tmp_path: Path, arbct
         (("--format", "tardis-quotes", "--half-spread-a-bps", "1"), "is for candles; tardis-quotes tells bid and ask"),
         (("--format", "tardis-quotes", "--fx", "0"), "--fx is 0; it is a positive number or a file"),
         (("--format", "tardis-quotes", "--fx", "none.csv"), "none.csv: no such file"),
-        (("--format", "tardis-quotes", "--output", "nowhere/q.csv"), "the folder nowhere does not exist"),
+        (("--format", "tardis-quotes", "--output", "nowhere/q.csv"), "nowhere does not exist: make it first"),
         (("--format", "tardis-quotes", "--output", "q.txt"), "cannot be told apart by its suffix"),
         (("--format", "tardis"), "'tardis' is not one of"),
     ],

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -70,11 +71,70 @@ HEAD = "ts_ns,bid_a,ask_a,bid_b,ask_b\n"
         (HEAD, None, "holds no rows"),
         ("ts,bid_a,ask_a,bid_b,ask_b\nyesterday,10,11,10,11\n", 1, "ts is 'yesterday', not a UTC time"),
         ("ts_s,bid_a,ask_a,bid_b,ask_b\n99999999999,10,11,10,11\n", 1, "beyond the year 2262"),
+        ("ts_s,bid_a,ask_a,bid_b,ask_b\n-9223372036854775808,10,11,10,11\n", 1, "beyond the year 2262"),
+        ("ts,bid_a,ask_a,bid_b,ask_b\nNaT,10,11,10,11\n", 1, "ts is 'NaT', not a UTC time"),
+        ("ts,bid_a,ask_a,bid_b,ask_b\nnow,10,11,10,11\n", 1, "ts is 'now', not a UTC time"),
+        ("ts,bid_a,ask_a,bid_b,ask_b\n2500-01-01T09:00:00,10,11,10,11\n", 1, "from 1678 to 2262"),
     ],
 )
 def test_a_bad_csv_is_refused_with_row_and_value(tmp_path: Path, text: str, row: int | None, reason: str) -> None:
     with pytest.raises(DataError, match=reason) as caught:
         read_quotes(csv(tmp_path / "q.csv", text))
+    assert caught.value.row == row
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "row", "reason"),
+    [
+        ("ts_s", "(1.0::DOUBLE), (1.75)", 2, "ts_s is 1.75, not a whole number"),
+        ("ts_s", "(1.0::DOUBLE), ('nan')", 2, "ts_s is nan, not a whole number"),
+        ("ts_ns", "(1::UBIGINT), (18446744073709551615)", 2, "ts_ns is 18446744073709551615, not a whole number"),
+        ("ts", "(TIMESTAMP '2024-01-01'), (TIMESTAMP '2500-01-01')", 2, "from 1678 to 2262"),
+        (
+            "ts_ns",
+            "(TIMESTAMP '2024-01-01'), (TIMESTAMP '2024-01-02')",
+            None,
+            "times that are no numbers are called ts",
+        ),
+    ],
+)
+def test_a_bad_parquet_is_refused_with_row_and_value(
+    tmp_path: Path, column: str, values: str, row: int | None, reason: str
+) -> None:
+    path = tmp_path / "q.parquet"
+    rows = f"SELECT {column}, 10 AS bid_a, 11 AS ask_a, 10 AS bid_b, 11 AS ask_b FROM (VALUES {values}) t({column})"
+    duckdb.sql(f"COPY ({rows}) TO '{path}' (FORMAT parquet)")
+    with pytest.raises(DataError, match=reason) as caught:
+        read_quotes(path)
+    assert caught.value.row == row
+
+
+def test_whole_numbers_may_be_stored_as_floats(tmp_path: Path) -> None:
+    np.savez(tmp_path / "q.npz", **GOOD | {"ts_s": np.array([1.0, 2.0, 3.0]), "block": np.array([0.0, 0.0, 1.0])})
+    quotes, _ = read_quotes(tmp_path / "q.npz")
+    assert (quotes.ts_ns[2], quotes.block.tolist()) == (3_000_000_000, [0, 0, 1])
+
+
+GOOD = {"bid_a": np.full(3, 10.0), "ask_a": np.full(3, 11.0), "bid_b": np.full(3, 10.0), "ask_b": np.full(3, 11.0)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "row", "reason"),
+    [
+        ({"bid_a": np.full(2, 10.0)}, None, "bid_a has 2 rows and ts_ns 3; all columns have the same"),
+        ({"bid_a": np.full((3, 1), 10.0)}, None, "bid_a has 2 dimensions"),
+        ({"ts_ns": np.int64(5)}, None, "ts_ns has 0 dimensions"),
+        ({"bid_a": np.array(["10", "x", "10"])}, 2, "bid_a is 'x', not a number"),
+        ({"age_a_ns": np.array([0.0, 0.5, 1e30])}, 2, "age_a_ns is 0.5, not a whole number"),
+        ({"bid_a": np.full(3, 10 + 1j)}, None, "bid_a holds complex128, not numbers"),
+    ],
+)
+def test_a_bad_npz_is_refused_with_its_column(
+    tmp_path: Path, changed: dict[str, np.ndarray], row: int | None, reason: str
+) -> None:
+    np.savez(tmp_path / "q.npz", **{"ts_ns": np.arange(3), **GOOD, **changed})
+    with pytest.raises(DataError, match=reason) as caught:
+        read_quotes(tmp_path / "q.npz")
     assert caught.value.row == row
 
 
@@ -102,7 +162,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
         read_quotes(tmp_path / "q.xlsx")
     with pytest.raises(DataError, match="no such file"):
         read_quotes(tmp_path / "absent.csv")
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist"):
         write_quotes(synth_profile("brl", 1, 5), tmp_path / "nowhere" / "q.csv")
 
 

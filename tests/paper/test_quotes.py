@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arbd.errors import DataError
-from arbd.paper.quotes import COLUMNS, REQUIRED, Quotes, build_quotes
+from arbd.paper.quotes import COLUMNS, REQUIRED, Quotes, build_quotes, in_time
 
 
 def columns(**changed: list[float]) -> dict[str, Any]:
@@ -84,3 +84,36 @@ def test_missing_columns_and_empty_files_are_refused() -> None:
 def test_dropping_keeps_time_from_going_backwards() -> None:
     quotes, dropped = build_quotes(columns(ts_ns=[1, 9, 2, 3], bid_a=[10, 99, 10, 10]), "x", "drop")
     assert (quotes.ts_ns.tolist(), dropped) == ([1, 2, 3], 1)
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        ([1, 2, 900, 3, 4, 5], [1, 2, 3, 4, 5]),
+        ([900, 1, 2, 2, 3], [1, 2, 2, 3]),
+        ([5, 6, 1, 7], [5, 6, 7]),
+        ([5, 3], [5]),
+        ([1, 5, 3, 6], [1, 5, 6]),
+        ([], []),
+    ],
+)
+def test_the_most_rows_in_order_of_time_are_kept(times: list[int], kept: list[int]) -> None:
+    ts_ns = np.array(times, dtype=np.int64)
+    assert ts_ns[in_time(ts_ns)].tolist() == kept
+
+
+def test_no_longer_run_in_order_of_time_is_missed() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        ts_ns = rng.integers(0, 6, size=8)
+        runs = [ts_ns[[i for i in range(8) if mask >> i & 1]] for mask in range(256)]
+        most = max(len(run) for run in runs if (np.diff(run) >= 0).all())
+        kept = ts_ns[in_time(ts_ns)]
+        assert ((np.diff(kept) >= 0).all(), len(kept)) == (True, most)
+
+
+def test_columns_of_several_lengths_or_dimensions_are_refused() -> None:
+    with pytest.raises(DataError, match="bid_a has 3 rows and ts_ns 4"):
+        build_quotes(columns(bid_a=[10, 10, 10]), "x")
+    with pytest.raises(DataError, match="bid_a has 2 dimensions"):
+        build_quotes(columns(bid_a=[[10], [10], [10], [10]]), "x")  # type: ignore[list-item]

@@ -74,6 +74,14 @@ def test_every_fault_is_told_with_its_line() -> None:
         ("[{t: 0, symbol: Q, a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}]", "symbol is 'Q'; it can be X"),
         ("[7]", "steps.0: is 7, not a mapping"),
         ("[]", "needs a list of quotes"),
+        ("[{t: .nan, a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}]", "steps.0.t: is nan; it can be seconds up to 7,000"),
+        ("[{t: .inf, a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}]", "steps.0.t: is inf; it can be seconds up to 7,000"),
+        ("[{t: 1e30, a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}]", "steps.0.t: is 1e.30; it can be seconds up to 7,000"),
+        ("[{t: 0, symbol: [q], a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}]", "steps.0.symbol: symbol is"),
+        (
+            "[{t: 0, a_bid: .nan, a_ask: 1, b_bid: 1, b_ask: 1}]",
+            "bid_a is nan, not a positive number; correct the step$",
+        ),
     ],
 )
 def test_a_bad_step_is_told(steps: str, message: str) -> None:
@@ -86,3 +94,18 @@ def test_a_bad_step_is_told(steps: str, message: str) -> None:
 def test_what_is_no_scenario_is_refused(text: str) -> None:
     with pytest.raises(JobError):
         parse_scenario(yamlfile.parse(text, "s"))
+
+
+@pytest.mark.parametrize(
+    ("symbols", "message"),
+    [
+        ("[{a: X, b: Y}, {a: X, b: Z}]", "symbols.1: X stands twice"),
+        ("[{a: X, b: Y, exchange_rate: .nan}]", "exchange_rate: is nan, not a positive number"),
+        ("[{a: X, b: Y, exchange_rate: .inf}]", "exchange_rate: is inf, not a positive number"),
+    ],
+)
+def test_a_bad_symbol_is_told(symbols: str, message: str) -> None:
+    with pytest.raises(JobError, match=message):
+        parse_scenario(
+            yamlfile.parse(f"symbols: {symbols}\nsteps: [{{t: 0, a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}}]\n", "s")
+        )

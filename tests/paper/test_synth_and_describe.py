@@ -106,3 +106,27 @@ def test_gaps_and_ages_are_described() -> None:
     aged = replace(known, age_a_ns=np.arange(100) * 10**9, block=np.arange(100) // 40)
     found = describe_quotes(aged)
     assert (found.blocks, found.oldest_quote_a_s, found.oldest_quote_b_s) == (3, 99.0, 0.0)
+
+
+def test_the_time_between_two_recordings_counts_in_no_figure() -> None:
+    whole = synth_profile("brl", 3, 4_000)
+    n, day_ns = len(whole), 24 * 3600 * 10**9
+    block, ts_ns = (np.arange(n) >= n // 2).astype(np.int64), whole.ts_ns.copy()
+    ts_ns[n // 2 :] += day_ns
+    plain, parted = describe_quotes(whole), describe_quotes(replace(whole, ts_ns=ts_ns, block=block))
+    seam_s = (whole.ts_ns[n // 2] - whole.ts_ns[n // 2 - 1]) / 1e9
+    assert (parted.blocks, parted.span_s) == (2, pytest.approx(plain.span_s - seam_s))
+    assert parted.longest_gap_s <= plain.longest_gap_s
+    assert parted.edge_ab.mean_bps == pytest.approx(plain.edge_ab.mean_bps, abs=0.05)
+    assert parted.half_life_ar1_s == pytest.approx(plain.half_life_ar1_s, rel=0.02)
+    assert parted.half_life_acf_s == pytest.approx(plain.half_life_acf_s, rel=0.05)
+
+
+def test_a_last_quote_before_a_gap_is_not_taken_to_have_stood_through_it() -> None:
+    ts_ns = np.array([0, 1, 2, 86_400, 86_401, 86_402]) * 10**9
+    same = np.full(6, 99.5)
+    columns = {"ts_ns": ts_ns, "bid_a": same.copy(), "ask_a": same + 1, "bid_b": same, "ask_b": same + 1}
+    columns["bid_a"][2], columns["ask_a"][2] = 101.2, 102.0
+    found = describe_quotes(build_quotes({**columns, "block": np.array([0, 0, 0, 1, 1, 1])}, "x")[0])
+    assert (found.span_s, found.longest_gap_s) == (4.0, 1.0)
+    assert found.edge_ba.share_of_time_above["0 bps"] == found.edge_ab.share_of_time_above["0 bps"] == 0.0

@@ -34,6 +34,10 @@ class SimLock:
             self.process.host.lost_locks -= 1
         self.table.release(self)
 
+    def is_ours(self) -> bool:
+        """See `HeldLock`."""
+        return not self.lost
+
 
 class LockTable:
     """The server's locks: one holder per lock file."""

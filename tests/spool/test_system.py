@@ -13,6 +13,7 @@ import pytest
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
 from arbd.spool.system import REAL_SYSTEM
+from arbd.spool.workers import LifeLock
 
 
 def test_a_lock_in_a_folder_that_is_missing_makes_no_folder(tmp_path: Path) -> None:
@@ -85,3 +86,33 @@ def test_locks_are_those_of_filelock(tmp_path: Path) -> None:
     other = filelock.FileLock(tmp_path / "lock")
     with other, pytest.raises(TimeoutError, match="was not free within 0"):
         Files().lock(tmp_path / "lock", 0.0).__enter__()
+
+
+def test_a_lock_that_the_file_server_gave_up_is_noticed_and_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = REAL_SYSTEM.lock(tmp_path / "w.lock", 0.0)
+    assert held is not None
+    life = LifeLock(Files(), tmp_path / "w.lock", held)
+    assert held.is_ours()
+    assert not life.keep()
+
+    def refused(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", refused)
+    assert not held.is_ours()
+    assert life.keep()
+    monkeypatch.undo()
+    assert REAL_SYSTEM.is_locked(tmp_path / "w.lock")
+    life.release()
+    assert not REAL_SYSTEM.is_locked(tmp_path / "w.lock")
+
+
+def test_a_lock_file_with_a_second_name_is_never_written_to(tmp_path: Path) -> None:
+    held = REAL_SYSTEM.lock(tmp_path / "w.lock", 0.0)
+    assert held is not None
+    os.link(tmp_path / "w.lock", tmp_path / "other")
+    assert held.is_ours()
+    assert (tmp_path / "other").read_bytes() == b""
+    held.release()

@@ -11,7 +11,8 @@ import pytest
 
 from arbd.errors import UsageError
 from arbd.spool.records import unpack
-from arbd.tuning.generations import Breeder, decode_generation, default_size, known_before
+from arbd.tuning.generations import Breeder, Knowledge, decode_generation, default_size, known_before
+from arbd.tuning.history import best_first
 from arbd.tuning.jobspec import JobSpec, MetricGoal, ObjectiveSpec, Past, StopRules
 from arbd.tuning.plan import INFEASIBLE, FixedPlan
 from arbd.tuning.samplers import GUIDED
@@ -289,3 +290,29 @@ def test_generations_grow_with_the_search(n: int, size: int) -> None:
 @pytest.mark.parametrize(("n", "size"), [(1, 8), (200, 8), (300, 12), (1_000, 20)])
 def test_those_of_a_gaussian_process_grow_faster(n: int, size: int) -> None:
     assert default_size("bayesian", n) == size
+
+
+def test_an_infinite_metric_is_learnt_as_just_beyond_the_finite_ones_and_reaches_a_target() -> None:
+    spec = spec_of(
+        "tpe", 40, metrics=(MetricGoal("profit_factor", "maximize"),), stop=StopRules(target=3.0),
+        past=Past("elsewhere", ({"x": 0.0, "k": 1, "kind": "a"},) * 2, ((-math.inf,), (4.5,))),
+    )  # fmt: skip
+    knowledge = Knowledge(spec)
+    columns = SPACE.encode([{"x": float(i) / 4, "k": 1, "kind": "a"} for i in range(4)])
+    values = np.array([np.inf, 1.5, np.nan, 2.5])
+    knowledge.learn(
+        np.arange(1, 5), np.ones(4, dtype=bool), np.zeros(4, dtype=np.int64), columns, {"profit_factor": values}
+    )
+    history = knowledge.history(4, None)
+    assert np.nan_to_num(history.losses[:, 0], nan=99).tolist() == pytest.approx([-1.2, -4.5, -4.8, -1.5, 99, -2.5])
+    assert history.points[best_first(history)][0, 0] == pytest.approx(1 / 3)
+    assert knowledge.stop_reason(4) == "target profit_factor 3 reached by iteration 1 with inf"
+
+
+@pytest.mark.parametrize("method", GUIDED)
+def test_every_method_goes_on_with_infinite_metrics(method: str) -> None:
+    def objective(params: Mapping[str, Any]) -> Metrics:
+        return {"loss": -math.inf if params["x"] > 1 else math.inf if params["x"] < -0.5 else float(params["x"])}
+
+    rows, _ = played(spec_of(method, 40), objective)
+    assert len(rows) == 40

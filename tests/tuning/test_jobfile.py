@@ -270,3 +270,27 @@ def test_bad_quotes_are_told_with_the_job(tmp_path: Path) -> None:
     spec = resolved(f"data: [{quotes}]\non_bad_rows: drop\n" + MINIMAL)
     assert spec.notices == (f"1 bad rows of {quotes} are dropped",)
     assert spec.on_bad_rows == "drop"
+
+
+def test_scenarios_that_cannot_be_pooled_are_refused_unless_the_job_decides(tmp_path: Path) -> None:
+    text = (SCENARIOS / "choppy_market.yaml").read_text()
+    for name, grid_s in (("one", 10), ("two", 60)):
+        (tmp_path / f"{name}.yaml").write_text(text.replace("risk_profile:", f"risk_profile:\n  grid_s: {grid_s}"))
+    job = MINIMAL.replace(f"{SCENARIOS}/choppy_market.yaml", f"{tmp_path}/one.yaml, {tmp_path}/two.yaml")
+    (told,) = problems(job)
+    assert f"grid_s is 10.0 for {tmp_path}/one.yaml and 60.0 for {tmp_path}/two.yaml" in told
+    assert resolved("fixed: {grid_s: 10}\n" + job).fixed == {"grid_s": 10.0}
+    searched = job.replace("  search_space:", "  search_space:\n    grid_s: {type: choice, values: [10, 60]}")
+    assert resolved(searched).space.names == ("grid_s", "min_spread_pct")
+
+
+def test_a_grid_of_more_points_than_a_slot_has_room_for_is_refused(tmp_path: Path) -> None:
+    quotes = tmp_path / "day.csv"
+    quotes.write_text("ts_s,bid_a,ask_a,bid_b,ask_b\n0,10,11,10,11\n86400,10,11,10,11\n")
+    job = f"data: [{quotes}]\n" + MINIMAL
+    (told,) = problems("fixed: {grid_s: 0.001}\n" + job)
+    assert "fixed.grid_s" in told
+    assert "grid_s is 0.001, which makes 86,400,000 grid points of 86,400 s of quotes; 5,000,000 are the most" in told
+    (told,) = problems(job.replace("  search_space:", "  search_space:\n    grid_s: {type: float, bounds: [0.01, 60]}"))
+    assert "tuning.search_space.grid_s" in told
+    assert resolved("fixed: {grid_s: 1}\n" + job).fixed == {"grid_s": 1.0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import moocore
 import numpy as np
 import pytest
@@ -46,3 +48,23 @@ def test_the_ends_of_a_front_are_the_least_crowded() -> None:
 def test_nothing_dominates_no_volume() -> None:
     assert hypervolume(np.empty((0, 2)), np.ones(2)) == 0.0
     assert hypervolume(np.full((1, 2), 2.0), np.ones(2)) == 0.0
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 16])
+def test_a_thousand_points_of_three_objectives_are_swept(decimals: int) -> None:
+    points = np.abs(np.random.default_rng(decimals).normal(size=(1_000, 3)))
+    losses = np.round(1 - points / np.linalg.norm(points, axis=1)[:, None], decimals)
+    assert hypervolume(losses, np.ones(3)) == pytest.approx(moocore.hypervolume(losses, ref=np.ones(3)), rel=1e-12)
+
+
+def test_a_volume_of_too_much_work_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = np.random.default_rng(1).random((60, 5))
+    assert hypervolume(losses, np.ones(5)) == pytest.approx(moocore.hypervolume(losses, ref=np.ones(5)), rel=1e-12)
+    monkeypatch.setattr("arbd.tuning.pareto.MOST_COMPARISONS", 1e6)
+    assert math.isnan(hypervolume(losses, np.ones(5)))
+
+
+def test_an_infinite_loss_makes_no_volume_and_one_of_nothing_adds_none() -> None:
+    losses = np.array([[-np.inf, 3.0], [-2.0, 1.0]])
+    assert math.isnan(hypervolume(losses, np.array([0.0, 5.0])))
+    assert hypervolume(np.array([[np.inf, 0.0], [1.0, 1.0]]), np.array([2.0, 2.0])) == 1.0

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from arbd.errors import JobError
+from arbd.tuning.generations import Knowledge
+from arbd.tuning.history import best_first
 from arbd.tuning.jobfile import parse_job
 from arbd.tuning.jobspec import JobSpec, StopRules
 from arbd.tuning.resolve import resolve_job
 from arbd.tuning.result import PastResult
+from arbd.tuning.space import FloatDimension
 
 JOB = """
 objective: {{python: "m:f"}}
@@ -114,3 +119,83 @@ def test_what_has_no_effect_is_said() -> None:
     assert resolved("  stop: {target: 1}\n", "sobol").generation_size == 4
     impossible = resolved("  constraints: ['x > 2']\n", "sobol")
     assert impossible.notices == ("none of 4,096 random points keeps the constraints between parameters",)
+
+
+def test_a_value_off_the_steps_is_refused_and_one_off_by_its_last_digits_taken() -> None:
+    space = JOB.replace("bounds: [0, 1]}}", "bounds: [0, 1], step: 0.1}}")
+
+    def stepped(more: str, past: Any = None) -> JobSpec:
+        text = space.format(method="tpe", metric="value") + more
+        return resolve_job(parse_job(text, "job.yaml"), base_dirs=[Path("/nowhere")], past=past)
+
+    with pytest.raises(
+        JobError, match=r"enqueue.0.x: x: 0.14 is not one of the steps of 0.1 from 0; the nearest is 0.1"
+    ):
+        stepped("  enqueue: [{x: 0.14}]\n")
+    spec = stepped("  enqueue: [{x: 0.30000000000000004, k: 1, kind: a}, {x: 1}]\n")
+    assert spec.space.dimensions[0].column([spec.enqueue[0]["x"], 1]).tolist() == [0.3, 1.0]
+    found = [PastResult({"x": x, "k": 3, "kind": "a"}, {"value": 1.0}) for x in (0.14, 0.3)]
+    spec = stepped("  start_from: before\n", lambda source, folders: found)
+    assert spec.notices == ("starts from 1 results of before; 1 do not fit and are left out",)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.05, 1 / 3, 0.001, 2.5e-7, 1e-11])
+def test_every_step_of_a_dimension_is_a_value_of_it(step: float) -> None:
+    dimension = FloatDimension("x", -0.7, 1.3, step=step)
+    values = dimension.from_unit(np.random.default_rng(1).random(500))
+    assert dimension.column(values.tolist()).tolist() == values.tolist()
+
+
+def past_of(more: str, found: list[PastResult], method: str = "tpe") -> JobSpec:
+    return resolved("  start_from: before\n" + more, method, past=lambda source, folders: found)
+
+
+def result(x: float, **metrics: float) -> PastResult:
+    return PastResult({"x": x, "k": 3, "kind": "a"}, metrics)
+
+
+def test_earlier_results_that_break_the_constraints_are_learnt_from_as_such() -> None:
+    found = [
+        result(0.1, value=9.0, trades=5.0),
+        result(0.2, value=1.0, trades=50.0),
+        result(0.9, value=8.0, trades=50.0),
+    ]
+    spec = past_of("  constraints: ['trades >= 30', 'x < 0.5']\n", [*found, result(0.3, value=7.0)])
+    history = Knowledge(spec).history(0, None)
+    assert history.feasible.tolist() == [False, True, False, False]
+    assert history.known.all()
+    assert history.points[best_first(history)][0, 0] == 0.2
+    assert spec.notices == ("starts from 4 results of before, 3 of which break the constraints",)
+    assert JobSpec.from_plain(spec.to_plain()) == spec
+
+
+def test_earlier_results_keep_their_share_of_the_data_and_are_not_mixed_where_a_method_knows_of_none() -> None:
+    found = [result(0.1, value=9.0, budget=1 / 9), result(0.2, value=1.0, budget=1.0), result(0.3, value=2.0)]
+    spec = past_of("", found, "successive_halving")
+    assert Knowledge(spec).history(0, None).budget.tolist() == [1 / 9, 1.0, 1.0]
+    assert spec.notices == ("starts from 3 results of before",)
+    spec = past_of("", found)
+    assert spec.past is not None
+    assert spec.past.metrics == ((1.0,), (2.0,))
+    assert spec.notices == ("starts from 2 results of before; 1 used less of the data and are left out",)
+
+
+def test_earlier_results_beyond_the_most_are_said_to_be_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arbd.tuning.search_options.MOST_PAST", 2)
+    found = [result(0.1, value=math.inf), result(0.2, value=1.0), result(0.3, value=2.0), result(0.4), result(4.0)]
+    spec = past_of("", found)
+    assert spec.past is not None
+    assert [point["x"] for point in spec.past.points] == [0.1, 0.3]
+    assert spec.notices == (
+        "starts from 2 results of before; 1 do not fit and are left out; 2 beyond the best 2 are left out",
+    )
+
+
+def test_a_job_that_did_not_keep_what_earlier_results_broke_is_read() -> None:
+    spec = past_of("", [result(0.1, value=9.0)])
+    plain = spec.to_plain()
+    del plain["past"]["violation"], plain["past"]["budget"]
+    assert JobSpec.from_plain(plain) == spec
+    plain["past"]["budget"] = [1.0, 1.0]
+    with pytest.raises(ValueError, match="different lengths"):
+        JobSpec.from_plain(plain)

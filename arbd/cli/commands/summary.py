@@ -121,6 +121,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         front = {
             "size": len(found.positions),
             "hypervolume": found.hypervolume,
+            "hypervolume_left_out": found.left_out,
             "reference": dict(found.reference),
             "results": [result.to_plain() for result in loaded.results(found.positions)],
         }
@@ -203,7 +204,9 @@ def _front_lines(view: _View) -> list[str]:
     corner = format_pairs(front["reference"])
     lines = [
         f"Pareto front of {names}: {front['size']:,} results",
-        f"hypervolume {format_value(front['hypervolume'])} from the worst values {corner}",
+        f"hypervolume left out: {front['hypervolume_left_out']}"
+        if front["hypervolume_left_out"]
+        else f"hypervolume {format_value(front['hypervolume'])} from the worst values {corner}",
     ]
     metrics = [goal["metric"] for goal in goals]
     params = list(view.ranking[0].params)
@@ -305,7 +308,10 @@ def _show_front(app: App, loaded: ResultTable, form: str) -> None:
         }
         for result in loaded.results(front.positions)
     ]
-    document = {"hypervolume": front.hypervolume, "reference": dict(front.reference), "pareto_front": points}
+    document: dict[str, Any] = {"hypervolume": front.hypervolume}
+    if front.left_out:
+        document["hypervolume_left_out"] = front.left_out
+    document |= {"reference": dict(front.reference), "pareto_front": points}
     click.echo(_encoded(document, "json" if app.as_json else form), nl=False)
 
 

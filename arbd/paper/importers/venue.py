@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
-from arbd.paper.quotes import FloatArray, IntArray, untold
-
-_REMEDY = "correct the file, or drop such rows (on_bad_rows: drop, --on-bad-rows drop)"
+from arbd.paper.quotes import REMEDY, FloatArray, IntArray, in_time, untold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +74,7 @@ def checked(
         if on_bad_rows == "refuse" and mask.any():
             row = int(np.flatnonzero(mask)[0])
             values = {name: column[row].item() for name, column in full.items()}
-            raise DataError(path, f"{reason.format(**values)}; {_REMEDY}", int(number[row]))
+            raise DataError(path, f"{reason.format(**values)}; {REMEDY}", int(number[row]))
     if bad.all():
         raise DataError(path, f"all {n} rows are bad")
     notes = [f"{int(bad.sum()):,} bad rows dropped"] if bad.any() else []
@@ -89,9 +87,9 @@ def checked(
         if on_bad_rows == "refuse":
             row = int(back[0])
             before, after = full["ts_ns"][row : row + 2].tolist()
-            raise DataError(path, f"time goes backwards, from {before} to {after} ns; {_REMEDY}", int(number[row + 1]))
-        keep = full["ts_ns"] >= np.maximum.accumulate(full["ts_ns"])
-        notes.append(f"{int((~keep).sum()):,} rows dropped whose time is before a row above")
+            raise DataError(path, f"time goes backwards, from {before} to {after} ns; {REMEDY}", int(number[row + 1]))
+        keep = in_time(full["ts_ns"])
+        notes.append(f"{int((~keep).sum()):,} rows dropped whose time is out of order")
         full = _at(full, keep)
     elif sequence is not None and len(full["ts_ns"]) > 1:
         order = np.lexsort((sequence, full["ts_ns"]))
