@@ -23,8 +23,8 @@ def eta_s(state: LedgerState) -> float | None:
     return left / rate if rate and left else None
 
 
-def exit_unless_complete(session_id: str, state: LedgerState) -> None:
-    """Exit 1, and say why, unless every iteration of a session that was waited for completed."""
+def say_incomplete(session_id: str, state: LedgerState) -> bool:
+    """Say how many iterations of a session that was waited for did not complete, if any; True when there are any."""
     missing = state.n - state.counts[0]
     if missing:
         click.echo(
@@ -32,4 +32,4 @@ def exit_unless_complete(session_id: str, state: LedgerState) -> None:
             f"see `arbctl summary {session_id}`",
             err=True,
         )
-        raise click.exceptions.Exit(1)
+    return bool(missing)

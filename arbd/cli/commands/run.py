@@ -11,7 +11,7 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import PreparedJob, read_job
-from arbd.cli.pace import exit_unless_complete
+from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
 from arbd.daemon.config import Config, override
 from arbd.errors import ArbdError, UsageError
@@ -49,7 +49,7 @@ def run(
 
     A second shell with the same --session-id and another --worker-id shares the work. Ctrl-C stops this
     worker; the same command goes on where it was. The objective that JOB names is allowed, because you named it.
-    Exit 1 if iterations failed.
+    Iterations that fail are results and said; they are no failure of this command.
 
     \b
     Examples:
@@ -78,7 +78,7 @@ def run(
         raise click.exceptions.Exit(code)
     state = SessionQueue(layout.files(), layout.session(name)).refresh()
     app.show({"session_id": name, "state": state.label(), "done": state.counted, "iterations": state.n}, lambda: name)
-    exit_unless_complete(name, state)
+    say_incomplete(name, state)
 
 
 def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool:

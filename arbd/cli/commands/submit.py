@@ -9,7 +9,7 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import read_job
-from arbd.cli.pace import exit_unless_complete
+from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
 from arbd.errors import JobError, NotFoundError, UsageError
 from arbd.spool import ledger
@@ -74,7 +74,8 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
     state = _waited(queue, quiet=app.as_json)
     statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
     app.show({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses}, lambda: name)
-    exit_unless_complete(name, state)
+    if say_incomplete(name, state):
+        raise click.exceptions.Exit(1)
 
 
 def _accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus | None) -> SessionQueue:
