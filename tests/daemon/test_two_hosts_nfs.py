@@ -130,7 +130,7 @@ def test_a_machine_that_stands_still_does_no_harm_and_one_that_loses_its_power_i
     one.thaw()
     assert_right(wait_for(two, "frozen", "done"))
     assert report(one, "frozen")["done"]
-    submit(two, "power", 800)
+    submit(two, "power", 500)
     wait_for(two, "power", "both")
     one.cut_power()
     assert_right(wait_for(two, "power", "done"))
