@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from arbd.spool.ledger import LedgerState
 
 GROWTH = 16
+# Less work than this is not worth a claim, which takes a few milliseconds.
+LEAST_S = 0.02
 MAX_CHUNK = 1 << 20
 
 
@@ -20,7 +22,7 @@ def chunk_size(
     last_chunk: int,
     target_s: float,
 ) -> int:
-    """Iterations for one slot: about `target_s` of work, never so many that others would run dry at the end.
+    """Iterations for one slot: about `target_s` of work; near the end no more than its part, but `LEAST_S` of work.
 
     `reach` is how many unclaimed iterations there are to share now: all, or those of published generations.
 
@@ -30,8 +32,9 @@ def chunk_size(
     if seconds_each is None:
         return 1
     live_slots = max(own_slots, state.live_slots())
-    by_time = int(target_s / max(seconds_each, 1e-9))
-    by_rest = math.ceil(reach / (2 * live_slots))
+    seconds_each = max(seconds_each, 1e-9)
+    by_time = int(target_s / seconds_each)
+    by_rest = min(reach, max(math.ceil(reach / (2 * live_slots)), int(LEAST_S / seconds_each)))
     return max(1, min(by_time, by_rest, last_chunk * GROWTH, MAX_CHUNK))
 
 

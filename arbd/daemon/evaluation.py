@@ -33,6 +33,7 @@ from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Evaluator, Outcome, Trial
 from arbd.tuning.plan import RUN, FixedPlan, Plan, PlannedRows
 from arbd.tuning.policy import ObjectivePolicy
+from arbd.tuning.seeds import iteration_seeds
 
 FLUSH_S = 0.2
 BATCH_TARGET_S = 0.25
@@ -191,24 +192,25 @@ class _TaskRun:
     def _run_scalar_part(self, claim_id: int, part: Span) -> int:
         """Evaluate until the end or until asked to stop; the number of iterations done."""
         session, progress, number = self._session, self._progress, self._task.number
-        clock = session.clock
+        clock, spec, session_id = session.clock, session.spec, session.paths.session_id
         planned = session.plan.rows(part.first, part.count)
-        buffer = RowBuffer(part.first, part.epoch, planned, keep_blocks=session.spec.results.blocks)
+        origins, seeds = planned.origin.tolist(), iteration_seeds(spec.seed, part.first, part.count)
+        buffer = RowBuffer(part.first, part.epoch, planned, keep_blocks=spec.results.blocks)
         flush_at = clock.monotonic_ns() + int(FLUSH_S * 1e9)
         done = 0
-        for position, params in enumerate(session.spec.space.rows(planned.columns)):
+        for position, params in enumerate(spec.space.rows(planned.columns)):
             iteration = part.first + position
             if progress.should_stop(number):
                 break
-            if planned.origin[position] != RUN:
+            if origins[position] != RUN:
                 buffer.add(COMPLETED, 1, clock.wall_ns(), 0.0, None, "")
                 done += 1
                 continue
             budget = 1.0 if planned.budget is None else float(planned.budget[position])
             started = clock.monotonic_ns()
             progress.evaluating(iteration, 1, started)
-            attempt = self._task.attempts.get(iteration, 1)
-            outcome, error, attempt = self._attempt(iteration, params, attempt, budget)
+            trial = Trial(iteration, seeds[position], session_id, spec.data, budget=budget)
+            outcome, error, attempt = self._attempt(params, trial, self._task.attempts.get(iteration, 1))
             now = clock.monotonic_ns()
             took_s = (now - started) / 1e9
             self._busy_s += took_s
@@ -222,12 +224,11 @@ class _TaskRun:
         return done
 
     def _attempt(
-        self, iteration: int, params: dict[str, float | int | str], attempt: int, budget: float
+        self, params: dict[str, float | int | str], trial: Trial, attempt: int
     ) -> tuple[Outcome | None, str, int]:
         """Evaluate, and again after an exception while attempts are left."""
         session = self._session
         while True:
-            trial = Trial.of(session.spec, session.paths.session_id, iteration, budget)
             try:
                 return session.evaluator.evaluate(params, trial), "", attempt
             except ObjectiveError as error:
@@ -237,6 +238,7 @@ class _TaskRun:
                 if attempt > session.spec.execution.retries:
                     return None, self._note(error), attempt
                 attempt += 1
+                trial = replace(trial, reports=[])
 
     def _note(self, error: Exception) -> str:
         text = _describe(error)

@@ -7,6 +7,7 @@ an objective becomes the status of that iteration; what goes wrong with the proc
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -211,6 +212,13 @@ def compact(folder: Path) -> CompactionReport:
 
 def ready() -> int:
     """Return once the pool's process is up, with everything imported that the first task needs; its pid."""
-    from arbd.daemon import evaluation  # noqa: F401, PLC0415 - the parent, which imports this module, has no use for it
+    # The parent, which imports this module, has no use for them.
+    import numpy.random  # noqa: F401, PLC0415
 
+    from arbd.daemon import evaluation  # noqa: F401, PLC0415
+    from arbd.spool import confined  # noqa: F401, PLC0415
+    from arbd.tuning import objective, python_objective  # noqa: F401, PLC0415
+
+    # What is there now stays; looking for garbage in it would cost as much as many an objective.
+    gc.freeze()
     return os.getpid()

@@ -1,6 +1,7 @@
 """A real NFSv4 server and two real clients: three small virtual machines under software emulation (no KVM needed).
 
-Slow, and the real thing: kernel clients with their own caches and leases, whose power can be cut.
+Slow, and the real thing: kernel clients with their own caches and leases, whose power can be cut. They are set up by
+the commands of the installation guide, as they stand there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ from tests.beds.nfs_image import Images, build, make_code_disk, make_disk
 
 ROLES = ("server", "one", "two")
 BOOT_PATIENCE_S = 240.0
+# Everything is done by root here; packages are there already, or the command fails.
+PRELUDE = """\
+set -e
+sudo() { "$@"; }
+apt() { shift; dpkg-query --show "$@"; }
+"""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,9 @@ class Done:
 class Guest:
     """One virtual machine."""
 
-    def __init__(self, role: str, folder: Path, images: Images, code: Path, network: str, lease_s: int) -> None:
+    def __init__(self, role: str, folder: Path, images: Images, code: Path, network: str, lease_s: int, commands: str) -> None:
         self.role = role
+        self._commands = commands
         self._folder = folder
         self._images, self._code, self._network, self._lease_s = images, code, network, lease_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,9 +63,10 @@ class Guest:
         line = self._folder / f"{self.role}.line"
         line.unlink(missing_ok=True)
         kernel_line = f"console=ttyS0 quiet panic=-1 mitigations=off bed.role={self.role} bed.number={number} bed.lease={self._lease_s}"
-        disks = [(self._images.root, "on"), (self._code, "on")]
+        # What is written to the root is gone when the machine ends.
+        disks = [(self._images.root, "snapshot=on"), (self._code, "readonly=on")]
         if self.role == "server":
-            disks.append((self._folder / "export.ext4", "off"))
+            disks.append((self._folder / "export.ext4", "readonly=off"))
         command = [
             "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "640", "-smp", "1",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -68,8 +77,8 @@ class Guest:
             "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:66:00:{number:02x},romfile=",
             "-device", "virtio-rng-pci",
         ]  # fmt: skip
-        for index, (disk, read_only) in enumerate(disks):
-            command += ["-drive", f"file={disk},format=raw,if=none,id=disk{index},readonly={read_only},file.locking=off", "-device", f"virtio-blk-pci,drive=disk{index}"]  # fmt: skip
+        for index, (disk, mode) in enumerate(disks):
+            command += ["-drive", f"file={disk},format=raw,if=none,id=disk{index},{mode},file.locking=off", "-device", f"virtio-blk-pci,drive=disk{index}"]  # fmt: skip
         self._answers.clear()
         with (self._folder / f"{self.role}.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -108,8 +117,11 @@ class Guest:
                     self._news.notify_all()
 
     def wait(self) -> None:
-        """Until it is ready for errands."""
+        """Until it is set up."""
         self._answer(0, BOOT_PATIENCE_S)
+        done = self.run("sh", "-c", PRELUDE + self._commands)
+        if done.status:
+            raise AssertionError(f"{self.role} is not set up: {done.out}{done.err}")
 
     def _answer(self, number: int, timeout_s: float) -> dict[str, Any]:
         give_up = time.monotonic() + timeout_s
@@ -164,21 +176,22 @@ class Guest:
 
 
 class NfsBed:
-    """`with NfsBed(folder) as bed:`, then `bed.clients` are two hosts with the shared folder at /mnt."""
+    """`with NfsBed(folder, on_server, on_clients) as bed:`: three hosts on which those shell commands were run."""
 
-    def __init__(self, folder: Path, lease_s: int = 15) -> None:
+    def __init__(self, folder: Path, on_server: str, on_clients: str, lease_s: int = 15) -> None:
         self._folder = folder
+        self._commands = {role: on_server if role == "server" else on_clients for role in ROLES}
         self._lease_s = lease_s
         self._guests: dict[str, Guest] = {}
 
     @property
     def server(self) -> Guest:
-        """The file server; the exported folder is /export/spool there."""
+        """The file server, 192.0.2.1; a disk of its own is mounted at /srv/arbd."""
         return self._guests["server"]
 
     @property
     def clients(self) -> tuple[Guest, Guest]:
-        """The hosts that mount it."""
+        """The hosts that work."""
         return self._guests["one"], self._guests["two"]
 
     def __enter__(self) -> NfsBed:
@@ -188,7 +201,9 @@ class NfsBed:
         # A network of the guests alone: packets to a multicast group that does not leave the loopback interface.
         network = f"mcast=230.66.0.{random.randint(1, 250)}:{random.randint(20_000, 60_000)},localaddr=127.0.0.1"
         for role in ROLES:
-            self._guests[role] = Guest(role, self._folder, images, code, network, self._lease_s)
+            self._guests[role] = Guest(
+                role, self._folder, images, code, network, self._lease_s, self._commands[role]
+            )
         try:
             for guest in self._guests.values():
                 guest.boot()

@@ -23,7 +23,7 @@ PROGRAMS = {
     "qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap", "busybox": "busybox-static",
     "mkfs.ext4": "e2fsprogs", "depmod": "kmod",
 }  # fmt: skip
-EARLY_MODULES = ("virtio_pci", "virtio_blk", "overlay")
+EARLY_MODULES = ("virtio_pci", "virtio_blk")
 LATE_MODULES = ("virtio_net", "virtio_rng", "sunrpc", "nfsd", "nfsv4", "nfs_layout_flexfiles")
 # The guests run this Python's packages.
 PYTHON = (3, 11)

@@ -23,9 +23,11 @@ def state_of(n: int) -> LedgerState:
         (1000, 2, None, 1, 1),  # nothing is known yet
         (1000, 2, 1e-6, 1, 16),  # grows step by step
         (10**6, 2, 1e-3, 4096, 2000),  # two seconds of work
-        (1000, 2, 1e-6, 4096, 250),  # leaves something for the others
+        (1000, 2, 1e-3, 4096, 250),  # leaves something for the others
+        (400, 2, 1e-4, 4096, 200),  # but not so little that claiming it takes as long
         (1000, 2, 60.0, 16, 1),  # never less than one
-        (3, 2, 1e-6, 16, 1),
+        (3, 2, 1.0, 16, 1),
+        (3, 2, 1e-6, 16, 3),
     ],
 )
 def test_a_chunk_is_about_two_seconds_of_work(
@@ -38,7 +40,7 @@ def test_chunks_shrink_with_the_slots_that_are_live_elsewhere() -> None:
     state = state_of(1000)
     claims = [Claim(1, span, "other", 9) for span in state.take(10, 10)]
     state.fold(ledger.claimed(claims, 98, 1))
-    assert chunk_size(state, state.unclaimed, 2, 1e-6, 4096, 2.0) == 6
+    assert chunk_size(state, state.unclaimed, 2, 1e-2, 4096, 2.0) == 6
 
 
 def test_priority_goes_first_then_whoever_has_fewest() -> None:

@@ -139,24 +139,13 @@ def test_rows_that_a_full_disk_did_not_take_stand_in_the_table_later(layout: Spo
     assert iterations(paths) == list(range(1, 31))
 
 
-def test_a_session_under_the_id_of_one_that_is_gone_has_its_table(layout: SpoolLayout) -> None:
+@pytest.mark.parametrize("with_table", [True, False])
+def test_a_session_under_the_id_of_one_that_is_gone_has_its_table(layout: SpoolLayout, *, with_table: bool) -> None:
     keeper = CsvKeeper(FILES, layout, None, Log())
-    first = make_session(layout, 5)
+    first = make_session(layout, 5, results=ResultOptions(csv=with_table))
     write_rows(first, "a", rows_of(1, 5))
     keeper.look(["s"])
-    assert iterations(first) == [1, 2, 3, 4, 5]
-    FILES.remove_tree(first.folder)
-    keeper.look([])
-    second = make_session(layout, 9)
-    write_rows(second, "b", rows_of(1, 9))
-    keeper.look(["s"])
-    assert iterations(second) == list(range(1, 10))
-
-
-def test_a_session_without_a_table_may_be_followed_by_one_with_it_under_the_same_id(layout: SpoolLayout) -> None:
-    keeper = CsvKeeper(FILES, layout, None, Log())
-    first = make_session(layout, 5, results=ResultOptions(csv=False))
-    keeper.look(["s"])
+    assert first.results_csv.exists() == with_table
     FILES.remove_tree(first.folder)
     keeper.look([])
     second = make_session(layout, 9)

@@ -22,6 +22,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.jobs import write_job
+from tests.spool.sessions import make_session
 
 pytestmark = pytest.mark.bed
 
@@ -138,6 +139,24 @@ def test_sigterm_drains_returns_the_rest_at_once_and_exits_0(
     state = state_of(layout, "drained")
     assert (state.claimed, state.counted + state.unclaimed) == (0, 5_000)
     assert "event=draining" in daemons.log()
+
+
+def test_a_drain_ends_a_compaction_that_takes_too_long_and_the_next_daemon_does_it(
+    daemons: Daemons, layout: SpoolLayout
+) -> None:
+    settings = daemons.config.read_text()
+    daemons.config.write_text(settings.replace("drain_timeout_s: 5", "drain_timeout_s: 0.5"))
+    session = make_session(layout, 50)
+    with Files().lock(session.csv_lock, 5.0):
+        # Waits for the table, which somebody else has, until long after the end of the drain.
+        process = daemons.start("a")
+        wait_until(session.results.exists)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert not state_of(layout, "s").done
+    assert daemons.start("b", "--burst").wait(60) == 0
+    assert state_of(layout, "s").done
+    assert len(session.results_csv.read_text().splitlines()) == 51
 
 
 def test_every_way_of_failing_is_recorded_as_what_it_is(

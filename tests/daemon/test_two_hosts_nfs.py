@@ -1,4 +1,7 @@
-"""Two daemons on two machines with a real NFSv4.2 mount: sharing, loss of power, and a machine that stands still."""
+"""Two daemons on two machines that share a folder by NFS as the installation guide has it set up.
+
+Sharing, loss of power, and a machine that stands still.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,18 @@ import pytest
 from arbd.spool.frames import scan_frames
 from tests.beds.nfs import Guest, NfsBed
 from tests.conftest import brought_up
+from tests.guide import commands
 
 # The machines are emulated: minutes here are seconds on real ones.
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(900)]
 
 LEASE_S = 15
-CONFIG = """
+SPOOL, DATA = "/mnt/arbd/spool", "/mnt/arbd/data"
+AS_ARBD = ("setpriv", "--reuid=arbd", "--regid=arbd", "--init-groups", "env", "HOME=/tmp")
+CONFIG = f"""
+spool: {SPOOL}
 allow: ['python:*']
-objective_paths: [/mnt/objectives]
+objective_paths: [{DATA}]
 cache_dir: /tmp/cache
 watch: polling
 lease_s: 20
@@ -48,28 +55,30 @@ Files().publish(path, sys.argv[2].encode())
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NfsBed]:
-    with brought_up(NfsBed(tmp_path_factory.mktemp("nfs"), LEASE_S)) as up:
-        for path, content in (("arbd.yaml", CONFIG), ("objectives/nfs_objective.py", OBJECTIVE), ("spool/.made", "\n")):
-            write(up.clients[0], f"/mnt/{path}", content)
+    on_server = commands("install.md", "With NFS, on the server:")
+    on_clients = commands("install.md", "On each host that works:")
+    with brought_up(NfsBed(tmp_path_factory.mktemp("nfs"), on_server, on_clients, LEASE_S)) as up:
+        write(up.clients[0], f"{DATA}/arbd.yaml", CONFIG)
+        write(up.clients[0], f"{DATA}/nfs_objective.py", OBJECTIVE)
         yield up
 
 
 def write(guest: Guest, path: str, content: str) -> None:
-    done = guest.run("python3", "-c", WRITE, path, content)
+    done = guest.run(*AS_ARBD, "python3", "-c", WRITE, path, content)
     assert done.status == 0, done.err
 
 
 def submit(guest: Guest, name: str, n: int) -> None:
-    write(guest, f"/mnt/spool/incoming/{name}.submitted.yaml", JOB.format(name=name, n=n))
+    write(guest, f"{SPOOL}/incoming/{name}.submitted.yaml", JOB.format(name=name, n=n))
 
 
 def start(guest: Guest, worker_id: str) -> int:
-    log = f"exec python3 -m arbd.daemon run --config /mnt/arbd.yaml --spool /mnt/spool --worker-id {worker_id} --slots 1 2>>/mnt/{worker_id}.log"
-    return guest.start("sh", "-c", log)
+    log = f"exec python3 -m arbd.daemon run --config {DATA}/arbd.yaml --worker-id {worker_id} --slots 1 2>>{DATA}/{worker_id}.log"
+    return guest.start(*AS_ARBD, "sh", "-c", log)
 
 
 def report(guest: Guest, name: str) -> dict[str, Any]:
-    done = guest.run("python3", "/code/tests/beds/guest/report.py", "/mnt/spool", name)
+    done = guest.run(*AS_ARBD, "python3", "/code/tests/beds/guest/report.py", SPOOL, name)
     assert done.status == 0, done.err
     return dict(json.loads(done.out))
 
@@ -77,9 +86,9 @@ def report(guest: Guest, name: str) -> dict[str, Any]:
 def wait_for(guest: Guest, name: str, what: str, within_s: float = 300.0) -> dict[str, Any]:
     """Until the session is `done`, or has `begun`: machine one has recorded results."""
     give_up = time.monotonic() + within_s
-    session = f"/mnt/spool/sessions/{name}"
+    session = f"{SPOOL}/sessions/{name}"
     look = (
-        f"find {session}/results.msgpack {session}/segments -type f -size +0 2>/dev/null; grep -l Traceback /mnt/*.log"
+        f"find {session}/results.msgpack {session}/segments -type f -size +0 2>/dev/null; grep -l Traceback {DATA}/*.log"
     )
     while True:
         # Starting Python in an emulated machine takes it the seconds that its daemon needs.
@@ -88,9 +97,16 @@ def wait_for(guest: Guest, name: str, what: str, within_s: float = 300.0) -> dic
         if any(path.name == "results.msgpack" for path in found) if what == "done" else "one" in wrote:
             return report(guest, name)
         if time.monotonic() > give_up or any(path.suffix == ".log" for path in found):
-            logs = guest.run("sh", "-c", "tail -n 20 /mnt/*.log").out
+            logs = guest.run("sh", "-c", f"tail -n 20 {DATA}/*.log").out
             raise AssertionError(f"not {what} within {within_s} s: {report(guest, name)}\n{logs}")
         time.sleep(1)
+
+
+def workers(guest: Guest) -> dict[str, str]:
+    """Worker id and state, as `arbctl workers` tells them."""
+    done = guest.run(*AS_ARBD, "python3", "-m", "arbd.cli", "--config", f"{DATA}/arbd.yaml", "workers", "--json")
+    assert done.status == 0, done.err
+    return {worker["worker_id"]: worker["state"] for worker in json.loads(done.out)["workers"]}
 
 
 def stop(guest: Guest, pid: int) -> None:
@@ -105,13 +121,13 @@ def test_locks_and_appends_of_two_nfs_clients_exclude_each_other(bed: NfsBed) ->
     one, two = bed.clients
     turns = 12
     pids = [
-        (guest, guest.start("python3", "/code/tests/beds/guest/turns.py", "/mnt", f"{guest.role}{number}", str(turns)))
+        (guest, guest.start(*AS_ARBD, "python3", "/code/tests/beds/guest/turns.py", SPOOL, f"{guest.role}{number}", str(turns)))
         for guest in (one, two)
         for number in (1, 2)
     ]
     for guest, pid in pids:
         guest.run("sh", "-c", f"while kill -0 {pid} 2>/dev/null; do sleep 0.2; done", timeout_s=300)
-    data = bytes.fromhex(bed.server.run("python3", "-c", "print(open('/export/spool/turns','rb').read().hex())").out)
+    data = bytes.fromhex(bed.server.run("python3", "-c", "print(open('/srv/arbd/spool/turns','rb').read().hex())").out)
     scan = scan_frames(data)
     said = [bytes(frame.payload).decode() for frame in scan.frames]
     assert scan.damage == ()
@@ -130,13 +146,14 @@ def test_a_machine_that_stands_still_does_no_harm_and_one_that_loses_its_power_i
     one.thaw()
     assert_right(wait_for(two, "frozen", "done"))
     assert report(one, "frozen")["done"]
+    assert workers(two) == {"one": "running", "two": "running"}
     submit(two, "power", 500)
     wait_for(two, "power", "begun")
     one.cut_power()
     told = wait_for(two, "power", "done")
     assert_right(told)
     assert all(told["workers"][worker_id] for worker_id in ("one", "two"))
-    assert "took back the work of a dead worker" in two.run("cat", "/mnt/two.log").out
+    assert "took back the work of a dead worker" in two.run("cat", f"{DATA}/two.log").out
     stop(two, second)
     one.boot()
     one.wait()

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arbd.errors import ObjectiveError
 from arbd.tuning import __all__ as tuning_names
@@ -17,7 +19,7 @@ from arbd.tuning.command_objective import CommandError
 from arbd.tuning.harness import TuningHarness
 from arbd.tuning.jobspec import JobSpec, MetricGoal, ObjectiveSpec
 from arbd.tuning.objective import Outcome, Trial, check_outcome, load_evaluator
-from arbd.tuning.seeds import iteration_seed
+from arbd.tuning.seeds import iteration_seed, iteration_seeds
 from arbd.tuning.space import FloatDimension, SearchSpace
 from tests.conftest import REPOSITORY
 
@@ -190,6 +192,11 @@ def test_seeds_of_iterations_differ_and_never_change() -> None:
     assert len(seeds) == 2_500
     assert iteration_seed(42, 1) == 2032470721678874334
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@given(st.integers(-(2**70), 2**70), st.integers(1, 2**50), st.integers(0, 20))
+def test_seeds_of_many_iterations_are_those_of_each(seed: int, first: int, count: int) -> None:
+    assert iteration_seeds(seed, first, count) == [iteration_seed(seed, first + i) for i in range(count)]
 
 
 def test_keys_and_names_of_the_interface() -> None:

@@ -1,17 +1,14 @@
 #!/bin/busybox sh
-# First program of a virtual machine: load the drivers of the disks, stack a writable layer on the root, go there.
+# First program of a virtual machine: load the drivers of the disks, mount the root, go there.
 bb=/bin/busybox
-$bb mkdir -p /proc /sys /dev /lower /upper /root
+$bb mkdir -p /proc /sys /dev /root
 $bb mount -t proc proc /proc
 $bb mount -t sysfs sys /sys
 $bb mount -t devtmpfs dev /dev
 for module in $($bb cat /modules/order); do $bb insmod "/modules/$module"; done
 tries=0
 until [ -b /dev/vdb ] || [ $tries = 200 ]; do $bb sleep 0.05; tries=$((tries + 1)); done
-$bb mount -o ro /dev/vda /lower
-$bb mount -t tmpfs upper /upper
-$bb mkdir /upper/data /upper/work
-$bb mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work root /root
+$bb mount /dev/vda /root
 $bb mount --move /dev /root/dev
 $bb umount /sys /proc
 exec $bb switch_root /root /bin/sh /bed/start.sh
