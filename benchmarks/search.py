@@ -42,6 +42,7 @@ from arbd.tuning.space import ChoiceDimension, IntDimension
 
 ITERATIONS = 200
 MARKS = (50, 100, 200)
+IDLE_S = 3.0
 OURS = ("tpe", "bayesian", "cmaes", "nsga2", "random")
 PEERS = {"tpe": "optuna_tpe", "bayesian": "optuna_gp"}
 Curve = list[float]
@@ -196,6 +197,14 @@ def farm() -> Iterator[tuple[Path, Callable[..., list[str]]]]:
         yield folder, command
 
 
+def start_daemon(command: Callable[..., list[str]], name: str, slots: int) -> subprocess.Popen[bytes]:
+    """A daemon on the farm's spool."""
+    return subprocess.Popen(
+        command("arbd.daemon", "run", "--worker-id", name, "--slots", slots),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 def write_job(folder: Path, function: str, method: str, n: int, seed: int) -> Path:
     """A job over two floats."""
     space = {name: {"type": "float", "bounds": [0, 1]} for name in ("x", "y")}
@@ -206,19 +215,35 @@ def write_job(folder: Path, function: str, method: str, n: int, seed: int) -> Pa
 
 
 def busy(cases: Mapping[str, int], slots: int = 4) -> None:
-    """The share of their time, from the first start to the last end, that slots spend in the objective."""
+    """The share of their time, from the first start to the last end, that slots spend in the objective.
+
+    The slots of the daemon are up before; how quickly processes start is no matter of the search.
+    """
     with farm() as (folder, command):
-        for method, n in cases.items():
-            job = write_job(folder, "slow", method, n, 1)
-            subprocess.run(
-                command("arbd.cli", "run", job, "--session-id", method, "--workers", slots, "--json"),
-                check=True, capture_output=True,
-            )  # fmt: skip
-            rows = load_table(folder / "spool", method).rows
-            ends = rows.ended_ns / 1e9
-            span = float(ends.max() - (ends - rows.duration_s).min())
-            share = float(rows.duration_s.sum()) / (slots * span)
-            say(benchmark="slots busy", method=method, iterations=n, slots=slots, objective_ms=50, busy=round(share, 3))
+        daemon = start_daemon(command, "one", slots)
+        try:
+            while not list((folder / "spool" / "workers").glob("*.beat")):
+                if daemon.poll() is not None:
+                    raise SystemExit(f"the daemon did not start, exit code {daemon.returncode}")
+                time.sleep(0.05)
+            time.sleep(IDLE_S)
+            for method, n in cases.items():
+                job = write_job(folder, "slow", method, n, 1)
+                subprocess.run(
+                    command("arbd.cli", "submit", job, "--session-id", method, "--wait"),
+                    check=True, capture_output=True,
+                )  # fmt: skip
+                rows = load_table(folder / "spool", method).rows
+                ends = rows.ended_ns / 1e9
+                span = float(ends.max() - (ends - rows.duration_s).min())
+                share = float(rows.duration_s.sum()) / (slots * span)
+                say(
+                    benchmark="slots busy", method=method, iterations=n, slots=slots, objective_ms=50,
+                    busy=round(share, 3),
+                )  # fmt: skip
+        finally:
+            daemon.terminate()
+            daemon.wait()
 
 
 def content(table: ResultTable) -> bytes:
@@ -247,13 +272,7 @@ def reproducible(seeds: int, n: int = 60) -> None:
 
 
 def _with_kills(command: Callable[..., list[str]], spool: Path, rng: random.Random, n: int) -> None:
-    def start(name: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command("arbd.daemon", "run", "--worker-id", name, "--slots", 2),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    running = {name: start(name) for name in "ab"}
+    running = {name: start_daemon(command, name, 2) for name in "ab"}
     marks = sorted(rng.sample(range(5, n - 5), 2))
     try:
         while True:
@@ -266,7 +285,7 @@ def _with_kills(command: Callable[..., list[str]], spool: Path, rng: random.Rand
                     name = rng.choice("ab")
                     running[name].send_signal(signal.SIGKILL)
                     running[name].wait()
-                    running[name] = start(name)
+                    running[name] = start_daemon(command, name, 2)
             time.sleep(0.02)
     finally:
         for process in running.values():

@@ -46,7 +46,9 @@ class Done:
 class Guest:
     """One virtual machine."""
 
-    def __init__(self, role: str, folder: Path, images: Images, code: Path, network: str, lease_s: int, commands: str) -> None:
+    def __init__(
+        self, role: str, folder: Path, images: Images, code: Path, network: str, lease_s: int, commands: str
+    ) -> None:
         self.role = role
         self._commands = commands
         self._folder = folder
@@ -201,9 +203,7 @@ class NfsBed:
         # A network of the guests alone: packets to a multicast group that does not leave the loopback interface.
         network = f"mcast=230.66.0.{random.randint(1, 250)}:{random.randint(20_000, 60_000)},localaddr=127.0.0.1"
         for role in ROLES:
-            self._guests[role] = Guest(
-                role, self._folder, images, code, network, self._lease_s, self._commands[role]
-            )
+            self._guests[role] = Guest(role, self._folder, images, code, network, self._lease_s, self._commands[role])
         try:
             for guest in self._guests.values():
                 guest.boot()

@@ -87,17 +87,15 @@ def wait_for(guest: Guest, name: str, what: str, within_s: float = 300.0) -> dic
     """Until the session is `done`, or has `begun`: machine one has recorded results."""
     give_up = time.monotonic() + within_s
     session = f"{SPOOL}/sessions/{name}"
-    look = (
-        f"find {session}/results.msgpack {session}/segments -type f -size +0 2>/dev/null; grep -l Traceback {DATA}/*.log"
-    )
+    look = f"find {session}/results.msgpack {session}/segments -type f -size +0 2>/dev/null; grep -l Traceback {DATA}/*.log"
     while True:
         # Starting Python in an emulated machine takes it the seconds that its daemon needs.
-        found = [Path(line) for line in guest.run("sh", "-c", look).out.split()]
+        found = [Path(line) for line in guest.run(*AS_ARBD, "sh", "-c", look).out.split()]
         wrote = {path.name.split("-")[0] for path in found if path.parent.name == "segments"}
         if any(path.name == "results.msgpack" for path in found) if what == "done" else "one" in wrote:
             return report(guest, name)
         if time.monotonic() > give_up or any(path.suffix == ".log" for path in found):
-            logs = guest.run("sh", "-c", f"tail -n 20 {DATA}/*.log").out
+            logs = guest.run(*AS_ARBD, "sh", "-c", f"tail -n 20 {DATA}/*.log").out
             raise AssertionError(f"not {what} within {within_s} s: {report(guest, name)}\n{logs}")
         time.sleep(1)
 
@@ -121,7 +119,12 @@ def test_locks_and_appends_of_two_nfs_clients_exclude_each_other(bed: NfsBed) ->
     one, two = bed.clients
     turns = 12
     pids = [
-        (guest, guest.start(*AS_ARBD, "python3", "/code/tests/beds/guest/turns.py", SPOOL, f"{guest.role}{number}", str(turns)))
+        (
+            guest,
+            guest.start(
+                *AS_ARBD, "python3", "/code/tests/beds/guest/turns.py", SPOOL, f"{guest.role}{number}", str(turns)
+            ),
+        )
         for guest in (one, two)
         for number in (1, 2)
     ]
@@ -153,7 +156,7 @@ def test_a_machine_that_stands_still_does_no_harm_and_one_that_loses_its_power_i
     told = wait_for(two, "power", "done")
     assert_right(told)
     assert all(told["workers"][worker_id] for worker_id in ("one", "two"))
-    assert "took back the work of a dead worker" in two.run("cat", f"{DATA}/two.log").out
+    assert "took back the work of a dead worker" in two.run(*AS_ARBD, "cat", f"{DATA}/two.log").out
     stop(two, second)
     one.boot()
     one.wait()
