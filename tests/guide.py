@@ -6,6 +6,15 @@ import re
 
 from tests.conftest import REPOSITORY
 
+# Before such commands where everything is done by root: packages must be there already, settings are written already.
+AS_ROOT = """\
+set -e
+sudo() { "$@"; }
+apt() { shift; dpkg-query --show "$@"; }
+sudoedit() { test -s "$1"; }
+USER=root
+"""
+
 
 def commands(document: str, after: str) -> str:
     """The first block of shell commands that follows the text `after` in a document of docs/."""

@@ -33,19 +33,23 @@ MASKED = (
 LAUNCHER = """\
 #!/bin/sh
 export PYTHONPATH=/mnt/source:/mnt/packages PYTHONDONTWRITEBYTECODE=1
-exec /usr/bin/python3 -m {module} "$@"
+{environment}exec {python} -m {module} "$@"
 """
+# Debian 13 has systemd 257, and a Python that the packages of this one are not for.
+NEXT_RELEASE = "trixie"
 
 
 class BootedSystem:
     """`with BootedSystem(folder) as system:`, then `system.run("systemctl", ...)`.
 
-    The unit is there, not started, unless it is not `installed`: then only packages and `share` are mounted.
+    The unit is there, not started, unless it is not `installed`: then only packages and `share` are mounted. On another
+    `release` of Debian than the usual one, arbd runs under this machine's Python.
     """
 
-    def __init__(self, folder: Path, *, installed: bool = True) -> None:
+    def __init__(self, folder: Path, *, installed: bool = True, release: str = RELEASE) -> None:
         self._folder = folder
         self._installed = installed
+        self._release = release
         self._root = folder / "root"
         # What is put here is in /mnt/files inside.
         self.share = folder / "files"
@@ -59,6 +63,8 @@ class BootedSystem:
                 f"the container has Python {PYTHON[0]}.{PYTHON[1]}, and runs the packages of this one"
             )
         require_programs(PROGRAMS)
+        if self._release != RELEASE and sys.base_prefix == "/usr":
+            raise BedUnavailableError(f"this Python is the system's own, which cannot be lent to {self._release}")
         try:
             self._bring_up()
         except BaseException:
@@ -86,6 +92,14 @@ class BootedSystem:
         target.write_text(text)
         target.chmod(mode)
 
+    def configure(self, settings: str) -> None:
+        """User and folders, these settings (with `spool: /mnt/share/spool`), and the unit that fits them."""
+        self.run("systemd-sysusers")
+        self.run("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/arbd.conf")
+        self.run("install", "-d", "-o", "arbd", "-g", "arbd", "/mnt/share/spool")
+        self.write("/etc/arbd/arbd.yaml", settings)
+        self.run("/opt/arbd/bin/arbd", "unit", "--write")
+
     def _leader(self) -> int:
         """PID 1 of the container: the child of nspawn's process."""
         assert self._nspawn is not None
@@ -95,7 +109,7 @@ class BootedSystem:
         return int(children[0])
 
     def _bring_up(self) -> None:
-        lower = _build()
+        lower = _build(self._release)
         for name in ("root", "upper", "work"):
             (self._folder / name).mkdir()
         self.share.mkdir(exist_ok=True)
@@ -109,7 +123,8 @@ class BootedSystem:
             ["systemd-nspawn", "--quiet", "--boot", f"--directory={self._root}", f"--machine={self._machine}",
              "--register=no", "--keep-unit", "--private-network", "--console=pipe", "--kill-signal=SIGRTMIN+3",
              f"--bind-ro={REPOSITORY}/arbd:/mnt/source/arbd", f"--bind-ro={packages}:/mnt/packages",
-             f"--bind-ro={self.share}:/mnt/files"],
+             f"--bind-ro={self.share}:/mnt/files",
+             *([] if self._release == RELEASE else [f"--bind-ro={sys.base_prefix}:/mnt/python"])],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         log.close()
@@ -128,10 +143,14 @@ class BootedSystem:
 
     def _install(self) -> None:
         """What `bin/install` puts there, with launchers for the mounted code instead of an environment."""
+        python, environment = "/usr/bin/python3", ""
+        if self._release != RELEASE:
+            python = "/mnt/python/bin/python3"
+            environment = "export PYTHONHOME=/mnt/python LD_LIBRARY_PATH=/mnt/python/lib\n"
         for module, name in (("arbd.daemon", "arbd"), ("arbd.cli", "arbctl")):
             launcher = self._root / "opt/arbd/bin" / name
             launcher.parent.mkdir(parents=True, exist_ok=True)
-            launcher.write_text(LAUNCHER.format(module=module))
+            launcher.write_text(LAUNCHER.format(module=module, python=python, environment=environment))
             launcher.chmod(0o755)
         for source, target in (
             ("systemd/arbd.service", "etc/systemd/system/arbd.service"),
@@ -139,6 +158,11 @@ class BootedSystem:
             ("systemd/sysusers.d/arbd.conf", "usr/lib/sysusers.d/arbd.conf"),
             ("systemd/tmpfiles.d/arbd.conf", "usr/lib/tmpfiles.d/arbd.conf"),
             ("etc/arbd.yaml", "etc/arbd/arbd.yaml"),
+            *(
+                ("systemd/notify-reload.conf", f"etc/systemd/system/{unit}.service.d/notify-reload.conf")
+                for unit in ("arbd", "arbd@")
+                if self._release != RELEASE
+            ),
         ):
             (self._root / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / source, self._root / target)
@@ -157,9 +181,9 @@ class BootedSystem:
             unmount(self._root)
 
 
-def _build() -> Path:
+def _build(release: str) -> Path:
     """The container's root, from the cache where it is there and current."""
-    digest = hashlib.sha256(repr((RELEASE, PACKAGES, MASKED)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr((release, PACKAGES, MASKED)).encode()).hexdigest()[:12]
     done = cache_folder() / f"systemd-{digest}"
     if done.exists():
         return done
@@ -167,7 +191,7 @@ def _build() -> Path:
     partly = Path(tempfile.mkdtemp(prefix=".systemd-", dir=done.parent))
     try:
         partly.chmod(0o755)
-        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, partly, timeout_s=600)
+        run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, partly, timeout_s=600)
         for waste in ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists"):
             shutil.rmtree(partly / waste, ignore_errors=True)
         for unit in MASKED:

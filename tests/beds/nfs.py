@@ -23,15 +23,10 @@ from typing import Any
 
 from tests.beds.needs import SEARCH, BedUnavailableError
 from tests.beds.nfs_image import Images, build, make_code_disk, make_disk
+from tests.guide import AS_ROOT
 
 ROLES = ("server", "one", "two")
 BOOT_PATIENCE_S = 240.0
-# Everything is done by root here; packages are there already, or the command fails.
-PRELUDE = """\
-set -e
-sudo() { "$@"; }
-apt() { shift; dpkg-query --show "$@"; }
-"""
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class Guest:
     def wait(self) -> None:
         """Until it is set up."""
         self._answer(0, BOOT_PATIENCE_S)
-        done = self.run("sh", "-c", PRELUDE + self._commands)
+        done = self.run("sh", "-c", AS_ROOT + self._commands)
         if done.status:
             raise AssertionError(f"{self.role} is not set up: {done.out}{done.err}")
 

@@ -59,15 +59,10 @@ def job(objective: str, n: int) -> str:
 @pytest.fixture(scope="module")
 def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootedSystem]:
     with brought_up(BootedSystem(tmp_path_factory.mktemp("booted"))) as up:
-        up.run("systemd-sysusers")
-        up.run("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/arbd.conf")
-        up.run("mkdir", "-p", "/mnt/share/spool", "/srv/objectives")
-        up.run("chown", "arbd:arbd", "/mnt/share/spool")
-        up.write("/etc/arbd/arbd.yaml", SETTINGS)
         up.write("/srv/objectives/samples.py", OBJECTIVES)
         scenario = (REPOSITORY / "etc/scenarios/profitable_spread.yaml").read_text()
         up.write("/srv/objectives/profitable_spread.yaml", scenario)
-        up.run("/opt/arbd/bin/arbd", "unit", "--write")
+        up.configure(SETTINGS)
         yield up
 
 
