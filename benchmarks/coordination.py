@@ -112,7 +112,7 @@ class Bench:
         for kind, text in OBJECTIVES.items():
             (self.folder / f"noop_{kind}.py").write_text(text)
         (self.folder / "arbd.yaml").write_text(
-            f"allow: ['python:*']\nobjective_paths: [{self.folder}]\n{self.settings}"
+            f"allow: [paper, 'python:*']\nobjective_paths: [{self.folder}]\n{self.settings}"
         )
         self.layout = SpoolLayout(self.folder / "spool")
         self.layout.root.mkdir()
