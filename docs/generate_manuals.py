@@ -43,8 +43,10 @@ def pages() -> Iterator[tuple[str, str]]:
         command = arbctl.get_command(click.Context(arbctl), name)
         assert command is not None
         yield f"arbctl-{name}.1", page(f"arbctl {name}", command, ["arbctl", "arbd"])
-    yield "arbd.1", page("arbd", arbd, ["arbctl", "arbd-run"])
-    yield "arbd-run.1", page("arbd run", arbd.commands["run"], ["arbd", "arbctl"])
+    own = [f"arbd-{name}" for name in arbd.commands]
+    yield "arbd.1", page("arbd", arbd, ["arbctl", *own])
+    for name, command in arbd.commands.items():
+        yield f"arbd-{name}.1", page(f"arbd {name}", command, ["arbd", "arbctl"])
 
 
 def page(name: str, command: click.Command, see_also: list[str]) -> str:

@@ -37,6 +37,7 @@ def job_page() -> str:
     for title, name in (
         ("tuning", "Tuning"), ("execution", "ExecutionModel"), ("results", "ResultsModel"),
         ("objective: {python: ...}", "PythonObjective"), ("objective: {command: ...}", "CommandObjective"),
+        ("tuning.stop", "StopModel"),
         ("tuning.search_space.NAME with type: float", "FloatParameter"), ("... with type: int", "IntParameter"),
         ("... with type: choice", "ChoiceParameter"), ("... with type: bool", "BoolParameter"),
     ):  # fmt: skip
@@ -132,7 +133,8 @@ def commands_page() -> str:
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
     yield "arbd", arbd
-    yield "arbd run", arbd.commands["run"]
+    for name, command in arbd.commands.items():
+        yield f"arbd {name}", command
     yield "arbctl", arbctl
     for name in HOMES:
         command = arbctl.get_command(click.Context(arbctl), name)

@@ -1,12 +1,13 @@
 """A session in one file that needs no spool: a gzipped tar, written whole and read again before it counts.
 
 What comes out of an archive is as little trusted as what is dropped into a spool: only the names that a session
-has, only regular files, sizes bounded by the archive's own (I7).
+has, only regular files without holes, only when every check sum holds and the whole session can be read (I7).
 """
 
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import re
 import tarfile
@@ -24,6 +25,7 @@ from arbd.spool.queue import SessionQueue
 from arbd.spool.retention import everything_of, require_compacted
 from arbd.spool.rows import RowRules
 from arbd.spool.sessions import SessionExistsError, read_spec
+from arbd.spool.stored_results import read_results
 
 COPY_BYTES = 1 << 20
 # Locks and temporary files mean nothing elsewhere.
@@ -103,14 +105,22 @@ def _pieces(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
 def restore_archive(files: Files, layout: SpoolLayout, path: Path) -> str:
     """Put an archived session back; its id. DataError when the file is no such archive, UsageError when it is there."""
     try:
+        _require_whole(path)
         with tarfile.open(path, "r:gz") as tar:
             return _restore(files, layout, path, tar)
     except FileNotFoundError as error:
         if error.filename != str(path):
             raise
         raise NotFoundError(f"there is no file {path}") from error
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(path, f"not a whole archive of `arbctl archive`: {error}") from error
+
+
+def _require_whole(path: Path) -> None:
+    """Read it all: the check sum is at the end, where tarfile does not look."""
+    with gzip.open(path) as file:
+        while file.read(COPY_BYTES):
+            pass
 
 
 def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile) -> str:
@@ -118,7 +128,9 @@ def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile
     try:
         for member in tar:
             owner, _, name = member.name.partition("/")
-            if not (member.isreg() and NAME_PATTERN.fullmatch(owner) and _KEPT.fullmatch(name)) or session_id not in (
+            if not (
+                member.isreg() and not member.issparse() and NAME_PATTERN.fullmatch(owner) and _KEPT.fullmatch(name)
+            ) or session_id not in (
                 "",
                 owner,
             ):
@@ -146,7 +158,15 @@ def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile
 
 
 def _require_good(files: Files, path: Path, new: SessionPaths) -> None:
+    """Every recorded iteration must be in it."""
     try:
-        SessionQueue(files, new).refresh()
-    except (FileNotFoundError, CorruptionError) as error:
-        raise DataError(path, f"its ledger cannot be read: {error}") from error
+        state = SessionQueue(files, new).refresh()
+        rules = RowRules.of(read_spec(files, new))
+        if files.look(new.results) is None:
+            rows = len(Merge(files, new, rules).iteration)
+        else:
+            rows = sum(len(group.rows) for group in read_results(files, new, rules=rules))
+    except (FileNotFoundError, NotFoundError, CorruptionError) as error:
+        raise DataError(path, f"it is not a whole session: {error}") from error
+    if rows < state.counted:
+        raise DataError(path, f"it holds {rows:,} of {state.counted:,} recorded iterations")

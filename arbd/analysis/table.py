@@ -337,7 +337,8 @@ class ResultTable:
         """What to say where results are missing."""
         return (
             f"the results of {self.missing:,} of {self.state.counted:,} recorded iterations are not there: "
-            "they were purged or lost; restore the session from an archive, or submit its job again"
+            "they were purged or lost; "
+            f"`arbctl purge {self.session_id} --results --claims --yes`, then `arbctl restore` its archive or submit its job again"
         )
 
     def counts(self) -> dict[str, int]:

@@ -53,6 +53,8 @@ def _portable(value: Any, spec: JobSpec, folder: Path) -> bytes:
             job["scenarios"] = list(spec.scenarios)
         else:
             job["tuning"] = {**job["tuning"], "scenarios": list(spec.scenarios)}
+    if spec.objective.kind == "command":
+        job["objective"] = {**job["objective"], "command": list(spec.objective.target)}
     source = job["tuning"].get("start_from")
     if isinstance(source, str) and source.endswith(".csv"):
         found = next((base / source for base in (folder, Path.cwd()) if (base / source).is_file()), Path(source))

@@ -89,25 +89,25 @@ class Live:
     beats: list[tuple[Beat, bool]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     _known: dict[str, Followed] = field(default_factory=dict)
+    _first: bool = True
     _files: Files = field(init=False)
 
     def __post_init__(self) -> None:
         self._files = self.layout.files()
 
     def look(self) -> None:
-        """Read what is new. NotFoundError when the one session asked for does not exist."""
+        """Read what is new. The first time, an error when the one session asked for is not there or cannot be read."""
         self.errors = []
         names = [self.only] if self.only is not None else session_ids(self._files, self.layout)
         seen = []
         for name in names:
             try:
                 seen.append(self._followed(name))
-            except NotFoundError as error:
-                if self.only is not None:
+            except (ArbdError, OSError) as error:
+                if self.only is not None and (self._first or isinstance(error, NotFoundError)):
                     raise
                 self.errors.append(str(error))
-            except (ArbdError, OSError) as error:
-                self.errors.append(str(error))
+        self._first = False
         self._known = {followed.session_id: followed for followed in seen}
         self.sessions = [f for f in seen if self.only is not None or not f.state.over]
         for followed in self.sessions:

@@ -62,7 +62,8 @@ class Companions:
         space = {
             "free_bytes": found.f_bavail * found.f_frsize,
             "size_bytes": found.f_blocks * found.f_frsize,
-            "free_inodes": found.f_favail,
+            # Some filesystems (Btrfs) have no number of files to run out of.
+            **({"free_inodes": found.f_favail} if found.f_files else {}),
         }
         mirroring = self._mirroring
         return space if mirroring is None else {**space, "mirror": mirroring.about()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -108,7 +109,7 @@ def load_config(path: Path | None, environment: Mapping[str, str] | None = None)
     if told is not None or SYSTEM_CONFIG.is_file():
         config = _read(config, told if told is not None else SYSTEM_CONFIG)
     if env.get("ARBD_SPOOL"):
-        config = replace(config, spool=Path(env["ARBD_SPOOL"]))
+        config = replace(config, spool=Path(env["ARBD_SPOOL"]).absolute())
     if env.get("ARBD_WORKER_ID"):
         config = replace(config, worker_id=env["ARBD_WORKER_ID"])
     return config
@@ -168,6 +169,8 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
             raise UsageError(f"{place}: expected a path, got {value!r}")
         return folder / value
     if isinstance(default, str):
+        if place.endswith(": metrics.listen") and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
         if not isinstance(value, str):
             raise UsageError(f"{place}: expected a text, got {value!r}")
         return value
@@ -175,6 +178,8 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
         raise UsageError(
             f"{place}: expected a {'whole number' if isinstance(default, int) else 'number'}, got {value!r}"
         )
+    if not math.isfinite(value):
+        raise UsageError(f"{place}: expected a finite number, got {value!r}")
     return type(default)(value)  # type: ignore[call-arg]
 
 

@@ -3,6 +3,9 @@
 Owns the way from the spool's root to a file: one folder after the other, each opened without following a link, and
 the last name relative to its folder. Another host that writes to the same share may be in foreign hands; a link
 that it leaves in the spool must not become a way to the files of this one.
+
+What is made in a folder that a group may write to is that group's too, whatever the umask of who makes it: workers
+that run as several users go on with each other's sessions.
 """
 
 from __future__ import annotations
@@ -84,7 +87,10 @@ class ConfinedSystem(RealSystem):
                     if error.errno in (errno.ENOTDIR, errno.ELOOP):
                         raise UnsafePathError(path, LEADS_OUT) from error
                     raise
-            return open_plain(name, path, flags, mode, folder)
+            fd = open_plain(name, path, flags, mode, folder)
+            if flags & os.O_CREAT:
+                _share(fd, folder)
+            return fd
 
     def look(self, path: Path) -> FileStatus:
         """See `System`."""
@@ -103,6 +109,11 @@ class ConfinedSystem(RealSystem):
         """See `System`."""
         with self._folder_of(path) as (folder, name):
             os.mkdir(name, dir_fd=folder)
+            made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                _share(made, folder)
+            finally:
+                os.close(made)
 
     def remove_folder(self, path: Path) -> None:
         """See `System`."""
@@ -130,7 +141,7 @@ class ConfinedSystem(RealSystem):
             try:
                 there = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
-                pass
+                self.close(self.open(path, os.O_RDWR | os.O_CREAT))
             else:
                 if not stat.S_ISREG(there.st_mode):
                     raise UnsafePathError(path, "is a lock, but no regular file: remove it")
@@ -148,3 +159,14 @@ class ConfinedSystem(RealSystem):
         except FileNotFoundError:
             return True
         return not os.path.samestat(now, os.fstat(folder))
+
+
+def _share(fd: int, folder: int) -> None:
+    """Let the group of a folder do with a new file or folder in it what it may do with the folder."""
+    above, found = os.fstat(folder), os.fstat(fd)
+    if not above.st_mode & stat.S_IWGRP or found.st_gid != above.st_gid or found.st_uid != os.geteuid():
+        return
+    of_group = stat.S_IRWXG if stat.S_ISDIR(found.st_mode) else stat.S_IRGRP | stat.S_IWGRP
+    wanted = stat.S_IMODE(found.st_mode) | above.st_mode & of_group
+    if wanted != stat.S_IMODE(found.st_mode):
+        os.fchmod(fd, wanted)

@@ -167,8 +167,9 @@ class SpoolLayout:
         self._require_root()
         probe = self.root / f".probe-{secrets.token_hex(6)}"
         try:
+            files = self.files()
             for folder in self.folders():
-                folder.mkdir(exist_ok=True)
+                files.make_folder(folder)
             self._require_safe()
             fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
             try:
@@ -192,6 +193,14 @@ class SpoolLayout:
             except OSError as error:
                 if error.errno not in (errno.EROFS, errno.EACCES):
                     raise
+
+    def prepare_to_submit(self) -> None:
+        """As `prepare`, but where the folders are there nobody needs more than the right to drop a job."""
+        self._require_root()
+        if all(folder.is_dir() for folder in self.folders()):
+            self._require_safe()
+        else:
+            self.prepare()
 
     def _require_safe(self) -> None:
         """SpoolError when users that the spool does not belong to could put something else in its place."""

@@ -299,7 +299,9 @@ class StoredResults:
             raise self._damaged(offset, str(error)) from error
 
     def _damaged(self, offset: int, what: str = "damaged") -> CorruptionError:
-        reason = f"{what}; delete this file, readers then use the segments beside it"
+        reason = (
+            f"{what}; delete this file, readers then use the segments beside it; without segments, restore an archive"
+        )
         return CorruptionError(self._path, offset, reason)
 
 

@@ -145,10 +145,68 @@ def test_an_archive_with_a_link_or_a_torn_one_is_refused(arbctl: Arbctl, layout:
     whole = tmp_path / "whole.tar.gz"
     arbctl("archive", "s", "--output", whole)
     arbctl("purge", "s", "--results", "--claims", "--yes")
-    whole.write_bytes(whole.read_bytes()[:-400])
-    code, _, err = arbctl("restore", whole)
-    assert (code, "not a whole archive" in err) == (2, True)
+    data = whole.read_bytes()
+    for damaged in (data[:-400], data[:-1], *(_flipped(data, at) for at in range(0, len(data), 97))):
+        whole.write_bytes(damaged)
+        code, _, err = arbctl("restore", whole)
+        assert code == 2, err
+        assert list(layout.sessions.iterdir()) == []
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    # The first bytes of gzip hold a time and a name that nothing depends on.
+    at = max(at, 64)
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def test_an_archive_that_lacks_recorded_results_or_has_holes_is_refused(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    finished(layout, "s")
+    whole, less, holes = (tmp_path / name for name in ("whole.tar.gz", "less.tar.gz", "holes.tar.gz"))
+    arbctl("archive", "s", "--output", whole)
+    arbctl("purge", "s", "--results", "--claims", "--yes")
+    with tarfile.open(whole) as old, tarfile.open(less, "w:gz") as new:
+        for member in old:
+            if not member.name.endswith("results.msgpack"):
+                new.addfile(member, old.extractfile(member))
+    assert "of 20 recorded iterations" in arbctl("restore", less)[2]
+    with tarfile.open(holes, "w:gz", format=tarfile.GNU_FORMAT) as tar:
+        about = tarfile.TarInfo("s/ledger")
+        about.type, about.size = tarfile.GNUTYPE_SPARSE, 0
+        tar.addfile(about)
+    assert arbctl("restore", holes)[0] == 2
     assert list(layout.sessions.iterdir()) == []
+
+
+def test_follow_shows_the_last_lines_of_the_session_first(
+    arbctl: Arbctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = [
+        {"__CURSOR": f"c{number}", "MESSAGE": f"line {number}", "SESSION_ID": "one" if number % 2 else "two"}
+        for number in range(9)
+    ]
+    (tmp_path / "all").write_text("".join(json.dumps(entry) + "\n" for entry in journal))
+    program = tmp_path / "journalctl"
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in\n*--after-cursor=c7*) grep c8 {tmp_path}/all;;\n*--follow*) exit 9;;\n'
+        f"*) cat {tmp_path}/all;;\nesac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert arbctl("logs", "one", "-f", "-n", "2")[1] == "line 5\nline 7\n"
+    assert arbctl("logs", "-n", "1", "--json")[1] == arbctl("logs", "two", "-n", "1", "--json")[1]
+    program.write_text("#!/bin/sh\necho 'No journal files were opened due to insufficient permissions.' >&2\nexit 1\n")
+    code, _, err = arbctl("logs")
+    assert (code, "in group systemd-journal or adm" in err) == (3, True)
+
+
+def test_every_shell_gets_its_completion_where_it_looks_for_it() -> None:
+    command = f". bin/installed-files; installed_files {REPOSITORY} UNITS SHARE"
+    told = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    folders = ("bash-completion/completions/", "fish/vendor_completions.d/", "zsh/site-functions/")
+    for file in (REPOSITORY / "etc/completion").iterdir():
+        assert any(f"{file} SHARE/{folder}{file.name}\n" in told for folder in folders), file
 
 
 def test_logs_are_those_of_the_session_and_worker_asked_for(arbctl: Arbctl, tmp_path: Path) -> None:
@@ -197,7 +255,7 @@ def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
     subprocess.run([*command, "--check"], check=True, cwd=REPOSITORY)
     subprocess.run([*command, tmp_path], check=True, cwd=REPOSITORY)
     pages = {path.name for path in (tmp_path / "man").iterdir()}
-    assert pages == {"arbd.1", "arbd-run.1", "arbctl.1", *(f"arbctl-{name}.1" for name in HOMES)}
+    assert pages == {"arbd.1", "arbd-run.1", "arbd-unit.1", "arbctl.1", *(f"arbctl-{name}.1" for name in HOMES)}
     text = (tmp_path / "man" / "arbctl-purge.1").read_text()
     assert ".nf\nExamples:\n  arbctl purge" in text.replace("\\-", "-")
 

@@ -87,7 +87,7 @@ def test_summary_of_a_csv_is_that_of_its_session(arbctl: Arbctl, session: str, l
 def test_best_prints_the_winner_for_a_bot(arbctl: Arbctl, session: str) -> None:
     assert yaml.safe_load(arbctl("best", session)[1]) == {"x": 0.018, "kind": "up"}
     assert json.loads(arbctl("best", session, "--format", "json")[1]) == {"x": 0.018, "kind": "up"}
-    assert arbctl("best", session, "--format", "env")[1] == "X=0.018\nKIND=up\n"
+    assert arbctl("best", session, "--format", "env")[1] == "PARAM_X=0.018\nPARAM_KIND=up\n"
     assert yaml.safe_load(arbctl("best", session, "--ascending")[1])["x"] == 0.001
 
 

@@ -194,7 +194,7 @@ def test_variables_that_would_be_the_same_are_refused(arbctl: Arbctl, layout: Sp
     exhaust(paths, 5, (5, 0, 0, 0))
     code, out, err = arbctl("best", "twins", "--format", "env")
     assert (code, out) == (2, "")
-    assert "would be the variable A_B: use --format json or yaml" in err
+    assert "would be the variable PARAM_A_B: use --format json or yaml" in err
 
 
 def test_usage_errors_are_one_line_with_the_way_to_help(arbctl: Arbctl) -> None:

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+from arbd.cli.commands.watch import Screen
+from arbd.cli.live import Live
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
@@ -48,6 +50,29 @@ def test_without_a_terminal_watch_prints_lines_until_the_session_is_over(arbctl:
     SessionQueue(Files(), paths).change(lambda state: [{"k": "done", "c": [3, 0, 0, 0], "d": 0}])
     code, out, _ = arbctl("watch", "s")
     assert (code, out) == (0, "s: 3 of 3 (done, - per second, - left, 0 bad, best value 3 (#3))\n")
+
+
+def test_a_session_that_cannot_be_read_is_told_and_not_followed(arbctl: Arbctl, layout: SpoolLayout) -> None:
+    paths = make_session(layout, 3, "s")
+    paths.spec.write_bytes(b"garbage")
+    code, out, err = arbctl("watch", "s")
+    assert (code, out, err.count("\n")) == (4, "", 1)
+    assert str(paths.spec) in err
+
+
+def test_yes_cancels_the_session_that_was_asked_about_though_the_list_has_moved(layout: SpoolLayout) -> None:
+    queues = {name: SessionQueue(Files(), make_session(layout, 3, name)) for name in ("first", "second")}
+    live = Live(layout, None)
+    live.look()
+    screen = Screen(live, workers_first=False)
+    screen.press("c")
+    assert screen.said.startswith("cancel first for good?")
+    del live.sessions[0]
+    screen.press("y")
+    assert [queue.refresh().state for queue in queues.values()] == ["cancelled", "running"]
+    live.sessions.clear()
+    screen.press("c")
+    assert not screen.asking
 
 
 class Terminal:

@@ -41,9 +41,16 @@ def test_the_environment_and_the_command_line_go_before_the_file(tmp_path: Path)
     path = settings(tmp_path, "spool: here\nslots: 3\nworker_id: file\nbeat_s: 2\n")
     config = load_config(path, {})
     assert (config.spool, config.slots, config.beat_s) == (tmp_path / "here", 3, 2.0)
+    assert load_config(path, {"ARBD_SPOOL": "."}).spool == Path.cwd()
     config = load_config(None, {"ARBD_CONFIG": str(path), "ARBD_SPOOL": "/elsewhere", "ARBD_WORKER_ID": "env"})
     assert (config.spool, config.worker_id) == (Path("/elsewhere"), "env")
     assert override(config, slots=5, worker_id=None).slots == 5
+
+
+@pytest.mark.parametrize("text", ["9464", "'9464'", "127.0.0.1:9464"])
+def test_metrics_listen_on_a_port_however_it_is_written(tmp_path: Path, text: str) -> None:
+    path = settings(tmp_path, f"metrics: {{listen: {text}}}\n")
+    assert load_config(path, {}).metrics.address == ("127.0.0.1", 9464)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,9 @@ def test_the_environment_and_the_command_line_go_before_the_file(tmp_path: Path)
         ("slots: 0", "slots is 0; it can be 1 to 1024"),
         ("slots: true", "expected a whole number"),
         ("scan_s: soon", "expected a number"),
+        ("chunk_target_s: .nan", "line 1: chunk_target_s: expected a finite number, got nan"),
+        ("drain_timeout_s: .inf", "expected a finite number"),
+        ("metrics: {listen: true}", "expected a text"),
         ("scan_s: 0", "scan_s is 0.0; it must be more than 0"),
         ("watch: sometimes", "watch is 'sometimes'; it can be auto, inotify, polling"),
         ("allow: paper", "expected a list of texts"),

@@ -36,14 +36,18 @@ def logs(app: App, session: str | None, worker: str | None, lines: int, follow: 
     """
     if follow and (file is not None or app.as_json):
         raise UsageError("--follow reads the journal and prints lines: leave --file and --json out")
-    found = (
-        event for event in (_file(file) if file is not None else _journal(follow)) if _wanted(event, session, worker)
-    )
+    events = _file(file) if file is not None else _journal()
+    kept = [event for event in events if _wanted(event, session, worker)][-lines:]
     if follow:
-        for event in found:
+        after = kept[-1]["cursor"] if kept else ""
+        for event in kept:
             click.echo(event["line"])
+        for event in _journal("--follow", f"--after-cursor={after}" if after else "--lines=0"):
+            if _wanted(event, session, worker):
+                click.echo(event["line"])
         return
-    kept = list(found)[-lines:]
+    for event in kept:
+        del event["cursor"]
     app.show({"events": kept}, lambda: "\n".join(event["line"] for event in kept) or "nothing logged")
 
 
@@ -60,18 +64,25 @@ def _file(path: Path) -> Iterator[dict[str, Any]]:
         yield _event(line, {})
 
 
-def _journal(follow: bool) -> Iterator[dict[str, Any]]:
+def _journal(*more: str) -> Iterator[dict[str, Any]]:
     program = shutil.which("journalctl")
     if program is None:
         raise NotFoundError("no journalctl on this host: name the daemon's log with --file")
     units = [part for unit in UNITS for part in ("--unit", unit)]
-    command = [program, *units, "--output=json", "--no-pager", *(["--follow", "--lines=50"] if follow else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:  # noqa: S603
-        assert process.stdout is not None
+    command = [program, *units, "--output=json", "--no-pager", *more]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
         try:
             yield from _entries(process.stdout)
+            told = process.stderr.read().strip()
         finally:
             process.terminate()
+    # A user who may not read the journal gets a hint, no entry, and on some systems success.
+    if process.returncode or "not seeing messages" in told or "nsufficient permissions" in told:
+        reason = " ".join(told.split()) or f"journalctl ended with {process.returncode}"
+        raise NotFoundError(f"the journal cannot be read: {reason}; be root, or in group systemd-journal or adm")
 
 
 def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -96,6 +107,7 @@ def _event(line: str, native: dict[str, Any]) -> dict[str, Any]:
     return {
         "session": native.get("SESSION_ID") or fields.get("session"),
         "worker": native.get("WORKER_ID") or fields.get("worker"),
+        "cursor": native.get("__CURSOR", ""),
         "line": click.unstyle("".join(c if c.isprintable() else " " for c in line)),
     }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,6 +16,7 @@ from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
 from arbd.errors import JobError, NotFoundError, UsageError
 from arbd.spool import ledger
+from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
@@ -42,7 +46,7 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
     """
     config = app.config()
     layout = SpoolLayout(config.spool)
-    layout.prepare()
+    layout.prepare_to_submit()
     files = layout.files()
     prepared = read_job(config, job, overrides, session_id)
     if prepared.spec.session_id is None:
@@ -64,8 +68,9 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
             f"a job for session {name} waits in {layout.incoming} already and is not overwritten: choose another "
             "--session-id, or remove it there"
         )
-    files.publish(target, prepared.data)
-    if not any(is_held(files, layout, beat.worker_id) for beat in read_beats(files, layout)):
+    with _readable():
+        files.publish(target, prepared.data)
+    if not _somebody_lives(files, layout):
         click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
     if not wait:
         app.show({"session_id": name, "iterations": prepared.spec.n}, lambda: name)
@@ -76,6 +81,24 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
     app.show({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses}, lambda: name)
     if say_incomplete(name, state):
         raise click.exceptions.Exit(1)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """What is made meanwhile can be read by the user of the daemon."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _somebody_lives(files: Files, layout: SpoolLayout) -> bool:
+    try:
+        return any(is_held(files, layout, beat.worker_id) for beat in read_beats(files, layout))
+    except PermissionError:
+        # Who may only drop jobs cannot see.
+        return True
 
 
 def _accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus | None) -> SessionQueue:

@@ -262,7 +262,7 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
     Examples:
       arbctl best kimchi-btc-01 > params.yaml
       arbctl best kimchi-btc-01 --metric sharpe --format json
-      eval "$(arbctl best kimchi-btc-01 --format env)"
+      eval "$(arbctl best kimchi-btc-01 --format env)"; echo "$PARAM_MIN_SPREAD_PCT"
     """
     from arbd.analysis.table import load_table
 
@@ -290,8 +290,8 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
 
 
 def _variable(name: str) -> str:
-    """A parameter's name as a shell's variable, and nothing else."""
-    return re.sub(r"[^A-Z0-9_]", "_", name.upper())
+    """A parameter's name as a shell's variable that means nothing to a shell or a program."""
+    return "PARAM_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())
 
 
 def _show_front(app: App, loaded: ResultTable, form: str) -> None:

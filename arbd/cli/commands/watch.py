@@ -24,13 +24,13 @@ KEYS = "up/down choose   p pause   r resume   c cancel   q quit"
 
 
 @dataclass(slots=True)
-class _Screen:
+class Screen:
     """What is drawn, and what a key does to it."""
 
     live: Live
     workers_first: bool
     chosen: int = 0
-    asking: bool = False
+    asking: str = ""
     said: str = ""
 
     def press(self, key: str) -> bool:
@@ -38,8 +38,9 @@ class _Screen:
         sessions = self.live.sessions
         self.chosen = max(0, min(self.chosen, len(sessions) - 1))
         if self.asking:
-            self.asking = False
-            self.said = self._change("cancelled") if key == "y" else "not cancelled"
+            # About the session that was asked about, wherever it stands in the list by now.
+            asked, self.asking = self.asking, ""
+            self.said = self._change(asked, "cancelled") if key == "y" else f"{asked}: not cancelled"
             return True
         if key in ("q", "\x03"):
             return False
@@ -47,16 +48,15 @@ class _Screen:
             step = -1 if key in ("up", "k") else 1
             self.chosen = max(0, min(self.chosen + step, len(sessions) - 1))
         elif key in ("p", "r") and sessions:
-            self.said = self._change("paused" if key == "p" else "running")
+            self.said = self._change(sessions[self.chosen].session_id, "paused" if key == "p" else "running")
         elif key == "c" and sessions:
-            self.asking = True
-            self.said = f"cancel {sessions[self.chosen].session_id} for good? y does, any other key does not"
+            self.asking = sessions[self.chosen].session_id
+            self.said = f"cancel {self.asking} for good? y does, any other key does not"
         return True
 
-    def _change(self, state: str) -> str:
+    def _change(self, session_id: str, state: str) -> str:
         from arbd.cli.commands.control import change_state
 
-        session_id = self.live.sessions[self.chosen].session_id
         try:
             return f"{session_id}: {change_state(self.live.layout, session_id, state)}"
         except (ArbdError, OSError) as error:
@@ -163,7 +163,7 @@ def _follow(app: App, session: str | None, every: float, once: bool, workers_fir
     if once or app.as_json:
         app.show(live.documents(), lambda: _plain(live, workers_first))
     elif console.is_terminal and not console.is_dumb_terminal:
-        _on_terminal(console, _Screen(live, workers_first), every)
+        _on_terminal(console, Screen(live, workers_first), every)
     else:
         _as_lines(live, every, (lambda: _plain(live, True)) if workers_first else None)
 
@@ -177,7 +177,7 @@ def _plain(live: Live, workers_first: bool) -> str:
     return "\n".join([*parts, *map(visible_line, (*live.errors, *_troubles(live)))])
 
 
-def _on_terminal(console: Any, screen: _Screen, every: float) -> None:
+def _on_terminal(console: Any, screen: Screen, every: float) -> None:
     from rich.live import Live as Drawing
 
     with Keyboard() as keyboard, Drawing(screen.draw(), console=console, screen=True, auto_refresh=False) as drawing:
@@ -195,6 +195,7 @@ def _on_terminal(console: Any, screen: _Screen, every: float) -> None:
 def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None:
     """Without a terminal: a line whenever something changed, until the session that was named is over."""
     said: dict[str, str] = {}
+    troubles: list[str] = []
     while True:
         if whole is not None:
             click.echo(visible(whole()))
@@ -204,7 +205,12 @@ def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None
             if said.get(name) != line:
                 said[name] = line
                 click.echo(line)
-        if live.only is not None and live.sessions[0].state.over:
+        if whole is None:
+            before, troubles = troubles, [*live.errors, *_troubles(live)]
+            for trouble in troubles:
+                if trouble not in before:
+                    click.echo(visible_line(trouble), err=True)
+        if live.only is not None and live.sessions and live.sessions[0].state.over:
             return
         time.sleep(every)
         live.look()

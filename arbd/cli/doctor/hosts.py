@@ -126,4 +126,9 @@ def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Fi
         except (ArbdError, OSError) as error:
             unreadable.append(f"{session_id}: {error}")
     for text in unreadable:
-        yield Finding("sessions", WARNING, text, "restore it from an archive, or remove its folder")
+        yield Finding(
+            "sessions",
+            WARNING,
+            text,
+            "`arbctl purge SESSION --results --claims --yes`, then restore its archive or submit its job again",
+        )
