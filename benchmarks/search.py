@@ -10,7 +10,8 @@
 generation at a time, without the results of the one before it. That outcome does not depend on slots or hosts
 (which `reproducible` shows with real daemons), so quality is measured in one process, through the same generations.
 Optuna's samplers suggest one point at a time and know all results before it. Its GPSampler needs PyTorch; where that
-is not installed, this is said and it is left out. `--seeds` and `--peer-seeds` set how many seeds.
+is not installed, this is said and it is left out. `--seeds` and `--peer-seeds` set how many seeds, `--problem` and
+`--method` choose some.
 """
 
 from __future__ import annotations
@@ -126,14 +127,14 @@ def theirs(problem: Problem, sampler: Any) -> Curve:
     return _at_marks(losses)
 
 
-def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int) -> None:
+def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int, only: Sequence[str]) -> None:
     """Regrets, and how ours stand to theirs."""
-    samplers = peers()
+    samplers = {name: sampler for name, sampler in peers().items() if name in only or not only}
     medians: dict[tuple[str, str], list[float]] = {}
     for problem in chosen:
         curves: dict[str, list[Curve]] = {}
         seconds: dict[str, float] = {}
-        for name in [*OURS, *samplers]:
+        for name in [*(name for name in OURS if name in only or not only), *samplers]:
             started = time.perf_counter()
             if name in samplers:
                 count = peer_seeds if name == "optuna_gp" else seeds
@@ -159,7 +160,10 @@ def _compare(
     medians: Mapping[tuple[str, str], Sequence[float]], names: Sequence[str], samplers: Mapping[str, Any]
 ) -> None:
     for method, peer in PEERS.items():
-        beats = [name for name in names if medians[name, method][-1] < medians[name, "random"][-1]]
+        if not all((name, method) in medians for name in names):
+            continue
+        random_ = {name: medians[name, "random"][-1] for name in names if (name, "random") in medians}
+        beats = [name for name, regret in random_.items() if medians[name, method][-1] < regret]
         say(benchmark="better than random", method=method, problems=len(names), count=len(beats), on=beats)
         if peer in samplers:
             near = [n for n in names if medians[n, method][-1] <= 1.05 * medians[n, peer][-1] + 1e-12]
@@ -302,6 +306,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--peer-seeds", type=int, help="seeds of Optuna's GPSampler, which takes a minute each")
     parser.add_argument("--problem", action="append", help="only this problem (may be given several times)")
+    parser.add_argument("--method", action="append", help="only this method or peer (may be given several times)")
     given = parser.parse_args()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     seeds = 2 if given.smoke else given.seeds
@@ -309,7 +314,7 @@ def main() -> None:
     if given.smoke:
         chosen = [p for p in chosen if p.name in ("branin", "mixed")]
     if given.only in (None, "quality"):
-        quality(chosen, seeds, given.peer_seeds or seeds)
+        quality(chosen, seeds, given.peer_seeds or seeds, given.method or ())
     if given.only in (None, "busy"):
         busy({"tpe": 60, "bayesian": 60} if given.smoke else {"tpe": 1_000, "bayesian": 300})
     if given.only in (None, "reproducible"):

@@ -23,7 +23,7 @@ from arbd.spool.results import ResultGroup, has_results, read_segments
 from arbd.spool.rows import Array, RowBatch, RowRules, concatenate
 from arbd.spool.sessions import read_spec
 from arbd.spool.stored_results import StoredResults
-from arbd.tuning.constraints import total_violation
+from arbd.tuning.constraints import as_values, total_violation
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.pareto import hypervolume, pareto_mask
 from arbd.tuning.plan import INFEASIBLE, Limits
@@ -217,9 +217,9 @@ class ResultTable:
         # Only the columns that they speak of are read.
         names = frozenset[str]().union(*(constraint.names for constraint in constraints))
         space = SearchSpace(tuple(d for d in self.spec.space.dimensions if d.name in names))
-        params = space.decode({name: self.source.param(name) for name in space.names})
+        params = as_values(space.decode({name: self.source.param(name) for name in space.names}))
         metrics = {name: self.source.metric(name) for name in self.metric_names if name in names}
-        values = {**self.spec.fixed, **{name: np.asarray(values) for name, values in params.items()}, **metrics}
+        values = {**self.spec.fixed, **params, **metrics}
         return total_violation(constraints, values, len(self))
 
     @cached_property
@@ -231,10 +231,14 @@ class ResultTable:
     def comparable(self) -> Array:
         """Which rows can be the best: results that keep every constraint and used as much of the data as any."""
         chosen = self.completed & ~self.breaking
-        if BUDGET in self.metric_names and chosen.any():
+        if self._has_shares and chosen.any():
             budget = self.source.metric(BUDGET)
             chosen = chosen & (budget == np.nanmax(budget[chosen], initial=-np.inf))
         return np.asarray(chosen)
+
+    @property
+    def _has_shares(self) -> bool:
+        return self.spec.has_shares and BUDGET in self.metric_names
 
     def rank(self, metric: str, top_n: int, ascending: bool) -> list[int]:
         """Positions of the best completed rows by a metric, best first, NaN last; UsageError for an unknown metric."""
@@ -242,11 +246,11 @@ class ResultTable:
         ranked = np.flatnonzero(self.completed)
         keys = values[ranked] if ascending else -values[ranked]
         wanted = max(0, top_n)
-        if BUDGET in self.metric_names or self.spec.constraints:
+        if self._has_shares or self.spec.constraints:
             violation = self.violation[ranked]
-            budget = self.source.metric(BUDGET)[ranked] if BUDGET in self.metric_names else np.ones(len(ranked))
-            # What used less of the data is no match for what used more; what breaks a constraint ranks after the rest.
-            order = np.lexsort((keys, violation, np.isnan(keys), -budget))
+            budget = self.source.metric(BUDGET)[ranked] if self._has_shares else np.ones(len(ranked))
+            # What breaks a constraint ranks after the rest; what used less of the data is no match for what used more.
+            order = np.lexsort((keys, violation, -budget, violation > 0, np.isnan(keys)))
             return [int(i) for i in ranked[order[:wanted]]]
         for step in (max(1, len(keys) // SAMPLE_ROWS), 1):
             # What is worse than the last of the wanted, of some rows and then of all that are left, need not be sorted.

@@ -29,6 +29,7 @@ class Best:
     minimized: bool
     reader: SegmentReader
     limits: Limits
+    shares: bool
     value: float | None = None
     iteration: int = 0
 
@@ -46,7 +47,7 @@ class Best:
             good = rows.status == COMPLETED
             if self.limits.after:
                 good &= self.limits.violation(rows.params, rows.metrics, len(rows)) <= 0
-            if BUDGET in rows.metrics:
+            if self.shares and BUDGET in rows.metrics:
                 # What used a part of the data is no match for what used all.
                 good &= ~(rows.metrics[BUDGET] < 1)
             values = np.where(good, rows.metrics[self.metric], np.nan)
@@ -130,7 +131,7 @@ class Live:
             spec = read_spec(self._files, paths)
             goal = spec.metrics[0]
             reader = SegmentReader(self._files, paths, rules=RowRules.of(spec))
-            best = Best(goal.name, goal.direction == "minimize", reader, Limits.of(spec))
+            best = Best(goal.name, goal.direction == "minimize", reader, Limits.of(spec), spec.has_shares)
             followed = Followed(queue, best)
         followed.queue.refresh()
         return followed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from arbd.errors import DataError
@@ -39,8 +39,9 @@ def _of_table(source: str, folders: Sequence[Path], may_read: Callable[[Path], s
     path = next((candidate for candidate in candidates if _is_readable(candidate, may_read)), None)
     if path is None:
         raise DataError(source, f"no such file: {', '.join(map(str, candidates)) or 'write an absolute path'}")
+    # A table does not tell whether its `budget` is a share of the data or a metric of that name.
     return [
-        PastResult(result.params, result.metrics if result.status == "completed" else {})
+        PastResult(result.params, result.metrics if result.status == "completed" else {}, _share(result.metrics))
         for result in load_results_from_csv(path)
     ]
 
@@ -68,5 +69,10 @@ def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:
         for position, params in enumerate(spec.space.rows(dict(rows.params))):
             completed = rows.status[position] == COMPLETED
             values = {name: column[position] for name, column in metrics.items()} if completed else {}
-            found.append(PastResult({**spec.fixed, **params}, values))
+            found.append(PastResult({**spec.fixed, **params}, values, _share(values) if spec.has_shares else 1.0))
     return found
+
+
+def _share(metrics: Mapping[str, float]) -> float:
+    budget = metrics.get("budget", 1.0)
+    return budget if 0.0 < budget <= 1.0 else 1.0

@@ -44,10 +44,14 @@ class ConstraintError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A constraint that was read. `names` are the parameters and metrics that it speaks of."""
+    """A constraint that was read.
+
+    `names` are the parameters and metrics that it speaks of, `numbers` those of them that it computes with or orders.
+    """
 
     text: str
     names: frozenset[str]
+    numbers: frozenset[str]
     _tree: ast.expr
 
     def violation(self, values: Mapping[str, Any], n: int) -> Floats:
@@ -65,11 +69,30 @@ def parse_constraint(text: str) -> Constraint:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConstraintError(f"not an inequality such as 'trades >= 30' ({getattr(error, 'msg', error)})") from error
-    names: set[str] = set()
-    _check_condition(tree, names, 0)
+    _check_condition(tree, 0)
+    names = _names(tree)
     if not names:
         raise ConstraintError("names no parameter and no metric")
-    return Constraint(text.strip(), frozenset(names), tree)
+    return Constraint(text.strip(), frozenset(names), frozenset(_numbers(tree)), tree)
+
+
+def renamed(constraint: Constraint, names: Mapping[str, str]) -> Constraint:
+    """The constraint with some names replaced."""
+    if not constraint.names & names.keys():
+        return constraint
+    tree = ast.parse(constraint.text, mode="eval").body
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = names.get(node.id, node.id)
+    return parse_constraint(ast.unparse(tree))
+
+
+def as_values(decoded: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of a space as constraints take them: choices may be numbers beside texts, each row by itself."""
+    return {
+        name: np.array(column, dtype=object) if isinstance(column, list) else np.asarray(column)
+        for name, column in decoded.items()
+    }
 
 
 def total_violation(constraints: Iterable[Constraint], values: Mapping[str, Any], n: int) -> Floats:
@@ -80,40 +103,72 @@ def total_violation(constraints: Iterable[Constraint], values: Mapping[str, Any]
     return total
 
 
-def _check_condition(node: ast.expr, names: set[str], depth: int) -> None:
+def _names(tree: ast.expr) -> set[str]:
+    calls = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in calls}
+
+
+def _numbers(tree: ast.expr) -> set[str]:
+    """Names that stand in an ordering comparison, or in anything that is computed."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
+                if not isinstance(operator, ast.Eq | ast.NotEq):
+                    found |= _names(left) | _names(right)
+        elif isinstance(node, ast.BinOp | ast.Call) or (isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS):
+            found |= _names(node)
+    return found
+
+
+def _check_condition(node: ast.expr, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ConstraintError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, ast.BoolOp):
         for part in node.values:
-            _check_condition(part, names, depth + 1)
+            _check_condition(part, depth + 1)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        _check_condition(node.operand, names, depth + 1)
+        _check_condition(node.operand, depth + 1)
     elif isinstance(node, ast.Compare):
-        for operator in node.ops:
-            if not isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE | ast.Eq | ast.NotEq):
-                raise ConstraintError("compares with < <= > >= == != only")
-        for side in (node.left, *node.comparators):
-            _check_value(side, names, depth + 1)
+        _check_comparison(node, depth)
     else:
         raise ConstraintError("not an inequality such as 'trades >= 30'")
 
 
-def _check_value(node: ast.expr, names: set[str], depth: int) -> None:
+def _check_comparison(node: ast.Compare, depth: int) -> None:
+    sides = (node.left, *node.comparators)
+    for side in sides:
+        _check_value(side, depth + 1)
+    for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
+        if isinstance(operator, ast.Eq | ast.NotEq):
+            continue
+        if not isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+            raise ConstraintError("compares with < <= > >= == != only")
+        if _is_text(left) or _is_text(right):
+            raise ConstraintError("texts are compared by == and != only")
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _check_value(node: ast.expr, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ConstraintError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, ast.Name):
-        names.add(node.id)
-    elif isinstance(node, ast.Constant):
+        return
+    if isinstance(node, ast.Constant):
         _check_constant(node.value)
     elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        _check_value(node.left, names, depth + 1)
-        _check_value(node.right, names, depth + 1)
+        _check_value(node.left, depth + 1)
+        _check_value(node.right, depth + 1)
     elif isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
-        _check_value(node.operand, names, depth + 1)
+        _check_value(node.operand, depth + 1)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         _check_function(node.func.id, len(node.args))
         for argument in node.args:
-            _check_value(argument, names, depth + 1)
+            _check_value(argument, depth + 1)
     else:
         raise ConstraintError(f"{ast.unparse(node)!r} is not allowed in a constraint")
 
@@ -162,7 +217,7 @@ def _excess(operator: ast.cmpop, left: Any, right: Any) -> Any:
         unknown = _unknown(left) | _unknown(right)
         return np.where(unknown, np.nan, np.where(equal == isinstance(operator, ast.Eq), 0.0, 1.0))
     low, high = (left, right) if isinstance(operator, ast.Lt | ast.LtE) else (right, left)
-    low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+    low, high = np.asarray(_number(low), dtype=np.float64), np.asarray(_number(high), dtype=np.float64)
     strict = isinstance(operator, ast.Lt | ast.Gt)
     held = (low < high) if strict else (low <= high)
     # In units of the sides themselves; never 0 where it does not hold, or equal sides of a strict one would pass.
@@ -195,5 +250,7 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
 
 def _number(value: Any) -> Any:
     array = np.asarray(value)
+    if array.dtype.kind == "O":
+        return np.array([np.nan if isinstance(item, str) else float(item) for item in array.tolist()])
     # A text among numbers is a value that is not there, not a crash in the middle of a session.
     return array.astype(np.float64) if array.dtype.kind in "iufb" else np.nan

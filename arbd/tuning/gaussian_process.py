@@ -219,6 +219,13 @@ class Candidates:
         """Now."""
         return np.asarray(np.sqrt(np.maximum(self._variance, SMALLEST_VARIANCE)))
 
+    def leave_out(self, point: Unit) -> None:
+        """Take a point out, if it is among them and not the last one."""
+        stay = (self.points != point).any(axis=1)
+        if stay.any() and not stay.all():
+            self.points, self.mean = self.points[stay], self.mean[stay]
+            self._solved, self._variance = self._solved[:, stay], self._variance[stay]
+
     def expect(self, point: Unit) -> None:
         """A point, which need not be among them, will be evaluated; the posterior knows too."""
         here = self._posterior._kernel(point[None, :], self.points)[0][0]

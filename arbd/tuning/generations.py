@@ -27,6 +27,7 @@ from arbd.tuning.space import Columns, Unit
 SCHEMA_VERSION = 1
 # Results of the generation before are not waited for.
 LAG = 2
+SMALLEST_POPULATION = 4
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 DRAWS = 2_000
 
@@ -39,7 +40,9 @@ def default_size(method: str, n: int) -> int:
     """
     least = {"bayesian": 8, "cmaes": 8, "nsga2": 12}.get(method, 4)
     share = 6 if method == "bayesian" else 16
-    return int(min(256, max(least, 4 * round(n**0.5 / share))))
+    # In a short search, half of the generations know something all the same.
+    fewest = SMALLEST_POPULATION if method in ("cmaes", "nsga2") else 1
+    return int(min(256, max(least, 4 * round(n**0.5 / share)), max(fewest, n // 4)))
 
 
 def known_before(number: int, size: int) -> int:
@@ -129,7 +132,8 @@ class Knowledge:
         self.known[iterations] = True
         self._completed[iterations] = completed
         self._origin[iterations] = origin
-        self._budget[iterations] = metrics.get("budget", 1.0)
+        if self._spec.has_shares:
+            self._budget[iterations] = metrics.get("budget", 1.0)
         for name, column in columns.items():
             self._columns[name][iterations] = column
         for name, column in self._metrics.items():
@@ -189,9 +193,10 @@ class Knowledge:
         if not self._spec.stop.needs_results or not up_to:
             return ""
         losses, violation = self._results(up_to)
-        whole = self._budget[1 : up_to + 1] >= 1.0
-        losses[(violation > 0) | ~whole] = np.nan
-        return reason(self._spec, losses)
+        losses[violation > 0] = np.nan
+        # Results of less of the data are no match for others, and no sign that nothing improves.
+        whole = np.flatnonzero(self._budget[1 : up_to + 1] >= 1.0)
+        return reason(self._spec, losses[whole], whole + 1)
 
 
 class Breeder:

@@ -162,6 +162,11 @@ class JobSpec:
     sampler_versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def has_shares(self) -> bool:
+        """True when iterations use different shares of the data, told by the metric `budget`."""
+        return self.method == "successive_halving"
+
+    @property
     def generations(self) -> int:
         """How many generations there are at most; 0 for a search of a fixed plan."""
         return -(-self.n // self.generation_size) if self.generation_size else 0

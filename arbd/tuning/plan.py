@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from arbd.tuning.constraints import Constraint, parse_constraint, total_violation
+from arbd.tuning.constraints import Constraint, as_values, parse_constraint, total_violation
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.samplers import Sampler, make_sampler
 from arbd.tuning.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
@@ -93,7 +93,7 @@ class Limits:
         return tuple(constraint for constraint in self.constraints if constraint not in self.before)
 
     def _values(self, columns: Mapping[str, Column]) -> dict[str, Any]:
-        return {**self.fixed, **{name: np.asarray(values) for name, values in self.space.decode(columns).items()}}
+        return {**self.fixed, **as_values(self.space.decode(columns))}
 
     def may_run(self, columns: Mapping[str, Column], n: int) -> npt.NDArray[np.bool_]:
         """Which of n rows keep all constraints between parameters."""

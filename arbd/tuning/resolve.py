@@ -342,6 +342,8 @@ class _Resolver:
         names = [DEFAULT_METRIC.get(kind, "value")] if given is None else [given] if isinstance(given, str) else given
         if not names:
             self.wrong("names no metric", "metric")
+        if len(set(names)) < len(names):
+            self.wrong("names a metric twice", "metric")
         if paper:
             for name in names:
                 if name not in METRICS:
@@ -423,7 +425,7 @@ def _range_fault(given: FloatParameter | IntParameter) -> tuple[str, str] | None
         return f"bounds are reversed: the lowest comes first, [{high}, {low}]", "bounds"
     if given.log and low <= 0:
         return f"log needs positive bounds, the lowest is {low}", "bounds"
-    if given.log and given.step not in (None, 1):
+    if given.log and given.step is not None and (given.step != 1 or isinstance(given, FloatParameter)):
         return "log and step exclude each other", "step"
     if isinstance(given, FloatParameter) and given.step is not None and given.step > high - low:
         return f"step {given.step} is larger than the range {low} to {high}", "step"

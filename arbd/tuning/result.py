@@ -11,10 +11,11 @@ from arbd.tuning.space import Value
 
 @dataclass(frozen=True, slots=True)
 class PastResult:
-    """A result that another search gave; `metrics` is empty where it failed."""
+    """A result that another search gave; `metrics` is empty where it failed. `budget` is its share of the data."""
 
     params: Mapping[str, Value]
     metrics: Mapping[str, float]
+    budget: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,19 +17,18 @@ import numpy as np
 from arbd.errors import ArbdError, Problem
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
-from arbd.tuning.constraints import Constraint, ConstraintError, parse_constraint, total_violation
-from arbd.tuning.generations import default_size
+from arbd.tuning.constraints import Constraint, ConstraintError, as_values, parse_constraint, renamed, total_violation
+from arbd.tuning.generations import LAG, SMALLEST_POPULATION, default_size
 from arbd.tuning.jobfile import JobDocument
 from arbd.tuning.jobspec import MetricGoal, Past, StopRules
 from arbd.tuning.plan import Limits
 from arbd.tuning.result import PastResult
 from arbd.tuning.samplers import GUIDED
 from arbd.tuning.samplers.random import uniform_points
-from arbd.tuning.space import SearchSpace, Value
+from arbd.tuning.space import ChoiceDimension, Dimension, SearchSpace, Value
 
 MOST_GUIDED = 1_000_000
 MOST_PAST = 5_000
-SMALLEST_POPULATION = 4
 ONE_METRIC = ("cmaes", "successive_halving")
 TRIED_POINTS = 4_096
 
@@ -95,6 +95,8 @@ class SearchOptions:
     def _stop(self) -> None:
         given = self.document.job.tuning.stop
         self.stop = StopRules(given.max_time_s, given.no_improvement, given.target)
+        if given.target is not None and not math.isfinite(given.target):
+            self._wrong(f"a target is a finite number, not {given.target}", "stop", "target")
         if given.target is not None and len(self.metrics) > 1:
             self._wrong("a target is for one metric", "stop", "target")
         if self.stop.needs_results and self.n > MOST_GUIDED:
@@ -107,6 +109,11 @@ class SearchOptions:
                 self.notices.append(f"generation_size has no effect with method {tuning.method}")
             return
         self.generation_size = tuning.generation_size or default_size(tuning.method, max(1, self.n))
+        if tuning.method in GUIDED and tuning.start_from is None and self.n <= LAG * self.generation_size:
+            self.notices.append(
+                f"{tuning.method} learns nothing: all {self.n:,} iterations are in the first {LAG} generations of "
+                f"{self.generation_size:,}, which know no result; generation_size: {max(1, self.n // 4)} would change that"
+            )
         if tuning.method == "cmaes" and self.generation_size < SMALLEST_POPULATION:
             self._wrong(f"cmaes needs at least {SMALLEST_POPULATION}, its population", "generation_size")
 
@@ -118,13 +125,10 @@ class SearchOptions:
             except ConstraintError as error:
                 self._wrong(f"{text!r}: {error}", "constraints", index)
                 continue
-            known = {*self.space.names, *self.fixed, *METRICS}
-            for name in sorted(constraint.names - known) if self.paper else ():
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                self._wrong(
-                    f"{text!r}: {name!r} is neither searched, nor fixed, nor a metric{hint}", "constraints", index
-                )
+            if self.paper:
+                constraint = renamed(constraint, params.ALIASES)
+            for fault in self._faults(constraint):
+                self._wrong(f"{text!r}: {fault}", "constraints", index)
             parsed.append(constraint)
         self.constraints = tuple(constraint.text for constraint in parsed)
         limits = Limits(self.space, self.fixed, tuple(parsed))
@@ -132,6 +136,26 @@ class SearchOptions:
             points = self.space.from_unit(uniform_points(0, len(self.space.dimensions), 1, TRIED_POINTS))
             if not limits.may_run(points, TRIED_POINTS).any():
                 self.notices.append(f"none of {TRIED_POINTS:,} random points keeps the constraints between parameters")
+
+    def _faults(self, constraint: Constraint) -> Iterator[str]:
+        """What is wrong with the names of a constraint."""
+        goals = {goal.name for goal in self.metrics}
+        known = {*self.space.names, *self.fixed, *(METRICS if self.paper else goals)}
+        for name in sorted(constraint.names - known):
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if self.paper:
+                yield f"{name!r} is neither searched, nor fixed, nor a metric{hint}"
+            elif near:
+                self.notices.append(f"constraint {constraint.text!r}: {name!r} is taken for a metric{hint}")
+        for name in sorted({*self.space.names, *self.fixed}):
+            plain = name.isidentifier() and unicodedata.normalize("NFKC", name) == name
+            if not plain and name in constraint.text:
+                yield f"the name {name!r} cannot stand in a constraint: rename it to plain letters, digits and '_'"
+        texts = {d.name for d in self.space.dimensions if isinstance(d, ChoiceDimension) and _has_text(d.values)}
+        texts |= {name for name, value in self.fixed.items() if isinstance(value, str)}
+        for name in sorted(constraint.numbers & texts):
+            yield f"{name!r} has texts, which are compared by == and != only"
 
     def _enqueue(self) -> None:
         points: list[dict[str, Value]] = []
@@ -146,11 +170,12 @@ class SearchOptions:
                         "enqueue", index, name,
                     )  # fmt: skip
                     continue
+                # The engine's numbers are real ones, whichever way they are written.
+                point[key] = _as_chosen(dimensions[key], value) if self.paper else value
                 try:
-                    dimensions[key].column([value])
+                    dimensions[key].column([point[key]])
                 except ValueError as error:
                     self._wrong(str(error), "enqueue", index, name)
-                point[key] = value
             points.append(point)
         self.enqueue = tuple(points)
         if self.n and len(points) > self.n:
@@ -182,7 +207,7 @@ class SearchOptions:
             )
             return
         usable, violation = self._of_most_data(fitting), self._violation(fitting)
-        losses, budgets = [self._loss(result) for result in fitting], [_budget(result) for result in fitting]
+        losses, budgets = [self._loss(result) for result in fitting], [result.budget for result in fitting]
         failed = [math.isnan(loss) for loss in losses]
         usable.sort(key=lambda i: (failed[i], violation[i] > 0, -budgets[i], 0.0 if failed[i] else losses[i], i))
         chosen = sorted(usable[:MOST_PAST])
@@ -204,7 +229,7 @@ class SearchOptions:
 
     def _of_most_data(self, results: Sequence[PastResult]) -> list[int]:
         """Which results can be learnt from together: only `successive_halving` can tell shares of the data apart."""
-        budgets = [_budget(result) for result in results]
+        budgets = [result.budget for result in results]
         if self.document.job.tuning.method == "successive_halving":
             return list(range(len(results)))
         most = max(budgets)
@@ -215,10 +240,10 @@ class SearchOptions:
         constraints = tuple(parse_constraint(text) for text in self.constraints)
         if not constraints:
             return [0.0] * len(results)
-        params = self.space.decode(self.space.encode([result.params for result in results]))
+        params = as_values(self.space.decode(self.space.encode([result.params for result in results])))
         names = {name for constraint in constraints for name in constraint.names} - {*params, *self.fixed}
         metrics = {name: np.array([result.metrics.get(name, math.nan) for result in results]) for name in names}
-        values = {**self.fixed, **{name: np.asarray(column) for name, column in params.items()}, **metrics}
+        values = {**self.fixed, **params, **metrics}
         found: list[float] = total_violation(constraints, values, len(results)).tolist()
         return found
 
@@ -237,10 +262,15 @@ class SearchOptions:
         return value if goal.direction == "minimize" else -value
 
 
-def _budget(result: PastResult) -> float:
-    """The share of the data that a result used: all of it, where it does not tell."""
-    budget = float(result.metrics.get("budget", 1.0))
-    return budget if 0.0 < budget <= 1.0 else 1.0
+def _has_text(values: Sequence[Value]) -> bool:
+    return any(isinstance(value, str) for value in values)
+
+
+def _as_chosen(dimension: Dimension, value: Value) -> Value:
+    """The choice that is the same number."""
+    if isinstance(dimension, ChoiceDimension) and type(value) is int:
+        return next((choice for choice in dimension.values if choice == value), value)
+    return value
 
 
 def _left_out(count: int, why: str) -> str:

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.tuning.history import Floats
+from arbd.tuning.history import Floats, Ints
 from arbd.tuning.jobspec import JobSpec
 
 
-def reason(spec: JobSpec, losses: Floats) -> str:
-    """Why a session should end, given losses by iteration (NaN: no result that counts); '' when it should go on."""
+def reason(spec: JobSpec, losses: Floats, iterations: Ints) -> str:
+    """Why a session should end, given the losses of iterations (NaN: no result that counts); '' when it should go on."""
     stop, goal = spec.stop, spec.metrics[0]
     sign = 1.0 if goal.direction == "minimize" else -1.0
     if stop.target is not None:
         reached = np.flatnonzero(losses[:, 0] <= sign * stop.target)
         if len(reached):
             value = sign * losses[reached[0], 0]
-            return f"target {goal.name} {stop.target:g} reached by iteration {reached[0] + 1} with {value:g}"
+            return f"target {goal.name} {stop.target:g} reached by iteration {iterations[reached[0]]} with {value:g}"
     if stop.no_improvement is not None:
         last = _last_improvement(losses)
         if len(losses) - last >= stop.no_improvement:
-            of = f"iteration {last}" if last else "the beginning"
+            of = f"iteration {iterations[last - 1]}" if last else "the beginning"
             return f"no improvement in {len(losses) - last} iterations since {of}"
     return ""
 

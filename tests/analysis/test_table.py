@@ -45,8 +45,9 @@ def damage(paths: SessionPaths, *names: str) -> None:
 def searched(layout: SpoolLayout, name: str = "s") -> SessionPaths:
     """Ten rows with everything that a guided search can leave in them."""
     paths = make_session(
-        layout, 10, name, metrics=GOALS, constraints=("risk <= 0.8", "kind != 'up' or x > 0"), fixed={}
-    )
+        layout, 10, name, metrics=GOALS, constraints=("risk <= 0.8", "kind != 'up' or x > 0"), fixed={},
+        method="successive_halving",
+    )  # fmt: skip
     good = rows_of(1, 8)
     good = replace(
         good,
@@ -93,12 +94,21 @@ def test_broken_constraints_part_budgets_and_what_was_not_run_rank_last_stored_o
     loaded = as_loaded(layout, paths, stored)
     for table in (stored, loaded):
         assert table.counts() == {"completed": 7, "failed": 2, "timeout": 0, "crashed": 0, "infeasible": 1}
-        assert table.rank("value", 10, ascending=False) == [2, 7, 0, 5, 1, 3, 6]
+        assert table.rank("value", 10, ascending=False) == [2, 7, 0, 5, 6, 1, 3]
         assert table.front().positions == (6, 7, 5)
         assert np.flatnonzero(table.comparable).tolist() == [0, 2, 3, 5, 7]
         assert [result.status for result in table.results([4, 8, 0])] == ["infeasible", "failed", "completed"]
     assert stored.front() == loaded.front()
     assert list(map(repr, stored.results(range(10)))) == list(map(repr, loaded.results(range(10))))
+
+
+def test_a_metric_that_happens_to_be_called_budget_is_no_share_of_the_data(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 5)
+    rows = rows_of(1, 5)
+    finish(paths, 5, replace(rows, metrics={**rows.metrics, "budget": np.array([9.0, 1.0, 0.5, 0.1, 3.0])}))
+    table = load_table(layout.root, "s")
+    assert table.rank("value", 5, ascending=False) == [4, 3, 2, 1, 0]
+    assert table.comparable.all()
 
 
 def test_summary_best_compare_and_report_agree_about_the_best(

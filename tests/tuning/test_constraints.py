@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.tuning.constraints import ConstraintError, parse_constraint, total_violation
+from arbd.tuning.constraints import ConstraintError, as_values, parse_constraint, renamed, total_violation
 
 VALUES = {
     "a": np.array([1.0, 2.0, 3.0]),
@@ -48,6 +48,25 @@ def test_what_a_constraint_says(text: str, holds: list[bool]) -> None:
     constraint = parse_constraint(text)
     found = constraint.violation(VALUES, 3)
     assert (found <= 0).tolist() == holds
+
+
+def test_a_choice_of_numbers_and_texts_is_looked_at_row_by_row() -> None:
+    window = as_values({"window": [1, 2, "auto"]})
+    for text, holds in (("window != 1", [False, True, True]), ("window == 'auto'", [False, False, True])):
+        assert (parse_constraint(text).violation(window, 3) <= 0).tolist() == holds
+        for row in range(3):
+            alone = as_values({"window": [[1, 2, "auto"][row]]})
+            assert (parse_constraint(text).violation(alone, 1)[0] <= 0) == holds[row]
+    assert (parse_constraint("window > 1").violation(window, 3) <= 0).tolist() == [False, True, False]
+
+
+def test_a_constraint_says_which_names_it_computes_with_and_takes_others_for_them() -> None:
+    constraint = parse_constraint("mode == 'a' or x < max(y, 2) and -z != 1")
+    assert constraint.names == {"mode", "x", "y", "z"}
+    assert constraint.numbers == {"x", "y", "z"}
+    new = renamed(parse_constraint("old < 2 * x"), {"old": "new"})
+    assert (new.text, new.names) == ("new < 2 * x", {"new", "x"})
+    assert renamed(constraint, {"old": "new"}) is constraint
 
 
 def test_a_violation_grows_with_the_distance_and_is_never_zero_where_it_does_not_hold() -> None:

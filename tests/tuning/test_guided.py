@@ -91,7 +91,8 @@ def test_it_finds_better_points_than_random_search(method: str) -> None:
 
 @pytest.mark.parametrize("method", GUIDED)
 def test_whoever_computes_a_generation_gets_the_same_bytes(method: str) -> None:
-    spec = spec_of(method, 40, generation_size=8)
+    # Long enough that what a method might remember of earlier generations would matter.
+    spec = spec_of(method, 120 if method == "bayesian" else 40, generation_size=8)
     steady = Breeder(spec, {})
     before = None
     for number in range(1, spec.generations + 1):
@@ -282,12 +283,75 @@ def test_an_iteration_that_learns_from_one_that_was_not_run_says_which() -> None
         Search(spec_of("tpe", 40, generation_size=4)).row(13)
 
 
-@pytest.mark.parametrize(("n", "size"), [(1, 4), (200, 4), (1_000, 8), (10_000, 24), (10**6, 248)])
+@pytest.mark.parametrize("method", GUIDED)
+def test_a_short_search_learns_all_the_same(method: str) -> None:
+    def points(sign: float) -> list[dict[str, Any]]:
+        spec = spec_of(method, 24)
+        return played(spec, lambda params: {"loss": sign * params["x"]})[0]
+
+    assert points(1.0) != points(-1.0)
+
+
+SQUARE = SearchSpace((FloatDimension("x", 0.0, 1.0), FloatDimension("y", 0.0, 1.0)))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_process_finds_where_constraints_on_metrics_hold_though_nothing_kept_them_at_first(seed: int) -> None:
+    spec = spec_of("bayesian", 100, space=SQUARE, seed=seed, constraints=("d <= 0.03",))
+
+    def objective(params: Mapping[str, Any]) -> Metrics:
+        away = math.hypot(params["x"] - 0.21, params["y"] - 0.37)
+        return {"loss": -params["x"] - params["y"], "d": away}
+
+    rows, results = played(spec, objective)
+    kept = [row for row, found in zip(rows, results, strict=True) if found is not None and found["d"] <= 0.03]
+    assert max(row["x"] + row["y"] for row in kept) > 0.575
+
+
+@pytest.mark.parametrize("acquisition", ["ei", "ucb", "poi"])
+def test_a_process_spends_no_iteration_on_a_point_that_it_knows(acquisition: str) -> None:
+    spec = spec_of("bayesian", 80, space=SQUARE, acquisition_fn=acquisition)
+    rows, _ = played(spec, lambda params: {"loss": -params["x"] - params["y"]})
+    assert all(row["origin"] == 0 for row in rows)
+    assert len({(row["x"], row["y"]) for row in rows}) == 80
+
+
+@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("count", [1, 5, 9, 10, 40])
+def test_few_results_from_elsewhere_are_enough(method: str, count: int) -> None:
+    points = tuple({"x": 0.1 * i % 2, "k": 1 + i, "kind": "a"} for i in range(count))
+    past = Past("elsewhere", points, tuple((float(i),) for i in range(count)))
+    rows, _ = played(spec_of(method, 24, past=past), lambda params: {"loss": params["x"]})
+    assert len(rows) == 24
+
+
+def test_a_set_rises_once_whatever_the_last_bit_of_its_values_says() -> None:
+    space = SearchSpace(tuple(FloatDimension(f"p{i}", 0.05, 7.3) for i in range(6)))
+    spec = spec_of("successive_halving", 240, space=space)
+    rows, _ = played(spec, lambda params: {"loss": sum(params.values())})
+    assert all(row["origin"] == 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("least", "shares"), [(1.0, [1.0]), (0.34, [0.34, 1.0]), (0.3, [0.3, 1.0]), (1 / 9, [1 / 9, 1 / 3, 1.0])]
+)
+def test_the_first_rung_is_the_smallest_budget(least: float, shares: list[float]) -> None:
+    assert rungs(least) == pytest.approx(shares)
+
+
+def test_results_of_less_of_the_data_do_not_end_a_search() -> None:
+    spec = spec_of("successive_halving", 200, stop=StopRules(no_improvement=20))
+    rows, _ = played(spec, lambda params: {"loss": params["x"]})
+    assert 0 < sum(row["budget"] == 1.0 for row in rows) < 20
+    assert len(rows) == 200
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (12, 3), (200, 4), (1_000, 8), (10_000, 24), (10**6, 248)])
 def test_generations_grow_with_the_search(n: int, size: int) -> None:
     assert default_size("tpe", n) == size
 
 
-@pytest.mark.parametrize(("n", "size"), [(1, 8), (200, 8), (300, 12), (1_000, 20)])
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (16, 4), (200, 8), (300, 12), (1_000, 20)])
 def test_those_of_a_gaussian_process_grow_faster(n: int, size: int) -> None:
     assert default_size("bayesian", n) == size
 

@@ -69,6 +69,15 @@ def test_a_job_of_the_first_version_is_read() -> None:
         ("  generation_size: 2\n", "cmaes", "cmaes needs at least 4"),
         ("  start_from: other\n", "tpe", "there is no spool to look for it"),
         (
+            "  constraints: ['kind < 3']\n",
+            "tpe",
+            "constraints.0: 'kind < 3': 'kind' has texts, which are compared by ==",
+        ),
+        ("  constraints: ['value > kind']\n", "tpe", "'kind' has texts"),
+        ("  constraints: ['kind + 1 == 2']\n", "tpe", "'kind' has texts"),
+        ("  constraints: [\"kind < 'b'\"]\n", "tpe", "texts are compared by == and != only"),
+        ("  stop: {target: .nan}\n", "tpe", "stop.target: a target is a finite number, not nan"),
+        (
             f"  start_from: {'z' * 300}.csv\n",
             "tpe",
             "tuning.start_from: a path that no filesystem takes, of 304 characters",
@@ -80,6 +89,34 @@ def test_a_job_of_the_first_version_is_read() -> None:
 def test_a_fault_is_told_with_its_place(more: str, method: str, said: str) -> None:
     with pytest.raises(JobError, match=said):
         resolved(more, method)
+
+
+def test_a_name_that_no_constraint_can_hold_is_told() -> None:
+    for name, text in (("stop-loss", "stop-loss < 0.5"), ("delay_\u00b5s", "delay_\u00b5s < 0.5")):
+        job = (
+            JOB.format(method="tpe", metric="value").replace("    x:", f"    {name}:") + f"  constraints: ['{text}']\n"
+        )
+        with pytest.raises(JobError, match=f"the name '{name}' cannot stand in a constraint"):
+            resolve_job(parse_job(job, "job.yaml"), base_dirs=[Path("/nowhere")])
+
+
+def test_a_name_near_a_known_one_is_pointed_out_as_a_metric() -> None:
+    spec = resolved("  constraints: ['valeu > 0', 'trades > 30']\n")
+    assert spec.notices == ("constraint 'valeu > 0': 'valeu' is taken for a metric; did you mean 'value'?",)
+
+
+def test_a_metric_is_named_once_and_a_scale_is_either_logarithmic_or_of_steps() -> None:
+    with pytest.raises(JobError, match="metric: names a metric twice"):
+        resolved("", metric="[value, value]")
+    text = JOB.format(method="tpe", metric="value").replace("bounds: [0, 1]", "bounds: [1, 9], log: true, step: 1")
+    with pytest.raises(JobError, match="log and step exclude each other"):
+        resolve_job(parse_job(text, "job.yaml"), base_dirs=[Path("/nowhere")])
+
+
+def test_a_search_whose_generations_know_nothing_is_told_so() -> None:
+    spec = resolved("  generation_size: 20\n")
+    assert "tpe learns nothing: all 40 iterations are in the first 2 generations of 20" in spec.notices[0]
+    assert resolved("  generation_size: 19\n").notices == ()
 
 
 def test_methods_of_one_metric_refuse_several() -> None:
@@ -151,7 +188,7 @@ def past_of(more: str, found: list[PastResult], method: str = "tpe") -> JobSpec:
 
 
 def result(x: float, **metrics: float) -> PastResult:
-    return PastResult({"x": x, "k": 3, "kind": "a"}, metrics)
+    return PastResult({"x": x, "k": 3, "kind": "a"}, metrics, metrics.get("budget", 1.0))
 
 
 def test_earlier_results_that_break_the_constraints_are_learnt_from_as_such() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from scipy import optimize
 
 from arbd.tuning.acquisition import ACQUISITIONS, Acquisition
-from arbd.tuning.gaussian_process import Hyperparameters, Posterior, fit
-from arbd.tuning.history import Floats, History, Ints, best_first
+from arbd.tuning.gaussian_process import Posterior, fit
+from arbd.tuning.history import Floats, History, Ints, best_first, bounded
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.samplers import Proposal
 from arbd.tuning.seeds import generator
@@ -36,18 +36,15 @@ STARTS = 4
 CLIMB_STEPS = 16
 QUICK_STEPS = 5
 CAREFUL_PICKS = 2
-# Hyperparameters are fitted anew when there are this many times the results of the last fit.
-REFIT_GROWTH = 1.15
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BayesianSampler:
-    """See the module. Remembers fits, each of which follows from a beginning of the history."""
+    """See the module. Remembers nothing: a suggestion follows from the history that it is given."""
 
     space: SearchSpace
     seed: int
     acquisition: str
-    _fits: dict[tuple[int, int], Hyperparameters] = field(default_factory=dict)
 
     def suggest(
         self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
@@ -57,10 +54,10 @@ class BayesianSampler:
         if not history.known.any():
             return Proposal(self._snapped(rng.random((count, len(self.space.dimensions)))))
         objectives = history.losses.shape[1]
-        losses, weighing = history.losses[:, 0], 0
+        losses = history.losses[:, 0]
         if objectives > 1:
-            losses, weighing = _weighed(history, rng.dirichlet(np.ones(objectives))), generation
-        return Proposal(self._chosen(rng, count, history, losses, allowed, weighing))
+            losses = _weighed(history, rng.dirichlet(np.ones(objectives)))
+        return Proposal(self._chosen(rng, count, history, losses, allowed))
 
     def _chosen(
         self,
@@ -69,19 +66,21 @@ class BayesianSampler:
         history: History,
         losses: Floats,
         allowed: Callable[[Unit], npt.NDArray[np.bool_]],
-        weighing: int,
     ) -> Unit:
         is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
         values = _gaussian(history, losses)
-        parameters = self._fitted(history, values, is_choice, weighing)
+        sample = _sample(history)
+        parameters = fit(history.points[sample], _standard(values[sample]), is_choice)
         known = _few(history)
         posterior = Posterior(history.points[known], values[known], parameters, is_choice)
         posterior.expect(history.pending)
         best = float(values[history.feasible].min()) if history.feasible.any() else float(values.min())
         score = partial(_scored, ACQUISITIONS[self.acquisition], best)
-        leaders = history.points[best_first(history)[:3]] if weighing == 0 else history.points[np.argsort(values)[:3]]
+        several = history.losses.shape[1] > 1
+        leaders = history.points[np.argsort(values)[:3] if several else best_first(history)[:3]]
         points = self._spread(rng, leaders)
-        may = allowed(points)
+        taken = {point.tobytes() for point in self._snapped(np.concatenate([history.points, history.pending]))}
+        may = allowed(points) & _untaken(points, taken)
         candidates = posterior.candidates(points[may] if may.any() else points)
         chosen: list[Unit] = []
         for pick in range(count):
@@ -91,8 +90,11 @@ class BayesianSampler:
             ended = self._snapped(posterior.climb(starts, score, CLIMB_STEPS if careful else QUICK_STEPS))
             ended = np.concatenate([ended, starts])
             after = score(*posterior.predict(ended))[0]
-            after[~allowed(ended)] = -np.inf
+            # A point that was evaluated, or will be, would tell nothing, however good it is.
+            after[~(allowed(ended) & _untaken(ended, taken))] = -np.inf
             point = ended[int(np.argmax(after))]
+            taken.add(point.tobytes())
+            candidates.leave_out(point)
             chosen.append(point)
             if pick < count - 1:
                 candidates.expect(point)
@@ -114,25 +116,6 @@ class BayesianSampler:
                 other = rng.random(len(points)) < 0.2
                 points[other, column] = rng.random(int(other.sum()))
         return self._snapped(points)
-
-    def _fitted(
-        self, history: History, values: Floats, is_choice: npt.NDArray[np.bool_], weighing: int
-    ) -> Hyperparameters:
-        n = len(history)
-        size = 1
-        while int(size * REFIT_GROWTH) + 1 <= n:
-            size = int(size * REFIT_GROWTH) + 1
-        key = (weighing, size)
-        if key not in self._fits:
-            if len(self._fits) > 64:
-                self._fits.clear()
-            beginning = History(
-                history.points[:size], history.losses[:size], history.violation[:size], history.budget[:size],
-                history.pending[:0], history.pending_budget[:0],
-            )  # fmt: skip
-            known = _sample(beginning)
-            self._fits[key] = fit(history.points[known], _standard(values[known]), is_choice)
-        return self._fits[key]
 
     def _snapped(self, points: Unit) -> Unit:
         return self.space.to_unit(self.space.from_unit(np.minimum(points, 1.0 - 1e-15)))
@@ -174,17 +157,28 @@ def _weighed(history: History, weights: Floats) -> Floats:
 
 
 def _gaussian(history: History, losses: Floats) -> Floats:
-    """Losses standardised, made Gaussian; what failed or breaks a constraint is as bad as the worst that did not."""
-    good = history.feasible
-    known = good if good.any() else history.known
-    values = losses[known]
+    """Losses standardised, made Gaussian.
+
+    What breaks a constraint is worse than the worst that keeps all, the more so the more it breaks; what failed is worst.
+    While nothing keeps them all, it is the violation that is to become small.
+    """
+    good, breaking = history.feasible, history.known & ~history.feasible
+    if not good.any():
+        losses, good, breaking = bounded(history.violation[:, None])[:, 0], history.known, np.zeros_like(good)
+    values = losses[good]
     center, scale = np.median(values), float(np.subtract(*np.percentile(values, [75, 25])))
     scaled = (losses - center) / (scale or float(values.std()) or 1.0)
-    power = _power(scaled[known])
-    bent = _yeo_johnson(scaled, power)
-    worst = bent[known].max()
-    bent = np.where(known, bent, worst)
+    bent = _yeo_johnson(scaled, _power(scaled[good]))
+    worst, step = bent[good].max(), float(bent[good].std()) or 1.0
+    bent = np.where(good, bent, worst + step)
+    if breaking.any():
+        place = np.searchsorted(np.unique(history.violation[breaking]), history.violation[breaking]) + 1
+        bent[breaking] = worst + step * place / (place.max() + 1)
     return _standard(bent)
+
+
+def _untaken(points: Unit, taken: set[bytes]) -> npt.NDArray[np.bool_]:
+    return np.array([point.tobytes() not in taken for point in points], dtype=bool)
 
 
 def _standard(values: Floats) -> Floats:

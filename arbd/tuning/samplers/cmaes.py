@@ -20,7 +20,8 @@ from arbd.tuning.seeds import iteration_seed
 from arbd.tuning.space import Unit
 
 FIRST_WIDTH = 0.25
-FEWEST_PAST = 5
+# The library's warm start looks at the best tenth.
+FEWEST_PAST = 10
 _SEED_SPACE = 2**32
 
 

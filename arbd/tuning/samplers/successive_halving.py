@@ -7,6 +7,7 @@ the highest rung that has enough results (Falkner et al. 2018).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,10 +25,12 @@ REDUCTION = 3.0
 
 
 def rungs(min_budget: float) -> Floats:
-    """The shares of the data, growing by `REDUCTION`, the last is all of it."""
+    """The shares of the data, from the smallest to all of it, growing evenly by about `REDUCTION`."""
+    steps = max(1, round(math.log(1.0 / min_budget, REDUCTION))) if min_budget < 1.0 else 0
+    growth = REDUCTION if abs(min_budget * REDUCTION**steps - 1.0) < 1e-9 else min_budget ** (-1.0 / max(1, steps))
     shares = [1.0]
-    while shares[-1] / REDUCTION >= min_budget * (1 - 1e-9):
-        shares.append(shares[-1] / REDUCTION)
+    for _ in range(steps):
+        shares.append(shares[-1] / growth)
     return np.array(shares[::-1])
 
 
@@ -71,15 +74,20 @@ class SuccessiveHalvingSampler:
                     history.pending[history.pending_budget > share + 1e-9],
                 ]
             )
-            there = {point.tobytes() for point in above}
+            there = set(map(_name, above))
             for position in best:
                 point = rung.points[position]
-                if len(points) < count and rung.feasible[position] and point.tobytes() not in there:
+                if len(points) < count and rung.feasible[position] and _name(point) not in there:
                     points.append(point)
                     budgets.append(float(higher))
-                    there.add(point.tobytes())
+                    there.add(_name(point))
         d = history.points.shape[1]
         return np.array(points).reshape(-1, d), np.array(budgets, dtype=np.float64)
+
+
+def _name(point: Unit) -> bytes:
+    """The same for a point that went through the values of its space: the way there and back may change the last bit."""
+    return np.round(point, 9).tobytes()
 
 
 def make(spec: JobSpec) -> SuccessiveHalvingSampler:
