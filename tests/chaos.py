@@ -93,9 +93,15 @@ class Victim:
     def kill(self) -> None:
         """SIGKILL to the daemon alone: its slots have to follow by themselves."""
         assert self.process is not None
+        children = _children(self.process.pid)
         self.process.kill()
         self.process.wait()
         self.process = None
+        # One that was stopped between its fork and its start has the daemon's files open, the locked one among them,
+        # until it goes on; a stopped host would not have it outlive the daemon.
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 @dataclass

@@ -20,9 +20,10 @@ from arbd.errors import SpoolError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
-from arbd.spool.workers import LifeLock, read_beat, take_life_lock
+from arbd.spool.workers import LifeLock, lock_path, read_beat, take_life_lock
 
 LIFE_LOCK_PATIENCE_S = 3.0
+LOOKERS_PATIENCE_S = 60.0
 RUN_DIR_PREFIX = "arbd-run-"
 RUN_LOCK = "alive.lock"
 
@@ -71,15 +72,18 @@ def _version_of(package: str) -> str:
 
 
 def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:
-    """The life lock; SpoolError when another worker lives under this id. Others take it for an instant to look."""
-    give_up = time.monotonic() + LIFE_LOCK_PATIENCE_S
-    while True:
-        lock = take_life_lock(files, layout, worker_id)
-        if lock is not None:
-            return lock
-        if time.monotonic() > give_up:
+    """The life lock; SpoolError when another worker lives under this id.
+
+    Others share it for an instant to look; one of them that is stopped just then holds it for longer.
+    """
+    began_s = time.monotonic()
+    while (lock := take_life_lock(files, layout, worker_id)) is None:
+        is_owned = files.is_locked(lock_path(layout, worker_id))
+        if time.monotonic() - began_s > (LIFE_LOCK_PATIENCE_S if is_owned else LOOKERS_PATIENCE_S):
             break
         time.sleep(0.1)
+    else:
+        return lock
     beat = read_beat(files, layout, worker_id)
     who = f" (pid {beat.about.get('pid')} on {beat.about.get('host')})" if beat is not None else ""
     raise SpoolError(
