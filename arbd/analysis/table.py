@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from arbd.errors import UsageError
-from arbd.spool.csvfile import INFEASIBLE_NAME, iso_utc, status_name
+from arbd.spool.csvfile import iso_utc, status_name
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
@@ -26,7 +26,7 @@ from arbd.spool.stored_results import StoredResults
 from arbd.tuning.constraints import as_values, total_violation
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.pareto import hypervolume, pareto_mask
-from arbd.tuning.plan import INFEASIBLE, Limits
+from arbd.tuning.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
 from arbd.tuning.result import TuningResult
 from arbd.tuning.space import SearchSpace
 

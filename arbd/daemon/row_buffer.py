@@ -8,9 +8,7 @@ import numpy as np
 
 from arbd.spool.rows import Array, RowBatch
 from arbd.tuning.objective import Outcome
-from arbd.tuning.plan import INFEASIBLE, RUN, PlannedRows
-
-INFEASIBLE_ERROR = "not run: its parameters break a constraint"
+from arbd.tuning.plan import INFEASIBLE, INFEASIBLE_ERROR, RUN, PlannedRows
 
 
 def infeasible_errors(iterations: Array, origin: Array) -> dict[int, str]:

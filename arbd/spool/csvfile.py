@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 from arbd.spool.results import ResultGroup
 from arbd.tuning.jobspec import JobSpec
-from arbd.tuning.plan import INFEASIBLE
+from arbd.tuning.plan import INFEASIBLE, INFEASIBLE_NAME
 from arbd.tuning.space import SearchSpace
 
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
@@ -20,8 +20,6 @@ PARAM_PREFIX = "param_"
 METRIC_PREFIX = "metric_"
 # What makes a spreadsheet read a cell as a formula, behind any marks that say it is none.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-# The status of iterations that were not run, because their parameters break a constraint.
-INFEASIBLE_NAME = "infeasible"
 
 
 def status_name(status: int, origin: int) -> str:

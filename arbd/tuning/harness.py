@@ -11,7 +11,7 @@ from pathlib import Path
 from arbd.errors import ObjectiveError
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.objective import Params, Trial, check_outcome
-from arbd.tuning.plan import PlannedRows
+from arbd.tuning.plan import INFEASIBLE, INFEASIBLE_ERROR, INFEASIBLE_NAME, PlannedRows
 from arbd.tuning.result import TuningResult
 from arbd.tuning.search import Search
 from arbd.tuning.space import Value
@@ -66,21 +66,26 @@ class TuningHarness:
         return self.config.spec.space.rows(self._row(iteration).columns)[0]
 
     def run_iteration(self, iteration: int, objective_fn: Callable[[Params], object]) -> TuningResult:
-        """Call `objective_fn(params)` for an iteration; what it raises becomes the result's error."""
+        """Call `objective_fn(params)` for an iteration; what it raises becomes the result's error.
+
+        One whose parameters break a constraint is not run: its status is `infeasible`.
+        """
         config = self.config
         row = self._row(iteration)
         params = config.spec.space.rows(row.columns)[0]
         budget = 1.0 if row.budget is None else float(row.budget[0])
         trial = Trial.of(config.spec, config.session_id, iteration, budget)
         started = time.perf_counter()
-        error = ""
-        metrics = {}
-        try:
-            metrics = dict(check_outcome(objective_fn({**config.spec.fixed, **params}), trial).metrics)
-        except ObjectiveError as broken:
-            error = str(broken)
-        except Exception as raised:
-            error = f"{type(raised).__name__}: {raised}"
+        status, error, metrics = "completed", "", {}
+        if row.origin[0] == INFEASIBLE:
+            status, error = INFEASIBLE_NAME, INFEASIBLE_ERROR
+        else:
+            try:
+                metrics = dict(check_outcome(objective_fn({**config.spec.fixed, **params}), trial).metrics)
+            except ObjectiveError as broken:
+                status, error = "failed", str(broken)
+            except Exception as raised:
+                status, error = "failed", f"{type(raised).__name__}: {raised}"
         self._search.tell(iteration, None if error else metrics)
         return TuningResult(
             session_id=config.session_id,
@@ -89,7 +94,7 @@ class TuningHarness:
             params=params,
             metrics=metrics,
             timestamp=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-            status="failed" if error else "completed",
+            status=status,
             duration_s=time.perf_counter() - started,
             error=error,
         )

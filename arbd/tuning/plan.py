@@ -22,6 +22,8 @@ from arbd.tuning.space import ChoiceDimension, Column, Columns, FloatDimension, 
 
 # `origin` of an iteration: it is run, or it is not, or (a positive number) its result is that of another.
 RUN, INFEASIBLE = 0, -1
+INFEASIBLE_NAME = "infeasible"
+INFEASIBLE_ERROR = "not run: its parameters break a constraint"
 # Repeated points are looked for among so many iterations, or in spaces of so many points.
 MOST_REMEMBERED = 1 << 20
 _BLOCK = 1 << 16

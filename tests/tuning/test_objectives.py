@@ -187,6 +187,25 @@ def test_the_harness_evaluates_any_function_at_the_same_parameters() -> None:
             harness.params(number)
 
 
+def test_a_harness_does_not_run_what_breaks_a_constraint(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "objective: {python: 'm:f'}\nmetric: value\ntuning:\n  method: random\n  max_iterations: 20\n"
+        "  constraints: ['x < 0.5']\n  search_space: {x: {type: float, bounds: [0, 1]}}\n"
+    )
+    harness = TuningHarness(load_tuning_config(job))
+    called: list[float] = []
+
+    def objective(params: Any) -> dict[str, float]:
+        called.append(params["x"])
+        return {"value": 1.0}
+
+    statuses = [harness.run_iteration(iteration, objective).status for iteration in range(1, 21)]
+    assert set(statuses) == {"completed", "infeasible"}
+    assert len(called) == statuses.count("completed")
+    assert max(called) < 0.5
+
+
 def test_seeds_of_iterations_differ_and_never_change() -> None:
     seeds = {iteration_seed(s, i) for s in range(50) for i in range(1, 51)}
     assert len(seeds) == 2_500

@@ -28,14 +28,17 @@ DEFAULT_ACQUISITION = "ei"
 # Results that the process knows: the best of them, and the newest.
 MOST_RESULTS = 400
 # Of these, so many tell the hyperparameters.
-MOST_FITTED = 120
-EVERYWHERE = 512
+MOST_FITTED = 200
+EVERYWHERE = 1024
 NEARBY = 64
 NEARBY_SCALES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
 STARTS = 4
 CLIMB_STEPS = 16
 QUICK_STEPS = 5
 CAREFUL_PICKS = 2
+# Every other point has to promise more than the best by so many standard deviations of the losses, or a generation
+# would be spent on the last digits of a local minimum.
+AMBITIONS = (0.0, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class BayesianSampler:
         posterior = Posterior(history.points[known], values[known], parameters, is_choice)
         posterior.expect(history.pending)
         best = float(values[history.feasible].min()) if history.feasible.any() else float(values.min())
-        score = partial(_scored, ACQUISITIONS[self.acquisition], best)
+        scores = [partial(_scored, ACQUISITIONS[self.acquisition], best - ambition) for ambition in AMBITIONS]
         several = history.losses.shape[1] > 1
         leaders = history.points[np.argsort(values)[:3] if several else best_first(history)[:3]]
         points = self._spread(rng, leaders)
@@ -84,6 +87,7 @@ class BayesianSampler:
         candidates = posterior.candidates(points[may] if may.any() else points)
         chosen: list[Unit] = []
         for pick in range(count):
+            score = scores[pick % len(scores)]
             value = score(candidates.mean, candidates.deviation)[0]
             careful = pick < CAREFUL_PICKS
             starts = candidates.points[np.argsort(-value, kind="stable")[: STARTS if careful else 1]]
