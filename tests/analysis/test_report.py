@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +20,8 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
 from arbd.tuning.jobspec import MetricGoal
 from arbd.tuning.space import ChoiceDimension, FloatDimension, SearchSpace
-from tests.conftest import Arbctl
+from tests.beds.needs import require_programs
+from tests.conftest import Arbctl, brought_up
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
 EVIL = "</script><script>window.hurt=1</script><img src=x onerror=window.hurt=1>{{style}}"
@@ -117,26 +118,30 @@ def test_importance_is_nil_for_what_does_not_matter() -> None:
     assert shares["y"] < 0.02
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """A real chromium without a screen."""
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A real browser without a screen."""
     webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        if os.environ.get("ARBD_TEST_BEDS") == "require":
-            pytest.fail("no chromium with its driver: apt install chromium chromium-driver")
-        pytest.skip("no chromium with its driver: apt install chromium chromium-driver")
+    require_programs({"chromium": "chromium", "chromedriver": "chromium-driver"})
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = shutil.which("chromium")
     for flag in (
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,900",
     ):  # fmt: skip
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    running = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield running
-    running.quit()
+    running = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        yield running
+    finally:
+        running.quit()
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    with brought_up(chromium()) as up:
+        yield up
 
 
 @pytest.mark.bed

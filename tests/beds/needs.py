@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -62,6 +64,13 @@ def _install(packages: list[str]) -> None:
     # With RUNLEVEL=1 a package does not start its server.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1", "PATH": SEARCH}
     command = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages]
+    # Of two test runs at once, one waits for the other.
+    with (Path(tempfile.gettempdir()) / "arbd-beds-apt.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        _install_alone(command, environment, packages)
+
+
+def _install_alone(command: list[str], environment: dict[str, str], packages: list[str]) -> None:
     for attempt in (1, 2):
         done = subprocess.run(
             command, check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
