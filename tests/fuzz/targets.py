@@ -141,7 +141,8 @@ class Bench:
 
     def check_outside(self) -> None:
         """Nothing was written out of the spool, through whatever link."""
-        assert [path.name for path in self.outside.iterdir()] == ["secret"], "a file was made outside of the spool"
+        made = [path.name for path in self.outside.iterdir() if path.name != "secret"]
+        assert not made, f"made outside of the spool: {made}"
         assert (self.outside / "secret").read_bytes() == b"not for you", "a file outside of the spool was written to"
 
 
@@ -314,7 +315,10 @@ def _plant(bench: Bench, rng: random.Random) -> None:
             "sessions/done",
         ]
     )
-    there = sorted(path for path in folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+    if any(path.is_symlink() for path in (folder, folder.parent)):
+        # What was planted there before leads out: it would be this that writes outside.
+        return
+    there = sorted(path for path in folder.iterdir()) if folder.is_dir() else []
     place = rng.choice(there) if there and rng.random() < 0.6 else folder / _odd_name(rng)
     with contextlib.suppress(OSError, ValueError):
         _remove(place)
