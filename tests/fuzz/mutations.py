@@ -126,7 +126,11 @@ def _mutate_leaf(rng: random.Random, value: Any) -> Any:
 
 def mutate_tree(rng: random.Random, tree: Any) -> Any:
     """One to three parts replaced, removed, added, moved."""
-    root = {"root": copy.deepcopy(tree)}
+    try:
+        root = {"root": copy.deepcopy(tree)}
+    except RecursionError:
+        # Mutated before, and as deep as Python itself can go.
+        return tree
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         places: list[tuple[Any, Any]] = []
         _slots(root, places)
