@@ -14,9 +14,11 @@ from tests.fuzz.play import Outcome, play_all, play_range
 from tests.fuzz.targets import TARGETS
 
 
-def _tell(outcome: Outcome) -> None:
-    if outcome.cases % 10_000 == 0:
-        print(f"{outcome.cases:,} cases, {len(outcome.failures)} failures", file=sys.stderr, flush=True)
+def _tell(found: Outcome, total: Outcome) -> None:
+    for number, reason, _ in found.failures:
+        print(f"case {number}: {reason}", file=sys.stderr, flush=True)
+    if total.cases % 10_000 == 0:
+        print(f"{total.cases:,} cases, {len(total.failures)} failures", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -152,13 +152,13 @@ def _restored(bench: Bench, folder: Path) -> bool:
     return folder.is_dir()
 
 
-def play_all(seed: int, cases: int, jobs: int, folder: Path, tell: Callable[[Outcome], None]) -> Outcome:
-    """All cases, in several processes. `folder` gets the corpus; `tell` is called as they are done."""
+def play_all(seed: int, cases: int, jobs: int, folder: Path, tell: Callable[[Outcome, Outcome], None]) -> Outcome:
+    """All cases, in several processes. `folder` gets the corpus; `tell` is called with what a part gave, and all so far."""
     corpus = make_corpus(folder)
     parts = [range(start, min(start + PART, cases)) for start in range(0, cases, PART)]
     total = Outcome()
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for found in pool.map(play_range, [corpus.folder] * len(parts), [seed] * len(parts), parts):
             total.add(found)
-            tell(total)
+            tell(found, total)
     return total

@@ -125,7 +125,11 @@ class Bench:
         return self._originals[name]
 
     def put(self, name: str, data: bytes) -> Path:
-        path = self.corpus.spool / name
+        spool = self.corpus.spool
+        path = spool / name
+        if any(folder.is_symlink() for folder in path.parents if folder.is_relative_to(spool)):
+            # It is readers and writers of the spool that are watched, not this.
+            raise NotADirectoryError(f"{path} is behind a planted link")
         path.write_bytes(data)
         return path
 
@@ -387,10 +391,11 @@ def intake(bench: Bench, rng: random.Random) -> str:
     clock = FakeClock()
     _hostile_spool(bench, rng)
     taken = Intake(bench.files, bench.layout, clock, bench.resolve)
-    good = bench.layout.incoming / f"zz-good{SUBMITTED_SUFFIX}"
     outcome = "blocked"
     with contextlib.suppress(OSError):
-        good.write_bytes(bench.jobs[0].replace(b"session_id: done", b"session_id: good"))
+        good = bench.put(
+            f"incoming/zz-good{SUBMITTED_SUFFIX}", bench.jobs[0].replace(b"session_id: done", b"session_id: good")
+        )
         try:
             for _ in range(30):
                 taken.scan()
