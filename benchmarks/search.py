@@ -11,7 +11,7 @@ generation at a time, without the results of the one before it. That outcome doe
 (which `reproducible` shows with real daemons), so quality is measured in one process, through the same generations.
 Optuna's samplers suggest one point at a time and know all results before it. Its GPSampler needs PyTorch; where that
 is not installed, this is said and it is left out. `--seeds` and `--peer-seeds` set how many seeds, `--problem` and
-`--method` choose some.
+`--method` choose some of them (the methods of `reproducible` too).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from search_problems import Problem, problems
 from arbd.analysis.table import ResultTable, load_table
 from arbd.tuning.generations import default_size
 from arbd.tuning.jobspec import JobSpec, MetricGoal, ObjectiveSpec
-from arbd.tuning.samplers import GUIDED
+from arbd.tuning.samplers import GUIDED, METHODS
 from arbd.tuning.search import Search
 from arbd.tuning.space import ChoiceDimension, IntDimension
 
@@ -213,6 +213,8 @@ def write_job(folder: Path, function: str, method: str, n: int, seed: int) -> Pa
     """A job over two floats."""
     space = {name: {"type": "float", "bounds": [0, 1]} for name in ("x", "y")}
     tuning = {"method": method, "search_space": space, "max_iterations": n, "seed": seed}
+    if method == "grid":
+        tuning["grid_points"] = 8
     path = folder / f"{method}-{n}-{seed}.yaml"
     path.write_text(json.dumps({"objective": {"python": f"slow:{function}"}, "metric": "value", "tuning": tuning}))
     return path
@@ -256,9 +258,9 @@ def content(table: ResultTable) -> bytes:
     return b"".join(np.ascontiguousarray(column).tobytes() for column in [table.rows.iteration, *columns])
 
 
-def reproducible(seeds: int, n: int = 60) -> None:
+def reproducible(methods: Sequence[str], seeds: int, n: int = 60) -> None:
     """1 slot, 4 slots, two daemons of which one is killed at times: whether all three give the same bytes."""
-    for method in GUIDED:
+    for method in methods:
         same = 0
         for seed in range(seeds):
             with farm() as (folder, command):
@@ -318,7 +320,8 @@ def main() -> None:
     if given.only in (None, "busy"):
         busy({"tpe": 60, "bayesian": 60} if given.smoke else {"tpe": 1_000, "bayesian": 300})
     if given.only in (None, "reproducible"):
-        reproducible(1 if given.smoke else seeds)
+        methods = ("bayesian", "successive_halving") if given.smoke else (*GUIDED, *METHODS)
+        reproducible([name for name in methods if name in (given.method or methods)], 1 if given.smoke else seeds)
 
 
 if __name__ == "__main__":
