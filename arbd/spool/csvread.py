@@ -18,7 +18,11 @@ def load_results_from_csv(csv_path: str | Path) -> list[TuningResult]:
 
     Parameters become int or float where they read as numbers, True and False where they say so, text otherwise.
     """
-    path = Path(csv_path)
+    return [result for result, _ in read_table(Path(csv_path))]
+
+
+def read_table(path: Path) -> list[tuple[TuningResult, dict[str, str]]]:
+    """The same, each result with its parameters as they are written."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
@@ -32,16 +36,17 @@ def load_results_from_csv(csv_path: str | Path) -> list[TuningResult]:
         raise DataError(path, f"cannot be read as a table: {reason}") from error
 
 
-def _result(path: Path, number: int, row: Mapping[str | None, str | None]) -> TuningResult:
+def _result(path: Path, number: int, row: Mapping[str | None, str | None]) -> tuple[TuningResult, dict[str, str]]:
     if None in row or None in row.values():
         raise DataError(path, "has another number of cells than the first line has columns", number)
     cells = {str(name): str(cell) for name, cell in row.items()}
+    params = {name.removeprefix(PARAM_PREFIX): cell for name, cell in cells.items() if name.startswith(PARAM_PREFIX)}
     try:
-        return TuningResult(
+        result = TuningResult(
             session_id=cells["session_id"],
             worker_id=cells["worker_id"],
             iteration=int(cells["iteration"]),
-            params={n.removeprefix(PARAM_PREFIX): _value(c) for n, c in cells.items() if n.startswith(PARAM_PREFIX)},
+            params={name: _value(cell) for name, cell in params.items()},
             metrics={
                 n.removeprefix(METRIC_PREFIX): float(c) for n, c in cells.items() if n.startswith(METRIC_PREFIX) and c
             },
@@ -49,13 +54,14 @@ def _result(path: Path, number: int, row: Mapping[str | None, str | None]) -> Tu
             status=cells["status"],
             duration_s=float(cells.get("duration_s") or "nan"),
             attempt=int(cells.get("attempt") or 1),
-            error=_error(cells.get("error", "")),
+            error=_text(cells.get("error", "")),
         )
     except ValueError as error:
         raise DataError(path, f"{error}", number) from error
+    return result, {name: _text(cell) for name, cell in params.items()}
 
 
-def _error(cell: str) -> str:
+def _text(cell: str) -> str:
     marked = plain_text(cell)
     return cell if marked is None else marked
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from arbd.errors import DataError
-from arbd.spool.csvread import load_results_from_csv
+from arbd.spool.csvread import read_table
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED
 from arbd.spool.queue import SessionQueue
@@ -41,8 +41,10 @@ def _of_table(source: str, folders: Sequence[Path], may_read: Callable[[Path], s
         raise DataError(source, f"no such file: {', '.join(map(str, candidates)) or 'write an absolute path'}")
     # A table does not tell whether its `budget` is a share of the data or a metric of that name.
     return [
-        PastResult(result.params, result.metrics if result.status == "completed" else {}, _share(result.metrics))
-        for result in load_results_from_csv(path)
+        PastResult(
+            result.params, result.metrics if result.status == "completed" else {}, _share(result.metrics), written
+        )
+        for result, written in read_table(path)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from arbd.tuning.space import Value
@@ -11,11 +11,15 @@ from arbd.tuning.space import Value
 
 @dataclass(frozen=True, slots=True)
 class PastResult:
-    """A result that another search gave; `metrics` is empty where it failed. `budget` is its share of the data."""
+    """A result that another search gave; `metrics` is empty where it failed. `budget` is its share of the data.
+
+    `written` has the parameters as a table wrote them, where it is one: it does not tell the text "1" from the number.
+    """
 
     params: Mapping[str, Value]
     metrics: Mapping[str, float]
     budget: float = 1.0
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

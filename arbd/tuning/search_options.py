@@ -9,7 +9,7 @@ import difflib
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +198,7 @@ class SearchOptions:
         except ArbdError as error:
             self._wrong(str(error), "start_from")
             return
-        fitting = [result for result in found if self._fits(result)]
+        fitting = [result for result in map(self._as_chosen_there, found) if self._fits(result)]
         if not fitting:
             self._wrong(
                 f"none of the {len(found)} results of {source} has all of {', '.join(self.space.names)} inside of the "
@@ -246,6 +246,17 @@ class SearchOptions:
         values = {**self.fixed, **params, **metrics}
         found: list[float] = total_violation(constraints, values, len(results)).tolist()
         return found
+
+    def _as_chosen_there(self, result: PastResult) -> PastResult:
+        """A table's result with the choices that it wrote, which may be texts that read as numbers."""
+        choices = {
+            d.name: choice
+            for d in self.space.dimensions
+            if isinstance(d, ChoiceDimension)
+            for choice in d.values
+            if str(choice) == result.written.get(d.name)
+        }
+        return replace(result, params={**result.params, **choices}) if choices else result
 
     def _fits(self, result: PastResult) -> bool:
         if result.metrics and not all(goal.name in result.metrics for goal in self.metrics):

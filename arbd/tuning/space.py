@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ Value = float | int | str | bool
 Column = npt.NDArray[Any]
 Columns = dict[str, Column]
 Unit = npt.NDArray[np.float64]
+# From here on not every whole number is a float.
+EXACT = 2.0**53
+MOST_DECIMALS = 300
 
 
-def _decimals(step: float) -> int:
-    """Decimals that a multiple of `step` needs, so that 0.05 + 7 x 0.01 reads 0.12."""
-    text = f"{step:.12f}".rstrip("0")
-    return len(text.partition(".")[2])
+def _decimals(number: float) -> int:
+    """How many decimals a number is written with."""
+    exponent = Decimal(repr(number)).normalize().as_tuple().exponent
+    return max(0, -int(exponent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,14 @@ class FloatDimension:
         return (values - self.low) / (self.high - self.low)
 
     def at_level(self, level: Column) -> Column:
-        """Values at positions on the step grid."""
+        """Values at positions on the step grid, as they are written: 0.05 + 7 x 0.01 is 0.12."""
         step = self.step or 0.0
+        values = self.low + level.astype(np.float64) * step
         decimals = max(_decimals(step), _decimals(self.low))
-        return np.round(self.low + level.astype(np.float64) * step, decimals)
+        if decimals > MOST_DECIMALS or max(abs(self.low), abs(self.high)) * 10.0**decimals >= EXACT:
+            # Written with more digits than a float has, such as a third; there is nothing to round to.
+            return values
+        return np.round(values, decimals)
 
     def grid(self, points: int) -> Column:
         """Up to `points` values spread evenly (in the logarithm when `log`), both ends included."""

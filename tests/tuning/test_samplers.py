@@ -142,6 +142,14 @@ def test_grid_points_of_a_dimension(dimension: Any, points: int, values: list[fl
     assert dimension.grid(points).tolist() == pytest.approx(values)
 
 
+@pytest.mark.parametrize("step", [1e-300, 1e-15, 1.5e-5, 0.1, 1 / 3, 7.25, 1e300, 5e-324])
+def test_a_step_of_any_size_gives_the_values_that_it_says(step: float) -> None:
+    dimension = FloatDimension("x", 0.0, step * 7, step=step)
+    values = dimension.grid(8)
+    assert values.tolist() == pytest.approx([step * k for k in range(8)], rel=1e-12, abs=0)
+    assert dimension.column(values.tolist()).tolist() == values.tolist()
+
+
 def digest(columns: dict[str, Any]) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(columns[name]).tobytes() for name in SPACE.names)).hexdigest()
 
