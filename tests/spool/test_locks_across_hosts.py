@@ -6,6 +6,7 @@ import mmap
 import multiprocessing
 import os
 import struct
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ def test_ten_thousand_holds_of_a_lock_by_four_processes_on_two_hosts_never_overl
     board = tmp_path / "board"
     board.write_bytes(bytes(8))
     jobs = [(gluster.mounts[i % 2], board, i + 1, ACQUISITIONS // PROCESSES) for i in range(PROCESSES)]
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        assert pool.starmap(_take_turns, jobs) == [0] * PROCESSES
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(_take_turns, *zip(*jobs, strict=True))) == [0] * PROCESSES
 
 
 def _append(folder: Path, number: int, count: int) -> None:
@@ -54,8 +55,9 @@ def _append(folder: Path, number: int, count: int) -> None:
 
 def test_appends_under_the_lock_from_two_hosts_are_all_there_and_whole(gluster: GlusterBed) -> None:
     (gluster.mounts[0] / "log").touch()
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        pool.starmap(_append, [(gluster.mounts[i % 2], i, 100) for i in range(PROCESSES)])
+    numbers = range(PROCESSES)
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_append, [gluster.mounts[i % 2] for i in numbers], numbers, [100] * PROCESSES))
     scan = scan_frames(Files().read(gluster.mounts[1] / "log"))
     assert scan.damage == ()
     found = sorted(bytes(frame.payload) for frame in scan.frames)

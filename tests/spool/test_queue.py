@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,8 @@ def _work(folder: Path, number: int) -> list[int]:
 
 
 def test_processes_that_claim_at_once_share_every_iteration_once(paths: SessionPaths) -> None:
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        shares = pool.starmap(_work, [(paths.folder, number) for number in range(4)])
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+        shares = list(pool.map(_work, [paths.folder] * 4, range(4)))
     assert sorted(i for share in shares for i in share) == list(range(1, N + 1))
     state = SessionQueue(Files(), paths).refresh()
     assert (state.counted, state.exhausted) == (N, True)
