@@ -41,7 +41,8 @@ class TuningAnalyzer:
     def rank_by_metric(self, metric_name: str, top_n: int = 5, ascending: bool = False) -> list[TuningResult]:
         """The `top_n` completed results with the highest (`ascending`: lowest) value of a metric, best first.
 
-        Results without that metric are left out, NaN ranks last, equals keep the order of their iterations.
+        Those of more of the data come before those of less. Results without that metric are left out, NaN ranks last,
+        equals keep the order of their iterations.
         UsageError when no result has the metric.
         """
         ranked = [r for r in self.results if r.status == "completed" and metric_name in r.metrics]
@@ -49,10 +50,10 @@ class TuningAnalyzer:
             known = ", ".join(self.summarize()["metrics_keys"]) or "none"
             raise UsageError(f"no completed result has a metric {metric_name!r}; metrics are: {known}")
 
-        def key(result: TuningResult) -> tuple[bool, float, str, int]:
+        def key(result: TuningResult) -> tuple[bool, float, float, str, int]:
             value = result.metrics[metric_name]
             order = 0.0 if math.isnan(value) else value if ascending else -value
-            return (math.isnan(value), order, result.session_id, result.iteration)
+            return (math.isnan(value), -result.data_share, order, result.session_id, result.iteration)
 
         return sorted(ranked, key=key)[: max(0, top_n)]
 

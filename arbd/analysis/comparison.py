@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,13 +45,15 @@ def _document(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any
     }
     if not counts["completed"] or metric not in table.metric_names:
         return document
-    values = table.metric(metric)[table.completed]
+    values = table.metric(metric)[table.comparable if table.comparable.any() else table.completed]
     values = values[~np.isnan(values)]
     position = table.rank(metric, 1, ascending)[0]
     (best,) = table.results([position])
     if len(values):
-        document["median"] = float(np.median(values))
-        document["top_tenth"] = float(np.quantile(values, 0.1 if ascending else 0.9))
+        # There is nothing between a number and infinity.
+        between: Literal["linear", "inverted_cdf"] = "linear" if np.isfinite(values).all() else "inverted_cdf"
+        document["median"] = float(np.quantile(values, 0.5, method=between))
+        document["top_tenth"] = float(np.quantile(values, 0.1 if ascending else 0.9, method=between))
     document["seconds_each"] = float(np.median(table.source.fixed("duration_s")[table.completed]))
     if table.breaking[position]:
         return document
@@ -65,7 +67,7 @@ def _document(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any
 def _notices(tables: Sequence[ResultTable]) -> list[str]:
     """What makes the numbers of these sessions another question's answers."""
     first = tables[0].spec
-    notices = []
+    notices = [f"{table.session_id}: {table.missing_text}" for table in tables if table.missing]
     for table in tables[1:]:
         spec = table.spec
         differing = [

@@ -14,9 +14,9 @@ import msgpack
 import numpy as np
 
 from arbd.analysis.table import ResultTable, load_table
-from arbd.errors import UsageError
+from arbd.errors import NotFoundError, UsageError
 from arbd.outfile import check_output, whole_file
-from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, csv_lines, iso_utc, status_name
+from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, SHARE, csv_lines, iso_utc, status_name
 
 FORMATS = ("csv", "parquet", "jsonl", "msgpack", "optuna")
 
@@ -24,11 +24,19 @@ FORMATS = ("csv", "parquet", "jsonl", "msgpack", "optuna")
 def export_session(spool: Path, session_id: str, form: str, output: Path) -> int:
     """Write all results of a session, finished or still running, to `output`; the number of rows.
 
-    The file appears whole, by rename. `-` is standard output, for csv, jsonl and msgpack.
+    The file appears whole, by rename. `-` is standard output, for csv, jsonl and msgpack. NotFoundError, after all that
+    there is has been written, when recorded results are missing.
     """
     if str(output) != "-":
         check_output(output)
     table = load_table(spool, session_id, blocks=form == "msgpack")
+    rows = _write(table, form, output)
+    if table.missing:
+        raise NotFoundError(f"session {session_id}: {rows:,} rows are in {output}, but {table.missing_text}")
+    return rows
+
+
+def _write(table: ResultTable, form: str, output: Path) -> int:
     if form == "optuna":
         from arbd.analysis.optuna_storage import write_storage  # noqa: PLC0415 - needed by this format alone
 
@@ -127,5 +135,6 @@ def parquet_columns(table: ResultTable) -> dict[str, Any]:
     }
     absent = ~table.completed
     metrics = {METRIC_PREFIX + name: np.where(absent, np.nan, column) for name, column in rows.metrics.items()}
+    shares = {SHARE: rows.metrics["budget"]} if table.spec.has_shares and "budget" in rows.metrics else {}
     more = {name: np.array(column, dtype=bool) for name, column in more_columns(table).items()}
-    return {**fixed, **params, **metrics, **more}
+    return {**fixed, **params, **metrics, **shares, **more}

@@ -309,7 +309,7 @@ class ResultTable:
     def _values(self, group: ResultGroup) -> list[TuningResult]:
         rows = group.rows
         params = self.spec.space.rows(dict(rows.params))
-        origins = rows.origins
+        origins, shares = rows.origins, rows.metrics.get(BUDGET) if self._has_shares else None
         return [
             TuningResult(
                 session_id=self.session_id,
@@ -323,6 +323,7 @@ class ResultTable:
                 attempt=int(rows.attempt[i]),
                 error=rows.errors.get(int(rows.iteration[i]), ""),
                 same_as=max(0, int(origins[i])),
+                data_share=1.0 if shares is None else float(shares[i]),
             )
             for i in range(len(rows))
         ]

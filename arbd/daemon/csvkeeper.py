@@ -83,7 +83,7 @@ class LiveTable:
                 names.update(dict.fromkeys(group.rows.metrics))
             self.metric_names = list(names)
             self._restart()
-            head = encode_cells([header(self.spec.space.names, self.metric_names)])
+            head = encode_cells([header(self.spec, self.metric_names)])
             # Rows with further metrics may have come meanwhile. There is an end to it: a session has so many at most.
             with contextlib.suppress(_MetricsAppearedError):
                 self.files.publish_stream(self.paths.results_csv, _gathered(itertools.chain((head,), self._lines())))
@@ -96,7 +96,7 @@ class LiveTable:
             for start in range(0, len(group.rows), STEP_ROWS):
                 index = np.arange(start, min(start + STEP_ROWS, len(group.rows)))
                 part = ResultGroup(group.rows.select(index), group.worker[index], group.workers)
-                yield encode_cells(group_cells(self.spec.space, self.paths.session_id, part, self.metric_names))
+                yield encode_cells(group_cells(self.spec, self.paths.session_id, part, self.metric_names))
 
     def _restart(self) -> None:
         self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))

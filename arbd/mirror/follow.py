@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.mirror.state import DONE, MovedError, StateManager
-from arbd.spool.csvfile import group_cells, header
+from arbd.spool.csvfile import METRIC_PREFIX, group_cells, header
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED
@@ -64,13 +64,12 @@ def hashes(
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Key and fields of each row: the cells of the CSV table under their column names, without metrics it has not."""
     metrics = list(group.rows.metrics)
-    names = header(spec.space.names, metrics)
-    first_metric = len(names) - len(metrics)
-    for cells in group_cells(spec.space, session_id, group, metrics):
+    names = header(spec, metrics)
+    for cells in group_cells(spec, session_id, group, metrics):
         fields = {
             name: str(cell)
-            for column, (name, cell) in enumerate(zip(names, cells, strict=True))
-            if column < first_metric or cell != ""
+            for name, cell in zip(names, cells, strict=True)
+            if cell != "" or not name.startswith(METRIC_PREFIX)
         }
         yield state.key(session_id, str(cells[1]), int(str(cells[2]))), fields
 

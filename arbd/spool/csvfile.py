@@ -9,15 +9,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+import numpy as np
+
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 from arbd.spool.results import ResultGroup
 from arbd.tuning.jobspec import JobSpec
 from arbd.tuning.plan import INFEASIBLE, INFEASIBLE_NAME
-from arbd.tuning.space import SearchSpace
 
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
 PARAM_PREFIX = "param_"
 METRIC_PREFIX = "metric_"
+# The last of them in a session whose iterations use different shares of the data, failed ones too.
+SHARE = "data_share"
 # What makes a spreadsheet read a cell as a formula, behind any marks that say it is none.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -34,16 +37,18 @@ def iso_utc(wall_ns: int) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def header(param_names: Sequence[str], metric_names: Sequence[str]) -> list[str]:
+def header(spec: JobSpec, metric_names: Sequence[str]) -> list[str]:
     """The column names."""
-    return [*FIXED, *(PARAM_PREFIX + name for name in param_names), *(METRIC_PREFIX + name for name in metric_names)]
+    params, metrics = (PARAM_PREFIX + n for n in spec.space.names), (METRIC_PREFIX + n for n in metric_names)
+    return [*FIXED, *params, *metrics, *([SHARE] if spec.has_shares else [])]
 
 
 def group_cells(
-    space: SearchSpace, session_id: str, group: ResultGroup, metric_names: Sequence[str]
+    spec: JobSpec, session_id: str, group: ResultGroup, metric_names: Sequence[str]
 ) -> Iterator[list[object]]:
     """The cells of each row; a metric that a row does not have is an empty cell, one that is undefined is `nan`."""
-    rows = group.rows
+    rows, space = group.rows, spec.space
+    shares = [rows.metrics.get("budget", np.ones(len(rows))).tolist()] if spec.has_shares else []
     params = space.rows(rows.params)
     metrics = [rows.metrics[name].tolist() if name in rows.metrics else None for name in metric_names]
     columns = zip(
@@ -69,6 +74,7 @@ def group_cells(
             _text(rows.errors.get(iteration, "")),
             *(_cell(values[name]) for name in space.names),
             *(_metric(column, position) if status == COMPLETED and origin != INFEASIBLE else "" for column in metrics),
+            *(_cell(column[position]) for column in shares),
         ]
 
 
@@ -114,10 +120,10 @@ def csv_lines(
     kept = list(groups)
     names = metric_names_of(kept)
     extra = more or {}
-    yield encode_cells([[*header(spec.space.names, names), *extra]])
+    yield encode_cells([[*header(spec, names), *extra]])
     done = 0
     for group in kept:
-        cells = group_cells(spec.space, session_id, group, names)
+        cells = group_cells(spec, session_id, group, names)
         yield encode_cells(
             [*line, *(column[done + position] for column in extra.values())] for position, line in enumerate(cells)
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arbd.errors import DataError
-from arbd.spool.csvfile import METRIC_PREFIX, PARAM_PREFIX, plain_text
+from arbd.spool.csvfile import METRIC_PREFIX, PARAM_PREFIX, SHARE, plain_text
 from arbd.tuning.result import TuningResult
 
 _REQUIRED = ("session_id", "worker_id", "iteration", "status")
@@ -55,10 +55,18 @@ def _result(path: Path, number: int, row: Mapping[str | None, str | None]) -> tu
             duration_s=float(cells.get("duration_s") or "nan"),
             attempt=int(cells.get("attempt") or 1),
             error=_text(cells.get("error", "")),
+            data_share=_share(cells.get(SHARE) or "1.0"),
         )
     except ValueError as error:
         raise DataError(path, f"{error}", number) from error
     return result, {name: _text(cell) for name, cell in params.items()}
+
+
+def _share(cell: str) -> float:
+    share = float(cell)
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"a share of the data is above 0 and at most 1, not {cell}")
+    return share
 
 
 def _text(cell: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arbd.errors import DataError
@@ -39,11 +39,8 @@ def _of_table(source: str, folders: Sequence[Path], may_read: Callable[[Path], s
     path = next((candidate for candidate in candidates if _is_readable(candidate, may_read)), None)
     if path is None:
         raise DataError(source, f"no such file: {', '.join(map(str, candidates)) or 'write an absolute path'}")
-    # A table does not tell whether its `budget` is a share of the data or a metric of that name.
     return [
-        PastResult(
-            result.params, result.metrics if result.status == "completed" else {}, _share(result.metrics), written
-        )
+        PastResult(result.params, result.metrics if result.status == "completed" else {}, result.data_share, written)
         for result, written in read_table(path)
     ]
 
@@ -62,19 +59,19 @@ def _is_readable(path: Path, may_read: Callable[[Path], str | None]) -> bool:
 def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:
     files = layout.files()
     paths = layout.session(session_id)
-    done = SessionQueue(files, paths).refresh().done
+    state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)
     found: list[PastResult] = []
-    for group in read_rows(files, paths, done=done, rules=RowRules.of(spec)):
+    for group in read_rows(files, paths, done=state.done, rules=RowRules.of(spec)):
         rows = group.rows
         metrics = {name: column.tolist() for name, column in rows.metrics.items()}
+        shares = metrics.get("budget") if spec.has_shares else None
         for position, params in enumerate(spec.space.rows(dict(rows.params))):
             completed = rows.status[position] == COMPLETED
             values = {name: column[position] for name, column in metrics.items()} if completed else {}
-            found.append(PastResult({**spec.fixed, **params}, values, _share(values) if spec.has_shares else 1.0))
+            # What failed used its share of the data too.
+            share = 1.0 if shares is None else shares[position]
+            found.append(PastResult({**spec.fixed, **params}, values, share if 0.0 < share <= 1.0 else 1.0))
+    if state.counted and not found:
+        raise DataError(session_id, f"its {state.counted:,} results are not there: they were purged or lost")
     return found
-
-
-def _share(metrics: Mapping[str, float]) -> float:
-    budget = metrics.get("budget", 1.0)
-    return budget if 0.0 < budget <= 1.0 else 1.0

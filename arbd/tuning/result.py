@@ -27,6 +27,7 @@ class TuningResult:
     """What one iteration gave. `timestamp` is when it ended, ISO 8601 UTC; `metrics` is empty unless completed.
 
     `same_as` is the iteration that was run with these parameters already and whose result this is; 0 for none.
+    `data_share` is how much of the data was used; what used less is no match for what used more.
     """
 
     session_id: str
@@ -40,6 +41,7 @@ class TuningResult:
     attempt: int = 1
     error: str = ""
     same_as: int = 0
+    data_share: float = 1.0
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON and msgpack, in the order of the table's columns."""
@@ -53,6 +55,7 @@ class TuningResult:
             "attempt": self.attempt,
             "error": self.error,
             "same_as": self.same_as,
+            "data_share": self.data_share,
             "params": dict(self.params),
             "metrics": dict(self.metrics),
         }

@@ -6,7 +6,9 @@ Constraints, points to try first, earlier results to start from, stop rules, the
 from __future__ import annotations
 
 import difflib
+import keyword
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +33,7 @@ MOST_GUIDED = 1_000_000
 MOST_PAST = 5_000
 ONE_METRIC = ("cmaes", "successive_halving")
 TRIED_POINTS = 4_096
+_LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 ReadPast = Callable[[str, Sequence[Path]], list[PastResult]]
 
@@ -110,9 +113,11 @@ class SearchOptions:
             return
         self.generation_size = tuning.generation_size or default_size(tuning.method, max(1, self.n))
         if tuning.method in GUIDED and tuning.start_from is None and self.n <= LAG * self.generation_size:
+            smaller = max(SMALLEST_POPULATION if tuning.method == "cmaes" else 1, self.n // 4)
+            change = f"generation_size: {smaller}" if LAG * smaller < self.n else "more iterations"
             self.notices.append(
                 f"{tuning.method} learns nothing: all {self.n:,} iterations are in the first {LAG} generations of "
-                f"{self.generation_size:,}, which know no result; generation_size: {max(1, self.n // 4)} would change that"
+                f"{self.generation_size:,}, which know no result; {change} would change that"
             )
         if tuning.method == "cmaes" and self.generation_size < SMALLEST_POPULATION:
             self._wrong(f"cmaes needs at least {SMALLEST_POPULATION}, its population", "generation_size")
@@ -123,7 +128,9 @@ class SearchOptions:
             try:
                 constraint = parse_constraint(text)
             except ConstraintError as error:
-                self._wrong(f"{text!r}: {error}", "constraints", index)
+                faults = list(self._unspeakable(text)) or [str(error)]
+                for fault in faults:
+                    self._wrong(f"{text!r}: {fault}", "constraints", index)
                 continue
             if self.paper:
                 constraint = renamed(constraint, params.ALIASES)
@@ -148,14 +155,22 @@ class SearchOptions:
                 yield f"{name!r} is neither searched, nor fixed, nor a metric{hint}"
             elif near:
                 self.notices.append(f"constraint {constraint.text!r}: {name!r} is taken for a metric{hint}")
-        for name in sorted({*self.space.names, *self.fixed}):
-            plain = name.isidentifier() and unicodedata.normalize("NFKC", name) == name
-            if not plain and name in constraint.text:
-                yield f"the name {name!r} cannot stand in a constraint: rename it to plain letters, digits and '_'"
+        yield from self._unspeakable(constraint.text)
         texts = {d.name for d in self.space.dimensions if isinstance(d, ChoiceDimension) and _has_text(d.values)}
         texts |= {name for name, value in self.fixed.items() if isinstance(value, str)}
         for name in sorted(constraint.numbers & texts):
             yield f"{name!r} has texts, which are compared by == and != only"
+
+    def _unspeakable(self, text: str) -> Iterator[str]:
+        """Names of parameters that stand in a constraint and mean something else there."""
+        bare = _LITERAL.sub("''", text)
+        for name in sorted({*self.space.names, *self.fixed}):
+            plain = name.isidentifier() and not keyword.iskeyword(name) and unicodedata.normalize("NFKC", name) == name
+            if not plain and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare):
+                yield (
+                    f"the name {name!r} cannot stand in a constraint: rename it to plain letters, digits and '_', "
+                    "and to no word of Python"
+                )
 
     def _enqueue(self) -> None:
         points: list[dict[str, Value]] = []
@@ -198,7 +213,8 @@ class SearchOptions:
         except ArbdError as error:
             self._wrong(str(error), "start_from")
             return
-        fitting = [result for result in map(self._as_chosen_there, found) if self._fits(result)]
+        told = [result for result in map(self._as_chosen_there, found) if result is not None]
+        fitting = [result for result in told if self._fits(result)]
         if not fitting:
             self._wrong(
                 f"none of the {len(found)} results of {source} has all of {', '.join(self.space.names)} inside of the "
@@ -215,7 +231,8 @@ class SearchOptions:
         self.notices.append(
             f"starts from {len(chosen):,} results of {source}"
             + (f", {breaking:,} of which break the constraints" if breaking else "")
-            + _left_out(len(found) - len(fitting), "do not fit and")
+            + _left_out(len(found) - len(told), "have a choice that the table does not tell from another and")
+            + _left_out(len(told) - len(fitting), "do not fit and")
             + _left_out(len(fitting) - len(usable), "used less of the data and")
             + _left_out(len(usable) - len(chosen), f"beyond the best {MOST_PAST:,}")
         )
@@ -232,7 +249,7 @@ class SearchOptions:
         budgets = [result.budget for result in results]
         if self.document.job.tuning.method == "successive_halving":
             return list(range(len(results)))
-        most = max(budgets)
+        most = max((result.budget for result in results if result.metrics), default=max(budgets))
         return [i for i, budget in enumerate(budgets) if budget == most]
 
     def _violation(self, results: Sequence[PastResult]) -> list[float]:
@@ -247,16 +264,18 @@ class SearchOptions:
         found: list[float] = total_violation(constraints, values, len(results)).tolist()
         return found
 
-    def _as_chosen_there(self, result: PastResult) -> PastResult:
-        """A table's result with the choices that it wrote, which may be texts that read as numbers."""
-        choices = {
-            d.name: choice
-            for d in self.space.dimensions
-            if isinstance(d, ChoiceDimension)
-            for choice in d.values
-            if str(choice) == result.written.get(d.name)
-        }
-        return replace(result, params={**result.params, **choices}) if choices else result
+    def _as_chosen_there(self, result: PastResult) -> PastResult | None:
+        """A table's result with the choices that it wrote, which may be texts that read as numbers; None for either."""
+        params = dict(result.params)
+        for d in self.space.dimensions:
+            if not isinstance(d, ChoiceDimension) or d.name not in result.written:
+                continue
+            same = [choice for choice in d.values if str(choice) == result.written[d.name]]
+            if len(same) > 1:
+                return None
+            if same:
+                params[d.name] = same[0]
+        return replace(result, params=params)
 
     def _fits(self, result: PastResult) -> bool:
         if result.metrics and not all(goal.name in result.metrics for goal in self.metrics):

@@ -21,9 +21,9 @@ Value = float | int | str | bool
 Column = npt.NDArray[Any]
 Columns = dict[str, Column]
 Unit = npt.NDArray[np.float64]
-# From here on not every whole number is a float.
+# From here on not every whole number is a float, and beyond these not every power of ten.
 EXACT = 2.0**53
-MOST_DECIMALS = 300
+MOST_DECIMALS = 22
 
 
 def _decimals(number: float) -> int:
@@ -87,10 +87,10 @@ class FloatDimension:
         step = self.step or 0.0
         values = self.low + level.astype(np.float64) * step
         decimals = max(_decimals(step), _decimals(self.low))
-        if decimals > MOST_DECIMALS or max(abs(self.low), abs(self.high)) * 10.0**decimals >= EXACT:
-            # Written with more digits than a float has, such as a third; there is nothing to round to.
-            return values
-        return np.round(values, decimals)
+        # Those written with more digits than a float has, such as a third, have nothing to be rounded to.
+        if decimals <= MOST_DECIMALS and max(abs(self.low), abs(self.high)) * 10.0**decimals < EXACT:
+            values = np.round(values, decimals)
+        return np.clip(values, self.low, self.high)
 
     def grid(self, points: int) -> Column:
         """Up to `points` values spread evenly (in the logarithm when `log`), both ends included."""

@@ -35,10 +35,10 @@ def table_of(paths: SessionPaths) -> LiveTable:
 def in_one_go(paths: SessionPaths, names: list[str]) -> bytes:
     """The table of a session of which every iteration has one row, made in memory."""
     spec = read_spec(FILES, paths)
-    lines: list[list[object]] = [list(header(spec.space.names, names))]
+    lines: list[list[object]] = [list(header(spec, names))]
     for found in SegmentReader(FILES, paths, rules=RowRules.of(spec)).poll():
         group = ResultGroup(found.rows, np.zeros(len(found.rows), np.int32), (worker_of(found.segment),))
-        lines += group_cells(spec.space, paths.session_id, group, names)
+        lines += group_cells(spec, paths.session_id, group, names)
     return encode_cells(lines)
 
 

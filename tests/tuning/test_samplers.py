@@ -150,6 +150,31 @@ def test_a_step_of_any_size_gives_the_values_that_it_says(step: float) -> None:
     assert dimension.column(values.tolist()).tolist() == values.tolist()
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "step", "expected"),
+    [
+        (0.05, 0.12, 0.01, [0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.11, 0.12]),
+        (-0.3, 0.3, 0.1, [-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3]),
+        (1.5e-9, 6e-9, 1.5e-9, [1.5e-9, 3e-9, 4.5e-9, 6e-9]),
+        # Within the tolerance of a float the last step is there, but never beyond the bound.
+        (0.1, 0.7999999999999999, 0.1, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7999999999999999]),
+    ],
+)
+def test_steps_are_as_they_are_written_and_within_the_bounds(
+    low: float, high: float, step: float, expected: list[float]
+) -> None:
+    assert FloatDimension("x", low, high, step=step).grid(100).tolist() == expected
+
+
+def test_tiny_steps_stay_within_the_bounds() -> None:
+    dimension = FloatDimension("x", 1e-25, 1e-23, step=3e-25)
+    values = dimension.grid(100)
+    assert len(values) == 34
+    assert values.min() >= 1e-25
+    assert values.max() <= 1e-23
+    assert dimension.column(values.tolist()).tolist() == values.tolist()
+
+
 def digest(columns: dict[str, Any]) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(columns[name]).tobytes() for name in SPACE.names)).hexdigest()
 

@@ -30,7 +30,7 @@ def report_content(table: ResultTable, metric: str, ascending: bool, job: str) -
         "statuses": table.counts(),
         "worker_iterations": table.worker_counts(),
         "duplicates": table.state.duplicates,
-        "notices": list(spec.notices),
+        "notices": [*spec.notices, *([table.missing_text] if table.missing else [])],
         "metric": metric,
         "metrics": [{"name": goal.name, "direction": goal.direction} for goal in spec.metrics],
         "ascending": ascending,

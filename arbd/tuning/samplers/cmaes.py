@@ -20,7 +20,7 @@ from arbd.tuning.seeds import iteration_seed
 from arbd.tuning.space import Unit
 
 FIRST_WIDTH = 0.25
-# The library's warm start looks at the best tenth.
+# The library's warm start looks at the best tenth; of fewer results it is begun around the best.
 FEWEST_PAST = 10
 _SEED_SPACE = 2**32
 
@@ -64,9 +64,11 @@ class CmaesSampler:
         mean, width, covariance = np.full(size, 0.5), FIRST_WIDTH, None
         if best is not None:
             mean = self._padded(best)
-        elif self.past >= FEWEST_PAST:
-            solutions = [(self._padded(history.points[i]), float(losses[i])) for i in range(self.past)]
+        elif (worked := np.flatnonzero(history.known[: self.past])).size >= FEWEST_PAST:
+            solutions = [(self._padded(history.points[i]), float(losses[i])) for i in worked]
             mean, width, covariance = get_warm_start_mgd(solutions)
+        elif worked.size:
+            mean = self._padded(history.points[worked[np.argmin(losses[worked])]])
         return CMA(
             mean=np.clip(mean, 0.0, 1.0), sigma=float(width), cov=covariance, bounds=np.array([[0.0, 1.0]] * size),
             population_size=self.population, seed=self.seed % _SEED_SPACE,
