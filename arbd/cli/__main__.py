@@ -68,7 +68,9 @@ HINTS = {
     "4 the spool is unreachable or unsafe, 130 interrupted.",
 )
 @click.option(
-    "--spool", type=click.Path(path_type=Path), help="The shared folder, by default $ARBD_SPOOL or the settings'."
+    "--spool",
+    type=click.Path(path_type=Path, readable=False),
+    help="The shared folder, by default $ARBD_SPOOL or the settings'.",
 )
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Settings, by default $ARBD_CONFIG or /etc/arbd/arbd.yaml."

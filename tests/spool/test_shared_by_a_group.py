@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from arbd.cli.__main__ import call
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import create_session
@@ -63,3 +66,59 @@ def test_submitting_needs_no_more_than_incoming_and_makes_a_job_that_the_daemon_
     (job,) = layout.incoming.glob("*.yaml")
     assert stat.S_IMODE(job.stat().st_mode) == 0o644
     assert os.umask(0o077) == 0o077
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user of this machine can reach, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="arbd-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_stranger_can_submit_to_a_spool_and_cannot_look_into_it(open_folder: Path) -> None:
+    layout = SpoolLayout(open_folder / "spool")
+    layout.root.mkdir()
+    layout.prepare()
+    create_session(layout.files(), layout, "secret", b"tuning: {}\n", spec_of(3))
+    layout.root.chmod(0o771)
+    layout.incoming.chmod(0o1777)
+    for folder in (layout.sessions, layout.rejected, layout.workers):
+        folder.chmod(0o770)
+    (open_folder / "m.py").write_text("def quick(params):\n    return {'value': params['x']}\n")
+    (open_folder / "arbd.yaml").write_text(f"objective_paths: [{open_folder}]\nallow: ['python:*']\n")
+    job = write_job(open_folder / "job.yaml", "m:quick", 3)
+
+    def arbctl(*words: str | Path) -> int:
+        return call(["--spool", str(layout.root), "--config", str(open_folder / "arbd.yaml"), *map(str, words)])
+
+    def as_nobody(*words: str | Path) -> int:
+        """What arbctl ends with when that user calls it."""
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                os._exit(arbctl(*words))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(99)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    # Modules are imported before: they may be out of that user's reach.
+    looking = [("list",), ("status",), ("workers",), ("summary", "secret"), ("best", "secret")]
+    assert [arbctl(*words) for words in looking] == [0, 0, 0, 0, 3]
+    assert arbctl("submit", job, "--session-id", "ours") == 0
+    (layout.incoming / "ours.submitted.yaml").unlink()
+    assert as_nobody("submit", job, "--session-id", "s") == 0
+    (dropped,) = layout.incoming.glob("*.yaml")
+    assert dropped.stat().st_uid == NOBODY
+    assert [as_nobody(*words) for words in looking] == [4] * len(looking)
+    # It is the daemon that says no where the stranger could not know.
+    assert as_nobody("submit", job, "--session-id", "secret") == 0

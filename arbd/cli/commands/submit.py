@@ -53,17 +53,17 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
         prepared = read_job(config, job, overrides, new_session_id(layout.files(), SystemClock()))
     name = prepared.spec.session_id
     assert name is not None
-    if exists(layout.files(), layout.session(name)):
+    if _taken(files, layout, name):
         raise UsageError(
             f"session {name} exists already in {layout.root} and is not overwritten: choose another --session-id"
         )
     for notice in prepared.spec.notices:
         click.echo(f"note: {notice}", err=True)
     refusal = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
-    before = files.look(refusal)
+    before = _refused(files, refusal)
     target = layout.incoming / f"{name}{SUBMITTED_SUFFIX}"
     # Not `publish_once`: for a moment its file has two names, and the intake refuses such.
-    if target.name in files.names(layout.incoming):
+    if files.look(target) is not None:
         raise UsageError(
             f"a job for session {name} waits in {layout.incoming} already and is not overwritten: choose another "
             "--session-id, or remove it there"
@@ -93,11 +93,27 @@ def _readable() -> Iterator[None]:
         os.umask(before)
 
 
+# Who may only drop jobs sees neither sessions, nor refusals, nor workers. The daemon refuses what is wrong then.
+
+
+def _taken(files: Files, layout: SpoolLayout, name: str) -> bool:
+    try:
+        return exists(files, layout.session(name))
+    except PermissionError:
+        return False
+
+
+def _refused(files: Files, refusal: Path) -> FileStatus | None:
+    try:
+        return files.look(refusal)
+    except PermissionError:
+        return None
+
+
 def _somebody_lives(files: Files, layout: SpoolLayout) -> bool:
     try:
         return any(is_held(files, layout, beat.worker_id) for beat in read_beats(files, layout))
     except PermissionError:
-        # Who may only drop jobs cannot see.
         return True
 
 
