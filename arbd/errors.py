@@ -102,6 +102,18 @@ class CorruptionError(SpoolError):
         super().__init__(f"{path}, byte {offset}: {reason}")
 
 
+class UnopenedError(CorruptionError):
+    """A ledger without the record that opens its session: damaged, or not yet shown by the filesystem."""
+
+    def __init__(self, path: Path | str, session_id: str) -> None:
+        super().__init__(
+            path,
+            0,
+            "the record that opens a session is missing; where it stays so, "
+            f"`arbctl purge {session_id} --results --claims --yes`, then restore its archive or submit its job again",
+        )
+
+
 class UnsafePathError(SpoolError, OSError):
     """A name in the spool is not the file or folder that belongs there: a link, a pipe, a device, a way out.
 

@@ -16,7 +16,7 @@ from arbd.daemon import messages
 from arbd.daemon.figures import LEASE_REVOKED, Figures
 from arbd.daemon.logs import Log
 from arbd.daemon.session_work import SessionWork
-from arbd.errors import CorruptionError, NotFoundError, UsageError
+from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -165,7 +165,12 @@ class Roster:
         if work is None:
             paths = self.layout.session(session_id)
             session_queue = SessionQueue(self.files, paths, LOCK_PATIENCE_S)
-            if session_queue.refresh().over:
+            try:
+                over = session_queue.refresh().over
+            except UnopenedError as error:
+                # A network client may show a file before what is in it.
+                raise NotFoundError(str(error)) from error
+            if over:
                 self.files.remove_temporaries(paths.folder)
                 self._over.add(session_id)
                 return

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arbd.errors import CorruptionError, NotFoundError
+from arbd.errors import CorruptionError, NotFoundError, UnopenedError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import Damage, encode_frame, scan_file
@@ -49,13 +49,21 @@ class SessionQueue:
         self._claim_ids = itertools.count(1)
 
     def refresh(self) -> LedgerState:
-        """Fold what is new without taking the lock; sees only whole records. NotFoundError when there is no ledger."""
+        """Fold what is new without taking the lock; sees only whole records.
+
+        NotFoundError when there is no ledger, UnopenedError when it does not begin.
+        """
         try:
             self._fold_new()
         except FileNotFoundError as error:
             raise NotFoundError(
                 f"no session {self.paths.session_id} in {self.paths.folder.parent}: see `arbctl list`"
             ) from error
+        return self._opened()
+
+    def _opened(self) -> LedgerState:
+        if not self.state.n:
+            raise UnopenedError(self.paths.ledger, self.paths.session_id)
         return self.state
 
     @property
@@ -75,6 +83,7 @@ class SessionQueue:
         """
         self.state, self._offset = LedgerState(), 0
         self._fold_new()
+        self._opened()
 
     def take_damage(self) -> list[str]:
         """Places of unreadable stretches found since the last call; a writer that died leaves one."""
@@ -125,9 +134,7 @@ class SessionQueue:
         """Append the records that `decide` returns for the current state, under the lock."""
         with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
             self._fold_new()
-            if not self.state.n:
-                raise CorruptionError(self.paths.ledger, 0, "the record that opens a session is missing")
-            self._append(decide(self.state))
+            self._append(decide(self._opened()))
         return self.state
 
     def _fold_new(self) -> None:

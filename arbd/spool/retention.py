@@ -40,12 +40,17 @@ def require_over(files: Files, layout: SpoolLayout, session_id: str) -> LedgerSt
             f"session {session_id} is {state.label()}: this is for sessions that are over; wait for it, or "
             f"`arbctl cancel {session_id}` first"
         )
+    require_unused(files, layout, session_id)
+    return state
+
+
+def require_unused(files: Files, layout: SpoolLayout, session_id: str) -> None:
+    """UsageError when a worker has the session in hand."""
     for beat in read_beats(files, layout):
         if session_id in beat.about.get("sessions", ()) and is_held(files, layout, beat.worker_id):
             raise UsageError(
                 f"worker {beat.worker_id} still ends its work on session {session_id}: try again in a moment"
             )
-    return state
 
 
 def segments_of(files: Files, paths: SessionPaths) -> list[Found]:

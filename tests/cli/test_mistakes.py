@@ -15,6 +15,7 @@ from arbd.spool.compaction import compact
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
+from arbd.spool.sessions import session_ids
 from arbd.spool.workers import Beat, write_beat
 from tests.conftest import REPOSITORY, Arbctl, Daemons
 from tests.jobs import write_job
@@ -123,12 +124,17 @@ def test_an_empty_ledger_is_told_as_damage_and_not_written_to(
 ) -> None:
     paths = make_session(layout, 5, "hollow")
     paths.ledger.write_bytes(b"")
-    for command in ("status", "pause", "cancel"):
+    for command in ("status", "pause", "cancel", "summary", "best", "archive"):
         code, _, err = arbctl(command, "hollow")
         assert (code, "the record that opens a session is missing" in err) == (4, True)
     assert paths.ledger.read_bytes() == b""
     code, out, err = arbctl("list")
     assert (code, session in out, "hollow/ledger" in err) == (0, True, True)
+    (told,) = (finding for finding in waiting(Files(), layout, []) if finding.check == "sessions")
+    assert "hollow/ledger" in told.found
+    remedy = told.remedy.partition("`arbctl ")[2].partition("`")[0].split()
+    assert arbctl(*remedy)[0] == 0
+    assert session_ids(Files(), layout) == [session]
 
 
 def test_results_that_are_gone_are_said_everywhere_and_never_archived(

@@ -54,6 +54,21 @@ def test_a_session_removed_while_its_iteration_runs_into_its_timeout_stops_nothi
     assert daemon.wait(20) == 0
 
 
+def test_a_burst_ends_and_says_so_where_a_ledger_does_not_begin(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, objectives: Path, tmp_path: Path
+) -> None:
+    for name in ("hollow", "good"):
+        submit(arbctl, tmp_path, name)
+    assert daemons.start("a", "--burst").wait(60) == 0
+    hollow = layout.session("hollow").ledger
+    hollow.write_bytes(bytes(100))
+    settings = objectives.parent / "arbd.yaml"
+    settings.write_text(settings.read_text().replace("scan_s: 0.2", "scan_s: 0.05"))
+    assert daemons.start("b", "--burst").wait(60) == 1
+    assert f"{hollow}, byte 0: the record that opens a session is missing" in daemons.log()
+    assert hollow.read_bytes() == bytes(100)
+
+
 def test_a_removed_session_does_not_wait_for_a_long_iteration(
     arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, objectives: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
-from arbd.errors import UsageError
+from arbd.errors import CorruptionError, UsageError
 from arbd.visible import visible_line
 
 if TYPE_CHECKING:
@@ -38,11 +38,19 @@ def purge(app: App, session: str, segments: bool, results: bool, claims: bool, y
     if not (segments or results or claims):
         raise UsageError("say what: --segments, --results, --claims, or --results and --claims for all of it")
     from arbd.spool import retention
+    from arbd.spool.ledger import LedgerState
 
     layout = app.layout()
     files = layout.files()
     paths = layout.session(session)
-    state = retention.require_over(files, layout, session)
+    try:
+        state = retention.require_over(files, layout, session)
+    except CorruptionError:
+        # What nobody can read any more nobody can end either; it may go as a whole.
+        if not (results and claims):
+            raise
+        retention.require_unused(files, layout, session)
+        state = LedgerState()
     if segments and not results:
         retention.require_compacted(files, paths, state)
     stored = retention.segments_of(files, paths), retention.results_of(files, paths)

@@ -10,7 +10,7 @@ import click
 
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.pace import bad, eta_s, rate_per_s
-from arbd.errors import ArbdError, CorruptionError
+from arbd.errors import ArbdError, UnopenedError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
@@ -49,11 +49,11 @@ class Overview:
 
 
 def read_overview(layout: SpoolLayout, session_id: str, bookmarks: Path) -> Overview:
-    """Read one session's ledger; NotFoundError when there is none, CorruptionError when nothing is in it."""
+    """Read one session's ledger; NotFoundError when there is none, UnopenedError when it does not begin."""
     paths = layout.session(session_id)
     state = read_state(layout.files(), paths, bookmarks)
     if not state.n:
-        raise CorruptionError(paths.ledger, 0, "the record that opens a session is missing")
+        raise UnopenedError(paths.ledger, session_id)
     return Overview(session_id, state)
 
 

@@ -13,7 +13,9 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.results import has_results
-from arbd.spool.sessions import session_ids
+from arbd.spool.rows import RowRules
+from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.stored_results import StoredResults
 from arbd.spool.workers import Beat, is_held, read_beats
 
 LOOK_S = 0.05
@@ -116,19 +118,27 @@ def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Fi
     if refused:
         remedy = f"read {layout.rejected / refused[-1]}, then remove job and text"
         yield Finding("rejected", WARNING, f"{len(refused)} jobs were refused", remedy)
-    unreadable = []
     for session_id in session_ids(files, layout):
-        paths = layout.session(session_id)
-        try:
-            state = SessionQueue(files, paths).refresh()
-            if state.over and state.counted and not has_results(files, paths) and not files.names(paths.segments):
-                unreadable.append(f"{session_id}: {state.counted:,} iterations were recorded, but no results are there")
-        except (ArbdError, OSError) as error:
-            unreadable.append(f"{session_id}: {error}")
-    for text in unreadable:
-        yield Finding(
-            "sessions",
-            WARNING,
-            text,
-            "`arbctl purge SESSION --results --claims --yes`, then restore its archive or submit its job again",
-        )
+        trouble = _trouble_of(files, layout, session_id)
+        if trouble is not None:
+            yield trouble
+
+
+def _trouble_of(files: Files, layout: SpoolLayout, session_id: str) -> Finding | None:
+    paths = layout.session(session_id)
+    anew = f"`arbctl purge {session_id} --results --claims --yes`, then restore its archive or submit its job again"
+    try:
+        state = SessionQueue(files, paths).refresh()
+        spec = read_spec(files, paths)
+    except (ArbdError, OSError) as error:
+        return Finding("sessions", WARNING, f"{session_id}: {error}", anew)
+    try:
+        if has_results(files, paths):
+            StoredResults(files, paths, RowRules.of(spec))
+            return None
+    except (ArbdError, OSError) as error:
+        return Finding("sessions", WARNING, f"{session_id}: {error}", "as the message says")
+    if state.over and state.counted and not files.names(paths.segments):
+        told = f"{session_id}: {state.counted:,} iterations were recorded, but no results are there"
+        return Finding("sessions", WARNING, told, anew)
+    return None
