@@ -32,6 +32,7 @@ from arbd.tuning.jobmodel import (
     PythonObjective,
 )
 from arbd.tuning.jobspec import Execution, JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
+from arbd.tuning.python_source import fault_of
 from arbd.tuning.samplers import GUIDED
 from arbd.tuning.samplers.grid import DEFAULT_POINTS, dimension_points, grid_size
 from arbd.tuning.search_options import ReadPast, SearchOptions
@@ -157,9 +158,13 @@ class _Resolver:
     def _objective(self) -> ObjectiveSpec:
         given = self._job.objective
         if isinstance(given, PythonObjective):
-            module = given.python.partition(":")[0]
+            module, _, function = given.python.partition(":")
             source = module_file(module, self._search_paths)
             if source is not None:
+                needs_budget = self._job.tuning.method == "successive_halving"
+                fault = fault_of(source, function, needs_budget=needs_budget)
+                if fault is not None:
+                    self.wrong(fault, "objective", "python")
                 self._digests[f"python:{module}"] = file_digest(source)
             return ObjectiveSpec("python", (given.python,))
         if isinstance(given, CommandObjective):

@@ -1,0 +1,76 @@
+"""What the source of a Python objective says of it without being run.
+
+Owns the check of a job's `objective: {python: "module:function"}` before any worker imports the module: a function that
+is not there, or that cannot be called as asked, is told to whoever submits.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_SOURCE_BYTES = 1 << 20
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def fault_of(source: Path, function: str, *, needs_budget: bool) -> str | None:
+    """Why `function` of a module cannot be the objective; None when it may be, or only running it would tell."""
+    try:
+        data = source.read_bytes()
+        if len(data) > MAX_SOURCE_BYTES:
+            return None
+        tree = ast.parse(data)
+    except SyntaxError as error:
+        return f"{source}, line {error.lineno}: is not Python: {error.msg}"
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return None
+    bound = dict(_bound(tree.body))
+    if "*" in bound or "__getattr__" in bound:
+        return None
+    if function not in bound:
+        functions = ", ".join(name for name, node in bound.items() if isinstance(node, _Function)) or "none"
+        return f"{source} has no function {function!r}; its functions are {functions}"
+    node = bound[function]
+    if not isinstance(node, _Function) or node.decorator_list or node.args.vararg:
+        return None
+    return _fault_of_parameters(source, node, needs_budget=needs_budget)
+
+
+def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: bool) -> str | None:
+    place = f"{source}, line {node.lineno}: {node.name}"
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    without_default = {argument.arg for argument in arguments[: len(arguments) - len(node.args.defaults)]}
+    positional = [argument.arg for argument in arguments if argument.arg != "budget"]
+    needed = [name for name in positional if name in without_default]
+    if isinstance(node, ast.AsyncFunctionDef):
+        return f"{place} is a coroutine: an objective is a plain function"
+    if not positional or len(needed) > 2:
+        return f"{place} takes {len(needed)} parameters; expected (params) or (params, trial)"
+    takes_trial = len(needed) == 2 or (len(positional) > 1 and positional[1] == "trial")
+    takes_budget = "budget" in {argument.arg for argument in (*arguments, *node.args.kwonlyargs)}
+    if needs_budget and not (takes_trial or takes_budget):
+        return (
+            f"{place} takes no budget, which successive_halving needs: give it a parameter `budget` (the share to use, "
+            "up to 1), or `trial` and read trial.budget"
+        )
+    return None
+
+
+def _bound(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
+    """Names that a module binds at its top, also within `if`, `try`, `with` and loops."""
+    for statement in body:
+        if isinstance(statement, _Function | ast.ClassDef):
+            yield statement.name, statement
+        elif isinstance(statement, ast.Import | ast.ImportFrom):
+            for alias in statement.names:
+                yield alias.asname or alias.name.partition(".")[0], statement
+        else:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    yield node.id, statement
+                elif isinstance(node, ast.Import | ast.ImportFrom):
+                    for alias in node.names:
+                        yield alias.asname or alias.name.partition(".")[0], node
+                elif isinstance(node, _Function | ast.ClassDef):
+                    yield node.name, node
