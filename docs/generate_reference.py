@@ -71,8 +71,9 @@ def _kind(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:
         return f"`{field['const']}`"
-    if "anyOf" in field:
-        kinds = [_kind(option) for option in field["anyOf"] if option.get("type") != "null"]
+    options = field.get("anyOf", field.get("oneOf"))
+    if options is not None:
+        kinds = [_kind(option) for option in options if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if "$ref" in field:
         return "see below"

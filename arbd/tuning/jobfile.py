@@ -103,6 +103,10 @@ def _cut(value: Any, path: Sequence[str | int]) -> None:
         # A grid needs nothing else, so that no further fault follows from the missing method.
         value["tuning"]["method"] = "grid"
         return
+    if path[:1] == ("objective",):
+        # Some objective that is not the engine's, so that nothing follows from what the engine needs.
+        value["objective"] = {"python": "unknown:unknown"}
+        return
     for part in path[:-1]:
         value = value.get(part) if isinstance(value, dict) else None
     if isinstance(value, dict) and path:
@@ -142,6 +146,8 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
         return "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
     if kind == "missing":
         return "is missing"
+    if kind == "objective_kind":
+        return f"is {fault['msg']}, not {_shown(given)}"
     if path and path[-1] == "method":
         return _method_message(given)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -150,8 +156,11 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
         )
     if path and path[-1] == "session_id":
         return f"{given!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
-    shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
-    return f"{str(fault['msg'])[:1].lower()}{str(fault['msg'])[1:]}, not {shown}"
+    return f"{str(fault['msg'])[:1].lower()}{str(fault['msg'])[1:]}, not {_shown(given)}"
+
+
+def _shown(given: object) -> str:
+    return repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
 
 
 def _method_message(given: object) -> str:

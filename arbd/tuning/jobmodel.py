@@ -132,6 +132,25 @@ class Tuning(_Strict):
     )
 
 
+def _objective_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        kinds = [kind for kind in ("python", "command") if kind in value]
+        return kinds[0] if len(kinds) == 1 else None
+    return "paper" if value == "paper" else None
+
+
+Objective = Annotated[
+    Annotated[Literal["paper"], Tag("paper")]
+    | Annotated[PythonObjective, Tag("python")]
+    | Annotated[CommandObjective, Tag("command")],
+    Discriminator(
+        _objective_kind,
+        custom_error_type="objective_kind",
+        custom_error_message="paper, {python: 'module:function'} or {command: [program, argument, ...]}",
+    ),
+]
+
+
 class ExecutionModel(_Strict):
     """How iterations run."""
 
@@ -163,7 +182,7 @@ class Job(_Strict):
     session_id: str | None = Field(
         None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$", description="The session's name; made when left out."
     )
-    objective: Literal["paper"] | PythonObjective | CommandObjective = Field("paper", description="What is evaluated.")
+    objective: Objective = Field("paper", description="What is evaluated.")
     mode: Literal["paper", "shadow", "live"] = Field(
         "paper", description="Only paper trades; shadow and live are refused."
     )

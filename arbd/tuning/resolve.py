@@ -386,9 +386,10 @@ class _Resolver:
         if "grid_points" in tuning.model_fields_set:
             self._notices.append(f"grid_points has no effect with method {tuning.method}")
         if tuning.max_iterations is None:
-            self.wrong(
-                f"is missing: method {tuning.method} needs to know how many iterations", "tuning", "max_iterations"
-            )
+            if not any(fault.field == "tuning.max_iterations" for fault in self._document.faults):
+                self.wrong(
+                    f"is missing: method {tuning.method} needs to know how many iterations", "tuning", "max_iterations"
+                )
             return 0
         if tuning.method == "sobol" and tuning.max_iterations > MAX_SOBOL:
             self.wrong(f"a Sobol sequence ends after {MAX_SOBOL:,} points", "tuning", "max_iterations")

@@ -283,7 +283,7 @@ def test_validate_shows_the_resolved_job_and_n(arbctl: Arbctl, monkeypatch: pyte
     monkeypatch.chdir(REPOSITORY)
     code, out, _ = arbctl("validate", "etc/jobs/grid.yaml", "--set", "tuning.grid_points=2")
     assert code == 0
-    assert "iterations 8" in out
+    assert "iterations  8" in out
     assert json.loads(arbctl("validate", "etc/jobs/grid.yaml", "--json")[1])["resolved"]["n"] == 320
     assert json.loads(arbctl("schema")[1])["title"] == "Job"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,22 @@ def logs(app: App, session: str | None, worker: str | None, lines: int, follow: 
     if follow and (file is not None or app.as_json):
         raise UsageError("--follow reads the journal and prints lines: leave --file and --json out")
     events = _file(file) if file is not None else _journal()
-    kept = [event for event in events if _wanted(event, session, worker)][-lines:]
+    kept: deque[dict[str, Any]] = deque(maxlen=lines)
+    last = ""
+    for event in events:
+        last = event["cursor"]
+        if _wanted(event, session, worker):
+            kept.append(event)
     if follow:
-        after = kept[-1]["cursor"] if kept else ""
         for event in kept:
             click.echo(event["line"])
-        for event in _journal("--follow", f"--after-cursor={after}" if after else "--lines=0"):
+        for event in _journal("--follow", f"--after-cursor={last}" if last else "--lines=all"):
             if _wanted(event, session, worker):
                 click.echo(event["line"])
         return
     for event in kept:
         del event["cursor"]
-    app.show({"events": kept}, lambda: "\n".join(event["line"] for event in kept) or "nothing logged")
+    app.show({"events": list(kept)}, lambda: "\n".join(event["line"] for event in kept) or "nothing logged")
 
 
 def _wanted(event: dict[str, Any], session: str | None, worker: str | None) -> bool:

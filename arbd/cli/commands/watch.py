@@ -146,7 +146,11 @@ def _troubles(live: Live) -> list[str]:
     for beat, alive in live.beats:
         if alive:
             facts = worker_facts(beat)
-            told += [f"{beat.worker_id} cannot evaluate {name}: {reason}" for name, reason in facts["blocked"].items()]
+            told += [
+                f"{beat.worker_id} cannot evaluate {name}: {reason}"
+                for name, reason in facts["blocked"].items()
+                if live.only in (None, name)
+            ]
             told += [f"{beat.worker_id} has trouble with the spool: {facts['trouble']}"] if facts["trouble"] else []
     return told
 
@@ -195,7 +199,7 @@ def _on_terminal(console: Any, screen: Screen, every: float) -> None:
 def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None:
     """Without a terminal: a line whenever something changed, until the session that was named is over."""
     said: dict[str, str] = {}
-    troubles: list[str] = []
+    troubles: set[str] = set()
     while True:
         if whole is not None:
             click.echo(visible(whole()))
@@ -206,9 +210,9 @@ def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None
                 said[name] = line
                 click.echo(line)
         if whole is None:
-            before, troubles = troubles, [*live.errors, *_troubles(live)]
-            for trouble in troubles:
-                if trouble not in before:
+            for trouble in (*live.errors, *_troubles(live)):
+                if trouble not in troubles:
+                    troubles.add(trouble)
                     click.echo(visible_line(trouble), err=True)
         if live.only is not None and live.sessions and live.sessions[0].state.over:
             return
