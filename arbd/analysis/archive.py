@@ -148,7 +148,8 @@ def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise SessionExistsError(
-                f"session {session_id} exists already in {layout.root} and is not overwritten"
+                f"session {session_id} exists already in {layout.root} and is not overwritten; "
+                f"`arbctl purge {session_id} --results --claims --yes` takes it away"
             ) from error
         raise
     finally:

@@ -148,6 +148,14 @@ def test_results_that_are_gone_are_said_everywhere_and_never_archived(
     code, _, err = arbctl("archive", session, "--output", tmp_path / "a.tar.gz")
     assert (code, "its segments hold 0 of 20 recorded iterations" in err) == (2, True)
     assert not (tmp_path / "a.tar.gz").exists()
+    for form in ("csv", "jsonl", "parquet"):
+        code, _, err = arbctl("export", session, "--format", form, "--output", tmp_path / form)
+        assert (code, f"0 rows are in {tmp_path / form}, but {told}" in err) == (3, True)
+    assert arbctl("report", session, "--output", tmp_path / "page.html")[0] == 0
+    assert told in (tmp_path / "page.html").read_text()
+    job = write_job(tmp_path / "next.yaml", "samples:quick", 50, method="tpe")
+    code, _, err = arbctl("validate", job, "--set", f"tuning.start_from={session}")
+    assert (code, f"{session}: its 20 results are not there: they were purged or lost" in err) == (2, True)
     assert any("20 iterations were recorded, but no results" in f.found for f in waiting(Files(), layout, []))
 
 

@@ -380,3 +380,20 @@ def test_every_method_goes_on_with_infinite_metrics(method: str) -> None:
 
     rows, _ = played(spec_of(method, 40), objective)
     assert len(rows) == 40
+
+
+@pytest.mark.parametrize("worked", [1, 9, 12])
+def test_cmaes_begins_where_the_earlier_results_that_worked_were_best(worked: int) -> None:
+    space = SearchSpace((FloatDimension("x", 0.0, 1.0), FloatDimension("y", 0.0, 1.0)))
+
+    def begins_at(x: float) -> float:
+        """The middle of the first generation, after good results near `x` and failures elsewhere."""
+        good = tuple({"x": x + 0.001 * i, "y": 0.5} for i in range(worked))
+        bad = tuple({"x": 1.0 - x, "y": 0.1 * i} for i in range(9))
+        losses = tuple((float(i),) for i in range(worked)) + ((math.nan,),) * 9
+        spec = spec_of("cmaes", 24, space=space, past=Past("elsewhere", good + bad, losses))
+        rows, _ = played(spec, lambda params: {"loss": 0.0})
+        return float(np.mean([row["x"] for row in rows[: spec.generation_size]]))
+
+    assert begins_at(0.1) < 0.4
+    assert begins_at(0.9) > 0.6
