@@ -29,7 +29,7 @@ def main() -> None:
         spool = Path(name) / "spool"
         spool.mkdir()
         (Path(name) / "arbd.yaml").write_text(f"cache_dir: {name}/cache\nworker_id: host-a\n")
-        data = os.environ.get("ARBD_TEST_DATA") or str(ROOT.parent / "shared" / "data")
+        data = str(Path(os.environ.get("ARBD_TEST_DATA") or ROOT.parent / "shared" / "data").resolve())
         environment = {
             **os.environ, "ARBD_SPOOL": str(spool), "ARBD_CONFIG": f"{name}/arbd.yaml", "DATA": data, "COLUMNS": "110",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
