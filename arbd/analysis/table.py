@@ -323,7 +323,7 @@ class ResultTable:
                 attempt=int(rows.attempt[i]),
                 error=rows.errors.get(int(rows.iteration[i]), ""),
                 same_as=max(0, int(origins[i])),
-                data_share=1.0 if shares is None else float(shares[i]),
+                data_share=float(shares[i]) if shares is not None and 0.0 < shares[i] <= 1.0 else 1.0,
             )
             for i in range(len(rows))
         ]

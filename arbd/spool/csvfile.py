@@ -48,7 +48,7 @@ def group_cells(
 ) -> Iterator[list[object]]:
     """The cells of each row; a metric that a row does not have is an empty cell, one that is undefined is `nan`."""
     rows, space = group.rows, spec.space
-    shares = [rows.metrics.get("budget", np.ones(len(rows))).tolist()] if spec.has_shares else []
+    shares = [rows.metrics.get("budget", np.full(len(rows), np.nan)).tolist()] if spec.has_shares else []
     params = space.rows(rows.params)
     metrics = [rows.metrics[name].tolist() if name in rows.metrics else None for name in metric_names]
     columns = zip(
@@ -74,7 +74,7 @@ def group_cells(
             _text(rows.errors.get(iteration, "")),
             *(_cell(values[name]) for name in space.names),
             *(_metric(column, position) if status == COMPLETED and origin != INFEASIBLE else "" for column in metrics),
-            *(_cell(column[position]) for column in shares),
+            *(repr(column[position]) if 0.0 < column[position] <= 1.0 else "" for column in shares),
         ]
 
 
