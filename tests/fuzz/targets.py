@@ -127,9 +127,10 @@ class Bench:
     def put(self, name: str, data: bytes) -> Path:
         spool = self.corpus.spool
         path = spool / name
-        if any(folder.is_symlink() for folder in path.parents if folder.is_relative_to(spool)):
+        planted = path.is_symlink() or (path.exists() and not path.is_file())
+        if planted or any(folder.is_symlink() for folder in path.parents if folder.is_relative_to(spool)):
             # It is readers and writers of the spool that are watched, not this.
-            raise NotADirectoryError(f"{path} is behind a planted link")
+            raise FileExistsError(f"{path} is, or is behind, what was planted")
         path.write_bytes(data)
         return path
 
