@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import multiprocessing
 import os
@@ -64,7 +65,10 @@ class Outcome:
 
 
 class Watch:
-    """Looks at what the interpreter does for a case: files opened for writing, programs started, classes unpickled."""
+    """Looks at what the interpreter does for a case: files opened for writing, programs started, classes unpickled.
+
+    One for the process: the interpreter never lets go of what looks on, and asks it thousands of times for each case.
+    """
 
     def __init__(self) -> None:
         self._home = ""
@@ -91,6 +95,11 @@ class Watch:
             if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not path.startswith((self._home, "/dev/null")):
                 self._on = False
                 raise ForbiddenError(f"writes to {path}")
+
+
+@functools.cache
+def _watch() -> Watch:
+    return Watch()
 
 
 def _expired(number: int, _frame: object) -> None:
@@ -121,7 +130,7 @@ def play_range(folder: Path, seed: int, numbers: Sequence[int], *, show: bool = 
     with tempfile.TemporaryDirectory(prefix="arbd-fuzz-") as temporary:
         home = Path(temporary) / "c"
         shutil.copytree(folder, home)
-        bench, watch, outcome = Bench(Corpus(home)), Watch(), Outcome()
+        bench, watch, outcome = Bench(Corpus(home)), _watch(), Outcome()
         before = {number: signal.signal(number, _expired) for number in (signal.SIGPROF, signal.SIGALRM)}
         bench.restore()
         bench.warm_up()
