@@ -28,8 +28,6 @@ from tests.fuzz.targets import TARGETS, Bench
 # What a case may cost of the processor's time, and how long it may wait for anything.
 MAX_CPU_S = 1.0
 MAX_WAIT_S = 10.0
-# What takes longer is played again: a case that hangs does so each time, a machine that stands still does not.
-PLAYS = 3
 # Cases that a process plays on one copy of the corpus.
 PART = 1_000
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "os.spawn")
@@ -135,22 +133,15 @@ def play_range(folder: Path, seed: int, numbers: Sequence[int], *, show: bool = 
         bench.restore()
         bench.warm_up()
         for number in numbers:
-            name = word = ""
-            for _ in range(PLAYS):
-                failure, started = None, time.process_time()
-                try:
-                    name, word = play(bench, watch, seed, number)
-                    break
-                except BaseException as error:
-                    if isinstance(error, KeyboardInterrupt):
-                        raise
-                    failure = number, f"{type(error).__name__}: {error}"[:500], traceback.format_exc()
-                    shutil.rmtree(bench.outside, ignore_errors=True)
-                    bench = Bench(Corpus(home)) if not _restored(bench, folder) else bench
-                    if not isinstance(error, HangError):
-                        break
-            if failure is not None:
-                outcome.failures.append(failure)
+            started = time.process_time()
+            try:
+                name, word = play(bench, watch, seed, number)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                outcome.failures.append((number, f"{type(error).__name__}: {error}"[:500], traceback.format_exc()))
+                shutil.rmtree(bench.outside, ignore_errors=True)
+                bench = Bench(Corpus(home)) if not _restored(bench, folder) else bench
                 continue
             took = time.process_time() - started
             outcome.words[name, word] += 1
