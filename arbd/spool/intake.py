@@ -164,6 +164,8 @@ class Intake:
 
     def _take(self, name: str) -> Accepted | Rejected | None:
         source = self.layout.incoming / name
+        if self._waits(name):
+            return None
         try:
             spec = self._resolved(self._read(source, name), name)
         except FileNotFoundError:
@@ -249,12 +251,15 @@ class Intake:
 
     def _reject_or_wait(self, source: Path, name: str, error: ArbdError) -> Rejected | None:
         seen = self._seen.get(name)
-        if seen is not None and not self._is_hopeless(source):
-            now = self.clock.monotonic_s()
-            seen.broken_since_s = seen.broken_since_s if seen.broken_since_s is not None else now
-            if now - seen.broken_since_s < self.patience_s:
-                return None
+        if seen is not None and seen.broken_since_s is None and not self._is_hopeless(source):
+            seen.broken_since_s = self.clock.monotonic_s()
+            return None
         return self._reject(source, name, str(error))
+
+    def _waits(self, name: str) -> bool:
+        """True while a broken file has time to change. It is read again at the end of it, not at each look."""
+        since = self._seen[name].broken_since_s if name in self._seen else None
+        return since is not None and self.clock.monotonic_s() - since < self.patience_s
 
     def _is_hopeless(self, source: Path) -> bool:
         # Growing further cannot make these good.

@@ -95,6 +95,30 @@ def test_a_bad_job_waits_for_the_rest_of_its_copy_and_is_then_rejected_with_the_
     assert "a bad job" in (layout.rejected / "job.yaml.error.txt").read_text()
 
 
+def test_a_bad_job_is_read_again_when_it_changed_or_its_time_is_up_not_at_each_look(
+    layout: SpoolLayout, clock: Clock
+) -> None:
+    read: list[bytes] = []
+
+    def counting(data: bytes, name: str) -> JobSpec:
+        read.append(data)
+        return resolve(data, name)
+
+    intake = Intake(Files(), layout, clock, counting)
+    path = drop(layout, "job.yaml", "bad")
+    for _ in range(30):
+        intake.scan()
+        clock.now_s += 0.1
+    assert read == [b"bad"]
+    path.write_text("bad still")
+    outcomes = []
+    for _ in range(80):
+        outcomes += intake.scan()
+        clock.now_s += 0.1
+    assert read == [b"bad", b"bad still", b"bad still"]
+    assert [type(outcome) for outcome in outcomes] == [Rejected]
+
+
 def test_a_second_bad_job_of_the_same_name_keeps_the_first(intake: Intake, layout: SpoolLayout) -> None:
     for _ in range(2):
         drop(layout, f"j{SUBMITTED_SUFFIX}", "bad")
