@@ -107,6 +107,8 @@ def main() -> None:
         arbctl = [sys.executable, "-m", "arbd.cli"]
         environment = os.environ | {"ARBD_SPOOL": str(folder / "spool")}
         environment.pop("ARBD_CONFIG", None)
+        # Installing compiles modules, pandas' and arbd's; a checkout is to be compiled at its first run.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         subprocess.run(
             [*arbctl, "run", str(folder / "job.yaml")], check=True, env=environment, stdout=subprocess.DEVNULL
         )

@@ -244,7 +244,7 @@ class Daemons:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                process.wait(20)
 
 
 @pytest.fixture
