@@ -163,11 +163,14 @@ class Posterior:
         variance = self.parameters.scale - np.einsum("ij,ij->j", solved, solved)
         return np.asarray(np.sqrt(np.maximum(variance, SMALLEST_VARIANCE)))
 
-    def candidates(self, points: Unit) -> Candidates:
-        """Many points, whose deviations follow cheaply as more and more of them are expected."""
+    def candidates(self, points: Unit, most_expected: int) -> Candidates:
+        """Many points, whose deviations follow cheaply as more and more of them, up to `most_expected`, are expected."""
         cross = self._kernel(self._all, points)[0]
-        solved = self._inverse @ cross
-        return Candidates(self, points, self._alpha @ cross[: len(self.points)], solved, self._deviation(solved) ** 2)
+        n = len(self._all)
+        solved = np.empty((n + most_expected, len(points)))
+        np.matmul(self._inverse, cross, out=solved[:n])
+        variance = self._deviation(solved[:n]) ** 2
+        return Candidates(self, points, self._alpha @ cross[: len(self.points)], solved, n, variance)
 
     def climb(
         self, start: Unit, acquisition: Callable[[Floats, Floats], tuple[Floats, Floats, Floats]], steps: int
@@ -206,30 +209,39 @@ class Posterior:
 
 @dataclass(slots=True, eq=False)
 class Candidates:
-    """See `Posterior.candidates`."""
+    """See `Posterior.candidates`. Only the first `_known` rows of `_solved` are filled."""
 
     _posterior: Posterior
     points: Unit
     mean: Floats
     _solved: Floats
+    _known: int
     _variance: Floats
+    _out: npt.NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._out = np.zeros(len(self.points), dtype=bool)
 
     @property
     def deviation(self) -> Floats:
         """Now."""
         return np.asarray(np.sqrt(np.maximum(self._variance, SMALLEST_VARIANCE)))
 
+    def best(self, values: Floats, count: int) -> Unit:
+        """Points with the largest values, of those that were not left out; of all when all were."""
+        order = np.argsort(-values, kind="stable")
+        left = order[~self._out[order]]
+        return self.points[(left if len(left) else order)[:count]]
+
     def leave_out(self, point: Unit) -> None:
-        """Take a point out, if it is among them and not the last one."""
-        stay = (self.points != point).any(axis=1)
-        if stay.any() and not stay.all():
-            self.points, self.mean = self.points[stay], self.mean[stay]
-            self._solved, self._variance = self._solved[:, stay], self._variance[stay]
+        """Take a point out, if it is among them."""
+        self._out |= (self.points == point).all(axis=1)
 
     def expect(self, point: Unit) -> None:
         """A point, which need not be among them, will be evaluated; the posterior knows too."""
         here = self._posterior._kernel(point[None, :], self.points)[0][0]
         row, end = self._posterior._expect(point[None, :])
-        new = (here - row @ self._solved) / end
-        self._solved = np.concatenate([self._solved, new[None, :]])
+        new = (here - row @ self._solved[: self._known]) / end
+        self._solved[self._known] = new
+        self._known += 1
         self._variance = self._variance - new * new

@@ -42,7 +42,7 @@ def test_mean_and_deviation_are_the_textbooks() -> None:
 
 def test_an_expected_point_changes_the_deviation_as_a_result_would_and_the_mean_not_at_all() -> None:
     posterior = Posterior(POINTS, VALUES, PARAMETERS, IS_CHOICE)
-    candidates = posterior.candidates(ELSEWHERE)
+    candidates = posterior.candidates(ELSEWHERE, most_expected=2)
     mean_before, _ = posterior.predict(ELSEWHERE)
     for point in ELSEWHERE[:2] + 0.01:
         candidates.expect(point)
@@ -89,3 +89,14 @@ def test_the_kernels_slope_is_its_derivative() -> None:
     squares = np.linspace(0.1, 9, 20)
     numeric = (matern(squares + 1e-6, 2.0)[0] - matern(squares - 1e-6, 2.0)[0]) / 2e-6
     assert matern(squares, 2.0)[1] == pytest.approx(numeric, rel=1e-5)
+
+
+def test_a_candidate_that_is_left_out_is_not_among_the_best_while_others_are_left() -> None:
+    candidates = Posterior(POINTS, VALUES, PARAMETERS, IS_CHOICE).candidates(ELSEWHERE, most_expected=0)
+    values = np.arange(len(ELSEWHERE), dtype=float)
+    assert np.array_equal(candidates.best(values, 2), ELSEWHERE[[-1, -2]])
+    candidates.leave_out(ELSEWHERE[-1])
+    assert np.array_equal(candidates.best(values, 2), ELSEWHERE[[-2, -3]])
+    for point in ELSEWHERE:
+        candidates.leave_out(point)
+    assert np.array_equal(candidates.best(values, 1), ELSEWHERE[[-1]])

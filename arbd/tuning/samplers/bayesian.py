@@ -28,7 +28,7 @@ DEFAULT_ACQUISITION = "ei"
 # Results that the process knows: the best of them, and the newest.
 MOST_RESULTS = 400
 # Of these, so many tell the hyperparameters.
-MOST_FITTED = 200
+MOST_FITTED = 128
 EVERYWHERE = 1024
 NEARBY = 64
 NEARBY_SCALES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
@@ -84,13 +84,13 @@ class BayesianSampler:
         points = self._spread(rng, leaders)
         taken = {point.tobytes() for point in self._snapped(np.concatenate([history.points, history.pending]))}
         may = allowed(points) & _untaken(points, taken)
-        candidates = posterior.candidates(points[may] if may.any() else points)
+        candidates = posterior.candidates(points[may] if may.any() else points, count - 1)
         chosen: list[Unit] = []
         for pick in range(count):
             score = scores[pick % len(scores)]
             value = score(candidates.mean, candidates.deviation)[0]
             careful = pick < CAREFUL_PICKS
-            starts = candidates.points[np.argsort(-value, kind="stable")[: STARTS if careful else 1]]
+            starts = candidates.best(value, STARTS if careful else 1)
             ended = self._snapped(posterior.climb(starts, score, CLIMB_STEPS if careful else QUICK_STEPS))
             ended = np.concatenate([ended, starts])
             after = score(*posterior.predict(ended))[0]
