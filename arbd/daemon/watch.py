@@ -6,6 +6,7 @@ says nothing of what other hosts do on a network filesystem.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def filesystem_type(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str
     return kind
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    # What changes in the folder while the watch is being stopped is no error, as watchdog has it.
+    return "when the thread is inactive" not in record.getMessage()
+
+
 class _Waker(FileSystemEventHandler):
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -55,6 +61,7 @@ def start_watching(
     local = filesystem_type(folder) in LOCAL_TYPES
     native = mode == "inotify" or (mode == "auto" and local)
     if native:
+        logging.getLogger("watchdog.observers.inotify").addFilter(_is_news)
         try:
             return _started(Observer(), folder, wake)
         except OSError as error:

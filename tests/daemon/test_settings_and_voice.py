@@ -160,6 +160,17 @@ def test_a_new_file_wakes_at_once(tmp_path: Path, mode: str) -> None:
         observer.join()
 
 
+def test_a_change_while_a_watch_is_being_stopped_is_nothing_to_speak_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    observer = start_watching(tmp_path, "inotify", 0.1, threading.Event().set)
+    (emitter,) = observer.emitters
+    observer.stop()
+    observer.join()
+    emitter.queue_events(1)
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("mode", ["inotify", "auto"])
 def test_where_no_inotify_watch_is_left_the_folder_is_polled_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str
