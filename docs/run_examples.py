@@ -1,6 +1,7 @@
 """Runs the commands of the documentation and puts what they print where it is shown.
 
     python docs/run_examples.py README.md ...
+    python docs/run_examples.py --only reading.py docs/arbctl.md    blocks whose command has this text, and no others
     python docs/run_examples.py --check         is every block of every document filled, and of the command above it?
 
 A block to run is a comment `<!-- run: COMMAND -->` followed by a ```console block, which is replaced. Commands run in
@@ -10,6 +11,7 @@ of recorded quotes (see tests/conftest.py). Nothing in such a block is written b
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -23,7 +25,14 @@ BLOCK = re.compile(r"(<!-- run: (.*?) -->\n)```console\n.*?```", re.DOTALL)
 
 def main() -> None:
     """Run the blocks of every file named, or check that all have been run."""
-    if sys.argv[1:] == ["--check"]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--check", action="store_true", help="run nothing; exit 1 when a block was not made by running it"
+    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="only blocks whose command has this text")
+    parser.add_argument("files", nargs="*", type=Path)
+    given = parser.parse_args()
+    if given.check:
         sys.exit(check())
     with tempfile.TemporaryDirectory(prefix="arbd-docs-") as name:
         spool = Path(name) / "spool"
@@ -37,6 +46,8 @@ def main() -> None:
 
         def run(found: re.Match[str]) -> str:
             command = found.group(2)
+            if given.only not in command:
+                return found.group(0)
             sys.stderr.write(f"$ {command}\n")
             done = subprocess.run(
                 ["bash", "-c", command], cwd=ROOT, env=environment, text=True, check=False,
@@ -47,7 +58,7 @@ def main() -> None:
                 sys.exit(f"{command} printed nothing and ended with {done.returncode}")
             return f"{found.group(1)}```console\n$ {command}\n{printed}\n```"
 
-        for path in map(Path, sys.argv[1:]):
+        for path in given.files:
             path.write_text(BLOCK.sub(run, path.read_text()))
 
 
