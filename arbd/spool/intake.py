@@ -253,7 +253,8 @@ class Intake:
         seen = self._seen.get(name)
         if seen is not None and seen.broken_since_s is None and not self._is_hopeless(source):
             seen.broken_since_s = self.clock.monotonic_s()
-            return None
+            if self._waits(name):
+                return None
         return self._reject(source, name, str(error))
 
     def _waits(self, name: str) -> bool:
