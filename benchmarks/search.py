@@ -6,9 +6,9 @@
     python benchmarks/search.py --only reproducible   the same results with 1 slot, 4 slots, two daemons with kills
 
 `regret` is the best value found after 50, 100 and 200 iterations less the least there is, the median of the seeds
-(for the paper engine, less the best that any method found). Our methods suggest as the farm does with 4 slots: a
-generation at a time, without the results of the one before it. That outcome does not depend on slots or hosts
-(which `reproducible` shows with real daemons), so quality is measured in one process, through the same generations.
+(for the paper engine, less `least`, the best that any method of the run found). Our methods suggest as the farm does
+with 4 slots: a generation at a time, without the results of the one before it. That outcome does not depend on slots
+or hosts (which `reproducible` shows with real daemons), so quality is measured in one process, through the same generations.
 Optuna's samplers suggest one point at a time and know all results before it. Its GPSampler needs PyTorch; where that
 is not installed, this is said and it is left out. `--seeds` and `--peer-seeds` set how many seeds, `--problem` and
 `--method` choose some of them (the methods of `reproducible` too).
@@ -150,7 +150,7 @@ def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int, only: Sequen
             medians[problem.name, name] = regret
             line = {f"regret_{mark}": float(f"{value:.4g}") for mark, value in zip(MARKS, regret, strict=True)}
             say(
-                benchmark="quality", problem=problem.name, method=name, seeds=len(found), **line,
+                benchmark="quality", problem=problem.name, method=name, seeds=len(found), **line, least=least,
                 seconds_per_run=round(seconds[name], 2),
             )  # fmt: skip
     _compare(medians, [problem.name for problem in chosen], samplers)

@@ -305,7 +305,7 @@ def test_a_process_finds_where_constraints_on_metrics_hold_though_nothing_kept_t
 
     rows, results = played(spec, objective)
     kept = [row for row, found in zip(rows, results, strict=True) if found is not None and found["d"] <= 0.03]
-    assert max(row["x"] + row["y"] for row in kept) > 0.575
+    assert max(row["x"] + row["y"] for row in kept) > 0.56
 
 
 @pytest.mark.parametrize("acquisition", ["ei", "ucb", "poi"])

@@ -36,9 +36,10 @@ STARTS = 4
 CLIMB_STEPS = 16
 QUICK_STEPS = 5
 CAREFUL_PICKS = 2
-# Every other point has to promise more than the best by so many standard deviations of the losses, or a generation
-# would be spent on the last digits of a local minimum.
-AMBITIONS = (0.0, 0.2)
+# Point by point in turn, what is to be beaten is the best less so many standard deviations of the losses. With the best
+# alone, generations would be spent on the last digits of a local minimum: one in four asks for so much more that it
+# goes where little is known.
+AMBITIONS = (0.0, 0.2, 0.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
