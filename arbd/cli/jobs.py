@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arbd.daemon.config import Config
 from arbd.spool.layout import SpoolLayout
-from arbd.tuning.jobspec import JobSpec
+from arbd.tuning.jobspec import JobSpec, Past
+from arbd.tuning.result import PastResult
+
+if TYPE_CHECKING:
+    from arbd.tuning.search_options import ReadPast
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +24,14 @@ class PreparedJob:
     data: bytes
 
 
-def read_job(config: Config, path: Path, overrides: Sequence[str], session_id: str | None) -> PreparedJob:
-    """Read a job. JobError holds everything that is wrong with it."""
+def read_job(
+    config: Config, path: Path, overrides: Sequence[str], session_id: str | None, *, joins: bool = False
+) -> PreparedJob:
+    """Read a job. JobError holds everything that is wrong with it.
+
+    One that `joins` its session, if that is there, starts from the results that the session started from, whatever
+    became of them since.
+    """
     from arbd.spool.past import past_reader
     from arbd.tuning.jobfile import apply_overrides, load_job
     from arbd.tuning.resolve import resolve_job
@@ -29,15 +39,31 @@ def read_job(config: Config, path: Path, overrides: Sequence[str], session_id: s
     document = load_job(path)
     if overrides:
         document = apply_overrides(document, overrides)
+    layout = SpoolLayout(config.spool)
+    past: ReadPast = past_reader(layout)
+    name = session_id or document.job.session_id
+    if joins and name is not None:
+        past = _as_begun(layout, name, past)
     spec = resolve_job(
         document,
         base_dirs=(path.absolute().parent, Path.cwd(), *config.data_dirs),
         session_id=session_id,
         search_paths=config.objective_paths,
         cache_dir=config.cache_dir,
-        past=past_reader(SpoolLayout(config.spool)),
+        past=past,
     )
     return PreparedJob(spec, _portable(document.value, spec, path.absolute().parent))
+
+
+def _as_begun(layout: SpoolLayout, name: str, otherwise: ReadPast) -> ReadPast:
+    from arbd.spool.sessions import exists, read_spec
+
+    def read(source: str, folders: Sequence[Path]) -> list[PastResult] | Past:
+        files, paths = layout.files(), layout.session(name)
+        past = read_spec(files, paths).past if exists(files, paths) else None
+        return past if past is not None and past.source == source else otherwise(source, folders)
+
+    return read
 
 
 def _portable(value: Any, spec: JobSpec, folder: Path) -> bytes:

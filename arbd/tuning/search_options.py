@@ -35,7 +35,8 @@ ONE_METRIC = ("cmaes", "successive_halving")
 TRIED_POINTS = 4_096
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
-ReadPast = Callable[[str, Sequence[Path]], list[PastResult]]
+# What a session has that is there already is taken as it is.
+ReadPast = Callable[[str, Sequence[Path]], list[PastResult] | Past]
 
 
 @dataclass(slots=True)
@@ -212,6 +213,9 @@ class SearchOptions:
             found = read(source, folders)
         except ArbdError as error:
             self._wrong(str(error), "start_from")
+            return
+        if isinstance(found, Past):
+            self.past = found
             return
         told = [result for result in map(self._as_chosen_there, found) if result is not None]
         fitting = [result for result in told if self._fits(result)]

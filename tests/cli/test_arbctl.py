@@ -196,14 +196,12 @@ def test_two_shells_with_one_session_share_the_work(arbctl: Arbctl, layout: Spoo
         run_shell(arbctl, job, "--session-id", "both", "--worker-id", w, "--workers", 2, "--output-csv", table)
         for w in "ab"
     ]
+    told = []
     for shell in shells:
         out, err = shell.communicate(timeout=60)
         assert (shell.returncode, out) == (0, "both\n"), err
-    assert any(
-        "joining session both" in (shell.stderr.read() if not shell.stderr.closed else "joining session both")
-        for shell in shells
-        if shell.stderr
-    )
+        told.append("joining session both" in err)
+    assert sorted(told) == [False, True]
     results = load_results_from_csv(table)
     assert [result.iteration for result in results] == list(range(1, 301))
     summary = json.loads(arbctl("summary", "both", "--json")[1])
@@ -221,6 +219,25 @@ def test_run_needs_no_daemon_and_refuses_another_job_under_the_same_name(arbctl:
     assert "25 of 25 iterations: 25 completed" in out
     code, _, err = arbctl("run", job, "--iterations", "26", "--session-id", "alone")
     assert (code, "exists already with another job" in err) == (2, True)
+
+
+@pytest.mark.bed
+def test_run_joins_a_session_though_the_one_that_it_started_from_is_gone(arbctl: Arbctl, tmp_path: Path) -> None:
+    first = write_job(tmp_path / "first.yaml", "samples:quick", 20)
+    job = write_job(tmp_path / "job.yaml", "samples:quick", 12)
+    words = (job, "--session-id", "second", "--set", "tuning.method=tpe")
+    second = (*words, "--set", "tuning.start_from=first")
+    for name, arguments in {"first": (first, "--session-id", "first"), "second": second}.items():
+        shell = run_shell(arbctl, *arguments, "--workers", 1)
+        out, err = shell.communicate(timeout=90)
+        assert (shell.returncode, out) == (0, f"{name}\n"), err
+    assert arbctl("purge", "first", "--results", "--claims", "--yes")[0] == 0
+    again = run_shell(arbctl, *second, "--workers", 1)
+    out, err = again.communicate(timeout=90)
+    assert (again.returncode, out) == (0, "second\n"), err
+    assert "joining session second" in err
+    code, _, err = arbctl("run", *words, "--set", "tuning.start_from=other")
+    assert (code, "other" in err) == (2, True), err
 
 
 def test_run_says_why_it_cannot(arbctl: Arbctl, tmp_path: Path) -> None:

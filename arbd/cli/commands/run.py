@@ -64,7 +64,7 @@ def run(
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
     if output_csv is not None:
         check_output(output_csv)
-    prepared = read_job(config, job, overrides, session_id)
+    prepared = read_job(config, job, overrides, session_id, joins=True)
     here = _settings(config, prepared.spec, workers, worker_id, job)
     name = prepared.spec.session_id or new_session_id(layout.files(), SystemClock())
     if _make_or_join(layout, name, prepared):
@@ -100,7 +100,8 @@ def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool
 def _fingerprint(spec: JobSpec) -> str:
     import msgpack
 
-    content = {key: value for key, value in spec.to_plain().items() if key != "session_id"}
+    # Notices are of how the job was read.
+    content = {key: value for key, value in spec.to_plain().items() if key not in ("session_id", "notices")}
     return hashlib.sha256(msgpack.packb(content)).hexdigest()
 
 
