@@ -6,11 +6,9 @@ host starts, and never decided again.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from arbd.errors import ArbdError, JobError, Problem, UsageError
 from arbd.paper import params
@@ -24,19 +22,16 @@ from arbd.tuning import limits
 from arbd.tuning.digests import module_file
 from arbd.tuning.jobfile import JobDocument
 from arbd.tuning.jobmodel import (
-    BoolParameter,
-    ChoiceParameter,
     CommandObjective,
-    FloatParameter,
-    IntParameter,
     PythonObjective,
 )
 from arbd.tuning.jobspec import Execution, JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
 from arbd.tuning.python_source import fault_of
+from arbd.tuning.resolve_space import resolve_space
 from arbd.tuning.samplers import GUIDED
 from arbd.tuning.samplers.grid import DEFAULT_POINTS, dimension_points, grid_size
 from arbd.tuning.search_options import ReadPast, SearchOptions
-from arbd.tuning.space import ChoiceDimension, Dimension, FloatDimension, IntDimension, SearchSpace, Value
+from arbd.tuning.space import ChoiceDimension, Dimension, SearchSpace, Value
 from arbd.tuning.versions import sampler_versions
 
 MAX_GRID = 10**12
@@ -110,8 +105,7 @@ class _Resolver:
         data = [self._file(name, "data", index) for index, name in enumerate(job.data)]
         scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
         self._check_markets(paper, [s for s in scenarios if s])
-        space = self._space(paper)
-        fixed = self._fixed(paper, space)
+        space, fixed = resolve_space(job, paper=paper, wrong=self.wrong)
         if paper:
             self._check_together([d for d in data if d], space, fixed)
         metrics = self._metrics(paper, objective.kind)
@@ -256,92 +250,6 @@ class _Resolver:
                 place = ("tuning", "search_space", "grid_s") if searched is not None else ("fixed", "grid_s")
                 self.wrong(f"{name}: {error}", *place)
 
-    # the search space
-
-    def _space(self, paper: bool) -> SearchSpace:
-        dimensions: dict[str, Dimension] = {}
-        for name, given in self._job.tuning.search_space.items():
-            path = ("tuning", "search_space", name)
-            known = not paper or self._is_known(name, path)
-            dimension = self._dimension(name, given, path)
-            if dimension is None or not known:
-                continue
-            if paper:
-                checked = self._engine_dimension(dimension, path)
-                if checked is None:
-                    continue
-                dimension = checked
-            if dimension.name in dimensions:
-                self.wrong(f"{dimension.name} is searched twice, once under another name", *path)
-            dimensions[dimension.name] = dimension
-        return SearchSpace(tuple(dimensions.values()))
-
-    def _is_known(self, name: str, path: tuple[str, ...]) -> bool:
-        try:
-            params.canonical(name)
-        except UsageError as error:
-            self.wrong(str(error), *path)
-            return False
-        return True
-
-    def _dimension(self, name: str, given: Any, path: tuple[str, ...]) -> Dimension | None:
-        if isinstance(given, BoolParameter):
-            return ChoiceDimension(name, (False, True))
-        if isinstance(given, ChoiceParameter):
-            distinct = list(dict.fromkeys((type(v), v) for v in given.values))
-            if len(distinct) < len(given.values):
-                self.wrong("a value stands twice", *path, "values")
-                return None
-            return ChoiceDimension(name, tuple(given.values))
-        assert isinstance(given, FloatParameter | IntParameter)
-        low, high = given.bounds
-        fault = _range_fault(given)
-        if fault is not None:
-            self.wrong(fault[0], *path, fault[1])
-            return None
-        if isinstance(given, IntParameter):
-            return IntDimension(name, int(low), int(high), given.log, given.step)
-        return FloatDimension(name, float(low), float(high), given.log, given.step)
-
-    def _engine_dimension(self, dimension: Dimension, path: tuple[str, ...]) -> Dimension | None:
-        """The dimension under the engine's name for it, if its values are ones that the engine takes."""
-        try:
-            name = params.canonical(dimension.name)
-            if isinstance(dimension, ChoiceDimension):
-                return ChoiceDimension(name, tuple(params.check(name, value) for value in dimension.values))
-            for bound in (dimension.low, dimension.high):
-                params.check(name, bound)
-        except UsageError as error:
-            self.wrong(str(error), *path)
-            return None
-        if params.PARAMETERS[name].kind == "choice":
-            self.wrong(f"{name} is a choice of {', '.join(params.PARAMETERS[name].values)}", *path, "type")
-            return None
-        if isinstance(dimension, IntDimension):
-            return IntDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
-        if params.PARAMETERS[name].kind == "int":
-            self.wrong(f"{name} is a whole number: type int", *path, "type")
-            return None
-        return FloatDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
-
-    def _fixed(self, paper: bool, space: SearchSpace) -> dict[str, Value]:
-        fixed: dict[str, Value] = {}
-        for name, value in self._job.fixed.items():
-            try:
-                key = params.canonical(name) if paper else name
-                checked = params.check(name, value) if paper else value
-            except UsageError as error:
-                self.wrong(str(error), "fixed", name)
-                continue
-            if key in space.names:
-                self.wrong(f"{key} is both fixed and searched: keep one", "fixed", name)
-            elif key in fixed:
-                self.wrong(f"{key} is fixed twice, once under another name", "fixed", name)
-            fixed[key] = checked
-        return fixed
-
-    # the rest
-
     def _metrics(self, paper: bool, kind: str) -> tuple[MetricGoal, ...]:
         given = self._job.metric
         names = [DEFAULT_METRIC.get(kind, "value")] if given is None else [given] if isinstance(given, str) else given
@@ -420,19 +328,3 @@ class _Resolver:
 def _lowest(dimension: Dimension) -> float:
     """The lowest number that a dimension has."""
     return float(min(dimension.values) if isinstance(dimension, ChoiceDimension) else dimension.low)
-
-
-def _range_fault(given: FloatParameter | IntParameter) -> tuple[str, str] | None:
-    """What is wrong with bounds, log and step together, and which field to blame."""
-    low, high = given.bounds
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return f"bounds {list(given.bounds)} must be finite", "bounds"
-    if low > high:
-        return f"bounds are reversed: the lowest comes first, [{high}, {low}]", "bounds"
-    if given.log and low <= 0:
-        return f"log needs positive bounds, the lowest is {low}", "bounds"
-    if given.log and given.step is not None and (given.step != 1 or isinstance(given, FloatParameter)):
-        return "log and step exclude each other", "step"
-    if isinstance(given, FloatParameter) and given.step is not None and given.step > high - low:
-        return f"step {given.step} is larger than the range {low} to {high}", "step"
-    return None
