@@ -31,12 +31,12 @@ import numpy as np
 from engine_peers import hftbacktest_events, hftbacktest_loop, simd_loop, vectorbt_from_signals
 
 from arbd.paper import metrics
+from arbd.paper.kernel.parameter_sets import Index, build_index, run_batch
+from arbd.paper.market.prepared import Market, Series, fill_market, grid_rows, parameter_rows, prepare
+from arbd.paper.market.quotes import FloatArray, Quotes
+from arbd.paper.market.synth import PROFILES, synth_quotes
 from arbd.paper.params import resolve
-from arbd.paper.prepared import Market, Series, fill_market, grid_rows, parameter_rows, prepare
-from arbd.paper.quotes import FloatArray, Quotes
-from arbd.paper.reference_strategies import reference_run
-from arbd.paper.sweeping import Index, build_index, run_batch
-from arbd.paper.synth import PROFILES, synth_quotes
+from arbd.paper.reference.strategies import reference_run
 
 PROFILE = replace(PROFILES["kimchi"], fast_half_life_s=5.0, fast_share=0.5)
 # Ranges of entry and exit thresholds, in percent.

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from coordination import Bench, idle_daemon, say
 
-from arbd.paper.synth import synth_profile
-from arbd.paper.writers import write_quotes
+from arbd.paper.market.synth import synth_profile
+from arbd.paper.market.writers import write_quotes
 from arbd.spool.intake import SUBMITTED_SUFFIX
 
 LOOK_S = 0.1

@@ -35,11 +35,11 @@ import numpy as np
 from search_problems import Problem, problems
 
 from arbd.analysis.table import ResultTable, load_table
-from arbd.tuning.generations import default_size
-from arbd.tuning.jobspec import JobSpec, MetricGoal, ObjectiveSpec
-from arbd.tuning.samplers import GUIDED, METHODS
-from arbd.tuning.search import Search
-from arbd.tuning.space import ChoiceDimension, IntDimension
+from arbd.job.spec import JobSpec, MetricGoal, ObjectiveSpec
+from arbd.search.generations import default_size
+from arbd.search.in_process import Search
+from arbd.search.samplers import GUIDED, METHODS
+from arbd.search.space import ChoiceDimension, IntDimension
 
 ITERATIONS = 200
 MARKS = (50, 100, 200)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from arbd.tuning.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
+from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 
 Params = Mapping[str, Any]
 
@@ -95,8 +95,8 @@ _COSTS = {"fee_a_bps": 1.0, "fee_b_bps": 1.0, "latency_a_ms": 200.0, "latency_b_
 
 @lru_cache(maxsize=1)
 def _market() -> Any:
+    from arbd.paper.market.synth import synth_profile
     from arbd.paper.objective import PaperObjective
-    from arbd.paper.synth import synth_profile
 
     return PaperObjective([synth_profile("kimchi", 1, 40_000)], _COSTS)
 

@@ -16,9 +16,9 @@ import click
 from arbd.cli.__main__ import HOMES
 from arbd.cli.__main__ import cli as arbctl
 from arbd.daemon.__main__ import cli as arbd
+from arbd.job.file import job_schema
 from arbd.paper.metrics import METRICS
 from arbd.paper.params import ALIASES, PARAMETERS
-from arbd.tuning.jobfile import job_schema
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate_reference.py; change the code, not this page. -->\n"

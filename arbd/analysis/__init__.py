@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from arbd.analysis.analyzer import TuningAnalyzer
     from arbd.analysis.loading import load_results_from_csv, load_session
     from arbd.analysis.text import format_result_summary
-    from arbd.tuning.result import TuningResult
+    from arbd.results.result import TuningResult
 
 _HOMES = {
     "TuningAnalyzer": "arbd.analysis.analyzer",
-    "TuningResult": "arbd.tuning.result",
+    "TuningResult": "arbd.results.result",
     "format_result_summary": "arbd.analysis.text",
     "load_results_from_csv": "arbd.analysis.loading",
     "load_session": "arbd.analysis.loading",

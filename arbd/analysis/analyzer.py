@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from arbd.errors import UsageError
-from arbd.tuning.result import TuningResult
+from arbd.results.result import TuningResult
 
 
 class TuningAnalyzer:

@@ -15,17 +15,17 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from arbd.atomic_file import whole_file
 from arbd.errors import CorruptionError, DataError, NotFoundError, UsageError
-from arbd.outfile import whole_file
+from arbd.results.columns import RowRules
+from arbd.results.merge import Merge
+from arbd.results.retention import everything_of, require_compacted
+from arbd.results.store_reader import read_results
 from arbd.spool.files import Files, Reader
 from arbd.spool.layout import NAME_PATTERN, SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
-from arbd.spool.merge import Merge
 from arbd.spool.queue import SessionQueue
-from arbd.spool.retention import everything_of, require_compacted
-from arbd.spool.rows import RowRules
 from arbd.spool.sessions import SessionExistsError, read_spec
-from arbd.spool.stored_results import read_results
 
 COPY_BYTES = 1 << 20
 # Locks and temporary files mean nothing elsewhere.

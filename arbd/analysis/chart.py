@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arbd.analysis.downsample import Envelope, envelope
-from arbd.paper.quotes import FloatArray, IntArray
+from arbd.paper.market.quotes import FloatArray, IntArray
 
 WIDTH = 1140
 LEFT, RIGHT, TOP, BOTTOM = 78, 12, 8, 24

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbd.paper.quotes import FloatArray, IntArray
+from arbd.paper.market.quotes import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

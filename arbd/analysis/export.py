@@ -14,9 +14,9 @@ import msgpack
 import numpy as np
 
 from arbd.analysis.table import ResultTable, load_table
+from arbd.atomic_file import check_output, whole_file
 from arbd.errors import NotFoundError, UsageError
-from arbd.outfile import check_output, whole_file
-from arbd.spool.csvfile import FIXED, METRIC_PREFIX, PARAM_PREFIX, SHARE, csv_lines, iso_utc, status_name
+from arbd.results.csv_writer import FIXED, METRIC_PREFIX, PARAM_PREFIX, SHARE, csv_lines, iso_utc, status_name
 
 FORMATS = ("csv", "parquet", "jsonl", "msgpack", "optuna")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arbd.spool.csvread import load_results_from_csv
-from arbd.tuning.result import TuningResult
+from arbd.results.csv_reader import load_results_from_csv
+from arbd.results.result import TuningResult
 
 
 def load_session(spool: str | Path, session_id: str) -> list[TuningResult]:

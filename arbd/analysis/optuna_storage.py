@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbd.analysis.table import ResultTable
+from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
-from arbd.outfile import whole_file
-from arbd.tuning.result import TuningResult
-from arbd.tuning.space import ChoiceDimension, Dimension, FloatDimension
+from arbd.results.result import TuningResult
+from arbd.search.space import ChoiceDimension, Dimension, FloatDimension
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -12,9 +12,9 @@ from arbd.analysis.chart import Chart, Mark
 from arbd.analysis.replay import Replay
 from arbd.analysis.text import format_value
 from arbd.analysis.trades import MarketRun, iso_ns, side, venue
-from arbd.outfile import whole_file
+from arbd.atomic_file import whole_file
 from arbd.paper.fills import ENTRY, REASONS, Fill
-from arbd.paper.quotes import IntArray
+from arbd.paper.market.quotes import IntArray
 
 MAX_MARKS = 1_500
 MAX_GAPS = 200

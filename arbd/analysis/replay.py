@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from arbd.errors import ArbdError, NotFoundError, ObjectiveError
-from arbd.spool.csvfile import iso_utc
+from arbd.job.policy import ObjectivePolicy
+from arbd.job.spec import JobSpec
+from arbd.objective.protocol import Evaluator, Trial, load_evaluator
+from arbd.results.columns import RowRules
+from arbd.results.csv_writer import iso_utc
+from arbd.results.result import TuningResult
+from arbd.results.store_reader import read_rows
+from arbd.search.space import ChoiceDimension
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES
 from arbd.spool.queue import SessionQueue
-from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec
-from arbd.spool.stored_results import read_rows
-from arbd.tuning.jobspec import JobSpec
-from arbd.tuning.objective import Evaluator, Trial, load_evaluator
-from arbd.tuning.policy import ObjectivePolicy
-from arbd.tuning.result import TuningResult
-from arbd.tuning.space import ChoiceDimension
 
 
 @dataclass(frozen=True, slots=True)

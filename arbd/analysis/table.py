@@ -15,20 +15,20 @@ from typing import Protocol
 import numpy as np
 
 from arbd.errors import UsageError
-from arbd.spool.csvfile import iso_utc, status_name
+from arbd.job.spec import JobSpec
+from arbd.results.columns import Array, RowBatch, RowRules, concatenate
+from arbd.results.csv_writer import iso_utc, status_name
+from arbd.results.result import TuningResult
+from arbd.results.store_format import ResultGroup, has_results, read_segments
+from arbd.results.store_reader import StoredResults
+from arbd.search.constraints import as_values, total_violation
+from arbd.search.pareto import hypervolume, pareto_mask
+from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
+from arbd.search.space import SearchSpace
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import ResultGroup, has_results, read_segments
-from arbd.spool.rows import Array, RowBatch, RowRules, concatenate
 from arbd.spool.sessions import read_spec
-from arbd.spool.stored_results import StoredResults
-from arbd.tuning.constraints import as_values, total_violation
-from arbd.tuning.jobspec import JobSpec
-from arbd.tuning.pareto import hypervolume, pareto_mask
-from arbd.tuning.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
-from arbd.tuning.result import TuningResult
-from arbd.tuning.space import SearchSpace
 
 SAMPLE_ROWS = 65_536
 BUDGET = "budget"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from arbd.tuning.result import TuningResult
+from arbd.results.result import TuningResult
 
 
 def format_value(value: object) -> str:

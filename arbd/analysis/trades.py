@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
-from arbd.outfile import whole_file
+from arbd.job.spec import JobSpec
+from arbd.objective.markets import load_markets
+from arbd.objective.protocol import Params
 from arbd.paper.engine import Run, run
 from arbd.paper.fills import REASONS, Fill
+from arbd.paper.market.prepared import Market
+from arbd.paper.market.quotes import IntArray
 from arbd.paper.params import Value, canonical, check, resolve
-from arbd.paper.prepared import Market
-from arbd.paper.quotes import IntArray
-from arbd.tuning.job_markets import load_markets
-from arbd.tuning.jobspec import JobSpec
-from arbd.tuning.objective import Params
 
 HEAD = ("time", "ts_ns", "venue", "side", "price", "size", "fee", "slippage", "reason", "data", "row")
 

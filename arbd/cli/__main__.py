@@ -14,7 +14,7 @@ from arbd import __version__
 from arbd.cli.app import App
 from arbd.cli.lazy import LazyGroup
 from arbd.errors import ArbdError
-from arbd.visible import visible
+from arbd.terminal_text import visible
 
 _HERE = "arbd.cli.commands"
 HOMES = {

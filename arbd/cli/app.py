@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from arbd.visible import visible, visible_line
+from arbd.terminal_text import visible, visible_line
 
 if TYPE_CHECKING:
-    from arbd.daemon.config import Config
+    from arbd.daemon.host.config import Config
     from arbd.spool.layout import SpoolLayout
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,7 +31,7 @@ class App:
 
     def config(self) -> Config:
         """The settings, with the spool of the command line."""
-        from arbd.daemon.config import load_config
+        from arbd.daemon.host.config import load_config
 
         config = load_config(self.config_path)
         return replace(config, spool=self.spool.absolute()) if self.spool is not None else config

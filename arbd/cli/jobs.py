@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arbd.daemon.config import Config
+from arbd.daemon.host.config import Config
+from arbd.job.spec import JobSpec, Past
+from arbd.results.result import PastResult
 from arbd.spool.layout import SpoolLayout
-from arbd.tuning.jobspec import JobSpec, Past
-from arbd.tuning.result import PastResult
 
 if TYPE_CHECKING:
-    from arbd.tuning.search_options import ReadPast
+    from arbd.job.resolve_search import ReadPast
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ def read_job(
     One that `joins` its session, if that is there, starts from the results that the session started from, whatever
     became of them since.
     """
-    from arbd.spool.past import past_reader
-    from arbd.tuning.jobfile import apply_overrides, load_job
-    from arbd.tuning.resolve import resolve_job
+    from arbd.job.file import apply_overrides, load_job
+    from arbd.job.resolve import resolve_job
+    from arbd.results.warm_start import past_reader
 
     document = load_job(path)
     if overrides:

@@ -10,13 +10,13 @@ from arbd.errors import ArbdError, NotFoundError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
+from arbd.spool.liveness import Beat, is_held, read_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import read_spec, session_ids
-from arbd.spool.workers import Beat, is_held, read_beats
 
 if TYPE_CHECKING:
-    from arbd.spool.segments import SegmentReader
-    from arbd.tuning.plan import Limits
+    from arbd.results.segments import SegmentReader
+    from arbd.search.plan import Limits
 
 ENDED = "ended"
 
@@ -121,9 +121,9 @@ class Live:
     def _followed(self, name: str) -> Followed:
         followed = self._known.get(name)
         if followed is None:
-            from arbd.spool.rows import RowRules
-            from arbd.spool.segments import SegmentReader
-            from arbd.tuning.plan import Limits
+            from arbd.results.columns import RowRules
+            from arbd.results.segments import SegmentReader
+            from arbd.search.plan import Limits
 
             paths = self.layout.session(name)
             queue = SessionQueue(self._files, paths)

@@ -46,8 +46,8 @@ def run(
       arbd run --spool /mnt/nas/spool --worker-id gpu-box --slots 16
       arbd run --config /etc/arbd/arbd.yaml --burst
     """
-    from arbd.daemon.config import Config, load_config, override  # noqa: PLC0415 - spawned slots import this module too
-    from arbd.daemon.logs import Log  # noqa: PLC0415
+    from arbd.daemon.host.config import Config, load_config, override  # noqa: PLC0415 - spawned slots import this module too
+    from arbd.daemon.host.logs import Log  # noqa: PLC0415
     from arbd.daemon.service import Mode, Service  # noqa: PLC0415
 
     def read() -> Config:
@@ -93,8 +93,8 @@ def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: 
       sudo arbd unit --write && sudo systemctl restart arbd
       sudo arbd unit --instance second --write
     """
-    from arbd.daemon import unit as units  # noqa: PLC0415 - as above
-    from arbd.daemon.config import load_config  # noqa: PLC0415
+    from arbd.daemon.host import unit as units  # noqa: PLC0415 - as above
+    from arbd.daemon.host.config import load_config  # noqa: PLC0415
 
     try:
         name = units.unit_name(instance)

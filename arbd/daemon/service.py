@@ -21,22 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from arbd.daemon import messages
-from arbd.daemon.chunks import give_way
-from arbd.daemon.companions import LAST_SWEEPS_S, Companions
-from arbd.daemon.config import Config
-from arbd.daemon.coordinator import Coordinator
-from arbd.daemon.figures import Figures, MeasuredFiles
-from arbd.daemon.logs import Log
-from arbd.daemon.notify import Notifier, watchdog_interval_s
-from arbd.daemon.reload import reload
-from arbd.daemon.resolve import job_resolver
-from arbd.daemon.roster import Timing
-from arbd.daemon.slot import ChunkTask, LoadFailure
-from arbd.daemon.slots import Limits, Slot, SlotEvent
+from arbd.daemon.core import events
+from arbd.daemon.core.chunks import give_way
+from arbd.daemon.core.coordinator import Coordinator
+from arbd.daemon.core.counters import Figures, MeasuredFiles
+from arbd.daemon.core.session_registry import Timing
+from arbd.daemon.host.config import Config
+from arbd.daemon.host.logs import Log
+from arbd.daemon.host.notify import Notifier, watchdog_interval_s
+from arbd.daemon.host.reload import reload
+from arbd.daemon.host.watch import start_watching
+from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.side.services import LAST_SWEEPS_S, Companions
+from arbd.daemon.side.suggester import SuggesterPool
+from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
+from arbd.daemon.slots.process import ChunkTask, LoadFailure
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
-from arbd.daemon.suggester import SuggesterPool
-from arbd.daemon.watch import start_watching
 from arbd.errors import ArbdError, SpoolError
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
@@ -65,14 +65,7 @@ class _Signal:
 
 
 _Event = (
-    SlotEvent
-    | _Signal
-    | messages.Run
-    | messages.Compact
-    | messages.Suggest
-    | messages.Stop
-    | messages.Finished
-    | messages.Fatal
+    SlotEvent | _Signal | events.Run | events.Compact | events.Suggest | events.Stop | events.Finished | events.Fatal
 )
 
 
@@ -96,7 +89,7 @@ class Service:
         self._mode = mode
         self._on_tick = on_tick
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._ready: deque[messages.Run | messages.Compact] = deque()
+        self._ready: deque[events.Run | events.Compact] = deque()
         self._limits: dict[Path, Limits] = {}
         self._kill_at: dict[int, float] = {}
         self._slots: list[Slot] = []
@@ -131,7 +124,7 @@ class Service:
             self._events.put,
             about=about_worker(config),
             intake=intake,
-            inbox=messages.QueueInbox(),
+            inbox=events.QueueInbox(),
             life=life,
             only=self._mode.only,
             burst=self._mode.burst,
@@ -151,7 +144,7 @@ class Service:
                         slot_setup(config, worker),
                         run_dir,
                         self._events.put,
-                        lambda: coordinator.tell(messages.SlotReady()),
+                        lambda: coordinator.tell(events.SlotReady()),
                     )
                     self._slots.append(slot)
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
@@ -162,7 +155,7 @@ class Service:
                         layout.incoming,
                         config.watch,
                         config.scan_s,
-                        lambda: coordinator.tell(messages.Wake()),
+                        lambda: coordinator.tell(events.Wake()),
                         self._log,
                     )
                     stack.callback(observer.stop)
@@ -181,7 +174,7 @@ class Service:
             with contextlib.suppress(queue.Empty):
                 event = self._events.get(timeout=TICK_S)
                 while True:
-                    if isinstance(event, messages.Finished):
+                    if isinstance(event, events.Finished):
                         return self._ended(event)
                     if event == _Signal(signal.SIGHUP) and self._reread is not None:
                         self._reload(self._reread, coordinator, companions)
@@ -240,8 +233,8 @@ class Service:
                 self._log.warning("settings that changed wait for a restart", settings=",".join(new.after_restart))
         self._notifier.ready(self._status())
 
-    def _reconfigured(self, config: Config) -> messages.Reconfigured:
-        return messages.Reconfigured(
+    def _reconfigured(self, config: Config) -> events.Reconfigured:
+        return events.Reconfigured(
             config.scan_s, config.beat_s, config.lease_s, config.chunk_target_s, self._new_intake(config)
         )
 
@@ -266,7 +259,7 @@ class Service:
             shutil.rmtree(self._run_dir, ignore_errors=True)
         os._exit(SpoolError.exit_code)
 
-    def _ended(self, event: messages.Finished) -> int:
+    def _ended(self, event: events.Finished) -> int:
         if event.exit_code:
             self._log.error("ended", reason=event.reason)
         else:
@@ -275,22 +268,22 @@ class Service:
 
     def _handle(self, event: _Event, coordinator: Coordinator) -> None:
         match event:
-            case messages.Run(task, limits):
+            case events.Run(task, limits):
                 self._limits[task.session] = limits
                 self._highest_task = max(self._highest_task, task.number)
                 if self._drain_by_s is None:
                     self._claimed_s[task.number] = time.monotonic()
                     self._ready.append(event)
                 else:
-                    coordinator.tell(messages.Returned(task))
-            case messages.Compact():
+                    coordinator.tell(events.Returned(task))
+            case events.Compact():
                 self._ready.append(event)
-            case messages.Suggest():
+            case events.Suggest():
                 assert self._suggester is not None
                 self._suggester.submit(event)
-            case messages.Stop(session, kill):
+            case events.Stop(session, kill):
                 self._stop_session(session, kill, coordinator)
-            case messages.Fatal(error):
+            case events.Fatal(error):
                 raise error
             case _Signal(number):
                 self._signalled(number, coordinator)
@@ -306,26 +299,26 @@ class Service:
             autopsy = slot.autopsy()
             slot.restart()
             if isinstance(task, ChunkTask):
-                coordinator.tell(messages.Lost(task, autopsy))
+                coordinator.tell(events.Lost(task, autopsy))
             else:
-                coordinator.tell(messages.Compacted(task, autopsy.error()))
+                coordinator.tell(events.Compacted(task, autopsy.error()))
             return
         slot.task = None
         if not isinstance(task, ChunkTask):
             if error is None:
                 report = event.future.result()
-                coordinator.tell(messages.Compacted(task, damage=report.damage, busy=report.busy))
+                coordinator.tell(events.Compacted(task, damage=report.damage, busy=report.busy))
             else:
-                coordinator.tell(messages.Compacted(task, f"{type(error).__name__}: {error}"))
+                coordinator.tell(events.Compacted(task, f"{type(error).__name__}: {error}"))
         elif error is not None:
             # The slot could not write its results (disk full, mount gone): what it did not record runs again.
-            coordinator.tell(messages.Unloadable(task, f"{type(error).__name__}: {error}"))
+            coordinator.tell(events.Unloadable(task, f"{type(error).__name__}: {error}"))
         else:
             result = event.future.result()
             if isinstance(result, LoadFailure):
-                coordinator.tell(messages.Unloadable(task, result.reason))
+                coordinator.tell(events.Unloadable(task, result.reason))
             else:
-                coordinator.tell(messages.Reported(task, result))
+                coordinator.tell(events.Reported(task, result))
 
     def _assign(self) -> None:
         """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work gives way."""
@@ -335,9 +328,9 @@ class Service:
         while self._ready and free:
             order = max(self._ready, key=_urgency)
             self._ready.remove(order)
-            if isinstance(order, messages.Run):
+            if isinstance(order, events.Run):
                 self._figures.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
-            free.pop(0).submit(order.task if isinstance(order, messages.Run) else order.session)
+            free.pop(0).submit(order.task if isinstance(order, events.Run) else order.session)
         if self._ready:
             busy = [slot for slot in self._slots if isinstance(slot.task, ChunkTask)]
             running = [(self._priority(slot.task), slot.gives_way()) for slot in busy]
@@ -375,11 +368,11 @@ class Service:
             self._disk_errors.discard(slot.index)
 
     def _return_waiting(self, wanted: Callable[[ChunkTask], bool], coordinator: Coordinator) -> None:
-        waiting = [order for order in self._ready if isinstance(order, messages.Run) and wanted(order.task)]
+        waiting = [order for order in self._ready if isinstance(order, events.Run) and wanted(order.task)]
         for order in waiting:
             self._ready.remove(order)
             del self._claimed_s[order.task.number]
-            coordinator.tell(messages.Returned(order.task))
+            coordinator.tell(events.Returned(order.task))
 
     def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
         self._return_waiting(lambda task: task.session == session, coordinator)
@@ -402,13 +395,13 @@ class Service:
         for slot in self._slots:
             slot.progress.stop_tasks_up_to(self._highest_task)
         for order in self._ready:
-            if isinstance(order, messages.Run):
-                coordinator.tell(messages.Returned(order.task))
+            if isinstance(order, events.Run):
+                coordinator.tell(events.Returned(order.task))
             else:
-                coordinator.tell(messages.Compacted(order.session, "the daemon stops"))
+                coordinator.tell(events.Compacted(order.session, "the daemon stops"))
         self._ready.clear()
         self._claimed_s.clear()
-        coordinator.tell(messages.Drain())
+        coordinator.tell(events.Drain())
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -427,10 +420,10 @@ class Service:
             slot.stop()
 
 
-def _priority_of(order: messages.Run | messages.Compact) -> int:
-    return order.limits.priority if isinstance(order, messages.Run) else order.priority
+def _priority_of(order: events.Run | events.Compact) -> int:
+    return order.limits.priority if isinstance(order, events.Run) else order.priority
 
 
-def _urgency(order: messages.Run | messages.Compact) -> tuple[int, bool]:
+def _urgency(order: events.Run | events.Compact) -> tuple[int, bool]:
     # Among equals, a session that only waits to be compacted goes first.
-    return _priority_of(order), isinstance(order, messages.Compact)
+    return _priority_of(order), isinstance(order, events.Compact)

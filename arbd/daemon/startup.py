@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import arbd
-from arbd.daemon.config import Config
-from arbd.daemon.slot import SlotSetup
+from arbd.daemon.host.config import Config
+from arbd.daemon.slots.process import SlotSetup
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import LifeLock, lock_path, read_beat, take_life_lock
 from arbd.spool.queue import Worker
-from arbd.spool.workers import LifeLock, lock_path, read_beat, take_life_lock
 
 LIFE_LOCK_PATIENCE_S = 3.0
 LOOKERS_PATIENCE_S = 60.0

@@ -1,6 +1,6 @@
 """One session from its segments into Redis: which row stands for an iteration, and which hash has to go.
 
-Keeps I1 in Redis: the hashes are those of the rows that `arbd.spool.merge` chooses, whatever order they come in.
+Keeps I1 in Redis: the hashes are those of the rows that `arbd.results.merge` chooses, whatever order they come in.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arbd.job.spec import JobSpec
 from arbd.mirror.state import DONE, MovedError, StateManager
-from arbd.spool.csvfile import METRIC_PREFIX, group_cells, header
+from arbd.results.columns import RowRules
+from arbd.results.csv_writer import METRIC_PREFIX, group_cells, header
+from arbd.results.segments import SegmentBatch, SegmentReader, worker_of
+from arbd.results.store_format import ResultGroup
+from arbd.results.store_reader import read_results
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED
-from arbd.spool.results import ResultGroup
-from arbd.spool.rows import RowRules
-from arbd.spool.segments import SegmentBatch, SegmentReader, worker_of
-from arbd.spool.stored_results import read_results
-from arbd.tuning.jobspec import JobSpec
 
 # Rows a transaction: Redis serves nobody else meanwhile.
 STEP_ROWS = 500
@@ -75,7 +75,7 @@ def hashes(
 
 
 class _Winners:
-    """Which row stands for each iteration so far; the rule is the one of `arbd.spool.merge.Merge`."""
+    """Which row stands for each iteration so far; the rule is the one of `arbd.results.merge.Merge`."""
 
     def __init__(self, n: int) -> None:
         self.segments: list[str] = []
@@ -150,7 +150,7 @@ class SessionMirror:
         self._spec = spec
         self._state = state
         self._position = state.position(paths.session_id)
-        # Those of `arbd.spool.merge`: what is no row of the session is in no table, and its columns have no names here.
+        # Those of `arbd.results.merge`: what is no row of the session is in no table, and its columns have no names here.
         self._rules = RowRules.of(spec)
         self._winners = _Winners(spec.n)
         self._remembered: dict[str, Place] = {}

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from arbd.errors import ArbdError, UsageError
 from arbd.mirror.settings import RedisSettings
-from arbd.tuning.keys import build_tuning_key
+from arbd.results.keys import build_tuning_key
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0

@@ -17,10 +17,10 @@ from arbd.errors import ArbdError, SpoolError
 from arbd.mirror.follow import SessionMirror
 from arbd.mirror.settings import RedisSettings
 from arbd.mirror.state import DONE, MovedError, StateManager
+from arbd.results.segments import SUFFIX
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.spool.segments import SUFFIX
 from arbd.spool.sessions import REOPENED_PREFIX, read_spec
 from arbd.spool.system import HeldLock, SystemClock
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from arbd.mirror.follow import hashes
 from arbd.mirror.state import StateManager
+from arbd.results.columns import RowRules
+from arbd.results.store_reader import read_rows
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.queue import SessionQueue
-from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec
-from arbd.spool.stored_results import read_rows
 
 STEP_ROWS = 1_000
 

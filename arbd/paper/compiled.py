@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def sources_digest() -> str:
     """Of every source file of the paper engine."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from arbd.paper import metrics
 from arbd.paper.fills import Fill
+from arbd.paper.market.prepared import FIELD, Market, Series, grid_rows, parameter_rows
+from arbd.paper.market.quotes import FloatArray
 from arbd.paper.params import PARAMETERS, Value
-from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows
-from arbd.paper.quotes import FloatArray
 
 AGE_LIMITS = ("max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s")
 
@@ -62,7 +62,7 @@ def run(market: Market, params: Mapping[str, Value], way: str = "count") -> Run:
 
     `way` is how it goes through the market: "events", "walk", or "count", which chooses; the result is the same.
     """
-    from arbd.paper.sweeping import build_index, run_batch  # noqa: PLC0415 - numba
+    from arbd.paper.kernel.parameter_sets import build_index, run_batch  # noqa: PLC0415 - numba
 
     rows = _rows(params)
     counts, grid = np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0))
@@ -86,7 +86,7 @@ def series_for(market: Market, params: Mapping[str, Value]) -> Series:
 
 def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
     """The tick-by-tick oracle over one market with resolved parameters."""
-    from arbd.paper.reference_strategies import reference_run  # noqa: PLC0415 - only tests and doubters need it
+    from arbd.paper.reference.strategies import reference_run  # noqa: PLC0415 - only tests and doubters need it
 
     done = reference_run(series_for(market, params), params)
     equity = np.array(done.equity_grid, dtype=np.float64)

@@ -11,12 +11,12 @@ import numpy as np
 from arbd.errors import UsageError
 from arbd.paper import metrics
 from arbd.paper.engine import AGE_LIMITS, series_for, summarise
+from arbd.paper.market.prepared import FIELD, Market, Series, grid_rows, parameter_rows, prepare
+from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 from arbd.paper.params import PARAMETERS, Value, canonical, check, differing, resolve
-from arbd.paper.prepared import FIELD, Market, Series, grid_rows, parameter_rows, prepare
-from arbd.paper.quotes import FloatArray, IntArray, Quotes
 
 if TYPE_CHECKING:
-    from arbd.paper.sweeping import Index
+    from arbd.paper.kernel.parameter_sets import Index
 
 # What runs of one pass over a market have in common: they see the same series, and observe equity at the same quotes.
 SHARED = (*AGE_LIMITS, "carry_over_gaps", "grid_s")
@@ -94,7 +94,7 @@ class PaperObjective:
 
     def _run(self, number: int, rows: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
         """Counts and equity, at the rows `at`, of parameter rows that share SHARED, over one market."""
-        from arbd.paper.sweeping import run_batch  # noqa: PLC0415 - numba
+        from arbd.paper.kernel.parameter_sets import run_batch  # noqa: PLC0415 - numba
 
         market = self._markets[number]
         params = dict(self._base[number])
@@ -109,7 +109,7 @@ class PaperObjective:
 
     def _indexed(self, number: int, params: Mapping[str, Value]) -> tuple[Series, Index]:
         """The market as these parameters see it, and its index: kept for the next call."""
-        from arbd.paper.sweeping import build_index  # noqa: PLC0415 - numba
+        from arbd.paper.kernel.parameter_sets import build_index  # noqa: PLC0415 - numba
 
         key = (number, *(params[name] for name in AGE_LIMITS), params["carry_over_gaps"])
         if key not in self._series:

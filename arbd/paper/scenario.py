@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from arbd import yamlfile
+from arbd import strict_yaml
 from arbd.errors import DataError, JobError, Problem, UsageError
 from arbd.paper import params
-from arbd.paper.quotes import Quotes, build_quotes
-from arbd.yamlfile import Document
+from arbd.paper.market.quotes import Quotes, build_quotes
+from arbd.strict_yaml import Document
 
 START_NS = 1_704_067_200 * 10**9  # step times count from 2024-01-01T00:00:00Z
 LATEST_S = 7_000_000_000  # where nanoseconds since 1970 still fit
@@ -40,7 +40,7 @@ class Scenario:
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario file; JobError with all its problems and their lines."""
-    return parse_scenario(yamlfile.load(Path(path)))
+    return parse_scenario(strict_yaml.load(Path(path)))
 
 
 def parse_scenario(document: Document) -> Scenario:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arbd.errors import ArbdError, JobError, UnsafePathError
+from arbd.job.spec import JobSpec
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import (
@@ -30,8 +31,7 @@ from arbd.spool.sessions import (
 )
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import Clock, FileStatus
-from arbd.tuning.jobspec import JobSpec
-from arbd.visible import visible, visible_line
+from arbd.terminal_text import visible, visible_line
 
 MAX_JOB_BYTES = 1024 * 1024
 # With a session id before it and an ending behind it, a name must still be one that a filesystem takes.

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from arbd.records import INT64_MAX, mapping, sequence, shown, text, unpack, whole
 from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING
-from arbd.spool.records import INT64_MAX, mapping, sequence, shown, text, unpack, whole
 
 MAX_ITERATIONS = 10**12
 MAX_SLOTS = 1 << 20

@@ -22,7 +22,7 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.system import Clock
 
 if TYPE_CHECKING:
-    from arbd.tuning.jobspec import JobSpec
+    from arbd.job.spec import JobSpec
 
 MAX_SPEC_BYTES = 16 * 1024 * 1024
 HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.(new|removed)")
@@ -90,7 +90,7 @@ def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
 
 def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
     """The resolved job of a session. NotFoundError, or CorruptionError when its file cannot be read."""
-    from arbd.spool.spec_records import read_job_spec  # noqa: PLC0415 - NumPy, which listing sessions does not need
+    from arbd.job.codec import read_job_spec  # noqa: PLC0415 - NumPy, which listing sessions does not need
 
     try:
         data = files.read(paths.spec, limit=MAX_SPEC_BYTES)

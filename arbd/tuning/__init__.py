@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from arbd.objective.protocol import Outcome, Trial
+    from arbd.results.keys import build_tuning_key
+    from arbd.results.result import TuningResult
     from arbd.tuning.harness import TuningConfig, TuningHarness, load_tuning_config
-    from arbd.tuning.keys import build_tuning_key
-    from arbd.tuning.objective import Outcome, Trial
-    from arbd.tuning.result import TuningResult
 
 _HOMES = {
-    "Outcome": "arbd.tuning.objective",
-    "Trial": "arbd.tuning.objective",
+    "Outcome": "arbd.objective.protocol",
+    "Trial": "arbd.objective.protocol",
     "TuningConfig": "arbd.tuning.harness",
     "TuningHarness": "arbd.tuning.harness",
-    "TuningResult": "arbd.tuning.result",
-    "build_tuning_key": "arbd.tuning.keys",
+    "TuningResult": "arbd.results.result",
+    "build_tuning_key": "arbd.results.keys",
     "load_tuning_config": "arbd.tuning.harness",
 }
 

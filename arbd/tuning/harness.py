@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from arbd.errors import ObjectiveError
-from arbd.tuning.jobspec import JobSpec
-from arbd.tuning.objective import Params, Trial, check_outcome
-from arbd.tuning.plan import INFEASIBLE, INFEASIBLE_ERROR, INFEASIBLE_NAME, PlannedRows
-from arbd.tuning.result import TuningResult
-from arbd.tuning.search import Search
-from arbd.tuning.space import Value
+from arbd.job.spec import JobSpec
+from arbd.objective.protocol import Params, Trial, check_outcome
+from arbd.results.result import TuningResult
+from arbd.search.in_process import Search
+from arbd.search.plan import INFEASIBLE, INFEASIBLE_ERROR, INFEASIBLE_NAME, PlannedRows
+from arbd.search.space import Value
 
 DEFAULT_SESSION = "local"
 
@@ -35,8 +35,8 @@ class TuningConfig:
 
 def load_tuning_config(path: str | Path) -> TuningConfig:
     """Read and resolve a job file; JobError with everything that is wrong. Relative paths start at the file's folder."""
-    from arbd.tuning.jobfile import load_job  # noqa: PLC0415 - the validating models are heavy
-    from arbd.tuning.resolve import resolve_job  # noqa: PLC0415
+    from arbd.job.file import load_job  # noqa: PLC0415 - the validating models are heavy
+    from arbd.job.resolve import resolve_job  # noqa: PLC0415
 
     source = Path(path)
     spec = resolve_job(load_job(source), base_dirs=(source.absolute().parent, Path.cwd()))

@@ -13,12 +13,12 @@ from socket import socket
 import numpy as np
 import pytest
 
-from arbd.spool.compaction import compact
+from arbd.job.spec import MetricGoal
+from arbd.results.compaction import compact
+from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
-from arbd.tuning.jobspec import MetricGoal
-from arbd.tuning.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 from tests.conftest import Arbctl, wait_until
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 

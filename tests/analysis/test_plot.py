@@ -18,13 +18,13 @@ from arbd.analysis.plot import MAX_MARKS, grid_times, page, write_plot
 from arbd.analysis.replay import Replay
 from arbd.analysis.trades import MarketRun
 from arbd.errors import UsageError
+from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.paper.engine import run
+from arbd.paper.market.prepared import grid_rows, prepare
+from arbd.paper.market.synth import synth_profile
 from arbd.paper.params import resolve
-from arbd.paper.prepared import grid_rows, prepare
-from arbd.paper.synth import synth_profile
-from arbd.tuning.jobspec import JobSpec, ObjectiveSpec
-from arbd.tuning.result import TuningResult
-from arbd.tuning.space import SearchSpace
+from arbd.results.result import TuningResult
+from arbd.search.space import SearchSpace
 
 EVIL = '<script>alert(1)</script>&"'
 

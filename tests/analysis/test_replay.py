@@ -13,9 +13,9 @@ import yaml
 
 from arbd.analysis.replay import find_recorded
 from arbd.analysis.trades import HEAD
-from arbd.paper.readers import read_quotes
-from arbd.paper.synth import synth_profile
-from arbd.paper.writers import write_quotes
+from arbd.paper.market.readers import read_quotes
+from arbd.paper.market.synth import synth_profile
+from arbd.paper.market.writers import write_quotes
 from tests.conftest import REPOSITORY, Arbctl
 from tests.jobs import write_job
 

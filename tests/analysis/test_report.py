@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from arbd.analysis.report import figures
-from arbd.spool.compaction import compact
+from arbd.job.spec import MetricGoal
+from arbd.results.compaction import compact
+from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
-from arbd.tuning.jobspec import MetricGoal
-from arbd.tuning.space import ChoiceDimension, FloatDimension, SearchSpace
 from tests.beds.needs import require_programs
 from tests.conftest import Arbctl, brought_up
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows

@@ -13,13 +13,13 @@ from arbd.analysis.comparison import compare_sessions
 from arbd.analysis.report.page import write_report
 from arbd.analysis.table import LoadedRows, ResultTable, load_table
 from arbd.errors import CorruptionError
-from arbd.spool.compaction import compact
+from arbd.job.spec import MetricGoal
+from arbd.results.columns import RowBatch, RowRules
+from arbd.results.compaction import compact
+from arbd.results.store_format import read_segments
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import FAILED
-from arbd.spool.results import read_segments
-from arbd.spool.rows import RowBatch, RowRules
-from arbd.tuning.jobspec import MetricGoal
 from tests.conftest import Arbctl
 from tests.spool.hostile_results import put, read_index
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
@@ -161,7 +161,7 @@ def test_a_volume_that_is_infinite_or_too_much_is_said_to_be_left_out(
     assert (
         json.loads(arbctl("best", "infinite", "--format", "json")[1])["hypervolume_left_out"] == "a result is infinite"
     )
-    monkeypatch.setattr("arbd.tuning.pareto.MOST_COMPARISONS", 1)
+    monkeypatch.setattr("arbd.search.pareto.MOST_COMPARISONS", 1)
     assert "are too many for an exact one" in arbctl("summary", "finite")[1]
     monkeypatch.setattr("arbd.analysis.table.hypervolume", None)
     assert arbctl("export", "finite", "--format", "csv", "--output", tmp_path / "finite.csv")[0] == 0

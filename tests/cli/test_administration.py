@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from arbd.cli.__main__ import HOMES
-from arbd.spool.compaction import compact
+from arbd.results.compaction import compact
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED

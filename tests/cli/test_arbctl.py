@@ -19,7 +19,7 @@ from arbd.analysis import TuningAnalyzer, TuningResult, format_result_summary, l
 from arbd.analysis import __all__ as analysis_names
 from arbd.cli.__main__ import HOMES
 from arbd.errors import DataError, NotFoundError, UsageError
-from arbd.spool.compaction import compact
+from arbd.results.compaction import compact
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED

@@ -13,7 +13,7 @@ import pytest
 from arbd.cli.doctor import filesystem, hosts, partners, service
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.workers import Beat, take_life_lock, write_beat
+from arbd.spool.liveness import Beat, take_life_lock, write_beat
 from tests.conftest import Arbctl, Daemons, wait_until
 
 
@@ -66,7 +66,7 @@ def test_hosts_that_differ_are_named(layout: SpoolLayout) -> None:
         write_beat(files, layout, Beat(name, 1, 1, about))
     code = (
         "import sys, time\nfrom arbd.spool.files import Files\nfrom arbd.spool.layout import SpoolLayout\n"
-        "from arbd.spool.workers import Beat, write_beat\nfrom pathlib import Path\n"
+        "from arbd.spool.liveness import Beat, write_beat\nfrom pathlib import Path\n"
         "layout = SpoolLayout(Path(sys.argv[1]))\n"
         "for i in range(2, 100):\n"
         "    about = {'beat_s': 0.2, 'versions': {'arbd': '2'}, 'wall_ns': time.time_ns() - 10**11, 'blocked': {'s': 'other data'}}\n"

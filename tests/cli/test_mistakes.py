@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from arbd.cli.doctor.hosts import waiting
-from arbd.spool.compaction import compact
+from arbd.results.compaction import compact
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
+from arbd.spool.liveness import Beat, write_beat
 from arbd.spool.sessions import session_ids
-from arbd.spool.workers import Beat, write_beat
 from tests.conftest import REPOSITORY, Arbctl, Daemons
 from tests.jobs import write_job
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows

@@ -16,8 +16,8 @@ from arbd.cli.live import Live
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
+from arbd.spool.liveness import Beat, take_life_lock, write_beat
 from arbd.spool.queue import SessionQueue
-from arbd.spool.workers import Beat, take_life_lock, write_beat
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 

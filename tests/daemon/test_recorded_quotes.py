@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from arbd.analysis.table import load_table
+from arbd.paper.market.readers import read_quotes
 from arbd.paper.objective import PaperObjective
 from arbd.paper.params import PARAMETERS
-from arbd.paper.readers import read_quotes
 from tests.conftest import REPOSITORY, Arbctl
 
 JOBS = {

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from watchdog.observers.inotify import InotifyEmitter
 
-from arbd.daemon import watch
-from arbd.daemon.config import Config, default_cache_dir, load_config, override
-from arbd.daemon.logs import Log, key_values
-from arbd.daemon.notify import Notifier, watchdog_interval_s
-from arbd.daemon.progress import EVALUATING, IDLE, LOADING, ProgressPage
-from arbd.daemon.watch import filesystem_type, start_watching
+from arbd.daemon.host import watch
+from arbd.daemon.host.config import Config, default_cache_dir, load_config, override
+from arbd.daemon.host.logs import Log, key_values
+from arbd.daemon.host.notify import Notifier, watchdog_interval_s
+from arbd.daemon.host.watch import filesystem_type, start_watching
+from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, ProgressPage
 from arbd.errors import JobError, UsageError
 from tests.conftest import REPOSITORY, wait_until
 

@@ -13,7 +13,7 @@ from arbd.daemon.startup import take_life, versions
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.workers import lock_path
+from arbd.spool.liveness import lock_path
 
 
 def test_a_library_without_metadata_has_an_unknown_version_and_does_not_end_the_daemon(

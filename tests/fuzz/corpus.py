@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from arbd.records import unpack
 from arbd.spool.frames import encode_frame, scan_frames
-from arbd.spool.records import unpack
 from tests.conftest import REPOSITORY
 
 OBJECTIVE = """

@@ -21,29 +21,29 @@ import numpy as np
 from arbd.analysis.table import load_table
 from arbd.cli.__main__ import call
 from arbd.cli.commands.sessions import Overview
-from arbd.daemon import messages
-from arbd.daemon.config import load_config
-from arbd.daemon.coordinator import Coordinator
-from arbd.daemon.csvkeeper import LiveTable
-from arbd.daemon.resolve import job_resolver
-from arbd.daemon.roster import Timing
+from arbd.daemon.core import events
+from arbd.daemon.core.coordinator import Coordinator
+from arbd.daemon.core.session_registry import Timing
+from arbd.daemon.host.config import load_config
+from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.side.live_csv import LiveTable
 from arbd.errors import ArbdError
-from arbd.spool.csvfile import csv_lines
+from arbd.job.codec import read_job_spec
+from arbd.results.columns import RowRules
+from arbd.results.csv_writer import csv_lines
+from arbd.results.generations import read_generation
+from arbd.results.merge import Merge
+from arbd.results.segments import SegmentReader
+from arbd.results.store_reader import read_results, read_rows
+from arbd.search.generations import Generation
+from arbd.search.plan import PlannedRows
+from arbd.search.samplers import make_sampler
 from arbd.spool.frames import encode_frame
-from arbd.spool.generations import read_generation
 from arbd.spool.intake import SUBMITTED_SUFFIX, Intake
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.merge import Merge
+from arbd.spool.liveness import Observer, Peers, read_beats, take_life_lock
 from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.rows import RowRules
-from arbd.spool.segments import SegmentReader
 from arbd.spool.sessions import read_spec
-from arbd.spool.spec_records import read_job_spec
-from arbd.spool.stored_results import read_results, read_rows
-from arbd.spool.workers import Observer, Peers, read_beats, take_life_lock
-from arbd.tuning.generations import Generation
-from arbd.tuning.plan import PlannedRows
-from arbd.tuning.samplers import make_sampler
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.mutations import TEXTS, mutate_bytes, mutate_framed_file, mutate_job
 
@@ -80,10 +80,10 @@ class SilentLog:
 
 
 class EmptyInbox:
-    def put(self, news: messages.News) -> None:
+    def put(self, news: events.News) -> None:
         raise AssertionError("nobody sends news here")
 
-    def get(self, timeout_s: float) -> messages.News | None:
+    def get(self, timeout_s: float) -> events.News | None:
         return None
 
 

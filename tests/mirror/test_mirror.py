@@ -18,15 +18,15 @@ from arbd.mirror.settings import RedisSettings
 from arbd.mirror.state import MovedError, StateManager
 from arbd.mirror.sweep import SpoolMirror, rebuild
 from arbd.mirror.verify import verify
-from arbd.spool.compaction import compact
-from arbd.spool.csvfile import csv_lines
+from arbd.results.columns import RowRules
+from arbd.results.compaction import compact
+from arbd.results.csv_writer import csv_lines
+from arbd.results.store_reader import read_rows
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CANCELLED, COMPLETED, CRASHED, FAILED, Span, again, switched
 from arbd.spool.queue import SessionQueue
-from arbd.spool.rows import RowRules
 from arbd.spool.sessions import REOPENED_PREFIX, read_spec
-from arbd.spool.stored_results import read_rows
 from tests.beds.redis_server import RedisServer
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 

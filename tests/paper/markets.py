@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from arbd.paper.market.prepared import Market, prepare
+from arbd.paper.market.quotes import Quotes
 from arbd.paper.params import resolve
-from arbd.paper.prepared import Market, prepare
-from arbd.paper.quotes import Quotes
 
 SECOND = 10**9
 

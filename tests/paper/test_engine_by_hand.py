@@ -10,8 +10,8 @@ import pytest
 
 from arbd.paper.engine import Run, run, run_reference
 from arbd.paper.fills import BREAKER, END, ENTRY, EXIT, MAX_HOLD, STOP_LOSS, TAKE_PROFIT
-from arbd.paper.prepared import prepare
-from arbd.paper.quotes import Quotes
+from arbd.paper.market.prepared import prepare
+from arbd.paper.market.quotes import Quotes
 from tests.paper.markets import flat_quotes, params_of, quotes_of
 
 DAY_S = 86_400.0

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.paper.engine import Run, run, run_reference
+from arbd.paper.kernel.parameter_sets import WAYS
+from arbd.paper.market.prepared import Market, prepare
+from arbd.paper.market.readers import read_quotes
+from arbd.paper.market.synth import synth_profile
 from arbd.paper.objective import PaperObjective
 from arbd.paper.params import resolve
-from arbd.paper.prepared import Market, prepare
-from arbd.paper.readers import read_quotes
-from arbd.paper.sweeping import WAYS
-from arbd.paper.synth import synth_profile
 from tests.paper.markets import any_params, quotes_of, random_params, random_quotes, wild_market
 
 MARKETS, SETS = 100, 20

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from arbd.paper.engine import run, series_for
 from arbd.paper.fills import ENTRY, GAP, REBALANCE
-from arbd.paper.prepared import prepare
-from arbd.paper.reference_strategies import InventoryRun
+from arbd.paper.market.prepared import prepare
+from arbd.paper.reference.strategies import InventoryRun
 from tests.paper.markets import any_params, random_quotes
 
 MONEY = ("min_notional", "max_position", "max_daily_loss", "initial_capital")

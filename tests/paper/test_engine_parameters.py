@@ -10,9 +10,9 @@ import pytest
 
 from arbd.errors import UsageError
 from arbd.paper.engine import run
+from arbd.paper.market.prepared import prepare
+from arbd.paper.market.quotes import Quotes
 from arbd.paper.params import PARAMETERS, canonical, check, resolve
-from arbd.paper.prepared import prepare
-from arbd.paper.quotes import Quotes
 from tests.paper.markets import SECOND, flat_quotes, params_of, random_quotes
 
 # Opens 1 % wide, drifts wider and narrower, closes; quotes a minute apart.

@@ -11,8 +11,8 @@ import pytest
 
 from arbd.paper import fills
 from arbd.paper.engine import Run, run, run_reference
-from arbd.paper.prepared import prepare
-from arbd.paper.quotes import Quotes
+from arbd.paper.market.prepared import prepare
+from arbd.paper.market.quotes import Quotes
 from tests.paper.markets import SECOND, flat_quotes, params_of
 
 Engine = Callable[..., Run]

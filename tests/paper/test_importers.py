@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from arbd.errors import DataError, UsageError
-from arbd.paper.importers import FORMATS, VenueOptions, import_venue, rates_of_quotes, read_rates
-from arbd.paper.readers import read_quotes
-from arbd.paper.writers import write_quotes
+from arbd.paper.market.importers import FORMATS, VenueOptions, import_venue, rates_of_quotes, read_rates
+from arbd.paper.market.readers import read_quotes
+from arbd.paper.market.writers import write_quotes
 from tests.conftest import Arbctl
 
 CANDLES = VenueOptions(half_spread_bps=5)

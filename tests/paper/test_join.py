@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import DataError
-from arbd.paper.importers import Rates, VenueQuotes, join_venues
+from arbd.paper.market.importers import Rates, VenueQuotes, join_venues
 
 
 def venue(times: list[int], first_price: float) -> VenueQuotes:

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import DataError, UsageError
-from arbd.paper import cache, entries
-from arbd.paper.cache import file_digest, load_quotes
-from arbd.paper.quotes import Quotes
-from arbd.paper.readers import SUFFIXES, read_quotes
-from arbd.paper.synth import synth_profile
-from arbd.paper.writers import write_quotes
+from arbd.paper.market import cache, entries
+from arbd.paper.market.cache import file_digest, load_quotes
+from arbd.paper.market.quotes import Quotes
+from arbd.paper.market.readers import SUFFIXES, read_quotes
+from arbd.paper.market.synth import synth_profile
+from arbd.paper.market.writers import write_quotes
 from tests.conftest import wait_until
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from arbd.errors import UsageError
+from arbd.paper.market.synth import synth_profile
 from arbd.paper.objective import PaperObjective
 from arbd.paper.scenario import load_scenario
-from arbd.paper.synth import synth_profile
 from tests.conftest import REPOSITORY
 
 SETS = {

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.paper.compiled import jit
-from arbd.paper.kernel_calendar import BLOCK, open_block, strike_off, wait_for_row
-from arbd.paper.kernel_prepare import WINDOW_BITS
-from arbd.paper.kernel_queues import BINS, KINDS, WORDS, first, put, take
-from arbd.paper.kernel_state import DESK, RUN, desk_at, run_at
+from arbd.paper.kernel.calendar import BLOCK, open_block, strike_off, wait_for_row
+from arbd.paper.kernel.queues import BINS, KINDS, WORDS, first, put, take
+from arbd.paper.kernel.state import DESK, RUN, desk_at, run_at
+from arbd.paper.market.prepare_kernel import WINDOW_BITS
 
 RUNS = 20
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arbd.errors import DataError
-from arbd.paper.quotes import COLUMNS, REQUIRED, Quotes, build_quotes, in_time
+from arbd.paper.market.quotes import COLUMNS, REQUIRED, Quotes, build_quotes, in_time
 
 
 def columns(**changed: list[float]) -> dict[str, Any]:

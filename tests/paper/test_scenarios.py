@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arbd import yamlfile
+from arbd import strict_yaml
 from arbd.errors import JobError
 from arbd.paper.scenario import load_scenario, parse_scenario
 from arbd.paper.scenario_run import run_scenario
@@ -39,7 +39,7 @@ steps:
 
 
 def test_any_venues_and_several_symbols_work() -> None:
-    scenario = parse_scenario(yamlfile.parse(TWO_SYMBOLS, "two"))
+    scenario = parse_scenario(strict_yaml.parse(TWO_SYMBOLS, "two"))
     assert (scenario.venue_a, scenario.venue_b, scenario.symbols) == ("kraken", "okx", ("BTC", "ETH"))
     assert [market.fx[0] for market in scenario.markets] == [2.0, 1.0]
     assert scenario.markets[0].bid_size_b[0] == 3
@@ -56,7 +56,7 @@ expected_outcomes: {min_trade: 1, circuit_breaker_triggered: 1, min_pnl: much}
 
 def test_every_fault_is_told_with_its_line() -> None:
     with pytest.raises(JobError) as caught:
-        parse_scenario(yamlfile.parse(BAD, "bad.yaml"))
+        parse_scenario(strict_yaml.parse(BAD, "bad.yaml"))
     told = [(problem.line, problem.field) for problem in caught.value.problems]
     assert told == [
         (3, "sybols"), (4, "symbols.0.exchange_rate"), (5, "risk_profile.min_spred_pct"), (5, "risk_profile.slippage_bps"),
@@ -87,13 +87,13 @@ def test_every_fault_is_told_with_its_line() -> None:
 def test_a_bad_step_is_told(steps: str, message: str) -> None:
     text = f"symbols: [{{a: X, b: Y}}]\nsteps: {steps}\n"
     with pytest.raises(JobError, match=message):
-        parse_scenario(yamlfile.parse(text, "s"))
+        parse_scenario(strict_yaml.parse(text, "s"))
 
 
 @pytest.mark.parametrize("text", ["7", "symbols: []", "symbols: [{a: X}]", "symbols: [{a: X, b: Y}, {c: Z, d: W}]"])
 def test_what_is_no_scenario_is_refused(text: str) -> None:
     with pytest.raises(JobError):
-        parse_scenario(yamlfile.parse(text, "s"))
+        parse_scenario(strict_yaml.parse(text, "s"))
 
 
 @pytest.mark.parametrize(
@@ -107,5 +107,5 @@ def test_what_is_no_scenario_is_refused(text: str) -> None:
 def test_a_bad_symbol_is_told(symbols: str, message: str) -> None:
     with pytest.raises(JobError, match=message):
         parse_scenario(
-            yamlfile.parse(f"symbols: {symbols}\nsteps: [{{t: 0, a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}}]\n", "s")
+            strict_yaml.parse(f"symbols: {symbols}\nsteps: [{{t: 0, a_bid: 1, a_ask: 1, b_bid: 1, b_ask: 1}}]\n", "s")
         )

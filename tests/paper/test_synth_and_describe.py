@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from arbd.errors import UsageError
-from arbd.paper.describe import Description, describe_quotes
-from arbd.paper.quotes import build_quotes
-from arbd.paper.readers import read_quotes
-from arbd.paper.synth import PROFILES, synth_profile
+from arbd.paper.market.describe import Description, describe_quotes
+from arbd.paper.market.quotes import build_quotes
+from arbd.paper.market.readers import read_quotes
+from arbd.paper.market.synth import PROFILES, synth_profile
 
 
 @dataclass(frozen=True)

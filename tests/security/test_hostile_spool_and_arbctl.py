@@ -13,11 +13,11 @@ import pytest
 from arbd.cli.app import complete_sessions
 from arbd.cli.doctor.partners import read_board
 from arbd.errors import UnsafePathError
+from arbd.results.compaction import compact
 from arbd.spool.bookmarks import read_state
-from arbd.spool.compaction import compact
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.workers import Beat, take_life_lock, write_beat
+from arbd.spool.liveness import Beat, take_life_lock, write_beat
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 

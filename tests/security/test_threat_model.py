@@ -18,30 +18,30 @@ import msgpack
 import numpy as np
 import pytest
 
-from arbd.daemon.config import Config
-from arbd.daemon.logs import key_values
-from arbd.daemon.resolve import job_resolver
-from arbd.daemon.slot import SlotSetup
+from arbd.daemon.host.config import Config
+from arbd.daemon.host.logs import key_values
+from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.slots.process import SlotSetup
 from arbd.errors import CorruptionError, ObjectiveError, SpoolError, UnsafePathError, UsageError
-from arbd.spool.compaction import compact
+from arbd.job.policy import ObjectivePolicy
+from arbd.job.spec import ObjectiveSpec
+from arbd.objective.protocol import Trial, load_evaluator
+from arbd.results.columns import MAX_METRICS, RowBatch, RowRules
+from arbd.results.compaction import compact
+from arbd.results.csv_writer import csv_lines
+from arbd.results.merge import Merge
+from arbd.results.store_reader import read_results
 from arbd.spool.confined import spool_files
-from arbd.spool.csvfile import csv_lines
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, encode_frame
 from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.merge import Merge
+from arbd.spool.liveness import Beat, Observer, read_beats, write_beat
 from arbd.spool.queue import SessionQueue
-from arbd.spool.rows import MAX_METRICS, RowBatch, RowRules
 from arbd.spool.sessions import read_spec, session_ids
-from arbd.spool.stored_results import read_results
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
-from arbd.spool.workers import Beat, Observer, read_beats, write_beat
-from arbd.tuning.jobspec import ObjectiveSpec
-from arbd.tuning.objective import Trial, load_evaluator
-from arbd.tuning.policy import ObjectivePolicy
-from arbd.visible import visible
+from arbd.terminal_text import visible
 from tests.conftest import REPOSITORY, Arbctl
 from tests.spool.hostile_results import put, with_column, with_index
 from tests.spool.sessions import exhaust, make_session, rows_of, spec_of, write_rows
@@ -457,7 +457,7 @@ def test_case_23_a_heartbeat_in_the_name_of_another(layout: SpoolLayout, tmp_pat
 
 
 def test_case_24_a_resolved_job_or_results_that_another_host_made_up(layout: SpoolLayout, tmp_path: Path) -> None:
-    from arbd.daemon.evaluation import OpenSession
+    from arbd.daemon.slots.evaluation import OpenSession
 
     paths = make_session(layout, 5, objective=ObjectiveSpec("command", ("/bin/sh", "-c", "touch /tmp/owned")))
     setup = SlotSetup("0", "w", 1, 1, tmp_path, tmp_path, tmp_path, (), ("paper",), (tmp_path,))
@@ -541,7 +541,7 @@ print('{{"value": 1}}')
 
 
 def test_what_a_timeout_kills_is_everything_that_was_started(tmp_path: Path) -> None:
-    from arbd.tuning.processes import adopt_orphans, children, descendants, kill_tree
+    from arbd.objective.processes import adopt_orphans, children, descendants, kill_tree
 
     adopt_orphans()
     pid = os.fork()

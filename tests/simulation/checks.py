@@ -11,20 +11,20 @@ import msgpack
 import numpy as np
 
 from arbd.errors import ArbdError
+from arbd.job.spec import JobSpec
+from arbd.results.columns import decode_rows
+from arbd.results.segments import SUFFIX
+from arbd.results.store_reader import read_results
+from arbd.search.generations import Breeder, Generation, known_before
+from arbd.search.plan import FixedPlan, PlannedRows, join
+from arbd.search.versions import sampler_versions
 from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import scan_frames
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState, Span
 from arbd.spool.queue import SessionQueue
-from arbd.spool.rows import decode_rows
-from arbd.spool.segments import SUFFIX
 from arbd.spool.sessions import read_spec, session_ids
-from arbd.spool.stored_results import read_results
 from arbd.spool.system import FileStatus
-from arbd.tuning.generations import Breeder, Generation, known_before
-from arbd.tuning.jobspec import JobSpec
-from arbd.tuning.plan import FixedPlan, PlannedRows, join
-from arbd.tuning.versions import sampler_versions
 from tests.simulation.daemon import TIMING, Objective, SimDaemon
 from tests.simulation.disk import Disk, Handle, Inode
 from tests.simulation.world import World

@@ -13,24 +13,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from arbd.daemon import messages
-from arbd.daemon.chunks import give_way
-from arbd.daemon.coordinator import Coordinator
-from arbd.daemon.evaluation import OpenSession
-from arbd.daemon.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
-from arbd.daemon.roster import Timing
-from arbd.daemon.slot import ChunkTask, SlotSetup
-from arbd.daemon.slots import Autopsy
+from arbd.daemon.core import events
+from arbd.daemon.core.chunks import give_way
+from arbd.daemon.core.coordinator import Coordinator
+from arbd.daemon.core.session_registry import Timing
+from arbd.daemon.slots.evaluation import OpenSession
+from arbd.daemon.slots.pool import Autopsy
+from arbd.daemon.slots.process import ChunkTask, SlotSetup
+from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
 from arbd.errors import ArbdError
-from arbd.spool.compaction import compact
+from arbd.job.spec import JobSpec
+from arbd.objective.protocol import Outcome, Trial
+from arbd.results.compaction import compact
+from arbd.results.generations import Suggester
 from arbd.spool.files import Files
-from arbd.spool.generations import Suggester
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.liveness import take_life_lock
 from arbd.spool.queue import Worker
-from arbd.spool.workers import take_life_lock
-from arbd.tuning.jobspec import JobSpec
-from arbd.tuning.objective import Outcome, Trial
 from tests.simulation.simsystem import SimClock, SimSystem, Surroundings
 from tests.simulation.world import Host, KilledError, Process, Task, World
 
@@ -157,9 +157,9 @@ class SimSlot:
         if isinstance(task, Path):
             try:
                 report = compact(self.files, SessionPaths(task))
-                news: messages.News = messages.Compacted(task, damage=report.damage, busy=report.busy)
+                news: events.News = events.Compacted(task, damage=report.damage, busy=report.busy)
             except (OSError, ArbdError) as error:
-                news = messages.Compacted(task, repr(error))
+                news = events.Compacted(task, repr(error))
         else:
             assert task is not None
             news = self._evaluate(task, clock)
@@ -168,7 +168,7 @@ class SimSlot:
         self.daemon.tell(news)
         self.daemon.assign()
 
-    def _evaluate(self, task: ChunkTask, clock: SimClock) -> messages.News:
+    def _evaluate(self, task: ChunkTask, clock: SimClock) -> events.News:
         self.progress.loading(task.number, clock.monotonic_ns())
         try:
             session = self._open.get(task.session)
@@ -178,11 +178,11 @@ class SimSlot:
                 self._open[task.session] = session
         except (ArbdError, OSError) as error:
             self.progress.idle()
-            return messages.Unloadable(task, str(error))
+            return events.Unloadable(task, str(error))
         try:
-            return messages.Reported(task, session.evaluate(task, self.progress))
+            return events.Reported(task, session.evaluate(task, self.progress))
         except OSError as error:
-            return messages.Unloadable(task, repr(error))
+            return events.Unloadable(task, repr(error))
         finally:
             self.progress.idle()
 
@@ -208,9 +208,9 @@ class SimSlot:
         self.task = None
         self.start()
         if isinstance(task, Path):
-            self.daemon.tell(messages.Compacted(task, autopsy.error()))
+            self.daemon.tell(events.Compacted(task, autopsy.error()))
         else:
-            self.daemon.tell(messages.Lost(task, autopsy))
+            self.daemon.tell(events.Lost(task, autopsy))
         self.daemon.assign()
 
 
@@ -219,7 +219,7 @@ class SimSuggester:
 
     def __init__(self, daemon: SimDaemon) -> None:
         self.daemon = daemon
-        self.orders: deque[messages.Suggest] = deque()
+        self.orders: deque[events.Suggest] = deque()
         self._starts = itertools.count()
         self.start()
 
@@ -230,7 +230,7 @@ class SimSuggester:
         self._sessions: dict[Path, Suggester] = {}
         self._busy = False
 
-    def submit(self, order: messages.Suggest) -> None:
+    def submit(self, order: events.Suggest) -> None:
         """One after the other."""
         self.orders.append(order)
         if not self._busy:
@@ -247,11 +247,11 @@ class SimSuggester:
                 if session is None:
                     session = self._sessions[order.session] = Suggester(self.files, SessionPaths(order.session))
                 self.daemon.world.pause(self.daemon.world.rng.uniform(0.0, 0.3))
-                news: messages.News = messages.SuggestionMade(
+                news: events.News = events.SuggestionMade(
                     order.session, session.suggest(order.number, urgent=order.urgent)
                 )
             except (OSError, ArbdError) as error:
-                news = messages.SuggestionFailed(order.session, repr(error))
+                news = events.SuggestionFailed(order.session, repr(error))
             self.orders.popleft()
             self.daemon.tell(news)
         self.process.on_death.pop()
@@ -264,7 +264,7 @@ class SimSuggester:
         self.orders.clear()
         self.start()
         for order in lost:
-            self.daemon.tell(messages.SuggestionFailed(order.session, "the process died"))
+            self.daemon.tell(events.SuggestionFailed(order.session, "the process died"))
 
 
 class SimInbox:
@@ -272,16 +272,16 @@ class SimInbox:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._news: deque[messages.News] = deque()
+        self._news: deque[events.News] = deque()
         self._reader: Task | None = None
 
-    def put(self, news: messages.News) -> None:
+    def put(self, news: events.News) -> None:
         self._news.append(news)
         if self._reader is not None:
             reader, self._reader = self._reader, None
             self._world.wake(reader)
 
-    def get(self, timeout_s: float) -> messages.News | None:
+    def get(self, timeout_s: float) -> events.News | None:
         if not self._news and timeout_s > 0:
             self._reader = self._world.current
             self._world.wait(timeout_s)
@@ -302,8 +302,8 @@ class SilentLog:
     debug = info = warning = error = _say
 
 
-def _urgency(order: messages.Run | messages.Compact) -> int:
-    return order.limits.priority if isinstance(order, messages.Run) else order.priority
+def _urgency(order: events.Run | events.Compact) -> int:
+    return order.limits.priority if isinstance(order, events.Run) else order.priority
 
 
 @dataclass(eq=False)
@@ -323,7 +323,7 @@ class SimDaemon:
     incarnation: int = 0
     exited: bool = False
     slots: list[SimSlot] = field(default_factory=list)
-    ready: deque[messages.Run | messages.Compact] = field(default_factory=deque)
+    ready: deque[events.Run | events.Compact] = field(default_factory=deque)
     systems: list[SimSystem] = field(default_factory=list)
     suggester: SimSuggester | None = None
 
@@ -375,45 +375,45 @@ class SimDaemon:
         )  # fmt: skip
         self.slots += [SimSlot(self, index) for index in range(self.n_slots)]
         for _ in self.slots:
-            self.world.at(self.world.now + self.world.rng.uniform(0.0, 0.5), lambda: self.tell(messages.SlotReady()))
+            self.world.at(self.world.now + self.world.rng.uniform(0.0, 0.5), lambda: self.tell(events.SlotReady()))
         self.coordinator.run()
         life.release()
         self.exited = True
         self.world.kill(self.process)
 
-    def tell(self, news: messages.News) -> None:
+    def tell(self, news: events.News) -> None:
         """To the coordinator."""
         self.inbox.put(news)
 
-    def _ordered(self, order: messages.Order) -> None:
+    def _ordered(self, order: events.Order) -> None:
         match order:
-            case messages.Run(task):
+            case events.Run(task):
                 self._highest = max(self._highest, task.number)
                 if self._draining:
-                    self.tell(messages.Returned(task))
+                    self.tell(events.Returned(task))
                 else:
                     self.ready.append(order)
-            case messages.Compact():
+            case events.Compact():
                 self.ready.append(order)
-            case messages.Suggest():
+            case events.Suggest():
                 if self.suggester is None:
                     self.suggester = SimSuggester(self)
                 self.suggester.submit(order)
-            case messages.Stop(session, kill):
+            case events.Stop(session, kill):
                 self._give_back(lambda task: task.session == session)
                 for slot in self.slots:
                     if isinstance(slot.task, ChunkTask) and slot.task.session == session:
                         slot.progress.stop_up_to = self._highest
                         if kill:
                             slot.kill("the session was cancelled")
-            case messages.Fatal(error):
+            case events.Fatal(error):
                 self.on_fatal(error)
         self.assign()
 
     def _give_back(self, wanted: Callable[[ChunkTask], bool]) -> None:
-        for order in [order for order in self.ready if isinstance(order, messages.Run) and wanted(order.task)]:
+        for order in [order for order in self.ready if isinstance(order, events.Run) and wanted(order.task)]:
             self.ready.remove(order)
-            self.tell(messages.Returned(order.task))
+            self.tell(events.Returned(order.task))
 
     def assign(self) -> None:
         """Tasks to free slots."""
@@ -424,7 +424,7 @@ class SimDaemon:
                 order = max(self.ready, key=_urgency)
                 self.ready.remove(order)
                 slot.priority = _urgency(order)
-                slot.submit(order.task if isinstance(order, messages.Run) else order.session)
+                slot.submit(order.task if isinstance(order, events.Run) else order.session)
         busy = [slot for slot in self.slots if isinstance(slot.task, ChunkTask)]
         waiting = [_urgency(order) for order in self.ready]
         for index in give_way(waiting, [(slot.priority, slot.gives_way()) for slot in busy]):
@@ -438,9 +438,9 @@ class SimDaemon:
         for slot in self.slots:
             slot.progress.stop_up_to = self._highest
         for order in self.ready:
-            if isinstance(order, messages.Run):
-                self.tell(messages.Returned(order.task))
+            if isinstance(order, events.Run):
+                self.tell(events.Returned(order.task))
             else:
-                self.tell(messages.Compacted(order.session, "the daemon stops"))
+                self.tell(events.Compacted(order.session, "the daemon stops"))
         self.ready.clear()
-        self.tell(messages.Drain())
+        self.tell(events.Drain())

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from arbd.results.segments import SegmentWriter
+from arbd.search import generations
+from arbd.search.generations import Breeder, Generation
 from arbd.spool import frames
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, Frame
-from arbd.spool.segments import SegmentWriter
-from arbd.spool.workers import Observer, read_beat
-from arbd.tuning import generations
-from arbd.tuning.generations import Breeder, Generation
+from arbd.spool.liveness import Observer, read_beat
 
 
 def finish_before_fsync() -> AbstractContextManager[object]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arbd.errors import JobError
+from arbd.job.spec import Execution, JobSpec, StopRules
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.tuning.jobspec import Execution, JobSpec, StopRules
 from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.daemon import Objective, SimDaemon
 from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, failure

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from arbd.results.store_reader import read_results
 from arbd.spool.ledger import COMPLETED
-from arbd.spool.stored_results import read_results
 from tests.conftest import REPOSITORY
 from tests.simulation.__main__ import catch, play_all
 from tests.simulation.daemon import Objective, SimDaemon

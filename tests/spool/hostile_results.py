@@ -8,8 +8,8 @@ from typing import Any
 
 import msgpack
 
+from arbd.results.store_format import TRAILER
 from arbd.spool.frames import HEADER, encode_frame
-from arbd.spool.results import TRAILER
 
 
 def read_index(data: bytes) -> tuple[dict[str, Any], int]:

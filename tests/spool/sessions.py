@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from arbd.job.spec import JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
+from arbd.results.columns import RowBatch
+from arbd.results.segments import SegmentWriter
+from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import Finish, Span
 from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.rows import RowBatch
-from arbd.spool.segments import SegmentWriter
 from arbd.spool.sessions import create_session
-from arbd.tuning.jobspec import JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
-from arbd.tuning.space import ChoiceDimension, FloatDimension, SearchSpace
 
 SPACE = SearchSpace((FloatDimension("x", 0.0, 1.0), ChoiceDimension("kind", ("up", "down"))))
 

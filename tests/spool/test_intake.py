@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from arbd.errors import JobError, UsageError
+from arbd.job.spec import JobSpec
 from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import create_session, read_spec, session_ids
-from arbd.tuning.jobspec import JobSpec
 from tests.spool.sessions import spec_of
 
 

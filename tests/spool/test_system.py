@@ -12,8 +12,8 @@ import pytest
 
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
+from arbd.spool.liveness import LifeLock
 from arbd.spool.system import REAL_SYSTEM
-from arbd.spool.workers import LifeLock
 
 
 def test_a_lock_in_a_folder_that_is_missing_makes_no_folder(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from arbd.analysis.failures import grouped_failures
 from arbd.analysis.report import figures
 from arbd.analysis.table import ResultTable
-from arbd.spool.csvfile import iso_utc
-from arbd.tuning.space import ChoiceDimension, Dimension
+from arbd.results.csv_writer import iso_utc
+from arbd.search.space import ChoiceDimension, Dimension
 
 RANKED = 500
 

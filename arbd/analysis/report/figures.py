@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.table import ResultTable
-from arbd.spool.rows import Array
-from arbd.tuning.space import ChoiceDimension, Dimension
+from arbd.results.columns import Array
+from arbd.search.space import ChoiceDimension, Dimension
 
 POINTS = 3_000
 BEST_POINTS = 1_000

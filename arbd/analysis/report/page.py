@@ -18,8 +18,8 @@ from typing import Any
 from arbd import __version__
 from arbd.analysis.report.content import report_content
 from arbd.analysis.table import load_table
+from arbd.atomic_file import check_output, whole_file
 from arbd.errors import UsageError
-from arbd.outfile import check_output, whole_file
 from arbd.spool.layout import SpoolLayout
 
 JOB_BYTES = 1 << 20

@@ -108,8 +108,8 @@ def retry(app: App, session: str, states: str) -> None:
 def _retry(layout: SpoolLayout, session: str, statuses: Sequence[int]) -> int:
     import numpy as np
 
-    from arbd.spool.merge import Merge
-    from arbd.spool.rows import RowRules
+    from arbd.results.columns import RowRules
+    from arbd.results.merge import Merge
 
     queue = _queue(layout, session)
     if queue.state.state == ledger.CANCELLED:

@@ -12,11 +12,11 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.errors import ArbdError
-from arbd.visible import visible_line
+from arbd.terminal_text import visible_line
 
 if TYPE_CHECKING:
     from arbd.cli.doctor.finding import Finding
-    from arbd.daemon.config import Config
+    from arbd.daemon.host.config import Config
     from arbd.spool.layout import SpoolLayout
 
 

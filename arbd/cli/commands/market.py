@@ -11,7 +11,7 @@ from arbd.analysis.text import format_value
 from arbd.cli.app import App, json_option, pass_app
 
 if TYPE_CHECKING:
-    from arbd.paper.importers import Imported
+    from arbd.paper.market.importers import Imported
 
 _ON_BAD_ROWS = click.option(
     "--on-bad-rows",
@@ -50,8 +50,8 @@ def synth(app: App, output: Path, profile: str, ticks: int, span_s: float, seed:
     Example:
       arbctl market synth --output quotes.parquet --profile kimchi --ticks 100000 --seed 7
     """
-    from arbd.paper.synth import synth_profile
-    from arbd.paper.writers import write_quotes
+    from arbd.paper.market.synth import synth_profile
+    from arbd.paper.market.writers import write_quotes
 
     quotes = synth_profile(profile, seed=seed, ticks=ticks, span_s=span_s)
     write_quotes(quotes, output)
@@ -65,8 +65,8 @@ def synth(app: App, output: Path, profile: str, ticks: int, span_s: float, seed:
 @pass_app
 def describe(app: App, file: Path, on_bad_rows: str) -> None:
     """What the market in FILE looks like: touch, edges, half-life, sizes, gaps."""
-    from arbd.paper.describe import describe_quotes
-    from arbd.paper.readers import read_quotes
+    from arbd.paper.market.describe import describe_quotes
+    from arbd.paper.market.readers import read_quotes
 
     quotes, dropped = read_quotes(file, on_bad_rows)
     document = {"file": str(file), "rows_dropped": dropped, **describe_quotes(quotes).to_plain()}
@@ -96,8 +96,8 @@ def convert(app: App, source: Path, target: Path, on_bad_rows: str) -> None:
     Example:
       arbctl market convert quotes.csv.gz quotes.parquet
     """
-    from arbd.paper.readers import read_quotes
-    from arbd.paper.writers import check_target, write_quotes
+    from arbd.paper.market.readers import read_quotes
+    from arbd.paper.market.writers import check_target, write_quotes
 
     check_target(target)
     quotes, dropped = read_quotes(source, on_bad_rows)
@@ -168,8 +168,8 @@ def import_(
 
     There is one row for each time at which either venue changed, with the last quote of both and its age.
     """
-    from arbd.paper.importers import join_venues
-    from arbd.paper.writers import check_target, write_quotes
+    from arbd.paper.market.importers import join_venues
+    from arbd.paper.market.writers import check_target, write_quotes
 
     check_target(output)
     a, b = (_venue(letter, of_venue, on_bad_rows, candle_s) for letter in "ab")
@@ -192,7 +192,7 @@ def import_(
 
 
 def _venue(letter: str, options: dict[str, Any], on_bad_rows: str, candle_s: float | None) -> Imported:
-    from arbd.paper.importers import VenueOptions, import_venue
+    from arbd.paper.market.importers import VenueOptions, import_venue
 
     name = options[f"format_{letter}"] or options["format_"]
     if name is None:
@@ -206,7 +206,7 @@ def _venue(letter: str, options: dict[str, Any], on_bad_rows: str, candle_s: flo
 
 def _rates(fx: str, fx_format: str, candle_s: float | None) -> Any:
     from arbd.errors import UsageError
-    from arbd.paper.importers import VenueOptions, import_venue, rates_of_quotes, read_rates
+    from arbd.paper.market.importers import VenueOptions, import_venue, rates_of_quotes, read_rates
 
     try:
         rate = float(fx)

@@ -49,7 +49,7 @@ def replay(
     Data and code must be those that the job was accepted with, on any host.
     """
     from arbd.analysis.replay import replay as run_again
-    from arbd.outfile import check_output
+    from arbd.atomic_file import check_output
 
     for file in (trades, plot):
         if file is not None:

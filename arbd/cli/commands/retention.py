@@ -9,10 +9,10 @@ import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import CorruptionError, UsageError
-from arbd.visible import visible_line
+from arbd.terminal_text import visible_line
 
 if TYPE_CHECKING:
-    from arbd.spool.retention import Found
+    from arbd.results.retention import Found
 
 
 @click.command()
@@ -37,7 +37,7 @@ def purge(app: App, session: str, segments: bool, results: bool, claims: bool, y
     """
     if not (segments or results or claims):
         raise UsageError("say what: --segments, --results, --claims, or --results and --claims for all of it")
-    from arbd.spool import retention
+    from arbd.results import retention
     from arbd.spool.ledger import LedgerState
 
     layout = app.layout()
@@ -108,7 +108,7 @@ def archive(app: App, session: str, output: Path | None) -> None:
       arbctl archive kimchi-btc-01 --output /mnt/archive/kimchi-btc-01.tar.gz
     """
     from arbd.analysis.archive import write_archive
-    from arbd.spool import retention
+    from arbd.results import retention
 
     layout = app.layout()
     files = layout.files()

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import click
 
+from arbd.atomic_file import check_output
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import PreparedJob, read_job
 from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
-from arbd.daemon.config import Config, override
+from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError
-from arbd.outfile import check_output
+from arbd.job.spec import JobSpec
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import create_session, exists, new_session_id, read_spec
 from arbd.spool.system import SystemClock
-from arbd.tuning.jobspec import JobSpec
 
 INTAKE_PATIENCE_S = 30.0
 
@@ -106,7 +106,7 @@ def _fingerprint(spec: JobSpec) -> str:
 
 
 def _settings(config: Config, spec: JobSpec, workers: int | None, worker_id: str | None, job: Path) -> Config:
-    from arbd.tuning.policy import pattern_of
+    from arbd.job.policy import pattern_of
 
     return override(
         config,
@@ -119,7 +119,7 @@ def _settings(config: Config, spec: JobSpec, workers: int | None, worker_id: str
 
 
 def _work(app: App, here: Config, layout: SpoolLayout, name: str) -> int:
-    from arbd.daemon.logs import Log
+    from arbd.daemon.host.logs import Log
     from arbd.daemon.service import Mode, Service
 
     queue = SessionQueue(layout.files(), layout.session(name))

@@ -41,14 +41,14 @@ def scenario(app: App, files: tuple[Path, ...], overrides: tuple[str, ...]) -> N
 
 def parameters(overrides: tuple[str, ...]) -> dict[str, Any]:
     """`name=value` texts as engine parameters, the values read as YAML scalars."""
-    from arbd import yamlfile
+    from arbd import strict_yaml
 
     params: dict[str, Any] = {}
     for item in overrides:
         name, separator, text = item.partition("=")
         if not separator or not name:
             raise UsageError(f"--set {item!r}: expected NAME=VALUE")
-        params[name.strip()] = yamlfile.parse(text, f"--set {name}").value
+        params[name.strip()] = strict_yaml.parse(text, f"--set {name}").value
     return params
 
 

@@ -14,9 +14,9 @@ from arbd.errors import ArbdError, UnopenedError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
+from arbd.spool.liveness import read_beats
 from arbd.spool.sessions import session_ids
-from arbd.spool.workers import read_beats
-from arbd.visible import visible_line
+from arbd.terminal_text import visible_line
 
 
 @dataclass(frozen=True, slots=True)

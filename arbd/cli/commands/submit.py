@@ -19,10 +19,10 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import is_held, read_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.system import FileStatus, SystemClock
-from arbd.spool.workers import is_held, read_beats
 
 POLL_S = 0.2
 MAX_REASON_BYTES = 1 << 17

@@ -16,12 +16,12 @@ import click
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain, table
 from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError
-from arbd.visible import visible_line
+from arbd.terminal_text import visible_line
 
 import_numpy()
 
 from arbd.analysis.text import format_pairs, format_value  # noqa: E402
-from arbd.tuning.result import TuningResult  # noqa: E402
+from arbd.results.result import TuningResult  # noqa: E402
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
@@ -134,7 +134,7 @@ def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
     """Which generations were computed with other libraries than the session began with."""
     if not loaded.spec.sampler_versions:
         return []
-    from arbd.spool.generations import published_up_to, read_generation
+    from arbd.results.generations import published_up_to, read_generation
 
     layout = app.layout()
     files, paths = layout.files(), layout.session(loaded.session_id)

@@ -11,7 +11,7 @@ import click
 from arbd.analysis.text import format_pairs
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import read_job
-from arbd.tuning.jobspec import JobSpec
+from arbd.job.spec import JobSpec
 
 
 @click.command()
@@ -60,6 +60,6 @@ def schema() -> None:
       # then, in the first line of a job for the YAML language server:
       # yaml-language-server: $schema=arbd-job.schema.json
     """
-    from arbd.tuning.jobfile import job_schema
+    from arbd.job.file import job_schema
 
     click.echo(json.dumps(job_schema(), indent=2))

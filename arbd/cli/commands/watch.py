@@ -14,7 +14,7 @@ from arbd.cli.keyboard import Keyboard
 from arbd.cli.live import Followed, Live, worker_facts
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError
-from arbd.visible import visible, visible_line
+from arbd.terminal_text import visible, visible_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

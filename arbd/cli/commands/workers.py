@@ -9,8 +9,8 @@ import click
 from arbd.cli.app import App, json_option, pass_app, table
 from arbd.cli.live import ENDED, shown_state, worker_facts
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.workers import Beat, beat_path, is_held, read_beats
-from arbd.visible import visible_line
+from arbd.spool.liveness import Beat, beat_path, is_held, read_beats
+from arbd.terminal_text import visible_line
 
 
 def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
 from arbd.errors import ArbdError
+from arbd.results.columns import RowRules
+from arbd.results.store_format import has_results
+from arbd.results.store_reader import StoredResults
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import Beat, is_held, read_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.results import has_results
-from arbd.spool.rows import RowRules
 from arbd.spool.sessions import read_spec, session_ids
-from arbd.spool.stored_results import StoredResults
-from arbd.spool.workers import Beat, is_held, read_beats
 
 LOOK_S = 0.05
 CLOCKS_APART_S = 2.0

@@ -1,0 +1,431 @@
+"""The coordinator: everything that this worker does on the spool, in one thread that may wait for the disk.
+
+Keeps the main loop free of file access, so that a hanging mount cannot stop it from watching its slots.
+Trouble with the spool (full, away, stale) never loses anything: what is finished stays in memory, nothing
+more is claimed, and the same calls are made again until they work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from arbd.daemon.core import events
+from arbd.daemon.core.chunks import share
+from arbd.daemon.core.counters import (
+    JOB_ACCEPTED,
+    JOB_REJECTED,
+    LIFE_LOCK_RETAKEN,
+    SESSION_PAUSED,
+    SLOT_DIED,
+    SPOOL_TROUBLE,
+    Figures,
+    Snapshot,
+)
+from arbd.daemon.core.generation_scheduler import POLL_S
+from arbd.daemon.core.session_registry import HeldUpError, Roster, Timing
+from arbd.daemon.core.session_state import SessionWork
+from arbd.daemon.host.logs import Log
+from arbd.daemon.slots.progress import EVALUATING
+from arbd.errors import CorruptionError
+from arbd.spool import ledger
+from arbd.spool.files import Files
+from arbd.spool.intake import Accepted, Intake
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import Beat, LifeLock, write_beat
+from arbd.spool.queue import Worker
+from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.system import Clock
+
+FIRST_TROUBLE_PAUSE_S = 0.25
+LONGEST_TROUBLE_PAUSE_S = 5.0
+
+
+class Coordinator:
+    """One worker's dealings with one spool. `tell` may be called from any thread; the rest runs in `run`.
+
+    `about` and what `more` returns at each beat go into the heartbeat, for people.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        clock: Clock,
+        layout: SpoolLayout,
+        worker: Worker,
+        timing: Timing,
+        log: Log,
+        order: Callable[[events.Order], None],
+        *,
+        about: Mapping[str, Any],
+        intake: Intake | None,
+        inbox: events.Inbox,
+        life: LifeLock,
+        only: str | None = None,
+        burst: bool = False,
+        more: Callable[[], Mapping[str, Any]] = dict,
+        figures: Figures | None = None,
+    ) -> None:
+        self._files = files
+        self._clock = clock
+        self._layout = layout
+        self._worker = worker
+        self._timing = timing
+        self._log = log
+        self._order = order
+        self._about = {**about, "only": only}
+        self._more = more
+        self._figures = figures if figures is not None else Figures()
+        self._intake = intake
+        self._burst = burst
+        self._inbox = inbox
+        self._life = life
+        self._unread_deaths: list[events.Lost] = []
+        self._roster = Roster(files, clock, layout, worker, timing, log, order, only, self._figures)
+        self._work = self._roster.work
+        self._counter = 0
+        self._next_beat = 0.0
+        self._next_scan = 0.0
+        # What is claimed before a slot can run it would only keep other workers from it.
+        self._slots_ready = 0
+        self._draining = False
+        self._state = "running"
+        self._trouble = ""
+        self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S
+        self._ended = threading.Event()
+
+    def tell(self, news: events.News) -> None:
+        """Hand over news; never blocks."""
+        self._inbox.put(news)
+
+    def run(self) -> None:
+        """Work until finished. Any error that is not the spool's trouble ends the worker with it."""
+        try:
+            while not self._ended.is_set():
+                self._turn()
+        except Exception as error:
+            self._order(events.Fatal(error))
+
+    def _turn(self) -> None:
+        wake = self._listen()
+        try:
+            now = self._clock.monotonic_s()
+            if now >= self._next_beat:
+                self._beat()
+                self._next_beat = now + self._timing.beat_s
+            self._bury()
+            if wake or now >= self._next_scan:
+                self._scan()
+                self._next_scan = now + self._timing.scan_s
+            self._exchange()
+            self._suggest()
+            self._compact()
+            self._finish_if_done()
+        except (OSError, TimeoutError) as error:
+            self._in_trouble(error)
+            if self._draining and self._roster.is_idle():
+                self._end(0, "drained")
+        else:
+            self._out_of_trouble()
+
+    def _listen(self) -> bool:
+        """Take all news, waiting for the first until something is due; True when the spool should be scanned."""
+        now = self._clock.monotonic_s()
+        due = now + self._trouble_pause_s if self._trouble else min(self._next_beat, self._next_scan)
+        if not self._draining and any(work.hungers for work in self._roster.usable()):
+            due = min(due, now + POLL_S)
+        news = self._inbox.get(max(0.0, due - now))
+        wake = False
+        while news is not None:
+            wake |= self._heard(news)
+            news = self._inbox.get(0.0)
+        return wake
+
+    def _heard(self, news: events.News) -> bool:
+        match news:
+            case events.Wake():
+                return True
+            case events.SlotReady():
+                self._slots_ready = min(self._slots_ready + 1, self._worker.slots)
+            case events.Drain():
+                self._draining = True
+                self._state = "draining"
+            case events.Reconfigured():
+                self._reconfigure(news)
+            case _:
+                self._heard_of_session(news)
+        return False
+
+    def _heard_of_session(self, news: events.News) -> None:
+        match news:
+            case events.Compacted(session, error, damage, busy):
+                self._compacted(session.name, error, damage, busy=busy)
+            case events.SuggestionMade() | events.SuggestionFailed():
+                self._suggested(news)
+            case events.Reported():
+                self._reported(news)
+            case events.Returned(task):
+                self._work[task.session.name].returned(task)
+            case events.Unloadable(task, reason):
+                self._work[task.session.name].unloadable(task, reason)
+                self._log.error("this host cannot evaluate the session", session=task.session.name, reason=reason)
+            case events.Lost():
+                self._died(news)
+
+    def _reported(self, news: events.Reported) -> None:
+        work = self._work[news.task.session.name]
+        tripped = work.reported(news.task, news.report)
+        if news.report.first_error:
+            self._log.warning("iterations failed", session=work.session_id, first_error=news.report.first_error)
+        self._say_tripped(work, tripped)
+
+    def _died(self, news: events.Lost) -> None:
+        self._figures.happened(SLOT_DIED)
+        task, autopsy = news.task, news.autopsy
+        # Which iteration it was on, where it was on one.
+        on = {"iteration": autopsy.progress.first} if autopsy.progress.phase == EVALUATING else {}
+        self._log.warning(
+            "a slot died", session=task.session.name, slot=autopsy.setup.label, reason=autopsy.error(), **on
+        )
+        self._unread_deaths.append(news)
+
+    def _reconfigure(self, new: events.Reconfigured) -> None:
+        self._timing = Timing(new.scan_s, new.beat_s, new.lease_s, new.chunk_target_s)
+        self._roster.reconfigure(self._timing)
+        self._about["beat_s"] = new.beat_s
+        if self._intake is not None and new.intake is not None:
+            self._intake = new.intake
+        self._next_beat = self._next_scan = 0.0
+
+    def _bury(self) -> None:
+        """Work out what the deaths of slots cost. A segment that cannot be read now is read later."""
+        for death in list(self._unread_deaths):
+            work = self._work[death.task.session.name]
+            try:
+                with self._roster.handling(work.session_id):
+                    rest = work.lost(death.task, death.autopsy)
+            except HeldUpError:
+                if not self._roster.is_lost(work.session_id):
+                    continue
+                work.returned(death.task)
+                rest = None
+            self._unread_deaths.remove(death)
+            if rest is not None:
+                self._order(events.Run(rest, work.limits))
+
+    def _say_tripped(self, work: SessionWork, reason: str) -> None:
+        if reason:
+            self._figures.happened(SESSION_PAUSED)
+            self._log.error("this host pauses the session", session=work.session_id, reason=reason)
+
+    def _beat(self) -> None:
+        if self._life.keep():
+            self._figures.happened(LIFE_LOCK_RETAKEN)
+            self._log.warning("the lock of this worker was lost, and is taken again; was the spool away?")
+        self._counter += 1
+        about = {
+            **self._about,
+            **self._more(),
+            "busy": sum(len(work.tasks) for work in self._work.values()),
+            "done": sum(self._figures.by_status.values()),
+            "rate": sum(
+                self._worker.slots / work.seconds_each
+                for work in self._work.values()
+                if work.tasks and work.seconds_each
+            ),
+            "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
+            "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._roster.bad,
+            "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
+            "state": self._state,
+            "wall_ns": self._clock.wall_ns(),
+        }
+        self._figures.snapshot = self._snapshot(about)
+        write_beat(
+            self._files, self._layout, Beat(self._worker.worker_id, self._worker.incarnation, self._counter, about)
+        )
+
+    def _snapshot(self, about: Mapping[str, Any]) -> Snapshot:
+        return Snapshot(
+            about,
+            {name: work.state.states() for name, work in self._work.items()},
+            sum(work.state.superseded for work in self._work.values()),
+            self._clock.monotonic_s(),
+        )
+
+    def _scan(self) -> None:
+        if self._intake is not None and not self._draining:
+            for outcome in self._intake.scan():
+                if isinstance(outcome, Accepted):
+                    self._figures.happened(JOB_ACCEPTED)
+                    self._roster.accepted(outcome.session_id)
+                    self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
+                else:
+                    self._figures.happened(JOB_REJECTED)
+                    self._log.warning("job rejected", job=outcome.name, reason=outcome.reason)
+        self._roster.look()
+
+    def _exchange(self) -> None:
+        """Record what is finished and claim what the slots can take, until neither gives anything more."""
+        for work in self._roster.usable():
+            if self._draining or work.demand(self._slots_ready) is None:
+                self._say_tripped(work, work.settle())
+        for _ in range(100):
+            given = self._shares()
+            to_do = [
+                work
+                for work in self._roster.usable()
+                if (work.finishes or work.unsure or given.get(work.session_id)) and not work.is_held_up
+            ]
+            if not to_do:
+                return
+            for work in sorted(to_do, key=lambda w: -w.spec.execution.priority):
+                with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+                    for task in work.exchange(given.get(work.session_id, 0)):
+                        self._order(events.Run(task, work.limits))
+
+    def _shares(self) -> dict[str, int]:
+        """Tasks to claim now, by session."""
+        if self._draining:
+            return {}
+        demands = [work.demand(self._slots_ready) for work in self._roster.usable()]
+        out: Counter[int] = Counter()
+        for work in self._work.values():
+            out[work.spec.execution.priority] += len(work.tasks)
+        return share([demand for demand in demands if demand is not None], 2 * self._slots_ready, out)
+
+    def _suggest(self) -> None:
+        """Have the next generation of each guided session computed, as soon as what it depends on is recorded."""
+        if self._draining:
+            return
+        for work in self._roster.usable():
+            if work.is_blocked:
+                continue
+            with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+                try:
+                    self._next_generation(work)
+                except CorruptionError as error:
+                    work.cannot_go_on(str(error))
+                    self._log.error("the search cannot go on", session=work.session_id, reason=error)
+
+    def _next_generation(self, work: SessionWork) -> None:
+        if work.hungers:
+            work.look_for_generations()
+        work.end_if_stopped()
+        desk, now_s = work.desk, self._clock.monotonic_s()
+        running = work.state.state == ledger.RUNNING and not work.state.over
+        number = desk.wanted(work.state, now_s) if desk is not None and running else None
+        if desk is not None and number is not None:
+            desk.computing = True
+            self._order(events.Suggest(work.queue.paths.folder, number, desk.urgent(now_s)))
+
+    def _suggested(self, news: events.SuggestionMade | events.SuggestionFailed) -> None:
+        work = self._work.get(news.session.name)
+        if work is None or work.desk is None:
+            return
+        desk, now_s = work.desk, self._clock.monotonic_s()
+        if isinstance(news, events.SuggestionFailed):
+            desk.failed(now_s)
+            self._log.error("a generation could not be computed", session=work.session_id, reason=news.error)
+            return
+        outcome, before = news.outcome, desk.other_versions
+        for place in set(outcome.damage) - set(desk.damage):
+            self._log.error("a segment is damaged", session=work.session_id, place=place)
+        lost = desk.came_back(outcome, now_s)
+        if outcome.other_versions and outcome.other_versions != before:
+            self._log.warning(
+                "this host's libraries are not those that the search began with; others are left to suggest first",
+                session=work.session_id,
+                versions=outcome.other_versions,
+            )
+        with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+            if lost and work.run_again(lost):
+                self._log.error("recorded iterations cannot be read and run again", session=work.session_id)
+            if outcome.published:
+                with contextlib.suppress(CorruptionError):
+                    # Told when the next generation is asked for.
+                    work.look_for_generations()
+
+    def _compact(self) -> None:
+        for work in self._roster.usable():
+            state = work.state
+            if self._draining or work.compacting or work.is_held_up:
+                continue
+            if state.exhausted and not state.over and self._clock.monotonic_s() >= work.compact_after_s:
+                work.compacting = True
+                self._order(events.Compact(work.queue.paths.folder, work.spec.execution.priority))
+
+    def _compacted(self, session_id: str, error: str, damage: tuple[str, ...], *, busy: bool) -> None:
+        work = self._work.get(session_id)
+        if work is None:
+            return
+        for place in damage:
+            self._log.error("a segment is damaged; iterations that it lost run again", session=session_id, place=place)
+        work.compacting = False
+        # Unless it is done now, another worker is at it, or there is trouble.
+        work.compact_after_s = self._clock.monotonic_s() + self._timing.scan_s
+        self._next_scan = 0.0
+        if error:
+            self._log.error("compaction failed and is tried again", session=session_id, reason=error)
+            return
+        with contextlib.suppress(HeldUpError), self._roster.handling(session_id):
+            work.queue.refresh()
+            if work.state.exhausted and not work.state.over and not busy:
+                # The ledger as it stands did not look exhausted to the process that compacts.
+                work.reread()
+            if work.state.done:
+                self._files.remove(self._layout.sessions / f"{REOPENED_PREFIX}{session_id}")
+        if work.state.done:
+            completed, failed, timeout, crashed = work.state.counts
+            self._log.info(
+                "session done", session=session_id, completed=completed, failed=failed, timeout=timeout, crashed=crashed
+            )
+
+    def _finish_if_done(self) -> None:
+        if self._draining and self._roster.is_idle():
+            self._end(0, "drained")
+        if self._draining or not self._burst or not self._roster.is_idle():
+            return
+        if self._intake is not None and self._intake.waiting():
+            return
+        if self._roster.has_news():
+            # Another worker made a session of the last job after our scan.
+            self._next_scan = 0.0
+            return
+        stuck = {
+            name: work.blocked for name, work in self._work.items() if work.is_blocked and work.blocked
+        } | self._roster.bad
+        waiting = [
+            work for name, work in self._work.items() if name not in stuck and work.state.state == ledger.RUNNING
+        ]
+        if waiting:
+            return
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(stuck.items()))
+        self._end(1 if stuck else 0, reasons or "nothing is left to do")
+
+    def _end(self, exit_code: int, reason: str) -> None:
+        self._ended.set()
+        self._state = "ended"
+        if not self._trouble:
+            # Without it readers call the worker gone, as if it had died.
+            with contextlib.suppress(OSError):
+                self._beat()
+        self._order(events.Finished(exit_code, reason))
+
+    def _in_trouble(self, error: Exception) -> None:
+        reason = str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = f"{error.filename} is missing; is the spool mounted, was it removed?"
+        if not self._trouble:
+            self._figures.happened(SPOOL_TROUBLE)
+            self._log.error("the spool is in trouble; nothing is lost, trying again", reason=reason)
+        self._trouble = reason
+        self._trouble_pause_s = min(2 * self._trouble_pause_s, LONGEST_TROUBLE_PAUSE_S)
+
+    def _out_of_trouble(self) -> None:
+        if self._trouble:
+            self._log.info("the spool works again")
+            self._trouble = ""
+            self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S

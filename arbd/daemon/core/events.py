@@ -1,0 +1,197 @@
+"""What the main loop and the coordinator say to each other. The main loop has the slots, the coordinator the spool."""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from arbd.daemon.slots.pool import Autopsy, Limits
+from arbd.daemon.slots.process import ChunkReport, ChunkTask
+from arbd.spool.intake import Intake
+
+if TYPE_CHECKING:
+    from arbd.results.generations import Suggested
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """To the main loop: evaluate a task."""
+
+    task: ChunkTask
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """To the main loop: compact a session of that priority on a slot."""
+
+    session: Path
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suggest:
+    """To the main loop: have a generation of a session computed and published; see `Suggester.suggest`."""
+
+    session: Path
+    number: int
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the main loop: have a session's tasks come back, after the iteration that runs or (`kill`) without it."""
+
+    session: Path
+    kill: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """To the main loop: there is nothing left to do (only with --burst, or after a drain)."""
+
+    exit_code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """To the main loop: this worker must not go on."""
+
+    error: Exception
+
+
+Order = Run | Compact | Suggest | Stop | Finished | Fatal
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """To the coordinator: a task is evaluated."""
+
+    task: ChunkTask
+    report: ChunkReport
+
+
+@dataclass(frozen=True, slots=True)
+class Unloadable:
+    """To the coordinator: this host cannot evaluate the task's session."""
+
+    task: ChunkTask
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """To the coordinator: the process died on a task."""
+
+    task: ChunkTask
+    autopsy: Autopsy
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """To the coordinator: a task that was not begun."""
+
+    task: ChunkTask
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """To the coordinator: a compaction ended; why when it failed, and which stretches of segments are damaged.
+
+    `busy` when another worker was at it.
+    """
+
+    session: Path
+    error: str = ""
+    damage: tuple[str, ...] = ()
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionMade:
+    """To the coordinator: what came of computing a generation."""
+
+    session: Path
+    outcome: Suggested
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionFailed:
+    """To the coordinator: a generation could not be computed; why."""
+
+    session: Path
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReady:
+    """To the coordinator: one more slot's process is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """To the coordinator: something changed in the spool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """To the coordinator: claim nothing more, record what comes back, then say Finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """To the coordinator: the settings changed. `intake` replaces the one it has, if it has one."""
+
+    scan_s: float
+    beat_s: float
+    lease_s: float
+    chunk_target_s: float
+    intake: Intake | None
+
+
+News = (
+    Reported
+    | Unloadable
+    | Lost
+    | Returned
+    | Compacted
+    | SuggestionMade
+    | SuggestionFailed
+    | SlotReady
+    | Wake
+    | Drain
+    | Reconfigured
+)
+
+
+class Inbox(Protocol):
+    """Where news for the coordinator waits; `put` may be called from any thread."""
+
+    def put(self, news: News) -> None:
+        """Add news; never blocks."""
+        ...
+
+    def get(self, timeout_s: float) -> News | None:
+        """The oldest news, or None when none came in time."""
+        ...
+
+
+class QueueInbox:
+    """`Inbox` between threads."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
+
+    def put(self, news: News) -> None:
+        """See `Inbox`."""
+        self._queue.put(news)
+
+    def get(self, timeout_s: float) -> News | None:
+        """See `Inbox`."""
+        try:
+            return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return None

@@ -1,0 +1,98 @@
+"""What a worker knows of a guided session's generations: which are published, and when it should compute one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arbd.job.spec import JobSpec
+from arbd.results.generations import Suggested, published_up_to, read_generation
+from arbd.search.generations import known_before
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import LedgerState, Span
+
+# How long another worker may be at a generation before this one computes it too. First writer wins.
+BUSY_PATIENCE_S = 5.0
+# A host whose libraries differ from those that the session began with leaves others this long to be first.
+VERSIONS_PATIENCE_S = 30.0
+# A row that is recorded and yet not readable may be a cache's delay.
+MISSING_PATIENCE_S = 5.0
+POLL_S = 0.05
+
+
+@dataclass(slots=True)
+class GenerationDesk:
+    """Not thread-safe: the coordinator owns it."""
+
+    files: Files
+    paths: SessionPaths
+    spec: JobSpec
+    published: int = 0
+    ends_before: int = 0
+    stop: str = ""
+    computing: bool = False
+    other_versions: str = ""
+    damage: tuple[str, ...] = ()
+    _again_at_s: float = 0.0
+    _busy_since_s: float | None = None
+    _other_since_s: float | None = None
+    _missing_since_s: float | None = None
+
+    @property
+    def limit(self) -> int:
+        """The last iteration that may be claimed."""
+        last = self.ends_before - 1 if self.ends_before else self.published
+        return min(self.spec.n, last * self.spec.generation_size)
+
+    def look(self) -> None:
+        """Learn what others published."""
+        if self.ends_before or self.published >= self.spec.generations:
+            return
+        published = published_up_to(self.files, self.paths)
+        while self.published < published:
+            # A file that is damaged is told when it is needed for its parameters; here it only matters if it ends all.
+            if self.spec.stop.needs_results:
+                generation = read_generation(self.files, self.paths, self.published + 1)
+                if generation.stop:
+                    self.ends_before, self.stop = generation.number, generation.stop
+                    return
+            self.published += 1
+
+    def wanted(self, state: LedgerState, now_s: float) -> int | None:
+        """The generation that could be computed now, if this worker should do so."""
+        number = self.published + 1
+        if self.computing or self.ends_before or number > self.spec.generations or now_s < self._again_at_s:
+            return None
+        return number if state.settled >= known_before(number, self.spec.generation_size) else None
+
+    def urgent(self, now_s: float) -> bool:
+        """True when it has been waited for long enough for others."""
+        busy = self._busy_since_s is not None and now_s - self._busy_since_s >= BUSY_PATIENCE_S
+        other = self._other_since_s is not None and now_s - self._other_since_s >= VERSIONS_PATIENCE_S
+        return busy or other
+
+    def came_back(self, outcome: Suggested, now_s: float) -> tuple[Span, ...]:
+        """An attempt ended; iterations that have to run again, because nobody can read their rows."""
+        self.computing = False
+        self._again_at_s = 0.0 if outcome.published else now_s + POLL_S
+        self._busy_since_s = _since(self._busy_since_s, now_s) if outcome.busy else None
+        self._missing_since_s = _since(self._missing_since_s, now_s) if outcome.missing else None
+        if outcome.other_versions and not outcome.published:
+            self._other_since_s = _since(self._other_since_s, now_s)
+        elif not outcome.busy:
+            self._other_since_s = None
+        self.other_versions = outcome.other_versions
+        self.damage = outcome.damage
+        if self._missing_since_s is not None and now_s - self._missing_since_s >= MISSING_PATIENCE_S:
+            self._missing_since_s = None
+            return outcome.missing
+        return ()
+
+    def failed(self, now_s: float) -> None:
+        """The process that computes broke, or the spool did: try again in a while."""
+        self.computing = False
+        self._again_at_s = now_s + 1.0
+
+
+def _since(before: float | None, now_s: float) -> float:
+    return now_s if before is None else before

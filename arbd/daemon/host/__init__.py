@@ -1,0 +1,1 @@
+"""A daemon on its host: settings, logs, service manager, unit, file watching."""

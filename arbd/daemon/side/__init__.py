@@ -1,0 +1,1 @@
+"""What runs beside the coordinator: live tables, mirror, metrics, suggestions, intake."""

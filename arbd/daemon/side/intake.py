@@ -1,0 +1,43 @@
+"""How a daemon turns the bytes of a dropped job into a spec, under its own rules of what may run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from arbd.daemon.host.config import Config
+from arbd.errors import JobError
+from arbd.job.policy import ObjectivePolicy
+from arbd.job.spec import JobSpec
+from arbd.spool.layout import SpoolLayout
+
+
+def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
+    """A function of (bytes, name) that raises JobError with everything that is wrong."""
+    policy = ObjectivePolicy(config.allow, config.data_dirs)
+
+    def resolve(data: bytes, name: str) -> JobSpec:
+        # The validating models take half a second to import; a daemon that only works on sessions never needs them.
+        from arbd.job.file import parse_job  # noqa: PLC0415
+        from arbd.job.resolve import resolve_job  # noqa: PLC0415
+        from arbd.results.warm_start import past_reader  # noqa: PLC0415
+
+        document = parse_job(data, name)
+        spec = resolve_job(
+            document,
+            base_dirs=config.data_dirs,
+            search_paths=config.objective_paths,
+            cache_dir=config.cache_dir,
+            may_read=policy.check_data,
+            past=past_reader(SpoolLayout(config.spool), policy.check_data),
+        )
+        refusal = policy.check(spec.objective)
+        if refusal is not None:
+            raise JobError(name, [document.problem(refusal, "objective")])
+        if spec.n > config.max_iterations:
+            most = (
+                f"{spec.n:,} iterations; {config.max_iterations:,} are the most here (`max_iterations` in the settings)"
+            )
+            raise JobError(name, [document.problem(most, "tuning", "max_iterations")])
+        return spec
+
+    return resolve

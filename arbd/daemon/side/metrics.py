@@ -1,0 +1,183 @@
+"""This worker's figures for Prometheus: by HTTP, and as a file for node_exporter's textfile collector.
+
+Both show the same metrics, made when they are asked for from what `Figures` and the last heartbeat hold; nothing
+here touches the spool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from arbd.daemon.core.counters import Figures, Histogram
+from arbd.daemon.host.config import MetricsSettings
+from arbd.daemon.host.logs import Log
+from arbd.errors import UsageError
+
+WORKER_STATES = ("running", "draining")
+
+
+class FiguresCollector(Collector):
+    """Turns `Figures` into metrics; every one is described in docs/metrics.md."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics as they are now."""
+        about = self._figures.snapshot.about
+        yield from self._worker(about)
+        yield from self._work(about)
+        yield from self._events()
+        yield GaugeMetricFamily(
+            "arbd_heartbeat_age_seconds", "Since the last heartbeat; it grows while the spool does not answer.",
+            self._figures.snapshot.age_s(time.monotonic()),
+        )  # fmt: skip
+        yield from _spool(about)
+        mirror = about.get("mirror")
+        if mirror is not None:
+            yield from _mirror(mirror)
+
+    def _worker(self, about: Mapping[str, Any]) -> Iterable[Metric]:
+        info = InfoMetricFamily("arbd_build", "Version of arbd and of Python.")
+        versions = about.get("versions", {})
+        info.add_metric([], {name: str(version) for name, version in versions.items()})
+        yield info
+        yield GaugeMetricFamily("arbd_slots", "Processes that evaluate at once.", about.get("slots", 0))
+        yield GaugeMetricFamily("arbd_slots_busy", "Slots that have a task.", self._figures.slots_busy)
+        state = GaugeMetricFamily("arbd_worker_state", "1 for the state that the worker is in.", labels=["state"])
+        for name in WORKER_STATES:
+            state.add_metric([name], float(about.get("state") == name))
+        yield state
+
+    def _work(self, about: Mapping[str, Any]) -> Iterable[Metric]:
+        recorded = CounterMetricFamily(
+            "arbd_iterations", "Iterations that this worker recorded, by status.", labels=["status"]
+        )
+        for status, count in self._figures.by_status.items():
+            recorded.add_metric([status], count)
+        yield recorded
+        yield GaugeMetricFamily(
+            "arbd_rate_iterations_per_second", "What the slots of this worker do, from the time per iteration.",
+            about.get("rate", 0.0),
+        )  # fmt: skip
+        snapshot = self._figures.snapshot
+        yield GaugeMetricFamily("arbd_sessions", "Sessions that are not over.", len(snapshot.states))
+        yield GaugeMetricFamily(
+            "arbd_sessions_blocked", "Sessions that this host cannot evaluate now.", len(about.get("blocked", {}))
+        )
+        states = GaugeMetricFamily(
+            "arbd_session_iterations", "Iterations of a session that is not over, by state, on all hosts together.",
+            labels=["session", "state"],
+        )  # fmt: skip
+        for session, counts in snapshot.states.items():
+            for name, count in counts.items():
+                states.add_metric([session, name], count)
+        yield states
+        yield GaugeMetricFamily(
+            "arbd_superseded_iterations",
+            "Results that came after the work had been given to another worker, of sessions that are not over.",
+            snapshot.superseded,
+        )
+
+    def _events(self) -> Iterable[Metric]:
+        events = CounterMetricFamily("arbd_events", "What happened to jobs, slots, leases.", labels=["event"])
+        for event, count in self._figures.events.items():
+            events.add_metric([event], count)
+        yield events
+        yield _histogram(
+            "arbd_chunk_wait_seconds", "From the claim of a chunk to its begin on a slot.", self._figures.chunk_wait
+        )
+        yield _histogram("arbd_lock_wait_seconds", "Waiting for locks of ledgers.", self._figures.lock_wait)
+
+
+def _spool(about: Mapping[str, Any]) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "arbd_spool_trouble", "1 while the spool cannot be used.", float(bool(about.get("trouble")))
+    )
+    for key, name, text in (
+        ("free_bytes", "arbd_spool_free_bytes", "Free space of the spool's filesystem."),
+        ("size_bytes", "arbd_spool_size_bytes", "Size of the spool's filesystem."),
+        ("free_inodes", "arbd_spool_free_inodes", "Files that the spool's filesystem can still take."),
+    ):
+        if about.get(key) is not None:
+            yield GaugeMetricFamily(name, text, about[key])
+
+
+def _mirror(mirror: Mapping[str, Any]) -> Iterable[Metric]:
+    yield GaugeMetricFamily("arbd_mirror_up", "1 while Redis takes results.", float(mirror["state"] == "up"))
+    if mirror["behind"] is not None:
+        yield GaugeMetricFamily(
+            "arbd_mirror_lag_iterations", "Recorded results that Redis has not got.", mirror["behind"]
+        )
+    yield CounterMetricFamily("arbd_mirror_written", "Results that this worker wrote to Redis.", mirror["written"])
+    yield GaugeMetricFamily(
+        "arbd_mirror_sessions_in_trouble", "Sessions that Redis or their files keep from it.", len(mirror["troubles"])
+    )
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets, sum_s = histogram.cumulative()
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=sum_s)
+
+
+class Exporter:
+    """Shows the metrics as the settings say, until it is closed. UsageError when the address cannot be had."""
+
+    def __init__(self, settings: MetricsSettings, figures: Figures, worker_id: str, log: Log) -> None:
+        self.settings = settings
+        self._log = log
+        self._registry = CollectorRegistry(target_info={"worker": worker_id})
+        self._registry.register(FiguresCollector(figures))
+        self._stack = contextlib.ExitStack()
+        self._stop = threading.Event()
+        if settings.address is not None:
+            self._serve(*settings.address)
+        if settings.textfile:
+            thread = threading.Thread(target=self._write_for_ever, name="textfile", daemon=True)
+            thread.start()
+            self._stack.callback(thread.join, 5.0)
+            self._stack.callback(self._stop.set)
+
+    def close(self) -> None:
+        """Stop serving, and remove the file."""
+        self._stack.close()
+
+    def _serve(self, host: str, port: int) -> None:
+        try:
+            server, thread = start_http_server(port, host, self._registry)
+        except OSError as error:
+            raise UsageError(
+                f"metrics.listen {self.settings.listen}: {error.strerror or error}; "
+                "choose another address, or leave it empty"
+            ) from error
+        self._stack.callback(thread.join, 5.0)
+        self._stack.callback(server.server_close)
+        self._stack.callback(server.shutdown)
+
+    def _write_for_ever(self) -> None:
+        path = Path(self.settings.textfile)
+        said = False
+        stopping = False
+        while not stopping:
+            try:
+                write_to_textfile(str(path), self._registry)
+            except OSError as error:
+                if not said:
+                    self._log.error("metrics cannot be written", file=path, reason=error)
+                said = True
+            else:
+                said = False
+            stopping = self._stop.wait(self.settings.textfile_s)
+        # Figures of a worker that is not there must not look like those of one that is.
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

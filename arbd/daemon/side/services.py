@@ -1,0 +1,88 @@
+"""What runs beside a worker's main loop and coordinator: the CSV keeper, the Redis mirror, the metrics.
+
+Each has a thread or a process of its own; none of them can hold the work up.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from arbd.daemon.core.counters import Figures
+from arbd.daemon.host.config import Config, MetricsSettings
+from arbd.daemon.host.logs import Log
+from arbd.daemon.side.live_csv import CsvKeeper
+from arbd.daemon.side.mirror_supervisor import Mirroring
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+
+LAST_SWEEPS_S = 2.0
+
+
+class Companions:
+    """Starts them as the settings say, changes them when the settings do, and stops them."""
+
+    def __init__(self, config: Config, files: Files, only: str | None, figures: Figures, log: Log) -> None:
+        self._config = config
+        self._only = only
+        self._figures = figures
+        self._log = log
+        self._csv_keeper = CsvKeeper(files, SpoolLayout(config.spool), only, log)
+        self._mirroring: Mirroring | None = None
+        self._exporter: Any = None
+
+    def start(self) -> None:
+        """Begin. UsageError when the metrics cannot be served where the settings say."""
+        self._export(self._config.metrics)
+        self._csv_keeper.start()
+        self._mirror(self._config)
+
+    def reconfigure(self, config: Config) -> None:
+        """Follow changed settings. UsageError when metrics cannot be served as they say; the old go on then."""
+        if config.metrics != self._config.metrics:
+            self._export(config.metrics)
+        if config.mirror != self._config.mirror:
+            if self._mirroring is not None:
+                self._mirroring.stop(wait=False)
+            self._mirror(config)
+        self._config = config
+
+    def stop(self, mirror_within_s: float = LAST_SWEEPS_S) -> None:
+        """End all; the mirror may catch up for so long."""
+        if self._mirroring is not None:
+            self._mirroring.catch_up(mirror_within_s)
+            self._mirroring.stop()
+        if self._exporter is not None:
+            self._exporter.close()
+        self._csv_keeper.stop()
+
+    def about(self) -> dict[str, Any]:
+        """For heartbeats. Asks the spool for its space: only for a thread that may wait for it."""
+        found = os.statvfs(self._config.spool)
+        space = {
+            "free_bytes": found.f_bavail * found.f_frsize,
+            "size_bytes": found.f_blocks * found.f_frsize,
+            # Some filesystems (Btrfs) have no number of files to run out of.
+            **({"free_inodes": found.f_favail} if found.f_files else {}),
+        }
+        mirroring = self._mirroring
+        return space if mirroring is None else {**space, "mirror": mirroring.about()}
+
+    def _mirror(self, config: Config) -> None:
+        self._mirroring = None
+        if config.mirror.redis:
+            self._mirroring = Mirroring(config.spool, config.mirror.redis, self._only, self._log)
+            self._mirroring.start()
+
+    def _export(self, settings: MetricsSettings) -> None:
+        old, exporter = self._exporter, None
+        if settings.listen or settings.textfile:
+            from arbd.daemon.side.metrics import Exporter  # noqa: PLC0415 - the library takes a tenth of a second
+
+            if old is not None and old.settings.address == settings.address:
+                old.close()
+                old = None
+            exporter = Exporter(settings, self._figures, self._config.worker_id, self._log)
+        self._exporter = exporter
+        if old is not None:
+            old.close()

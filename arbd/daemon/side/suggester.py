@@ -1,0 +1,102 @@
+"""The process in which this worker computes suggestions: what they import stays there.
+
+One process for all sessions, started with the first guided one. It may be killed at any time: what it publishes is
+whole or not there, and a new process computes the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arbd.daemon.core import events
+
+if TYPE_CHECKING:
+    from arbd.results.generations import Suggested, Suggester
+    from arbd.spool.system import FileStatus
+
+MAX_SESSIONS = 8
+_PR_SET_PDEATHSIG = 1
+
+# The sessions of this process, which functions sent to the pool reach.
+_sessions: dict[Path, tuple[FileStatus | None, Suggester]] = {}
+
+
+def _start(parent_pid: int) -> None:
+    """Initialise the process: die with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
+    """Publish a generation of a session."""
+    from arbd.results.generations import Suggester  # noqa: PLC0415 - NumPy and samplers belong to this process alone
+    from arbd.spool.layout import SpoolLayout  # noqa: PLC0415 - as above
+
+    layout = SpoolLayout(folder.parent.parent)
+    files, paths = layout.files(), layout.session(folder.name)
+    # A session that was removed and submitted again has the same name, and is another.
+    identity = files.look(paths.spec)
+    known, session = _sessions.pop(folder, (None, None))
+    if session is None or known != identity:
+        session = Suggester(files, paths)
+        while len(_sessions) >= MAX_SESSIONS:
+            del _sessions[next(iter(_sessions))]
+        # Now, while the slots start, rather than when the first generation that learns is waited for.
+        session.warm_up()
+    _sessions[folder] = (identity, session)
+    return session.suggest(number, urgent=urgent)
+
+
+class SuggesterPool:
+    """The parent's side. Only the main thread calls it; `tell` is called from the executor's thread."""
+
+    def __init__(self, tell: Callable[[events.News], None]) -> None:
+        self._tell = tell
+        self._executor: ProcessPoolExecutor | None = None
+
+    def submit(self, order: events.Suggest) -> None:
+        """Compute; the coordinator hears what came of it."""
+        try:
+            future = self._running().submit(_suggest, order.session, order.number, order.urgent)
+        except BrokenProcessPool:
+            self.stop()
+            future = self._running().submit(_suggest, order.session, order.number, order.urgent)
+        future.add_done_callback(lambda done: self._came_back(order, done))
+
+    def _running(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                1, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
+            )
+        return self._executor
+
+    def _came_back(self, order: events.Suggest, done: Future[Suggested]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            self._tell(events.SuggestionMade(order.session, done.result()))
+        else:
+            self._tell(events.SuggestionFailed(order.session, f"{type(error).__name__}: {error}"))
+
+    def stop(self) -> None:
+        """End the process, whatever it computes."""
+        if self._executor is None:
+            return
+        for process in list((self._executor._processes or {}).values()):
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor = None

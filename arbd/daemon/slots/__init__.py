@@ -1,0 +1,1 @@
+"""Processes that evaluate iterations, one at a time each."""

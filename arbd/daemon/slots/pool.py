@@ -1,0 +1,227 @@
+"""The slots of this worker, seen from the parent: start, feed, watch, kill, replace.
+
+A slot is a `ProcessPoolExecutor` of one process, so that a crash, an out-of-memory kill or a timeout costs
+that slot alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from arbd.daemon.slots import process as slot_process
+from arbd.daemon.slots.process import ChunkTask, SlotSetup
+from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
+from arbd.objective.processes import kill_tree
+
+OUTPUT_TAIL_BYTES = 2_000
+LOAD_TIMEOUT_S = 600.0
+EXIT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotEvent:
+    """Something a slot came back with, for the main loop: which slot, which task (or compaction), what."""
+
+    slot: Slot
+    task: ChunkTask | Path
+    future: Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the parent enforces on a session's iterations."""
+
+    timeout_s: float | None
+    retries: int
+    priority: int = 0
+
+
+class Slot:
+    """One slot. Only the main thread calls it; `on_event` is called from the executor's thread."""
+
+    def __init__(
+        self,
+        index: int,
+        setup: SlotSetup,
+        run_dir: Path,
+        on_event: Callable[[SlotEvent], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self.index = index
+        self._base = setup
+        self._run_dir = run_dir
+        self._on_event = on_event
+        self._starts = itertools.count()
+        self.task: ChunkTask | Path | None = None
+        self.kill_reason = ""
+        self._outdated = False
+        self._start().add_done_callback(lambda _: on_ready())
+
+    def _start(self) -> Future[int]:
+        number = next(self._starts)
+        label = f"{self.index}" if number == 0 else f"{self.index}r{number}"
+        stem = self._run_dir / f"slot-{label}"
+        self.setup = replace(
+            self._base, label=label, progress=stem.with_suffix(".progress"), output=stem.with_suffix(".out")
+        )
+        self.progress = ProgressPage(self.setup.progress, create=True)
+        self._executor = ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=slot_process.start, initargs=(self.setup,)
+        )
+        ready = self._executor.submit(slot_process.ready)
+        # The pool does not tell how its process ended; the process object does, once it is gone.
+        self._process = next(iter(self._executor._processes.values()))
+        self.kill_reason = ""
+        return ready
+
+    def submit(self, task: ChunkTask | Path) -> None:
+        """Start on a chunk, or on the compaction of a session's folder.
+
+        The slot must be free. A process that is gone already shows as an event with a broken future.
+        """
+        self.task = task
+        future: Future[Any]
+        try:
+            if isinstance(task, ChunkTask):
+                future = self._executor.submit(slot_process.run, task)
+            else:
+                future = self._executor.submit(slot_process.compact, task)
+        except BrokenProcessPool as error:
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(lambda done: self._on_event(SlotEvent(self, task, done)))
+
+    def kill(self, reason: str) -> None:
+        """SIGKILL the process and every command that it started; its future breaks."""
+        self.kill_reason = self.kill_reason or reason
+        pid = self.progress.look().pid
+        if pid > 0 and self._process.is_alive():
+            # Commands have sessions of their own, so that the group alone is not all of it.
+            kill_tree(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def overdue(self, timeout_s: float | None, now_ns: int) -> str:
+        """Why the running task should be killed now, or ''."""
+        look, task = self.progress.look(), self.task
+        if not isinstance(task, ChunkTask) or task.number != look.task or look.phase == IDLE:
+            return ""
+        running_s = (now_ns - look.started_ns) / 1e9
+        if look.phase == LOADING:
+            return f"loading took longer than {LOAD_TIMEOUT_S:g} s" if running_s > LOAD_TIMEOUT_S else ""
+        if look.phase == EVALUATING and timeout_s is not None and running_s > timeout_s:
+            return f"timed out after {timeout_s:g} s"
+        return ""
+
+    def give_way(self) -> None:
+        """Have the running task come back after the iteration that runs."""
+        if isinstance(self.task, ChunkTask):
+            self.progress.stop_tasks_up_to(self.task.number)
+
+    def gives_way(self) -> bool:
+        """True when the running task was asked to come back."""
+        return isinstance(self.task, ChunkTask) and self.progress.should_stop(self.task.number)
+
+    def disk_error(self) -> str:
+        """Why the results of the running task cannot be written now, or ''."""
+        look = self.progress.look()
+        return os.strerror(look.first) if self.task is not None and look.phase == WAITING else ""
+
+    def restart(self) -> None:
+        """Replace a process that is gone, and forget its tasks."""
+        self.task = None
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._process.join(EXIT_TIMEOUT_S)
+        self.progress.close()
+        # The folder is memory under systemd, and what was to be told of the process stands in its autopsy.
+        self.setup.progress.unlink(missing_ok=True)
+        self.setup.output.unlink(missing_ok=True)
+        self._start()
+
+    def reconfigure(
+        self, search_paths: tuple[Path, ...], allow: tuple[str, ...], data_dirs: tuple[Path, ...] | None
+    ) -> None:
+        """Evaluate under other rules from the next task on."""
+        self._base = replace(self._base, search_paths=search_paths, allow=allow, data_dirs=data_dirs)
+        self._outdated = True
+
+    def renew(self) -> None:
+        """Replace the process of a free slot if it still has the old rules."""
+        if self._outdated and self.task is None:
+            self._outdated = False
+            self.restart()
+
+    def stop(self) -> None:
+        """End the process; a running task is lost, what it recorded is not."""
+        if self.task is not None:
+            self.kill("the daemon stops")
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self.progress.close()
+
+    def autopsy(self) -> Autopsy:
+        """After the future broke: what the process was doing and how it ended."""
+        code = self._exit_code()
+        if code is None:
+            ending = "ended without an exit status"
+        elif code < 0:
+            ending = f"killed by {signal.Signals(-code).name}"
+        else:
+            ending = f"exited with status {code}"
+        return Autopsy(self.progress.look(), self.kill_reason, ending, self._output_tail(), self.setup)
+
+    def _exit_code(self) -> int | None:
+        # The executor's thread waits for the process as well. The one of the two that comes second is told
+        # nothing by the kernel, and learns the code only when the first has written it down.
+        give_up = time.monotonic() + EXIT_TIMEOUT_S
+        self._process.join(EXIT_TIMEOUT_S)
+        while (code := self._process.exitcode) is None and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return code
+
+    def _output_tail(self) -> str:
+        try:
+            with self.setup.output.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - OUTPUT_TAIL_BYTES))
+                return file.read().decode(errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Autopsy:
+    """A slot's process after its death."""
+
+    progress: Progress
+    kill_reason: str
+    ending: str
+    output: str
+    setup: SlotSetup
+
+    @property
+    def timed_out(self) -> bool:
+        """True when the parent killed it because an iteration took too long."""
+        return self.kill_reason.startswith("timed out")
+
+    @property
+    def interrupted(self) -> bool:
+        """True when the parent killed it for a reason that no iteration is to blame for."""
+        return bool(self.kill_reason) and not self.timed_out
+
+    def error(self) -> str:
+        """The error of the iteration that was running."""
+        if self.kill_reason:
+            return self.kill_reason
+        tail = f"; last output: {self.output}" if self.output else ""
+        return f"the process was {self.ending}{tail}" if self.ending.startswith("killed") else self.ending + tail

@@ -1,0 +1,224 @@
+"""The slot's process: evaluates the iterations of a task in order and appends the results to its own segment.
+
+Keeps I2 on its side: a report is returned only after the rows it covers are synced. What goes wrong inside
+an objective becomes the status of that iteration; what goes wrong with the process is the parent's business.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arbd.daemon.slots.progress import ProgressPage
+from arbd.errors import ArbdError, ObjectiveError
+from arbd.spool.ledger import Claim, Counts, Span
+
+if TYPE_CHECKING:
+    from arbd.daemon.slots.evaluation import OpenSession
+    from arbd.results.compaction import CompactionReport
+    from arbd.spool.system import FileStatus
+
+MAX_OUTPUT_BYTES = 1 << 20
+MAX_OPEN_SESSIONS = 8
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSetup:
+    """What a slot's process must know at its start; `label` is unique within the incarnation."""
+
+    label: str
+    worker_id: str
+    incarnation: int
+    parent_pid: int
+    progress: Path
+    output: Path
+    cache_dir: Path
+    search_paths: tuple[Path, ...]
+    allow: tuple[str, ...]
+    data_dirs: tuple[Path, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The row of an iteration whose process did not live to write it."""
+
+    iteration: int
+    epoch: int
+    status: int
+    attempt: int
+    duration_s: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a claim that is to be evaluated."""
+
+    claim: Claim
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTask:
+    """Work for one slot.
+
+    `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches. `deaths` counts the
+    processes that died on this task without an iteration to blame.
+    """
+
+    number: int
+    session: Path
+    pieces: tuple[Piece, ...]
+    attempts: Mapping[int, int] = field(default_factory=dict)
+    verdicts: tuple[tuple[int, Verdict], ...] = ()
+    scalar: bool = False
+    deaths: int = 0
+
+    @property
+    def size(self) -> int:
+        """Iterations to evaluate."""
+        return sum(piece.span.count for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReport:
+    """What became of a task: per claim id the rows written by status, and the spans that were not evaluated."""
+
+    counts: Mapping[int, Counts]
+    left: Mapping[int, tuple[Span, ...]]
+    busy_s: float
+    first_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """This host cannot evaluate the session at all; nothing was recorded."""
+
+    reason: str
+
+
+class SlotProcess:
+    """The state of a slot's process: its progress page and the sessions that it has open."""
+
+    def __init__(self, setup: SlotSetup) -> None:
+        self.setup = setup
+        self.progress = ProgressPage(setup.progress)
+        self._sessions: dict[Path, tuple[FileStatus | None, OpenSession]] = {}
+        self._opened = 0
+
+    def run(self, task: ChunkTask) -> ChunkReport | LoadFailure:
+        """Evaluate a task; a `LoadFailure` when its session cannot be opened here."""
+        self._bound_output()
+        try:
+            self.progress.loading(task.number, time.monotonic_ns())
+            session = self._open(task.session)
+        except (ArbdError, OSError) as error:
+            return LoadFailure(str(error))
+        except Exception as error:
+            return LoadFailure(f"{type(error).__name__}: {error}")
+        finally:
+            self.progress.idle()
+        try:
+            return session.evaluate(task, self.progress)
+        finally:
+            self.progress.idle()
+
+    def _open(self, folder: Path) -> OpenSession:
+        from arbd.daemon.slots.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
+        from arbd.objective.protocol import load_evaluator  # noqa: PLC0415 - as above
+        from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
+        from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
+        from arbd.spool.system import SystemClock  # noqa: PLC0415 - as above
+
+        files = spool_files(folder.parent.parent)
+        # A session that was removed and submitted again has the same name, and is another.
+        identity = files.look(SessionPaths(folder).spec)
+        known, session = self._sessions.pop(folder, (None, None))
+        if session is not None and known != identity:
+            session.close()
+            session = None
+        if session is None:
+            # A segment is never opened twice, so a session that is opened again gets another one.
+            self._opened += 1
+            label = f"{self.setup.label}.{self._opened}"
+            load = partial(load_evaluator, cache_dir=self.setup.cache_dir, search_paths=self.setup.search_paths)
+            session = OpenSession(files, SystemClock(), folder, label, self.setup, load)
+            while len(self._sessions) >= MAX_OPEN_SESSIONS:
+                self._sessions.pop(next(iter(self._sessions)))[1].close()
+        self._sessions[folder] = (identity, session)
+        return session
+
+    def compact(self, folder: Path) -> CompactionReport:
+        """Merge a session's segments into its results; see `arbd.results.compaction.compact`."""
+        from arbd.results.compaction import compact  # noqa: PLC0415 - as above
+        from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
+        from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
+
+        return compact(spool_files(folder.parent.parent), SessionPaths(folder))
+
+    def _bound_output(self) -> None:
+        if os.fstat(1).st_size > MAX_OUTPUT_BYTES:
+            os.ftruncate(1, 0)
+
+
+# The one thing that a function sent to a pool's process can reach: set once by `start`, in that process only.
+_process: SlotProcess | None = None
+
+
+def start(setup: SlotSetup) -> None:
+    """Initialise the pool's process: die with the parent, own process group, output to the slot's file."""
+    global _process  # noqa: PLW0603 - see above
+    # Its own group, so that the parent can kill the slot with every command that it started.
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != setup.parent_pid:
+        os._exit(1)
+    fd = os.open(setup.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    sys.path[:0] = [str(path) for path in setup.search_paths if str(path) not in sys.path]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _process = SlotProcess(setup)
+    _process.progress.announce(os.getpid())
+
+
+def run(task: ChunkTask) -> ChunkReport | LoadFailure:
+    """Evaluate a task in the pool's process."""
+    if _process is None:
+        raise ObjectiveError("the slot was not started")
+    return _process.run(task)
+
+
+def compact(folder: Path) -> CompactionReport:
+    """Compact a session in the pool's process."""
+    if _process is None:
+        raise ObjectiveError("the slot was not started")
+    return _process.compact(folder)
+
+
+def ready() -> int:
+    """Return once the pool's process is up, with everything imported that the first task needs; its pid."""
+    # The parent, which imports this module, has no use for them.
+    import numpy.random  # noqa: F401, PLC0415
+
+    from arbd.daemon.slots import evaluation  # noqa: F401, PLC0415
+    from arbd.objective import protocol, python  # noqa: F401, PLC0415
+    from arbd.spool import confined  # noqa: F401, PLC0415
+
+    # What is there now stays; looking for garbage in it would cost as much as many an objective.
+    gc.freeze()
+    return os.getpid()

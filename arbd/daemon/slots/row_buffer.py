@@ -1,0 +1,109 @@
+"""Rows of a piece on their way to the segment: gathered one by one, written in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from arbd.objective.protocol import Outcome
+from arbd.results.columns import Array, RowBatch
+from arbd.search.plan import INFEASIBLE, INFEASIBLE_ERROR, RUN, PlannedRows
+
+
+def infeasible_errors(iterations: Array, origin: Array) -> dict[int, str]:
+    """What is told of iterations that may not be run."""
+    return dict.fromkeys(iterations[origin == INFEASIBLE].tolist(), INFEASIBLE_ERROR)
+
+
+class RowBuffer:
+    """Collects consecutive iterations from `first` on, which stand in `planned` from position 0."""
+
+    def __init__(self, first: int, epoch: int, planned: PlannedRows, *, keep_blocks: bool) -> None:
+        self._first = first
+        self._epoch = epoch
+        self._planned = planned
+        self._keep_blocks = keep_blocks
+        self._taken = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._status: list[int] = []
+        self._attempt: list[int] = []
+        self._ended_ns: list[int] = []
+        self._duration_s: list[float] = []
+        self._outcomes: list[Outcome | None] = []
+        self._errors: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._status)
+
+    def add(
+        self, status: int, attempt: int, ended_ns: int, duration_s: float, outcome: Outcome | None, error: str
+    ) -> None:
+        """The row of the next iteration; `outcome` for completed ones, `error` for the others."""
+        if error:
+            self._errors[self._first + self._taken + len(self._status)] = error
+        self._status.append(status)
+        self._attempt.append(attempt)
+        self._ended_ns.append(ended_ns)
+        self._duration_s.append(duration_s)
+        self._outcomes.append(outcome)
+
+    def take(self) -> RowBatch:
+        """All rows since the last take, as columns."""
+        n = len(self._status)
+        start = self._taken
+        outcomes = self._outcomes
+        planned = self._planned.select(slice(start, start + n))
+        iteration = np.arange(self._first + start, self._first + start + n, dtype=np.int64)
+        metrics = _metric_columns(outcomes)
+        if planned.budget is not None:
+            metrics["budget"] = planned.budget
+        batch = RowBatch(
+            iteration=iteration,
+            status=np.array(self._status, dtype=np.uint8),
+            ended_ns=np.array(self._ended_ns, dtype=np.int64),
+            duration_s=np.array(self._duration_s, dtype=np.float64),
+            attempt=np.array(self._attempt, dtype=np.int32),
+            epoch=np.full(n, self._epoch, dtype=np.int32),
+            params=planned.columns,
+            metrics=metrics,
+            blocks=_block_column(outcomes) if self._keep_blocks else None,
+            errors={**self._errors, **infeasible_errors(iteration, planned.origin)},
+            reports={
+                self._first + start + position: list(outcome.reports)
+                for position, outcome in enumerate(outcomes)
+                if outcome is not None and outcome.reports
+            },
+            origin=planned.origin if (planned.origin != RUN).any() else None,
+        )
+        self._taken += n
+        self._reset()
+        return batch
+
+
+def _metric_columns(outcomes: Sequence[Outcome | None]) -> dict[str, Array]:
+    names: dict[str, None] = {}
+    previous: object = None
+    for outcome in outcomes:
+        # Most objectives return the same names every time: a comparison of the keys is cheaper than a merge.
+        if outcome is not None and outcome.metrics.keys() != previous:
+            names.update(dict.fromkeys(outcome.metrics))
+            previous = outcome.metrics.keys()
+    nan = float("nan")
+    return {
+        name: np.array([nan if o is None else o.metrics.get(name, nan) for o in outcomes], dtype=np.float64)
+        for name in names
+    }
+
+
+def _block_column(outcomes: Sequence[Outcome | None]) -> Array | None:
+    shape = next((o.blocks.shape for o in outcomes if o is not None and o.blocks is not None), None)
+    if shape is None:
+        return None
+    column = np.full((len(outcomes), *shape), np.nan)
+    for position, outcome in enumerate(outcomes):
+        if outcome is not None and outcome.blocks is not None and outcome.blocks.shape == shape:
+            column[position] = outcome.blocks
+    return column

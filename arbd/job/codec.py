@@ -1,0 +1,138 @@
+"""The resolved job as another host wrote it: checked part by part before a `JobSpec` is made of it.
+
+What passes can be shown, searched and written as a table without an error. Whether this host may evaluate it is the
+policy's to say, each time it is opened.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from arbd.job.codec_search import check_guidance, check_scalar
+from arbd.job.spec import JobSpec
+from arbd.records import INT64_MAX, mapping, number, sequence, shown, text, unpack, whole
+from arbd.spool.layout import NAME_PATTERN
+from arbd.spool.ledger_records import MAX_ITERATIONS
+
+MAX_PARAMETERS = 256
+MAX_CHOICES = 10_000
+MAX_TEXTS = 10_000
+
+
+def read_job_spec(payload: bytes | memoryview) -> JobSpec:
+    """The job in a record; ValueError when it is none that arbd writes."""
+    record = mapping(unpack(payload), "the job")
+    try:
+        _check(record)
+        return JobSpec.from_plain(record)
+    except KeyError as error:
+        raise ValueError(f"a job without {error}") from error
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _check(record: dict[Any, Any]) -> None:
+    whole(record["n"], "the number of iterations", 1, MAX_ITERATIONS)
+    whole(record["seed"], "the seed")
+    session_id = record["session_id"]
+    if session_id is not None and not NAME_PATTERN.fullmatch(text(session_id, "the session id")):
+        raise ValueError(f"the session id is {shown(session_id)}")
+    objective = mapping(record["objective"], "the objective")
+    _printable(objective["kind"], "the kind of objective")
+    _texts(objective["target"], "the objective")
+    if objective["kind"] != "paper" and not objective["target"]:
+        raise ValueError("an objective without a target")
+    for name in ("method", "mode", "on_bad_rows"):
+        _printable(record[name], name)
+    for name in ("data", "scenarios", "notices"):
+        _texts(record[name], name)
+    for path, digest in mapping(record["digests"], "the digests").items():
+        text(path, "a path")
+        text(digest, "a digest", 64)
+    for name, value in mapping(record["fixed"], "the fixed parameters").items():
+        _name(name)
+        check_scalar(value)
+    for name, points in mapping(record["grid_points"], "the grid").items():
+        _name(name)
+        whole(points, "the points of a dimension", 1, INT64_MAX)
+    _goals(record["metrics"])
+    _space(record["space"])
+    _execution(mapping(record["execution"], "the execution"))
+    for name, flag in mapping(record["results"], "the results").items():
+        if type(flag) is not bool:
+            raise ValueError(f"{shown(name)} of the results is {shown(flag)}")
+    check_guidance(record)
+
+
+def _goals(plain: Any) -> None:
+    goals = [mapping(goal, "a metric") for goal in sequence(plain, "the metrics")]
+    if not goals:
+        raise ValueError("no metric")
+    for goal in goals:
+        _printable(goal["name"], "a metric")
+        if goal["direction"] not in ("maximize", "minimize"):
+            raise ValueError(f"a direction {shown(goal['direction'])}")
+
+
+def _space(plain: Any) -> None:
+    space = [mapping(dimension, "a dimension") for dimension in sequence(plain, "the search space")]
+    if not 1 <= len(space) <= MAX_PARAMETERS or len({_name(dimension["name"]) for dimension in space}) < len(space):
+        raise ValueError(f"a search space of {len(space)} dimensions, of which each has a name of its own")
+    for dimension in space:
+        _dimension(dimension)
+
+
+def _dimension(plain: dict[Any, Any]) -> None:
+    kind = plain["type"]
+    if kind == "choice":
+        values = sequence(plain["values"], "the values of a choice")
+        if not 1 <= len(values) <= MAX_CHOICES:
+            raise ValueError(f"a choice of {len(values)} values")
+        for value in values:
+            check_scalar(value)
+    elif kind in ("float", "int"):
+        low, high, step = plain["low"], plain["high"], plain["step"]
+        if kind == "int":
+            low = whole(low, "the lowest value", -(2**53), 2**53)
+            high = whole(high, "the highest value", low, 2**53)
+            whole(step, "the step", 1)
+        elif not number(low, "the lowest value") <= number(high, "the highest value") or not math.isfinite(high - low):
+            raise ValueError(f"a range from {shown(low)} to {shown(high)}")
+        if type(plain["log"]) is not bool or (plain["log"] and low <= 0):
+            raise ValueError(f"log is {shown(plain['log'])} with {shown(low)} as the lowest value")
+        if step is not None and not 0 < number(step, "the step") < math.inf:
+            raise ValueError(f"a step of {shown(step)}")
+        if step is not None and (high - low) / step > 2**53:
+            raise ValueError(f"a step of {shown(step)} makes more than 2^53 values")
+
+
+def _execution(plain: dict[Any, Any]) -> None:
+    if plain["timeout_s"] is not None and not number(plain["timeout_s"], "the timeout") > 0:
+        raise ValueError(f"a timeout of {shown(plain['timeout_s'])}")
+    whole(plain["retries"], "the retries", 0, 1_000)
+    whole(plain["priority"], "the priority", -1_000_000, 1_000_000)
+    for name in ("max_slots", "memory_mb"):
+        if plain[name] is not None:
+            whole(plain[name], name, 1, 2**31)
+
+
+def _name(value: Any) -> str:
+    name = _printable(value, "a name")
+    if not name or len(name) > 200:
+        raise ValueError(f"a name {shown(name)}")
+    return name
+
+
+def _printable(value: Any, what: str) -> str:
+    found = text(value, what)
+    if not found.isprintable():
+        raise ValueError(f"{what} with a character that cannot be shown: {shown(found)}")
+    return found
+
+
+def _texts(plain: Any, what: str) -> None:
+    if len(sequence(plain, what)) > MAX_TEXTS:
+        raise ValueError(f"{what} of {len(plain):,} parts")
+    for item in plain:
+        text(item, what)

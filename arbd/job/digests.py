@@ -1,0 +1,36 @@
+"""Fingerprints of the files that a job depends on, and the check that this host has the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from arbd.errors import ObjectiveError
+from arbd.paper.market.cache import file_digest
+
+
+def check_digest(name: str, path: Path, expected: str | None) -> None:
+    """ObjectiveError when this host's file is not the one that the job was accepted with."""
+    if expected is None:
+        return
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise ObjectiveError(
+            f"{name}: {path} cannot be read on this host ({error.strerror}); put it where the job says"
+        ) from error
+    if found != expected:
+        raise ObjectiveError(
+            f"{name}: {path} on this host is not the file that the job was accepted with "
+            f"(SHA-256 {found[:12]}, expected {expected[:12]}); copy the same version to every host"
+        )
+
+
+def module_file(module: str, search_paths: Sequence[Path]) -> Path | None:
+    """The source file of a module among the folders, found by name, without importing anything."""
+    parts = module.split(".")
+    for folder in search_paths:
+        for candidate in (folder.joinpath(*parts).with_suffix(".py"), folder.joinpath(*parts, "__init__.py")):
+            if candidate.is_file():
+                return candidate
+    return None

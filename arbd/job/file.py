@@ -1,0 +1,195 @@
+"""From the text of a job file to a checked document: every fault at once, each with its line and its field."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from arbd import strict_yaml
+from arbd.errors import JobError, Problem, UsageError
+from arbd.job.model import Job, MethodName, Tuning
+from arbd.strict_yaml import Document
+
+# Each is told with its place; whoever makes more mistakes corrects these first.
+MAX_FAULTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class JobDocument:
+    """A job read; whether its contents make sense is `resolve_job`'s to say, which raises for `faults` too.
+
+    `faults` are what is wrong with the form. Where there are any, `job` is what is left without the faulty
+    parts, so that the rest can be checked and a person is told everything at once.
+    """
+
+    job: Job
+    document: Document
+    faults: tuple[Problem, ...] = ()
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The file's content in plain values."""
+        return dict(self.document.value)
+
+    def problem(self, message: str, *path: str | int) -> Problem:
+        """A problem at the place of `path` in the file."""
+        line, column = self.document.locate(path)
+        return Problem(message, ".".join(str(part) for part in path), line, column)
+
+
+def load_job(path: Path) -> JobDocument:
+    """Read a job file; JobError when it is no YAML, or nothing of it can be used."""
+    return check_form(strict_yaml.load(path))
+
+
+def parse_job(text: str | bytes, source: str) -> JobDocument:
+    """Read the text of a job; JobError when it is no YAML, or nothing of it can be used."""
+    return check_form(strict_yaml.parse(text, source))
+
+
+def apply_overrides(document: JobDocument, overrides: Sequence[str]) -> JobDocument:
+    """The job with `key=value` pairs put in; keys are dotted, values are read as YAML."""
+    value = document.value
+    for item in overrides:
+        key, separator, text = item.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(f"--set {item!r}: expected key=value, such as tuning.seed=7")
+        value = _with(value, key.strip().split("."), strict_yaml.parse(text, f"--set {key.strip()}").value, item)
+    return check_form(Document(value, document.document.source, document.document.places))
+
+
+def _with(mapping: Any, path: Sequence[str], new: Any, item: str) -> dict[str, Any]:
+    if not isinstance(mapping, dict):
+        raise UsageError(f"--set {item!r}: there is nothing below {path[0]!r} to set")
+    name, rest = path[0], path[1:]
+    return {**mapping, name: _with(mapping.get(name, {}), rest, new, item) if rest else new}
+
+
+def job_schema() -> dict[str, Any]:
+    """JSON Schema of the job file (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}
+
+
+def check_form(document: Document) -> JobDocument:
+    """Check a document against the model of a job."""
+    if not isinstance(document.value, dict):
+        raise JobError.of(document.source, "a job is a mapping of fields; it holds at least `tuning:`, see etc/jobs/")
+    try:
+        return JobDocument(Job.model_validate(document.value), document)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[:MAX_FAULTS]
+    faults = sorted({_problem(document, fault) for fault in found}, key=lambda p: (p.line, p.column, p.field))
+    rest = copy.deepcopy(document.value)
+    for fault in found:
+        _cut(rest, tuple(_real_path(document.value, fault["loc"])))
+    try:
+        return JobDocument(Job.model_validate(rest), document, tuple(faults))
+    except ValidationError:
+        raise JobError(document.source, faults) from None
+
+
+def _cut(value: Any, path: Sequence[str | int]) -> None:
+    """Take a faulty part out, or a whole parameter when something inside of it is faulty."""
+    if path[:2] == ("tuning", "search_space") and len(path) > 2:
+        value.get("tuning", {}).get("search_space", {}).pop(path[2], None)
+        return
+    if path == ("tuning", "method") and isinstance(value.get("tuning"), dict):
+        # A grid needs nothing else, so that no further fault follows from the missing method.
+        value["tuning"]["method"] = "grid"
+        return
+    if path[:1] == ("objective",):
+        # Some objective that is not the engine's, so that nothing follows from what the engine needs.
+        value["objective"] = {"python": "unknown:unknown"}
+        return
+    for part in path[:-1]:
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, dict) and path:
+        value.pop(path[-1], None)
+
+
+def _problem(document: Document, fault: Mapping[str, Any]) -> Problem:
+    path = tuple(_real_path(document.value, fault["loc"]))
+    line, column = document.locate(path)
+    return Problem(_message(document, fault, path), ".".join(map(str, path)), line, column)
+
+
+def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
+    """The location without the names of alternatives that the model puts in between."""
+    value: Any = document
+    for position, part in enumerate(loc):
+        if _has(value, part):
+            value = value[part]
+            yield part
+        elif position == len(loc) - 1 and isinstance(value, dict) and part not in ("float", "int", "choice", "bool"):
+            yield part
+
+
+def _has(value: Any, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
+
+
+def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | int]) -> str:
+    kind, given = fault["type"], fault.get("input")
+    if kind == "extra_forbidden":
+        known = _known_fields(document.value, path)
+        if len(path) == 1 and path[0] in Tuning.model_fields:
+            return "belongs under `tuning:`"
+        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        return "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
+    if kind == "missing":
+        return "is missing"
+    if kind == "objective_kind":
+        return f"is {fault['msg']}, not {_shown(given)}"
+    if path and path[-1] == "method":
+        return _method_message(given)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return "type must be float, int, choice or bool" + (
+            f", not {given.get('type')!r}" if isinstance(given, dict) else ""
+        )
+    if path and path[-1] == "session_id":
+        return f"{given!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
+    return f"{str(fault['msg'])[:1].lower()}{str(fault['msg'])[1:]}, not {_shown(given)}"
+
+
+def _shown(given: object) -> str:
+    return repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
+
+
+def _method_message(given: object) -> str:
+    known = ", ".join(get_args(MethodName))
+    near = difflib.get_close_matches(str(given), get_args(MethodName), 1)
+    return f"unknown method {given!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f"; available are {known}"
+
+
+def _known_fields(value: Any, path: Sequence[str | int]) -> list[str]:
+    """Fields of the model that stands at the parent of `path`."""
+    model: type[BaseModel] | None = Job
+    for depth, part in enumerate(path[:-1]):
+        if model is not None and str(part) in model.model_fields:
+            model = _model_of(model, str(part))
+        elif depth == 2 and path[:2] == ("tuning", "search_space"):
+            return _parameter_fields(value, path)
+    return sorted(model.model_fields) if model is not None else []
+
+
+def _parameter_fields(value: Any, path: Sequence[str | int]) -> list[str]:
+    kind = value["tuning"]["search_space"][path[2]].get("type")
+    return {
+        "float": ["bounds", "log", "step", "type"],
+        "int": ["bounds", "log", "step", "type"],
+        "choice": ["type", "values"],
+    }.get(kind, ["type"])
+
+
+def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[name].annotation
+    candidates = [annotation, *get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

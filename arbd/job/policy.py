@@ -1,0 +1,121 @@
+"""What may run and what may be read on this host. Keeps I7: what is not on the list does not run.
+
+Asked when a job is taken up, and again by the process that evaluates: the resolved job was written by another host.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import shutil
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from arbd.job.spec import JobSpec, ObjectiveSpec
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def pattern_of(objective: ObjectiveSpec) -> str:
+    """How the list names exactly this objective: `paper`, `python:pkg.mod:function`, `command:/usr/bin/prog`."""
+    return f"{objective.kind}:{objective.target[0]}" if objective.target else objective.kind
+
+
+def is_below(path: Path, folders: Sequence[Path]) -> bool:
+    """True when `path`, with all its links followed, is in one of the folders."""
+    found = path.resolve()
+    return any(found.is_relative_to(folder.resolve()) for folder in folders)
+
+
+def written_by_anybody(path: Path) -> str | None:
+    """Why code in this file is anybody's: it, or its folder, is writable by all users of the host."""
+    for place in (path, path.parent):
+        mode = place.stat().st_mode
+        if mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+            return f"{place} can be written by every user of this host: chmod o-w {place}"
+    return None
+
+
+def _is_public(path: Path) -> bool:
+    """True when a file is no secret that this process would tell for somebody who may not read it himself."""
+    try:
+        found = path.stat()
+    except OSError:
+        return True  # told as missing where it is opened
+    me = os.geteuid()
+    return bool(found.st_mode & stat.S_IROTH) or (found.st_uid == me and me != 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectivePolicy:
+    """A list of patterns as of `pattern_of`, in which `*` and `?` stand for any characters, and folders of data.
+
+    A command that a pattern with `*` allows must be in place with all links followed and `..` resolved: what matters
+    is the program that would run, not a name that leads to it. Where `data_dirs` names no folder, what every user of the
+    host may read is read, and what is this user's own; None: any data may be read.
+    """
+
+    allow: tuple[str, ...] = ("paper",)
+    data_dirs: tuple[Path, ...] | None = None
+
+    def check(self, objective: ObjectiveSpec) -> str | None:
+        """None when the objective may run, else why not and what an administrator can do."""
+        name = pattern_of(objective)
+        allowed = self._allows_command if objective.kind == "command" else self._allows
+        if allowed(name):
+            return None
+        return (
+            f"the objective {name[:200]} is not allowed on this host (allowed: {', '.join(self.allow) or 'nothing'}); "
+            f"an administrator can add {name[:200]!r} to `allow` in the daemon's settings"
+        )
+
+    def check_data(self, path: Path) -> str | None:
+        """None when the file may be read, else why not and what an administrator can do."""
+        if self.data_dirs is None or is_below(path, self.data_dirs):
+            return None
+        if not self.data_dirs:
+            return (
+                None
+                if _is_public(path)
+                else (
+                    f"{path} cannot be read by every user of this host, and `data_dirs` in the daemon's settings names no "
+                    "folder: an administrator can add its folder there"
+                )
+            )
+        folders = ", ".join(map(str, self.data_dirs))
+        return (
+            f"{path} is not below the folders that this host reads data from ({folders}); "
+            "an administrator can add its folder to `data_dirs` in the daemon's settings"
+        )
+
+    def check_job(self, spec: JobSpec) -> str | None:
+        """None when this host may evaluate the job, else why not."""
+        refusals = [self.check(spec.objective), *(self.check_data(Path(p)) for p in (*spec.data, *spec.scenarios))]
+        return next((refusal for refusal in refusals if refusal is not None), None)
+
+    def _allows(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allow)
+
+    def _allows_command(self, name: str) -> bool:
+        program = name.removeprefix("command:")
+        for pattern in self.allow:
+            wanted = pattern.removeprefix("command:")
+            if pattern in ("*", "command:*") or (pattern == name and os.path.normpath(program) == program):
+                return True
+            wild = _WILD.search(wanted)
+            if wild is None or not pattern.startswith("command:"):
+                continue
+            head, slash, tail = wanted[: wild.start()].rpartition("/")
+            if not slash:
+                if "/" not in program and fnmatch.fnmatchcase(program, wanted):
+                    return True
+                continue
+            found = shutil.which(program)
+            real = f"{glob.escape(str(Path(head or '/').resolve()))}/{tail}{wanted[wild.start() :]}".replace("//", "/")
+            if found is not None and fnmatch.fnmatchcase(str(Path(found).resolve()), real):
+                return True
+        return False

@@ -1,0 +1,330 @@
+"""From a job of the right form to a spec: do its contents make sense, and what do they come to?
+
+Everything that is wrong is found at once. Keeps I5: defaults, paths, digests and N are fixed here, before any
+host starts, and never decided again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from arbd.errors import ArbdError, JobError, Problem, UsageError
+from arbd.job import limits
+from arbd.job.digests import module_file
+from arbd.job.file import JobDocument
+from arbd.job.model import (
+    CommandObjective,
+    PythonObjective,
+)
+from arbd.job.python_source import fault_of
+from arbd.job.resolve_search import ReadPast, SearchOptions
+from arbd.job.resolve_space import resolve_space
+from arbd.job.spec import Execution, JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
+from arbd.paper import params
+from arbd.paper.market.cache import file_digest, load_quotes
+from arbd.paper.market.prepared import grid_points
+from arbd.paper.market.quotes import IntArray
+from arbd.paper.market.readers import read_quotes
+from arbd.paper.metrics import METRICS
+from arbd.paper.scenario import load_scenario
+from arbd.search.samplers import GUIDED
+from arbd.search.samplers.grid import DEFAULT_POINTS, dimension_points, grid_size
+from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
+from arbd.search.versions import sampler_versions
+
+MAX_GRID = 10**12
+MAX_GRID_POINTS = 10**6
+MAX_SOBOL = 2**30
+DEFAULT_METRIC = {"paper": "pnl"}
+
+
+def resolve_job(
+    document: JobDocument,
+    *,
+    base_dirs: Sequence[Path],
+    session_id: str | None = None,
+    search_paths: Sequence[Path] = (),
+    cache_dir: Path | None = None,
+    may_read: Callable[[Path], str | None] = lambda path: None,
+    past: ReadPast | None = None,
+) -> JobSpec:
+    """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
+
+    `may_read` says why a data or scenario file may not be read, before it is; None when it may. `past` reads what
+    `start_from` names. Quotes are read, so that bad ones are told here; through the cache, where one is named.
+    JobError holds everything that is wrong, each with its line and its field.
+    """
+    too_large = [document.problem(message, *path) for message, path in limits.faults(document.job)]
+    if too_large:
+        raise JobError(document.document.source, [*document.faults, *too_large])
+    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, may_read, past)
+    spec = resolver.resolve(session_id)
+    if resolver.problems:
+        order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
+        raise JobError(document.document.source, order)
+    assert spec is not None
+    return spec
+
+
+class _Resolver:
+    def __init__(
+        self,
+        document: JobDocument,
+        base_dirs: Sequence[Path],
+        search_paths: Sequence[Path],
+        cache_dir: Path | None,
+        may_read: Callable[[Path], str | None],
+        past: ReadPast | None,
+    ) -> None:
+        self._may_read = may_read
+        self._past = past
+        self._document = document
+        self._job = document.job
+        self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
+        self._search_paths = [*search_paths, *self._base_dirs]
+        self._cache_dir = cache_dir
+        self.problems: list[Problem] = list(document.faults)
+        self._notices: list[str] = []
+        self._digests: dict[str, str] = {}
+        self._profiles: dict[str, Mapping[str, Value]] = {}
+        self._times: dict[str, list[IntArray]] = {}
+
+    def wrong(self, message: str, *path: str | int) -> None:
+        self.problems.append(self._document.problem(message, *path))
+
+    def resolve(self, session_id: str | None) -> JobSpec | None:
+        job = self._job
+        if job.mode != "paper":
+            self.wrong(
+                f"{job.mode!r} is refused: arbd evaluates on recorded quotes and sends no orders; use paper", "mode"
+            )
+        objective = self._objective()
+        paper = objective.kind == "paper"
+        data = [self._file(name, "data", index) for index, name in enumerate(job.data)]
+        scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
+        self._check_markets(paper, [s for s in scenarios if s])
+        space, fixed = resolve_space(job, paper=paper, wrong=self.wrong)
+        if paper:
+            self._check_together([d for d in data if d], space, fixed)
+        metrics = self._metrics(paper, objective.kind)
+        points = self._grid_points(space)
+        n = self._count(space, points) if space.dimensions else 0
+        search = SearchOptions.of(
+            self._document, space, fixed, metrics, n, paper=paper, past=self._past, folders=self._base_dirs
+        )
+        self.problems += search.problems
+        self._notices += search.notices
+        if self.problems:
+            return None
+        execution, results = job.execution, job.results
+        return JobSpec(
+            objective=objective,
+            method=job.tuning.method,
+            space=space,
+            n=n,
+            seed=job.tuning.seed,
+            metrics=metrics,
+            session_id=session_id or job.session_id,
+            mode=job.mode,
+            data=tuple(d for d in data if d),
+            scenarios=tuple(s for s in scenarios if s),
+            on_bad_rows=job.on_bad_rows,
+            digests=dict(sorted(self._digests.items())),
+            fixed=fixed,
+            grid_points=points,
+            acquisition_fn=job.tuning.acquisition_fn,
+            execution=Execution(
+                execution.timeout_s, execution.retries, execution.max_slots, execution.priority, execution.memory_mb
+            ),
+            results=ResultOptions(results.csv, results.blocks),
+            notices=tuple(self._notices),
+            generation_size=search.generation_size,
+            constraints=search.constraints,
+            enqueue=search.enqueue,
+            past=search.past,
+            stop=search.stop,
+            min_budget=job.tuning.min_budget,
+            sampler_versions=sampler_versions(job.tuning.method) if job.tuning.method in GUIDED else {},
+        )
+
+    def _objective(self) -> ObjectiveSpec:
+        given = self._job.objective
+        if isinstance(given, PythonObjective):
+            module, _, function = given.python.partition(":")
+            source = module_file(module, self._search_paths)
+            if source is not None:
+                needs_budget = self._job.tuning.method == "successive_halving"
+                fault = fault_of(source, function, needs_budget=needs_budget)
+                if fault is not None:
+                    self.wrong(fault, "objective", "python")
+                self._digests[f"python:{module}"] = file_digest(source)
+            return ObjectiveSpec("python", (given.python,))
+        if isinstance(given, CommandObjective):
+            return self._command(given)
+        return ObjectiveSpec("paper")
+
+    def _command(self, given: CommandObjective) -> ObjectiveSpec:
+        program = given.command[0]
+        if "/" in program and not program.startswith("/"):
+            found = next((folder / program for folder in self._base_dirs if (folder / program).is_file()), None)
+            program = str(found.resolve()) if found is not None else program
+        path = shutil.which(program)
+        if path is None:
+            self.wrong(f"{program!r} is no program on this host, or may not be executed", "objective", "command", 0)
+        else:
+            self._digests[f"command:{program}"] = file_digest(Path(path))
+        return ObjectiveSpec("command", (program, *given.command[1:]))
+
+    def _file(self, name: str, *path: str | int) -> str | None:
+        """The absolute path of a file that exists; None, with the problem noted, when there is none."""
+        candidates = [Path(name)] if Path(name).is_absolute() else [folder / name for folder in self._base_dirs]
+        for candidate in candidates:
+            refusal = self._may_read(candidate)
+            if refusal is not None:
+                self.wrong(refusal, *path)
+                return None
+            if candidate.is_file():
+                found = str(candidate.resolve())
+                try:
+                    if path[0] == "data":
+                        self._check_quotes(candidate)
+                    self._digests[found] = file_digest(candidate)
+                except OSError as error:
+                    self.wrong(f"{candidate} cannot be read: {error.strerror}", *path)
+                    return None
+                except ArbdError as error:
+                    self.wrong(str(error), *path)
+                    return None
+                return found
+        if candidates:
+            self.wrong(f"no such file: {', '.join(str(c) for c in candidates)}", *path)
+        else:
+            self.wrong(f"{name!r} is a relative path, and there is no folder to look in: write an absolute one", *path)
+        return None
+
+    def _check_quotes(self, path: Path) -> None:
+        """DataError when the file is bad; a notice when rows of it are dropped."""
+        if self._job.on_bad_rows == "refuse":
+            quotes = load_quotes(path, self._cache_dir)
+            self._times[str(path.resolve())] = [quotes.ts_ns[[0, -1]]]
+            return
+        quotes, dropped = read_quotes(path, "drop")
+        self._times[str(path.resolve())] = [quotes.ts_ns[[0, -1]]]
+        if dropped:
+            self._notices.append(f"{dropped:,} bad rows of {path} are dropped")
+
+    def _check_markets(self, paper: bool, scenarios: Sequence[str]) -> None:
+        job = self._job
+        if not paper:
+            if job.tuning.scenarios:
+                self.wrong("only the paper objective reads scenarios", "tuning", "scenarios")
+            return
+        if not job.data and not job.tuning.scenarios:
+            self.wrong("the paper objective needs quotes: name files under `data:` or `tuning.scenarios:`", "tuning")
+        for name in scenarios:
+            try:
+                scenario = load_scenario(Path(name))
+                self._profiles[name] = scenario.risk_profile
+                self._times[name] = [market.ts_ns[[0, -1]] for market in scenario.markets]
+            except JobError as error:
+                at = self._document.document.locate(("tuning", "scenarios"))
+                self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
+
+    def _check_together(self, data: Sequence[str], space: SearchSpace, fixed: Mapping[str, Value]) -> None:
+        """What the job's markets must have in common to be pooled."""
+        profiles = {**{name: {} for name in data}, **self._profiles}
+        if not profiles:
+            return
+        resolved = [params.resolve({**own, **fixed}) for own in profiles.values()]
+        for name, fault in params.differing(list(profiles), resolved).items():
+            if name not in space.names:
+                self.wrong(fault, "tuning", "scenarios")
+        searched = next((dimension for dimension in space.dimensions if dimension.name == "grid_s"), None)
+        for name, own in zip(profiles, resolved, strict=True):
+            try:
+                for times in self._times.get(name, ()):
+                    grid_points(times, _lowest(searched) if searched is not None else float(own["grid_s"]))
+            except UsageError as error:
+                place = ("tuning", "search_space", "grid_s") if searched is not None else ("fixed", "grid_s")
+                self.wrong(f"{name}: {error}", *place)
+
+    def _metrics(self, paper: bool, kind: str) -> tuple[MetricGoal, ...]:
+        given = self._job.metric
+        names = [DEFAULT_METRIC.get(kind, "value")] if given is None else [given] if isinstance(given, str) else given
+        if not names:
+            self.wrong("names no metric", "metric")
+        if len(set(names)) < len(names):
+            self.wrong("names a metric twice", "metric")
+        if paper:
+            for name in names:
+                if name not in METRICS:
+                    self.wrong(f"unknown metric {name!r}; known are {', '.join(METRICS)}", "metric")
+        directions: Sequence[str | None]
+        told = self._job.direction
+        if isinstance(told, list):
+            if len(told) != len(names):
+                self.wrong(f"gives {len(told)} directions for {len(names)} metrics", "direction")
+            directions = told
+        else:
+            directions = [told] * len(names)
+        defaults: Mapping[str, str] = {name: info.direction for name, info in METRICS.items()} if paper else {}
+        return tuple(MetricGoal(n, d or defaults.get(n, "maximize")) for n, d in zip(names, directions, strict=False))
+
+    def _grid_points(self, space: SearchSpace) -> dict[str, int]:
+        given = self._job.tuning.grid_points
+        if isinstance(given, int):
+            return {d.name: given for d in space.dimensions}
+        points: dict[str, int] = {}
+        names = {d.name for d in space.dimensions}
+        for name, count in given.items():
+            key = params.ALIASES.get(name, name)
+            if key not in names and name not in names:
+                self.wrong(
+                    f"{name!r} is not searched; searched are {', '.join(sorted(names))}", "tuning", "grid_points", name
+                )
+            points[key if key in names else name] = count
+        return points
+
+    def _count(self, space: SearchSpace, points: Mapping[str, int]) -> int:
+        tuning = self._job.tuning
+        if tuning.method == "grid":
+            return self._grid_count(space, points)
+        if "grid_points" in tuning.model_fields_set:
+            self._notices.append(f"grid_points has no effect with method {tuning.method}")
+        if tuning.max_iterations is None:
+            if not any(fault.field == "tuning.max_iterations" for fault in self._document.faults):
+                self.wrong(
+                    f"is missing: method {tuning.method} needs to know how many iterations", "tuning", "max_iterations"
+                )
+            return 0
+        if tuning.method == "sobol" and tuning.max_iterations > MAX_SOBOL:
+            self.wrong(f"a Sobol sequence ends after {MAX_SOBOL:,} points", "tuning", "max_iterations")
+        return tuning.max_iterations
+
+    def _grid_count(self, space: SearchSpace, points: Mapping[str, int]) -> int:
+        if any(count > MAX_GRID_POINTS for count in points.values()):
+            self.wrong(f"more than {MAX_GRID_POINTS:,} points in one dimension", "tuning", "grid_points")
+            return 0
+        for dimension in space.dimensions:
+            asked, distinct = points.get(dimension.name, DEFAULT_POINTS), len(dimension_points(dimension, points))
+            if distinct < asked and not isinstance(dimension, ChoiceDimension):
+                self._notices.append(
+                    f"{dimension.name}: {asked} grid points asked for, {distinct} are distinct; duplicates are left out"
+                )
+        size = grid_size(space, points) + len(self._job.tuning.enqueue)
+        if size > MAX_GRID:
+            self.wrong(f"the grid has {size:,} points; {MAX_GRID:,} are the most", "tuning", "grid_points")
+        most = self._job.tuning.max_iterations
+        if most is not None and most < size:
+            self._notices.append(f"the first {most:,} of the grid's {size:,} points are evaluated")
+            return most
+        if most is not None and most > size:
+            self._notices.append(f"the grid has {size:,} points, fewer than max_iterations")
+        return size
+
+
+def _lowest(dimension: Dimension) -> float:
+    """The lowest number that a dimension has."""
+    return float(min(dimension.values) if isinstance(dimension, ChoiceDimension) else dimension.low)

@@ -1,0 +1,311 @@
+"""What a job says about its search beyond space and method: checked, and made into values of the spec.
+
+Constraints, points to try first, earlier results to start from, stop rules, the size of a generation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from arbd.errors import ArbdError, Problem
+from arbd.job.file import JobDocument
+from arbd.job.spec import MetricGoal, Past, StopRules
+from arbd.paper import params
+from arbd.paper.metrics import METRICS
+from arbd.results.result import PastResult
+from arbd.search.constraints import Constraint, ConstraintError, as_values, parse_constraint, renamed, total_violation
+from arbd.search.generations import LAG, SMALLEST_POPULATION, default_size
+from arbd.search.plan import Limits
+from arbd.search.samplers import GUIDED
+from arbd.search.samplers.random import uniform_points
+from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
+
+MOST_GUIDED = 1_000_000
+MOST_PAST = 5_000
+ONE_METRIC = ("cmaes", "successive_halving")
+TRIED_POINTS = 4_096
+_LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+# What a session has that is there already is taken as it is.
+ReadPast = Callable[[str, Sequence[Path]], list[PastResult] | Past]
+
+
+@dataclass(slots=True)
+class SearchOptions:
+    """The values, and what is wrong or worth a notice."""
+
+    document: JobDocument
+    space: SearchSpace
+    fixed: Mapping[str, Value]
+    metrics: tuple[MetricGoal, ...]
+    n: int
+    paper: bool
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    generation_size: int = 0
+    constraints: tuple[str, ...] = ()
+    enqueue: tuple[dict[str, Value], ...] = ()
+    past: Past | None = None
+    stop: StopRules = field(default_factory=StopRules)
+
+    @classmethod
+    def of(
+        cls,
+        document: JobDocument,
+        space: SearchSpace,
+        fixed: Mapping[str, Value],
+        metrics: tuple[MetricGoal, ...],
+        n: int,
+        *,
+        paper: bool,
+        past: ReadPast | None,
+        folders: Sequence[Path],
+    ) -> SearchOptions:
+        """Check everything."""
+        options = cls(document, space, fixed, metrics, n, paper)
+        options._method()
+        options._stop()
+        options._generations()
+        options._constraints()
+        options._enqueue()
+        options._past(past, folders)
+        return options
+
+    def _wrong(self, message: str, *path: str | int) -> None:
+        self.problems.append(self.document.problem(message, "tuning", *path))
+
+    def _method(self) -> None:
+        tuning = self.document.job.tuning
+        if tuning.acquisition_fn is not None and tuning.method != "bayesian":
+            self.notices.append(f"acquisition_fn has no effect with method {tuning.method}")
+        if "min_budget" in tuning.model_fields_set and tuning.method != "successive_halving":
+            self.notices.append(f"min_budget has no effect with method {tuning.method}")
+        if tuning.method in ONE_METRIC and len(self.metrics) > 1:
+            self._wrong(
+                f"{tuning.method} optimises one metric, not {len(self.metrics)}: use nsga2, tpe or bayesian", "method"
+            )
+        if tuning.method in GUIDED and self.n > MOST_GUIDED:
+            self._wrong(f"{tuning.method} learns from at most {MOST_GUIDED:,} iterations", "max_iterations")
+
+    def _stop(self) -> None:
+        given = self.document.job.tuning.stop
+        self.stop = StopRules(given.max_time_s, given.no_improvement, given.target)
+        if given.target is not None and not math.isfinite(given.target):
+            self._wrong(f"a target is a finite number, not {given.target}", "stop", "target")
+        if given.target is not None and len(self.metrics) > 1:
+            self._wrong("a target is for one metric", "stop", "target")
+        if self.stop.needs_results and self.n > MOST_GUIDED:
+            self._wrong(f"rules that look at results take at most {MOST_GUIDED:,} iterations", "stop")
+
+    def _generations(self) -> None:
+        tuning = self.document.job.tuning
+        if tuning.method not in GUIDED and not self.stop.needs_results:
+            if tuning.generation_size is not None:
+                self.notices.append(f"generation_size has no effect with method {tuning.method}")
+            return
+        self.generation_size = tuning.generation_size or default_size(tuning.method, max(1, self.n))
+        if tuning.method in GUIDED and tuning.start_from is None and self.n <= LAG * self.generation_size:
+            smaller = max(SMALLEST_POPULATION if tuning.method == "cmaes" else 1, self.n // 4)
+            change = f"generation_size: {smaller}" if LAG * smaller < self.n else "more iterations"
+            self.notices.append(
+                f"{tuning.method} learns nothing: all {self.n:,} iterations are in the first {LAG} generations of "
+                f"{self.generation_size:,}, which know no result; {change} would change that"
+            )
+        if tuning.method == "cmaes" and self.generation_size < SMALLEST_POPULATION:
+            self._wrong(f"cmaes needs at least {SMALLEST_POPULATION}, its population", "generation_size")
+
+    def _constraints(self) -> None:
+        parsed: list[Constraint] = []
+        for index, text in enumerate(self.document.job.tuning.constraints):
+            try:
+                constraint = parse_constraint(text)
+            except ConstraintError as error:
+                faults = list(self._unspeakable(text)) or [str(error)]
+                for fault in faults:
+                    self._wrong(f"{text!r}: {fault}", "constraints", index)
+                continue
+            if self.paper:
+                constraint = renamed(constraint, params.ALIASES)
+            for fault in self._faults(constraint):
+                self._wrong(f"{text!r}: {fault}", "constraints", index)
+            parsed.append(constraint)
+        self.constraints = tuple(constraint.text for constraint in parsed)
+        limits = Limits(self.space, self.fixed, tuple(parsed))
+        if limits.before and self.space.dimensions:
+            points = self.space.from_unit(uniform_points(0, len(self.space.dimensions), 1, TRIED_POINTS))
+            if not limits.may_run(points, TRIED_POINTS).any():
+                self.notices.append(f"none of {TRIED_POINTS:,} random points keeps the constraints between parameters")
+
+    def _faults(self, constraint: Constraint) -> Iterator[str]:
+        """What is wrong with the names of a constraint."""
+        goals = {goal.name for goal in self.metrics}
+        known = {*self.space.names, *self.fixed, *(METRICS if self.paper else goals)}
+        for name in sorted(constraint.names - known):
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if self.paper:
+                yield f"{name!r} is neither searched, nor fixed, nor a metric{hint}"
+            elif near:
+                self.notices.append(f"constraint {constraint.text!r}: {name!r} is taken for a metric{hint}")
+        yield from self._unspeakable(constraint.text)
+        texts = {d.name for d in self.space.dimensions if isinstance(d, ChoiceDimension) and _has_text(d.values)}
+        texts |= {name for name, value in self.fixed.items() if isinstance(value, str)}
+        for name in sorted(constraint.numbers & texts):
+            yield f"{name!r} has texts, which are compared by == and != only"
+
+    def _unspeakable(self, text: str) -> Iterator[str]:
+        """Names of parameters that stand in a constraint and mean something else there."""
+        bare = _LITERAL.sub("''", text)
+        for name in sorted({*self.space.names, *self.fixed}):
+            plain = name.isidentifier() and not keyword.iskeyword(name) and unicodedata.normalize("NFKC", name) == name
+            if not plain and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare):
+                yield (
+                    f"the name {name!r} cannot stand in a constraint: rename it to plain letters, digits and '_', "
+                    "and to no word of Python"
+                )
+
+    def _enqueue(self) -> None:
+        points: list[dict[str, Value]] = []
+        dimensions = {dimension.name: dimension for dimension in self.space.dimensions}
+        for index, given in enumerate(self.document.job.tuning.enqueue):
+            point: dict[str, Value] = {}
+            for name, value in given.items():
+                key = params.ALIASES.get(name, name) if self.paper else name
+                if key not in dimensions:
+                    self._wrong(
+                        f"{name!r} is not searched; searched are {', '.join(sorted(dimensions))}",
+                        "enqueue", index, name,
+                    )  # fmt: skip
+                    continue
+                # The engine's numbers are real ones, whichever way they are written.
+                point[key] = _as_chosen(dimensions[key], value) if self.paper else value
+                try:
+                    dimensions[key].column([point[key]])
+                except ValueError as error:
+                    self._wrong(str(error), "enqueue", index, name)
+            points.append(point)
+        self.enqueue = tuple(points)
+        if self.n and len(points) > self.n:
+            self._wrong(f"{len(points)} points to try first, and {self.n} iterations", "enqueue")
+
+    def _past(self, read: ReadPast | None, folders: Sequence[Path]) -> None:
+        source = self.document.job.tuning.start_from
+        if source is None:
+            return
+        if self.document.job.tuning.method not in GUIDED:
+            self.notices.append(
+                f"start_from has no effect with method {self.document.job.tuning.method}, which does not learn"
+            )
+            return
+        if read is None:
+            self._wrong("there is no spool to look for it: name one (--spool), or a .csv file", "start_from")
+            return
+        try:
+            found = read(source, folders)
+        except ArbdError as error:
+            self._wrong(str(error), "start_from")
+            return
+        if isinstance(found, Past):
+            self.past = found
+            return
+        told = [result for result in map(self._as_chosen_there, found) if result is not None]
+        fitting = [result for result in told if self._fits(result)]
+        if not fitting:
+            self._wrong(
+                f"none of the {len(found)} results of {source} has all of {', '.join(self.space.names)} inside of the "
+                f"search space, and {', '.join(goal.name for goal in self.metrics)}",
+                "start_from",
+            )
+            return
+        usable, violation = self._of_most_data(fitting), self._violation(fitting)
+        losses, budgets = [self._loss(result) for result in fitting], [result.budget for result in fitting]
+        failed = [math.isnan(loss) for loss in losses]
+        usable.sort(key=lambda i: (failed[i], violation[i] > 0, -budgets[i], 0.0 if failed[i] else losses[i], i))
+        chosen = sorted(usable[:MOST_PAST])
+        breaking = sum(1 for i in chosen if violation[i] > 0 and fitting[i].metrics)
+        self.notices.append(
+            f"starts from {len(chosen):,} results of {source}"
+            + (f", {breaking:,} of which break the constraints" if breaking else "")
+            + _left_out(len(found) - len(told), "have a choice that the table does not tell from another and")
+            + _left_out(len(told) - len(fitting), "do not fit and")
+            + _left_out(len(fitting) - len(usable), "used less of the data and")
+            + _left_out(len(usable) - len(chosen), f"beyond the best {MOST_PAST:,}")
+        )
+        self.past = Past(
+            source,
+            tuple({name: fitting[i].params[name] for name in self.space.names} for i in chosen),
+            tuple(tuple(fitting[i].metrics.get(goal.name, math.nan) for goal in self.metrics) for i in chosen),
+            tuple(violation[i] for i in chosen),
+            tuple(budgets[i] for i in chosen),
+        )
+
+    def _of_most_data(self, results: Sequence[PastResult]) -> list[int]:
+        """Which results can be learnt from together: only `successive_halving` can tell shares of the data apart."""
+        budgets = [result.budget for result in results]
+        if self.document.job.tuning.method == "successive_halving":
+            return list(range(len(results)))
+        most = max((result.budget for result in results if result.metrics), default=max(budgets))
+        return [i for i, budget in enumerate(budgets) if budget == most]
+
+    def _violation(self, results: Sequence[PastResult]) -> list[float]:
+        """By how much each result breaks the constraints, those between parameters too; inf where it cannot be told."""
+        constraints = tuple(parse_constraint(text) for text in self.constraints)
+        if not constraints:
+            return [0.0] * len(results)
+        params = as_values(self.space.decode(self.space.encode([result.params for result in results])))
+        names = {name for constraint in constraints for name in constraint.names} - {*params, *self.fixed}
+        metrics = {name: np.array([result.metrics.get(name, math.nan) for result in results]) for name in names}
+        values = {**self.fixed, **params, **metrics}
+        found: list[float] = total_violation(constraints, values, len(results)).tolist()
+        return found
+
+    def _as_chosen_there(self, result: PastResult) -> PastResult | None:
+        """A table's result with the choices that it wrote, which may be texts that read as numbers; None for either."""
+        params = dict(result.params)
+        for d in self.space.dimensions:
+            if not isinstance(d, ChoiceDimension) or d.name not in result.written:
+                continue
+            same = [choice for choice in d.values if str(choice) == result.written[d.name]]
+            if len(same) > 1:
+                return None
+            if same:
+                params[d.name] = same[0]
+        return replace(result, params=params)
+
+    def _fits(self, result: PastResult) -> bool:
+        if result.metrics and not all(goal.name in result.metrics for goal in self.metrics):
+            return False
+        try:
+            self.space.encode([result.params])
+        except (KeyError, ValueError):
+            return False
+        return True
+
+    def _loss(self, result: PastResult) -> float:
+        goal = self.metrics[0]
+        value = float(result.metrics.get(goal.name, math.nan))
+        return value if goal.direction == "minimize" else -value
+
+
+def _has_text(values: Sequence[Value]) -> bool:
+    return any(isinstance(value, str) for value in values)
+
+
+def _as_chosen(dimension: Dimension, value: Value) -> Value:
+    """The choice that is the same number."""
+    if isinstance(dimension, ChoiceDimension) and type(value) is int:
+        return next((choice for choice in dimension.values if choice == value), value)
+    return value
+
+
+def _left_out(count: int, why: str) -> str:
+    return f"; {count:,} {why} are left out" if count else ""

@@ -1,0 +1,134 @@
+"""Which parameters a job searches, over which values, and which it holds fixed.
+
+With the paper objective these are the engine's own parameters, under the engine's names.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from arbd.errors import UsageError
+from arbd.job.model import BoolParameter, ChoiceParameter, FloatParameter, IntParameter, Job
+from arbd.paper import params
+from arbd.search.space import ChoiceDimension, Dimension, FloatDimension, IntDimension, SearchSpace, Value
+
+
+class Wrong(Protocol):
+    """What takes notes of what is wrong."""
+
+    def __call__(self, message: str, *path: str | int) -> None:
+        """`path` is the way to the field that is to blame."""
+
+
+def resolve_space(job: Job, *, paper: bool, wrong: Wrong) -> tuple[SearchSpace, dict[str, Value]]:
+    """The search space, and the fixed values by name. What is wrong is left out, and told."""
+    resolver = _Resolver(job, paper, wrong)
+    space = resolver.searched()
+    return space, resolver.held(space)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    job: Job
+    paper: bool
+    wrong: Wrong
+
+    def searched(self) -> SearchSpace:
+        dimensions: dict[str, Dimension] = {}
+        for name, given in self.job.tuning.search_space.items():
+            path = ("tuning", "search_space", name)
+            known = not self.paper or self._is_known(name, path)
+            dimension = self._dimension(name, given, path)
+            if dimension is None or not known:
+                continue
+            if self.paper:
+                checked = self._engine_dimension(dimension, path)
+                if checked is None:
+                    continue
+                dimension = checked
+            if dimension.name in dimensions:
+                self.wrong(f"{dimension.name} is searched twice, once under another name", *path)
+            dimensions[dimension.name] = dimension
+        return SearchSpace(tuple(dimensions.values()))
+
+    def _is_known(self, name: str, path: tuple[str, ...]) -> bool:
+        try:
+            params.canonical(name)
+        except UsageError as error:
+            self.wrong(str(error), *path)
+            return False
+        return True
+
+    def _dimension(self, name: str, given: Any, path: tuple[str, ...]) -> Dimension | None:
+        if isinstance(given, BoolParameter):
+            return ChoiceDimension(name, (False, True))
+        if isinstance(given, ChoiceParameter):
+            distinct = list(dict.fromkeys((type(v), v) for v in given.values))
+            if len(distinct) < len(given.values):
+                self.wrong("a value stands twice", *path, "values")
+                return None
+            return ChoiceDimension(name, tuple(given.values))
+        assert isinstance(given, FloatParameter | IntParameter)
+        low, high = given.bounds
+        fault = _range_fault(given)
+        if fault is not None:
+            self.wrong(fault[0], *path, fault[1])
+            return None
+        if isinstance(given, IntParameter):
+            return IntDimension(name, int(low), int(high), given.log, given.step)
+        return FloatDimension(name, float(low), float(high), given.log, given.step)
+
+    def _engine_dimension(self, dimension: Dimension, path: tuple[str, ...]) -> Dimension | None:
+        """The dimension under the engine's name for it, if its values are ones that the engine takes."""
+        try:
+            name = params.canonical(dimension.name)
+            if isinstance(dimension, ChoiceDimension):
+                return ChoiceDimension(name, tuple(params.check(name, value) for value in dimension.values))
+            for bound in (dimension.low, dimension.high):
+                params.check(name, bound)
+        except UsageError as error:
+            self.wrong(str(error), *path)
+            return None
+        if params.PARAMETERS[name].kind == "choice":
+            self.wrong(f"{name} is a choice of {', '.join(params.PARAMETERS[name].values)}", *path, "type")
+            return None
+        if isinstance(dimension, IntDimension):
+            return IntDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
+        if params.PARAMETERS[name].kind == "int":
+            self.wrong(f"{name} is a whole number: type int", *path, "type")
+            return None
+        return FloatDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
+
+    def held(self, space: SearchSpace) -> dict[str, Value]:
+        fixed: dict[str, Value] = {}
+        for name, value in self.job.fixed.items():
+            try:
+                key = params.canonical(name) if self.paper else name
+                checked = params.check(name, value) if self.paper else value
+            except UsageError as error:
+                self.wrong(str(error), "fixed", name)
+                continue
+            if key in space.names:
+                self.wrong(f"{key} is both fixed and searched: keep one", "fixed", name)
+            elif key in fixed:
+                self.wrong(f"{key} is fixed twice, once under another name", "fixed", name)
+            fixed[key] = checked
+        return fixed
+
+
+def _range_fault(given: FloatParameter | IntParameter) -> tuple[str, str] | None:
+    """What is wrong with bounds, log and step together, and which field to blame."""
+    low, high = given.bounds
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"bounds {list(given.bounds)} must be finite", "bounds"
+    if low > high:
+        return f"bounds are reversed: the lowest comes first, [{high}, {low}]", "bounds"
+    if given.log and low <= 0:
+        return f"log needs positive bounds, the lowest is {low}", "bounds"
+    if given.log and given.step is not None and (given.step != 1 or isinstance(given, FloatParameter)):
+        return "log and step exclude each other", "step"
+    if isinstance(given, FloatParameter) and given.step is not None and given.step > high - low:
+        return f"step {given.step} is larger than the range {low} to {high}", "step"
+    return None

@@ -1,0 +1,237 @@
+"""A job resolved: everything that an iteration depends on, in one value that every host reads alike.
+
+Keeps I5: with the data files and the code that its digests name, a spec decides every parameter and metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from arbd.search.space import SearchSpace, Value
+
+SCHEMA_VERSION = 1
+DEFAULT_MIN_BUDGET = 1 / 9
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveSpec:
+    """What is evaluated: `paper`, `python` with ("package.module:function",), or `command` with its arguments."""
+
+    kind: str
+    target: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join((self.kind, *self.target))
+
+
+@dataclass(frozen=True, slots=True)
+class MetricGoal:
+    """A metric and whether it is to be `maximize`d or `minimize`d."""
+
+    name: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How iterations run. `timeout_s` None means no limit; `max_slots` counts slots on all hosts together."""
+
+    timeout_s: float | None = None
+    retries: int = 1
+    max_slots: int | None = None
+    priority: int = 0
+    memory_mb: int | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        return {
+            "timeout_s": self.timeout_s,
+            "retries": self.retries,
+            "max_slots": self.max_slots,
+            "priority": self.priority,
+            "memory_mb": self.memory_mb,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOptions:
+    """`csv`: keep a table beside the results. `blocks`: keep return blocks of objectives that give them."""
+
+    csv: bool = False
+    blocks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """When a session ends before its last iteration.
+
+    `max_time_s` of work; `no_improvement` iterations without a better result; the first metric reaches `target`.
+    """
+
+    max_time_s: float | None = None
+    no_improvement: int | None = None
+    target: float | None = None
+
+    @property
+    def needs_results(self) -> bool:
+        """True when a rule looks at results, which is done between generations."""
+        return self.no_improvement is not None or self.target is not None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        return {"max_time_s": self.max_time_s, "no_improvement": self.no_improvement, "target": self.target}
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Results from elsewhere that a search starts from: rows of the space, values by metric (NaN: failed).
+
+    `violation` is by how much each breaks the job's constraints, `budget` the share of the data that it used;
+    in jobs of earlier versions, which did not keep them, all results keep all constraints and used everything.
+    """
+
+    source: str
+    points: tuple[Mapping[str, Value], ...]
+    metrics: tuple[tuple[float, ...], ...]
+    violation: tuple[float, ...] = ()
+    budget: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.points)
+        object.__setattr__(self, "violation", self.violation or (0.0,) * n)
+        object.__setattr__(self, "budget", self.budget or (1.0,) * n)
+        if not len(self.metrics) == len(self.violation) == len(self.budget) == n:
+            raise ValueError("earlier results of different lengths")
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        return {
+            "source": self.source,
+            "points": [dict(point) for point in self.points],
+            "metrics": [list(row) for row in self.metrics],
+            "violation": list(self.violation),
+            "budget": list(self.budget),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Past:
+        """From `to_plain`."""
+        return cls(
+            plain["source"],
+            tuple(plain["points"]),
+            tuple(tuple(row) for row in plain["metrics"]),
+            tuple(plain.get("violation", ())),
+            tuple(plain.get("budget", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A resolved job. Paths are absolute; `digests` holds the SHA-256 of every data, scenario and code file.
+
+    `generation_size` is 0 for a search of a fixed plan, whose parameters follow from seed and number alone.
+    `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
+    """
+
+    objective: ObjectiveSpec
+    method: str
+    space: SearchSpace
+    n: int
+    seed: int
+    metrics: tuple[MetricGoal, ...]
+    session_id: str | None = None
+    mode: str = "paper"
+    data: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    on_bad_rows: str = "refuse"
+    digests: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    grid_points: Mapping[str, int] = field(default_factory=dict)
+    acquisition_fn: str | None = None
+    execution: Execution = field(default_factory=Execution)
+    results: ResultOptions = field(default_factory=ResultOptions)
+    notices: tuple[str, ...] = ()
+    generation_size: int = 0
+    constraints: tuple[str, ...] = ()
+    enqueue: tuple[Mapping[str, Value], ...] = ()
+    past: Past | None = None
+    stop: StopRules = field(default_factory=StopRules)
+    min_budget: float = DEFAULT_MIN_BUDGET
+    sampler_versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_shares(self) -> bool:
+        """True when iterations use different shares of the data, told by the metric `budget`."""
+        return self.method == "successive_halving"
+
+    @property
+    def generations(self) -> int:
+        """How many generations there are at most; 0 for a search of a fixed plan."""
+        return -(-self.n // self.generation_size) if self.generation_size else 0
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack and JSON."""
+        return {
+            "version": SCHEMA_VERSION,
+            "session_id": self.session_id,
+            "objective": {"kind": self.objective.kind, "target": list(self.objective.target)},
+            "mode": self.mode,
+            "data": list(self.data),
+            "scenarios": list(self.scenarios),
+            "on_bad_rows": self.on_bad_rows,
+            "digests": dict(self.digests),
+            "fixed": dict(self.fixed),
+            "metrics": [{"name": goal.name, "direction": goal.direction} for goal in self.metrics],
+            "method": self.method,
+            "space": self.space.to_plain(),
+            "n": self.n,
+            "seed": self.seed,
+            "grid_points": dict(self.grid_points),
+            "acquisition_fn": self.acquisition_fn,
+            "execution": self.execution.to_plain(),
+            "results": {"csv": self.results.csv, "blocks": self.results.blocks},
+            "notices": list(self.notices),
+            "generation_size": self.generation_size,
+            "constraints": list(self.constraints),
+            "enqueue": [dict(point) for point in self.enqueue],
+            "past": None if self.past is None else self.past.to_plain(),
+            "stop": self.stop.to_plain(),
+            "min_budget": self.min_budget,
+            "sampler_versions": dict(self.sampler_versions),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> JobSpec:
+        """From `to_plain`; KeyError, TypeError or ValueError when it is not of that form."""
+        if plain["version"] != SCHEMA_VERSION:
+            raise ValueError(f"job schema {plain['version']}, this version reads {SCHEMA_VERSION}")
+        return cls(
+            objective=ObjectiveSpec(plain["objective"]["kind"], tuple(plain["objective"]["target"])),
+            method=plain["method"],
+            space=SearchSpace.from_plain(plain["space"]),
+            n=plain["n"],
+            seed=plain["seed"],
+            metrics=tuple(MetricGoal(goal["name"], goal["direction"]) for goal in plain["metrics"]),
+            session_id=plain["session_id"],
+            mode=plain["mode"],
+            data=tuple(plain["data"]),
+            scenarios=tuple(plain["scenarios"]),
+            on_bad_rows=plain["on_bad_rows"],
+            digests=plain["digests"],
+            fixed=plain["fixed"],
+            grid_points=plain["grid_points"],
+            acquisition_fn=plain["acquisition_fn"],
+            execution=Execution(**plain["execution"]),
+            results=ResultOptions(**plain["results"]),
+            notices=tuple(plain["notices"]),
+            # What follows is absent from jobs of the first version.
+            generation_size=plain.get("generation_size", 0),
+            constraints=tuple(plain.get("constraints", ())),
+            enqueue=tuple(plain.get("enqueue", ())),
+            past=None if plain.get("past") is None else Past.from_plain(plain["past"]),
+            stop=StopRules(**plain.get("stop", {})),
+            min_budget=plain.get("min_budget", DEFAULT_MIN_BUDGET),
+            sampler_versions=plain.get("sampler_versions", {}),
+        )

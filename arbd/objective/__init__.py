@@ -1,0 +1,1 @@
+"""What an iteration evaluates: the paper engine, a Python function, a command."""

@@ -1,0 +1,44 @@
+"""The markets that a paper job trades on: its data files, then the symbols of its scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arbd.job.digests import check_digest
+from arbd.job.spec import JobSpec
+from arbd.paper.market.cache import load_market
+from arbd.paper.market.prepared import Market, prepare
+from arbd.paper.market.quotes import Quotes
+from arbd.paper.scenario import load_scenario
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobMarket:
+    """A market, the file (and symbol) it comes from, and the parameters that this file gives where the job gives none."""
+
+    source: str
+    quotes: Quotes
+    market: Market
+    defaults: Mapping[str, Any]
+
+
+def load_markets(spec: JobSpec, cache_dir: Path | None, *, verify: bool = True) -> list[JobMarket]:
+    """In the order of the job. With `verify`, an error when a file is not the one that the job was accepted with."""
+    markets: list[JobMarket] = []
+    for name in spec.data:
+        digest = spec.digests.get(name) if verify else None
+        quotes, market = load_market(Path(name), cache_dir, spec.on_bad_rows, digest)
+        markets.append(JobMarket(name, quotes, market, {}))
+    for name in spec.scenarios:
+        if verify:
+            check_digest("the scenario", Path(name), spec.digests.get(name))
+        scenario = load_scenario(Path(name))
+        several = len(scenario.symbols) > 1
+        markets += [
+            JobMarket(f"{name}#{symbol}" if several else name, quotes, prepare(quotes), scenario.risk_profile)
+            for symbol, quotes in zip(scenario.symbols, scenario.markets, strict=True)
+        ]
+    return markets

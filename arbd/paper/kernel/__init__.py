@@ -1,0 +1,1 @@
+"""The compiled engine, which equals the reference to the bit."""

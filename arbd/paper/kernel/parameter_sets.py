@@ -1,0 +1,157 @@
+"""How batches of runs are handed to the compiled engine: the tables it works on, made here and kept while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.paper.kernel.calendar import BLOCK
+from arbd.paper.kernel.queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_TO, BINS, KINDS, WORDS
+from arbd.paper.kernel.state import COUNTS, DESK, FILL, RUN
+from arbd.paper.kernel.sweep import BY_COUNT, BY_EVENTS, BY_WALKING, sweep
+from arbd.paper.market import prepare_kernel as loops
+from arbd.paper.market.prepared import FIELD, FIELDS, Series
+from arbd.paper.market.quotes import FloatArray, IntArray
+
+WAYS = {"count": BY_COUNT, "events": BY_EVENTS, "walk": BY_WALKING}
+# Runs that are swept together, and entry times kept for their hourly limits: what keeps a batch in the caches and in bounds.
+BATCH_RUNS = 1024
+BATCH_ENTRIES = 4_000_000
+ROWS_PER_STEP = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """How the engine finds its way in a market: extremes of blocks and of windows of quotes, and rows by time."""
+
+    blocks: FloatArray
+    windows: FloatArray
+    rows_by_time: npt.NDArray[np.int32]
+    time_shift: int
+
+
+def build_index(series: Series) -> Index:
+    """Compute the index of a series of at least one row."""
+    blocks = loops.extremes(series.edge_ab, series.edge_ba, loops.BLOCK_BITS)
+    windows = loops.coarser(blocks, loops.WINDOW_BITS - loops.BLOCK_BITS)
+    span_ns = int(series.ts_ns[-1]) - int(series.ts_ns[0])
+    shift = (span_ns // max(1, len(series) // ROWS_PER_STEP)).bit_length()
+    return Index(blocks, windows, loops.time_table(series.ts_ns, shift, (span_ns >> shift) + 2), shift)
+
+
+def run_batch(
+    series: Series,
+    index: Index,
+    rows: FloatArray,
+    grid_rows: IntArray,
+    room: int = 0,
+    way: str = "count",
+) -> tuple[FloatArray, FloatArray, npt.NDArray[Any], int]:
+    """Counts (n, N_COUNTS) and equity (n, grid points) of parameter rows; up to `room` fills, and how many there were.
+
+    Fills are those of a single run: with several, they mean nothing.
+    """
+    counts, equity = np.empty((len(rows), len(COUNTS))), np.empty((len(rows), len(grid_rows)))
+    fills = np.empty(room, dtype=FILL)
+    n_fills = 0
+    for part in _batches(rows):
+        runs = _runs(rows[part], equity[part])
+        entries = np.empty(1 + int(runs["max_trades_per_hour"].sum()), dtype=np.int64)
+        runs["entries"] = entries.ctypes.data + 8 * (
+            np.cumsum(runs["max_trades_per_hour"]) - runs["max_trades_per_hour"]
+        )
+        tables = {
+            **_of_market(series, index), **_queues(index, rows[part]), **_calendar(index),
+            "runs": runs, "fills": fills, "grid_rows": grid_rows,
+            "found": np.empty(len(runs), dtype=np.int64),
+            "hot": np.empty(len(runs), dtype=np.int64),
+            "walkers": np.empty(len(runs), dtype=np.int64),
+        }  # fmt: skip
+        desk = np.zeros(1, dtype=DESK)
+        for name, table in tables.items():
+            desk[name] = table.ctypes.data if isinstance(table, np.ndarray) else table
+        desk["n_runs"], desk["room"], desk["n_grid"] = len(runs), room, len(grid_rows)
+        sweep(desk.ctypes.data, WAYS[way])
+        for column, name in enumerate(COUNTS):
+            counts[part, column] = runs[name]
+        n_fills = int(runs["n_fills"][-1]) if len(runs) else 0
+    return counts, equity, fills, n_fills
+
+
+def _batches(rows: FloatArray) -> list[slice]:
+    found, start, entries = [], 0, 0.0
+    for at, hourly in enumerate(rows[:, FIELD["max_trades_per_hour"]].tolist()):
+        if at > start and (at - start == BATCH_RUNS or entries + hourly > BATCH_ENTRIES):
+            found.append(slice(start, at))
+            start, entries = at, 0.0
+        entries += hourly
+    return [*found, slice(start, len(rows))]
+
+
+def _runs(rows: FloatArray, equity: FloatArray) -> npt.NDArray[Any]:
+    runs = np.zeros(len(rows), dtype=RUN)
+    for column, name in enumerate(FIELDS):
+        runs[name] = rows[:, column]
+    runs["number"] = np.arange(len(rows))
+    runs["grid"] = equity.ctypes.data + 8 * equity.shape[1] * runs["number"]
+    return runs
+
+
+def _of_market(series: Series, index: Index) -> dict[str, Any]:
+    unusable: Any = _column(series.unusable, np.uint8) if len(series.unusable) else 0
+    return {
+        "ts": _column(series.ts_ns, np.int64), "book": _column(series.book, np.float64),
+        "ab": _column(series.edge_ab, np.float64), "ba": _column(series.edge_ba, np.float64),
+        "unusable": unusable, "ends": _column(series.ends, np.int64), "n": len(series),
+        "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
+        "blocks": index.blocks, "windows": index.windows, "n_windows": len(index.windows),
+        "rows_by_time": index.rows_by_time, "time_shift": index.time_shift,
+    }  # fmt: skip
+
+
+def _column(values: npt.NDArray[Any], kind: type) -> npt.NDArray[Any]:
+    """Values one after the other, as the engine reads them by address; a copy only of what is laid out otherwise."""
+    return np.ascontiguousarray(values, dtype=kind)
+
+
+def _calendar(index: Index) -> dict[str, Any]:
+    return {
+        "block_heads": np.full(len(index.blocks), -1, dtype=np.int32),
+        "window_counts": np.zeros(len(index.windows), dtype=np.int32),
+        "slots": np.full(BLOCK, -1, dtype=np.int64),
+        "block_now": -1,
+    }
+
+
+def _queues(index: Index, rows: FloatArray) -> dict[str, Any]:
+    """Empty queues whose bins span the levels that can occur."""
+    n = len(rows)
+    return {
+        "heads": np.full((KINDS, BINS), -1, dtype=np.int32),
+        "links": np.empty((KINDS, n, 3), dtype=np.int32),
+        "levels": np.empty((KINDS, n)),
+        "bits": np.zeros((KINDS, WORDS + 1), dtype=np.uint64),
+        "watch": np.full(KINDS, np.inf),
+        "scale": _scale(index, rows) if n else np.zeros((KINDS, 2)),
+    }
+
+
+def _scale(index: Index, rows: FloatArray) -> FloatArray:
+    entries, exits = rows[:, FIELD["min_spread_pct"]], -rows[:, FIELD["exit_spread_pct"]]
+    lowered = np.minimum(entries, rows[:, FIELD["rebalance_spread_pct"]])
+    takes, stops = rows[:, FIELD["take_profit_pct"]], rows[:, FIELD["stop_loss_pct"]]
+    tops = index.windows[:, [loops.MAX_AB, loops.MAX_BA]]
+    highest = float(tops.max(initial=0.0, where=np.isfinite(tops)))
+    least_take = float(takes.min(initial=np.inf, where=takes > 0))
+    from_ = min(exits.min(), lowered.min(), least_take - highest), max(exits.max(), entries.max())
+    to = min(stops.min(), -entries.max()), max(stops.max() + highest, -lowered.min())
+    ranges = {
+        BEST_FROM: (entries.min(), entries.max()), BEST_TO: (-entries.max(), -entries.min()),
+        AB_FROM: from_, BA_FROM: from_, AB_TO: to, BA_TO: to,
+    }  # fmt: skip
+    return np.array(
+        [[low, (BINS - 1) / max(high - low, 1e-12)] for low, high in (ranges[np.int64(kind)] for kind in range(KINDS))]
+    )

@@ -1,0 +1,1 @@
+"""Quotes of two venues: read, checked, cached, described, made."""

@@ -1,0 +1,160 @@
+"""What a market looks like: touch, edges, how fast the premium reverts, what can be executed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from arbd.paper.market.prepared import prepare
+from arbd.paper.market.quotes import FloatArray, Quotes
+
+QUANTILES = (1, 5, 50, 95, 99)
+LEVELS_BPS = (0, 5, 10, 20, 30)
+MAX_ACF_LAGS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFigures:
+    """One edge series in bps before fees, weighted by the time for which each quote stood."""
+
+    mean_bps: float
+    sd_bps: float
+    quantiles_bps: dict[str, float]
+    share_of_time_above: dict[str, float]
+    median_size_above_20_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Figures of a market; a half-life is NaN where the premium does not revert within the data.
+
+    All are of what was recorded: the time between two blocks belongs to no quote, and counts in no figure.
+    """
+
+    rows: int
+    start_ns: int
+    span_s: float
+    median_step_s: float
+    longest_gap_s: float
+    blocks: int
+    oldest_quote_a_s: float
+    oldest_quote_b_s: float
+    touch_a_bps: float
+    touch_b_bps: float
+    edge_ab: EdgeFigures
+    edge_ba: EdgeFigures
+    premium_mean_bps: float
+    premium_sd_bps: float
+    half_life_ar1_s: float
+    half_life_acf_s: float
+    median_size_a: float
+    median_size_b: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def describe_quotes(quotes: Quotes) -> Description:
+    """Compute the figures. The premium is B's mid (converted) over A's."""
+    market = prepare(quotes)
+    within = np.diff(quotes.block) == 0
+    all_steps_s = np.diff(quotes.ts_ns) / 1e9
+    steps_s = all_steps_s[within]
+    weights = np.append(np.where(within, all_steps_s, 0.0), 0.0) if steps_s.sum() > 0 else np.ones(len(quotes))
+    mid_a = (market.column("bid_a") + market.column("ask_a")) / 2
+    premium_bps = ((market.column("bid_b") + market.column("ask_b")) / 2 / mid_a - 1) * 1e4
+    mean, sd = _weighted(premium_bps, weights)
+    return Description(
+        rows=len(quotes),
+        start_ns=int(quotes.ts_ns[0]),
+        span_s=float(steps_s.sum()),
+        median_step_s=float(np.median(steps_s)) if len(steps_s) else math.nan,
+        longest_gap_s=float(steps_s.max()) if len(steps_s) else math.nan,
+        blocks=1 + int((~within).sum()),
+        oldest_quote_a_s=float(quotes.age_a_ns.max() / 1e9),
+        oldest_quote_b_s=float(quotes.age_b_ns.max() / 1e9),
+        touch_a_bps=float(np.median((quotes.ask_a - quotes.bid_a) / mid_a) * 1e4),
+        touch_b_bps=float(np.median((quotes.ask_b - quotes.bid_b) / (quotes.bid_b + quotes.ask_b)) * 2e4),
+        edge_ab=_edge(
+            market.edge_ab * 100, weights, np.minimum(market.column("bid_size_a"), market.column("ask_size_b"))
+        ),
+        edge_ba=_edge(
+            market.edge_ba * 100, weights, np.minimum(market.column("ask_size_a"), market.column("bid_size_b"))
+        ),
+        premium_mean_bps=mean,
+        premium_sd_bps=sd,
+        half_life_ar1_s=_half_life_ar1(quotes, premium_bps),
+        half_life_acf_s=_half_life_acf(quotes, premium_bps),
+        median_size_a=float(np.median(np.minimum(quotes.bid_size_a, quotes.ask_size_a))),
+        median_size_b=float(np.median(np.minimum(quotes.bid_size_b, quotes.ask_size_b))),
+    )
+
+
+def _weighted(values: FloatArray, weights: FloatArray) -> tuple[float, float]:
+    mean = float(np.average(values, weights=weights))
+    return mean, math.sqrt(float(np.average((values - mean) ** 2, weights=weights)))
+
+
+def _edge(edge_bps: FloatArray, weights: FloatArray, size: FloatArray) -> EdgeFigures:
+    mean, sd = _weighted(edge_bps, weights)
+    order = np.argsort(edge_bps, kind="stable")
+    cumulated = np.cumsum(weights[order])
+    places = np.searchsorted(cumulated, np.array(QUANTILES) / 100 * cumulated[-1])
+    found = edge_bps[order][np.minimum(places, len(order) - 1)]
+    large = size[edge_bps > 20]
+    return EdgeFigures(
+        mean,
+        sd,
+        {f"{q}%": float(value) for q, value in zip(QUANTILES, found, strict=True)},
+        {f"{level} bps": float(weights[edge_bps > level].sum() / weights.sum()) for level in LEVELS_BPS},
+        float(np.median(large)) if len(large) else math.nan,
+    )
+
+
+def _resampled(quotes: Quotes, values: FloatArray) -> tuple[list[FloatArray], float]:
+    """Per block the values, less their mean, at even steps of the median distance of quotes; that step in seconds."""
+    cuts = np.flatnonzero(np.diff(quotes.block) != 0) + 1
+    parts = list(zip(np.split(quotes.ts_ns, cuts), np.split(values, cuts), strict=True))
+    steps = np.concatenate([np.diff(ts_ns) for ts_ns, _ in parts])
+    steps = steps[steps > 0]
+    if len(steps) == 0:
+        return [], math.nan
+    step = max(int(np.median(steps)), int(steps.sum()) // 2_000_000, 1)
+    even = [
+        part[np.searchsorted(ts_ns, np.arange(ts_ns[0], ts_ns[-1] + 1, step), side="right") - 1]
+        for ts_ns, part in parts
+    ]
+    together = np.concatenate(even)
+    if len(together) < 3 or together.std() == 0:
+        return [], math.nan
+    mean = together.mean()
+    return [part - mean for part in even], step / 1e9
+
+
+def _half_life_ar1(quotes: Quotes, values: FloatArray) -> float:
+    """From the first autocorrelation at the median step."""
+    parts, step_s = _resampled(quotes, values)
+    if not parts:
+        return math.nan
+    products = sum(float((part[1:] * part[:-1]).sum()) for part in parts)
+    phi = products / sum(float((part * part).sum()) for part in parts)
+    return step_s * math.log(0.5) / math.log(phi) if 0 < phi < 1 else math.nan
+
+
+def _half_life_acf(quotes: Quotes, values: FloatArray) -> float:
+    """The first lag at which the autocorrelation is below one half."""
+    parts, step_s = _resampled(quotes, values)
+    if not parts:
+        return math.nan
+    acf = np.zeros(min(max(len(part) for part in parts), MAX_ACF_LAGS))
+    for part in parts:
+        size = 1 << (2 * len(part) - 1).bit_length()
+        spectrum = np.fft.rfft(part, size)
+        lags = min(len(part), len(acf))
+        acf[:lags] += np.fft.irfft(spectrum * np.conj(spectrum), size)[:lags]
+    below = np.flatnonzero(acf < 0.5 * acf[0])
+    return float(below[0] * step_s) if len(below) else math.nan

@@ -1,0 +1,44 @@
+"""Exchange rates over time: a constant, a file of rates, or what a market quoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arbd.errors import DataError
+from arbd.paper.market.importers.venue import VenueQuotes
+from arbd.paper.market.quotes import FloatArray, IntArray
+from arbd.paper.market.readers import read_columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rates:
+    """Units of A's quote currency per unit of B's, each from its time until the next."""
+
+    ts_ns: IntArray
+    rate: FloatArray
+
+
+def read_rates(path: Path) -> Rates:
+    """A file with a time column and `rate`."""
+    columns = read_columns(path, ("rate",), "exchange rates")
+    if "rate" not in columns:
+        raise DataError(path, "no column rate; exchange rates have a time column and rate")
+    ts_ns, rate = columns["ts_ns"], columns["rate"]
+    if len(rate) == 0:
+        raise DataError(path, "holds no rows")
+    bad = ~((rate > 0) & (rate < np.inf))
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(path, f"rate is {rate[row]}, not a positive number", row + 1)
+    back = np.flatnonzero(np.diff(ts_ns) < 0)
+    if len(back):
+        raise DataError(path, "time goes backwards; sort the file by time", int(back[0]) + 2)
+    return Rates(ts_ns, rate)
+
+
+def rates_of_quotes(quotes: VenueQuotes) -> Rates:
+    """The mid of a market that trades B's currency against A's."""
+    return Rates(quotes.ts_ns, (quotes.bid + quotes.ask) / 2)

@@ -1,0 +1,134 @@
+"""What one venue quoted over time: the form that every importer gives and the join of two venues takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.errors import DataError
+from arbd.paper.market.quotes import REMEDY, FloatArray, IntArray, in_time, untold
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VenueQuotes:
+    """Top of book of one venue. `ts_ns` is when a quote became known, never decreasing; sizes are in base units."""
+
+    ts_ns: IntArray
+    bid: FloatArray
+    ask: FloatArray
+    bid_size: FloatArray
+    ask_size: FloatArray
+
+    def __len__(self) -> int:
+        return int(self.ts_ns.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class VenueOptions:
+    """How a venue's files are read. `half_spread_bps` and `candle_s` are for candles, `symbol` for files of many."""
+
+    on_bad_rows: str = "refuse"
+    symbol: str | None = None
+    half_spread_bps: float | None = None
+    candle_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Imported:
+    """Quotes of one venue and what the reader of the files had to decide or leave out, in words."""
+
+    quotes: VenueQuotes
+    notes: tuple[str, ...] = ()
+
+
+def checked(
+    path: Path,
+    columns: Mapping[str, npt.NDArray[Any]],
+    on_bad_rows: str,
+    *,
+    sequence: IntArray | None = None,
+    rows: IntArray | None = None,
+) -> Imported:
+    """Quotes of one file from its columns in the order of the file; DataError with the row that is bad.
+
+    With `sequence` (the venue's own numbering) rows may stand in any order: they are put in order of time, then of it.
+    `rows` are the numbers of the rows in the file, where these are not all of it.
+    """
+    number = rows if rows is not None else np.arange(1, len(columns["ts_ns"]) + 1)
+    n = len(columns["ts_ns"])
+    if n == 0:
+        raise DataError(path, "holds no rows")
+    full = {
+        name: columns[name] if name in columns else untold(f"{name}_a", n)
+        for name in (field.name for field in fields(VenueQuotes))
+    }
+    bad = np.zeros(n, dtype=np.bool_)
+    for reason, mask in _faults(full):
+        bad |= mask
+        if on_bad_rows == "refuse" and mask.any():
+            row = int(np.flatnonzero(mask)[0])
+            values = {name: column[row].item() for name, column in full.items()}
+            raise DataError(path, f"{reason.format(**values)}; {REMEDY}", int(number[row]))
+    if bad.all():
+        raise DataError(path, f"all {n} rows are bad")
+    notes = [f"{int(bad.sum()):,} bad rows dropped"] if bad.any() else []
+    if bad.any():
+        full = _at(full, ~bad)
+        number = number[~bad]
+        sequence = sequence[~bad] if sequence is not None else None
+    back = np.flatnonzero(full["ts_ns"][1:] < full["ts_ns"][:-1])
+    if len(back) and sequence is None:
+        if on_bad_rows == "refuse":
+            row = int(back[0])
+            before, after = full["ts_ns"][row : row + 2].tolist()
+            raise DataError(path, f"time goes backwards, from {before} to {after} ns; {REMEDY}", int(number[row + 1]))
+        keep = in_time(full["ts_ns"])
+        notes.append(f"{int((~keep).sum()):,} rows dropped whose time is out of order")
+        full = _at(full, keep)
+    elif sequence is not None and len(full["ts_ns"]) > 1:
+        order = np.lexsort((sequence, full["ts_ns"]))
+        full = _at(full, order)
+        if len(back):
+            notes.append(f"{len(back):,} rows put in order, which stood after later ones")
+    return Imported(VenueQuotes(**full), tuple(notes))
+
+
+def _at(columns: Mapping[str, npt.NDArray[Any]], index: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Rows by a mask or positions; a column that the file does not tell stays one value for all rows."""
+    n = int(index.sum()) if index.dtype == np.bool_ else len(index)
+    return {
+        name: untold(f"{name}_a", n) if column.strides == (0,) else column[index] for name, column in columns.items()
+    }
+
+
+def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    bid, ask = columns["bid"], columns["ask"]
+    return [
+        ("bid is {bid}, not a positive number", ~((bid > 0) & (bid < np.inf))),
+        ("ask is {ask}, not a positive number", ~((ask > 0) & (ask < np.inf))),
+        ("the book is crossed: bid {bid} above ask {ask}", bid > ask),
+        ("bid_size is {bid_size}, not a size", ~(columns["bid_size"] >= 0)),
+        ("ask_size is {ask_size}, not a size", ~(columns["ask_size"] >= 0)),
+    ]
+
+
+def in_sequence(parts: Sequence[tuple[Path, Imported]]) -> Imported:
+    """Quotes of several files, which follow one another by their times; DataError when two overlap."""
+    ordered = sorted(parts, key=lambda part: int(part[1].quotes.ts_ns[0]))
+    for (path, before), (next_path, after) in itertools.pairwise(ordered):
+        if after.quotes.ts_ns[0] < before.quotes.ts_ns[-1]:
+            raise DataError(next_path, f"begins before {path} ends; files of one venue must not overlap in time")
+    notes = tuple(f"{path.name}: {note}" for path, part in ordered for note in part.notes)
+    if len(ordered) == 1:
+        return Imported(ordered[0][1].quotes, notes)
+    columns = {
+        field.name: np.concatenate([getattr(part.quotes, field.name) for _, part in ordered])
+        for field in fields(VenueQuotes)
+    }
+    return Imported(VenueQuotes(**columns), notes)

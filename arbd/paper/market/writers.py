@@ -1,0 +1,74 @@
+"""Quotes into files, exact to the bit in every format; a file appears whole, by rename.
+
+Columns of which the quotes say nothing (`Quotes.told`) are left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arbd.atomic_file import check_output, whole_file
+from arbd.paper.market.quotes import Quotes
+from arbd.paper.market.readers import suffix_of
+
+CSV_ROWS = 50_000
+
+
+def write_quotes(quotes: Quotes, path: Path) -> None:
+    """Write quotes in the format of the suffix, one of `SUFFIXES`."""
+    path = Path(path)
+    suffix = check_target(path)
+    with whole_file(path, suffix) as new:
+        if suffix in (".parquet", ".csv.zst"):
+            _write_with_duckdb(quotes, new, suffix)
+        elif suffix == ".npz":
+            with new.open("wb") as file:
+                columns: dict[str, Any] = quotes.told()
+                np.savez(file, **columns)
+        else:
+            _write_csv(quotes, new, packed=suffix == ".csv.gz")
+
+
+def check_target(path: Path) -> str:
+    """The suffix of a file to write; DataError when it is unknown, UsageError when no file can be written there."""
+    suffix = suffix_of(path)
+    check_output(path)
+    return suffix
+
+
+def _write_csv(quotes: Quotes, path: Path, *, packed: bool) -> None:
+    with gzip.open(path, "wb", compresslevel=6) if packed else path.open("wb") as file:
+        for piece in _csv_pieces(quotes):
+            file.write(piece)
+
+
+def _csv_pieces(quotes: Quotes) -> Iterator[bytes]:
+    columns = quotes.told()
+    yield (",".join(columns) + "\n").encode()
+    for start in range(0, len(quotes), CSV_ROWS):
+        # repr of a float is the shortest text that reads back as the same bits.
+        lists = [column[start : start + CSV_ROWS].tolist() for column in columns.values()]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(zip(*lists, strict=True))
+        yield text.getvalue().encode()
+
+
+def _write_with_duckdb(quotes: Quotes, path: Path, suffix: str) -> None:
+    import duckdb  # noqa: PLC0415 - heavy
+
+    form = "(FORMAT parquet, COMPRESSION zstd)" if suffix == ".parquet" else "(FORMAT csv, HEADER, COMPRESSION zstd)"
+    connection = duckdb.connect()
+    try:
+        columns = {name: np.ascontiguousarray(column) for name, column in quotes.told().items()}
+        connection.register("quotes", columns)
+        target = str(path).replace("'", "''")
+        connection.execute(f"COPY (SELECT {', '.join(columns)} FROM quotes) TO '{target}' {form}")  # noqa: S608
+    finally:
+        connection.close()

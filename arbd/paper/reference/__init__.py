@@ -1,0 +1,1 @@
+"""The engine as it is defined: written to be read, quote by quote."""

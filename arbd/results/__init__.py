@@ -1,0 +1,1 @@
+"""What iterations gave: rows in segments, which row wins, compacted results, tables."""

@@ -1,0 +1,277 @@
+"""Results in columns: the unit in which slots write them and readers read them.
+
+Owns the `RowBatch` record and its msgpack form. Every row has a status; only completed rows have metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from arbd.job.spec import JobSpec
+from arbd.records import INT64_MAX, mapping, number, raw, sequence, shown, text, unpack, whole
+from arbd.search.space import ChoiceDimension
+from arbd.spool.ledger import CRASHED
+
+SCHEMA_VERSION = 1
+MAX_ROWS = 1 << 20
+# Each costs a column over all rows, whoever writes it.
+MAX_METRICS = 1_000
+MAX_NAME_CHARS = 200
+
+Array = npt.NDArray[Any]
+Reports = Mapping[int, Sequence[tuple[int, float]]]
+
+FIXED_COLUMNS: Mapping[str, str] = {
+    "iteration": "<i8",
+    "status": "|u1",
+    "ended_ns": "<i8",
+    "duration_s": "<f8",
+    "attempt": "<i4",
+    "epoch": "<i4",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowBatch:
+    """n rows. Params are float64, int64, or int64 indices into the values of a choice; metrics are float64.
+
+    `blocks` is (n, n_blocks, 2), the sum and the sum of squares of the returns per block, or None.
+    `errors` and `reports` are by iteration, for the rows that have any. `origin` is None where every row was run;
+    else per row 0 for one that was, -1 for one that may not be (its parameters break a constraint), or the number of
+    the iteration whose result it shares, because the parameters are the same.
+    """
+
+    iteration: Array
+    status: Array
+    ended_ns: Array
+    duration_s: Array
+    attempt: Array
+    epoch: Array
+    params: Mapping[str, Array]
+    metrics: Mapping[str, Array]
+    blocks: Array | None = None
+    errors: Mapping[int, str] = field(default_factory=dict)
+    reports: Reports = field(default_factory=dict)
+    origin: Array | None = None
+
+    def __len__(self) -> int:
+        return int(self.iteration.shape[0])
+
+    def select(self, index: Array) -> RowBatch:
+        """The rows at `index` (positions or a mask), in that order."""
+        iteration = self.iteration[index]
+        kept = set(iteration.tolist()) if self.errors or self.reports else set()
+        return RowBatch(
+            iteration=iteration,
+            **{name: getattr(self, name)[index] for name in FIXED_COLUMNS if name != "iteration"},
+            params={name: column[index] for name, column in self.params.items()},
+            metrics={name: column[index] for name, column in self.metrics.items()},
+            blocks=None if self.blocks is None else self.blocks[index],
+            errors={i: text for i, text in self.errors.items() if i in kept},
+            reports={i: steps for i, steps in self.reports.items() if i in kept},
+            origin=None if self.origin is None else self.origin[index],
+        )
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Rows by status, in the ledger's order."""
+        found = np.bincount(self.status, minlength=4)
+        return (int(found[0]), int(found[1]), int(found[2]), int(found[3]))
+
+    def encode(self) -> bytes:
+        """The msgpack payload of this batch."""
+        return bytes(
+            msgpack.packb(
+                {
+                    "v": SCHEMA_VERSION,
+                    "n": len(self),
+                    "c": {name: _bytes(getattr(self, name), form) for name, form in FIXED_COLUMNS.items()},
+                    "p": {name: [_form(column), _bytes(column, _form(column))] for name, column in self.params.items()},
+                    "m": {name: _bytes(column, "<f8") for name, column in self.metrics.items()},
+                    "b": None if self.blocks is None else [self.blocks.shape[1], _bytes(self.blocks, "<f8")],
+                    "e": dict(self.errors),
+                    "r": {i: [list(step) for step in steps] for i, steps in self.reports.items()},
+                    **({} if self.origin is None else {"o": _bytes(self.origin, "<i8")}),
+                }
+            )
+        )
+
+    @property
+    def origins(self) -> Array:
+        """`origin`, with zeros where every row was run."""
+        return np.zeros(len(self), dtype=np.int64) if self.origin is None else self.origin
+
+
+def _form(column: Array) -> str:
+    return "<f8" if column.dtype.kind == "f" else "<i8"
+
+
+def _bytes(column: Array, form: str) -> bytes:
+    return np.ascontiguousarray(column, dtype=form).tobytes()
+
+
+def decode_rows(payload: bytes | memoryview, *, blocks: bool = True) -> RowBatch:
+    """Read a batch; ValueError when the payload is none. `blocks=False` leaves the blocks out."""
+    record = mapping(unpack(payload), "the batch")
+    try:
+        rows = _decoded(record, blocks)
+    except KeyError as error:
+        raise ValueError(f"a batch without {error}") from error
+    if len(rows):
+        check_fixed(rows)
+    return rows
+
+
+def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
+    if record["v"] != SCHEMA_VERSION:
+        raise ValueError(f"result schema {shown(record['v'])}, this version reads {SCHEMA_VERSION}")
+    n = whole(record["n"], "the number of rows", 0, MAX_ROWS)
+    fixed = mapping(record["c"], "the columns")
+    params, metrics = mapping(record["p"], "the parameters"), mapping(record["m"], "the metrics")
+    if len(params) > MAX_METRICS or len(metrics) > MAX_METRICS:
+        raise ValueError(f"{len(params):,} parameters and {len(metrics):,} metrics; {MAX_METRICS:,} are the most")
+    raw_blocks = record["b"] if blocks else None
+    return RowBatch(
+        **{name: decode_column(fixed[name], form, n) for name, form in FIXED_COLUMNS.items()},
+        params={check_column_name(name): decode_column(*_with_form(column), n) for name, column in params.items()},
+        metrics={check_column_name(name): decode_column(data, "<f8", n) for name, data in metrics.items()},
+        blocks=None if raw_blocks is None else _blocks(raw_blocks, n),
+        errors={
+            whole(iteration, "an iteration"): text(error, "an error")
+            for iteration, error in mapping(record["e"], "the errors").items()
+        },
+        reports={
+            whole(iteration, "an iteration"): [read_step(step) for step in sequence(steps, "the reports")]
+            for iteration, steps in mapping(record["r"], "the reports").items()
+        },
+        origin=decode_column(record["o"], "<i8", n) if "o" in record else None,
+    )
+
+
+def check_fixed(rows: RowBatch) -> None:
+    """ValueError unless the columns that every row has hold what they may hold. `rows` are not empty."""
+    if rows.iteration[0] < 1 or np.any(rows.iteration[1:] <= rows.iteration[:-1]):
+        raise ValueError("iterations that do not grow from row to row")
+    if rows.status.max() > CRASHED:
+        raise ValueError(f"a status {rows.status.max()}")
+    if rows.epoch.min() < 0 or rows.attempt.min() < 0:
+        raise ValueError("a negative epoch or attempt")
+
+
+def check_column_name(value: Any) -> str:
+    """The name of a parameter or metric."""
+    return text(value, "a name", MAX_NAME_CHARS)
+
+
+def read_step(plain: Any) -> tuple[int, float]:
+    """One intermediate value: step and value."""
+    step, value = sequence(plain, "a report", 2)
+    return whole(step, "a step", -INT64_MAX), number(value, "a reported value")
+
+
+def _with_form(plain: Any) -> tuple[Any, str]:
+    form, data = sequence(plain, "a parameter", 2)
+    if form not in ("<i8", "<f8"):
+        raise ValueError(f"column of type {shown(form)}")
+    return data, form
+
+
+def decode_column(data: Any, form: str, n: int) -> Array:
+    """`n` values of a form; ValueError when `data` is something else."""
+    column = np.frombuffer(raw(data, "a column"), dtype=form)
+    if column.shape[0] != n:
+        raise ValueError(f"a column of {column.shape[0]} values among {n} rows")
+    return column
+
+
+def _blocks(plain: Any, n: int) -> Array:
+    n_blocks, data = sequence(plain, "the blocks", 2)
+    whole(n_blocks, "the number of blocks", 0)
+    if len(raw(data, "the blocks")) != n * n_blocks * 16:
+        raise ValueError(f"{shown(data)} for {n_blocks} blocks of {n} rows")
+    return np.frombuffer(data, dtype="<f8").reshape(n, n_blocks, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What rows must be to belong to a session: its iterations, its parameters, choices that it offers."""
+
+    n: int
+    levels: Mapping[str, int | None]
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> RowRules:
+        """The rules of a session."""
+        choices = {d.name: d.levels for d in spec.space.dimensions if isinstance(d, ChoiceDimension)}
+        return cls(spec.n, {name: choices.get(name) for name in spec.space.names})
+
+    def check(self, rows: RowBatch) -> None:
+        """ValueError when the rows are not ones of the session."""
+        if not len(rows):
+            return
+        if rows.iteration[-1] > self.n:
+            raise ValueError(f"iteration {rows.iteration[-1]} of {self.n}")
+        self.check_names(rows.params)
+        for name, column in rows.params.items():
+            self.check_param(name, column)
+
+    def check_names(self, params: Iterable[str]) -> None:
+        """ValueError when the rows have not the session's parameters."""
+        if set(params) != self.levels.keys():
+            raise ValueError("other parameters than the session's")
+
+    def check_param(self, name: str, column: Array) -> None:
+        """ValueError when a parameter of some rows has values that it cannot have."""
+        levels = self.levels[name]
+        if levels is not None and (column.dtype.kind != "i" or column.min() < 0 or column.max() >= levels):
+            raise ValueError(f"values of {shown(name)} that are none of its choices")
+
+
+def concatenate(batches: Sequence[RowBatch]) -> RowBatch:
+    """One batch of all rows in order. A metric or block that a batch lacks is NaN there."""
+    params = _union(batches, "params")
+    metrics = _union(batches, "metrics")
+    with_blocks = [batch.blocks for batch in batches if batch.blocks is not None]
+    blocks = None
+    if with_blocks:
+        shape = with_blocks[0].shape[1:]
+        blocks = np.concatenate([_blocks_of(batch, shape) for batch in batches])
+    return RowBatch(
+        **{
+            name: np.concatenate([getattr(batch, name) for batch in batches] or [np.empty(0)]).astype(form, copy=False)
+            for name, form in FIXED_COLUMNS.items()
+        },
+        params=params,
+        metrics=metrics,
+        blocks=blocks,
+        errors={i: text for batch in batches for i, text in batch.errors.items()},
+        reports={i: steps for batch in batches for i, steps in batch.reports.items()},
+        origin=np.concatenate([batch.origins for batch in batches])
+        if any(batch.origin is not None for batch in batches)
+        else None,
+    )
+
+
+def _blocks_of(batch: RowBatch, shape: tuple[int, ...]) -> Array:
+    """Blocks of another shape than the session's first say nothing beside them."""
+    fits = batch.blocks is not None and batch.blocks.shape[1:] == shape
+    return batch.blocks if batch.blocks is not None and fits else np.full((len(batch), *shape), np.nan)
+
+
+def _union(batches: Sequence[RowBatch], which: str) -> dict[str, Array]:
+    names: dict[str, None] = {}
+    for batch in batches:
+        names.update(dict.fromkeys(getattr(batch, which)))
+    return {
+        name: np.concatenate([getattr(b, which)[name] if name in getattr(b, which) else _missing(b) for b in batches])
+        for name in names
+    }
+
+
+def _missing(batch: RowBatch) -> Array:
+    return np.full(len(batch), np.nan)

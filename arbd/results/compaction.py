@@ -1,0 +1,90 @@
+"""Turns the segments of an exhausted session into `results.msgpack` (and `results.csv`).
+
+Keeps I1: iterations of which no row can be read (a damaged segment, a lost host) are found here and ordered
+to run again before anybody calls the session done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arbd.results.columns import RowRules
+from arbd.results.csv_writer import csv_lines
+from arbd.results.merge import Merge
+from arbd.results.store_format import encode_results
+from arbd.results.store_reader import read_results
+from arbd.spool import ledger
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import LedgerState
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import read_spec
+
+CSV_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionReport:
+    """How many iterations were ordered to run again (0: the session is done), and which places are damaged.
+
+    `busy` when another worker is at it.
+    """
+
+    again: int = 0
+    damage: tuple[str, ...] = ()
+    busy: bool = False
+
+
+def compact(files: Files, paths: SessionPaths) -> CompactionReport:
+    """Compact a session if every iteration is recorded.
+
+    One worker at a time, which spares the others the work; two would do no harm, as both write the same rows.
+    """
+    held = files.try_lock(paths.compaction_lock)
+    if held is None:
+        return CompactionReport(busy=True)
+    try:
+        return _compact(files, paths)
+    finally:
+        held.release()
+
+
+def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
+    queue = SessionQueue(files, paths)
+    if not queue.refresh().exhausted or queue.state.over:
+        return CompactionReport()
+    # What a compaction that was killed left; nobody else writes here now.
+    files.remove_temporaries(paths.folder, of=paths.results.name)
+    files.remove_temporaries(paths.generations)
+    spec = read_spec(files, paths)
+    rules = RowRules.of(spec)
+    merge = Merge(files, paths, rules)
+    missing = merge.missing(queue.state.n, queue.state.epoch)
+    if not missing:
+        files.publish_stream(paths.results, encode_results(paths.session_id, queue.state.n, merge))
+        if spec.results.csv:
+            with contextlib.ExitStack() as stack:
+                # The worker that follows the session lets go of the table now; one that hangs is not waited for.
+                with contextlib.suppress(TimeoutError):
+                    stack.enter_context(files.lock(paths.csv_lock, CSV_PATIENCE_S))
+                files.remove_temporaries(paths.folder, of=paths.results_csv.name)
+                files.publish_stream(
+                    paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths, rules=rules))
+                )
+
+    def decide(state: LedgerState) -> Sequence[dict[str, Any]]:
+        if not state.exhausted or state.over:
+            return ()
+        if missing:
+            surplus = [told - found for told, found in zip(state.counts, merge.counts, strict=True)]
+            return (ledger.again(missing, surplus, "their results could not be read"),)
+        return (ledger.compacted(merge.counts, merge.duplicates),)
+
+    queue.change(decide)
+    return CompactionReport(
+        sum(span.count for span in missing),
+        tuple(f"{found.path}, bytes {found.damage.offset} to {found.damage.end}" for found in merge.damage),
+    )

@@ -1,0 +1,130 @@
+"""The table form of results: one line per iteration, every parameter and every metric in its own column."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from arbd.job.spec import JobSpec
+from arbd.results.store_format import ResultGroup
+from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME
+from arbd.spool.ledger import COMPLETED, STATUS_NAMES
+
+FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
+PARAM_PREFIX = "param_"
+METRIC_PREFIX = "metric_"
+# The last of them in a session whose iterations use different shares of the data, failed ones too.
+SHARE = "data_share"
+# What makes a spreadsheet read a cell as a formula, behind any marks that say it is none.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def status_name(status: int, origin: int) -> str:
+    """What people read."""
+    return INFEASIBLE_NAME if origin == INFEASIBLE else STATUS_NAMES[status]
+
+
+def iso_utc(wall_ns: int) -> str:
+    """ISO 8601 UTC with microseconds."""
+    seconds, rest = divmod(wall_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest // 1000)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def header(spec: JobSpec, metric_names: Sequence[str]) -> list[str]:
+    """The column names."""
+    params, metrics = (PARAM_PREFIX + n for n in spec.space.names), (METRIC_PREFIX + n for n in metric_names)
+    return [*FIXED, *params, *metrics, *([SHARE] if spec.has_shares else [])]
+
+
+def group_cells(
+    spec: JobSpec, session_id: str, group: ResultGroup, metric_names: Sequence[str]
+) -> Iterator[list[object]]:
+    """The cells of each row; a metric that a row does not have is an empty cell, one that is undefined is `nan`."""
+    rows, space = group.rows, spec.space
+    shares = [rows.metrics.get("budget", np.full(len(rows), np.nan)).tolist()] if spec.has_shares else []
+    params = space.rows(rows.params)
+    metrics = [rows.metrics[name].tolist() if name in rows.metrics else None for name in metric_names]
+    columns = zip(
+        rows.iteration.tolist(),
+        rows.status.tolist(),
+        rows.ended_ns.tolist(),
+        rows.duration_s.tolist(),
+        rows.attempt.tolist(),
+        group.worker.tolist(),
+        rows.origins.tolist(),
+        params,
+        strict=True,
+    )
+    for position, (iteration, status, ended_ns, duration_s, attempt, worker, origin, values) in enumerate(columns):
+        yield [
+            session_id,
+            group.workers[worker],
+            iteration,
+            status_name(status, origin),
+            iso_utc(ended_ns),
+            repr(duration_s),
+            attempt,
+            _text(rows.errors.get(iteration, "")),
+            *(_cell(values[name]) for name in space.names),
+            *(_metric(column, position) if status == COMPLETED and origin != INFEASIBLE else "" for column in metrics),
+            *(repr(column[position]) if 0.0 < column[position] <= 1.0 else "" for column in shares),
+        ]
+
+
+def _metric(column: list[float] | None, position: int) -> str:
+    return "" if column is None else _cell(column[position])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else repr(value)
+    return _text(value) if isinstance(value, str) else str(value)
+
+
+def _text(value: str) -> str:
+    """A text that no spreadsheet takes for a formula; `plain_text` gives it back as it was."""
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def plain_text(cell: str) -> str | None:
+    """The text in a cell that was marked as one, or None when it is not."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else None
+
+
+def metric_names_of(groups: Iterable[ResultGroup]) -> list[str]:
+    """Every metric name in the order in which the groups first show them."""
+    names: dict[str, None] = {}
+    for group in groups:
+        names.update(dict.fromkeys(group.rows.metrics))
+    return list(names)
+
+
+def encode_cells(lines: Iterable[Sequence[object]]) -> bytes:
+    """CSV text (RFC 4180, LF line ends, UTF-8)."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode()
+
+
+def csv_lines(
+    spec: JobSpec, session_id: str, groups: Iterable[ResultGroup], more: Mapping[str, Sequence[object]] | None = None
+) -> Iterator[bytes]:
+    """A whole results table, piece by piece. Metric columns are those that any row has; `more` stand at the end."""
+    kept = list(groups)
+    names = metric_names_of(kept)
+    extra = more or {}
+    yield encode_cells([[*header(spec, names), *extra]])
+    done = 0
+    for group in kept:
+        cells = group_cells(spec, session_id, group, names)
+        yield encode_cells(
+            [*line, *(column[done + position] for column in extra.values())] for position, line in enumerate(cells)
+        )
+        done += len(group.rows)

@@ -1,0 +1,217 @@
+"""Generations in the spool: each published once, read by every worker, computed by whoever comes first.
+
+Keeps I5: what is published is never replaced, and it is a function of results that are durable and settled, so that
+a worker that computes it again gets the same. Keeps I4: a file appears whole, by a link to one that is synced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from arbd.errors import CorruptionError
+from arbd.job.spec import JobSpec
+from arbd.records import mapping, text, unpack, whole
+from arbd.results.columns import RowRules
+from arbd.results.segments import SegmentReader
+from arbd.search.generations import Breeder, Generation, decode_generation, known_before
+from arbd.search.plan import PlannedRows, join
+from arbd.search.versions import sampler_versions
+from arbd.spool.files import Files
+from arbd.spool.frames import encode_frame, payloads
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import COMPLETED, Span, spans_of
+from arbd.spool.sessions import read_spec
+from arbd.spool.system import Clock
+
+SUFFIX = ".gen"
+_NAME = re.compile(r"(\d{6,})\.gen")
+KEPT = 8
+READ_PATIENCE_S = 30.0
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 2.0
+
+
+def generation_name(number: int) -> str:
+    """The file of a generation."""
+    return f"{number:06d}{SUFFIX}"
+
+
+def published_up_to(files: Files, paths: SessionPaths) -> int:
+    """The last generation up to which all are published; asked of the listing, which a network shows first."""
+    found = (_NAME.fullmatch(name) for name in files.names(paths.generations))
+    numbers = {int(match[1]) for match in found if match is not None}
+    last = 0
+    while last + 1 in numbers:
+        last += 1
+    return last
+
+
+def read_generation(files: Files, paths: SessionPaths, number: int) -> Generation:
+    """A published generation. CorruptionError when its file is damaged."""
+    path = paths.generations / generation_name(number)
+    for payload in payloads(files.read(path)):
+        try:
+            return _checked(mapping(unpack(payload), "the generation"), number)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptionError(path, 0, f"not a generation of this version: {error}") from error
+    raise CorruptionError(path, 0, "damaged; delete it, and it is computed again")
+
+
+def _checked(record: dict[Any, Any], expected: int) -> Generation:
+    """A generation as another host wrote it: its parts are what they should be before anything is made of them."""
+    if whole(record["g"], "the number of the generation") != expected:
+        raise ValueError(f"generation {record['g']} in the file of {expected}")
+    whole(record["first"], "the first iteration", 1)
+    text(record["stop"], "the reason to stop")
+    for name, version in mapping(record["versions"], "the versions").items():
+        text(name, "a library", 100)
+        text(version, "a version", 100)
+    for name in mapping(record["p"], "the parameters"):
+        text(name, "a parameter", 200)
+    return decode_generation(record)
+
+
+class PublishedPlan:
+    """The plan of a session whose generations are published; rows are asked for only once they are."""
+
+    def __init__(self, files: Files, clock: Clock, paths: SessionPaths, size: int) -> None:
+        self._files = files
+        self._clock = clock
+        self._paths = paths
+        self._size = size
+        self._kept: dict[int, Generation] = {}
+
+    def rows(self, first: int, count: int) -> PlannedRows:
+        """See `arbd.search.plan.Plan`. Waits a while for a file that this host's client does not show yet."""
+        parts: list[PlannedRows] = []
+        while count > 0:
+            number = (first - 1) // self._size + 1
+            generation = self._generation(number)
+            start = first - generation.first
+            part = generation.rows.select(slice(start, start + count))
+            if not len(part):
+                raise CorruptionError(
+                    self._paths.generations / generation_name(number), 0, f"it has no iteration {first}"
+                )
+            parts.append(part)
+            first += len(part)
+            count -= len(part)
+        return join(parts)
+
+    def _generation(self, number: int) -> Generation:
+        if number not in self._kept:
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[number] = self._read_patiently(number)
+        return self._kept[number]
+
+    def _read_patiently(self, number: int) -> Generation:
+        give_up = self._clock.monotonic_s() + READ_PATIENCE_S
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return read_generation(self._files, self._paths, number)
+            except OSError:
+                if self._clock.monotonic_s() > give_up:
+                    raise
+            self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """What came of an attempt to publish a generation.
+
+    `busy`: another worker is at it. `missing`: iterations that are recorded, and whose rows cannot be read.
+    `other_versions`: this host's libraries are not those that the session began with.
+    """
+
+    number: int
+    published: bool = False
+    busy: bool = False
+    missing: tuple[Span, ...] = ()
+    other_versions: str = ""
+    damage: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Suggester:
+    """Computes and publishes the generations of one session. Reads results as they come; keeps those it needs."""
+
+    files: Files
+    paths: SessionPaths
+    spec: JobSpec = field(init=False)
+    _breeder: Breeder = field(init=False)
+    _reader: SegmentReader = field(init=False)
+    _ranks: dict[int, tuple[int, bool, str, int]] = field(default_factory=dict)
+    _versions: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spec = read_spec(self.files, self.paths)
+        self._versions = sampler_versions(self.spec.method)
+        self._breeder = Breeder(self.spec, self._versions)
+        self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))
+
+    def suggest(self, number: int, *, urgent: bool = False) -> Suggested:
+        """Publish generation `number`; the results that it depends on are recorded in the ledger.
+
+        With `urgent`, neither another worker that is at it nor other versions of libraries are a reason to wait.
+        """
+        other = self._other_versions()
+        if other and not urgent:
+            return Suggested(number, other_versions=other)
+        held = self.files.try_lock(self.paths.generations_lock)
+        if held is None and not urgent:
+            return Suggested(number, busy=True)
+        try:
+            return self._suggest(number, other)
+        finally:
+            if held is not None:
+                held.release()
+
+    def warm_up(self) -> None:
+        """Import what later generations need."""
+        self._breeder.warm_up()
+
+    def _other_versions(self) -> str:
+        told = self.spec.sampler_versions
+        names = [name for name in told if told[name] != self._versions.get(name)]
+        return ", ".join(f"{name} {self._versions.get(name)} instead of {told[name]}" for name in names)
+
+    def _suggest(self, number: int, other: str) -> Suggested:
+        if published_up_to(self.files, self.paths) >= number:
+            return Suggested(number, published=True, other_versions=other)
+        up_to = known_before(number, self.spec.generation_size)
+        self._learn()
+        missing = self._breeder.knowledge.missing(up_to)
+        damage = tuple(f"{d.path}, bytes {d.damage.offset} to {d.damage.end}" for d in self._reader.damage)
+        if missing:
+            return Suggested(number, missing=tuple(spans_of(missing, 0)), damage=damage)
+        before = read_generation(self.files, self.paths, number - 1) if number > 1 else None
+        generation = self._breeder.generation(number, before)
+        path = self.paths.generations / generation_name(number)
+        self.files.publish_once(path, encode_frame(generation.encode()))
+        return Suggested(number, published=True, other_versions=other, damage=damage)
+
+    def _learn(self) -> None:
+        """Read what is new in the segments. Of several rows of an iteration the one that results show counts."""
+        for found in self._reader.poll():
+            rows = found.rows
+            better: list[int] = []
+            for row, (iteration, epoch, status) in enumerate(
+                zip(rows.iteration.tolist(), rows.epoch.tolist(), rows.status.tolist(), strict=True)
+            ):
+                rank = (-epoch, status != COMPLETED, found.segment, found.offset)
+                if iteration not in self._ranks or rank < self._ranks[iteration]:
+                    self._ranks[iteration] = rank
+                    better.append(row)
+            chosen = rows.select(np.array(better, dtype=np.int64))
+            if len(chosen):
+                self._breeder.knowledge.learn(
+                    chosen.iteration, chosen.status == COMPLETED, chosen.origins, chosen.params, chosen.metrics
+                )

@@ -1,0 +1,165 @@
+"""From segments to results: which row stands for an iteration when several were written, in order.
+
+Keeps I1 as read: one row per iteration, chosen by a rule that depends on the rows alone. The newest order to
+run it (epoch) wins; among those a completed row, because a worker that was thought dead may have recorded a
+crash of its own; among those the first by segment name and place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arbd.results.columns import Array, RowBatch, RowRules, concatenate
+from arbd.results.segments import SegmentDamage, SegmentReader, read_batch, worker_of
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import COMPLETED, Span
+
+GROUP_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class MergedGroup:
+    """Up to `GROUP_ROWS` rows sorted by iteration; `worker` holds indices into `Merge.workers`."""
+
+    rows: RowBatch
+    worker: Array
+
+
+class Merge:
+    """The winning rows of a session, found by one pass over its segments; the rows are read when asked for.
+
+    Only rows that keep the session's `rules` count.
+    """
+
+    def __init__(self, files: Files, paths: SessionPaths, rules: RowRules | None = None) -> None:
+        self._files = files
+        self._paths = paths
+        self._rules = rules
+        self._batches: list[tuple[str, int]] = []
+        reader = SegmentReader(files, paths, rules=rules)
+        iterations: list[Array] = []
+        epochs: list[Array] = []
+        statuses: list[Array] = []
+        origins: list[Array] = []
+        for found in reader.poll():
+            self._batches.append((found.segment, found.offset))
+            iterations.append(found.rows.iteration)
+            epochs.append(found.rows.epoch)
+            statuses.append(found.rows.status)
+            origins.append(found.rows.origins)
+        self.damage: list[SegmentDamage] = reader.damage
+        self._index(iterations, epochs, statuses, origins)
+        self.workers = sorted({worker_of(segment) for segment, _ in self._batches})
+
+    def _index(self, iterations: list[Array], epochs: list[Array], statuses: list[Array], origins: list[Array]) -> None:
+        empty = np.empty(0, dtype=np.int64)
+        sizes = np.array([len(column) for column in iterations], dtype=np.int64)
+        iteration = np.concatenate([empty, *iterations]).astype(np.int64)
+        epoch = np.concatenate([empty, *epochs])
+        status = np.concatenate([empty, *statuses])
+        batch = np.repeat(np.arange(len(sizes)), sizes)
+        starts = np.cumsum(sizes) - sizes
+        row = np.arange(len(iteration)) - np.repeat(starts, sizes)
+        # lexsort's last key is its first criterion, and it is stable: file order decides what is left.
+        order = np.lexsort((status != COMPLETED, -epoch, iteration))
+        ranked = iteration[order]
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = ranked[1:] != ranked[:-1]
+        winners = order[first]
+        self.iteration = iteration[winners]
+        self.status = status[winners]
+        self._batch = batch[winners]
+        self._row = row[winners]
+        self.duplicates = len(order) - len(winners)
+        self._origin = np.concatenate([empty, *origins])[winners].astype(np.int64)
+        self._share()
+
+    def _share(self) -> None:
+        """A row whose parameters stood before has the status of that one; `_source` is where its result stands."""
+        n = len(self.iteration)
+        self._source = np.arange(n)
+        repeats = np.flatnonzero(self._origin > 0)
+        place = np.searchsorted(self.iteration, self._origin[repeats])
+        there = (
+            (place < n) & (self.iteration[np.minimum(place, max(n - 1, 0))] == self._origin[repeats]) if n else place
+        )
+        self._source[repeats] = np.where(there, place, -1)
+        self.status = self.status.copy()
+        self.status[repeats[there]] = self.status[place[there]] if n else 0
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Winning rows by status, in the ledger's order."""
+        found = np.bincount(self.status.astype(np.int64), minlength=4)
+        return (int(found[0]), int(found[1]), int(found[2]), int(found[3]))
+
+    def missing(self, n: int, epoch: int) -> list[Span]:
+        """The iterations of 1 to n that no row stands for."""
+        present = np.zeros(n + 2, dtype=bool)
+        present[0] = present[n + 1] = True
+        present[self.iteration[(self.iteration >= 1) & (self.iteration <= n)]] = True
+        edges = np.flatnonzero(present[1:] != present[:-1])
+        return [Span(int(a) + 1, int(b - a), epoch) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+    def groups(self) -> Iterator[MergedGroup]:
+        """All winning rows with everything they hold, sorted by iteration, in groups of bounded size.
+
+        A row that shares the result of another holds that result; while there is none it is left out.
+        """
+        for start in range(0, len(self.iteration), GROUP_ROWS):
+            positions = np.arange(start, min(start + GROUP_ROWS, len(self.iteration)))
+            positions = positions[self._source[positions] >= 0]
+            if not len(positions):
+                continue
+            rows, worker = self._read(positions)
+            repeats = np.flatnonzero(self._source[positions] != positions)
+            if len(repeats):
+                sources, inverse = np.unique(self._source[positions[repeats]], return_inverse=True)
+                rows = _with_results(rows, repeats, self._read(sources)[0].select(inverse))
+            yield MergedGroup(rows, worker)
+
+    def _read(self, positions: Array) -> tuple[RowBatch, Array]:
+        """The winning rows at sorted positions, and their workers."""
+        worker_index = {worker: index for index, worker in enumerate(self.workers)}
+        batch_of, row_of = self._batch[positions], self._row[positions]
+        parts: list[RowBatch] = []
+        workers: list[Array] = []
+        for number in np.unique(batch_of):
+            segment, offset = self._batches[number]
+            part = read_batch(self._files, self._paths, segment, offset, self._rules).select(row_of[batch_of == number])
+            parts.append(part)
+            workers.append(np.full(len(part), worker_index[worker_of(segment)], dtype=np.int32))
+        rows = concatenate(parts)
+        order = np.argsort(rows.iteration, kind="stable")
+        return rows.select(order), np.concatenate(workers)[order]
+
+
+def _with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch:
+    """`rows` with status, metrics, blocks and errors of `sources` at the positions `repeats`."""
+
+    def put(into: Array | None, column: Array | None) -> Array | None:
+        if column is None:
+            return into
+        filled = np.full((len(rows), *column.shape[1:]), np.nan) if into is None else into.copy()
+        if filled.shape[1:] == column.shape[1:]:
+            filled[repeats] = column
+        return filled
+
+    names = dict.fromkeys((*rows.metrics, *sources.metrics))
+    metrics = {name: put(rows.metrics.get(name), sources.metrics.get(name)) for name in names}
+    status = rows.status.copy()
+    status[repeats] = sources.status
+    numbers = rows.iteration[repeats].tolist()
+    found = zip(numbers, sources.iteration.tolist(), strict=True)
+    errors = {number: sources.errors[source] for number, source in found if source in sources.errors}
+    return replace(
+        rows,
+        status=status,
+        metrics={name: column for name, column in metrics.items() if column is not None},
+        blocks=put(rows.blocks, sources.blocks),
+        errors={**rows.errors, **errors},
+    )

@@ -1,0 +1,128 @@
+"""What may be taken away from a session that is over, and how it is taken out of the spool whole.
+
+Keeps I8: nothing is touched that a worker may still write to. A session leaves the spool as it came, by one
+rename; what a crash leaves of it is hidden, and removed by the next intake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from arbd.errors import CorruptionError, UnsafePathError, UsageError
+from arbd.results.columns import RowRules
+from arbd.results.store_format import has_results
+from arbd.results.store_reader import StoredResults
+from arbd.spool.files import MAX_TREE_DEPTH, Files
+from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.ledger import LedgerState
+from arbd.spool.liveness import is_held, read_beats
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import read_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that could go, and its size in bytes."""
+
+    path: Path
+    size: int
+
+
+def require_over(files: Files, layout: SpoolLayout, session_id: str) -> LedgerState:
+    """The state of a session that nobody works on; UsageError for any other."""
+    state = SessionQueue(files, layout.session(session_id)).refresh()
+    if not state.over:
+        raise UsageError(
+            f"session {session_id} is {state.label()}: this is for sessions that are over; wait for it, or "
+            f"`arbctl cancel {session_id}` first"
+        )
+    require_unused(files, layout, session_id)
+    return state
+
+
+def require_unused(files: Files, layout: SpoolLayout, session_id: str) -> None:
+    """UsageError when a worker has the session in hand."""
+    for beat in read_beats(files, layout):
+        if session_id in beat.about.get("sessions", ()) and is_held(files, layout, beat.worker_id):
+            raise UsageError(
+                f"worker {beat.worker_id} still ends its work on session {session_id}: try again in a moment"
+            )
+
+
+def segments_of(files: Files, paths: SessionPaths) -> list[Found]:
+    """The files that workers wrote results to."""
+    return [_found(files, paths.segments / name) for name in files.names(paths.segments)]
+
+
+def results_of(files: Files, paths: SessionPaths) -> list[Found]:
+    """The compacted results and their table."""
+    names = files.names(paths.folder)
+    return [_found(files, path) for path in (paths.results, paths.results_csv) if path.name in names]
+
+
+def claims_of(files: Files, paths: SessionPaths) -> list[Found]:
+    """The ledger and everything else that is neither results nor segments."""
+    results = {paths.results, paths.results_csv}
+    return [
+        found
+        for found in everything_of(files, paths)
+        if found.path not in results and found.path.parent != paths.segments
+    ]
+
+
+def everything_of(files: Files, paths: SessionPaths) -> list[Found]:
+    """All regular files of a session."""
+    return list(_walk(files, paths.folder))
+
+
+def require_compacted(files: Files, paths: SessionPaths, state: LedgerState) -> None:
+    """UsageError unless `results.msgpack` was read whole and holds every iteration."""
+    if not has_results(files, paths):
+        raise UsageError(f"session {paths.session_id} has no {paths.results.name}: its segments are its only results")
+    try:
+        stored = StoredResults(files, paths, RowRules.of(read_spec(files, paths)))
+        rows = sum(len(group.rows) for group in stored.groups(blocks=True))
+    except CorruptionError as error:
+        raise UsageError(f"{error}; the segments of session {paths.session_id} are kept") from error
+    if rows != state.n:
+        raise UsageError(f"{paths.results} holds {rows} of {state.n} iterations; the segments are kept")
+
+
+@contextlib.contextmanager
+def alone(files: Files, paths: SessionPaths) -> Iterator[None]:
+    """Hold off a compaction of the session; UsageError when one is going on."""
+    held = files.try_lock(paths.compaction_lock)
+    if held is None:
+        raise UsageError(f"session {paths.session_id} is being compacted: try again in a moment")
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def remove_session(files: Files, layout: SpoolLayout, session_id: str) -> None:
+    """Take a whole session out of the spool."""
+    paths = layout.session(session_id)
+    doomed = layout.sessions / f".{session_id}.{files.system.token(4)}.removed"
+    files.rename(paths.folder, doomed)
+    files.remove_tree(doomed)
+
+
+def _found(files: Files, path: Path) -> Found:
+    return Found(path, files.system.look(path).size)
+
+
+def _walk(files: Files, folder: Path, depth: int = 0) -> Iterator[Found]:
+    if depth > MAX_TREE_DEPTH:
+        raise UnsafePathError(folder, "is nested deeper than anything of arbd's: remove it")
+    for name in files.names(folder):
+        path = folder / name
+        status = files.system.look(path)
+        if stat.S_ISDIR(status.mode):
+            yield from _walk(files, path, depth + 1)
+        elif stat.S_ISREG(status.mode):
+            yield Found(path, status.size)

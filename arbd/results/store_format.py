@@ -1,0 +1,123 @@
+"""`results.msgpack`: all rows of a finished session, sorted by iteration, each iteration once.
+
+Owns the file's form: a header frame, then per group of rows one frame for each column, at the end an index that
+tells where each is, and a trailer that tells where the index is. So whoever wants one column of a million rows
+reads that column, and how many rows there are of which status and worker stands in the index. Every frame has its
+checksum; nothing that the index says is believed without looking (I7).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from arbd.results.columns import FIXED_COLUMNS, Array, RowBatch, RowRules
+from arbd.results.merge import Merge, MergedGroup
+from arbd.spool.files import Files
+from arbd.spool.frames import encode_frame
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import STATUS_NAMES
+
+SCHEMA_VERSION = 2
+SLICE_ROWS = 16_384
+BLOCK_PIECE_BYTES = 16 * 1024 * 1024
+TRAILER = struct.Struct(">QQ")
+WORKER, ORIGIN, ERRORS, REPORTS, BLOCKS = "worker", "origin", "errors", "reports", "blocks"
+PARAM, METRIC = "p:", "m:"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultGroup:
+    """Rows sorted by iteration, and the worker of each (`workers[worker[i]]`)."""
+
+    rows: RowBatch
+    worker: np.ndarray[tuple[int], np.dtype[np.int32]]
+    workers: tuple[str, ...]
+
+
+def encode_results(session_id: str, n: int, merge: Merge) -> Iterator[bytes]:
+    """The bytes of `results.msgpack`, frame by frame."""
+    header = encode_frame(bytes(msgpack.packb({"v": SCHEMA_VERSION, "session_id": session_id, "n": n})))
+    yield header
+    offset = len(header)
+    groups: list[dict[str, Any]] = []
+    counts = np.zeros(len(STATUS_NAMES), dtype=np.int64)
+    shares = np.zeros(len(merge.workers), dtype=np.int64)
+    for group in _slices(merge.groups()):
+        places: dict[str, list[Any]] = {}
+        for name, form, payload in _columns(group):
+            frame = encode_frame(payload)
+            places.setdefault(name, [form]).extend((offset, len(frame)))
+            offset += len(frame)
+            yield frame
+        groups.append({"n": len(group.rows), "at": places})
+        counts += group.rows.counts()
+        shares += np.bincount(group.worker, minlength=len(shares))
+    index: Mapping[str, Any] = {
+        "v": SCHEMA_VERSION,
+        "rows": int(counts.sum()),
+        "counts": counts.tolist(),
+        "duplicates": merge.duplicates,
+        "workers": merge.workers,
+        "shares": shares.tolist(),
+        "groups": groups,
+    }
+    frame = encode_frame(bytes(msgpack.packb(index)))
+    yield frame
+    yield encode_frame(TRAILER.pack(offset, len(frame)))
+
+
+def _slices(groups: Iterator[MergedGroup]) -> Iterator[MergedGroup]:
+    """Smaller groups: who shows a few rows reads only those around them."""
+    for group in groups:
+        for start in range(0, len(group.rows), SLICE_ROWS):
+            chosen = np.arange(start, min(start + SLICE_ROWS, len(group.rows)))
+            yield MergedGroup(group.rows.select(chosen), group.worker[chosen])
+
+
+def _columns(group: MergedGroup) -> Iterator[tuple[str, str, bytes]]:
+    """Name, form and bytes of each column; the blocks of a large group come in several pieces."""
+    rows = group.rows
+    for name, form in FIXED_COLUMNS.items():
+        yield name, form, _bytes(getattr(rows, name), form)
+    yield WORKER, "<i4", _bytes(group.worker, "<i4")
+    if rows.origin is not None and rows.origin.any():
+        yield ORIGIN, "<i8", _bytes(rows.origin, "<i8")
+    for name, column in rows.params.items():
+        form = "<f8" if column.dtype.kind == "f" else "<i8"
+        yield PARAM + name, form, _bytes(column, form)
+    for name, column in rows.metrics.items():
+        yield METRIC + name, "<f8", _bytes(column, "<f8")
+    if rows.errors:
+        yield ERRORS, "", bytes(msgpack.packb(dict(rows.errors)))
+    if rows.reports:
+        reports = {iteration: [list(step) for step in steps] for iteration, steps in rows.reports.items()}
+        yield REPORTS, "", bytes(msgpack.packb(reports))
+    if rows.blocks is not None and rows.blocks[0].nbytes:
+        step = max(1, BLOCK_PIECE_BYTES // rows.blocks[0].nbytes)
+        for start in range(0, len(rows), step):
+            yield BLOCKS, str(rows.blocks.shape[1]), _bytes(rows.blocks[start : start + step], "<f8")
+
+
+def _bytes(column: Array, form: str) -> bytes:
+    return np.ascontiguousarray(column, dtype=form).tobytes()
+
+
+def has_results(files: Files, paths: SessionPaths) -> bool:
+    """True when the session's results were compacted; asked of the listing, as `sessions.exists` is."""
+    return paths.results.name in files.names(paths.folder)
+
+
+def read_segments(
+    files: Files, paths: SessionPaths, *, blocks: bool = False, rules: RowRules | None = None
+) -> Iterator[ResultGroup]:
+    """All rows of a session from its segments, sorted by iteration; those that do not keep its `rules` do not count."""
+    merge = Merge(files, paths, rules)
+    for group in merge.groups():
+        rows = group.rows if blocks else replace(group.rows, blocks=None)
+        yield ResultGroup(rows, group.worker, tuple(merge.workers))

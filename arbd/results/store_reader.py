@@ -1,0 +1,354 @@
+"""Reads `results.msgpack` column by column, as what it is: a file that another host wrote (I7).
+
+Owns the checks: places inside of the file, lengths that are those of the rows before anything is allocated for
+them, names that may be names, rows that keep the rules of the session. What fails one is told with file and place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from arbd.errors import CorruptionError
+from arbd.records import mapping, sequence, text, unpack, whole
+from arbd.results.columns import (
+    FIXED_COLUMNS,
+    MAX_METRICS,
+    MAX_ROWS,
+    Array,
+    RowBatch,
+    RowRules,
+    check_column_name,
+    check_fixed,
+    decode_column,
+    read_step,
+)
+from arbd.results.store_format import (
+    BLOCKS,
+    ERRORS,
+    METRIC,
+    ORIGIN,
+    PARAM,
+    REPORTS,
+    SCHEMA_VERSION,
+    TRAILER,
+    WORKER,
+    ResultGroup,
+    has_results,
+    read_segments,
+)
+from arbd.spool.files import Files
+from arbd.spool.frames import HEADER, MAX_PAYLOAD_BYTES, frame_length, whole_frame
+from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger import CRASHED, STATUS_NAMES
+from arbd.spool.ledger_records import check_worker_id
+
+T = TypeVar("T")
+
+_ITEM_BYTES = {"<i8": 8, "<f8": 8, "<i4": 4, "|u1": 1}
+_FORMS = {**FIXED_COLUMNS, WORKER: "<i4", ORIGIN: "<i8"}
+_TEXTS = (ERRORS, REPORTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    form: str
+    pieces: tuple[tuple[int, int], ...]
+
+    @property
+    def content_bytes(self) -> int:
+        return sum(length - HEADER.size for _, length in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    start: int
+    n: int
+    at: Mapping[str, _Column]
+
+
+class StoredResults:
+    """The rows of `results.msgpack`, column by column, each read when asked for.
+
+    FileNotFoundError when there is no such file, CorruptionError where it is damaged; damaged it is too where rows do
+    not keep the `rules` of the session. It goes on reading the file that it opened when a newer one takes its place.
+    """
+
+    def __init__(self, files: Files, paths: SessionPaths, rules: RowRules | None = None) -> None:
+        self._path = paths.results
+        self._rules = rules
+        self._reader = files.reader(self._path)
+        header = self._record(0, HEADER.size + frame_length(self._reader.read(0, HEADER.size)), "the header")
+        if header.get("v") != SCHEMA_VERSION:
+            raise self._damaged(0, f"not results of schema {SCHEMA_VERSION}")
+        trailer_length = HEADER.size + TRAILER.size
+        trailer_offset = max(0, self._reader.size - trailer_length)
+        trailer = self._payload(trailer_offset, trailer_length)
+        offset, length = TRAILER.unpack(trailer)
+        index = self._record(offset, length, "the index")
+        try:
+            self._take_index(index)
+        except (ValueError, KeyError) as error:
+            raise self._damaged(offset, f"its index does not hold: {error}") from error
+
+    def _take_index(self, index: Mapping[str, Any]) -> None:
+        self.n = whole(index["rows"], "the number of rows")
+        self.counts = tuple(whole(count, "a count") for count in sequence(index["counts"], "the counts", 4))
+        self.duplicates = whole(index["duplicates"], "the number of duplicates")
+        self.workers = tuple(check_worker_id(name) for name in sequence(index["workers"], "the workers"))
+        shares = [whole(share, "a share") for share in sequence(index["shares"], "the shares", len(self.workers))]
+        self.worker_counts: Mapping[str, int] = dict(zip(self.workers, shares, strict=True))
+        self._groups: list[_Group] = []
+        start = spent = 0
+        for plain in sequence(index["groups"], "the groups"):
+            group = self._group(mapping(plain, "a group"), start)
+            self._groups.append(group)
+            start += group.n
+            spent += sum(length for column in group.at.values() for _, length in column.pieces)
+        if len(self.worker_counts) != len(self.workers):
+            raise ValueError("a worker is named twice")
+        if not start == self.n == sum(self.counts) == sum(shares) or spent > self._reader.size:
+            raise ValueError("it contradicts itself")
+        names = dict.fromkeys(name for group in self._groups for name in group.at)
+        self.metric_names = [name.removeprefix(METRIC) for name in names if name.startswith(METRIC)]
+        self.param_names = [name.removeprefix(PARAM) for name in names if name.startswith(PARAM)]
+        if len(self.metric_names) > MAX_METRICS or len(self.param_names) > MAX_METRICS:
+            raise ValueError(f"{len(self.metric_names):,} metrics; {MAX_METRICS:,} are the most")
+        if self._groups and self._rules is not None:
+            if self.n > self._rules.n:
+                raise ValueError(f"{self.n} rows of {self._rules.n} iterations")
+            self._rules.check_names(self.param_names)
+
+    def _group(self, plain: Mapping[str, Any], start: int) -> _Group:
+        """A group, of which everything but the content was looked at."""
+        n = whole(plain["n"], "the number of rows", 1, MAX_ROWS)
+        at = {
+            text(name, "a name"): _column(place, self._reader.size)
+            for name, place in mapping(plain["at"], "the columns").items()
+        }
+        for name, column in at.items():
+            if name in _TEXTS:
+                continue
+            row_bytes = 16 * _block_count(column.form) if name == BLOCKS else _row_bytes(name, column.form)
+            if column.content_bytes != n * row_bytes:
+                raise ValueError(f"a column of {column.content_bytes} bytes among {n} rows")
+        missing = (FIXED_COLUMNS.keys() | {WORKER}) - at.keys()
+        if missing:
+            raise ValueError(f"a group without {', '.join(sorted(missing))}")
+        if self._groups and _params(at) != _params(self._groups[0].at):
+            raise ValueError("other parameters in one group than in another")
+        return _Group(start, n, at)
+
+    def fixed(self, name: str) -> Array:
+        """One of `FIXED_COLUMNS`."""
+        column = self._joined(name, FIXED_COLUMNS[name])
+        if not len(column):
+            return column
+        if name == "status" and column.max() > CRASHED:
+            raise self._damaged(self._place(name), f"a status {column.max()}")
+        if name in ("epoch", "attempt") and column.min() < 0:
+            raise self._damaged(self._place(name), f"a negative {name}")
+        if name == "iteration" and (column[0] < 1 or np.any(column[1:] <= column[:-1]) or self._beyond(column[-1])):
+            raise self._damaged(self._place(name), "iterations that are not the session's, in their order")
+        return column
+
+    def _beyond(self, iteration: int) -> bool:
+        return self._rules is not None and iteration > self._rules.n
+
+    def worker(self) -> Array:
+        """Indices into `workers`."""
+        columns = [self._worker(group) for group in self._groups]
+        return np.concatenate([np.empty(0, dtype="<i4"), *columns])
+
+    def _worker(self, group: _Group) -> Array:
+        column = self._column(group, WORKER)
+        if column.min() < 0 or column.max() >= len(self.workers):
+            raise self._damaged(group.at[WORKER].pieces[0][0], "rows of workers that the index does not name")
+        return column
+
+    def origin(self) -> Array | None:
+        """As of `RowBatch.origin`."""
+        if not any(ORIGIN in group.at for group in self._groups):
+            return None
+        return np.concatenate(
+            [
+                self._column(group, ORIGIN) if ORIGIN in group.at else np.zeros(group.n, dtype=np.int64)
+                for group in self._groups
+            ]
+        )
+
+    def param(self, name: str) -> Array:
+        """A parameter, encoded as the search space has it."""
+        column = self._joined(PARAM + name, "<i8")
+        if self._rules is not None and len(column):
+            try:
+                self._rules.check_param(name, column)
+            except ValueError as error:
+                raise self._damaged(self._place(PARAM + name), str(error)) from error
+        return column
+
+    def metric(self, name: str) -> Array:
+        """A metric; NaN for rows that do not have it."""
+        return self._joined(METRIC + name, "<f8")
+
+    def errors(self) -> dict[int, str]:
+        """Error texts by iteration."""
+        return {iteration: text for group in self._groups for iteration, text in self._errors(group).items()}
+
+    def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
+        """Everything, group by group."""
+        before, counts = 0, np.zeros(len(STATUS_NAMES), dtype=np.int64)
+        for group in self._groups:
+            rows = self._rows(group, blocks)
+            if rows.iteration[0] <= before:
+                raise self._damaged(group.at["iteration"].pieces[0][0], "iterations that do not grow between groups")
+            before = int(rows.iteration[-1])
+            counts += rows.counts()
+            yield ResultGroup(rows, self._worker(group), self.workers)
+        if tuple(counts.tolist()) != self.counts:
+            raise self._damaged(self._reader.size, "its index counts other rows than there are")
+
+    def at(self, positions: Sequence[int]) -> Iterator[tuple[int, ResultGroup]]:
+        """The rows at some positions, each with its place in `positions`, in the order of the file's groups."""
+        places = np.asarray(positions, dtype=np.int64)
+        for group in self._groups:
+            inside = np.flatnonzero((places >= group.start) & (places < group.start + group.n))
+            if len(inside):
+                rows, worker = self._rows(group, blocks=False), self._worker(group)
+                for place in inside.tolist():
+                    one = np.array([positions[place] - group.start])
+                    yield place, ResultGroup(rows.select(one), worker[one], self.workers)
+
+    def _joined(self, name: str, form: str) -> Array:
+        columns = [self._column(group, name) for group in self._groups]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns or [np.empty(0, dtype=form)])
+
+    def _rows(self, group: _Group, blocks: bool) -> RowBatch:
+        metrics = [name.removeprefix(METRIC) for name in group.at if name.startswith(METRIC)]
+        rows = RowBatch(
+            **{name: self._column(group, name) for name in FIXED_COLUMNS},
+            params={name: self._column(group, PARAM + name) for name in _params(group.at)},
+            metrics={name: self._column(group, METRIC + name) for name in metrics},
+            blocks=self._blocks(group) if blocks and BLOCKS in group.at else None,
+            errors=self._errors(group),
+            reports=self._reports(group),
+            origin=self._column(group, ORIGIN) if ORIGIN in group.at else None,
+        )
+        try:
+            check_fixed(rows)
+            if self._rules is not None:
+                self._rules.check(rows)
+        except ValueError as error:
+            raise self._damaged(group.at["iteration"].pieces[0][0], str(error)) from error
+        return rows
+
+    def _column(self, group: _Group, name: str) -> Array:
+        column = group.at.get(name)
+        if column is None:
+            return np.full(group.n, np.nan)
+        # Its length was compared with its rows when the index was read.
+        return decode_column(self._content(column), column.form, group.n)
+
+    def _errors(self, group: _Group) -> dict[int, str]:
+        return self._mapping(group, ERRORS, "the errors", lambda error: text(error, "an error"))
+
+    def _reports(self, group: _Group) -> dict[int, list[tuple[int, float]]]:
+        return self._mapping(
+            group, REPORTS, "the reports", lambda steps: [read_step(step) for step in sequence(steps, "the reports")]
+        )
+
+    def _mapping(self, group: _Group, name: str, what: str, read: Callable[[Any], T]) -> dict[int, T]:
+        """What a column that is a map says by iteration."""
+        if name not in group.at:
+            return {}
+        content = self._content(group.at[name])
+        try:
+            found = mapping(unpack(content), what)
+            return {whole(iteration, "an iteration"): read(value) for iteration, value in found.items()}
+        except ValueError as error:
+            raise self._damaged(group.at[name].pieces[0][0], str(error)) from error
+
+    def _blocks(self, group: _Group) -> Array:
+        column = group.at[BLOCKS]
+        return np.frombuffer(self._content(column), "<f8").reshape(group.n, _block_count(column.form), 2)
+
+    def _content(self, column: _Column) -> bytes:
+        parts = [self._payload(*piece) for piece in column.pieces]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _place(self, name: str) -> int:
+        return next((group.at[name].pieces[0][0] for group in self._groups if name in group.at), 0)
+
+    def _payload(self, offset: int, length: int) -> bytes:
+        """The payload of the frame at a place, if that frame has this length and is whole."""
+        if not (HEADER.size < length <= MAX_PAYLOAD_BYTES + HEADER.size and 0 <= offset <= self._reader.size - length):
+            raise self._damaged(offset)
+        payload = whole_frame(self._reader.read(offset, length))
+        if payload is None:
+            raise self._damaged(offset)
+        return payload
+
+    def _record(self, offset: int, length: int, what: str) -> dict[Any, Any]:
+        payload = self._payload(offset, length)
+        try:
+            return mapping(unpack(payload), what)
+        except ValueError as error:
+            raise self._damaged(offset, str(error)) from error
+
+    def _damaged(self, offset: int, what: str = "damaged") -> CorruptionError:
+        reason = (
+            f"{what}; delete this file, readers then use the segments beside it; without segments, restore an archive"
+        )
+        return CorruptionError(self._path, offset, reason)
+
+
+def _column(plain: Any, size: int) -> _Column:
+    form, *places = sequence(plain, "a column") or [""]
+    if not places or len(places) % 2:
+        raise ValueError("a column without its place")
+    numbers = [whole(place, "a place", 0, size) for place in places]
+    pieces = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    if any(length <= HEADER.size for _, length in pieces):
+        raise ValueError("a place of no content")
+    return _Column(text(form, "a form", 20), pieces)
+
+
+def _row_bytes(name: str, form: str) -> int:
+    """What a row has in a column; ValueError for a column or a form that there is not."""
+    for prefix, forms in ((PARAM, ("<i8", "<f8")), (METRIC, ("<f8",))):
+        if name.startswith(prefix):
+            check_column_name(name.removeprefix(prefix))
+            if form in forms:
+                return _ITEM_BYTES[form]
+    if _FORMS.get(name) != form:
+        raise ValueError(f"a column {name[:40]!a} of type {form!a}")
+    return _ITEM_BYTES[form]
+
+
+def _block_count(form: str) -> int:
+    if not (form.isascii() and form.isdigit() and len(form) <= 9 and int(form)):
+        raise ValueError(f"{form!a} blocks")
+    return int(form)
+
+
+def _params(at: Mapping[str, _Column]) -> list[str]:
+    return [name.removeprefix(PARAM) for name in at if name.startswith(PARAM)]
+
+
+def read_results(
+    files: Files, paths: SessionPaths, *, blocks: bool = False, rules: RowRules | None = None
+) -> Iterator[ResultGroup]:
+    """The groups of `results.msgpack`, as `StoredResults` reads them."""
+    yield from StoredResults(files, paths, rules).groups(blocks=blocks)
+
+
+def read_rows(
+    files: Files, paths: SessionPaths, *, done: bool, blocks: bool = False, rules: RowRules | None = None
+) -> Iterator[ResultGroup]:
+    """All rows of a session, sorted by iteration: from `results.msgpack` when `done`, else from the segments."""
+    if done and has_results(files, paths):
+        return read_results(files, paths, blocks=blocks, rules=rules)
+    return read_segments(files, paths, blocks=blocks, rules=rules)

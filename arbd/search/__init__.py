@@ -1,0 +1,1 @@
+"""Which parameters an iteration gets: space, plan, generations, samplers and their models. Knows no files."""

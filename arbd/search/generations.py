@@ -1,0 +1,371 @@
+"""Generations: the iterations of a search that learns, suggested together from the results of earlier ones.
+
+Keeps I5: a generation is a function of the job and of the results of all generations but the one just before it.
+So nobody waits for the last results to come in, any worker can compute it, and all get the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+from arbd.job.spec import JobSpec
+from arbd.search.history import Floats, History, bounded
+from arbd.search.plan import INFEASIBLE, RUN, FixedPlan, Ints, Limits, PlannedRows, enqueued_rows
+from arbd.search.samplers import GUIDED, GuidedSampler, Sampler, make_guided
+from arbd.search.samplers.lhs import LatinHypercubeSampler
+from arbd.search.seeds import generator
+from arbd.search.space import Columns, Unit
+
+SCHEMA_VERSION = 1
+# Results of the generation before are not waited for.
+LAG = 2
+SMALLEST_POPULATION = 4
+BELOW_ONE = float(np.nextafter(1.0, 0.0))
+DRAWS = 2_000
+
+
+def default_size(method: str, n: int) -> int:
+    """Iterations of a generation when a job does not say: a multiple of 4 near a quarter of the root of n.
+
+    Small ones learn sooner, large ones keep more slots busy. A Gaussian process takes the longer the more it knows,
+    and a population has to be one, so theirs are larger.
+    """
+    least = {"bayesian": 8, "cmaes": 8, "nsga2": 12}.get(method, 4)
+    share = 6 if method == "bayesian" else 16
+    # In a short search, half of the generations know something all the same.
+    fewest = SMALLEST_POPULATION if method in ("cmaes", "nsga2") else 1
+    return int(min(256, max(least, 4 * round(n**0.5 / share)), max(fewest, n // 4)))
+
+
+def known_before(number: int, size: int) -> int:
+    """The last iteration whose result generation `number` depends on; 0 for none."""
+    return max(0, (number - LAG) * size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Generation:
+    """Iterations from `first` on. With `stop`, there are none, and the session ends before it for that reason.
+
+    `versions` are of the libraries that computed it.
+    """
+
+    number: int
+    first: int
+    rows: PlannedRows
+    stop: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The msgpack payload of its file."""
+        budget = self.rows.budget
+        return bytes(
+            msgpack.packb(
+                {
+                    "v": SCHEMA_VERSION,
+                    "g": self.number,
+                    "first": self.first,
+                    "p": {name: [column.dtype.str, column.tobytes()] for name, column in self.rows.columns.items()},
+                    "o": self.rows.origin.astype("<i8").tobytes(),
+                    "b": None if budget is None else budget.astype("<f8").tobytes(),
+                    "stop": self.stop,
+                    "versions": dict(self.versions),
+                }
+            )
+        )
+
+
+def decode_generation(plain: Mapping[str, Any]) -> Generation:
+    """From what `encode` packed, unpacked; ValueError, KeyError or TypeError when it is no generation."""
+    if plain["v"] != SCHEMA_VERSION:
+        raise ValueError(f"generation schema {plain['v']}, this version reads {SCHEMA_VERSION}")
+    columns: Columns = {}
+    for name, (form, data) in plain["p"].items():
+        if form not in ("<i8", "<f8"):
+            raise ValueError(f"column of type {form!r}")
+        columns[name] = np.frombuffer(data, dtype=form)
+    origin = np.frombuffer(plain["o"], dtype="<i8")
+    budget = None if plain["b"] is None else np.frombuffer(plain["b"], dtype="<f8")
+    if any(len(column) != len(origin) for column in columns.values()):
+        raise ValueError("columns of different lengths")
+    return Generation(
+        plain["g"], plain["first"], PlannedRows(columns, origin, budget), plain["stop"], plain["versions"]
+    )
+
+
+class Knowledge:
+    """All results of a session that are known, by iteration, in columns; `metrics` are those that suggestions need."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._spec = spec
+        self.limits = Limits.of(spec)
+        names = [goal.name for goal in spec.metrics]
+        params = {*spec.space.names, *spec.fixed}
+        names += sorted({name for c in self.limits.after for name in c.names if name not in params})
+        self.metric_names = tuple(dict.fromkeys(names))
+        n = spec.n + 1
+        self.known = np.zeros(n, dtype=bool)
+        self._completed = np.zeros(n, dtype=bool)
+        self._origin = np.zeros(n, dtype=np.int64)
+        self._budget = np.ones(n)
+        self._columns: Columns = {}
+        self._metrics = {name: np.full(n, np.nan) for name in self.metric_names}
+
+    def learn(
+        self,
+        iterations: Ints,
+        completed: npt.NDArray[np.bool_],
+        origin: Ints,
+        columns: Mapping[str, npt.NDArray[Any]],
+        metrics: Mapping[str, Floats],
+    ) -> None:
+        """Results of iterations; later ones of the same iteration take the place of earlier ones."""
+        if not self._columns:
+            self._columns = {name: np.zeros(len(self.known), column.dtype) for name, column in columns.items()}
+        self.known[iterations] = True
+        self._completed[iterations] = completed
+        self._origin[iterations] = origin
+        if self._spec.has_shares:
+            self._budget[iterations] = metrics.get("budget", 1.0)
+        for name, column in columns.items():
+            self._columns[name][iterations] = column
+        for name, column in self._metrics.items():
+            column[iterations] = metrics.get(name, np.nan)
+
+    def missing(self, up_to: int) -> list[int]:
+        """Iterations of 1 to `up_to` whose results are not known."""
+        return (np.flatnonzero(~self.known[1 : up_to + 1]) + 1).tolist()
+
+    def rows(self, up_to: int) -> PlannedRows:
+        """What iterations 1 to `up_to` were to do."""
+        columns = {name: column[1 : up_to + 1] for name, column in self._columns.items()}
+        return PlannedRows(columns, self._origin[1 : up_to + 1], self._budget[1 : up_to + 1])
+
+    def _results(self, up_to: int) -> tuple[Floats, Floats]:
+        """Losses and violations of iterations 1 to `up_to`; those of a repeat are those of its source.
+
+        A loss is NaN where there is none; it may be infinite, as the best profit factor is.
+        """
+        place = np.arange(1, up_to + 1)
+        source = np.where(self._origin[place] > 0, self._origin[place], place)
+        metrics = {name: column[source] for name, column in self._metrics.items()}
+        sign = [1.0 if goal.direction == "minimize" else -1.0 for goal in self._spec.metrics]
+        losses = np.column_stack(
+            [s * metrics[goal.name] for s, goal in zip(sign, self._spec.metrics, strict=True)]
+        ).astype(np.float64)
+        losses[~self._completed[source] | (self._origin[place] == INFEASIBLE)] = np.nan
+        columns = {name: column[place] for name, column in self._columns.items()}
+        violation = self.limits.violation(columns, metrics, up_to) if up_to else np.zeros(0)
+        return losses, violation
+
+    def history(self, up_to: int, pending: PlannedRows | None) -> History:
+        """What is known of iterations 1 to `up_to`, after what is known from elsewhere; `pending` is not known yet."""
+        spec, space = self._spec, self._spec.space
+        rows = self.rows(up_to)
+        losses, violation = self._results(up_to)
+        points = space.to_unit(rows.columns) if up_to else np.empty((0, len(space.dimensions)))
+        budget = rows.budget if rows.budget is not None else np.ones(up_to)
+        if spec.past is not None and spec.past.points:
+            sign = np.array([1.0 if goal.direction == "minimize" else -1.0 for goal in spec.metrics])
+            earlier = np.array(spec.past.metrics, dtype=np.float64).reshape(-1, len(sign)) * sign
+            points = np.concatenate([space.to_unit(space.encode(spec.past.points)), points])
+            losses = np.concatenate([earlier, losses])
+            violation = np.concatenate([np.array(spec.past.violation, dtype=np.float64), violation])
+            budget = np.concatenate([np.array(spec.past.budget, dtype=np.float64), budget])
+        losses = bounded(losses)
+        if pending is None or not len(pending):
+            nothing = History.empty(len(space.dimensions), len(spec.metrics))
+            return History(points, losses, violation, budget, nothing.pending, nothing.pending_budget)
+        shares = pending.budget if pending.budget is not None else np.ones(len(pending))
+        return History(points, losses, violation, budget, space.to_unit(pending.columns), shares)
+
+    def stop_reason(self, up_to: int) -> str:
+        """Why the session should end, from iterations 1 to `up_to`; '' when it should go on."""
+        from arbd.search.stopping import reason  # noqa: PLC0415 - most sessions have no such rule
+
+        if not self._spec.stop.needs_results or not up_to:
+            return ""
+        losses, violation = self._results(up_to)
+        losses[violation > 0] = np.nan
+        # Results of less of the data are no match for others, and no sign that nothing improves.
+        whole = np.flatnonzero(self._budget[1 : up_to + 1] >= 1.0)
+        return reason(self._spec, losses[whole], whole + 1)
+
+
+class Breeder:
+    """Computes generations of a session. Remembers what its sampler remembers, which changes no answer."""
+
+    def __init__(self, spec: JobSpec, versions: Mapping[str, str]) -> None:
+        self.spec = spec
+        self.knowledge = Knowledge(spec)
+        self._versions = dict(versions)
+        self._guide: GuidedSampler | None = None
+        self._threads: ThreadpoolController | None = None
+        self._plan = FixedPlan(spec) if spec.method not in GUIDED else None
+
+    def warm_up(self) -> None:
+        """Import what later generations need."""
+        if self.spec.method in GUIDED and self._guide is None:
+            self._guide = make_guided(self.spec)
+            self._threads = ThreadpoolController()
+
+    def generation(self, number: int, before: Generation | None) -> Generation:
+        """Generation `number`, whose results up to `known_before` are known; `before` is the one before it."""
+        spec = self.spec
+        first = (number - 1) * spec.generation_size + 1
+        count = min(spec.generation_size, spec.n - first + 1)
+        up_to = known_before(number, spec.generation_size)
+        stop = self.knowledge.stop_reason(up_to)
+        if stop:
+            nothing = self._start(1, 1).select(slice(0, 0))
+            return Generation(number, first, nothing, stop, self._versions)
+        if self._plan is not None:
+            return Generation(number, first, self._plan.rows(first, count), "", self._versions)
+        rows = self._suggested(number, first, count, up_to, before.rows if before is not None else None)
+        return Generation(number, first, rows, "", self._versions)
+
+    def _suggested(self, number: int, first: int, count: int, up_to: int, pending: PlannedRows | None) -> PlannedRows:
+        spec = self.spec
+        earlier = len(spec.enqueue)
+        queued = spec.enqueue[first - 1 : first - 1 + count] if first <= earlier else ()
+        parts: list[PlannedRows] = []
+        if queued:
+            filler = _Shifted(self._space_filling(), first - 1)
+            columns = enqueued_rows(spec.space, queued, filler)
+            parts.append(PlannedRows(columns, np.zeros(len(queued), dtype=np.int64), self._first_budget(len(queued))))
+        wanted = count - len(queued)
+        if wanted:
+            history = self.knowledge.history(up_to, pending)
+            if len(history):
+                parts.append(self._guided(number, wanted, history))
+            else:
+                parts.append(self._start(first + len(queued), wanted))
+        rows = parts[0] if len(parts) == 1 else _joined(parts)
+        return self._settled(number, first, rows, up_to, pending, len(queued))
+
+    def _guided(self, number: int, count: int, history: History) -> PlannedRows:
+        self.warm_up()
+        assert self._guide is not None and self._threads is not None
+        # Several threads add up in another order than one, and the processors belong to the slots.
+        with self._threads.limit(limits=1, user_api="blas"):
+            proposal = self._guide.suggest(number, count, history, self._allowed)
+        columns = self.spec.space.from_unit(np.clip(proposal.points, 0.0, BELOW_ONE))
+        return PlannedRows(columns, np.zeros(count, dtype=np.int64), proposal.budget)
+
+    def _allowed(self, points: Unit) -> npt.NDArray[np.bool_]:
+        limits = self.knowledge.limits
+        if not limits.before:
+            return np.ones(len(points), dtype=bool)
+        return limits.may_run(self.spec.space.from_unit(np.clip(points, 0.0, BELOW_ONE)), len(points))
+
+    def _space_filling(self) -> LatinHypercubeSampler:
+        """The points of the generations that know nothing: together they fill the space evenly."""
+        spec = self.spec
+        return LatinHypercubeSampler(spec.space, spec.seed, min(spec.n, LAG * spec.generation_size))
+
+    def _start(self, first: int, count: int) -> PlannedRows:
+        columns = self._space_filling().rows(first, count)
+        return PlannedRows(columns, np.zeros(count, dtype=np.int64), self._first_budget(count))
+
+    def _first_budget(self, count: int) -> Floats | None:
+        if self.spec.method != "successive_halving":
+            return None
+        from arbd.search.samplers.successive_halving import rungs  # noqa: PLC0415 - one method alone has budgets
+
+        return np.full(count, rungs(self.spec.min_budget)[0])
+
+    def _settled(
+        self, number: int, first: int, rows: PlannedRows, up_to: int, pending: PlannedRows | None, queued: int
+    ) -> PlannedRows:
+        """What need not or may not run is marked, after another point was looked for in its place."""
+        seen = _Seen()
+        if up_to:
+            seen.add(self.knowledge.rows(up_to), 1)
+        if pending is not None:
+            seen.add(pending, up_to + 1)
+        columns = {name: column.copy() for name, column in rows.columns.items()}
+        origin = rows.origin.copy()
+        rng = generator(self.spec.seed, -number)
+        budget, lowest = rows.budget, self._first_budget(1)
+        for row in range(len(rows)):
+            here = partial(_key, budget=1.0 if budget is None else float(budget[row]))
+            source = seen.of(here(columns, row))
+            allowed = self.knowledge.limits.may_run(_row(columns, row), 1)[0]
+            promoted = lowest is not None and budget is not None and budget[row] > lowest[0]
+            if row >= queued and not promoted and (source or not allowed):
+                other = self._other(rng, here, seen, any_point=not allowed)
+                if other is not None:
+                    for name, value in other.items():
+                        columns[name][row] = value[0]
+                    source, allowed = seen.of(here(columns, row)), True
+            origin[row] = source or RUN if allowed else INFEASIBLE
+            if not source:
+                seen.put(here(columns, row), first + row)
+        return PlannedRows(columns, origin, budget)
+
+    def _other(self, rng: np.random.Generator, key: Any, seen: _Seen, *, any_point: bool) -> Columns | None:
+        """A point that may run and did not stand before; with `any_point`, else one that may run."""
+        space = self.spec.space
+        if space.size is None and not any_point:
+            return None
+        drawn = space.from_unit(rng.random((DRAWS, len(space.dimensions))))
+        allowed = np.flatnonzero(self.knowledge.limits.may_run(drawn, DRAWS))
+        for position in allowed.tolist():
+            if not seen.of(key(drawn, position)):
+                return _row(drawn, position)
+        return _row(drawn, int(allowed[0])) if any_point and len(allowed) else None
+
+
+class _Shifted:
+    """A sampler entered later."""
+
+    def __init__(self, sampler: Sampler, by: int) -> None:
+        self._sampler, self._by = sampler, by
+
+    def rows(self, first: int, count: int) -> Columns:
+        return self._sampler.rows(first + self._by, count)
+
+
+class _Seen:
+    """The first iteration at each point."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, int] = {}
+
+    def add(self, rows: PlannedRows, first: int) -> None:
+        """Consecutive iterations from `first` on."""
+        for row in range(len(rows)):
+            if rows.origin[row] == RUN:
+                budget = 1.0 if rows.budget is None else float(rows.budget[row])
+                self.put(_key(rows.columns, row, budget), first + row)
+
+    def put(self, key: bytes, iteration: int) -> None:
+        """One iteration."""
+        self._first.setdefault(key, iteration)
+
+    def of(self, key: bytes) -> int:
+        """The iteration, 0 when there is none."""
+        return self._first.get(key, 0)
+
+
+def _key(columns: Columns, row: int, budget: float) -> bytes:
+    return b"".join(column[row].tobytes() for column in columns.values()) + np.float64(budget).tobytes()
+
+
+def _row(columns: Columns, row: int) -> Columns:
+    return {name: column[row : row + 1] for name, column in columns.items()}
+
+
+def _joined(parts: Sequence[PlannedRows]) -> PlannedRows:
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    budgets = [part.budget if part.budget is not None else np.ones(len(part)) for part in parts]
+    has_budget = any(part.budget is not None for part in parts)
+    origin = np.concatenate([part.origin for part in parts])
+    return PlannedRows(columns, origin, np.concatenate(budgets) if has_budget else None)

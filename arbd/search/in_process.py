@@ -1,0 +1,68 @@
+"""A search in this process: what the farm does with many slots, one iteration after the other.
+
+The generations are the farm's own, so parameters and results are the same to the bit. Owns nothing on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from arbd.errors import UsageError
+from arbd.job.spec import JobSpec
+from arbd.search.generations import Breeder, Generation, known_before
+from arbd.search.plan import RUN, FixedPlan, PlannedRows
+from arbd.search.versions import sampler_versions
+
+
+class Search:
+    """Asks for iterations and tells their results. A search that learns needs the results that it learns from."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+        self._plan = FixedPlan(spec) if not spec.generation_size else None
+        self._breeder = Breeder(spec, sampler_versions(spec.method)) if spec.generation_size else None
+        self._made: list[Generation] = []
+        self.stopped = ""
+
+    def row(self, iteration: int) -> PlannedRows | None:
+        """What an iteration is to do; None when the search ended before it. UsageError when it must learn first."""
+        if self._plan is not None:
+            return self._plan.rows(iteration, 1)
+        assert self._breeder is not None
+        size = self.spec.generation_size
+        number = (iteration - 1) // size + 1
+        while len(self._made) < number and not self.stopped:
+            self._next(self._breeder, size)
+        if len(self._made) < number:
+            return None
+        generation = self._made[number - 1]
+        return generation.rows.select(slice(iteration - generation.first, iteration - generation.first + 1))
+
+    def _next(self, breeder: Breeder, size: int) -> None:
+        number = len(self._made) + 1
+        missing = breeder.knowledge.missing(known_before(number, size))
+        if missing:
+            raise UsageError(
+                f"generation {number} of a search by {self.spec.method} learns from iteration {missing[0]}: "
+                "run the iterations in order"
+            )
+        generation = breeder.generation(number, self._made[-1] if self._made else None)
+        if generation.stop:
+            self.stopped = generation.stop
+        else:
+            self._made.append(generation)
+
+    def tell(self, iteration: int, metrics: Mapping[str, float] | None) -> None:
+        """The result of an iteration; None when it failed."""
+        if self._breeder is None:
+            return
+        row = self.row(iteration)
+        if row is None:
+            return
+        columns = {name: np.array([value]) for name, value in (metrics or {}).items()}
+        if row.budget is not None:
+            columns["budget"] = row.budget
+        completed = np.array([metrics is not None or int(row.origin[0]) != RUN])
+        self._breeder.knowledge.learn(np.array([iteration]), completed, row.origin, row.columns, columns)

@@ -1,0 +1,201 @@
+"""What each iteration is to do: its parameters, its share of the data, and whether it need be run at all.
+
+For a search of a fixed plan, everything here follows from the job and the iteration's number: points to try first
+come first, then those of the method; a point that breaks a constraint between parameters is not run, and one that
+stood before is not run again. For a guided search, generations hold the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.job.spec import JobSpec
+from arbd.search.constraints import Constraint, as_values, parse_constraint, total_violation
+from arbd.search.samplers import Sampler, make_sampler
+from arbd.search.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
+
+# `origin` of an iteration: it is run, or it is not, or (a positive number) its result is that of another.
+RUN, INFEASIBLE = 0, -1
+INFEASIBLE_NAME = "infeasible"
+INFEASIBLE_ERROR = "not run: its parameters break a constraint"
+# Repeated points are looked for among so many iterations, or in spaces of so many points.
+MOST_REMEMBERED = 1 << 20
+_BLOCK = 1 << 16
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedRows:
+    """Consecutive iterations. `origin` as of `RUN` and `INFEASIBLE`; `budget` is None where all use all data."""
+
+    columns: Columns
+    origin: Ints
+    budget: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+    def select(self, index: Any) -> PlannedRows:
+        """Some of the rows."""
+        columns = {name: column[index] for name, column in self.columns.items()}
+        return PlannedRows(columns, self.origin[index], None if self.budget is None else self.budget[index])
+
+
+class Plan(Protocol):
+    """What the iterations of a session are to do."""
+
+    def rows(self, first: int, count: int) -> PlannedRows:
+        """Iterations `first` to `first + count - 1`, numbered from 1."""
+        ...
+
+
+def join(parts: Sequence[PlannedRows]) -> PlannedRows:
+    """Rows one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    budgets = [part.budget for part in parts if part.budget is not None]
+    return PlannedRows(
+        columns,
+        np.concatenate([part.origin for part in parts]),
+        np.concatenate(budgets) if len(budgets) == len(parts) else None,
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A job's constraints, by when they can be looked at."""
+
+    space: SearchSpace
+    fixed: Mapping[str, Any]
+    constraints: tuple[Constraint, ...]
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> Limits:
+        """Those of a job."""
+        return cls(spec.space, spec.fixed, tuple(parse_constraint(text) for text in spec.constraints))
+
+    @cached_property
+    def before(self) -> tuple[Constraint, ...]:
+        """Those between parameters: what breaks them is not run."""
+        known = {*self.space.names, *self.fixed}
+        return tuple(constraint for constraint in self.constraints if constraint.names <= known)
+
+    @cached_property
+    def after(self) -> tuple[Constraint, ...]:
+        """Those that speak of metrics."""
+        return tuple(constraint for constraint in self.constraints if constraint not in self.before)
+
+    def _values(self, columns: Mapping[str, Column]) -> dict[str, Any]:
+        return {**self.fixed, **as_values(self.space.decode(columns))}
+
+    def may_run(self, columns: Mapping[str, Column], n: int) -> npt.NDArray[np.bool_]:
+        """Which of n rows keep all constraints between parameters."""
+        if not self.before:
+            return np.ones(n, dtype=bool)
+        return total_violation(self.before, self._values(columns), n) <= 0
+
+    def violation(self, columns: Mapping[str, Column], metrics: Mapping[str, Floats], n: int) -> Floats:
+        """By how much each of n results breaks the constraints that speak of metrics."""
+        if not self.after:
+            return np.zeros(n)
+        return total_violation(self.after, {**self._values(columns), **metrics}, n)
+
+
+class FixedPlan:
+    """See the module. Repeats are known among `MOST_REMEMBERED` iterations, or in as small a space."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._space = spec.space
+        self._n = spec.n
+        self._first_points = spec.enqueue
+        self._method = spec.method
+        own = max(1, spec.n - len(spec.enqueue))
+        self._sampler: Sampler = make_sampler(spec.method, spec.space, spec.seed, own, spec.grid_points)
+        self._limits = Limits.of(spec)
+        self._seen = 0
+        self._table: Ints | None = None
+        self._sources: Ints | None = None
+
+    def rows(self, first: int, count: int) -> PlannedRows:
+        """See `Plan`."""
+        columns = self.columns(first, count)
+        origin = self._repeats(columns, first, count)
+        if self._limits.before:
+            # A repeated point that may not run is not run either, whatever stands under its first number.
+            origin = np.where(self._limits.may_run(columns, count), origin, INFEASIBLE)
+        return PlannedRows(columns, origin)
+
+    def columns(self, first: int, count: int) -> Columns:
+        """The points alone, those to try first before those of the method."""
+        k = len(self._first_points)
+        if first > k:
+            return self._sampler.rows(first - k, count)
+        early = enqueued_rows(self._space, self._first_points[first - 1 : first - 1 + count], self._sampler)
+        rest = count - min(count, k - first + 1)
+        if not rest:
+            return early
+        late = self._sampler.rows(1, rest)
+        return {name: np.concatenate([early[name], late[name]]) for name in early}
+
+    def _repeats(self, columns: Columns, first: int, count: int) -> Ints:
+        none = np.full(count, RUN, dtype=np.int64)
+        size = self._space.size
+        if size is None or (self._method == "grid" and not self._first_points):
+            return none
+        if size <= MOST_REMEMBERED:
+            table = self._first_seen(size, first + count - 1)
+            sources = table[_cells(self._space, columns)]
+        elif self._n <= MOST_REMEMBERED and size < 2**62:
+            if self._sources is None:
+                _, starts, inverse = np.unique(
+                    _cells(self._space, self.columns(1, self._n)), return_index=True, return_inverse=True
+                )
+                self._sources = starts[inverse].astype(np.int64) + 1
+            sources = self._sources[first - 1 : first - 1 + count]
+        else:
+            return none
+        return np.where(sources < np.arange(first, first + count), sources, none)
+
+    def _first_seen(self, size: int, up_to: int) -> Ints:
+        """The first iteration at each point of the space, as far as iterations `up_to` tell."""
+        if self._table is None:
+            self._table = np.full(size, np.iinfo(np.int64).max)
+        while self._seen < up_to:
+            if int(self._table.max()) <= self._seen:
+                self._seen = up_to
+                break
+            count = min(_BLOCK, self._n - self._seen)
+            cells = _cells(self._space, self.columns(self._seen + 1, count))
+            np.minimum.at(self._table, cells, np.arange(self._seen + 1, self._seen + 1 + count))
+            self._seen += count
+        return self._table
+
+
+def enqueued_rows(space: SearchSpace, points: Sequence[Mapping[str, Any]], filler: Sampler) -> Columns:
+    """Points to try first; what one leaves open comes from the row of `filler` with its number."""
+    fill = space.rows(filler.rows(1, len(points)))
+    return space.encode([{**row, **point} for row, point in zip(fill, points, strict=True)])
+
+
+def _cells(space: SearchSpace, columns: Columns) -> Ints:
+    """Which point of a finite space each row is, as one number."""
+    cell = np.zeros(len(next(iter(columns.values()))), dtype=np.int64)
+    for dimension in space.dimensions:
+        values = columns[dimension.name]
+        if isinstance(dimension, ChoiceDimension):
+            level = values
+        elif isinstance(dimension, FloatDimension):
+            level = np.rint((values - dimension.low) / (dimension.step or 1.0)).astype(np.int64)
+        else:
+            level = (values - dimension.low) // dimension.step
+        cell = cell * (dimension.levels or 1) + level
+    return cell

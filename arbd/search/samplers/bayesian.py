@@ -1,0 +1,215 @@
+"""Bayesian optimisation: a Gaussian process of the loss, and an acquisition function that says where to look next.
+
+Losses are made more Gaussian first (Yeo and Johnson 2000), so that one enormous loss does not flatten all others.
+A generation is chosen point by point, each expected to be evaluated before the next, and so is what is pending.
+Several objectives are weighed anew for each generation (ParEGO, Knowles 2006).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from arbd.job.spec import JobSpec
+from arbd.search.history import Floats, History, Ints, best_first, bounded
+from arbd.search.models.acquisition import ACQUISITIONS, Acquisition
+from arbd.search.models.gaussian_process import Posterior, fit
+from arbd.search.samplers import Proposal
+from arbd.search.seeds import generator
+from arbd.search.space import ChoiceDimension, SearchSpace, Unit
+
+DEFAULT_ACQUISITION = "ei"
+# Results that the process knows: the best of them, and the newest.
+MOST_RESULTS = 400
+# Of these, so many tell the hyperparameters.
+MOST_FITTED = 128
+EVERYWHERE = 1024
+NEARBY = 64
+NEARBY_SCALES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
+STARTS = 4
+CLIMB_STEPS = 16
+QUICK_STEPS = 5
+CAREFUL_PICKS = 2
+# Point by point in turn, what is to be beaten is the best less so many standard deviations of the losses. With the best
+# alone, generations would be spent on the last digits of a local minimum: one in four asks for so much more that it
+# goes where little is known.
+AMBITIONS = (0.0, 0.2, 0.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class BayesianSampler:
+    """See the module. Remembers nothing: a suggestion follows from the history that it is given."""
+
+    space: SearchSpace
+    seed: int
+    acquisition: str
+
+    def suggest(
+        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
+    ) -> Proposal:
+        """See `GuidedSampler`."""
+        rng = generator(self.seed, generation)
+        if not history.known.any():
+            return Proposal(self._snapped(rng.random((count, len(self.space.dimensions)))))
+        objectives = history.losses.shape[1]
+        losses = history.losses[:, 0]
+        if objectives > 1:
+            losses = _weighed(history, rng.dirichlet(np.ones(objectives)))
+        return Proposal(self._chosen(rng, count, history, losses, allowed))
+
+    def _chosen(
+        self,
+        rng: np.random.Generator,
+        count: int,
+        history: History,
+        losses: Floats,
+        allowed: Callable[[Unit], npt.NDArray[np.bool_]],
+    ) -> Unit:
+        is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
+        values = _gaussian(history, losses)
+        sample = _sample(history)
+        parameters = fit(history.points[sample], _standard(values[sample]), is_choice)
+        known = _few(history)
+        posterior = Posterior(history.points[known], values[known], parameters, is_choice)
+        posterior.expect(history.pending)
+        best = float(values[history.feasible].min()) if history.feasible.any() else float(values.min())
+        scores = [partial(_scored, ACQUISITIONS[self.acquisition], best - ambition) for ambition in AMBITIONS]
+        several = history.losses.shape[1] > 1
+        leaders = history.points[np.argsort(values)[:3] if several else best_first(history)[:3]]
+        points = self._spread(rng, leaders)
+        taken = {point.tobytes() for point in self._snapped(np.concatenate([history.points, history.pending]))}
+        may = allowed(points) & _untaken(points, taken)
+        candidates = posterior.candidates(points[may] if may.any() else points, count - 1)
+        chosen: list[Unit] = []
+        for pick in range(count):
+            score = scores[pick % len(scores)]
+            value = score(candidates.mean, candidates.deviation)[0]
+            careful = pick < CAREFUL_PICKS
+            starts = candidates.best(value, STARTS if careful else 1)
+            ended = self._snapped(posterior.climb(starts, score, CLIMB_STEPS if careful else QUICK_STEPS))
+            ended = np.concatenate([ended, starts])
+            after = score(*posterior.predict(ended))[0]
+            # A point that was evaluated, or will be, would tell nothing, however good it is.
+            after[~(allowed(ended) & _untaken(ended, taken))] = -np.inf
+            point = ended[int(np.argmax(after))]
+            taken.add(point.tobytes())
+            candidates.leave_out(point)
+            chosen.append(point)
+            if pick < count - 1:
+                candidates.expect(point)
+        return np.array(chosen)
+
+    def _spread(self, rng: np.random.Generator, leaders: Unit) -> Unit:
+        """Points everywhere, and around the best ones at every distance."""
+        d = leaders.shape[1]
+        parts = [rng.random((EVERYWHERE, d))]
+        for leader in leaders:
+            for scale in NEARBY_SCALES:
+                moved = leader + scale * rng.standard_normal((NEARBY // len(leaders) + 1, d))
+                # Moving along a few axes only reaches other choices and other values of a grid one at a time.
+                moved = np.where(rng.random(moved.shape) < 0.6, moved, leader)
+                parts.append(np.clip(np.abs(moved), 0.0, 1.0 - 1e-12))
+        points = np.concatenate(parts)
+        for column, dimension in enumerate(self.space.dimensions):
+            if isinstance(dimension, ChoiceDimension):
+                other = rng.random(len(points)) < 0.2
+                points[other, column] = rng.random(int(other.sum()))
+        return self._snapped(points)
+
+    def _snapped(self, points: Unit) -> Unit:
+        return self.space.to_unit(self.space.from_unit(np.minimum(points, 1.0 - 1e-15)))
+
+
+def _scored(acquisition: Acquisition, best: float, mean: Floats, deviation: Floats) -> tuple[Floats, Floats, Floats]:
+    return acquisition(mean, deviation, best)
+
+
+def _few(history: History) -> Ints:
+    """Positions of what the process is to know, in order: each point once, the best and the newest."""
+    _, first = np.unique(history.points, axis=0, return_index=True)
+    index = np.sort(first)
+    if len(index) <= MOST_RESULTS:
+        return index
+    order = best_first(history.select(index))
+    best = index[order[: MOST_RESULTS // 2]]
+    newest = np.setdiff1d(index, best)[-(MOST_RESULTS - len(best)) :]
+    return np.sort(np.concatenate([best, newest]))
+
+
+def _sample(history: History) -> Ints:
+    """Positions of what the hyperparameters follow from: a third the best, the rest evenly from all others."""
+    index = _few(history)
+    if len(index) <= MOST_FITTED:
+        return index
+    best = index[best_first(history.select(index))[: MOST_FITTED // 3]]
+    others = np.setdiff1d(index, best)
+    even = others[np.linspace(0, len(others) - 1, MOST_FITTED - len(best)).astype(np.int64)]
+    return np.sort(np.concatenate([best, even]))
+
+
+def _weighed(history: History, weights: Floats) -> Floats:
+    """One loss from several, each scaled to 0..1: the largest weighed one, and a little of their sum."""
+    known = history.feasible if history.feasible.any() else history.known
+    low, high = history.losses[known].min(axis=0), history.losses[known].max(axis=0)
+    scaled = (history.losses - low) / np.where(high > low, high - low, 1.0) * weights
+    return np.asarray(scaled.max(axis=1) + 0.05 * scaled.sum(axis=1))
+
+
+def _gaussian(history: History, losses: Floats) -> Floats:
+    """Losses standardised, made Gaussian.
+
+    What breaks a constraint is worse than the worst that keeps all, the more so the more it breaks; what failed is worst.
+    While nothing keeps them all, it is the violation that is to become small.
+    """
+    good, breaking = history.feasible, history.known & ~history.feasible
+    if not good.any():
+        losses, good, breaking = bounded(history.violation[:, None])[:, 0], history.known, np.zeros_like(good)
+    values = losses[good]
+    center, scale = np.median(values), float(np.subtract(*np.percentile(values, [75, 25])))
+    scaled = (losses - center) / (scale or float(values.std()) or 1.0)
+    bent = _yeo_johnson(scaled, _power(scaled[good]))
+    worst, step = bent[good].max(), float(bent[good].std()) or 1.0
+    bent = np.where(good, bent, worst + step)
+    if breaking.any():
+        place = np.searchsorted(np.unique(history.violation[breaking]), history.violation[breaking]) + 1
+        bent[breaking] = worst + step * place / (place.max() + 1)
+    return _standard(bent)
+
+
+def _untaken(points: Unit, taken: set[bytes]) -> npt.NDArray[np.bool_]:
+    return np.array([point.tobytes() not in taken for point in points], dtype=bool)
+
+
+def _standard(values: Floats) -> Floats:
+    deviation = float(values.std())
+    return np.asarray((values - values.mean()) / (deviation if deviation > 0 else 1.0))
+
+
+def _power(values: Floats) -> float:
+    """The power under which the values look most like a normal sample."""
+
+    def loss(power: float) -> float:
+        variance = float(_yeo_johnson(values, power).var())
+        jacobian = (power - 1.0) * float((np.sign(values) * np.log1p(np.abs(values))).sum())
+        return 0.5 * len(values) * math.log(max(variance, 1e-300)) - jacobian
+
+    return float(optimize.minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 1e-3}).x)
+
+
+def _yeo_johnson(values: Floats, power: float) -> Floats:
+    positive, negative = np.maximum(values, 0.0), np.maximum(-values, 0.0)
+    up = np.log1p(positive) if abs(power) < 1e-9 else (np.power(positive + 1.0, power) - 1.0) / power
+    other = 2.0 - power
+    down = np.log1p(negative) if abs(other) < 1e-9 else (np.power(negative + 1.0, other) - 1.0) / other
+    return np.where(values >= 0, up, -down)
+
+
+def make(spec: JobSpec) -> BayesianSampler:
+    """Depends on space, seed and acquisition function."""
+    return BayesianSampler(spec.space, spec.seed, spec.acquisition_fn or DEFAULT_ACQUISITION)

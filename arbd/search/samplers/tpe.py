@@ -1,0 +1,163 @@
+"""TPE: points that are likely under the good results and unlikely under the others (Bergstra et al. 2011).
+
+Multivariate: one kernel per result, a product over the parameters (Falkner et al. 2018), truncated to the unit cube,
+and as wide as it is far to the next results of its kind, so that the search narrows where it finds. What is pending
+counts as one of the others, and so does each point of the generation once it is chosen, so that a generation
+spreads. All candidates of a generation are scored at once, which is what lets suggesting keep up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.job.spec import JobSpec
+from arbd.search.history import Floats, History, best_first
+from arbd.search.samplers import Proposal
+from arbd.search.seeds import generator
+from arbd.search.space import ChoiceDimension, SearchSpace, Unit
+
+# How many results are good, and how many others are looked at; chosen by benchmarks/search.py.
+GOOD_SHARE = 0.05
+FEWEST_GOOD = 4
+MOST_GOOD = 25
+MOST_OTHERS = 500
+CANDIDATES = 12
+NEIGHBOURS = 3
+NARROWEST = 1e-3
+TRIES = 8
+SQRT_TAU = math.sqrt(2 * math.pi)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """Kernels of equal weight around `centres`, of shape (kernels, dimensions).
+
+    `levels` is the number of values of a choice, and of nothing else. `leak` is what a kernel leaves to each value
+    of a choice that is not its own.
+    """
+
+    centres: Unit
+    widths: Floats
+    is_choice: npt.NDArray[np.bool_]
+    levels: Floats
+    leak: float
+    prior: bool
+
+    def log_density(self, points: Unit) -> Floats:
+        """Of each point."""
+        numeric = ~self.is_choice
+        centres, widths = self.centres[:, numeric], self.widths[:, numeric]
+        inside = _normal_cdf((1 - centres) / widths) - _normal_cdf(-centres / widths)
+        log_each = np.broadcast_to(-np.log(widths * SQRT_TAU * inside).sum(axis=1), (len(points), len(centres))).copy()
+        for column in range(centres.shape[1]):
+            scaled = (points[:, numeric][:, column, None] - centres[:, column]) / widths[:, column]
+            log_each -= 0.5 * scaled * scaled
+        for column in np.flatnonzero(self.is_choice).tolist():
+            same = np.abs(points[:, None, column] - self.centres[None, :, column]) < 1e-9
+            everyone = 1 + self.levels[column] * self.leak
+            by_choice = np.where(same, math.log((1 + self.leak) / everyone), math.log(self.leak / everyone))
+            if self.prior:
+                by_choice[:, 0] = -math.log(self.levels[column])
+            log_each += by_choice
+        top = log_each.max(axis=1)
+        return np.asarray(top + np.log(np.exp(log_each - top[:, None]).sum(axis=1)))
+
+    def sample(self, rng: np.random.Generator, count: int) -> Unit:
+        """Points inside of the cube."""
+        chosen = rng.integers(0, len(self.centres), count)
+        centres, widths = self.centres[chosen], self.widths[chosen]
+        points = np.empty_like(centres)
+        left = np.ones(centres.shape, dtype=bool)
+        for _ in range(TRIES):
+            points[left] = centres[left] + widths[left] * rng.standard_normal(int(left.sum()))
+            left = (points < 0) | (points >= 1)
+        points[left] = np.clip(points[left], 0.0, 1.0 - 1e-12)
+        for column in np.flatnonzero(self.is_choice).tolist():
+            levels = int(self.levels[column])
+            any_value = (rng.integers(0, levels, count) + 0.5) / levels
+            keeps = rng.random(count) < 1 / (1 + levels * self.leak)
+            points[:, column] = np.where(keeps & ((chosen > 0) | (not self.prior)), centres[:, column], any_value)
+        return points
+
+
+def _normal_cdf(values: Floats) -> Floats:
+    return np.asarray(0.5 * (1.0 + np.vectorize(math.erf, otypes=[np.float64])(values / math.sqrt(2.0))))
+
+
+def _distance_to_neighbours(points: Unit) -> Floats:
+    """From each point to its `NEIGHBOURS`-th nearest, per dimension."""
+    n, dimensions = points.shape
+    if n < 2:
+        return np.full(n, 0.2)
+    squares = np.zeros((n, n))
+    for column in range(dimensions):
+        squares += (points[:, None, column] - points[None, :, column]) ** 2
+    np.fill_diagonal(squares, np.inf)
+    nearest = min(NEIGHBOURS, n - 1) - 1
+    return np.asarray(np.sqrt(np.partition(squares, nearest, axis=1)[:, nearest] / dimensions))
+
+
+@dataclass(frozen=True, slots=True)
+class TpeSampler:
+    """See the module."""
+
+    space: SearchSpace
+    seed: int
+
+    def suggest(
+        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
+    ) -> Proposal:
+        """See `GuidedSampler`."""
+        rng = generator(self.seed, generation)
+        good, others = self._split(history)
+        candidates = self.space.to_unit(self.space.from_unit(good.sample(rng, count * CANDIDATES)))
+        score = good.log_density(candidates)
+        score[~allowed(candidates)] = -np.inf
+        against = others.log_density(candidates)
+        typical = np.median(good.widths[1:], axis=0)[None, :] if len(good.widths) > 1 else good.widths
+        chosen: list[int] = []
+        for pick in range(count):
+            # Each has candidates of its own: the best few of all would lie in one place.
+            own = slice(pick * CANDIDATES, (pick + 1) * CANDIDATES)
+            best = pick * CANDIDATES + int(np.argmax(score[own] - against[own]))
+            chosen.append(best)
+            one = Kernels(candidates[[best]], typical, good.is_choice, good.levels, others.leak, prior=False)
+            against = np.logaddexp(against, one.log_density(candidates))
+        return Proposal(candidates[chosen])
+
+    def _split(self, history: History) -> tuple[Kernels, Kernels]:
+        order = best_first(history)
+        n_good = min(max(FEWEST_GOOD, math.ceil(GOOD_SHARE * len(order))), MOST_GOOD, len(order))
+        others = np.sort(order[n_good:])
+        if len(others) > MOST_OTHERS:
+            # An even sample of a long history says the same.
+            others = others[np.linspace(0, len(others) - 1, MOST_OTHERS).astype(np.int64)]
+        return (
+            self._kernels(history.points[order[:n_good]]),
+            self._kernels(np.concatenate([history.points[others], history.pending])),
+        )
+
+    def _kernels(self, points: Unit) -> Kernels:
+        n, dimensions = points.shape
+        is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
+        # Between neighbouring values of a grid there is nothing to be narrower for.
+        steps = np.array([0.5 / d.levels if d.levels else 0.0 for d in self.space.dimensions])
+        widths = np.clip(_distance_to_neighbours(points), NARROWEST, 1.0)[:, None]
+        return Kernels(
+            np.concatenate([np.full((1, dimensions), 0.5), points]),
+            np.concatenate([np.ones((1, dimensions)), np.maximum(widths, steps)]),
+            is_choice,
+            np.array([d.levels if isinstance(d, ChoiceDimension) else np.nan for d in self.space.dimensions]),
+            leak=1.0 / (n + 1),
+            prior=True,
+        )
+
+
+def make(spec: JobSpec) -> TpeSampler:
+    """Depends on space and seed."""
+    return TpeSampler(spec.space, spec.seed)

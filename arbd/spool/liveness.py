@@ -1,0 +1,309 @@
+"""Who works on this spool, and who of them is dead.
+
+Owns the life lock and the heartbeat of a worker, and the judgement of others. Keeps I3: a heartbeat is a
+counter, and standing still is measured by the observer's own monotonic clock. Keeps I8: judging wrongly
+costs work done twice, never a wrong result.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from arbd.errors import SpoolError, UnsafePathError
+from arbd.records import mapping, shown, unpack, whole
+from arbd.spool.files import Files
+from arbd.spool.frames import HEADER, encode_frame, scan_frames
+from arbd.spool.layout import NAME_PATTERN, SpoolLayout
+from arbd.spool.ledger_records import INCARNATION_MAX
+from arbd.spool.system import Clock, HeldLock
+
+SCHEMA_VERSION = 1
+BEAT_SUFFIX = ".beat"
+MAX_BEAT_BYTES = 1 << 16
+# Characters of a text and items of a list that a heartbeat says, the more of both the better.
+ABOUT_LIMITS = ((2_000, 1_000), (250, 60), (50, 50))
+MAX_ABOUT_DEPTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker says of itself. `counter` grows with each beat; `about` is for people."""
+
+    worker_id: str
+    incarnation: int
+    counter: int
+    about: Mapping[str, Any]
+
+
+def lock_path(layout: SpoolLayout, worker_id: str) -> Path:
+    """The life lock of a worker."""
+    return layout.workers / f"{worker_id}.lock"
+
+
+def beat_path(layout: SpoolLayout, worker_id: str) -> Path:
+    """The heartbeat of a worker."""
+    return layout.workers / f"{worker_id}{BEAT_SUFFIX}"
+
+
+@dataclass(slots=True)
+class LifeLock:
+    """The lock that a worker holds as long as it lives."""
+
+    files: Files
+    path: Path
+    _held: HeldLock | None
+
+    def keep(self) -> bool:
+        """Take the lock again if it was lost; True when it was.
+
+        A network filesystem gives up the locks of a host that it has not heard of for its lease: some then fail
+        what is done through the locked file, others let the host take the lock a second time, which a holder
+        cannot. A folder that was removed and made anew has new lock files, which is seen in the same way. Others
+        take the lock for an instant to look; then the next beat takes it.
+        """
+        if self._held is not None and not self._held.is_ours():
+            self._held.release()
+            self._held = None
+        again = self.files.try_lock(self.path)
+        if again is None:
+            return False
+        if self._held is not None:
+            self._held.release()
+        self._held = again
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._held is not None:
+            self._held.release()
+
+
+def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock | None:
+    """The life lock of `worker_id`, or None while another process lives under that id."""
+    path = lock_path(layout, worker_id)
+    held = files.try_lock(path)
+    return None if held is None else LifeLock(files, path, held)
+
+
+def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
+    """Replace the worker's heartbeat."""
+    files.overwrite(beat_path(layout, beat.worker_id), encode_frame(_packed(beat)))
+
+
+def _packed(beat: Beat) -> bytes:
+    """The record, cut so that it stays readable however long the reasons of errors are."""
+    for chars, items in ABOUT_LIMITS:
+        record = {
+            "v": SCHEMA_VERSION,
+            "worker_id": beat.worker_id,
+            "incarnation": beat.incarnation,
+            "counter": beat.counter,
+            "about": _bounded(beat.about, chars, items),
+        }
+        packed = bytes(msgpack.packb(record))
+        if len(packed) <= MAX_BEAT_BYTES - HEADER.size:
+            break
+    return packed
+
+
+def _bounded(value: Any, chars: int, items: int) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _bounded(item, chars, items) for name, item in itertools.islice(value.items(), items)}
+    if isinstance(value, list | tuple):
+        return [_bounded(item, chars, items) for item in value[:items]]
+    return value[:chars].encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
+    """The worker's heartbeat; None when there is none, it is just being written, or it is no such thing."""
+    try:
+        data = files.read(beat_path(layout, worker_id), limit=MAX_BEAT_BYTES)
+    except (FileNotFoundError, UnsafePathError):
+        return None
+    frames = scan_frames(data).frames
+    if not frames:
+        return None
+    try:
+        return _checked(mapping(unpack(frames[0].payload), "the heartbeat"), worker_id)
+    except ValueError:
+        return None
+
+
+def _checked(record: Mapping[str, Any], worker_id: str) -> Beat:
+    """The heartbeat in a record; ValueError when it is none, or another worker's."""
+    if record.get("worker_id") != worker_id:
+        raise ValueError(f"a heartbeat of {shown(record.get('worker_id'))} in the name of {worker_id}")
+    about = mapping(record.get("about"), "what it says of itself")
+    for name, value in about.items():
+        if not isinstance(name, str) or not _ABOUT.get(name, _is_plain)(value):
+            raise ValueError(f"{shown(name)} is {shown(value)}")
+    return Beat(
+        worker_id,
+        whole(record.get("incarnation"), "the incarnation", 0, INCARNATION_MAX),
+        whole(record.get("counter"), "the counter", 0),
+        about,
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_named_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, str) for item in value.items() for part in item)
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """What a later version may say beside: a text or a number, or lists and maps of these."""
+    if depth > MAX_ABOUT_DEPTH:
+        return False
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(item, depth + 1) for name, item in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(item, depth + 1) for item in value)
+    return isinstance(value, str | int | float | None)
+
+
+# What readers rely on in `about`; nothing of it need be there.
+_ABOUT: Mapping[str, Callable[[object], bool]] = {
+    "host": _is_text,
+    "pid": _is_whole,
+    "slots": _is_whole,
+    "busy": _is_whole,
+    "done": _is_whole,
+    "started_ns": _is_whole,
+    "beat_s": _is_number,
+    "rate": _is_number,
+    "sessions": _are_texts,
+    "blocked": _are_named_texts,
+    "versions": _are_named_texts,
+    "trouble": _is_text,
+    "state": _is_text,
+    "only": lambda value: value is None or _is_text(value),
+}
+
+
+def read_beats(files: Files, layout: SpoolLayout) -> list[Beat]:
+    """The heartbeats of all workers, by worker id."""
+    found = [name.removesuffix(BEAT_SUFFIX) for name in files.names(layout.workers) if name.endswith(BEAT_SUFFIX)]
+    names = [name for name in found if NAME_PATTERN.fullmatch(name)]
+    beats = (read_beat(files, layout, name) for name in names)
+    return [beat for beat in beats if beat is not None]
+
+
+def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
+    """True while some process holds the worker's life lock."""
+    return files.is_locked(lock_path(layout, worker_id))
+
+
+@dataclass(slots=True)
+class _Watched:
+    counter: int
+    since_s: float
+    moved_without_lock: int = 0
+
+
+@dataclass(slots=True)
+class Observer:
+    """Judges whether the workers that hold claims still live, by their locks and by how long they stood still."""
+
+    files: Files
+    layout: SpoolLayout
+    clock: Clock
+    beat_s: float
+    lease_s: float
+    _watched: dict[tuple[str, int], _Watched] = field(default_factory=dict)
+
+    def dead(self, worker_id: str, incarnation: int) -> str | None:
+        """Why that incarnation is dead, or None while it may live.
+
+        Raises SpoolError when its lock can be taken again and again although it beats: then locks do not hold
+        across hosts on this mount, and claiming would hand out iterations twice.
+        """
+        beat = read_beat(self.files, self.layout, worker_id)
+        now = self.clock.monotonic_s()
+        watched = self._watched.get((worker_id, incarnation))
+        if beat is not None and beat.incarnation != incarnation:
+            # A successor holds the life lock, and got it only after this incarnation had lost it.
+            self._watched.pop((worker_id, incarnation), None)
+            return f"{worker_id} was started again"
+        counter = beat.counter if beat is not None else -1
+        if watched is None:
+            self._watched[worker_id, incarnation] = _Watched(counter, now)
+            return None
+        held = is_held(self.files, self.layout, worker_id)
+        if counter != watched.counter:
+            watched.moved_without_lock = 0 if held else watched.moved_without_lock + 1
+            watched.counter, watched.since_s = counter, now
+            self._refuse_broken_locks(worker_id, watched)
+            return None
+        still_s = now - watched.since_s
+        if not held and still_s >= 2 * self.beat_s:
+            return f"{worker_id} gave up its lock and has not been heard of for {still_s:.1f} s"
+        if still_s >= self.lease_s:
+            return f"{worker_id} has not been heard of for {still_s:.1f} s (lease {self.lease_s:g} s)"
+        return None
+
+    def _refuse_broken_locks(self, worker_id: str, watched: _Watched) -> None:
+        # A worker that just ended, or that was cut off for so long that it lost its lock, shows a free one for a beat
+        # or two, until it is gone or has taken it again.
+        if watched.moved_without_lock >= 5:
+            raise SpoolError(
+                f"locks do not hold across hosts on {self.layout.root}: {worker_id} beats, yet its lock can be taken "
+                "here; mount with working locks (NFS: no nolock, local_lock=none) and restart"
+            )
+
+
+@dataclass(slots=True)
+class Peers:
+    """Which other workers live, as far as their heartbeats tell: seen to move within the lease, and not draining."""
+
+    files: Files
+    layout: SpoolLayout
+    clock: Clock
+    worker_id: str
+    lease_s: float
+    _moved: dict[str, tuple[int, int, float | None]] = field(default_factory=dict)
+    _beats: list[Beat] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Read all heartbeats."""
+        self._beats = [beat for beat in read_beats(self.files, self.layout) if beat.worker_id != self.worker_id]
+        now = self.clock.monotonic_s()
+        seen: dict[str, tuple[int, int, float | None]] = {}
+        for beat in self._beats:
+            before = self._moved.get(beat.worker_id)
+            # At first sight nobody knows whether it moves: the file may be years old.
+            since = None if before is None else now if before[:2] != (beat.incarnation, beat.counter) else before[2]
+            seen[beat.worker_id] = (beat.incarnation, beat.counter, since)
+        self._moved = seen
+
+    def can_take(self, session_id: str) -> bool:
+        """True when some other live worker evaluates that session."""
+        now = self.clock.monotonic_s()
+        for beat in self._beats:
+            since = self._moved[beat.worker_id][2]
+            if since is None or now - since > self.lease_s or beat.about.get("state") != "running":
+                continue
+            if session_id in beat.about.get("blocked", {}) or beat.about.get("only") not in (None, session_id):
+                continue
+            return True
+        return False

@@ -1,0 +1,113 @@
+"""The drop-in that fits the systemd unit to the settings."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from arbd.daemon.__main__ import cli
+from arbd.daemon.host.config import Config, load_config
+from arbd.daemon.host.unit import drop_in, unit_name, write
+from arbd.errors import SpoolError, UsageError
+from tests.conftest import REPOSITORY
+
+
+def lines(config: Config) -> list[str]:
+    return [line for line in drop_in(config).splitlines() if line and not line.startswith("#")]
+
+
+def settings(tmp_path: Path, text: str) -> Config:
+    (tmp_path / "arbd.yaml").write_text(text)
+    return load_config(tmp_path / "arbd.yaml", {})
+
+
+def test_the_shipped_settings_open_nothing() -> None:
+    assert lines(load_config(REPOSITORY / "etc/arbd.yaml", {})) == [
+        "[Unit]", "RequiresMountsFor=/var/lib/arbd/spool", "[Service]", "TimeoutStopSec=60",
+    ]  # fmt: skip
+
+
+def test_what_the_settings_name_is_opened(tmp_path: Path) -> None:
+    config = settings(
+        tmp_path,
+        "spool: /mnt/nas/spool\ndata_dirs: [/mnt/nas/data, /home/quant/my data]\nobjective_paths: [/srv/50%]\n"
+        "drain_timeout_s: 120\ncache_dir: /scratch/arbd\n"
+        "mirror: {redis: {url: 'rediss://user:secret@cache.lan:6380/0'}}\n"
+        "metrics: {listen: '0.0.0.0:9464', textfile: /var/lib/prometheus/node-exporter/arbd.prom}\n",
+    )
+    assert lines(config) == [
+        "[Unit]",
+        'RequiresMountsFor=/mnt/nas/spool /mnt/nas/data "/home/quant/my data" /srv/50%%',
+        "[Service]",
+        "TimeoutStopSec=150",
+        "ReadWritePaths=/mnt/nas/spool /scratch/arbd /var/lib/prometheus/node-exporter",
+        "ProtectHome=tmpfs",
+        'BindReadOnlyPaths="/home/quant/my data"',
+        "IPAddressDeny=",
+        "IPAddressAllow=",
+    ]
+    text = drop_in(config)
+    assert "mirror.redis.url rediss://user:***@cache.lan:6380/0, metrics.listen 0.0.0.0:9464" in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379", "redis://[::1]:6379", "redis://localhost", "unix:///run/r"])
+def test_a_redis_on_this_host_needs_no_network(tmp_path: Path, url: str) -> None:
+    assert "IPAddressDeny=" not in lines(
+        settings(tmp_path, f"mirror: {{redis: {{url: '{url}'}}}}\nmetrics: {{listen: '9464'}}\n")
+    )
+
+
+def test_a_spool_in_a_home_is_bound_writable(tmp_path: Path) -> None:
+    assert "BindPaths=/root/spool" in lines(settings(tmp_path, "spool: /root/spool\n"))
+
+
+def test_a_path_that_no_unit_can_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be named in a systemd unit"):
+        drop_in(settings(tmp_path, 'spool: "/mnt/a\\nExecStartPre=/bin/false"\n'))
+
+
+def test_it_is_written_whole_and_for_an_instance_too(tmp_path: Path) -> None:
+    assert write("text\n", None, tmp_path) == tmp_path / "arbd.service.d" / "settings.conf"
+    assert (tmp_path / "arbd.service.d" / "settings.conf").read_text() == "text\n"
+    assert write("other\n", "second", tmp_path).parent.name == "arbd@second.service.d"
+    assert [path.name for path in (tmp_path / "arbd.service.d").iterdir()] == ["settings.conf"]
+    with pytest.raises(UsageError, match="instance '../x' is not usable"):
+        unit_name("../x")
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolError, match="cannot be written: Not a directory"):
+        write("text\n", None, tmp_path / "file")
+
+
+def test_the_command_shows_it_and_tells_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "arbd.yaml").write_text("spool: /mnt/nas/spool\n")
+    shown = CliRunner().invoke(cli, ["unit", "--config", str(tmp_path / "arbd.yaml")])
+    assert (shown.exit_code, "RequiresMountsFor=/mnt/nas/spool\n" in shown.output) == (0, True)
+    (tmp_path / "arbd.yaml").write_text("spoool: /mnt/nas/spool\n")
+    refused = CliRunner().invoke(cli, ["unit", "--config", str(tmp_path / "arbd.yaml")])
+    assert (refused.exit_code, "did you mean 'spool'" in refused.output) == (2, True)
+
+
+def test_systemd_accepts_unit_and_drop_in(tmp_path: Path) -> None:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("no systemd-analyze on this machine")
+    config = settings(
+        tmp_path, 'spool: /mnt/nas/spool\ndata_dirs: ["/home/x/my data"]\nmetrics: {listen: "0.0.0.0:9464"}\n'
+    )
+    (tmp_path / "run").write_text("#!/bin/sh\n")
+    (tmp_path / "run").chmod(0o755)
+    for name in ("arbd.service", "arbd@.service"):
+        text = (REPOSITORY / "systemd" / name).read_text().replace("/opt/arbd/bin/arbd", str(tmp_path / "run"))
+        # The manual pages are where the package is installed.
+        text = "\n".join(line for line in text.splitlines() if not line.startswith("Documentation="))
+        target = tmp_path / name.replace("@.", "@one.")
+        target.write_text(text + "\n")
+        write(drop_in(config), "one" if "@" in name else None, tmp_path)
+        command = [tool, "verify", "--man=no", str(target)]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (found.returncode, found.stdout + found.stderr) == (0, "")

@@ -1,0 +1,90 @@
+"""What a slot writes of a task, and what is made of the task when the slot dies of it: each iteration counts once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arbd.daemon.slots.crash_recovery import salvage
+from arbd.daemon.slots.evaluation import OpenSession
+from arbd.daemon.slots.pool import Autopsy, Limits
+from arbd.daemon.slots.process import ChunkTask, Piece, SlotSetup, Verdict
+from arbd.daemon.slots.progress import EVALUATING, Progress, ProgressPage
+from arbd.objective.protocol import Outcome
+from arbd.results.segments import SegmentReader
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.ledger import CRASHED, Claim, Span
+from arbd.spool.system import SystemClock
+from tests.spool.sessions import make_session, rows_of, write_rows
+
+N = 400
+
+
+class RaisingBatch:
+    """An objective that works one by one, and never in a batch."""
+
+    batch = True
+
+    def __init__(self) -> None:
+        self.evaluated = 0
+
+    def evaluate(self, params: dict[str, Any], trial: object) -> Outcome:
+        self.evaluated += 1
+        return Outcome({"value": params["x"]})
+
+    def evaluate_batch(self, columns: object, budget: float = 1.0) -> Any:
+        raise ValueError("not in a batch")
+
+
+@pytest.fixture
+def progress(tmp_path: Path) -> Iterator[ProgressPage]:
+    page = ProgressPage(tmp_path / "progress", create=True)
+    yield page
+    page.close()
+
+
+def setup_of(tmp_path: Path) -> SlotSetup:
+    return SlotSetup("0", "w", 1, 1, tmp_path / "p", tmp_path / "o", tmp_path / "c", (), ("python:*",))
+
+
+def written(paths: SessionPaths) -> list[int]:
+    return [i for found in SegmentReader(Files(), paths).poll() for i in found.rows.iteration.tolist()]
+
+
+def test_iterations_that_are_not_run_are_written_once_when_the_batch_around_them_raises(
+    layout: SpoolLayout, tmp_path: Path, progress: ProgressPage
+) -> None:
+    paths = make_session(layout, N, constraints=("x < 0.5",))
+    evaluator = RaisingBatch()
+    load: Any = lambda spec, name: evaluator  # noqa: E731
+    session = OpenSession(Files(), SystemClock(), paths.folder, "0.1", setup_of(tmp_path), load)
+    task = ChunkTask(1, paths.folder, (Piece(Claim(1, Span(1, N), "w", 1), Span(1, N)),))
+    report = session.evaluate(task, progress)
+    session.close()
+    assert report.first_error == "ValueError: not in a batch"
+    assert 0 < evaluator.evaluated < N
+    assert report.counts == {1: (N, 0, 0, 0)}
+    assert sorted(written(paths)) == list(range(1, N + 1))
+
+
+def test_a_verdict_that_is_recorded_is_not_owed_again_after_a_batch_that_killed_its_process(
+    layout: SpoolLayout, tmp_path: Path
+) -> None:
+    paths = make_session(layout, 20)
+    setup = setup_of(tmp_path)
+    write_rows(paths, "w", rows_of(1, 1, status=CRASHED), slot="0.1")
+    verdicts = tuple((1, Verdict(i, 0, CRASHED, 1, 0.1, "boom")) for i in (1, 2))
+    claim = Claim(1, Span(1, 20), "w", 1)
+    task = ChunkTask(7, paths.folder, (Piece(claim, Span(3, 18)),), verdicts=verdicts)
+    died = Autopsy(Progress(1, 7, EVALUATING, 3, 16, 0), "", f"killed by {signal.SIGKILL.name}", "", setup)
+    saved = salvage(Files(), task, died, Limits(None, 0), 8)
+    assert saved.rest is not None
+    assert saved.rest.scalar
+    assert saved.rest.verdicts == verdicts[1:]
+    assert sum(np.sum(counts) for counts in saved.counts.values()) == 1

@@ -1,0 +1,122 @@
+"""Constraints are read by a parser of their own, and say by how much they are broken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbd.search.constraints import ConstraintError, as_values, parse_constraint, renamed, total_violation
+
+VALUES = {
+    "a": np.array([1.0, 2.0, 3.0]),
+    "b": np.array([2.0, 2.0, 2.0]),
+    "k": np.array([1, 2, 3]),
+    "kind": np.array(["up", "down", "up"]),
+    "flag": np.array([True, False, True]),
+    "gap": np.array([1.0, np.nan, 1.0]),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("a < b", [True, False, False]),
+        ("a <= b", [True, True, False]),
+        ("a >= 2 * b - 2", [False, True, True]),
+        ("1 < a <= 3", [False, True, True]),
+        ("a > b or k == 1", [True, False, True]),
+        ("a > 1 and a < 3", [False, True, False]),
+        ("not a < b", [False, True, True]),
+        ("kind == 'up'", [True, False, True]),
+        ("kind != 'up' or a > 2", [False, True, True]),
+        ("flag == True", [True, False, True]),
+        ("abs(a - 2) < 0.5", [False, True, False]),
+        ("max(a, b) <= 2 and sqrt(k) < 1.5", [True, True, False]),
+        ("-a < -1.5", [False, True, True]),
+        ("k % 2 == 1", [True, False, True]),
+        ("gap > 0", [True, False, True]),
+        ("not gap > 0", [False, False, False]),
+        ("nothing > 0", [False, False, False]),
+        ("log(a) < 1", [True, True, False]),
+        ("log(a - 2) < 5", [False, True, True]),
+        ("kind + 1 > 0", [False, False, False]),
+    ],
+)
+def test_what_a_constraint_says(text: str, holds: list[bool]) -> None:
+    constraint = parse_constraint(text)
+    found = constraint.violation(VALUES, 3)
+    assert (found <= 0).tolist() == holds
+
+
+def test_a_choice_of_numbers_and_texts_is_looked_at_row_by_row() -> None:
+    window = as_values({"window": [1, 2, "auto"]})
+    for text, holds in (("window != 1", [False, True, True]), ("window == 'auto'", [False, False, True])):
+        assert (parse_constraint(text).violation(window, 3) <= 0).tolist() == holds
+        for row in range(3):
+            alone = as_values({"window": [[1, 2, "auto"][row]]})
+            assert (parse_constraint(text).violation(alone, 1)[0] <= 0) == holds[row]
+    assert (parse_constraint("window > 1").violation(window, 3) <= 0).tolist() == [False, True, False]
+
+
+def test_a_constraint_says_which_names_it_computes_with_and_takes_others_for_them() -> None:
+    constraint = parse_constraint("mode == 'a' or x < max(y, 2) and -z != 1")
+    assert constraint.names == {"mode", "x", "y", "z"}
+    assert constraint.numbers == {"x", "y", "z"}
+    new = renamed(parse_constraint("old < 2 * x"), {"old": "new"})
+    assert (new.text, new.names) == ("new < 2 * x", {"new", "x"})
+    assert renamed(constraint, {"old": "new"}) is constraint
+
+
+def test_a_violation_grows_with_the_distance_and_is_never_zero_where_it_does_not_hold() -> None:
+    found = parse_constraint("a >= 30").violation({"a": np.array([30.0, 29.0, 10.0, 30 - 1e-12])}, 4)
+    assert found[0] == 0
+    assert 0 < found[1] < found[2]
+    assert found[3] > 0
+    assert total_violation([parse_constraint("a > 1"), parse_constraint("a < 0")], {"a": np.array([0.5])}, 1)[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not an inequality"),
+        ("a", "not an inequality"),
+        ("a + 1", "not an inequality"),
+        ("a = 1", "not an inequality"),
+        ("1 < 2", "names no parameter"),
+        ("a in b", "compares with"),
+        ("a is b", "compares with"),
+        ("__import__('os').system('true') == 0", "not allowed"),
+        ("open('x') > 0", "unknown function 'open'"),
+        ("a.real > 0", "not allowed"),
+        ("a[0] > 0", "not allowed"),
+        ("(lambda: 1)() > a", "not allowed"),
+        ("[a for a in b] > 0", "not allowed"),
+        ("max(a) > 0", "max takes 2 values"),
+        ("f'{a}' == 'x'", "not allowed"),
+        ("a > 1j", "neither a number nor a text"),
+        ("a > None", "neither a number nor a text"),
+        ("a > " + "(" * 60 + "b" + ")" * 60, None),
+        ("a > " + "-" * 60 + "b", "nested deeper"),
+        ("a > b" + " " * 500, "longer than"),
+        ("a > 10 ** 400", None),
+        ("a > 1" + "0" * 350, "neither"),
+        ("a\x00 > 1", "not an inequality"),
+    ],
+)
+def test_what_is_no_constraint_is_told(text: str, said: str | None) -> None:
+    if said is None:
+        parse_constraint(text)
+        return
+    with pytest.raises(ConstraintError, match=said):
+        parse_constraint(text)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_constraint_or_an_error(text: str) -> None:
+    try:
+        constraint = parse_constraint(text)
+    except ConstraintError:
+        return
+    assert constraint.violation({name: np.ones(2) for name in constraint.names}, 2).shape == (2,)
