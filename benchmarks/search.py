@@ -35,9 +35,10 @@ import numpy as np
 from search_problems import Problem, problems
 
 from arbd.analysis.table import ResultTable, load_table
-from arbd.job.spec import JobSpec, MetricGoal, ObjectiveSpec
+from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.search.generations import default_size
 from arbd.search.in_process import Search
+from arbd.search.problem import MetricGoal
 from arbd.search.samplers import GUIDED, METHODS
 from arbd.search.space import ChoiceDimension, IntDimension
 

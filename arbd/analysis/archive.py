@@ -17,6 +17,7 @@ from pathlib import Path
 
 from arbd.atomic_file import whole_file
 from arbd.errors import CorruptionError, DataError, NotFoundError, UsageError
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.merge import Merge
 from arbd.results.retention import everything_of, require_compacted
@@ -25,7 +26,7 @@ from arbd.spool.files import Files, Reader
 from arbd.spool.layout import NAME_PATTERN, SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import SessionExistsError, read_spec
+from arbd.spool.sessions import SessionExistsError
 
 COPY_BYTES = 1 << 20
 # Locks and temporary files mean nothing elsewhere.

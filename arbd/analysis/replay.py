@@ -13,7 +13,9 @@ import numpy as np
 from arbd.errors import ArbdError, NotFoundError, ObjectiveError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
-from arbd.objective.protocol import Evaluator, Trial, load_evaluator
+from arbd.job.stored import read_spec
+from arbd.objective.load import load_evaluator
+from arbd.objective.protocol import Evaluator, Trial
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import iso_utc
 from arbd.results.result import TuningResult
@@ -22,7 +24,6 @@ from arbd.search.space import ChoiceDimension
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
 from arbd.results.columns import Array, RowBatch, RowRules, concatenate
 from arbd.results.csv_writer import iso_utc, status_name
 from arbd.results.result import TuningResult
@@ -28,7 +29,6 @@ from arbd.search.space import SearchSpace
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec
 
 SAMPLE_ROWS = 65_536
 BUDGET = "budget"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbd.daemon.host.config import Config
-from arbd.job.spec import JobSpec, Past
-from arbd.results.result import PastResult
+from arbd.job.spec import JobSpec
+from arbd.search.problem import Past, PastResult
 from arbd.spool.layout import SpoolLayout
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def read_job(
 
 
 def _as_begun(layout: SpoolLayout, name: str, otherwise: ReadPast) -> ReadPast:
-    from arbd.spool.sessions import exists, read_spec
+    from arbd.job.stored import read_spec
+    from arbd.spool.sessions import exists
 
     def read(source: str, folders: Sequence[Path]) -> list[PastResult] | Past:
         files, paths = layout.files(), layout.session(name)

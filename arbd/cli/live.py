@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, NotFoundError
+from arbd.job.stored import read_spec
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.sessions import session_ids
 
 if TYPE_CHECKING:
     from arbd.results.segments import SegmentReader

@@ -35,7 +35,7 @@ from arbd.daemon.side.intake import job_resolver
 from arbd.daemon.side.services import LAST_SWEEPS_S, Companions
 from arbd.daemon.side.suggester import SuggesterPool
 from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
-from arbd.daemon.slots.process import ChunkTask, LoadFailure
+from arbd.daemon.slots.protocol import ChunkTask, LoadFailure
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
 from arbd.errors import ArbdError, SpoolError
 from arbd.spool.intake import Intake

@@ -15,7 +15,7 @@ from typing import Any
 
 import arbd
 from arbd.daemon.host.config import Config
-from arbd.daemon.slots.process import SlotSetup
+from arbd.daemon.slots.protocol import SlotSetup
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout

@@ -21,7 +21,7 @@ from arbd.job.model import (
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import resolve_space
-from arbd.job.spec import Execution, JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
+from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
 from arbd.paper import params
 from arbd.paper.market.cache import file_digest, load_quotes
 from arbd.paper.market.prepared import grid_points
@@ -29,6 +29,7 @@ from arbd.paper.market.quotes import IntArray
 from arbd.paper.market.readers import read_quotes
 from arbd.paper.metrics import METRICS
 from arbd.paper.scenario import load_scenario
+from arbd.search.problem import MetricGoal
 from arbd.search.samplers import GUIDED
 from arbd.search.samplers.grid import DEFAULT_POINTS, dimension_points, grid_size
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value

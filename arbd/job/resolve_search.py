@@ -18,13 +18,12 @@ import numpy as np
 
 from arbd.errors import ArbdError, Problem
 from arbd.job.file import JobDocument
-from arbd.job.spec import MetricGoal, Past, StopRules
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
-from arbd.results.result import PastResult
 from arbd.search.constraints import Constraint, ConstraintError, as_values, parse_constraint, renamed, total_violation
 from arbd.search.generations import LAG, SMALLEST_POPULATION, default_size
 from arbd.search.plan import Limits
+from arbd.search.problem import MetricGoal, Past, PastResult, StopRules
 from arbd.search.samplers import GUIDED
 from arbd.search.samplers.random import uniform_points
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value

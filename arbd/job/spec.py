@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, Past, StopRules
 from arbd.search.space import SearchSpace, Value
 
 SCHEMA_VERSION = 1
-DEFAULT_MIN_BUDGET = 1 / 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,6 @@ class ObjectiveSpec:
 
     def __str__(self) -> str:
         return " ".join((self.kind, *self.target))
-
-
-@dataclass(frozen=True, slots=True)
-class MetricGoal:
-    """A metric and whether it is to be `maximize`d or `minimize`d."""
-
-    name: str
-    direction: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,70 +53,6 @@ class ResultOptions:
 
     csv: bool = False
     blocks: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class StopRules:
-    """When a session ends before its last iteration.
-
-    `max_time_s` of work; `no_improvement` iterations without a better result; the first metric reaches `target`.
-    """
-
-    max_time_s: float | None = None
-    no_improvement: int | None = None
-    target: float | None = None
-
-    @property
-    def needs_results(self) -> bool:
-        """True when a rule looks at results, which is done between generations."""
-        return self.no_improvement is not None or self.target is not None
-
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {"max_time_s": self.max_time_s, "no_improvement": self.no_improvement, "target": self.target}
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """Results from elsewhere that a search starts from: rows of the space, values by metric (NaN: failed).
-
-    `violation` is by how much each breaks the job's constraints, `budget` the share of the data that it used;
-    in jobs of earlier versions, which did not keep them, all results keep all constraints and used everything.
-    """
-
-    source: str
-    points: tuple[Mapping[str, Value], ...]
-    metrics: tuple[tuple[float, ...], ...]
-    violation: tuple[float, ...] = ()
-    budget: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        n = len(self.points)
-        object.__setattr__(self, "violation", self.violation or (0.0,) * n)
-        object.__setattr__(self, "budget", self.budget or (1.0,) * n)
-        if not len(self.metrics) == len(self.violation) == len(self.budget) == n:
-            raise ValueError("earlier results of different lengths")
-
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {
-            "source": self.source,
-            "points": [dict(point) for point in self.points],
-            "metrics": [list(row) for row in self.metrics],
-            "violation": list(self.violation),
-            "budget": list(self.budget),
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Past:
-        """From `to_plain`."""
-        return cls(
-            plain["source"],
-            tuple(plain["points"]),
-            tuple(tuple(row) for row in plain["metrics"]),
-            tuple(plain.get("violation", ())),
-            tuple(plain.get("budget", ())),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import redis
 
 from arbd.errors import ArbdError, SpoolError
+from arbd.job.stored import read_spec
 from arbd.mirror.follow import SessionMirror
 from arbd.mirror.settings import RedisSettings
 from arbd.mirror.state import DONE, MovedError, StateManager
@@ -21,7 +22,7 @@ from arbd.results.segments import SUFFIX
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import REOPENED_PREFIX, read_spec
+from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.system import HeldLock, SystemClock
 
 ROWS_A_TURN = 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from arbd.job.stored import read_spec
 from arbd.mirror.follow import hashes
 from arbd.mirror.state import StateManager
 from arbd.results.columns import RowRules
@@ -11,7 +12,6 @@ from arbd.results.store_reader import read_rows
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec
 
 STEP_ROWS = 1_000
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import csv_lines
 from arbd.results.merge import Merge
@@ -21,7 +22,6 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec
 
 CSV_PATIENCE_S = 10.0
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from arbd.errors import CorruptionError
 from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
 from arbd.records import mapping, text, unpack, whole
 from arbd.results.columns import RowRules
 from arbd.results.segments import SegmentReader
@@ -25,7 +26,6 @@ from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED, Span, spans_of
-from arbd.spool.sessions import read_spec
 from arbd.spool.system import Clock
 
 SUFFIX = ".gen"

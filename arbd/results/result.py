@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from arbd.search.space import Value
-
-
-@dataclass(frozen=True, slots=True)
-class PastResult:
-    """A result that another search gave; `metrics` is empty where it failed. `budget` is its share of the data.
-
-    `written` has the parameters as a table wrote them, where it is one: it does not tell the text "1" from the number.
-    """
-
-    params: Mapping[str, Value]
-    metrics: Mapping[str, float]
-    budget: float = 1.0
-    written: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.errors import CorruptionError, UnsafePathError, UsageError
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.store_format import has_results
 from arbd.results.store_reader import StoredResults
@@ -21,7 +22,6 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import is_held, read_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec
 
 
 @dataclass(frozen=True, slots=True)

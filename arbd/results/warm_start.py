@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arbd.errors import DataError
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.csv_reader import read_table
-from arbd.results.result import PastResult
 from arbd.results.store_reader import read_rows
+from arbd.search.problem import PastResult
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec
 
 CSV_SUFFIX = ".csv"
 

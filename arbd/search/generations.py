@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from arbd.job.spec import JobSpec
 from arbd.search.history import Floats, History, bounded
 from arbd.search.plan import INFEASIBLE, RUN, FixedPlan, Ints, Limits, PlannedRows, enqueued_rows
+from arbd.search.problem import SearchProblem
 from arbd.search.samplers import GUIDED, GuidedSampler, Sampler, make_guided
 from arbd.search.samplers.lhs import LatinHypercubeSampler
 from arbd.search.seeds import generator
@@ -103,7 +103,7 @@ def decode_generation(plain: Mapping[str, Any]) -> Generation:
 class Knowledge:
     """All results of a session that are known, by iteration, in columns; `metrics` are those that suggestions need."""
 
-    def __init__(self, spec: JobSpec) -> None:
+    def __init__(self, spec: SearchProblem) -> None:
         self._spec = spec
         self.limits = Limits.of(spec)
         names = [goal.name for goal in spec.metrics]
@@ -202,7 +202,7 @@ class Knowledge:
 class Breeder:
     """Computes generations of a session. Remembers what its sampler remembers, which changes no answer."""
 
-    def __init__(self, spec: JobSpec, versions: Mapping[str, str]) -> None:
+    def __init__(self, spec: SearchProblem, versions: Mapping[str, str]) -> None:
         self.spec = spec
         self.knowledge = Knowledge(spec)
         self._versions = dict(versions)

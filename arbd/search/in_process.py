@@ -10,16 +10,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from arbd.errors import UsageError
-from arbd.job.spec import JobSpec
 from arbd.search.generations import Breeder, Generation, known_before
 from arbd.search.plan import RUN, FixedPlan, PlannedRows
+from arbd.search.problem import SearchProblem
 from arbd.search.versions import sampler_versions
 
 
 class Search:
     """Asks for iterations and tells their results. A search that learns needs the results that it learns from."""
 
-    def __init__(self, spec: JobSpec) -> None:
+    def __init__(self, spec: SearchProblem) -> None:
         self.spec = spec
         self._plan = FixedPlan(spec) if not spec.generation_size else None
         self._breeder = Breeder(spec, sampler_versions(spec.method)) if spec.generation_size else None

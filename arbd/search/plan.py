@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from arbd.job.spec import JobSpec
 from arbd.search.constraints import Constraint, as_values, parse_constraint, total_violation
+from arbd.search.problem import SearchProblem
 from arbd.search.samplers import Sampler, make_sampler
 from arbd.search.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
 
@@ -79,7 +79,7 @@ class Limits:
     constraints: tuple[Constraint, ...]
 
     @classmethod
-    def of(cls, spec: JobSpec) -> Limits:
+    def of(cls, spec: SearchProblem) -> Limits:
         """Those of a job."""
         return cls(spec.space, spec.fixed, tuple(parse_constraint(text) for text in spec.constraints))
 
@@ -113,7 +113,7 @@ class Limits:
 class FixedPlan:
     """See the module. Repeats are known among `MOST_REMEMBERED` iterations, or in as small a space."""
 
-    def __init__(self, spec: JobSpec) -> None:
+    def __init__(self, spec: SearchProblem) -> None:
         self._space = spec.space
         self._n = spec.n
         self._first_points = spec.enqueue

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.job.spec import JobSpec
 from arbd.search.history import Floats, Ints
+from arbd.search.problem import SearchProblem
 
 
-def reason(spec: JobSpec, losses: Floats, iterations: Ints) -> str:
+def reason(spec: SearchProblem, losses: Floats, iterations: Ints) -> str:
     """Why a session should end, given the losses of iterations (NaN: no result that counts); '' when it should go on."""
     stop, goal = spec.stop, spec.metrics[0]
     sign = 1.0 if goal.direction == "minimize" else -1.0

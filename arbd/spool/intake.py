@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arbd.errors import ArbdError, JobError, UnsafePathError
-from arbd.job.spec import JobSpec
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import (
+    ResolvedJob,
     SessionExistsError,
     create_session,
     exists,
@@ -44,7 +44,7 @@ SUBMITTED_SUFFIX = ".submitted.yaml"
 UNFINISHED_NAMES = (".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.crdownload", "#*#")
 _SEPARATOR = ","
 
-Resolve = Callable[[bytes, str], JobSpec]
+Resolve = Callable[[bytes, str], ResolvedJob]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ class Intake:
             raise JobError.of(name, f"larger than {MAX_JOB_BYTES // 1024} KiB; a job file only names its data")
         return data
 
-    def _resolved(self, data: bytes, name: str) -> JobSpec:
+    def _resolved(self, data: bytes, name: str) -> ResolvedJob:
         try:
             return self.resolve(data, name)
         except ArbdError:

@@ -9,25 +9,37 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import msgpack
 
-from arbd.errors import CorruptionError, NotFoundError, UnsafePathError, UsageError
+from arbd.errors import UnsafePathError, UsageError
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.frames import encode_frame, payloads
+from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.system import Clock
 
-if TYPE_CHECKING:
-    from arbd.job.spec import JobSpec
-
-MAX_SPEC_BYTES = 16 * 1024 * 1024
 HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.(new|removed)")
 # A name in sessions/ that tells daemons to look again at a session that they know to be over.
 REOPENED_PREFIX = ".reopened-"
+
+
+class ResolvedJob(Protocol):
+    """All that the spool knows of a job: its id, if it has one, how many iterations it has, and what is kept of it."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The id that it asks for."""
+
+    @property
+    def n(self) -> int:
+        """The number of iterations."""
+
+    def to_plain(self) -> Mapping[str, Any]:
+        """What msgpack can keep."""
 
 
 class SessionExistsError(UsageError):
@@ -40,7 +52,7 @@ def new_session_id(files: Files, clock: Clock) -> str:
     return f"{now:%Y%m%dT%H%M%S}-{files.system.token(3)}"
 
 
-def create_session(files: Files, layout: SpoolLayout, session_id: str, job: bytes, spec: JobSpec) -> SessionPaths:
+def create_session(files: Files, layout: SpoolLayout, session_id: str, job: bytes, spec: ResolvedJob) -> SessionPaths:
     """Make the folder of a session. SessionExistsError when the id is taken (nothing is overwritten)."""
     paths = layout.session(session_id)
     new = SessionPaths(layout.sessions / f".{session_id}.{files.system.token(4)}.new")
@@ -86,24 +98,6 @@ def remove_unfinished(files: Files, layout: SpoolLayout) -> None:
 def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
     """Ids of all sessions, sorted."""
     return [name for name in files.names(layout.sessions) if not name.startswith(".")]
-
-
-def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
-    """The resolved job of a session. NotFoundError, or CorruptionError when its file cannot be read."""
-    from arbd.job.codec import read_job_spec  # noqa: PLC0415 - NumPy, which listing sessions does not need
-
-    try:
-        data = files.read(paths.spec, limit=MAX_SPEC_BYTES)
-    except FileNotFoundError as error:
-        raise NotFoundError(
-            f"no session {paths.session_id} in {paths.folder.parent.parent}: see `arbctl list`"
-        ) from error
-    for payload in payloads(data):
-        try:
-            return read_job_spec(payload)
-        except ValueError as error:
-            raise CorruptionError(paths.spec, 0, f"not a job of this version: {error}") from error
-    raise CorruptionError(paths.spec, 0, "damaged: no whole record in it")
 
 
 def exists(files: Files, paths: SessionPaths) -> bool:

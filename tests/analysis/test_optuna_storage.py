@@ -13,8 +13,8 @@ from socket import socket
 import numpy as np
 import pytest
 
-from arbd.job.spec import MetricGoal
 from arbd.results.compaction import compact
+from arbd.search.problem import MetricGoal
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout

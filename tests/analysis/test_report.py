@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from arbd.analysis.report import figures
-from arbd.job.spec import MetricGoal
 from arbd.results.compaction import compact
+from arbd.search.problem import MetricGoal
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout

@@ -13,10 +13,10 @@ from arbd.analysis.comparison import compare_sessions
 from arbd.analysis.report.page import write_report
 from arbd.analysis.table import LoadedRows, ResultTable, load_table
 from arbd.errors import CorruptionError
-from arbd.job.spec import MetricGoal
 from arbd.results.columns import RowBatch, RowRules
 from arbd.results.compaction import compact
 from arbd.results.store_format import read_segments
+from arbd.search.problem import MetricGoal
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import FAILED

@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from arbd.analysis.table import load_table
+from arbd.job.stored import read_spec
 from arbd.search.in_process import Search
 from arbd.search.samplers import GUIDED
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import read_spec
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.daemon.test_sessions_end_to_end import is_done, state_of
 

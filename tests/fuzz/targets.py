@@ -29,6 +29,7 @@ from arbd.daemon.side.intake import job_resolver
 from arbd.daemon.side.live_csv import LiveTable
 from arbd.errors import ArbdError
 from arbd.job.codec import read_job_spec
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import csv_lines
 from arbd.results.generations import read_generation
@@ -43,7 +44,6 @@ from arbd.spool.intake import SUBMITTED_SUFFIX, Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers, read_beats, take_life_lock
 from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.sessions import read_spec
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.mutations import TEXTS, mutate_bytes, mutate_framed_file, mutate_job
 

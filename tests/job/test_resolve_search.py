@@ -12,10 +12,10 @@ import pytest
 from arbd.errors import JobError
 from arbd.job.file import parse_job
 from arbd.job.resolve import resolve_job
-from arbd.job.spec import JobSpec, StopRules
-from arbd.results.result import PastResult
+from arbd.job.spec import JobSpec
 from arbd.search.generations import Knowledge
 from arbd.search.history import best_first
+from arbd.search.problem import PastResult, StopRules
 from arbd.search.space import FloatDimension
 
 JOB = """

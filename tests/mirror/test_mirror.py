@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import UsageError
+from arbd.job.stored import read_spec
 from arbd.mirror.follow import SessionMirror
 from arbd.mirror.settings import RedisSettings
 from arbd.mirror.state import MovedError, StateManager
@@ -26,7 +27,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CANCELLED, COMPLETED, CRASHED, FAILED, Span, again, switched
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import REOPENED_PREFIX, read_spec
+from arbd.spool.sessions import REOPENED_PREFIX
 from tests.beds.redis_server import RedisServer
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.errors import ObjectiveError
-from arbd.job.spec import JobSpec, MetricGoal, ObjectiveSpec
+from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.objective.command import CommandError
-from arbd.objective.protocol import Outcome, Trial, check_outcome, load_evaluator
+from arbd.objective.load import load_evaluator
+from arbd.objective.protocol import Outcome, Trial, check_outcome
+from arbd.search.problem import MetricGoal
 from arbd.search.seeds import iteration_seed, iteration_seeds
 from arbd.search.space import FloatDimension, SearchSpace
 from arbd.tuning import __all__ as tuning_names

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from arbd.errors import UsageError
-from arbd.job.spec import JobSpec, MetricGoal, ObjectiveSpec, Past, StopRules
+from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.records import unpack
 from arbd.search.generations import Breeder, Knowledge, decode_generation, default_size, known_before
 from arbd.search.history import best_first
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, FixedPlan
+from arbd.search.problem import MetricGoal, Past, StopRules
 from arbd.search.samplers import GUIDED
 from arbd.search.samplers.successive_halving import rungs
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace

@@ -21,11 +21,13 @@ import pytest
 from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import key_values
 from arbd.daemon.side.intake import job_resolver
-from arbd.daemon.slots.process import SlotSetup
+from arbd.daemon.slots.protocol import SlotSetup
 from arbd.errors import CorruptionError, ObjectiveError, SpoolError, UnsafePathError, UsageError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import ObjectiveSpec
-from arbd.objective.protocol import Trial, load_evaluator
+from arbd.job.stored import read_spec
+from arbd.objective.load import load_evaluator
+from arbd.objective.protocol import Trial
 from arbd.results.columns import MAX_METRICS, RowBatch, RowRules
 from arbd.results.compaction import compact
 from arbd.results.csv_writer import csv_lines
@@ -38,7 +40,7 @@ from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, Observer, read_beats, write_beat
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.sessions import session_ids
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
 from arbd.terminal_text import visible

@@ -12,6 +12,7 @@ import numpy as np
 
 from arbd.errors import ArbdError
 from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
 from arbd.results.columns import decode_rows
 from arbd.results.segments import SUFFIX
 from arbd.results.store_reader import read_results
@@ -23,7 +24,7 @@ from arbd.spool.frames import scan_frames
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState, Span
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.sessions import session_ids
 from arbd.spool.system import FileStatus
 from tests.simulation.daemon import TIMING, Objective, SimDaemon
 from tests.simulation.disk import Disk, Handle, Inode

@@ -19,8 +19,8 @@ from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.session_registry import Timing
 from arbd.daemon.slots.evaluation import OpenSession
 from arbd.daemon.slots.pool import Autopsy
-from arbd.daemon.slots.process import ChunkTask, SlotSetup
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
+from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.errors import ArbdError
 from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Outcome, Trial

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arbd.errors import JobError
-from arbd.job.spec import Execution, JobSpec, StopRules
+from arbd.job.spec import Execution, JobSpec
+from arbd.search.problem import StopRules
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout

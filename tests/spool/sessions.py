@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from arbd.job.spec import JobSpec, MetricGoal, ObjectiveSpec, ResultOptions
+from arbd.job.spec import JobSpec, ObjectiveSpec, ResultOptions
 from arbd.results.columns import RowBatch
 from arbd.results.segments import SegmentWriter
+from arbd.search.problem import MetricGoal
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout

@@ -11,10 +11,11 @@ import pytest
 
 from arbd.errors import JobError, UsageError
 from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
 from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import create_session, read_spec, session_ids
+from arbd.spool.sessions import create_session, session_ids
 from tests.spool.sessions import spec_of
 
 

@@ -9,11 +9,12 @@ import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import UsageError
+from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import REOPENED_PREFIX, read_spec
+from arbd.spool.sessions import REOPENED_PREFIX
 
 
 def _queue(layout: SpoolLayout, session: str) -> SessionQueue:

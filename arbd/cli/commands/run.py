@@ -17,9 +17,10 @@ from arbd.cli.progress import ProgressView
 from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError
 from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import create_session, exists, new_session_id, read_spec
+from arbd.spool.sessions import create_session, exists, new_session_id
 from arbd.spool.system import SystemClock
 
 INTAKE_PATIENCE_S = 30.0

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
 from arbd.errors import ArbdError
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.store_format import has_results
 from arbd.results.store_reader import StoredResults
@@ -16,7 +17,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, is_held, read_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.sessions import session_ids
 
 LOOK_S = 0.05
 CLOCKS_APART_S = 2.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from arbd.daemon.slots.process import ChunkReport, ChunkTask
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
 from arbd.spool.ledger import NO_COUNTS, Counts, Span
 
 # So many in a row are no accident, and cost little when they are run again elsewhere.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from arbd.daemon.slots.pool import Autopsy, Limits
-from arbd.daemon.slots.process import ChunkReport, ChunkTask
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
 from arbd.spool.intake import Intake
 
 if TYPE_CHECKING:

@@ -17,12 +17,13 @@ from arbd.daemon.core.counters import LEASE_REVOKED, Figures
 from arbd.daemon.core.session_state import SessionWork
 from arbd.daemon.host.logs import Log
 from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageError
+from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers
 from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.sessions import REOPENED_PREFIX, read_spec, session_ids
+from arbd.spool.sessions import REOPENED_PREFIX, session_ids
 from arbd.spool.system import Clock
 
 # A holder of a ledger's lock can stand still for long; other sessions and the heartbeat must not wait for it.

@@ -12,7 +12,7 @@ from arbd.daemon.core.chunks import Demand, chunk_size
 from arbd.daemon.core.generation_scheduler import GenerationDesk
 from arbd.daemon.slots.crash_recovery import salvage
 from arbd.daemon.slots.pool import Autopsy, Limits
-from arbd.daemon.slots.process import ChunkReport, ChunkTask, Piece
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, Piece
 from arbd.job.spec import JobSpec
 from arbd.spool import ledger
 from arbd.spool.files import Files

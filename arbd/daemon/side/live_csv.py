@@ -18,6 +18,7 @@ import numpy as np
 from arbd.daemon.host.logs import Log
 from arbd.errors import ArbdError
 from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import encode_cells, group_cells, header
 from arbd.results.segments import SegmentReader, worker_of
@@ -25,7 +26,7 @@ from arbd.results.store_format import ResultGroup
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import read_spec, session_ids
+from arbd.spool.sessions import session_ids
 from arbd.spool.system import HeldLock
 
 INTERVAL_S = 1.0

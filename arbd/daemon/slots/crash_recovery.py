@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from arbd.daemon.slots.pool import Autopsy, Limits
-from arbd.daemon.slots.process import ChunkTask, Piece, SlotSetup, Verdict
 from arbd.daemon.slots.progress import EVALUATING, LOADING
+from arbd.daemon.slots.protocol import ChunkTask, Piece, SlotSetup, Verdict
 from arbd.results.segments import SegmentReader, segment_name
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths

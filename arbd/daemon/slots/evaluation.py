@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from arbd.daemon.slots.process import ChunkReport, ChunkTask, Piece, SlotSetup, Verdict
 from arbd.daemon.slots.progress import ProgressPage
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, Piece, SlotSetup, Verdict
 from arbd.daemon.slots.row_buffer import RowBuffer, infeasible_errors
 from arbd.errors import ObjectiveError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
 from arbd.objective.protocol import Evaluator, Outcome, Trial
 from arbd.results.columns import Array, RowBatch
 from arbd.results.generations import PublishedPlan
@@ -32,7 +33,6 @@ from arbd.search.seeds import iteration_seeds
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED, FAILED, Span
-from arbd.spool.sessions import read_spec
 from arbd.spool.system import Clock
 
 FLUSH_S = 0.2

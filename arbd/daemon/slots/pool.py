@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from arbd.daemon.slots import process as slot_process
-from arbd.daemon.slots.process import ChunkTask, SlotSetup
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
+from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.objective.processes import kill_tree
 
 OUTPUT_TAIL_BYTES = 2_000

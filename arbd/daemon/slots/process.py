@@ -13,15 +13,13 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbd.daemon.slots.progress import ProgressPage
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup
 from arbd.errors import ArbdError, ObjectiveError
-from arbd.spool.ledger import Claim, Counts, Span
 
 if TYPE_CHECKING:
     from arbd.daemon.slots.evaluation import OpenSession
@@ -31,81 +29,6 @@ if TYPE_CHECKING:
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_OPEN_SESSIONS = 8
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True, slots=True)
-class SlotSetup:
-    """What a slot's process must know at its start; `label` is unique within the incarnation."""
-
-    label: str
-    worker_id: str
-    incarnation: int
-    parent_pid: int
-    progress: Path
-    output: Path
-    cache_dir: Path
-    search_paths: tuple[Path, ...]
-    allow: tuple[str, ...]
-    data_dirs: tuple[Path, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The row of an iteration whose process did not live to write it."""
-
-    iteration: int
-    epoch: int
-    status: int
-    attempt: int
-    duration_s: float
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a claim that is to be evaluated."""
-
-    claim: Claim
-    span: Span
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkTask:
-    """Work for one slot.
-
-    `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches. `deaths` counts the
-    processes that died on this task without an iteration to blame.
-    """
-
-    number: int
-    session: Path
-    pieces: tuple[Piece, ...]
-    attempts: Mapping[int, int] = field(default_factory=dict)
-    verdicts: tuple[tuple[int, Verdict], ...] = ()
-    scalar: bool = False
-    deaths: int = 0
-
-    @property
-    def size(self) -> int:
-        """Iterations to evaluate."""
-        return sum(piece.span.count for piece in self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkReport:
-    """What became of a task: per claim id the rows written by status, and the spans that were not evaluated."""
-
-    counts: Mapping[int, Counts]
-    left: Mapping[int, tuple[Span, ...]]
-    busy_s: float
-    first_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadFailure:
-    """This host cannot evaluate the session at all; nothing was recorded."""
-
-    reason: str
 
 
 class SlotProcess:
@@ -136,7 +59,7 @@ class SlotProcess:
 
     def _open(self, folder: Path) -> OpenSession:
         from arbd.daemon.slots.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
-        from arbd.objective.protocol import load_evaluator  # noqa: PLC0415 - as above
+        from arbd.objective.load import load_evaluator  # noqa: PLC0415 - as above
         from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
         from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
         from arbd.spool.system import SystemClock  # noqa: PLC0415 - as above

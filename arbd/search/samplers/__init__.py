@@ -20,8 +20,8 @@ import numpy.typing as npt
 from arbd.search.space import Columns, SearchSpace, Unit
 
 if TYPE_CHECKING:
-    from arbd.job.spec import JobSpec
     from arbd.search.history import Floats, History
+    from arbd.search.problem import SearchProblem
 
 METHODS = ("grid", "random", "sobol", "halton", "lhs")
 GUIDED = ("bayesian", "tpe", "cmaes", "nsga2", "successive_halving")
@@ -62,7 +62,7 @@ def make_sampler(method: str, space: SearchSpace, seed: int, n: int, grid_points
     return sampler
 
 
-def make_guided(spec: JobSpec) -> GuidedSampler:
+def make_guided(spec: SearchProblem) -> GuidedSampler:
     """The guided sampler of a session."""
     if spec.method not in GUIDED:
         raise ValueError(f"{spec.method!r} is no guided method")

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from arbd.job.spec import JobSpec
 from arbd.search.history import Floats, History, Ints, best_first, bounded
 from arbd.search.models.acquisition import ACQUISITIONS, Acquisition
 from arbd.search.models.gaussian_process import Posterior, fit
+from arbd.search.problem import SearchProblem
 from arbd.search.samplers import Proposal
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
@@ -210,6 +210,6 @@ def _yeo_johnson(values: Floats, power: float) -> Floats:
     return np.where(values >= 0, up, -down)
 
 
-def make(spec: JobSpec) -> BayesianSampler:
+def make(spec: SearchProblem) -> BayesianSampler:
     """Depends on space, seed and acquisition function."""
     return BayesianSampler(spec.space, spec.seed, spec.acquisition_fn or DEFAULT_ACQUISITION)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from cmaes import CMA, get_warm_start_mgd
 
-from arbd.job.spec import JobSpec
 from arbd.search.history import Floats, History, best_first
+from arbd.search.problem import SearchProblem
 from arbd.search.samplers import Proposal
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Unit
@@ -85,7 +85,7 @@ def _ranks(history: History) -> Floats:
     return ranks
 
 
-def make(spec: JobSpec) -> CmaesSampler:
+def make(spec: SearchProblem) -> CmaesSampler:
     """Depends on space, seed, and the size of a generation."""
     past = len(spec.past.points) if spec.past is not None else 0
     return CmaesSampler(len(spec.space.dimensions), spec.seed, spec.generation_size, past)

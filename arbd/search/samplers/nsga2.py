@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arbd.job.spec import JobSpec
 from arbd.search.history import Floats, History, best_first
+from arbd.search.problem import SearchProblem
 from arbd.search.samplers import Proposal
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
@@ -90,6 +90,6 @@ def _twins(children: Unit, taken: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(~new[len(taken) :])
 
 
-def make(spec: JobSpec) -> Nsga2Sampler:
+def make(spec: SearchProblem) -> Nsga2Sampler:
     """Depends on space, seed, and the size of a generation."""
     return Nsga2Sampler(spec.space, spec.seed, spec.generation_size)

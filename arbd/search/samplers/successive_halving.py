@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arbd.job.spec import JobSpec
 from arbd.search.history import Floats, History, best_first
+from arbd.search.problem import SearchProblem
 from arbd.search.samplers import Proposal
 from arbd.search.samplers.tpe import TpeSampler
 from arbd.search.seeds import generator
@@ -90,6 +90,6 @@ def _name(point: Unit) -> bytes:
     return np.round(point, 9).tobytes()
 
 
-def make(spec: JobSpec) -> SuccessiveHalvingSampler:
+def make(spec: SearchProblem) -> SuccessiveHalvingSampler:
     """Depends on space, seed and the smallest share of the data."""
     return SuccessiveHalvingSampler(TpeSampler(spec.space, spec.seed), spec.seed, spec.min_budget)

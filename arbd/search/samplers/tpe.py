@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arbd.job.spec import JobSpec
 from arbd.search.history import Floats, History, best_first
+from arbd.search.problem import SearchProblem
 from arbd.search.samplers import Proposal
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
@@ -158,6 +158,6 @@ class TpeSampler:
         )
 
 
-def make(spec: JobSpec) -> TpeSampler:
+def make(spec: SearchProblem) -> TpeSampler:
     """Depends on space and seed."""
     return TpeSampler(spec.space, spec.seed)

@@ -15,13 +15,13 @@ from arbd.daemon.host.logs import Log
 from arbd.daemon.side import live_csv
 from arbd.daemon.side.live_csv import CsvKeeper, LiveTable
 from arbd.job.spec import ResultOptions
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowBatch, RowRules
 from arbd.results.csv_writer import encode_cells, group_cells, header
 from arbd.results.segments import SegmentBatch, SegmentReader, worker_of
 from arbd.results.store_format import ResultGroup
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.sessions import read_spec
 from arbd.spool.system import RealSystem
 from tests.spool.sessions import make_session, rows_of, write_rows
 

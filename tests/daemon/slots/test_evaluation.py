@@ -13,8 +13,8 @@ import pytest
 from arbd.daemon.slots.crash_recovery import salvage
 from arbd.daemon.slots.evaluation import OpenSession
 from arbd.daemon.slots.pool import Autopsy, Limits
-from arbd.daemon.slots.process import ChunkTask, Piece, SlotSetup, Verdict
 from arbd.daemon.slots.progress import EVALUATING, Progress, ProgressPage
+from arbd.daemon.slots.protocol import ChunkTask, Piece, SlotSetup, Verdict
 from arbd.objective.protocol import Outcome
 from arbd.results.segments import SegmentReader
 from arbd.spool.files import Files

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from arbd.daemon.slots.pool import Slot, SlotEvent
-from arbd.daemon.slots.process import SlotSetup
+from arbd.daemon.slots.protocol import SlotSetup
 from tests.conftest import wait_until
 
 

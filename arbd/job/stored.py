@@ -1,0 +1,28 @@
+"""The resolved job of a session, as it stands in the spool."""
+
+from __future__ import annotations
+
+from arbd.errors import CorruptionError, NotFoundError
+from arbd.job.codec import read_job_spec
+from arbd.job.spec import JobSpec
+from arbd.spool.files import Files
+from arbd.spool.frames import payloads
+from arbd.spool.layout import SessionPaths
+
+MAX_SPEC_BYTES = 16 * 1024 * 1024
+
+
+def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
+    """The resolved job of a session. NotFoundError, or CorruptionError when its file cannot be read."""
+    try:
+        data = files.read(paths.spec, limit=MAX_SPEC_BYTES)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"no session {paths.session_id} in {paths.folder.parent.parent}: see `arbctl list`"
+        ) from error
+    for payload in payloads(data):
+        try:
+            return read_job_spec(payload)
+        except ValueError as error:
+            raise CorruptionError(paths.spec, 0, f"not a job of this version: {error}") from error
+    raise CorruptionError(paths.spec, 0, "damaged: no whole record in it")

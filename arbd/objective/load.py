@@ -1,0 +1,33 @@
+"""From a resolved job to its objective on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from arbd.errors import ObjectiveError
+from arbd.job.spec import JobSpec
+from arbd.objective.protocol import Evaluator
+
+
+def load_evaluator(
+    spec: JobSpec, session_id: str, cache_dir: Path | None, search_paths: Sequence[Path], *, verify: bool = True
+) -> Evaluator:
+    """Load a job's objective on this host; ObjectiveError or DataError when this host cannot evaluate it.
+
+    With `verify`, data and code files must have the digests that the job was accepted with, so that no host
+    evaluates something else than the others.
+    """
+    if spec.objective.kind == "paper":
+        from arbd.objective.paper import PaperEvaluator  # noqa: PLC0415 - imports the engine
+
+        return PaperEvaluator(spec, cache_dir, verify=verify)
+    if spec.objective.kind == "python":
+        from arbd.objective.python import PythonEvaluator  # noqa: PLC0415 - imports the user's module
+
+        return PythonEvaluator(spec, search_paths, verify=verify)
+    if spec.objective.kind == "command":
+        from arbd.objective.command import CommandEvaluator  # noqa: PLC0415
+
+        return CommandEvaluator(spec, verify=verify)
+    raise ObjectiveError(f"unknown kind of objective {spec.objective.kind!r}")
