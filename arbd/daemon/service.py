@@ -24,7 +24,7 @@ from typing import NoReturn
 from arbd.daemon.core import events
 from arbd.daemon.core.chunks import give_way
 from arbd.daemon.core.coordinator import Coordinator
-from arbd.daemon.core.counters import Figures, MeasuredFiles
+from arbd.daemon.core.counters import Counters, MeasuredFiles
 from arbd.daemon.core.session_registry import Timing
 from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import Log
@@ -99,7 +99,7 @@ class Service:
         self._highest_task = 0
         self._run_dir: Path | None = None
         self._disk_errors: set[int] = set()
-        self._figures = Figures()
+        self._counters = Counters()
         self._claimed_s: dict[int, float] = {}
         self._refused_settings = ""
         self._suggester: SuggesterPool | None = None
@@ -109,11 +109,11 @@ class Service:
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
-        files, clock = MeasuredFiles(layout.files(), self._figures.lock_wait), SystemClock()
+        files, clock = MeasuredFiles(layout.files(), self._counters.lock_wait), SystemClock()
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
         intake = self._new_intake(config)
-        companions = Companions(config, files, self._mode.only, self._figures, self._log)
+        companions = Companions(config, files, self._mode.only, self._counters, self._log)
         coordinator = Coordinator(
             files,
             clock,
@@ -129,14 +129,14 @@ class Service:
             only=self._mode.only,
             burst=self._mode.burst,
             more=companions.about,
-            figures=self._figures,
+            counters=self._counters,
         )
         try:
             with contextlib.ExitStack() as stack:
                 run_dir = self._run_dir = stack.enter_context(run_folder())
                 stack.enter_context(self._signals())
                 stack.callback(self._stop_slots)
-                self._suggester = SuggesterPool(coordinator.tell)
+                self._suggester = SuggesterPool(coordinator.post)
                 stack.callback(self._suggester.stop)
                 for index in range(config.slots):
                     slot = Slot(
@@ -144,7 +144,7 @@ class Service:
                         slot_setup(config, worker),
                         run_dir,
                         self._events.put,
-                        lambda: coordinator.tell(events.SlotReady()),
+                        lambda: coordinator.post(events.SlotReady()),
                     )
                     self._slots.append(slot)
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
@@ -155,7 +155,7 @@ class Service:
                         layout.incoming,
                         config.watch,
                         config.scan_s,
-                        lambda: coordinator.tell(events.Wake()),
+                        lambda: coordinator.post(events.Wake()),
                         self._log,
                     )
                     stack.callback(observer.stop)
@@ -197,11 +197,11 @@ class Service:
 
     def _status(self) -> str:
         """For `systemctl status`."""
-        about, busy = self._figures.snapshot.about, self._figures.slots_busy
+        about, busy = self._counters.snapshot.about, self._counters.slots_busy
         sessions = len(about.get("sessions", ()))
         parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.slots} slots busy"]
         parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
-        silent_s = self._figures.snapshot.age_s(time.monotonic())
+        silent_s = self._counters.snapshot.age_s(time.monotonic())
         parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > LAST_WORDS_S else []
         parts += [f"trouble with the spool: {about['trouble']}"] if about.get("trouble") else []
         parts += ["Redis is down"] if about.get("mirror", {}).get("state") == "down" else []
@@ -227,7 +227,7 @@ class Service:
             if {"allow", "objective_paths", "data_dirs"} & set(new.changed):
                 for slot in self._slots:
                     slot.reconfigure(new.config.objective_paths, new.config.allow, new.config.data_dirs)
-            coordinator.tell(self._reconfigured(new.config))
+            coordinator.post(self._reconfigured(new.config))
             self._log.info("settings read", changed=",".join(new.changed) or "nothing")
             if new.after_restart:
                 self._log.warning("settings that changed wait for a restart", settings=",".join(new.after_restart))
@@ -275,7 +275,7 @@ class Service:
                     self._claimed_s[task.number] = time.monotonic()
                     self._ready.append(event)
                 else:
-                    coordinator.tell(events.Returned(task))
+                    coordinator.post(events.Returned(task))
             case events.Compact():
                 self._ready.append(event)
             case events.Suggest():
@@ -299,26 +299,26 @@ class Service:
             autopsy = slot.autopsy()
             slot.restart()
             if isinstance(task, ChunkTask):
-                coordinator.tell(events.Lost(task, autopsy))
+                coordinator.post(events.Lost(task, autopsy))
             else:
-                coordinator.tell(events.Compacted(task, autopsy.error()))
+                coordinator.post(events.Compacted(task, autopsy.error()))
             return
         slot.task = None
         if not isinstance(task, ChunkTask):
             if error is None:
                 report = event.future.result()
-                coordinator.tell(events.Compacted(task, damage=report.damage, busy=report.busy))
+                coordinator.post(events.Compacted(task, damage=report.damage, busy=report.busy))
             else:
-                coordinator.tell(events.Compacted(task, f"{type(error).__name__}: {error}"))
+                coordinator.post(events.Compacted(task, f"{type(error).__name__}: {error}"))
         elif error is not None:
             # The slot could not write its results (disk full, mount gone): what it did not record runs again.
-            coordinator.tell(events.Unloadable(task, f"{type(error).__name__}: {error}"))
+            coordinator.post(events.Unloadable(task, f"{type(error).__name__}: {error}"))
         else:
             result = event.future.result()
             if isinstance(result, LoadFailure):
-                coordinator.tell(events.Unloadable(task, result.reason))
+                coordinator.post(events.Unloadable(task, result.reason))
             else:
-                coordinator.tell(events.Reported(task, result))
+                coordinator.post(events.Reported(task, result))
 
     def _assign(self) -> None:
         """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work gives way."""
@@ -329,7 +329,7 @@ class Service:
             order = max(self._ready, key=_urgency)
             self._ready.remove(order)
             if isinstance(order, events.Run):
-                self._figures.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
+                self._counters.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
             free.pop(0).submit(order.task if isinstance(order, events.Run) else order.session)
         if self._ready:
             busy = [slot for slot in self._slots if isinstance(slot.task, ChunkTask)]
@@ -337,7 +337,7 @@ class Service:
             waiting = [_priority_of(order) for order in self._ready]
             for index in give_way(waiting, running):
                 busy[index].give_way()
-        self._figures.slots_busy = sum(slot.task is not None for slot in self._slots)
+        self._counters.slots_busy = sum(slot.task is not None for slot in self._slots)
 
     def _priority(self, task: object) -> int:
         return self._limits[task.session].priority if isinstance(task, ChunkTask) else 0
@@ -372,7 +372,7 @@ class Service:
         for order in waiting:
             self._ready.remove(order)
             del self._claimed_s[order.task.number]
-            coordinator.tell(events.Returned(order.task))
+            coordinator.post(events.Returned(order.task))
 
     def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
         self._return_waiting(lambda task: task.session == session, coordinator)
@@ -396,12 +396,12 @@ class Service:
             slot.progress.stop_tasks_up_to(self._highest_task)
         for order in self._ready:
             if isinstance(order, events.Run):
-                coordinator.tell(events.Returned(order.task))
+                coordinator.post(events.Returned(order.task))
             else:
-                coordinator.tell(events.Compacted(order.session, "the daemon stops"))
+                coordinator.post(events.Compacted(order.session, "the daemon stops"))
         self._ready.clear()
         self._claimed_s.clear()
-        coordinator.tell(events.Drain())
+        coordinator.post(events.Drain())
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from arbd.paper.market.synth import PROFILES, synth_profile
 
 
 @dataclass(frozen=True)
-class Figures:
+class Counters:
     """As published with the recorded quotes: edges mean and sd in bps, touches, half-lives in seconds."""
 
     file: str
@@ -29,9 +29,9 @@ class Figures:
 
 
 PUBLISHED = {
-    "brl": Figures("brl_two_venue_book", 25_766, (28, 22), (-43.6, 19.4), (-4.4, 16.9), 109, 29 * 60),
-    "spot_perp": Figures("binance_btc_spot_perp_tick", 93_813, (0.016, 0.002), (-3.7, 0.6), (3.7, 0.6), 0.5, 1.1),
-    "bybit_1m": Figures("bybit_binance_btc_1m", 721, (1.1, 0.06), (0.3, 3.1), (-1.5, 3.1), 340, 107 * 60),
+    "brl": Counters("brl_two_venue_book", 25_766, (28, 22), (-43.6, 19.4), (-4.4, 16.9), 109, 29 * 60),
+    "spot_perp": Counters("binance_btc_spot_perp_tick", 93_813, (0.016, 0.002), (-3.7, 0.6), (3.7, 0.6), 0.5, 1.1),
+    "bybit_1m": Counters("bybit_binance_btc_1m", 721, (1.1, 0.06), (0.3, 3.1), (-1.5, 3.1), 340, 107 * 60),
 }
 
 

@@ -157,7 +157,7 @@ class SimSlot:
         if isinstance(task, Path):
             try:
                 report = compact(self.files, SessionPaths(task))
-                news: events.News = events.Compacted(task, damage=report.damage, busy=report.busy)
+                news: events.Event = events.Compacted(task, damage=report.damage, busy=report.busy)
             except (OSError, ArbdError) as error:
                 news = events.Compacted(task, repr(error))
         else:
@@ -168,7 +168,7 @@ class SimSlot:
         self.daemon.tell(news)
         self.daemon.assign()
 
-    def _evaluate(self, task: ChunkTask, clock: SimClock) -> events.News:
+    def _evaluate(self, task: ChunkTask, clock: SimClock) -> events.Event:
         self.progress.loading(task.number, clock.monotonic_ns())
         try:
             session = self._open.get(task.session)
@@ -247,7 +247,7 @@ class SimSuggester:
                 if session is None:
                     session = self._sessions[order.session] = Suggester(self.files, SessionPaths(order.session))
                 self.daemon.world.pause(self.daemon.world.rng.uniform(0.0, 0.3))
-                news: events.News = events.SuggestionMade(
+                news: events.Event = events.SuggestionMade(
                     order.session, session.suggest(order.number, urgent=order.urgent)
                 )
             except (OSError, ArbdError) as error:
@@ -272,16 +272,16 @@ class SimInbox:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._news: deque[events.News] = deque()
+        self._news: deque[events.Event] = deque()
         self._reader: Task | None = None
 
-    def put(self, news: events.News) -> None:
+    def put(self, news: events.Event) -> None:
         self._news.append(news)
         if self._reader is not None:
             reader, self._reader = self._reader, None
             self._world.wake(reader)
 
-    def get(self, timeout_s: float) -> events.News | None:
+    def get(self, timeout_s: float) -> events.Event | None:
         if not self._news and timeout_s > 0:
             self._reader = self._world.current
             self._world.wait(timeout_s)
@@ -381,11 +381,11 @@ class SimDaemon:
         self.exited = True
         self.world.kill(self.process)
 
-    def tell(self, news: events.News) -> None:
+    def tell(self, news: events.Event) -> None:
         """To the coordinator."""
         self.inbox.put(news)
 
-    def _ordered(self, order: events.Order) -> None:
+    def _ordered(self, order: events.Command) -> None:
         match order:
             case events.Run(task):
                 self._highest = max(self._highest, task.number)

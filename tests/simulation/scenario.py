@@ -77,11 +77,11 @@ class Scenario:
         self.fatal: list[str] = []
         self.disasters = 0
         self.checks = Checks(self.world, self.disk, self.layout, self.daemons)
-        desk = Host("desk", 0.0, 0.0, 1.0)
+        generations = Host("generations", 0.0, 0.0, 1.0)
         for folder in self.layout.folders():
-            self.disk.make(desk, folder, folder=True)
+            self.disk.make(generations, folder, folder=True)
             self.disk.sync_folder(self.disk.top)
-        self.user = Process(desk, "user")
+        self.user = Process(generations, "user")
         self.user_files = Files(SimSystem(self.around, self.user))
         self._write_jobs()
         self._triggers = [] if calm else self._plan()

@@ -22,12 +22,12 @@ from arbd.daemon.core.counters import (
     SESSION_PAUSED,
     SLOT_DIED,
     SPOOL_TROUBLE,
-    Figures,
+    Counters,
     Snapshot,
 )
 from arbd.daemon.core.generation_scheduler import POLL_S
-from arbd.daemon.core.session_registry import HeldUpError, Roster, Timing
-from arbd.daemon.core.session_state import SessionWork
+from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry, Timing
+from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.host.logs import Log
 from arbd.daemon.slots.progress import EVALUATING
 from arbd.errors import CorruptionError
@@ -45,7 +45,7 @@ LONGEST_TROUBLE_PAUSE_S = 5.0
 
 
 class Coordinator:
-    """One worker's dealings with one spool. `tell` may be called from any thread; the rest runs in `run`.
+    """One worker's dealings with one spool. `post` may be called from any thread; the rest runs in `run`.
 
     `about` and what `more` returns at each beat go into the heartbeat, for people.
     """
@@ -58,7 +58,7 @@ class Coordinator:
         worker: Worker,
         timing: Timing,
         log: Log,
-        order: Callable[[events.Order], None],
+        send: Callable[[events.Command], None],
         *,
         about: Mapping[str, Any],
         intake: Intake | None,
@@ -67,7 +67,7 @@ class Coordinator:
         only: str | None = None,
         burst: bool = False,
         more: Callable[[], Mapping[str, Any]] = dict,
-        figures: Figures | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._files = files
         self._clock = clock
@@ -75,17 +75,17 @@ class Coordinator:
         self._worker = worker
         self._timing = timing
         self._log = log
-        self._order = order
+        self._send = send
         self._about = {**about, "only": only}
         self._more = more
-        self._figures = figures if figures is not None else Figures()
+        self._counters = counters if counters is not None else Counters()
         self._intake = intake
         self._burst = burst
         self._inbox = inbox
         self._life = life
-        self._unread_deaths: list[events.Lost] = []
-        self._roster = Roster(files, clock, layout, worker, timing, log, order, only, self._figures)
-        self._work = self._roster.work
+        self._slot_exits: list[events.Lost] = []
+        self._registry = SessionRegistry(files, clock, layout, worker, timing, log, send, only, self._counters)
+        self._work = self._registry.work
         self._counter = 0
         self._next_beat = 0.0
         self._next_scan = 0.0
@@ -97,9 +97,9 @@ class Coordinator:
         self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S
         self._ended = threading.Event()
 
-    def tell(self, news: events.News) -> None:
-        """Hand over news; never blocks."""
-        self._inbox.put(news)
+    def post(self, event: events.Event) -> None:
+        """Hand over event; never blocks."""
+        self._inbox.put(event)
 
     def run(self) -> None:
         """Work until finished. Any error that is not the spool's trouble ends the worker with it."""
@@ -107,7 +107,7 @@ class Coordinator:
             while not self._ended.is_set():
                 self._turn()
         except Exception as error:
-            self._order(events.Fatal(error))
+            self._send(events.Fatal(error))
 
     def _turn(self) -> None:
         wake = self._listen()
@@ -116,7 +116,7 @@ class Coordinator:
             if now >= self._next_beat:
                 self._beat()
                 self._next_beat = now + self._timing.beat_s
-            self._bury()
+            self._handle_slot_exits()
             if wake or now >= self._next_scan:
                 self._scan()
                 self._next_scan = now + self._timing.scan_s
@@ -126,26 +126,26 @@ class Coordinator:
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
             self._in_trouble(error)
-            if self._draining and self._roster.is_idle():
+            if self._draining and self._registry.is_idle():
                 self._end(0, "drained")
         else:
             self._out_of_trouble()
 
     def _listen(self) -> bool:
-        """Take all news, waiting for the first until something is due; True when the spool should be scanned."""
+        """Take all event, waiting for the first until something is due; True when the spool should be scanned."""
         now = self._clock.monotonic_s()
         due = now + self._trouble_pause_s if self._trouble else min(self._next_beat, self._next_scan)
-        if not self._draining and any(work.hungers for work in self._roster.usable()):
+        if not self._draining and any(work.is_starved for work in self._registry.usable()):
             due = min(due, now + POLL_S)
-        news = self._inbox.get(max(0.0, due - now))
+        event = self._inbox.get(max(0.0, due - now))
         wake = False
-        while news is not None:
-            wake |= self._heard(news)
-            news = self._inbox.get(0.0)
+        while event is not None:
+            wake |= self._handle(event)
+            event = self._inbox.get(0.0)
         return wake
 
-    def _heard(self, news: events.News) -> bool:
-        match news:
+    def _handle(self, event: events.Event) -> bool:
+        match event:
             case events.Wake():
                 return True
             case events.SlotReady():
@@ -154,95 +154,95 @@ class Coordinator:
                 self._draining = True
                 self._state = "draining"
             case events.Reconfigured():
-                self._reconfigure(news)
+                self._reconfigure(event)
             case _:
-                self._heard_of_session(news)
+                self._handle_session_event(event)
         return False
 
-    def _heard_of_session(self, news: events.News) -> None:
-        match news:
+    def _handle_session_event(self, event: events.Event) -> None:
+        match event:
             case events.Compacted(session, error, damage, busy):
                 self._compacted(session.name, error, damage, busy=busy)
             case events.SuggestionMade() | events.SuggestionFailed():
-                self._suggested(news)
+                self._suggested(event)
             case events.Reported():
-                self._reported(news)
+                self._reported(event)
             case events.Returned(task):
                 self._work[task.session.name].returned(task)
             case events.Unloadable(task, reason):
                 self._work[task.session.name].unloadable(task, reason)
                 self._log.error("this host cannot evaluate the session", session=task.session.name, reason=reason)
             case events.Lost():
-                self._died(news)
+                self._died(event)
 
-    def _reported(self, news: events.Reported) -> None:
-        work = self._work[news.task.session.name]
-        tripped = work.reported(news.task, news.report)
-        if news.report.first_error:
-            self._log.warning("iterations failed", session=work.session_id, first_error=news.report.first_error)
+    def _reported(self, event: events.Reported) -> None:
+        work = self._work[event.task.session.name]
+        tripped = work.reported(event.task, event.report)
+        if event.report.first_error:
+            self._log.warning("iterations failed", session=work.session_id, first_error=event.report.first_error)
         self._say_tripped(work, tripped)
 
-    def _died(self, news: events.Lost) -> None:
-        self._figures.happened(SLOT_DIED)
-        task, autopsy = news.task, news.autopsy
+    def _died(self, event: events.Lost) -> None:
+        self._counters.happened(SLOT_DIED)
+        task, autopsy = event.task, event.autopsy
         # Which iteration it was on, where it was on one.
         on = {"iteration": autopsy.progress.first} if autopsy.progress.phase == EVALUATING else {}
         self._log.warning(
             "a slot died", session=task.session.name, slot=autopsy.setup.label, reason=autopsy.error(), **on
         )
-        self._unread_deaths.append(news)
+        self._slot_exits.append(event)
 
     def _reconfigure(self, new: events.Reconfigured) -> None:
         self._timing = Timing(new.scan_s, new.beat_s, new.lease_s, new.chunk_target_s)
-        self._roster.reconfigure(self._timing)
+        self._registry.reconfigure(self._timing)
         self._about["beat_s"] = new.beat_s
         if self._intake is not None and new.intake is not None:
             self._intake = new.intake
         self._next_beat = self._next_scan = 0.0
 
-    def _bury(self) -> None:
+    def _handle_slot_exits(self) -> None:
         """Work out what the deaths of slots cost. A segment that cannot be read now is read later."""
-        for death in list(self._unread_deaths):
+        for death in list(self._slot_exits):
             work = self._work[death.task.session.name]
             try:
-                with self._roster.handling(work.session_id):
+                with self._registry.handling(work.session_id):
                     rest = work.lost(death.task, death.autopsy)
-            except HeldUpError:
-                if not self._roster.is_lost(work.session_id):
+            except BackingOffError:
+                if not self._registry.is_lost(work.session_id):
                     continue
                 work.returned(death.task)
                 rest = None
-            self._unread_deaths.remove(death)
+            self._slot_exits.remove(death)
             if rest is not None:
-                self._order(events.Run(rest, work.limits))
+                self._send(events.Run(rest, work.limits))
 
-    def _say_tripped(self, work: SessionWork, reason: str) -> None:
+    def _say_tripped(self, work: SessionState, reason: str) -> None:
         if reason:
-            self._figures.happened(SESSION_PAUSED)
+            self._counters.happened(SESSION_PAUSED)
             self._log.error("this host pauses the session", session=work.session_id, reason=reason)
 
     def _beat(self) -> None:
         if self._life.keep():
-            self._figures.happened(LIFE_LOCK_RETAKEN)
+            self._counters.happened(LIFE_LOCK_RETAKEN)
             self._log.warning("the lock of this worker was lost, and is taken again; was the spool away?")
         self._counter += 1
         about = {
             **self._about,
             **self._more(),
             "busy": sum(len(work.tasks) for work in self._work.values()),
-            "done": sum(self._figures.by_status.values()),
+            "done": sum(self._counters.by_status.values()),
             "rate": sum(
                 self._worker.slots / work.seconds_each
                 for work in self._work.values()
                 if work.tasks and work.seconds_each
             ),
             "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
-            "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._roster.bad,
+            "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._registry.bad,
             "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
             "state": self._state,
             "wall_ns": self._clock.wall_ns(),
         }
-        self._figures.snapshot = self._snapshot(about)
+        self._counters.snapshot = self._snapshot(about)
         write_beat(
             self._files, self._layout, Beat(self._worker.worker_id, self._worker.incarnation, self._counter, about)
         )
@@ -259,38 +259,38 @@ class Coordinator:
         if self._intake is not None and not self._draining:
             for outcome in self._intake.scan():
                 if isinstance(outcome, Accepted):
-                    self._figures.happened(JOB_ACCEPTED)
-                    self._roster.accepted(outcome.session_id)
+                    self._counters.happened(JOB_ACCEPTED)
+                    self._registry.accepted(outcome.session_id)
                     self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
                 else:
-                    self._figures.happened(JOB_REJECTED)
+                    self._counters.happened(JOB_REJECTED)
                     self._log.warning("job rejected", job=outcome.name, reason=outcome.reason)
-        self._roster.look()
+        self._registry.look()
 
     def _exchange(self) -> None:
         """Record what is finished and claim what the slots can take, until neither gives anything more."""
-        for work in self._roster.usable():
+        for work in self._registry.usable():
             if self._draining or work.demand(self._slots_ready) is None:
                 self._say_tripped(work, work.settle())
         for _ in range(100):
             given = self._shares()
             to_do = [
                 work
-                for work in self._roster.usable()
-                if (work.finishes or work.unsure or given.get(work.session_id)) and not work.is_held_up
+                for work in self._registry.usable()
+                if (work.finishes or work.unsure or given.get(work.session_id)) and not work.is_backing_off
             ]
             if not to_do:
                 return
             for work in sorted(to_do, key=lambda w: -w.spec.execution.priority):
-                with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+                with contextlib.suppress(BackingOffError), self._registry.handling(work.session_id):
                     for task in work.exchange(given.get(work.session_id, 0)):
-                        self._order(events.Run(task, work.limits))
+                        self._send(events.Run(task, work.limits))
 
     def _shares(self) -> dict[str, int]:
         """Tasks to claim now, by session."""
         if self._draining:
             return {}
-        demands = [work.demand(self._slots_ready) for work in self._roster.usable()]
+        demands = [work.demand(self._slots_ready) for work in self._registry.usable()]
         out: Counter[int] = Counter()
         for work in self._work.values():
             out[work.spec.execution.priority] += len(work.tasks)
@@ -300,47 +300,47 @@ class Coordinator:
         """Have the next generation of each guided session computed, as soon as what it depends on is recorded."""
         if self._draining:
             return
-        for work in self._roster.usable():
+        for work in self._registry.usable():
             if work.is_blocked:
                 continue
-            with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+            with contextlib.suppress(BackingOffError), self._registry.handling(work.session_id):
                 try:
                     self._next_generation(work)
                 except CorruptionError as error:
                     work.cannot_go_on(str(error))
                     self._log.error("the search cannot go on", session=work.session_id, reason=error)
 
-    def _next_generation(self, work: SessionWork) -> None:
-        if work.hungers:
+    def _next_generation(self, work: SessionState) -> None:
+        if work.is_starved:
             work.look_for_generations()
         work.end_if_stopped()
-        desk, now_s = work.desk, self._clock.monotonic_s()
+        generations, now_s = work.generations, self._clock.monotonic_s()
         running = work.state.state == ledger.RUNNING and not work.state.over
-        number = desk.wanted(work.state, now_s) if desk is not None and running else None
-        if desk is not None and number is not None:
-            desk.computing = True
-            self._order(events.Suggest(work.queue.paths.folder, number, desk.urgent(now_s)))
+        number = generations.wanted(work.state, now_s) if generations is not None and running else None
+        if generations is not None and number is not None:
+            generations.computing = True
+            self._send(events.Suggest(work.queue.paths.folder, number, generations.urgent(now_s)))
 
-    def _suggested(self, news: events.SuggestionMade | events.SuggestionFailed) -> None:
-        work = self._work.get(news.session.name)
-        if work is None or work.desk is None:
+    def _suggested(self, event: events.SuggestionMade | events.SuggestionFailed) -> None:
+        work = self._work.get(event.session.name)
+        if work is None or work.generations is None:
             return
-        desk, now_s = work.desk, self._clock.monotonic_s()
-        if isinstance(news, events.SuggestionFailed):
-            desk.failed(now_s)
-            self._log.error("a generation could not be computed", session=work.session_id, reason=news.error)
+        generations, now_s = work.generations, self._clock.monotonic_s()
+        if isinstance(event, events.SuggestionFailed):
+            generations.failed(now_s)
+            self._log.error("a generation could not be computed", session=work.session_id, reason=event.error)
             return
-        outcome, before = news.outcome, desk.other_versions
-        for place in set(outcome.damage) - set(desk.damage):
+        outcome, before = event.outcome, generations.other_versions
+        for place in set(outcome.damage) - set(generations.damage):
             self._log.error("a segment is damaged", session=work.session_id, place=place)
-        lost = desk.came_back(outcome, now_s)
+        lost = generations.came_back(outcome, now_s)
         if outcome.other_versions and outcome.other_versions != before:
             self._log.warning(
                 "this host's libraries are not those that the search began with; others are left to suggest first",
                 session=work.session_id,
                 versions=outcome.other_versions,
             )
-        with contextlib.suppress(HeldUpError), self._roster.handling(work.session_id):
+        with contextlib.suppress(BackingOffError), self._registry.handling(work.session_id):
             if lost and work.run_again(lost):
                 self._log.error("recorded iterations cannot be read and run again", session=work.session_id)
             if outcome.published:
@@ -349,13 +349,13 @@ class Coordinator:
                     work.look_for_generations()
 
     def _compact(self) -> None:
-        for work in self._roster.usable():
+        for work in self._registry.usable():
             state = work.state
-            if self._draining or work.compacting or work.is_held_up:
+            if self._draining or work.compacting or work.is_backing_off:
                 continue
             if state.exhausted and not state.over and self._clock.monotonic_s() >= work.compact_after_s:
                 work.compacting = True
-                self._order(events.Compact(work.queue.paths.folder, work.spec.execution.priority))
+                self._send(events.Compact(work.queue.paths.folder, work.spec.execution.priority))
 
     def _compacted(self, session_id: str, error: str, damage: tuple[str, ...], *, busy: bool) -> None:
         work = self._work.get(session_id)
@@ -370,7 +370,7 @@ class Coordinator:
         if error:
             self._log.error("compaction failed and is tried again", session=session_id, reason=error)
             return
-        with contextlib.suppress(HeldUpError), self._roster.handling(session_id):
+        with contextlib.suppress(BackingOffError), self._registry.handling(session_id):
             work.queue.refresh()
             if work.state.exhausted and not work.state.over and not busy:
                 # The ledger as it stands did not look exhausted to the process that compacts.
@@ -384,19 +384,19 @@ class Coordinator:
             )
 
     def _finish_if_done(self) -> None:
-        if self._draining and self._roster.is_idle():
+        if self._draining and self._registry.is_idle():
             self._end(0, "drained")
-        if self._draining or not self._burst or not self._roster.is_idle():
+        if self._draining or not self._burst or not self._registry.is_idle():
             return
         if self._intake is not None and self._intake.waiting():
             return
-        if self._roster.has_news():
+        if self._registry.has_news():
             # Another worker made a session of the last job after our scan.
             self._next_scan = 0.0
             return
         stuck = {
             name: work.blocked for name, work in self._work.items() if work.is_blocked and work.blocked
-        } | self._roster.bad
+        } | self._registry.bad
         waiting = [
             work for name, work in self._work.items() if name not in stuck and work.state.state == ledger.RUNNING
         ]
@@ -412,14 +412,14 @@ class Coordinator:
             # Without it readers call the worker gone, as if it had died.
             with contextlib.suppress(OSError):
                 self._beat()
-        self._order(events.Finished(exit_code, reason))
+        self._send(events.Finished(exit_code, reason))
 
     def _in_trouble(self, error: Exception) -> None:
         reason = str(error)
         if isinstance(error, FileNotFoundError):
             reason = f"{error.filename} is missing; is the spool mounted, was it removed?"
         if not self._trouble:
-            self._figures.happened(SPOOL_TROUBLE)
+            self._counters.happened(SPOOL_TROUBLE)
             self._log.error("the spool is in trouble; nothing is lost, trying again", reason=reason)
         self._trouble = reason
         self._trouble_pause_s = min(2 * self._trouble_pause_s, LONGEST_TROUBLE_PAUSE_S)

@@ -63,7 +63,7 @@ class Snapshot:
         return 0.0 if self.taken_s is None else max(0.0, now_s - self.taken_s)
 
 
-class Figures:
+class Counters:
     """The counters of one worker. `events` holds what happened to jobs, slots and leases, by name."""
 
     def __init__(self) -> None:

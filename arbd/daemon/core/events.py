@@ -63,7 +63,7 @@ class Fatal:
     error: Exception
 
 
-Order = Run | Compact | Suggest | Stop | Finished | Fatal
+Command = Run | Compact | Suggest | Stop | Finished | Fatal
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Reconfigured:
     intake: Intake | None
 
 
-News = (
+Event = (
     Reported
     | Unloadable
     | Lost
@@ -170,11 +170,11 @@ News = (
 class Inbox(Protocol):
     """Where news for the coordinator waits; `put` may be called from any thread."""
 
-    def put(self, news: News) -> None:
+    def put(self, event: Event) -> None:
         """Add news; never blocks."""
         ...
 
-    def get(self, timeout_s: float) -> News | None:
+    def get(self, timeout_s: float) -> Event | None:
         """The oldest news, or None when none came in time."""
         ...
 
@@ -183,13 +183,13 @@ class QueueInbox:
     """`Inbox` between threads."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
-    def put(self, news: News) -> None:
+    def put(self, event: Event) -> None:
         """See `Inbox`."""
-        self._queue.put(news)
+        self._queue.put(event)
 
-    def get(self, timeout_s: float) -> News | None:
+    def get(self, timeout_s: float) -> Event | None:
         """See `Inbox`."""
         try:
             return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()

@@ -21,7 +21,7 @@ POLL_S = 0.05
 
 
 @dataclass(slots=True)
-class GenerationDesk:
+class GenerationScheduler:
     """Not thread-safe: the coordinator owns it."""
 
     files: Files

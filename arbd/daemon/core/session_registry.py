@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arbd.daemon.core import events
-from arbd.daemon.core.counters import LEASE_REVOKED, Figures
-from arbd.daemon.core.session_state import SessionWork
+from arbd.daemon.core.counters import LEASE_REVOKED, Counters
+from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.host.logs import Log
 from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageError
 from arbd.job.stored import read_spec
@@ -42,12 +42,12 @@ class Timing:
     chunk_target_s: float
 
 
-class HeldUpError(OSError):
+class BackingOffError(OSError):
     """The files of one session cannot be used now."""
 
 
 @dataclass(slots=True)
-class Roster:
+class SessionRegistry:
     """Not thread-safe: the coordinator owns it. `only` restricts it to one session."""
 
     files: Files
@@ -56,10 +56,10 @@ class Roster:
     worker: Worker
     timing: Timing
     log: Log
-    order: Callable[[events.Order], None]
+    send: Callable[[events.Command], None]
     only: str | None
-    figures: Figures
-    work: dict[str, SessionWork] = field(default_factory=dict)
+    counters: Counters
+    work: dict[str, SessionState] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     peers: Peers = field(init=False)
     _observer: Observer = field(init=False)
@@ -95,7 +95,7 @@ class Roster:
         self._drop_removed(sessions)
         self._drop_unreadable()
 
-    def usable(self) -> list[SessionWork]:
+    def usable(self) -> list[SessionState]:
         """The sessions whose ledgers can be read."""
         return [work for name, work in self.work.items() if name not in self.bad]
 
@@ -121,23 +121,23 @@ class Roster:
 
     @contextlib.contextmanager
     def handling(self, session_id: str) -> Iterator[None]:
-        """Touch one session's files. HeldUpError when that fails, or failed a moment ago, or its ledger is bad."""
+        """Touch one session's files. BackingOffError when that fails, or failed a moment ago, or its ledger is bad."""
         work = self.work.get(session_id)
         if work is None:
             yield
             return
-        if work.is_held_up or session_id in self.bad:
-            raise HeldUpError
+        if work.is_backing_off or session_id in self.bad:
+            raise BackingOffError
         try:
             yield
         except CorruptionError as error:
             self._give_up(session_id, error)
-            raise HeldUpError from error
+            raise BackingOffError from error
         except OSError as error:
             if not work.trouble:
                 self.log.warning("files of the session cannot be used now", session=session_id, reason=error)
             work.failing(error)
-            raise HeldUpError from error
+            raise BackingOffError from error
         if work.trouble:
             self.log.info("files of the session work again", session=session_id)
             work.working()
@@ -147,7 +147,7 @@ class Roster:
             with self.handling(session_id):
                 self._look_at(session_id)
             self._unfound.pop(session_id, None)
-        except HeldUpError:
+        except BackingOffError:
             return
         except NotFoundError as error:
             # Listed, and yet not there: a network client's cache, or somebody is removing it.
@@ -175,7 +175,7 @@ class Roster:
                 self.files.remove_temporaries(paths.folder)
                 self._over.add(session_id)
                 return
-            work = self.work[session_id] = SessionWork(
+            work = self.work[session_id] = SessionState(
                 self.files,
                 session_queue,
                 read_spec(self.files, paths),
@@ -184,7 +184,7 @@ class Roster:
                 self.timing.chunk_target_s,
                 self._numbers,
                 self.peers.can_take,
-                self.figures.recorded,
+                self.counters.recorded,
             )
         before = work.state.state
         work.look(self.timing.lease_s)
@@ -192,14 +192,14 @@ class Roster:
         for damage in work.queue.take_damage():
             self.log.warning("the ledger has an unreadable stretch; nothing is lost", session=session_id, place=damage)
         if state.state not in (before, ledger.RUNNING):
-            self.order(events.Stop(work.queue.paths.folder, kill=state.state == ledger.CANCELLED))
+            self.send(events.Stop(work.queue.paths.folder, kill=state.state == ledger.CANCELLED))
         if not state.over:
             self._revoke_dead(work)
         elif work.is_idle and not work.compacting:
             del self.work[session_id]
             self._over.add(session_id)
 
-    def _revoke_dead(self, work: SessionWork) -> None:
+    def _revoke_dead(self, work: SessionState) -> None:
         holders = {(claim.worker_id, claim.incarnation) for claim in work.state.claims.values()}
         for worker_id, incarnation in sorted(holders):
             if incarnation == self.worker.incarnation:
@@ -211,20 +211,20 @@ class Roster:
             if reason is not None:
                 self._revoke(work, worker_id, incarnation, reason)
 
-    def _revoke(self, work: SessionWork, worker_id: str, incarnation: int, reason: str) -> None:
+    def _revoke(self, work: SessionState, worker_id: str, incarnation: int, reason: str) -> None:
         def decide(state: ledger.LedgerState) -> list[dict[str, Any]]:
             still = any(claim.incarnation == incarnation for claim in state.claims.values())
             return [ledger.revoked(incarnation, reason)] if still else []
 
         work.queue.change(decide)
-        self.figures.happened(LEASE_REVOKED)
+        self.counters.happened(LEASE_REVOKED)
         self.log.warning("took back the work of a dead worker", session=work.session_id, dead=worker_id, reason=reason)
 
     def _drop_unreadable(self) -> None:
         """Forget sessions that cannot be read, as soon as nothing of them runs; other workers may still read them."""
         for session_id in self.bad.keys() & self.work.keys():
             work = self.work[session_id]
-            self.order(events.Stop(work.queue.paths.folder, kill=False))
+            self.send(events.Stop(work.queue.paths.folder, kill=False))
             if not work.tasks and not work.compacting:
                 del self.work[session_id]
 
@@ -235,7 +235,7 @@ class Roster:
             if looks < LOOKS_BEFORE_DROPPING:
                 continue
             work = self.work[session_id]
-            self.order(events.Stop(work.queue.paths.folder, kill=True))
+            self.send(events.Stop(work.queue.paths.folder, kill=True))
             if not work.tasks and not work.compacting:
                 self.log.error("the session's folder was removed; its work ends here", session=session_id)
                 del self.work[session_id], self._missed[session_id]

@@ -9,7 +9,7 @@ from typing import Any
 
 from arbd.daemon.core.breaker import Breaker, Ruling
 from arbd.daemon.core.chunks import Demand, chunk_size
-from arbd.daemon.core.generation_scheduler import GenerationDesk
+from arbd.daemon.core.generation_scheduler import GenerationScheduler
 from arbd.daemon.slots.crash_recovery import salvage
 from arbd.daemon.slots.pool import Autopsy, Limits
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, Piece
@@ -38,7 +38,7 @@ class _OpenClaim:
 
 
 @dataclass(slots=True)
-class SessionWork:
+class SessionState:
     """Not thread-safe: the coordinator owns it."""
 
     files: Files
@@ -58,7 +58,7 @@ class SessionWork:
     compacting: bool = False
     compact_after_s: float = 0.0
     seconds_each: float | None = None
-    desk: GenerationDesk | None = None
+    generations: GenerationScheduler | None = None
     _chunk: int = 1
     _claims: dict[int, _OpenClaim] = field(default_factory=dict)
     _pause_s: float = FIRST_PAUSE_S
@@ -72,7 +72,7 @@ class SessionWork:
     def __post_init__(self) -> None:
         self._breaker = Breaker(self.worker.worker_id)
         if self.spec.generation_size:
-            self.desk = GenerationDesk(self.files, self.queue.paths, self.spec)
+            self.generations = GenerationScheduler(self.files, self.queue.paths, self.spec)
 
     @property
     def session_id(self) -> str:
@@ -87,7 +87,7 @@ class SessionWork:
     @property
     def last(self) -> int:
         """The last iteration that may be claimed now."""
-        return self.state.n if self.desk is None else min(self.state.n, self.desk.limit)
+        return self.state.n if self.generations is None else min(self.state.n, self.generations.limit)
 
     @property
     def limits(self) -> Limits:
@@ -101,7 +101,7 @@ class SessionWork:
         return self.clock.monotonic_s() < self._blocked_until_s
 
     @property
-    def is_held_up(self) -> bool:
+    def is_backing_off(self) -> bool:
         """True while its files are left alone, because touching them failed a moment ago."""
         return self.clock.monotonic_s() < self._trouble_until_s
 
@@ -113,7 +113,7 @@ class SessionWork:
     def demand(self, slots: int) -> Demand | None:
         """What it wants of this worker's slots now, or None."""
         state = self.state
-        if state.over or state.state != ledger.RUNNING or self.is_blocked or self.is_held_up:
+        if state.over or state.state != ledger.RUNNING or self.is_blocked or self.is_backing_off:
             return None
         if not self._within_reach():
             return None
@@ -132,23 +132,23 @@ class SessionWork:
         )
 
     @property
-    def hungers(self) -> bool:
+    def is_starved(self) -> bool:
         """True when it could use slots, but for a generation that is not published."""
         state = self.state
         return (
-            self.desk is not None
+            self.generations is not None
             and not state.over
             and state.state == ledger.RUNNING
-            and not self.is_held_up
+            and not self.is_backing_off
             and state.cursor <= state.n
             and not state.unclaimed_up_to(self.last)
         )
 
     def look_for_generations(self) -> None:
         """Read what others published and recorded; end the session where they found that it should end."""
-        if self.desk is not None and not self.state.over:
+        if self.generations is not None and not self.state.over:
             self.queue.refresh()
-            self.desk.look()
+            self.generations.look()
             self.end_if_stopped()
 
     def end_if_stopped(self) -> None:
@@ -156,9 +156,9 @@ class SessionWork:
         state, most_s = self.state, self.spec.stop.max_time_s
         if state.over or state.stopped:
             return
-        desk = self.desk
-        if desk is not None and desk.ends_before:
-            end, reason = (desk.ends_before - 1) * self.spec.generation_size, desk.stop
+        generations = self.generations
+        if generations is not None and generations.ends_before:
+            end, reason = (generations.ends_before - 1) * self.spec.generation_size, generations.stop
         elif most_s is not None and state.worked_ns >= most_s * 1e9 and state.unclaimed:
             end, reason = 0, f"max_time_s {most_s:g} was over"
         else:

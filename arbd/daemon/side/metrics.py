@@ -1,6 +1,6 @@
 """This worker's figures for Prometheus: by HTTP, and as a file for node_exporter's textfile collector.
 
-Both show the same metrics, made when they are asked for from what `Figures` and the last heartbeat hold; nothing
+Both show the same metrics, made when they are asked for from what `Counters` and the last heartbeat hold; nothing
 here touches the spool.
 """
 
@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from arbd.daemon.core.counters import Figures, Histogram
+from arbd.daemon.core.counters import Counters, Histogram
 from arbd.daemon.host.config import MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.errors import UsageError
@@ -27,20 +27,20 @@ WORKER_STATES = ("running", "draining")
 
 
 class FiguresCollector(Collector):
-    """Turns `Figures` into metrics; every one is described in docs/metrics.md."""
+    """Turns `Counters` into metrics; every one is described in docs/metrics.md."""
 
-    def __init__(self, figures: Figures) -> None:
-        self._figures = figures
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     def collect(self) -> Iterable[Metric]:
         """All metrics as they are now."""
-        about = self._figures.snapshot.about
+        about = self._counters.snapshot.about
         yield from self._worker(about)
         yield from self._work(about)
         yield from self._events()
         yield GaugeMetricFamily(
             "arbd_heartbeat_age_seconds", "Since the last heartbeat; it grows while the spool does not answer.",
-            self._figures.snapshot.age_s(time.monotonic()),
+            self._counters.snapshot.age_s(time.monotonic()),
         )  # fmt: skip
         yield from _spool(about)
         mirror = about.get("mirror")
@@ -53,7 +53,7 @@ class FiguresCollector(Collector):
         info.add_metric([], {name: str(version) for name, version in versions.items()})
         yield info
         yield GaugeMetricFamily("arbd_slots", "Processes that evaluate at once.", about.get("slots", 0))
-        yield GaugeMetricFamily("arbd_slots_busy", "Slots that have a task.", self._figures.slots_busy)
+        yield GaugeMetricFamily("arbd_slots_busy", "Slots that have a task.", self._counters.slots_busy)
         state = GaugeMetricFamily("arbd_worker_state", "1 for the state that the worker is in.", labels=["state"])
         for name in WORKER_STATES:
             state.add_metric([name], float(about.get("state") == name))
@@ -63,14 +63,14 @@ class FiguresCollector(Collector):
         recorded = CounterMetricFamily(
             "arbd_iterations", "Iterations that this worker recorded, by status.", labels=["status"]
         )
-        for status, count in self._figures.by_status.items():
+        for status, count in self._counters.by_status.items():
             recorded.add_metric([status], count)
         yield recorded
         yield GaugeMetricFamily(
             "arbd_rate_iterations_per_second", "What the slots of this worker do, from the time per iteration.",
             about.get("rate", 0.0),
         )  # fmt: skip
-        snapshot = self._figures.snapshot
+        snapshot = self._counters.snapshot
         yield GaugeMetricFamily("arbd_sessions", "Sessions that are not over.", len(snapshot.states))
         yield GaugeMetricFamily(
             "arbd_sessions_blocked", "Sessions that this host cannot evaluate now.", len(about.get("blocked", {}))
@@ -91,13 +91,13 @@ class FiguresCollector(Collector):
 
     def _events(self) -> Iterable[Metric]:
         events = CounterMetricFamily("arbd_events", "What happened to jobs, slots, leases.", labels=["event"])
-        for event, count in self._figures.events.items():
+        for event, count in self._counters.events.items():
             events.add_metric([event], count)
         yield events
         yield _histogram(
-            "arbd_chunk_wait_seconds", "From the claim of a chunk to its begin on a slot.", self._figures.chunk_wait
+            "arbd_chunk_wait_seconds", "From the claim of a chunk to its begin on a slot.", self._counters.chunk_wait
         )
-        yield _histogram("arbd_lock_wait_seconds", "Waiting for locks of ledgers.", self._figures.lock_wait)
+        yield _histogram("arbd_lock_wait_seconds", "Waiting for locks of ledgers.", self._counters.lock_wait)
 
 
 def _spool(about: Mapping[str, Any]) -> Iterable[Metric]:
@@ -133,11 +133,11 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
 class Exporter:
     """Shows the metrics as the settings say, until it is closed. UsageError when the address cannot be had."""
 
-    def __init__(self, settings: MetricsSettings, figures: Figures, worker_id: str, log: Log) -> None:
+    def __init__(self, settings: MetricsSettings, counters: Counters, worker_id: str, log: Log) -> None:
         self.settings = settings
         self._log = log
         self._registry = CollectorRegistry(target_info={"worker": worker_id})
-        self._registry.register(FiguresCollector(figures))
+        self._registry.register(FiguresCollector(counters))
         self._stack = contextlib.ExitStack()
         self._stop = threading.Event()
         if settings.address is not None:
@@ -178,6 +178,6 @@ class Exporter:
             else:
                 said = False
             stopping = self._stop.wait(self.settings.textfile_s)
-        # Figures of a worker that is not there must not look like those of one that is.
+        # Counters of a worker that is not there must not look like those of one that is.
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

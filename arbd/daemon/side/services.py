@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from arbd.daemon.core.counters import Figures
+from arbd.daemon.core.counters import Counters
 from arbd.daemon.host.config import Config, MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side.live_csv import CsvKeeper
@@ -22,10 +22,10 @@ LAST_SWEEPS_S = 2.0
 class Companions:
     """Starts them as the settings say, changes them when the settings do, and stops them."""
 
-    def __init__(self, config: Config, files: Files, only: str | None, figures: Figures, log: Log) -> None:
+    def __init__(self, config: Config, files: Files, only: str | None, counters: Counters, log: Log) -> None:
         self._config = config
         self._only = only
-        self._figures = figures
+        self._counters = counters
         self._log = log
         self._csv_keeper = CsvKeeper(files, SpoolLayout(config.spool), only, log)
         self._mirroring: Mirroring | None = None
@@ -82,7 +82,7 @@ class Companions:
             if old is not None and old.settings.address == settings.address:
                 old.close()
                 old = None
-            exporter = Exporter(settings, self._figures, self._config.worker_id, self._log)
+            exporter = Exporter(settings, self._counters, self._config.worker_id, self._log)
         self._exporter = exporter
         if old is not None:
             old.close()

@@ -62,7 +62,7 @@ def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
 class SuggesterPool:
     """The parent's side. Only the main thread calls it; `tell` is called from the executor's thread."""
 
-    def __init__(self, tell: Callable[[events.News], None]) -> None:
+    def __init__(self, tell: Callable[[events.Event], None]) -> None:
         self._tell = tell
         self._executor: ProcessPoolExecutor | None = None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from arbd.daemon.core.counters import LEASE_REVOKED, Figures, Histogram, MeasuredFiles, Snapshot
+from arbd.daemon.core.counters import LEASE_REVOKED, Counters, Histogram, MeasuredFiles, Snapshot
 from arbd.daemon.host.config import MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side.metrics import Exporter
@@ -44,8 +44,8 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def busy_figures() -> Figures:
-    figures = Figures()
+def busy_figures() -> Counters:
+    figures = Counters()
     figures.recorded((10, 2, 1, 0))
     figures.happened(LEASE_REVOKED)
     figures.chunk_wait.observe(0.02)
@@ -141,7 +141,7 @@ def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
         taken.listen()
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UsageError, match=f"metrics.listen {listen}: Address already in use; choose another"):
-            Exporter(MetricsSettings(listen=listen), Figures(), "w", Log())
+            Exporter(MetricsSettings(listen=listen), Counters(), "w", Log())
 
 
 def test_loopback_is_meant_unless_a_host_is_named() -> None:
@@ -166,7 +166,7 @@ def test_a_textfile_appears_whole_and_goes_with_the_worker(tmp_path: Path) -> No
 
 def test_a_textfile_that_cannot_be_written_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     settings = MetricsSettings(textfile=str(tmp_path / "absent" / "arbd.prom"), textfile_s=0.01)
-    exporter = Exporter(settings, Figures(), "w", Log())
+    exporter = Exporter(settings, Counters(), "w", Log())
     told = ""
 
     def was_told() -> bool:

@@ -1,0 +1,1 @@
+"""Mutation testing: does a test beside the code notice when the code is wrong?"""
