@@ -1,6 +1,8 @@
-"""A file that a user names for output: it appears whole, by rename, or is not touched.
+"""Files and folders that appear whole and durable, by rename, or not at all. Everything outside of a spool is so written.
 
-Links are followed. What is no regular file (a pipe, a device) is written into, never replaced.
+`whole_file` is for a file that a user names for output: links are followed, and what is no regular file (a pipe, a
+device) is written into, never replaced. `replace_file` and `place_folder` are for files of arbd's own. In a spool
+`arbd.spool.files` does the same through the calls that the simulation can make fail.
 """
 
 from __future__ import annotations
@@ -50,9 +52,7 @@ def whole_file(output: Path, suffix: str = ".tmp") -> Iterator[Path]:
             with temporary.open("rb") as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
         else:
-            _sync(temporary, os.O_RDONLY)
-            temporary.rename(target)
-            _sync(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+            _place(temporary, target)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -63,6 +63,34 @@ def whole_file(output: Path, suffix: str = ".tmp") -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file of arbd's own in place of what has the name, a link too; durable on return. OSError when it cannot be.
+
+    `mode` is what the umask leaves of it, as for any new file.
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        _place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def place_folder(new: Path, path: Path) -> None:
+    """Give a folder of files its name, at which there is nothing yet; it and its files are durable on return."""
+    for file in sorted(new.iterdir()):
+        _sync(file)
+    _place(new, path)
+
+
+def _place(new: Path, path: Path) -> None:
+    _sync(new)
+    new.rename(path)
+    _sync(path.parent)
+
+
 def _is_special(target: Path) -> bool:
     try:
         return not stat.S_ISREG(target.stat().st_mode)
@@ -70,8 +98,8 @@ def _is_special(target: Path) -> bool:
         return False
 
 
-def _sync(path: Path, flags: int) -> None:
-    fd = os.open(path, flags)
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

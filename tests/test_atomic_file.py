@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import threading
 from pathlib import Path
 
 import pytest
 
-from arbd.atomic_file import check_output, whole_file
+from arbd.atomic_file import check_output, replace_file, whole_file
 from arbd.errors import UsageError
+from tests.conftest import REPOSITORY
 
 
 def test_a_file_appears_whole_or_stays_as_it_was(tmp_path: Path) -> None:
@@ -65,3 +68,52 @@ def test_where_no_file_can_be_is_said_before_anything_is_done(tmp_path: Path) ->
     with pytest.raises(UsageError, match="is a folder: name a file in it"):
         check_output(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("before", ["nothing", "a file", "a link"])
+def test_a_file_of_ones_own_is_replaced_whole_and_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    path, elsewhere = tmp_path / "note", tmp_path / "elsewhere"
+    elsewhere.write_text("of somebody else")
+    if before == "a file":
+        path.write_text("old")
+    elif before == "a link":
+        path.symlink_to(elsewhere)
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd)))
+    replace_file(path, b"new", 0o600)
+    assert (path.read_text(), path.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == ("new", False, 0o600)
+    assert elsewhere.read_text() == "of somebody else"
+    assert [Path(name).name.startswith(".note.") for name in synced] == [True, False]
+    assert synced[1] == str(tmp_path)
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["elsewhere", "note"]
+
+
+def test_a_file_of_ones_own_that_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "note"
+    path.write_text("old")
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"new")
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("note", "old")]
+
+
+def test_no_other_module_of_arbd_replaces_files_by_itself() -> None:
+    own = {"atomic_file.py", "spool/system.py", "spool/files.py", "spool/confined.py"}
+    renames = re.compile(r"\.rename\((?!columns)|os\.replace\(|write_to_textfile")
+    found = {
+        str(path.relative_to(REPOSITORY / "arbd"))
+        for path in (REPOSITORY / "arbd").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if renames.search(line) and "files.rename(" not in line
+    }
+    # The last is a folder that is locked, made in the folder of temporary files.
+    assert found - own == {"daemon/startup.py"}

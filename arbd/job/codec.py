@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from arbd.job import limits
 from arbd.job.codec_search import check_guidance, check_scalar
 from arbd.job.spec import JobSpec
 from arbd.records import INT64_MAX, mapping, number, sequence, shown, text, unpack, whole
 from arbd.spool.layout import NAME_PATTERN
-from arbd.spool.ledger_records import MAX_ITERATIONS
 
-MAX_PARAMETERS = 256
-MAX_CHOICES = 10_000
-MAX_TEXTS = 10_000
+# Arguments of a command, files and notices are lists of text; each file can have a notice.
+MAX_TEXTS = limits.MAX_FILES + limits.MAX_ARGUMENTS
 
 
 def read_job_spec(payload: bytes | memoryview) -> JobSpec:
@@ -33,8 +32,8 @@ def read_job_spec(payload: bytes | memoryview) -> JobSpec:
 
 
 def _check(record: dict[Any, Any]) -> None:
-    whole(record["n"], "the number of iterations", 1, MAX_ITERATIONS)
-    whole(record["seed"], "the seed")
+    whole(record["n"], "the number of iterations", 1, limits.MAX_ITERATIONS)
+    whole(record["seed"], "the seed", 0, limits.MAX_SEED)
     session_id = record["session_id"]
     if session_id is not None and not NAME_PATTERN.fullmatch(text(session_id, "the session id")):
         raise ValueError(f"the session id is {shown(session_id)}")
@@ -67,17 +66,20 @@ def _check(record: dict[Any, Any]) -> None:
 
 def _goals(plain: Any) -> None:
     goals = [mapping(goal, "a metric") for goal in sequence(plain, "the metrics")]
-    if not goals:
-        raise ValueError("no metric")
+    if not 1 <= len(goals) <= limits.MAX_GOALS:
+        raise ValueError(f"{len(goals)} metrics")
     for goal in goals:
-        _printable(goal["name"], "a metric")
+        if not 1 <= len(_printable(goal["name"], "a metric")) <= limits.MAX_METRIC_CHARS:
+            raise ValueError(f"a metric {shown(goal['name'])}")
         if goal["direction"] not in ("maximize", "minimize"):
             raise ValueError(f"a direction {shown(goal['direction'])}")
 
 
 def _space(plain: Any) -> None:
     space = [mapping(dimension, "a dimension") for dimension in sequence(plain, "the search space")]
-    if not 1 <= len(space) <= MAX_PARAMETERS or len({_name(dimension["name"]) for dimension in space}) < len(space):
+    if not 1 <= len(space) <= limits.MAX_PARAMETERS or len({_name(dimension["name"]) for dimension in space}) < len(
+        space
+    ):
         raise ValueError(f"a search space of {len(space)} dimensions, of which each has a name of its own")
     for dimension in space:
         _dimension(dimension)
@@ -87,15 +89,15 @@ def _dimension(plain: dict[Any, Any]) -> None:
     kind = plain["type"]
     if kind == "choice":
         values = sequence(plain["values"], "the values of a choice")
-        if not 1 <= len(values) <= MAX_CHOICES:
+        if not 1 <= len(values) <= limits.MAX_CHOICES:
             raise ValueError(f"a choice of {len(values)} values")
         for value in values:
             check_scalar(value)
     elif kind in ("float", "int"):
         low, high, step = plain["low"], plain["high"], plain["step"]
         if kind == "int":
-            low = whole(low, "the lowest value", -(2**53), 2**53)
-            high = whole(high, "the highest value", low, 2**53)
+            low = whole(low, "the lowest value", -limits.MAX_EXACT, limits.MAX_EXACT)
+            high = whole(high, "the highest value", low, limits.MAX_EXACT)
             whole(step, "the step", 1)
         elif not number(low, "the lowest value") <= number(high, "the highest value") or not math.isfinite(high - low):
             raise ValueError(f"a range from {shown(low)} to {shown(high)}")
@@ -103,24 +105,24 @@ def _dimension(plain: dict[Any, Any]) -> None:
             raise ValueError(f"log is {shown(plain['log'])} with {shown(low)} as the lowest value")
         if step is not None and not 0 < number(step, "the step") < math.inf:
             raise ValueError(f"a step of {shown(step)}")
-        if step is not None and (high - low) / step > 2**53:
-            raise ValueError(f"a step of {shown(step)} makes more than 2^53 values")
+        if (fault := limits.number_fault(low, high, step)) is not None:
+            raise ValueError(fault)
 
 
 def _execution(plain: dict[Any, Any]) -> None:
     if plain["timeout_s"] is not None and not number(plain["timeout_s"], "the timeout") > 0:
         raise ValueError(f"a timeout of {shown(plain['timeout_s'])}")
-    whole(plain["retries"], "the retries", 0, 1_000)
-    whole(plain["priority"], "the priority", -1_000_000, 1_000_000)
-    for name in ("max_slots", "memory_mb"):
+    whole(plain["retries"], "the retries", 0, limits.MAX_RETRIES)
+    whole(plain["priority"], "the priority", -limits.MAX_PRIORITY, limits.MAX_PRIORITY)
+    for name, most in (("max_slots", limits.MAX_SLOTS), ("memory_mb", limits.MAX_MEMORY_MB)):
         if plain[name] is not None:
-            whole(plain[name], name, 1, 2**31)
+            whole(plain[name], name, 1, most)
 
 
 def _name(value: Any) -> str:
     name = _printable(value, "a name")
-    if not name or len(name) > 200:
-        raise ValueError(f"a name {shown(name)}")
+    if (fault := limits.name_fault(name)) is not None:
+        raise ValueError(fault)
     return name
 
 

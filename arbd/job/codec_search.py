@@ -8,25 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from arbd.job import limits
 from arbd.records import mapping, number, sequence, shown, text, whole
 from arbd.search.constraints import parse_constraint
 
-MAX_CONSTRAINTS = 1_000
-MAX_POINTS = 100_000
 MAX_VERSIONS = 100
 
 
 def check_guidance(record: Mapping[Any, Any]) -> None:
     """ValueError unless constraints, points, earlier results, stop rules and versions are what arbd writes."""
-    whole(record.get("generation_size", 0), "the generation size")
+    whole(record.get("generation_size", 0), "the generation size", 0, limits.MAX_GENERATION)
     if not 0 < number(record.get("min_budget", 1.0), "the least budget") <= 1:
         raise ValueError(f"a least budget of {shown(record['min_budget'])}")
     constraints = sequence(record.get("constraints", []), "the constraints")
-    if len(constraints) > MAX_CONSTRAINTS:
+    if len(constraints) > limits.MAX_CONSTRAINTS:
         raise ValueError(f"{len(constraints):,} constraints")
     for constraint in constraints:
         parse_constraint(text(constraint, "a constraint"))
-    _points(record.get("enqueue", []))
+    _points(record.get("enqueue", []), limits.MAX_ENQUEUED)
     if record.get("past") is not None:
         _past(mapping(record["past"], "the earlier results"))
     _stop(mapping(record.get("stop", {}), "the stop rules"))
@@ -46,9 +45,9 @@ def check_scalar(value: Any) -> None:
         raise ValueError(f"a value {shown(value)}")
 
 
-def _points(plain: Any) -> int:
+def _points(plain: Any, most: int) -> int:
     points = sequence(plain, "the points")
-    if len(points) > MAX_POINTS:
+    if len(points) > most:
         raise ValueError(f"{len(points):,} points")
     for point in points:
         for name, value in mapping(point, "a point").items():
@@ -59,7 +58,7 @@ def _points(plain: Any) -> int:
 
 def _past(plain: Mapping[Any, Any]) -> None:
     text(plain["source"], "the source of earlier results")
-    count = _points(plain["points"])
+    count = _points(plain["points"], limits.MAX_PAST)
     for row in sequence(plain["metrics"], "the earlier metrics", count):
         for value in sequence(row, "a row of metrics"):
             number(value, "a metric")

@@ -1,16 +1,13 @@
 """How large the parts of a job may be, and what its names may be: bombs are refused before anything is made of them.
 
-The same rules hold for a job that is dropped and for one that another host says it has resolved.
+The one place of these limits: the models of a job file, what is checked before a job is resolved (`oversize`), and what is checked
+of a job that another host says it has resolved (`codec`) all take them from here.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections.abc import Iterator, Sequence
-
-from arbd.job.model import ChoiceParameter, CommandObjective, FloatParameter, IntParameter, Job, PythonObjective
 
 MAX_PARAMETERS = 256
 MAX_CHOICES = 10_000
@@ -19,7 +16,17 @@ MAX_GOALS = 64
 MAX_METRIC_CHARS = 200
 MAX_ARGUMENTS = 1_000
 MAX_GRID_POINTS_IN_ALL = 4_000_000
-MAX_MEMORY_MB = 2**30
+MIN_MEMORY_MB, MAX_MEMORY_MB = 64, 2**30
+MAX_ITERATIONS = 10**12
+MAX_SEED = 2**63 - 1
+MAX_RETRIES = 100
+MAX_PRIORITY = 1_000
+MAX_SLOTS = 1 << 20
+MAX_GENERATION = 100_000
+MAX_ENQUEUED = 10_000
+MAX_CONSTRAINTS = 1_000
+# Results of an earlier search that a session starts from.
+MAX_PAST = 100_000
 MAX_VALUE_CHARS = 1_000
 MAX_PATH_CHARS = 3_000
 MAX_PART_BYTES = 255
@@ -28,8 +35,6 @@ MAX_EXACT = 2**53
 MAX_WIDTH = 1e300
 # A parameter's name becomes a column, a variable of a shell, a key: nothing in it may mean anything there.
 PARAMETER_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
-
-Fault = tuple[str, tuple[str | int, ...]]
 
 
 def name_fault(name: str) -> str | None:
@@ -56,76 +61,3 @@ def value_fault(value: object) -> str | None:
     if isinstance(value, str) and len(value) > MAX_VALUE_CHARS:
         return f"a text of {len(value):,} characters; {MAX_VALUE_CHARS:,} are the most"
     return None
-
-
-def faults(job: Job) -> Iterator[Fault]:
-    """Everything in a job that is larger than a person's job is, with its place."""
-    tuning = job.tuning
-    yield from _too_many(len(tuning.search_space), MAX_PARAMETERS, "parameters", "tuning", "search_space")
-    yield from _too_many(len(job.fixed), MAX_PARAMETERS, "parameters", "fixed")
-    goals = job.metric if isinstance(job.metric, list) else [job.metric or "value"]
-    yield from _too_many(len(goals), MAX_GOALS, "metrics", "metric")
-    if not all(0 < len(goal) <= MAX_METRIC_CHARS and goal.isprintable() for goal in goals):
-        yield f"a metric's name has 1 to {MAX_METRIC_CHARS} characters, all of which show", ("metric",)
-    for name, parameter in tuning.search_space.items():
-        yield from _parameter(("tuning", "search_space", name), name, parameter)
-    for name, value in job.fixed.items():
-        yield from _at(("fixed", name), name_fault(name) or value_fault(value))
-    yield from _objective(job)
-    yield from _files(job.data, "data")
-    yield from _files(tuning.scenarios, "tuning", "scenarios")
-    if tuning.start_from is not None and not _is_path(tuning.start_from):
-        yield f"a path that no filesystem takes, of {len(tuning.start_from):,} characters", ("tuning", "start_from")
-    yield from _grid(job)
-    if job.execution.memory_mb is not None and job.execution.memory_mb > MAX_MEMORY_MB:
-        yield f"more than {MAX_MEMORY_MB:,} MiB", ("execution", "memory_mb")
-
-
-def _parameter(path: tuple[str, ...], name: str, parameter: object) -> Iterator[Fault]:
-    yield from _at(path, name_fault(name))
-    if isinstance(parameter, ChoiceParameter):
-        yield from _too_many(len(parameter.values), MAX_CHOICES, "values", *path, "values")
-        for index, value in enumerate(parameter.values[:MAX_CHOICES]):
-            yield from _at((*path, "values", index), value_fault(value))
-    elif isinstance(parameter, FloatParameter | IntParameter):
-        yield from _at((*path, "bounds"), number_fault(parameter.bounds[0], parameter.bounds[1], parameter.step))
-
-
-def _objective(job: Job) -> Iterator[Fault]:
-    if isinstance(job.objective, CommandObjective):
-        yield from _too_many(len(job.objective.command), MAX_ARGUMENTS, "arguments", "objective", "command")
-        if not _is_path(job.objective.command[0]):
-            yield "no program has such a name", ("objective", "command", 0)
-    elif isinstance(job.objective, PythonObjective) and len(job.objective.python) > MAX_PART_BYTES:
-        yield "no module has such a name", ("objective", "python")
-
-
-def _files(names: Sequence[str], *path: str) -> Iterator[Fault]:
-    yield from _too_many(len(names), MAX_FILES, "files", *path)
-    for index, name in enumerate(names[:MAX_FILES]):
-        if not _is_path(name):
-            yield f"a path that no filesystem takes, of {len(name):,} characters", (*path, index)
-
-
-def _is_path(name: str) -> bool:
-    return len(name) <= MAX_PATH_CHARS and all(len(os.fsencode(part)) <= MAX_PART_BYTES for part in name.split("/"))
-
-
-def _grid(job: Job) -> Iterator[Fault]:
-    points = job.tuning.grid_points
-    in_all = points * len(job.tuning.search_space) if isinstance(points, int) else sum(points.values())
-    if in_all > MAX_GRID_POINTS_IN_ALL:
-        yield (
-            f"{in_all:,} points over all dimensions; {MAX_GRID_POINTS_IN_ALL:,} are the most",
-            ("tuning", "grid_points"),
-        )
-
-
-def _too_many(count: int, most: int, what: str, *path: str | int) -> Iterator[Fault]:
-    if count > most:
-        yield f"{count:,} {what}; {most:,} are the most", path
-
-
-def _at(path: tuple[str | int, ...], fault: str | None) -> Iterator[Fault]:
-    if fault is not None:
-        yield fault, path

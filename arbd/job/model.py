@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from arbd.job import limits
+
 MethodName = Literal[
     "grid", "random", "sobol", "halton", "lhs", "bayesian", "tpe", "cmaes", "nsga2", "successive_halving"
 ]
@@ -96,9 +98,13 @@ class Tuning(_Strict):
     scenarios: list[str] = Field(default_factory=list, description="Scenario files for the paper objective.")
     search_space: dict[str, Parameter] = Field(min_length=1, description="What varies, by parameter name.")
     max_iterations: int | None = Field(
-        None, ge=1, le=10**12, strict=True, description="How many iterations; grid runs the whole grid when left out."
+        None,
+        ge=1,
+        le=limits.MAX_ITERATIONS,
+        strict=True,
+        description="How many iterations; grid runs the whole grid when left out.",
     )
-    seed: int = Field(0, ge=0, lt=2**63, strict=True, description="Same seed, same parameters on every host.")
+    seed: int = Field(0, ge=0, le=limits.MAX_SEED, strict=True, description="Same seed, same parameters on every host.")
     grid_points: Annotated[int, Field(ge=1, strict=True)] | dict[str, Annotated[int, Field(ge=1, strict=True)]] = Field(
         3, description="Points per dimension of a grid, for all or by name."
     )
@@ -109,7 +115,7 @@ class Tuning(_Strict):
     generation_size: int | None = Field(
         None,
         ge=1,
-        le=100_000,
+        le=limits.MAX_GENERATION,
         strict=True,
         description="Iterations that are suggested together by a method that learns; by default from max_iterations.",
     )
@@ -120,7 +126,7 @@ class Tuning(_Strict):
     )
     enqueue: list[dict[str, Scalar]] = Field(
         default_factory=list,
-        max_length=10_000,
+        max_length=limits.MAX_ENQUEUED,
         description="Points to try first. What one leaves open, the method fills in.",
     )
     start_from: str | None = Field(
@@ -158,14 +164,31 @@ class ExecutionModel(_Strict):
         None, gt=0, description="An iteration that takes longer is killed. No limit if left out."
     )
     retries: int = Field(
-        1, ge=0, le=100, strict=True, description="Further attempts after a crash, a timeout or an exception."
+        1,
+        ge=0,
+        le=limits.MAX_RETRIES,
+        strict=True,
+        description="Further attempts after a crash, a timeout or an exception.",
     )
     max_slots: int | None = Field(
-        None, ge=1, strict=True, description="Slots that work on it at once, on all hosts together."
+        None,
+        ge=1,
+        le=limits.MAX_SLOTS,
+        strict=True,
+        description="Slots that work on it at once, on all hosts together.",
     )
-    priority: int = Field(0, ge=-1000, le=1000, strict=True, description="Sessions of higher priority get slots first.")
+    priority: int = Field(
+        0,
+        ge=-limits.MAX_PRIORITY,
+        le=limits.MAX_PRIORITY,
+        strict=True,
+        description="Sessions of higher priority get slots first.",
+    )
     memory_mb: int | None = Field(
-        None, ge=64, strict=True, description="Private memory of an iteration; more raises MemoryError in it."
+        None,
+        ge=limits.MIN_MEMORY_MB,
+        strict=True,
+        description="Private memory of an iteration; more raises MemoryError in it.",
     )
 
 

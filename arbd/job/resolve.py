@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from arbd.errors import ArbdError, JobError, Problem, UsageError
-from arbd.job import limits
 from arbd.job.digests import module_file
 from arbd.job.file import JobDocument
 from arbd.job.model import (
     CommandObjective,
     PythonObjective,
 )
+from arbd.job.oversize import faults
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import resolve_space
@@ -57,7 +57,7 @@ def resolve_job(
     `start_from` names. Quotes are read, so that bad ones are told here; through the cache, where one is named.
     JobError holds everything that is wrong, each with its line and its field.
     """
-    too_large = [document.problem(message, *path) for message, path in limits.faults(document.job)]
+    too_large = [document.problem(message, *path) for message, path in faults(document.job)]
     if too_large:
         raise JobError(document.document.source, [*document.faults, *too_large])
     resolver = _Resolver(document, base_dirs, search_paths, cache_dir, may_read, past)

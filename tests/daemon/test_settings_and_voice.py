@@ -15,7 +15,7 @@ from arbd.daemon.host import watch
 from arbd.daemon.host.config import Config, default_cache_dir, load_config, override
 from arbd.daemon.host.logs import Log, key_values
 from arbd.daemon.host.notify import Notifier, watchdog_interval_s
-from arbd.daemon.host.watch import filesystem_type, start_watching
+from arbd.daemon.host.watch import start_watching
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, ProgressPage
 from arbd.errors import JobError, UsageError
 from tests.conftest import REPOSITORY, wait_until
@@ -123,29 +123,6 @@ def test_the_watchdog_interval_is_half_the_limit(monkeypatch: pytest.MonkeyPatch
     assert watchdog_interval_s() == 1.5
     monkeypatch.setenv("WATCHDOG_PID", "1")
     assert watchdog_interval_s() is None
-
-
-MOUNTS = """/dev/sda1 / ext4 rw 0 0
-nas:/export /mnt/nas nfs4 rw 0 0
-vol /mnt/my\\040vol fuse.glusterfs rw 0 0
-tmpfs /mnt/nas/local tmpfs rw 0 0
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/var", "ext4"),
-        ("/mnt/nas/spool", "nfs4"),
-        ("/mnt/my vol/x", "fuse.glusterfs"),
-        ("/mnt/nas/local/x", "tmpfs"),
-        ("/mnt/nasty", "ext4"),
-    ],
-)
-def test_the_filesystem_of_a_path_is_that_of_its_nearest_mount(tmp_path: Path, path: str, kind: str) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(MOUNTS)
-    assert filesystem_type(Path(path), mounts) == kind
 
 
 @pytest.mark.parametrize("mode", ["inotify", "polling", "auto"])

@@ -276,7 +276,7 @@ def test_eight_processes_that_ask_at_once_build_once(source: Path, tmp_path: Pat
 STOPPING = """
 import sys, time, os, shutil, json
 from pathlib import Path
-from arbd.paper import cache, entries
+from arbd.paper.market import cache, entries
 source, folder, started, step = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 count = 0
 def stop(at):
@@ -294,13 +294,13 @@ def before(owner, name, at):
     setattr(owner, name, replaced)
 before(cache, "read_quotes", "read")
 before(entries.np, "save", "save")
-before(entries.os, "fsync", "fsync")
-before(entries.json, "dump", "manifest")
+before(os, "fsync", "fsync")
+before(entries.json, "dumps", "manifest")
 before(entries.shutil, "rmtree", "remove")
 before(cache.Path, "rename", "rename")
 cache.load_quotes(source, folder)
 """
-STEPS = ("read:1", "save:6", "manifest:1", "remove:1", "rename:2", "fsync:13")
+STEPS = ("read:1", "save:6", "manifest:2", "remove:1", "rename:2", "fsync:13")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from arbd.cli.doctor.finding import BROKEN, Finding, judged
 from arbd.errors import SpoolError
+from arbd.mounts import TABLE, mount_of
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 
@@ -61,17 +62,12 @@ def examine(layout: SpoolLayout) -> Iterator[Finding]:
         files.remove_tree(scratch)
 
 
-def mount(root: Path, mounts: Path = Path("/proc/self/mounts")) -> Finding:
+def mount(root: Path, table: Path = TABLE) -> Finding:
     """The filesystem's type, and options that break what arbd relies on."""
-    kind, options = "", ""
-    best = -1
-    for line in mounts.read_text(errors="surrogateescape").splitlines():
-        _, point, found, opts, *_ = line.split()
-        point = point.encode().decode("unicode_escape")
-        if (point == "/" or f"{root.resolve()}/".startswith(f"{point}/")) and len(point) >= best:
-            kind, options, best = found, opts, len(point)
-    chosen = set(options.split(","))
-    nfs = kind.startswith("nfs")
+    found = mount_of(root, table)
+    if found is None:
+        return judged("mount", f"{table} does not name the filesystem", warning=True, remedy="is /proc mounted?")
+    kind, chosen, nfs = found.kind, found.options, found.is_nfs
     bad = sorted(
         o for o in chosen if nfs and (o == "nolock" or (o.startswith("local_lock=") and o != "local_lock=none"))
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from arbd.atomic_file import replace_file
 from arbd.daemon.host.config import Config, default_cache_dir
 from arbd.errors import SpoolError, UsageError
 from arbd.spool.layout import check_name
@@ -106,9 +107,7 @@ def write(text: str, instance: str | None, root: Path = DROP_IN_ROOT) -> Path:
     path = folder / DROP_IN_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        new = folder / f".{DROP_IN_NAME}.new"
-        new.write_text(text, encoding="utf-8")
-        new.rename(path)
+        replace_file(path, text.encode())
     except OSError as error:
         who = "" if os.getuid() == 0 else "; run it as root"
         raise SpoolError(f"{path} cannot be written: {error.strerror}{who}") from error

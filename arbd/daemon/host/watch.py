@@ -16,24 +16,11 @@ from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from arbd.daemon.host.logs import Log
+from arbd.mounts import filesystem_type
 
 LOCAL_TYPES = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "ramfs", "overlay", "reiserfs", "jfs"}
 )
-
-
-def filesystem_type(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The type of the filesystem that holds `path`, as the kernel's mount table names it; '' when it is not told."""
-    resolved = path.resolve()
-    best, kind = -1, ""
-    for line in mounts.read_text(errors="surrogateescape").splitlines():
-        fields = line.split(" ")
-        point = Path(fields[1].encode().decode("unicode_escape"))
-        depth = len(point.parts)
-        # The later of two mounts on one point is the one that is seen.
-        if depth >= best and resolved.is_relative_to(point):
-            best, kind = depth, fields[2]
-    return kind
 
 
 def _is_news(record: logging.LogRecord) -> bool:

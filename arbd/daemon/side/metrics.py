@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from arbd.atomic_file import replace_file
 from arbd.daemon.core.counters import Counters, Histogram
 from arbd.daemon.host.config import MetricsSettings
 from arbd.daemon.host.logs import Log
@@ -170,7 +171,7 @@ class Exporter:
         stopping = False
         while not stopping:
             try:
-                write_to_textfile(str(path), self._registry)
+                replace_file(path, generate_latest(self._registry))
             except OSError as error:
                 if not said:
                     self._log.error("metrics cannot be written", file=path, reason=error)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from arbd.atomic_file import replace_file
 from arbd.errors import DataError, UsageError
 from arbd.paper.market.entries import obtain
 from arbd.paper.market.prepared import BOOK_COLUMNS, Market, fill_market, prepare
@@ -134,7 +134,5 @@ def _remembered_digest(path: Path, cache_dir: Path) -> str:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass  # never seen, or torn by a crash: computed below
     digest = file_digest(path)
-    temporary = cache_dir / f".{name}.{secrets.token_hex(4)}.tmp"
-    temporary.write_text(json.dumps({"identity": identity, "digest": digest}))
-    temporary.rename(note)
+    replace_file(note, json.dumps({"identity": identity, "digest": digest}).encode())
     return digest

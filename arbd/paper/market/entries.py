@@ -7,7 +7,6 @@ hidden folder that the next builder removes. Who builds holds a lock, so that of
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import filelock
 import numpy as np
 import numpy.typing as npt
 
+from arbd.atomic_file import place_folder
 from arbd.errors import UsageError
 
 MANIFEST = "manifest.json"
@@ -73,25 +73,8 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
     new = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}.new")
     new.mkdir()
     build(new)
-    traces = {}
-    for path in sorted(new.iterdir()):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        traces[path.stem] = _trace(path)
-    with (new / MANIFEST).open("w") as text:
-        json.dump({"arrays": traces}, text)
-        text.flush()
-        os.fsync(text.fileno())
-    _sync_folder(new)
+    traces = {path.stem: _trace(path) for path in sorted(new.iterdir())}
+    (new / MANIFEST).write_text(json.dumps({"arrays": traces}))
     if entry.exists():
         shutil.rmtree(entry)
-    new.rename(entry)
-    _sync_folder(entry.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    place_folder(new, entry)
