@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arbd.analysis.table import BUDGET
 from arbd.errors import ArbdError, NotFoundError, ObjectiveError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
@@ -78,6 +79,8 @@ def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec
             duration_s=float(row.duration_s[0]),
             attempt=int(row.attempt[0]),
             error=row.errors.get(iteration, ""),
+            same_as=max(0, int(row.origins[0])),
+            data_share=float(row.metrics[BUDGET][0]) if spec.has_shares and BUDGET in row.metrics else 1.0,
         )
     raise NotFoundError(f"session {session_id} has no result of iteration {iteration} yet: wait until it has run")
 
@@ -124,13 +127,16 @@ def replay(
 
 
 def _evaluate(evaluator: Evaluator, spec: JobSpec, recorded: TuningResult, *, batched: bool) -> Mapping[str, float]:
+    share = {BUDGET: recorded.data_share} if spec.has_shares else {}
     if not batched:
-        trial = Trial.of(spec, recorded.session_id, recorded.iteration)
-        return evaluator.evaluate(recorded.params, trial).metrics
+        # A row that shares another's result has the numbers that that one's seed gave.
+        ran = recorded.same_as or recorded.iteration
+        trial = Trial.of(spec, recorded.session_id, ran, recorded.data_share)
+        return {**evaluator.evaluate(recorded.params, trial).metrics, **share}
     choices = {dimension.name for dimension in spec.space.dimensions if isinstance(dimension, ChoiceDimension)}
     columns = {name: [value] if name in choices else np.array([value]) for name, value in recorded.params.items()}
-    metrics, _ = evaluator.evaluate_batch(columns)
-    return {name: float(np.asarray(column, dtype=np.float64)[0]) for name, column in metrics.items()}
+    metrics, _ = evaluator.evaluate_batch(columns, recorded.data_share)
+    return {**{name: float(np.asarray(column, dtype=np.float64)[0]) for name, column in metrics.items()}, **share}
 
 
 def differences(recorded: Mapping[str, float], replayed: Mapping[str, float]) -> tuple[Difference, ...]:

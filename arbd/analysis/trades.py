@@ -12,7 +12,7 @@ import numpy as np
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
-from arbd.objective.markets import load_markets
+from arbd.objective.markets import beginning, load_markets
 from arbd.objective.protocol import Params
 from arbd.paper.engine import Run, run
 from arbd.paper.fills import REASONS, Fill
@@ -34,15 +34,20 @@ class MarketRun:
     run: Run
 
 
-def run_markets(spec: JobSpec, params: Params, cache_dir: Path | None) -> list[MarketRun]:
-    """Run every market of a paper job with one set of parameters; UsageError for another kind of objective."""
+def run_markets(spec: JobSpec, params: Params, cache_dir: Path | None, budget: float = 1.0) -> list[MarketRun]:
+    """Run the first `budget` of every market of a paper job with one set of parameters.
+
+    UsageError for another kind of objective.
+    """
     if spec.objective.kind != "paper":
         raise UsageError(f"only paper sessions have fills; this one evaluates {spec.objective}")
     own = {canonical(name): check(name, value) for name, value in params.items()}
     runs = []
     for each in load_markets(spec, cache_dir):
         resolved = {**resolve({**each.defaults, **spec.fixed}), **own}
-        runs.append(MarketRun(each.source, each.market, each.quotes.block, resolved, run(each.market, resolved)))
+        market = beginning(each.market, budget)
+        blocks = each.quotes.block[: len(market)]
+        runs.append(MarketRun(each.source, market, blocks, resolved, run(market, resolved)))
     return runs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ class JobMarket:
     quotes: Quotes
     market: Market
     defaults: Mapping[str, Any]
+
+
+def beginning(market: Market, budget: float) -> Market:
+    """The first `budget` of a market's quotes, at least one."""
+    return market if budget >= 1.0 else market.beginning(max(1, math.ceil(len(market) * budget)))
 
 
 def load_markets(spec: JobSpec, cache_dir: Path | None, *, verify: bool = True) -> list[JobMarket]:

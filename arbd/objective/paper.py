@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.job.spec import JobSpec
-from arbd.objective.markets import load_markets
+from arbd.objective.markets import beginning, load_markets
 from arbd.objective.protocol import Outcome, Params, Trial
 from arbd.paper.compiled import compile_once, use_cache
 from arbd.paper.objective import PaperObjective
@@ -45,7 +44,7 @@ class PaperEvaluator:
     def _of_share(self, budget: float) -> PaperObjective:
         """The engine over the first `budget` of every market's quotes."""
         if budget not in self._shares:
-            parts = [market.beginning(max(1, math.ceil(len(market) * budget))) for market in self._markets]
+            parts = [beginning(market, budget) for market in self._markets]
             self._shares[budget] = PaperObjective(parts, self._fixed, self._defaults, self._sources)
         return self._shares[budget]
 

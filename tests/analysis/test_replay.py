@@ -118,6 +118,71 @@ def test_inventory_fills_are_written_too(tmp_path: Path, market: Path, arbctl: A
     assert math.fsum(float(r["fee"]) for r in rows) == pytest.approx(metrics["total_fees"], rel=1e-12)
 
 
+SHARES = """
+import numpy as np
+def objective(params, trial):
+    return {"value": params["x"] + params["k"] * trial.budget + trial.seed % 1000}
+def shared(params, budget):
+    return {"value": params["x"] * budget}
+"""
+SHARES_BATCH = """
+import numpy as np
+def objective(params, budget):
+    return {"value": params["x"] * budget}
+def evaluate_batch(columns, budget):
+    return {"value": np.asarray(columns["x"]) * budget}
+"""
+
+
+def rows_of(arbctl: Arbctl, session: str) -> list[dict[str, Any]]:
+    code, out, err = arbctl("export", session, "--format", "jsonl", "--output", arbctl.spool / "rows.jsonl")
+    assert code == 0, err
+    return [json.loads(line) for line in (arbctl.spool / "rows.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("objective", ["shares:objective", "shares:shared", "shares_batch:objective"])
+def test_what_used_a_part_of_the_data_is_reproduced_with_that_part(
+    tmp_path: Path, objectives: Path, arbctl: Arbctl, objective: str
+) -> None:
+    (objectives / "shares.py").write_text(SHARES)
+    (objectives / "shares_batch.py").write_text(SHARES_BATCH)
+    job = write_job(tmp_path / "job.yaml", objective, 27, method="successive_halving")
+    assert arbctl("run", job, "--session-id", "halving", "--worker-id", "w")[0] == 0
+    rows = rows_of(arbctl, "halving")
+    assert len({row["data_share"] for row in rows}) > 1
+    for row in rows:
+        code, out, err = arbctl("replay", "halving", str(row["iteration"]), "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["replayed"] == row["metrics"]
+
+
+def test_fills_of_what_used_a_part_of_the_quotes_are_of_that_part(tmp_path: Path, market: Path, arbctl: Arbctl) -> None:
+    job = paper_job(tmp_path / "job.yaml", [str(market)], tuning={"method": "successive_halving", "max_iterations": 27})
+    assert arbctl("run", job, "--session-id", "halving", "--worker-id", "w")[0] == 0
+    chosen = {row["data_share"]: row["iteration"] for row in rows_of(arbctl, "halving") if row["metrics"]["trades"]}
+    assert len(chosen) > 1
+    for iteration in chosen.values():
+        code, out, err = arbctl("replay", "halving", str(iteration), "--trades", tmp_path / "f.csv", "--json")
+        assert (code, err) == (0, "")
+        fees = math.fsum(float(row["fee"]) for row in fills(tmp_path / "f.csv"))
+        assert fees == pytest.approx(json.loads(out)["replayed"]["total_fees"], rel=1e-12)
+
+
+def test_a_row_that_shares_a_result_is_reproduced_with_the_seed_that_gave_it(
+    tmp_path: Path, objectives: Path, arbctl: Arbctl
+) -> None:
+    (objectives / "shares.py").write_text(SHARES)
+    space = {"x": {"type": "int", "bounds": [1, 2]}, "k": {"type": "int", "bounds": [1, 2]}}
+    job = write_job(tmp_path / "job.yaml", "shares:objective", 16, method="tpe", space=space)
+    assert arbctl("run", job, "--session-id", "small", "--worker-id", "w")[0] == 0
+    repeated = [row for row in rows_of(arbctl, "small") if row["same_as"]]
+    assert repeated
+    for row in repeated:
+        code, out, err = arbctl("replay", "small", str(row["iteration"]), "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["replayed"] == row["metrics"]
+
+
 def test_changed_missing_or_other_data_is_told(session: str, market: Path, arbctl: Arbctl) -> None:
     good = market.read_bytes()
     write_quotes(synth_profile("kimchi", 4, 20_000), market)
