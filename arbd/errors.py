@@ -8,7 +8,8 @@
     ├── SpoolError             exit 4   the spool is unreachable or unsafe to use
     │   ├── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
     │   └── UnsafePathError    exit 4   a name in the spool is a link, a pipe or a device, or leads out of it
-    └── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
+    ├── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
+    └── NotComputableError     exit 1   a statistic cannot be computed from what there is; says why and what it takes
 
 Expected outcomes (a lost claim, a cancelled session, an iteration that timed out) are values, not errors.
 """
@@ -131,3 +132,7 @@ class UnsafePathError(SpoolError, OSError):
 
 class ObjectiveError(ArbdError):
     """An objective cannot be loaded or broke its contract."""
+
+
+class NotComputableError(ArbdError):
+    """A statistic cannot be computed from what there is. The message is the reason, and what it would take."""
