@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import NotComputableError, UsageError
@@ -38,6 +38,7 @@ def schemes(draw: st.DrawFn) -> tuple[np.ndarray, tuple[Fold, ...], int, int]:
     return at, made.folds, purge, embargo
 
 
+@settings(deadline=None)
 @given(schemes(), st.data())
 def test_changing_any_row_of_a_test_changes_no_row_that_its_search_sees(
     scheme: tuple[np.ndarray, tuple[Fold, ...], int, int], data: st.DataObject
@@ -49,6 +50,7 @@ def test_changing_any_row_of_a_test_changes_no_row_that_its_search_sees(
     assert prices[fold.train_rows(at)].tolist() == changed[fold.train_rows(at)].tolist()
 
 
+@settings(deadline=None)
 @given(schemes())
 def test_training_keeps_its_distance_before_and_after_every_test(
     scheme: tuple[np.ndarray, tuple[Fold, ...], int, int],
@@ -60,6 +62,7 @@ def test_training_keeps_its_distance_before_and_after_every_test(
                 assert row + purge < test.start or row >= test.end + embargo
 
 
+@settings(deadline=None)
 @given(schemes())
 def test_windows_are_in_order_of_time_without_overlap(scheme: tuple[np.ndarray, tuple[Fold, ...], int, int]) -> None:
     _, folds, _, _ = scheme
@@ -87,6 +90,7 @@ def test_combinations_and_paths_are_as_many_as_published(groups: int, tests: int
     assert paths == comb(groups, tests) * tests // groups
 
 
+@settings(deadline=None)
 @given(groups=st.integers(2, 8), data=st.data())
 def test_each_path_tests_every_group_once_and_no_test_is_used_twice(groups: int, data: st.DataObject) -> None:
     tests = data.draw(st.integers(1, groups - 1))

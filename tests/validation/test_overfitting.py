@@ -115,7 +115,7 @@ tables = st.integers(2, 9).flatmap(lambda n: arrays(np.float64, (12, n), element
 
 
 @given(returns=tables, data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_the_order_of_trials_and_the_unit_of_money_do_not_matter(returns: Array, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(returns.shape[1])))
     unit = 2.0 ** data.draw(st.integers(-30, 30))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import NotComputableError, UsageError
@@ -30,6 +30,7 @@ def test_shares_of_the_winner(best: float, neighbours: list[float], ratio: float
     assert found.neighbours == len(neighbours)
 
 
+@settings(deadline=None)
 @given(unit=st.floats(1e-6, 1e6), seed=st.integers(0, 99))
 def test_the_unit_and_order_of_scores_do_not_matter(unit: float, seed: int) -> None:
     scores = np.random.default_rng(seed).normal(0.5, 0.5, 12)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import NotComputableError, UsageError
@@ -85,6 +85,7 @@ def test_one_trial_has_no_luck_to_be_the_best_of() -> None:
 moments = st.floats(-2, 2).flatmap(lambda skew: st.tuples(st.just(skew), st.floats(1.01 + skew * skew, 50)))
 
 
+@settings(deadline=None)
 @given(sr=st.floats(0.001, 0.8), shape=moments, confidence=st.floats(0.6, 0.999))
 def test_the_shortest_track_record_is_the_one_that_reaches_its_confidence(
     sr: float, shape: tuple[float, float], confidence: float
@@ -94,6 +95,7 @@ def test_the_shortest_track_record_is_the_one_that_reaches_its_confidence(
         assert probabilistic_sharpe_ratio(sr, steps, *shape) == pytest.approx(confidence, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(few=st.floats(1, 1e6), more=st.floats(1, 1e6))
 def test_more_trials_raise_the_line_of_luck(few: float, more: float) -> None:
     few, more = sorted((few, more))

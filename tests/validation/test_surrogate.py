@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import NotComputableError, UsageError
@@ -64,6 +64,7 @@ def test_the_range_is_kept_nearer_to_the_real_one() -> None:
     assert np.ptp(real) / 2 < np.mean(kept) < 0.7 * np.mean(free)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**63 - 1), block=st.integers(1, 50), keep=st.booleans())
 def test_the_same_seed_gives_the_same_market_and_blocks_have_one_sign(seed: int, block: int, keep: bool) -> None:
     real = np.cumsum(np.arange(1.0, 40.0))
