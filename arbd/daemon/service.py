@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from arbd.daemon.core import events
-from arbd.daemon.core.chunks import give_way
+from arbd.daemon.core.chunks import preempt
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.counters import Counters, MeasuredFiles
 from arbd.daemon.core.session_registry import Timing
@@ -296,12 +296,12 @@ class Service:
             self._kill_at.pop(task.number, None)
         error = event.future.exception()
         if isinstance(error, BrokenProcessPool):
-            autopsy = slot.autopsy()
+            exit_report = slot.exit_report()
             slot.restart()
             if isinstance(task, ChunkTask):
-                coordinator.post(events.Lost(task, autopsy))
+                coordinator.post(events.Lost(task, exit_report))
             else:
-                coordinator.post(events.Compacted(task, autopsy.error()))
+                coordinator.post(events.Compacted(task, exit_report.error()))
             return
         slot.task = None
         if not isinstance(task, ChunkTask):
@@ -333,10 +333,10 @@ class Service:
             free.pop(0).submit(order.task if isinstance(order, events.Run) else order.session)
         if self._ready:
             busy = [slot for slot in self._slots if isinstance(slot.task, ChunkTask)]
-            running = [(self._priority(slot.task), slot.gives_way()) for slot in busy]
+            running = [(self._priority(slot.task), slot.is_preempted()) for slot in busy]
             waiting = [_priority_of(order) for order in self._ready]
-            for index in give_way(waiting, running):
-                busy[index].give_way()
+            for index in preempt(waiting, running):
+                busy[index].preempt()
         self._counters.slots_busy = sum(slot.task is not None for slot in self._slots)
 
     def _priority(self, task: object) -> int:

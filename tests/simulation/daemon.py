@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arbd.daemon.core import events
-from arbd.daemon.core.chunks import give_way
+from arbd.daemon.core.chunks import preempt
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.session_registry import Timing
 from arbd.daemon.slots.evaluation import OpenSession
-from arbd.daemon.slots.pool import Autopsy
+from arbd.daemon.slots.pool import ExitReport
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.errors import ArbdError
@@ -130,12 +130,12 @@ class SimSlot:
         self._opened = itertools.count(1)
         self._here: Task | None = None
 
-    def give_way(self) -> None:
+    def preempt(self) -> None:
         """The running task is to come back soon."""
         if isinstance(self.task, ChunkTask):
             self.progress.stop_up_to = self.task.number
 
-    def gives_way(self) -> bool:
+    def is_preempted(self) -> bool:
         """True when it was asked to."""
         return isinstance(self.task, ChunkTask) and self.progress.should_stop(self.task.number)
 
@@ -204,13 +204,13 @@ class SimSlot:
     def _died(self, process: Process, task: ChunkTask | Path) -> None:
         if not self.daemon.process.alive or process is not self.process:
             return
-        autopsy = Autopsy(self.progress.page, self.kill_reason, "killed by SIGKILL", "", self.setup)
+        exit_report = ExitReport(self.progress.page, self.kill_reason, "killed by SIGKILL", "", self.setup)
         self.task = None
         self.start()
         if isinstance(task, Path):
-            self.daemon.tell(events.Compacted(task, autopsy.error()))
+            self.daemon.tell(events.Compacted(task, exit_report.error()))
         else:
-            self.daemon.tell(events.Lost(task, autopsy))
+            self.daemon.tell(events.Lost(task, exit_report))
         self.daemon.assign()
 
 
@@ -427,8 +427,8 @@ class SimDaemon:
                 slot.submit(order.task if isinstance(order, events.Run) else order.session)
         busy = [slot for slot in self.slots if isinstance(slot.task, ChunkTask)]
         waiting = [_urgency(order) for order in self.ready]
-        for index in give_way(waiting, [(slot.priority, slot.gives_way()) for slot in busy]):
-            busy[index].give_way()
+        for index in preempt(waiting, [(slot.priority, slot.is_preempted()) for slot in busy]):
+            busy[index].preempt()
 
     def drain(self) -> None:
         """SIGTERM."""

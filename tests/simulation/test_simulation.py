@@ -101,6 +101,6 @@ def test_what_fails_everywhere_is_recorded_as_failed() -> None:
 def test_an_iteration_that_kills_its_process_is_tried_on_another_host() -> None:
     story = _quiet(2, 40, crashing=frozenset({20}))
     _play(story)
-    deaths = [line.split()[1] for line in story.lines if "a slot died" in line]
-    assert len(deaths) == 2
-    assert len({name.split(".")[0] for name in deaths}) == 2
+    exits = [line.split()[1] for line in story.lines if "a slot died" in line]
+    assert len(exits) == 2
+    assert len({name.split(".")[0] for name in exits}) == 2

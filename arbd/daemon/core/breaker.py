@@ -74,18 +74,18 @@ def _second_opinion(task: ChunkTask, report: ChunkReport, worker_id: str) -> Rul
     """Give back what failed, for others to try; what was a second try already stays as it is."""
     counts: dict[int, Counts] = {}
     left = dict(report.left)
-    for piece in task.pieces:
-        claim_id, tried = piece.claim.claim_id, piece.claim.span.attempt > 1
+    for sub_span in task.sub_spans:
+        claim_id, tried = sub_span.claim.claim_id, sub_span.claim.span.attempt > 1
         counts[claim_id] = report.counts.get(claim_id, NO_COUNTS) if tried else NO_COUNTS
         if not tried:
-            evaluated = _without(piece.span, report.left.get(claim_id, ()))
+            evaluated = _without(sub_span.span, report.left.get(claim_id, ()))
             marked = tuple(Span(s.first, s.count, s.epoch, 2, worker_id) for s in evaluated)
             left[claim_id] = (*left.get(claim_id, ()), *marked)
-    for claim_id, verdict in task.verdicts:
-        if not any(piece.claim.claim_id == claim_id for piece in task.pieces):
+    for claim_id, failure in task.failures:
+        if not any(sub_span.claim.claim_id == claim_id for sub_span in task.sub_spans):
             counts[claim_id] = report.counts.get(claim_id, NO_COUNTS)
         elif counts[claim_id] == NO_COUNTS:
-            left[claim_id] = (*left[claim_id], Span(verdict.iteration, 1, verdict.epoch, 2, worker_id))
+            left[claim_id] = (*left[claim_id], Span(failure.iteration, 1, failure.epoch, 2, worker_id))
     return Ruling(task, counts, left)
 
 

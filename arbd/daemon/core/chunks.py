@@ -69,7 +69,7 @@ def share(demands: Sequence[Demand], depth: int, out: Mapping[int, int]) -> dict
     return given
 
 
-def give_way(waiting: Sequence[int], running: Sequence[tuple[int, bool]]) -> list[int]:
+def preempt(waiting: Sequence[int], running: Sequence[tuple[int, bool]]) -> list[int]:
     """Which slots should end their task early: by priorities of waiting tasks, and of running ones, none free.
 
     A running task is (priority, whether it was asked already). Indices into `running`, the least urgent first.

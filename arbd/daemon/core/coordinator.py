@@ -184,11 +184,11 @@ class Coordinator:
 
     def _died(self, event: events.Lost) -> None:
         self._counters.happened(SLOT_DIED)
-        task, autopsy = event.task, event.autopsy
+        task, exit_report = event.task, event.exit_report
         # Which iteration it was on, where it was on one.
-        on = {"iteration": autopsy.progress.first} if autopsy.progress.phase == EVALUATING else {}
+        on = {"iteration": exit_report.progress.first} if exit_report.progress.phase == EVALUATING else {}
         self._log.warning(
-            "a slot died", session=task.session.name, slot=autopsy.setup.label, reason=autopsy.error(), **on
+            "a slot died", session=task.session.name, slot=exit_report.setup.label, reason=exit_report.error(), **on
         )
         self._slot_exits.append(event)
 
@@ -201,18 +201,18 @@ class Coordinator:
         self._next_beat = self._next_scan = 0.0
 
     def _handle_slot_exits(self) -> None:
-        """Work out what the deaths of slots cost. A segment that cannot be read now is read later."""
-        for death in list(self._slot_exits):
-            work = self._work[death.task.session.name]
+        """Work out what the exits of slots cost. A segment that cannot be read now is read later."""
+        for exited in list(self._slot_exits):
+            work = self._work[exited.task.session.name]
             try:
                 with self._registry.handling(work.session_id):
-                    rest = work.lost(death.task, death.autopsy)
+                    rest = work.lost(exited.task, exited.exit_report)
             except BackingOffError:
                 if not self._registry.is_lost(work.session_id):
                     continue
-                work.returned(death.task)
+                work.returned(exited.task)
                 rest = None
-            self._slot_exits.remove(death)
+            self._slot_exits.remove(exited)
             if rest is not None:
                 self._send(events.Run(rest, work.limits))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from arbd.daemon.slots.pool import Autopsy, Limits
+from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
 from arbd.spool.intake import Intake
 
@@ -87,7 +87,7 @@ class Lost:
     """To the coordinator: the process died on a task."""
 
     task: ChunkTask
-    autopsy: Autopsy
+    exit_report: ExitReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any
 from arbd.daemon.core.breaker import Breaker, Ruling
 from arbd.daemon.core.chunks import Demand, chunk_size
 from arbd.daemon.core.generation_scheduler import GenerationScheduler
-from arbd.daemon.slots.crash_recovery import salvage
-from arbd.daemon.slots.pool import Autopsy, Limits
-from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, Piece
+from arbd.daemon.slots.crash_recovery import recover
+from arbd.daemon.slots.pool import ExitReport, Limits
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, SubSpan
 from arbd.job.spec import JobSpec
 from arbd.spool import ledger
 from arbd.spool.files import Files
@@ -22,7 +22,7 @@ from arbd.spool.system import Clock
 
 # Chunks longer than this are claimed only when a slot is free for them: ahead of time they would keep others idle.
 PREFETCH_LIMIT_S = 5.0
-MAX_DEATHS = 5
+MAX_EXITS = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 FIRST_TROUBLE_PAUSE_S = 0.25
@@ -225,14 +225,14 @@ class SessionState:
         return sum(count[0] for worker_id, count in counts if worker_id != self.worker.worker_id)
 
     def _task(self, claims: Sequence[Claim]) -> ChunkTask:
-        pieces = tuple(Piece(claim, claim.span) for claim in claims)
+        sub_spans = tuple(SubSpan(claim, claim.span) for claim in claims)
         attempts = {
             iteration: claim.span.attempt
             for claim in claims
             if claim.span.attempt > 1
             for iteration in range(claim.span.first, claim.span.first + claim.span.count)
         }
-        return self._out(ChunkTask(next(self.numbers), self.queue.paths.folder, pieces, attempts))
+        return self._out(ChunkTask(next(self.numbers), self.queue.paths.folder, sub_spans, attempts))
 
     def _out(self, task: ChunkTask) -> ChunkTask:
         self.tasks[task.number] = task
@@ -275,18 +275,18 @@ class SessionState:
         self._pause(reason)
         self._close(task, {}, _spans_by_claim(task))
 
-    def lost(self, task: ChunkTask, autopsy: Autopsy) -> ChunkTask | None:
+    def lost(self, task: ChunkTask, exit_report: ExitReport) -> ChunkTask | None:
         """A slot died on a task: what it recorded counts, the rest is a new task, or goes back to others."""
         elsewhere = self.worker.worker_id if self._others_can() else ""
-        saved = salvage(self.files, task, autopsy, self.limits, next(self.numbers), elsewhere)
+        saved = recover(self.files, task, exit_report, self.limits, next(self.numbers), elsewhere)
         rest = saved.rest
-        if rest is not None and autopsy.interrupted and not saved.died_loading:
+        if rest is not None and exit_report.interrupted and not saved.exited_loading:
             self._close(task, saved.counts, _spans_by_claim(rest))
             return None
-        if rest is not None and (saved.died_loading or rest.deaths > MAX_DEATHS):
-            what = "while loading the objective" if saved.died_loading else f"{rest.deaths} times between iterations"
+        if rest is not None and (saved.exited_loading or rest.exits > MAX_EXITS):
+            what = "while loading the objective" if saved.exited_loading else f"{rest.exits} times between iterations"
             self._close(task, saved.counts, _spans_by_claim(rest))
-            self._pause(f"the slot {autopsy.error()} ({what})")
+            self._pause(f"the slot {exit_report.error()} ({what})")
             return None
         if rest is not None:
             self._out(rest)
@@ -332,15 +332,15 @@ class SessionState:
 
 
 def _claim_ids(task: ChunkTask) -> set[int]:
-    return {piece.claim.claim_id for piece in task.pieces} | {claim_id for claim_id, _ in task.verdicts}
+    return {sub_span.claim.claim_id for sub_span in task.sub_spans} | {claim_id for claim_id, _ in task.failures}
 
 
 def _spans_by_claim(task: ChunkTask) -> dict[int, tuple[Span, ...]]:
     spans: dict[int, tuple[Span, ...]] = {}
-    for piece in task.pieces:
-        spans[piece.claim.claim_id] = (*spans.get(piece.claim.claim_id, ()), piece.span)
-    for claim_id, verdict in task.verdicts:
-        spans[claim_id] = (*spans.get(claim_id, ()), Span(verdict.iteration, 1, verdict.epoch))
+    for sub_span in task.sub_spans:
+        spans[sub_span.claim.claim_id] = (*spans.get(sub_span.claim.claim_id, ()), sub_span.span)
+    for claim_id, failure in task.failures:
+        spans[claim_id] = (*spans.get(claim_id, ()), Span(failure.iteration, 1, failure.epoch))
     return spans
 
 

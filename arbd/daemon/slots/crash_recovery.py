@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arbd.daemon.slots.pool import Autopsy, Limits
+from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.progress import EVALUATING, LOADING
-from arbd.daemon.slots.protocol import ChunkTask, Piece, SlotSetup, Verdict
+from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubSpan
 from arbd.results.segments import SegmentReader, segment_name
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
@@ -22,7 +22,7 @@ from arbd.spool.ledger import CRASHED, NO_COUNTS, TIMEOUT, Counts, Span, add_cou
 
 
 @dataclass(frozen=True, slots=True)
-class Salvage:
+class Recovery:
     """What is left of a task whose process died: rows that are recorded, and the task that does the rest.
 
     `left` goes back to the ledger for another worker to try, by claim id.
@@ -31,46 +31,48 @@ class Salvage:
     counts: dict[int, Counts]
     rest: ChunkTask | None
     left: Mapping[int, tuple[Span, ...]] = field(default_factory=dict)
-    died_loading: bool = False
+    exited_loading: bool = False
 
 
-def salvage(
-    files: Files, task: ChunkTask, autopsy: Autopsy, limits: Limits, number: int, elsewhere: str = ""
-) -> Salvage:
+def recover(
+    files: Files, task: ChunkTask, exit_report: ExitReport, limits: Limits, number: int, elsewhere: str = ""
+) -> Recovery:
     """Work out a dead slot's task. The rows it counts are durable on return.
 
     `elsewhere` is this worker's id when another worker could try the culprit, else ''.
     """
-    recorded, counts = _recorded(files, task, autopsy.setup)
-    look = autopsy.progress
-    todo = [Piece(piece.claim, span) for piece in task.pieces for span in _without(piece.span, recorded)]
-    # Verdicts that the dead process did not come to write are owed still.
-    verdicts = tuple(v for v in task.verdicts if v[1].iteration not in recorded)
+    recorded, counts = _recorded(files, task, exit_report.setup)
+    look = exit_report.progress
+    todo = [SubSpan(sub_span.claim, span) for sub_span in task.sub_spans for span in _without(sub_span.span, recorded)]
+    # Failure records that the dead process did not come to write are owed still.
+    failures = tuple(v for v in task.failures if v[1].iteration not in recorded)
     running = look.task == task.number
-    if autopsy.interrupted or not running or look.phase != EVALUATING or look.first in recorded:
-        if not todo and not verdicts:
-            return Salvage(counts, None)
-        rest = replace(task, number=number, pieces=tuple(todo), verdicts=verdicts, deaths=task.deaths + 1)
-        return Salvage(counts, rest, died_loading=running and look.phase == LOADING)
+    if exit_report.interrupted or not running or look.phase != EVALUATING or look.first in recorded:
+        if not todo and not failures:
+            return Recovery(counts, None)
+        rest = replace(task, number=number, sub_spans=tuple(todo), failures=failures, exits=task.exits + 1)
+        return Recovery(counts, rest, exited_loading=running and look.phase == LOADING)
     if look.count > 1:
         # Somewhere in this batch; one by one tells where.
-        return Salvage(counts, replace(task, number=number, pieces=tuple(todo), verdicts=verdicts, scalar=True))
-    return _blame(task, autopsy, limits, number, elsewhere, counts, todo, verdicts)
+        return Recovery(counts, replace(task, number=number, sub_spans=tuple(todo), failures=failures, scalar=True))
+    return _attribute(task, exit_report, limits, number, elsewhere, counts, todo, failures)
 
 
-def _blame(
+def _attribute(
     task: ChunkTask,
-    autopsy: Autopsy,
+    exit_report: ExitReport,
     limits: Limits,
     number: int,
     elsewhere: str,
     counts: dict[int, Counts],
-    todo: list[Piece],
-    verdicts: tuple[tuple[int, Verdict], ...],
-) -> Salvage:
-    suspect = autopsy.progress.first
-    culprit = next(piece for piece in todo if piece.span.first <= suspect < piece.span.first + piece.span.count)
-    others = [Piece(piece.claim, span) for piece in todo for span in _without(piece.span, {suspect})]
+    todo: list[SubSpan],
+    failures: tuple[tuple[int, FailureRecord], ...],
+) -> Recovery:
+    suspect = exit_report.progress.first
+    culprit = next(
+        sub_span for sub_span in todo if sub_span.span.first <= suspect < sub_span.span.first + sub_span.span.count
+    )
+    others = [SubSpan(sub_span.claim, span) for sub_span in todo for span in _without(sub_span.span, {suspect})]
     attempts = dict(task.attempts)
     attempt = attempts.get(suspect, 1)
     left: dict[int, tuple[Span, ...]] = {}
@@ -80,16 +82,16 @@ def _blame(
     elif attempt <= limits.retries:
         attempts[suspect] = attempt + 1
         # Last, so that whatever it does again happens after the innocent ones are done.
-        others.append(Piece(culprit.claim, culprit.span.part(suspect, 1)))
+        others.append(SubSpan(culprit.claim, culprit.span.part(suspect, 1)))
     else:
-        duration_s = (time.monotonic_ns() - autopsy.progress.started_ns) / 1e9
-        status = TIMEOUT if autopsy.timed_out else CRASHED
-        verdict = Verdict(suspect, culprit.span.epoch, status, attempt, duration_s, autopsy.error())
-        verdicts = (*verdicts, (culprit.claim.claim_id, verdict))
-    if not others and not verdicts:
-        return Salvage(counts, None, left)
-    rest = replace(task, number=number, pieces=tuple(others), attempts=attempts, verdicts=verdicts)
-    return Salvage(counts, rest, left)
+        duration_s = (time.monotonic_ns() - exit_report.progress.started_ns) / 1e9
+        status = TIMEOUT if exit_report.timed_out else CRASHED
+        failure = FailureRecord(suspect, culprit.span.epoch, status, attempt, duration_s, exit_report.error())
+        failures = (*failures, (culprit.claim.claim_id, failure))
+    if not others and not failures:
+        return Recovery(counts, None, left)
+    rest = replace(task, number=number, sub_spans=tuple(others), attempts=attempts, failures=failures)
+    return Recovery(counts, rest, left)
 
 
 def _recorded(files: Files, task: ChunkTask, setup: SlotSetup) -> tuple[set[int], dict[int, Counts]]:
@@ -98,8 +100,8 @@ def _recorded(files: Files, task: ChunkTask, setup: SlotSetup) -> tuple[set[int]
     prefix = segment_name(setup.worker_id, setup.incarnation, setup.label).removesuffix(".seg") + "."
     recorded: set[int] = set()
     counts: dict[int, Counts] = {}
-    wanted = [(p.claim.claim_id, p.span) for p in task.pieces]
-    wanted += [(claim_id, Span(v.iteration, 1, v.epoch)) for claim_id, v in task.verdicts]
+    wanted = [(p.claim.claim_id, p.span) for p in task.sub_spans]
+    wanted += [(claim_id, Span(v.iteration, 1, v.epoch)) for claim_id, v in task.failures]
     for name in files.names(paths.segments):
         if name.startswith(prefix):
             # The kernel holds what the dead process wrote; synced from here it is as durable as if it had lived (I2).

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.daemon.slots.progress import ProgressPage
-from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, Piece, SlotSetup, Verdict
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, FailureRecord, SlotSetup, SubSpan
 from arbd.daemon.slots.row_buffer import RowBuffer, infeasible_errors
 from arbd.errors import ObjectiveError
 from arbd.job.policy import ObjectivePolicy
@@ -76,7 +76,7 @@ class OpenSession:
         self.writer.close()
 
     def evaluate(self, task: ChunkTask, progress: ProgressPage) -> ChunkReport:
-        """Evaluate the pieces of a task in order; everything reported is durable."""
+        """Evaluate the sub-spans of a task in order; everything reported is durable."""
         return _TaskRun(self, task, progress).run()
 
 
@@ -88,23 +88,23 @@ class _TaskRun:
         self._task = task
         self._progress = progress
         self._batched = session.evaluator.batch and not task.scalar
-        self._counts = {piece.claim.claim_id: np.zeros(4, dtype=np.int64) for piece in task.pieces}
+        self._counts = {sub_span.claim.claim_id: np.zeros(4, dtype=np.int64) for sub_span in task.sub_spans}
         self._left: dict[int, list[Span]] = {}
         self._first_error = ""
         self._busy_s = 0.0
 
     def run(self) -> ChunkReport:
-        """All pieces, then the report."""
-        for claim_id, verdict in self._task.verdicts:
-            self._write(claim_id, self._verdict_row(verdict))
+        """All sub-spans, then the report."""
+        for claim_id, failure in self._task.failures:
+            self._write(claim_id, self._failure_row(failure))
         with _memory_limit(self._session.spec.execution.memory_mb):
-            for piece in self._task.pieces:
+            for sub_span in self._task.sub_spans:
                 if self._progress.should_stop(self._task.number):
-                    self._give_back(piece.claim.claim_id, piece.span)
+                    self._give_back(sub_span.claim.claim_id, sub_span.span)
                 elif self._batched:
-                    self._run_batched(piece)
+                    self._run_batched(sub_span)
                 else:
-                    self._run_scalar(piece)
+                    self._run_scalar(sub_span)
         self._progress.idle()
         self._record(self._session.writer.sync)
         return ChunkReport(
@@ -141,19 +141,19 @@ class _TaskRun:
             else:
                 return
 
-    def _run_batched(self, piece: Piece) -> None:
-        session, clock, todo = self._session, self._session.clock, piece.span
+    def _run_batched(self, sub_span: SubSpan) -> None:
+        session, clock, todo = self._session, self._session.clock, sub_span.span
         rest: Span | None = todo
         while rest is not None:
             if self._progress.should_stop(self._task.number):
-                self._give_back(piece.claim.claim_id, rest)
+                self._give_back(sub_span.claim.claim_id, rest)
                 return
             part, rest = rest.split(session.batch_size)
             planned = session.plan.rows(part.first, part.count)
             to_run = np.flatnonzero(planned.origin == RUN)
             unrun = _unrun_rows(part, planned, clock.wall_ns())
             if not len(to_run):
-                self._write(piece.claim.claim_id, unrun)
+                self._write(sub_span.claim.claim_id, unrun)
                 continue
             running = planned.select(to_run)
             started = clock.monotonic_ns()
@@ -164,29 +164,29 @@ class _TaskRun:
             except Exception as error:
                 self._first_error = self._first_error or _describe(error)
                 # This does all of the part, hence nothing of it is written before: each iteration counts once.
-                self._run_scalar(Piece(piece.claim, part))
+                self._run_scalar(SubSpan(sub_span.claim, part))
                 continue
             took_s = (clock.monotonic_ns() - started) / 1e9
             self._busy_s += took_s
             keep = session.spec.results.blocks
-            self._write(piece.claim.claim_id, unrun)
+            self._write(sub_span.claim.claim_id, unrun)
             self._write(
-                piece.claim.claim_id,
+                sub_span.claim.claim_id,
                 _batch_rows(
                     part, to_run, running, metrics, blocks if keep else None, took_s / len(to_run), clock.wall_ns()
                 ),
             )
             session.batch_size = _next_batch_size(session.batch_size, len(to_run), took_s)
 
-    def _run_scalar(self, piece: Piece) -> None:
-        rest: Span | None = piece.span
+    def _run_scalar(self, sub_span: SubSpan) -> None:
+        rest: Span | None = sub_span.span
         while rest is not None:
             part, rest = rest.split(SCALAR_ROWS)
-            done = self._run_scalar_part(piece.claim.claim_id, part)
+            done = self._run_scalar_part(sub_span.claim.claim_id, part)
             if done < part.count:
-                self._give_back(piece.claim.claim_id, part.part(part.first + done, part.count - done))
+                self._give_back(sub_span.claim.claim_id, part.part(part.first + done, part.count - done))
                 if rest is not None:
-                    self._give_back(piece.claim.claim_id, rest)
+                    self._give_back(sub_span.claim.claim_id, rest)
                 return
 
     def _run_scalar_part(self, claim_id: int, part: Span) -> int:
@@ -245,11 +245,11 @@ class _TaskRun:
         self._first_error = self._first_error or text
         return text
 
-    def _verdict_row(self, verdict: Verdict) -> RowBatch:
-        planned = self._session.plan.rows(verdict.iteration, 1)
-        buffer = RowBuffer(verdict.iteration, verdict.epoch, planned, keep_blocks=False)
+    def _failure_row(self, failure: FailureRecord) -> RowBatch:
+        planned = self._session.plan.rows(failure.iteration, 1)
+        buffer = RowBuffer(failure.iteration, failure.epoch, planned, keep_blocks=False)
         buffer.add(
-            verdict.status, verdict.attempt, self._session.clock.wall_ns(), verdict.duration_s, None, verdict.error
+            failure.status, failure.attempt, self._session.clock.wall_ns(), failure.duration_s, None, failure.error
         )
         return buffer.take()
 

@@ -124,12 +124,12 @@ class Slot:
             return f"timed out after {timeout_s:g} s"
         return ""
 
-    def give_way(self) -> None:
+    def preempt(self) -> None:
         """Have the running task come back after the iteration that runs."""
         if isinstance(self.task, ChunkTask):
             self.progress.stop_tasks_up_to(self.task.number)
 
-    def gives_way(self) -> bool:
+    def is_preempted(self) -> bool:
         """True when the running task was asked to come back."""
         return isinstance(self.task, ChunkTask) and self.progress.should_stop(self.task.number)
 
@@ -144,7 +144,7 @@ class Slot:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._process.join(EXIT_TIMEOUT_S)
         self.progress.close()
-        # The folder is memory under systemd, and what was to be told of the process stands in its autopsy.
+        # The folder is memory under systemd, and what was to be told of the process stands in its exit report.
         self.setup.progress.unlink(missing_ok=True)
         self.setup.output.unlink(missing_ok=True)
         self._start()
@@ -169,7 +169,7 @@ class Slot:
         self._executor.shutdown(wait=True, cancel_futures=True)
         self.progress.close()
 
-    def autopsy(self) -> Autopsy:
+    def exit_report(self) -> ExitReport:
         """After the future broke: what the process was doing and how it ended."""
         code = self._exit_code()
         if code is None:
@@ -178,7 +178,7 @@ class Slot:
             ending = f"killed by {signal.Signals(-code).name}"
         else:
             ending = f"exited with status {code}"
-        return Autopsy(self.progress.look(), self.kill_reason, ending, self._output_tail(), self.setup)
+        return ExitReport(self.progress.look(), self.kill_reason, ending, self._output_tail(), self.setup)
 
     def _exit_code(self) -> int | None:
         # The executor's thread waits for the process as well. The one of the two that comes second is told
@@ -200,7 +200,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Autopsy:
+class ExitReport:
     """A slot's process after its death."""
 
     progress: Progress

@@ -26,7 +26,7 @@ class SlotSetup:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FailureRecord:
     """The row of an iteration whose process did not live to write it."""
 
     iteration: int
@@ -38,7 +38,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SubSpan:
     """A part of a claim that is to be evaluated."""
 
     claim: Claim
@@ -49,22 +49,22 @@ class Piece:
 class ChunkTask:
     """Work for one slot.
 
-    `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches. `deaths` counts the
+    `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches. `exits` counts the
     processes that died on this task without an iteration to blame.
     """
 
     number: int
     session: Path
-    pieces: tuple[Piece, ...]
+    sub_spans: tuple[SubSpan, ...]
     attempts: Mapping[int, int] = field(default_factory=dict)
-    verdicts: tuple[tuple[int, Verdict], ...] = ()
+    failures: tuple[tuple[int, FailureRecord], ...] = ()
     scalar: bool = False
-    deaths: int = 0
+    exits: int = 0
 
     @property
     def size(self) -> int:
         """Iterations to evaluate."""
-        return sum(piece.span.count for piece in self.pieces)
+        return sum(sub_span.span.count for sub_span in self.sub_spans)
 
 
 @dataclass(frozen=True, slots=True)

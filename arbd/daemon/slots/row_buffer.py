@@ -1,4 +1,4 @@
-"""Rows of a piece on their way to the segment: gathered one by one, written in columns."""
+"""Rows of a sub-span on their way to the segment: gathered one by one, written in columns."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.daemon.core.chunks import Demand, chunk_size, give_way, share
+from arbd.daemon.core.chunks import Demand, chunk_size, preempt, share
 from arbd.spool import ledger
 from arbd.spool.ledger import Claim, LedgerState
 
@@ -89,4 +89,4 @@ def test_nothing_is_given_beyond_room_or_depth(
 def test_as_many_less_urgent_tasks_give_way_as_urgent_ones_wait(
     waiting: list[int], running: list[tuple[int, bool]], expected: list[int]
 ) -> None:
-    assert give_way(waiting, running) == expected
+    assert preempt(waiting, running) == expected

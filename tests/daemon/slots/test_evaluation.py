@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arbd.daemon.slots.crash_recovery import salvage
+from arbd.daemon.slots.crash_recovery import recover
 from arbd.daemon.slots.evaluation import OpenSession
-from arbd.daemon.slots.pool import Autopsy, Limits
+from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.progress import EVALUATING, Progress, ProgressPage
-from arbd.daemon.slots.protocol import ChunkTask, Piece, SlotSetup, Verdict
+from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubSpan
 from arbd.objective.protocol import Outcome
 from arbd.results.segments import SegmentReader
 from arbd.spool.files import Files
@@ -64,7 +64,7 @@ def test_iterations_that_are_not_run_are_written_once_when_the_batch_around_them
     evaluator = RaisingBatch()
     load: Any = lambda spec, name: evaluator  # noqa: E731
     session = OpenSession(Files(), SystemClock(), paths.folder, "0.1", setup_of(tmp_path), load)
-    task = ChunkTask(1, paths.folder, (Piece(Claim(1, Span(1, N), "w", 1), Span(1, N)),))
+    task = ChunkTask(1, paths.folder, (SubSpan(Claim(1, Span(1, N), "w", 1), Span(1, N)),))
     report = session.evaluate(task, progress)
     session.close()
     assert report.first_error == "ValueError: not in a batch"
@@ -79,12 +79,12 @@ def test_a_verdict_that_is_recorded_is_not_owed_again_after_a_batch_that_killed_
     paths = make_session(layout, 20)
     setup = setup_of(tmp_path)
     write_rows(paths, "w", rows_of(1, 1, status=CRASHED), slot="0.1")
-    verdicts = tuple((1, Verdict(i, 0, CRASHED, 1, 0.1, "boom")) for i in (1, 2))
+    failures = tuple((1, FailureRecord(i, 0, CRASHED, 1, 0.1, "boom")) for i in (1, 2))
     claim = Claim(1, Span(1, 20), "w", 1)
-    task = ChunkTask(7, paths.folder, (Piece(claim, Span(3, 18)),), verdicts=verdicts)
-    died = Autopsy(Progress(1, 7, EVALUATING, 3, 16, 0), "", f"killed by {signal.SIGKILL.name}", "", setup)
-    saved = salvage(Files(), task, died, Limits(None, 0), 8)
+    task = ChunkTask(7, paths.folder, (SubSpan(claim, Span(3, 18)),), failures=failures)
+    died = ExitReport(Progress(1, 7, EVALUATING, 3, 16, 0), "", f"killed by {signal.SIGKILL.name}", "", setup)
+    saved = recover(Files(), task, died, Limits(None, 0), 8)
     assert saved.rest is not None
     assert saved.rest.scalar
-    assert saved.rest.verdicts == verdicts[1:]
+    assert saved.rest.failures == failures[1:]
     assert sum(np.sum(counts) for counts in saved.counts.values()) == 1

@@ -26,9 +26,9 @@ def test_a_slot_whose_processes_crashed_keeps_the_files_of_the_live_one_alone(tm
             wait_until(lambda: slot.progress.look().pid > 0, what="the start of the slot's process")
             slot.setup.output.write_text(f"last words {crash}")
             os.kill(slot.progress.look().pid, signal.SIGKILL)
-            autopsy = slot.autopsy()
+            exit_report = slot.exit_report()
             slot.restart()
-            assert (autopsy.ending, autopsy.output) == ("killed by SIGKILL", f"last words {crash}")
+            assert (exit_report.ending, exit_report.output) == ("killed by SIGKILL", f"last words {crash}")
         wait_until(lambda: slot.progress.look().pid > 0, what="the start of the slot's process")
         assert sorted(path.name for path in run_dir.iterdir()) == ["slot-0r3.out", "slot-0r3.progress"]
     finally:
