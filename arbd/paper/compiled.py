@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import filelock
 import llvmlite.binding
 import numba
+import numpy as np
+import numpy.typing as npt
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +53,18 @@ def compile_once(load: Callable[[], object]) -> None:
                 done.touch()
                 return
     load()
+
+
+def as_argument(values: npt.NDArray[Any], kind: type) -> npt.NDArray[Any]:
+    """The one form in which compiled loops get arrays that they read: in a row, aligned, native, not to be written to.
+
+    Numba compiles a function once for every combination of types, and whether an array may be written to, and how it
+    lies in memory, are part of its type. What comes from a mapped file, a list or a broadcast value is the same here.
+    Copies only what is laid out otherwise. Arrays that a loop writes to are fresh ones (`np.empty`).
+    """
+    plain = np.require(values, dtype=kind, requirements=["C", "A"]).view(np.ndarray)
+    plain.flags.writeable = False
+    return plain
 
 
 def jit(function: F) -> F:

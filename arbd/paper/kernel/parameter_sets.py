@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arbd.paper.compiled import as_argument
 from arbd.paper.kernel.calendar import BLOCK
 from arbd.paper.kernel.queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_TO, BINS, KINDS, WORDS
 from arbd.paper.kernel.state import COUNTS, DESK, FILL, RUN
@@ -35,11 +36,13 @@ class Index:
 
 def build_index(series: Series) -> Index:
     """Compute the index of a series of at least one row."""
-    blocks = loops.extremes(series.edge_ab, series.edge_ba, loops.BLOCK_BITS)
+    edges = as_argument(series.edge_ab, np.float64), as_argument(series.edge_ba, np.float64)
+    blocks = loops.extremes(*edges, loops.BLOCK_BITS)
     windows = loops.coarser(blocks, loops.WINDOW_BITS - loops.BLOCK_BITS)
     span_ns = int(series.ts_ns[-1]) - int(series.ts_ns[0])
     shift = (span_ns // max(1, len(series) // ROWS_PER_STEP)).bit_length()
-    return Index(blocks, windows, loops.time_table(series.ts_ns, shift, (span_ns >> shift) + 2), shift)
+    times = as_argument(series.ts_ns, np.int64)
+    return Index(blocks, windows, loops.time_table(times, shift, (span_ns >> shift) + 2), shift)
 
 
 def run_batch(
@@ -101,20 +104,15 @@ def _runs(rows: FloatArray, equity: FloatArray) -> npt.NDArray[Any]:
 
 
 def _of_market(series: Series, index: Index) -> dict[str, Any]:
-    unusable: Any = _column(series.unusable, np.uint8) if len(series.unusable) else 0
+    unusable: Any = as_argument(series.unusable, np.uint8) if len(series.unusable) else 0
     return {
-        "ts": _column(series.ts_ns, np.int64), "book": _column(series.book, np.float64),
-        "ab": _column(series.edge_ab, np.float64), "ba": _column(series.edge_ba, np.float64),
-        "unusable": unusable, "ends": _column(series.ends, np.int64), "n": len(series),
+        "ts": as_argument(series.ts_ns, np.int64), "book": as_argument(series.book, np.float64),
+        "ab": as_argument(series.edge_ab, np.float64), "ba": as_argument(series.edge_ba, np.float64),
+        "unusable": unusable, "ends": as_argument(series.ends, np.int64), "n": len(series),
         "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
         "blocks": index.blocks, "windows": index.windows, "n_windows": len(index.windows),
         "rows_by_time": index.rows_by_time, "time_shift": index.time_shift,
     }  # fmt: skip
-
-
-def _column(values: npt.NDArray[Any], kind: type) -> npt.NDArray[Any]:
-    """Values one after the other, as the engine reads them by address; a copy only of what is laid out otherwise."""
-    return np.ascontiguousarray(values, dtype=kind)
 
 
 def _calendar(index: Index) -> dict[str, Any]:

@@ -151,19 +151,26 @@ def prepare(quotes: Quotes) -> Market:
 def fill_market(
     quotes: Quotes, book: FloatArray, edge_ab: FloatArray, edge_ba: FloatArray, unusable: npt.NDArray[np.uint8]
 ) -> Market:
-    """`prepare` into arrays that the caller made, perhaps memory-mapped."""
+    """`prepare` into arrays that the caller made, perhaps memory-mapped: the compiled loops never see those."""
+    from arbd.paper.compiled import as_argument  # noqa: PLC0415 - numba
     from arbd.paper.market.prepare_kernel import fill_chunk, first_quote  # noqa: PLC0415 - numba
 
     columns = [quotes.columns()[name] for name in (*BOOK_COLUMNS, "fx")]
     chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(quotes), CHUNK_ROWS)]
     before = np.full(len(BOOK_COLUMNS), np.nan)
     for chunk in chunks:
-        if first_quote(tuple(np.ascontiguousarray(column[chunk]) for column in columns), before):
+        if first_quote(tuple(as_argument(column[chunk], np.float64) for column in columns), before):
             break
     faults = False
+    rows = min(CHUNK_ROWS, len(quotes))
+    fresh: list[npt.NDArray[Any]] = [np.empty((rows, len(BOOK_COLUMNS))), np.empty(rows), np.empty(rows)]
+    fresh.append(np.empty(rows, dtype=np.uint8))
+    targets: list[npt.NDArray[Any]] = [book, edge_ab, edge_ba, unusable]
     for chunk in chunks:
-        part = tuple(np.ascontiguousarray(column[chunk]) for column in columns)
-        faults |= fill_chunk(part, before, book[chunk], edge_ab[chunk], edge_ba[chunk], unusable[chunk])
+        part = tuple(as_argument(column[chunk], np.float64) for column in columns)
+        faults |= fill_chunk(part, before, *fresh)
+        for target, filled in zip(targets, fresh, strict=True):
+            target[chunk] = filled[: len(part[0])]
     return Market(
         quotes.ts_ns, book, edge_ab, edge_ba, unusable if faults else unusable[:0],
         quotes.age_a_ns, quotes.age_b_ns, quotes.block,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.market.times import NEWEST_FIRST, is_newest_first
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -121,6 +122,8 @@ def build_quotes(
     for name in COLUMNS:
         kind = np.int64 if name in WHOLE else np.float64
         full[name] = np.asarray(columns[name], dtype=kind) if name in columns else untold(name, n)
+    if is_newest_first(full["ts_ns"]):
+        raise DataError(source, NEWEST_FIRST)
     bad = _first_faults(full)
     if on_bad_rows == "refuse":
         _refuse(full, bad, source, remedy)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from arbd.paper.market.importers.binance_times import unit_ns
-from arbd.paper.market.importers.texttable import NUMBER, WHOLE, TextTable
 from arbd.paper.market.importers.venue import Imported, VenueOptions, checked
+from arbd.paper.market.texttable import NUMBER, WHOLE, TextTable
 
 LAYOUT = (
     "update_id", "best_bid_price", "best_bid_qty", "best_ask_price", "best_ask_qty", "transaction_time", "event_time",

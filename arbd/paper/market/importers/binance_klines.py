@@ -11,8 +11,8 @@ from pathlib import Path
 from arbd.errors import DataError
 from arbd.paper.market.importers.binance_times import unit_ns
 from arbd.paper.market.importers.candles import quotes_of_candles
-from arbd.paper.market.importers.texttable import NUMBER, WHOLE, TextTable
 from arbd.paper.market.importers.venue import Imported, VenueOptions
+from arbd.paper.market.texttable import NUMBER, WHOLE, TextTable
 
 LAYOUT = (
     "open_time", "open", "high", "low", "close", "volume", "close_time",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arbd.errors import DataError
-from arbd.paper.market.importers.texttable import TextTable, Where
+from arbd.paper.market.texttable import TextTable, Where
 
 
 def chosen_symbol(path: Path, column: str, found: Sequence[str], wanted: str | None) -> str:

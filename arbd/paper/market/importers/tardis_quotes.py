@@ -12,8 +12,8 @@ import numpy as np
 
 from arbd.errors import DataError
 from arbd.paper.market.importers.symbols import one_symbol
-from arbd.paper.market.importers.texttable import NUMBER, ROWS, WHOLE, TextTable
 from arbd.paper.market.importers.venue import Imported, VenueOptions, checked
+from arbd.paper.market.texttable import NUMBER, ROWS, WHOLE, TextTable
 
 COLUMNS = (
     "exchange", "symbol", "timestamp", "local_timestamp", "ask_amount", "ask_price", "bid_price", "bid_amount",

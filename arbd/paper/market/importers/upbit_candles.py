@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from arbd.errors import DataError, UsageError
+from arbd.named_file import MAX_TABLE_BYTES, open_named
 from arbd.paper.market.importers.candles import quotes_of_candles
 from arbd.paper.market.importers.symbols import chosen_symbol, one_symbol
-from arbd.paper.market.importers.texttable import NUMBER, TIME, WHOLE, TextTable
 from arbd.paper.market.importers.venue import Imported, VenueOptions
 from arbd.paper.market.quotes import FloatArray, IntArray
+from arbd.paper.market.texttable import NUMBER, TEXT, WHOLE, TextTable
+from arbd.paper.market.times import parsed_texts
 
+MAX_UNIT_MINUTES = 1_000_000
 NEEDED = ("market", "candle_date_time_utc", "trade_price")
 
 
@@ -34,6 +37,9 @@ def read_upbit_candles(path: Path, options: VenueOptions) -> Imported:
     if options.candle_s is not None:
         length_ns = np.full(len(start_ns), round(options.candle_s * 1e9), dtype=np.int64)
     elif minutes is not None:
+        if bool((minutes > MAX_UNIT_MINUTES).any()):
+            row = int((minutes > MAX_UNIT_MINUTES).argmax())
+            raise DataError(path, f"unit is {int(minutes[row])}, no number of minutes", row + 1)
         length_ns = minutes * 60_000_000_000
     else:
         raise UsageError(f"{path}: these candles have no unit; say how long one is (candle_s, --candle-s)")
@@ -53,11 +59,12 @@ def read_upbit_candles(path: Path, options: VenueOptions) -> Imported:
 def _from_csv(path: Path, symbol: str | None) -> tuple[IntArray, FloatArray, IntArray | None]:
     with TextTable(path) as table:
         table.require(NEEDED, "a file of Upbit candles")
-        kinds = {"candle_date_time_utc": TIME, "trade_price": NUMBER}
+        kinds = {"candle_date_time_utc": TEXT, "trade_price": NUMBER}
         if table.has("unit"):
             kinds["unit"] = WHOLE
         columns = table.read(kinds, one_symbol(table, "market", symbol))
-    return columns["candle_date_time_utc"], columns["trade_price"], columns.get("unit")
+    starts = parsed_texts(columns["candle_date_time_utc"].tolist(), "candle_date_time_utc", path)
+    return starts, columns["trade_price"], columns.get("unit")
 
 
 def _from_json(path: Path, symbol: str | None) -> tuple[IntArray, FloatArray, IntArray | None]:
@@ -67,28 +74,39 @@ def _from_json(path: Path, symbol: str | None) -> tuple[IntArray, FloatArray, In
         if missing:
             raise DataError(path, f"is no Upbit candle: no {', '.join(missing)}", row)
     market = chosen_symbol(path, "market", sorted({str(candle["market"]) for candle in candles}), symbol)
-    starts, closes, units = [], [], []
+    texts: list[Any] = []
+    rows: list[int] = []
+    closes: list[float] = []
+    units: list[int] = []
     for row, candle in enumerate(candles, 1):
         if str(candle["market"]) != market:
             continue
         try:
-            starts.append(int(np.datetime64(candle["candle_date_time_utc"], "ns").astype(np.int64)))
             closes.append(float(candle["trade_price"]))
             units.append(int(candle.get("unit", 0)))
-        except (TypeError, ValueError) as error:
-            raise DataError(path, f"candle_date_time_utc, trade_price or unit cannot be read: {error}", row) from error
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(path, "candle_date_time_utc, trade_price or unit cannot be read", row) from None
+        texts.append(candle["candle_date_time_utc"])
+        rows.append(row)
+        if not 0 <= units[-1] <= MAX_UNIT_MINUTES:
+            raise DataError(path, f"unit is {units[-1]}, no number of minutes", row)
+    try:
+        starts = parsed_texts(texts, "candle_date_time_utc", path)
+    except DataError as error:
+        raise DataError(path, error.reason, rows[(error.row or 1) - 1]) from None
     whole = np.array(units, dtype=np.int64)
-    return np.array(starts, dtype=np.int64), np.array(closes), whole if bool((whole > 0).all()) else None
+    return starts, np.array(closes), whole if bool((whole > 0).all()) else None
 
 
 def _objects(path: Path) -> list[Any]:
+    with open_named(path, MAX_TABLE_BYTES) as file:
+        data = file.read(MAX_TABLE_BYTES)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = data.decode("utf-8-sig")
         found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(t) for t in text.splitlines() if t]
-    except FileNotFoundError as error:
-        raise DataError(path, "no such file") from error
-    except ValueError as error:
-        raise DataError(path, f"is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        place = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(path, f"is not JSON in UTF-8{place}") from None
     if not found:
         raise DataError(path, "holds no candles")
     return list(found)

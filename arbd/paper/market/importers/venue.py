@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from arbd.errors import DataError
 from arbd.paper.market.quotes import REMEDY, FloatArray, IntArray, in_time, untold
+from arbd.paper.market.times import is_newest_first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,21 +83,30 @@ def checked(
         full = _at(full, ~bad)
         number = number[~bad]
         sequence = sequence[~bad] if sequence is not None else None
-    back = np.flatnonzero(full["ts_ns"][1:] < full["ts_ns"][:-1])
-    if len(back) and sequence is None:
-        if on_bad_rows == "refuse":
-            row = int(back[0])
-            before, after = full["ts_ns"][row : row + 2].tolist()
-            raise DataError(path, f"time goes backwards, from {before} to {after} ns; {REMEDY}", int(number[row + 1]))
-        keep = in_time(full["ts_ns"])
-        notes.append(f"{int((~keep).sum()):,} rows dropped whose time is out of order")
-        full = _at(full, keep)
-    elif sequence is not None and len(full["ts_ns"]) > 1:
-        order = np.lexsort((sequence, full["ts_ns"]))
-        full = _at(full, order)
-        if len(back):
-            notes.append(f"{len(back):,} rows put in order, which stood after later ones")
+    full, note = _in_order(path, full, number, sequence, on_bad_rows)
+    notes += [note] if note else []
     return Imported(VenueQuotes(**full), tuple(notes))
+
+
+def _in_order(
+    path: Path, full: dict[str, npt.NDArray[Any]], number: IntArray, sequence: IntArray | None, on_bad_rows: str
+) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    """The rows in order of time, and what was done to them."""
+    ts_ns = full["ts_ns"]
+    back = np.flatnonzero(ts_ns[1:] < ts_ns[:-1])
+    if sequence is not None and len(ts_ns) > 1:
+        full = _at(full, np.lexsort((sequence, ts_ns)))
+        return full, f"{len(back):,} rows put in order, which stood after later ones" if len(back) else ""
+    if not len(back):
+        return full, ""
+    if is_newest_first(ts_ns):
+        return _at(full, np.arange(len(ts_ns))[::-1]), "is newest first; its rows were put in order of time"
+    if on_bad_rows == "refuse":
+        row = int(back[0])
+        before, after = ts_ns[row : row + 2].tolist()
+        raise DataError(path, f"time goes backwards, from {before} to {after} ns; {REMEDY}", int(number[row + 1]))
+    keep = in_time(ts_ns)
+    return _at(full, keep), f"{int((~keep).sum()):,} rows dropped whose time is out of order"
 
 
 def _at(columns: Mapping[str, npt.NDArray[Any]], index: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:

@@ -1,0 +1,287 @@
+"""CSV files (plain, .gz, .zst, .zip) as people, vendors and spreadsheets write them, read by DuckDB into exact numbers.
+
+The first line decides what separates cells and how the columns are called; every row must have as many cells. What is
+wrong is told in this program's words with the row: nothing of the library's own messages, which quote the file, is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.errors import DataError
+from arbd.named_file import NamedFile, opened
+
+WHOLE, NUMBER, TEXT = "whole", "number", "text"
+ROWS = "number of the row"
+MAX_ROWS = 1 << 30
+MAX_UNPACKED_BYTES = 16 << 30
+DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
+# What DuckDB makes of a text: NULL where it is not of that kind. Whole numbers may end in .0, as spreadsheets write them.
+_CASTS = {
+    WHOLE: "CASE WHEN regexp_full_match({0}, '\\s*[+-]?[0-9]+(\\.0*)?\\s*') "
+    "THEN TRY_CAST(regexp_extract({0}, '-?[0-9]+') AS BIGINT) END",
+    NUMBER: "CASE WHEN NOT contains({0}, '_') THEN TRY_CAST({0} AS DOUBLE) END",
+    TEXT: "{0}",
+}
+_CALLED = {WHOLE: "a whole number", NUMBER: "a number", TEXT: "a text"}
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]{1,15},[0-9]+\s*")
+_WIDTHS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Only rows whose columns hold these texts."""
+
+    texts: Mapping[str, str]
+
+
+def connect() -> Any:
+    """DuckDB in memory, which fetches no extension and leaves no file behind."""
+    import duckdb  # noqa: PLC0415 - heavy, and cached columns need no reader
+
+    settings: dict[str, str | int | float | list[str]] = {
+        "threads": 2,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "temp_directory": "",
+    }
+    return duckdb.connect(config=settings)
+
+
+class TextTable:
+    """A CSV file opened for reading. With a `layout` a file without header is taken to have these columns.
+
+    `packing` is the suffix that tells how the file is packed: .gz, .zst, .zip, anything else for not at all.
+    """
+
+    def __init__(self, file: Path | NamedFile, layout: Sequence[str] | None = None, packing: str | None = None) -> None:
+        import duckdb  # noqa: PLC0415 - as above
+
+        self.path = file.path if isinstance(file, NamedFile) else Path(file)
+        self._error = duckdb.Error
+        self._closing = contextlib.ExitStack()
+        packed = self.path.suffix if packing is None else packing
+        try:
+            named = self._closing.enter_context(opened(file))
+            self._place = self._closing.enter_context(_unzipped(named)) if packed == ".zip" else named.place
+            self._packing = {".gz": ", compression='gzip'", ".zst": ", compression='zstd'"}.get(packed, "")
+            self._connection = connect()
+            self._closing.callback(self._connection.close)
+            self._read_header(layout)
+        except BaseException:
+            self._closing.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    def _read_header(self, layout: Sequence[str] | None) -> None:
+        line = self._first_line()
+        cells = {delimiter: next(csv.reader([line], delimiter=delimiter), [""]) for delimiter in DELIMITERS}
+        # Of several that are possible the first, which is the comma.
+        self.delimiter = max(cells, key=lambda delimiter: len(cells[delimiter]))
+        first = [cell.strip() for cell in cells[self.delimiter]]
+        self._has_header = layout is None or not _is_number(first[0])
+        self.names = first if self._has_header or layout is None else list(layout)
+        if len(self.names) != len(first):
+            raise DataError(
+                self.path,
+                f"has {len(first)} columns; without a header there are {len(self.names)}: {', '.join(self.names)}",
+            )
+        self._twice = {name for name, count in Counter(self.names).items() if count > 1}
+        self._column = {name: f"c{i}" for i, name in enumerate(self.names)}
+        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self.names)))
+        self._source = (
+            f"read_csv(?, header=false, skip={int(self._has_header)}, auto_detect=false, delim='{self.delimiter}', "
+            f"quote='\"', escape='\"', columns={{{columns}}}{self._packing})"
+        )
+
+    def _first_line(self) -> str:
+        if not self._packing:
+            with open(self._place, "rb") as file:  # noqa: PTH123 - a descriptor's place
+                start = file.read(4096)
+            if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
+                raise DataError(self.path, "is not UTF-8 text (UTF-16, or no text at all): save it as CSV in UTF-8")
+        source = (
+            "read_csv(?, header=false, auto_detect=false, delim='\\x01', quote='', escape='', strict_mode=false, "
+            f"columns={{'line': 'VARCHAR'}}{self._packing})"
+        )
+        line = self._fetch(f"SELECT line FROM {source} LIMIT 1").fetchone()  # noqa: S608
+        text = "" if line is None or not line[0] else str(line[0]).lstrip("\ufeff").rstrip("\r")
+        if not text:
+            raise DataError(self.path, "is empty")
+        return text
+
+    def _fetch(self, sql: str, values: Sequence[object] = ()) -> Any:
+        try:
+            return self._connection.execute(sql, [self._place, *values])
+        except (self._error, MemoryError) as error:
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> NoReturn:
+        """What DuckDB says, in other words: its own quote the file and name options of its own."""
+        text = str(error)
+        line = re.search(r"CSV Error on Line: (\d+)", text)
+        row = int(line.group(1)) - int(getattr(self, "_has_header", False)) if line else None
+        row = row if row is None or row > 0 else None
+        widths = _WIDTHS.search(text)
+        if isinstance(error, MemoryError) or "Out of Memory" in text or "allocate" in text:
+            reason = "needs more memory than there is: split it, or convert it to Parquet where there is more"
+        elif widths:
+            hint = (
+                "; a decimal comma makes two cells of one: write points" if self._may_be_decimal_commas(widths) else ""
+            )
+            reason = f"has {widths.group(2)} cells, the first line {widths.group(1)} columns{hint}"
+        elif "unicode" in text or "utf-8" in text:
+            reason = "is not UTF-8 text: save it as CSV in UTF-8"
+        elif "unterminated quote" in text:
+            reason = "has a quotation mark that does not close, or text behind one that does"
+        elif "aximum line size" in text:
+            reason = "has a line of more than 2,000,000 bytes"
+        elif "decompress" in text.lower() or "gzip" in text.lower() or "zstd" in text.lower():
+            reason = "is not packed as its name says, or broken: download or pack it again"
+        else:
+            reason = "cannot be read as CSV: its quotation marks do not close, or its line ends are of two kinds"
+        raise DataError(self.path, reason, row) from None
+
+    def _may_be_decimal_commas(self, widths: re.Match[str]) -> bool:
+        return getattr(self, "delimiter", "") == "," and int(widths.group(2)) == 2 * int(widths.group(1)) - 1
+
+    def require(self, names: Sequence[str], what: str) -> None:
+        """DataError unless the file has these columns; `what` is the format that has them."""
+        missing = [name for name in names if name not in self._column]
+        if missing:
+            raise DataError(
+                self.path,
+                f"no column {', '.join(missing)}; {what} has {', '.join(names)}, this file {', '.join(self.names[:50])}"
+                f"{self.separated_by}",
+            )
+
+    @property
+    def separated_by(self) -> str:
+        """A remark for messages about columns, where cells are not separated as most are."""
+        return "" if self.delimiter == "," else f" (separated by {DELIMITERS[self.delimiter]})"
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return name in self._column
+
+    def _at(self, name: str) -> str:
+        if name in self._twice:
+            raise DataError(
+                self.path, f"has {self.names.count(name)} columns {name}: which one counts? rename or remove the others"
+            )
+        return self._column[name]
+
+    def distinct(self, name: str) -> list[str]:
+        """The texts of a column, each once, sorted."""
+        column = self._at(name)
+        sql = f"SELECT DISTINCT {column} FROM {self._source} ORDER BY 1"  # noqa: S608
+        return [str(row[0]) for row in self._fetch(sql).fetchall()]
+
+    def read(
+        self, kinds: Mapping[str, str], where: Where | None = None, empty: Collection[str] = ()
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Columns by name, rows in the order of the file; DataError with the first row that holds something else.
+
+        Texts come as objects, None where the cell is empty. In the columns of `empty` nothing is NaN. With `where`,
+        column ROWS has the numbers of the rows in the file.
+        """
+        source = self._source
+        texts = dict(where.texts) if where else {}
+        condition = " AND ".join(f"{self._at(name)} = ?" for name in texts) or "true"
+        casts = {name: _CASTS[kind].format(self._at(name)) for name, kind in kinds.items()}
+        casts |= {name: f"CASE WHEN {self._at(name)} IS NULL THEN 'nan' ELSE {casts[name]} END" for name in empty}
+        chosen = ", ".join(f"{cast} AS v{i}" for i, cast in enumerate(casts.values()))
+        if where:
+            chosen += ", number"
+            source = f"(SELECT row_number() OVER () AS number, * FROM {source})"  # noqa: S608
+        sql = f"SELECT {chosen} FROM {source} WHERE {condition} LIMIT {MAX_ROWS + 1}"  # noqa: S608
+        result = self._fetch(sql, list(texts.values()))
+        try:
+            found = result.fetchnumpy()
+        except (self._error, MemoryError) as error:
+            self._tell(error)
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for i, (name, kind) in enumerate(kinds.items()):
+            column = found.pop(f"v{i}")
+            if kind == TEXT:
+                columns[name] = np.ma.filled(np.ma.asarray(column, dtype=object), None)
+                continue
+            if np.ma.is_masked(column):
+                self._refuse(name, kind, casts[name], condition, list(texts.values()))
+            columns[name] = np.asarray(column, dtype=np.float64 if kind == NUMBER else np.int64)
+        if where:
+            columns[ROWS] = np.asarray(found["number"], dtype=np.int64)
+        if columns and len(next(iter(columns.values()))) > MAX_ROWS:
+            raise DataError(self.path, f"has more than {MAX_ROWS:,} rows, the maximum: split it")
+        return columns
+
+    def _refuse(self, name: str, kind: str, cast: str, condition: str, values: Sequence[object]) -> NoReturn:
+        column = self._at(name)
+        row, text = self._fetch(
+            f"SELECT row, {column} FROM (SELECT row_number() OVER () AS row, * FROM {self._source}) "  # noqa: S608
+            f"WHERE {condition} AND ({cast}) IS NULL ORDER BY row LIMIT 1",
+            values,
+        ).fetchone()
+        shown = "empty" if text is None else repr(text if len(text) <= 100 else text[:97] + "...")
+        hint = "; write a point, not a comma" if text is not None and _DECIMAL_COMMA.fullmatch(text) else ""
+        raise DataError(self.path, f"{name} is {shown}, not {_CALLED[kind]}{hint}", int(row))
+
+
+@contextlib.contextmanager
+def _unzipped(file: NamedFile) -> Iterator[str]:
+    """The place of the one CSV file in a .zip, unpacked for as long as it is needed."""
+    with tempfile.TemporaryFile(prefix="arbd-import-") as target, file.stream() as source:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                members = [info for info in archive.infolist() if info.filename.endswith(".csv")]
+                if len(members) != 1:
+                    raise DataError(
+                        file.path, f"holds {len(members)} CSV files, not one; unpack it and name those you mean"
+                    )
+                done = 0
+                with archive.open(members[0]) as member:
+                    while piece := member.read(1 << 20):
+                        done += target.write(piece)
+                        if done > MAX_UNPACKED_BYTES:
+                            raise DataError(file.path, f"holds more than {MAX_UNPACKED_BYTES >> 30} GiB: unpack it")
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            ValueError,
+            OSError,
+        ) as error:
+            raise DataError(file.path, "is not a zip file that can be read: download it again") from error
+        target.flush()
+        yield f"/proc/self/fd/{target.fileno()}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
