@@ -137,8 +137,8 @@ class NamedFile:
         with _told(self.path), self.stream() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def copy(self, folder: Path) -> NamedFile:
-        """A copy that nobody else can write to, without a name in `folder`, under this file's name in messages.
+    def copy(self, folder: Path | None) -> NamedFile:
+        """A copy that nobody else can write to, without a name, on the disk of `folder`; messages call it as this file.
 
         For what must be hashed and read as one, while somebody may write to the original.
         """

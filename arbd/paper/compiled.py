@@ -7,6 +7,7 @@ package's sources, and code of another version is never run.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -19,6 +20,9 @@ import llvmlite.binding
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from arbd.errors import UsageError
+from arbd.private_folder import private_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,16 +41,34 @@ def use_cache(folder: Path) -> None:
         setattr(numba.config, "CACHE_DIR", str(folder / f"numba-{sources_digest()}"))  # noqa: B010 - it has no stubs
 
 
+def trusted_cache() -> Path:
+    """The folder of machine code, once it is known to be this user's alone; call before anything compiles or is loaded.
+
+    Numba runs what it finds there. UsageError when somebody else could have put it there, or the folder cannot be made.
+    """
+    return _private(str(getattr(numba.config, "CACHE_DIR")))  # noqa: B009 - it has no stubs
+
+
+@functools.cache
+def _private(folder: str) -> Path:
+    try:
+        return private_folder(Path(folder))
+    except OSError as error:
+        raise UsageError(
+            f"the cache {folder} cannot be made ({error.strerror}): name another cache_dir in the settings, or set "
+            "XDG_CACHE_HOME or NUMBA_CACHE_DIR"
+        ) from error
+
+
 def compile_once(load: Callable[[], object]) -> None:
     """Call `load`, which compiles or reads machine code; of many processes that have none yet, one at a time compiles.
 
     The others wait for it and then read what it wrote. A process that dies meanwhile is followed by the next.
     """
-    folder = Path(getattr(numba.config, "CACHE_DIR"))  # noqa: B009 - it has no stubs
+    folder = trusted_cache()
     build = f"{numba.__version__}-{sys.implementation.cache_tag}-{llvmlite.binding.get_host_cpu_name()}"
     done = folder / f"{sources_digest()}-{build}.done"
     if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".compile.lock"):
             if not done.exists():
                 load()

@@ -135,7 +135,9 @@ def test_a_side_without_orders_is_a_bad_row(tmp_path: Path) -> None:
 
 
 def test_a_time_far_ahead_costs_its_own_row_alone(tmp_path: Path) -> None:
-    path = stored(tmp_path / "v.csv", "ts_s,bid,ask\n1735689601,10,11\n9000000000,10,11\n1735689602,10,11\n1735689603,10,11\n")
+    path = stored(
+        tmp_path / "v.csv", "ts_s,bid,ask\n1735689601,10,11\n9000000000,10,11\n1735689602,10,11\n1735689603,10,11\n"
+    )
     found = import_venue("quotes", [path], VenueOptions("drop"))
     assert (found.quotes.ts_ns // 10**9 - 1735689600).tolist() == [1, 2, 3]
     assert found.notes == ("v.csv: 1 rows dropped whose time is out of order",)

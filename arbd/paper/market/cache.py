@@ -1,62 +1,84 @@
 """Converted market data, built once per host and shared by all its processes through the page cache.
 
-Entries are named by the digest of the file they came from: its quotes, a column per array, and the market that
-the engine walks over.
+Entries are named by the digest of the bytes that were read, their format and the rule for bad rows. So that no entry can
+hold anything else than its name says, what is read is a copy that nobody else can write to, and the copy is what was
+hashed. The cache belongs to this user alone (`private_folder`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from arbd.atomic_file import replace_file
 from arbd.errors import DataError, UsageError
-from arbd.paper.market.entries import obtain
+from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
+from arbd.paper.market.entries import Arrays, obtain
 from arbd.paper.market.prepared import BOOK_COLUMNS, Market, fill_market, prepare
 from arbd.paper.market.quotes import COLUMNS, Quotes, untold
-from arbd.paper.market.readers import read_quotes
+from arbd.paper.market.readers import read_quotes, suffix_of
+from arbd.private_folder import private_folder
 
-FORMAT = 5
+FORMAT = 6
+# A file that was written to this shortly before it was hashed may be written to again without that showing in its times.
+SETTLED_NS = 2 * 10**9
+_DROPPED = "rows_dropped"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """Quotes of a file, how many bad rows of it were dropped, and the SHA-256 of what was read."""
+
+    quotes: Quotes
+    dropped: int
+    digest: str
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a regular file's bytes, in hexadecimal; DataError when it cannot be read."""
+    with open_named(path, MAX_DATA_BYTES) as file:
+        return file.digest()
 
 
 def load_quotes(
-    path: Path, cache_dir: Path | None, on_bad_rows: str = "refuse", expected_digest: str | None = None
+    file: Path | NamedFile, cache_dir: Path | None, on_bad_rows: str = "refuse", expected_digest: str | None = None
 ) -> Quotes:
     """Quotes of a file, memory-mapped from the cache (None: read without one).
 
     With `expected_digest`, DataError unless the file has that SHA-256. UsageError when the cache cannot be
-    written, DataError when the file is bad.
+    written or is not this user's alone, DataError when the file is bad.
     """
-    path = Path(path)
-    if cache_dir is None:
-        _check(path, file_digest(path) if expected_digest else None, expected_digest)
-        return read_quotes(path, on_bad_rows)[0]
-    with _cache_errors(path, cache_dir):
-        return _quotes(path, _entry(path, cache_dir, on_bad_rows, expected_digest), on_bad_rows)
+    return load(file, cache_dir, on_bad_rows, expected_digest).quotes
+
+
+def load(
+    file: Path | NamedFile, cache_dir: Path | None, on_bad_rows: str = "refuse", expected_digest: str | None = None
+) -> Loaded:
+    """`load_quotes` with what else is known of the file."""
+    with opened(file) as named:
+        if cache_dir is None:
+            return _read_copy(named, None, on_bad_rows, expected_digest)
+        with _cache_errors(cache_dir):
+            return _load(named, cache_dir, on_bad_rows, expected_digest)[0]
 
 
 def load_market(
-    path: Path, cache_dir: Path | None, on_bad_rows: str = "refuse", expected_digest: str | None = None
+    file: Path | NamedFile, cache_dir: Path | None, on_bad_rows: str = "refuse", expected_digest: str | None = None
 ) -> tuple[Quotes, Market]:
     """`load_quotes`, and the same prepared for the engine; both memory-mapped."""
-    path = Path(path)
     if cache_dir is None:
-        quotes = load_quotes(path, None, on_bad_rows, expected_digest)
+        quotes = load_quotes(file, None, on_bad_rows, expected_digest)
         return quotes, prepare(quotes)
-    with _cache_errors(path, cache_dir):
-        entry = _entry(path, cache_dir, on_bad_rows, expected_digest)
-        quotes = _quotes(path, entry, on_bad_rows)
+    with opened(file) as named, _cache_errors(cache_dir):
+        loaded, entry = _load(named, cache_dir, on_bad_rows, expected_digest)
+        quotes = loaded.quotes
         arrays = obtain(entry.with_name(f"{entry.name}-market"), lambda folder: _save_market(quotes, folder))
     return quotes, Market(
         quotes.ts_ns, arrays["book"], arrays["edge_ab"], arrays["edge_ba"], arrays.get("unusable", np.empty(0, np.uint8)),
@@ -64,21 +86,36 @@ def load_market(
     )  # fmt: skip
 
 
-def _entry(path: Path, cache_dir: Path, on_bad_rows: str, expected_digest: str | None) -> Path:
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    digest = _remembered_digest(path, cache_dir)
-    _check(path, digest, expected_digest)
-    return cache_dir / f"{digest[:40]}-{FORMAT}-{on_bad_rows}"
+def _read_copy(file: NamedFile, folder: Path | None, on_bad_rows: str, expected_digest: str | None) -> Loaded:
+    with file.copy(folder) as copy:
+        digest = copy.digest()
+        _check(file.path, digest, expected_digest)
+        return Loaded(*read_quotes(copy, on_bad_rows), digest)
 
 
-def _quotes(path: Path, entry: Path, on_bad_rows: str) -> Quotes:
-    told = obtain(entry, lambda folder: _save_quotes(read_quotes(path, on_bad_rows)[0], folder))
+def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | None) -> tuple[Loaded, Path]:
+    cache_dir = private_folder(cache_dir)
+    digest = _remembered_digest(file, cache_dir)
+    _check(file.path, digest, expected)
+
+    def build(folder: Path) -> None:
+        loaded = _read_copy(file, cache_dir, on_bad_rows, None)
+        if loaded.digest != digest:
+            raise DataError(file.path, "was written to while it was read: wait until it is whole, then try again")
+        _save_quotes(loaded, folder)
+
+    entry = cache_dir / f"{digest[:40]}{suffix_of(file.path)}-{FORMAT}-{on_bad_rows}"
+    arrays = obtain(entry, build)
+    return Loaded(_quotes(arrays), int(arrays[_DROPPED][0]), digest), entry
+
+
+def _quotes(told: Arrays) -> Quotes:
     n = len(told["ts_ns"])
     return Quotes(**{name: told[name] if name in told else untold(name, n) for name in COLUMNS})
 
 
-def _save_quotes(quotes: Quotes, folder: Path) -> None:
-    for name, column in quotes.told().items():
+def _save_quotes(loaded: Loaded, folder: Path) -> None:
+    for name, column in (loaded.quotes.told() | {_DROPPED: np.array([loaded.dropped])}).items():
         np.save(folder / f"{name}.npy", column, allow_pickle=False)
 
 
@@ -100,11 +137,9 @@ def _save_market(quotes: Quotes, folder: Path) -> None:
 
 
 @contextmanager
-def _cache_errors(path: Path, cache_dir: Path) -> Iterator[None]:
+def _cache_errors(cache_dir: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise DataError(path, "no such file on this host") from error
     except PermissionError as error:
         raise UsageError(
             f"the cache {cache_dir} cannot be used ({error.strerror}: {error.filename}): "
@@ -121,11 +156,10 @@ def _check(path: Path, digest: str | None, expected: str | None) -> None:
         )
 
 
-def _remembered_digest(path: Path, cache_dir: Path) -> str:
-    """The file's digest, computed anew only when size, time or inode have changed: slots start by the dozen."""
-    found = path.stat()
-    identity = [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino]
-    name = hashlib.sha256(identity[0].encode()).hexdigest()[:24]  # type: ignore[attr-defined]
+def _remembered_digest(file: NamedFile, cache_dir: Path) -> str:
+    """The file's digest, computed anew only when size, times or inode have changed: slots start by the dozen."""
+    identity = list(file.identity)
+    name = hashlib.sha256(repr(identity[:2]).encode()).hexdigest()[:24]
     note = cache_dir / f".{name}.digest"
     try:
         known = json.loads(note.read_text())
@@ -133,6 +167,9 @@ def _remembered_digest(path: Path, cache_dir: Path) -> str:
             return str(known["digest"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass  # never seen, or torn by a crash: computed below
-    digest = file_digest(path)
-    replace_file(note, json.dumps({"identity": identity, "digest": digest}).encode())
+    began_ns = time.time_ns()
+    digest = file.digest()
+    changed_ns = file.identity[-1]
+    if list(file.identity) == identity and changed_ns < began_ns - SETTLED_NS:
+        replace_file(note, json.dumps({"identity": identity, "digest": digest}).encode())
     return digest

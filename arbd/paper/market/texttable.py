@@ -146,11 +146,13 @@ class TextTable:
         widths = _WIDTHS.search(text)
         if isinstance(error, MemoryError) or "Out of Memory" in text or "allocate" in text:
             reason = "needs more memory than there is: split it, or convert it to Parquet where there is more"
+        elif widths and int(widths[2]) < int(widths[1]):
+            reason = f"has {widths[2]} cells, the first line {widths[1]} columns"
         elif widths:
-            hint = (
-                "; a decimal comma makes two cells of one: write points" if self._may_be_decimal_commas(widths) else ""
+            reason = (
+                f"has more cells than the first line has columns ({widths[1]}); where numbers have decimal commas, "
+                "write points"
             )
-            reason = f"has {widths.group(2)} cells, the first line {widths.group(1)} columns{hint}"
         elif "unicode" in text or "utf-8" in text:
             reason = "is not UTF-8 text: save it as CSV in UTF-8"
         elif "unterminated quote" in text:
@@ -162,9 +164,6 @@ class TextTable:
         else:
             reason = "cannot be read as CSV: its quotation marks do not close, or its line ends are of two kinds"
         raise DataError(self.path, reason, row) from None
-
-    def _may_be_decimal_commas(self, widths: re.Match[str]) -> bool:
-        return getattr(self, "delimiter", "") == "," and int(widths.group(2)) == 2 * int(widths.group(1)) - 1
 
     def require(self, names: Sequence[str], what: str) -> None:
         """DataError unless the file has these columns; `what` is the format that has them."""

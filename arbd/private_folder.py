@@ -1,0 +1,94 @@
+"""Folders in which nobody but this process's user can put anything: caches of data and of machine code.
+
+What is found there is believed: arrays are mapped as they are, machine code is run. So a folder that somebody else could
+have written to is refused, however its contents look.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from arbd.errors import UsageError
+
+REMEDY = "remove it (it is made anew), or name another cache_dir in the settings"
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder, made with mode 0700 where it is missing, and given that mode where others may only read.
+
+    UsageError when somebody else could write to it, or put another in its place; OSError when it cannot be made.
+    """
+    folder = Path(os.path.realpath(folder))
+    for above in reversed(folder.parents):
+        _make(above, 0o755)
+        _check_above(folder, above, above.stat())
+    _make(folder, 0o700)
+    found = folder.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"the cache {folder} is no folder: {REMEDY}")
+    if found.st_uid != os.geteuid():
+        raise UsageError(
+            f"the cache {folder} belongs to user {_user(found.st_uid)}, who could put code there: {REMEDY}"
+        )
+    if _writable_by_others(found):
+        raise UsageError(
+            f"the cache {folder} can be written to by others (mode {stat.S_IMODE(found.st_mode):04o}), "
+            f"who could have put code there: {REMEDY}"
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def _make(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(mode)
+    except FileExistsError:
+        return
+    except OSError:
+        # A root that is read only says so of folders that are there, too.
+        if not folder.is_dir():
+            raise
+
+
+def _check_above(folder: Path, above: Path, found: os.stat_result) -> None:
+    if found.st_uid not in (0, os.geteuid()):
+        raise UsageError(
+            f"the cache {folder} is below {above}, which belongs to user {_user(found.st_uid)}, who could put another "
+            "in its place: name another cache_dir in the settings"
+        )
+    if _writable_by_others(found) and not found.st_mode & stat.S_ISVTX:
+        raise UsageError(
+            f"the cache {folder} is below {above}, in which others can rename it (mode {stat.S_IMODE(found.st_mode):04o}): "
+            f"chmod go-w {above}, or name another cache_dir in the settings"
+        )
+
+
+def _writable_by_others(found: os.stat_result) -> bool:
+    mode = found.st_mode
+    return bool(mode & stat.S_IWOTH) or (bool(mode & stat.S_IWGRP) and not _is_own_group(found.st_gid))
+
+
+def _is_own_group(gid: int) -> bool:
+    """Whether nobody but this user, or root, is in the group, as where every user has a group of the same name."""
+    me = os.geteuid()
+    try:
+        group = grp.getgrgid(gid)
+        own = pwd.getpwuid(me)
+        root = pwd.getpwuid(0).pw_name
+    except KeyError:
+        return False
+    if not set(group.gr_mem) <= {own.pw_name, root}:
+        return False
+    return (gid == own.pw_gid and group.gr_name == own.pw_name) or (gid == 0 and me == 0)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
