@@ -360,7 +360,8 @@ class LedgerState:
             if span is not None:
                 self._held[incarnation] += (incarnation, claim_id) not in self.claims
                 self.claims[incarnation, claim_id] = Claim(claim_id, span, record["w"], incarnation)
-        self.slots[incarnation] = record["s"]
+        if self._held[incarnation]:
+            self.slots[incarnation] = record["s"]
         if not self.started_ns:
             self.started_ns = record["t"]
             self.recent.append((record["t"], self.counted))
@@ -424,6 +425,27 @@ class LedgerState:
         self.pool.extend(spans)
         self.epoch = max([self.epoch, *(span.epoch for span in spans)])
         self.done = False
+
+    def assert_consistent(self) -> None:
+        """Every iteration is in exactly one place, as long as what was folded is what workers write.
+
+        For tests: a ledger is written by other hosts, and what they write may be damaged or a lie.
+        """
+        spans = sorted((span.first, span.count) for span in (*self.pool, *(c.span for c in self.claims.values())))
+        end = 1
+        for first, count in spans:
+            assert count >= 1 and end <= first, f"iteration {first} is in two places"
+            end = first + count
+        assert end <= self.cursor <= self.n + 1, (end, self.cursor, self.n)
+        assert self.counted + self.claimed + self.unclaimed == self.n, (
+            self.counted,
+            self.claimed,
+            self.unclaimed,
+            self.n,
+        )
+        assert sum(self.states().values()) == self.n
+        held = Counter(claim.incarnation for claim in self.claims.values())
+        assert held == +self._held and self.slots.keys() == held.keys(), (held, self._held, self.slots)
 
     def _forget_idle_slots(self, incarnation: int) -> None:
         if not self._held[incarnation]:

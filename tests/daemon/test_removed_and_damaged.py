@@ -112,7 +112,7 @@ def test_a_ledger_that_cannot_be_read_stops_its_session_alone(
         Files().append(queue.paths.ledger, encode_frame(pack({"k": "of-a-later-version"})))
     submit(arbctl, tmp_path, "next")
     wait_until(lambda: done(layout, "next"), 30, "the other session")
-    wait_until(lambda: "the session cannot be read and is left alone" in daemons.log(), 30, "word of it")
+    wait_until(lambda: "the session cannot be read; it is looked at again" in daemons.log(), 30, "word of it")
     wait_until(lambda: "cannot evaluate later" in arbctl("workers")[1], 30, "word of it in the heartbeat")
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(20) == 0

@@ -18,6 +18,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from tests.simulation.checks import Checks, ViolationError
+from tests.simulation.consistency import states_checked
 from tests.simulation.daemon import Objective, SimDaemon
 from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, failure
 from tests.simulation.simsystem import LOCK_LEASE_S, Fault, LockTable, SimSystem, Surroundings
@@ -344,7 +345,8 @@ class Scenario:
         """Run to the end and check everything."""
         outcome = Outcome(self.seed)
         try:
-            self._play()
+            with states_checked():
+                self._play()
         except (Exception, ViolationError) as error:
             outcome.violation = f"{type(error).__name__}: {error}"
         outcome.digest = hashlib.sha256("\n".join(self.world.trace).encode()).hexdigest()[:16]

@@ -30,6 +30,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def fold(self, record: dict[str, object]) -> None:
         self.state.fold(msgpack.unpackb(ledger.pack(record), strict_map_key=False))
+        self.state.assert_consistent()
 
     @rule(chunk=st.integers(1, 20), total=st.integers(1, 40), worker=st.integers(0, 3))
     def claim(self, chunk: int, total: int, worker: int) -> None:

@@ -43,6 +43,11 @@ class Breaker:
         """True while reports are withheld."""
         return bool(self._held)
 
+    @property
+    def withheld(self) -> list[ChunkTask]:
+        """The tasks of the reports that are withheld."""
+        return [task for task, _ in self._held]
+
     def reported(
         self, task: ChunkTask, report: ChunkReport, completed_elsewhere: int, *, others_can: bool
     ) -> list[Ruling]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from arbd.daemon.core import events
 from arbd.daemon.core.chunks import share
+from arbd.daemon.core.compactions import Compactions
 from arbd.daemon.core.counters import (
     JOB_ACCEPTED,
     JOB_REJECTED,
@@ -28,16 +29,16 @@ from arbd.daemon.core.counters import (
 from arbd.daemon.core.generation_scheduler import POLL_S
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry, Timing
 from arbd.daemon.core.session_state import SessionState
+from arbd.daemon.core.standing import Standing
+from arbd.daemon.core.suggestions import Suggestions
 from arbd.daemon.host.logs import Log
 from arbd.daemon.slots.progress import EVALUATING
-from arbd.errors import CorruptionError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.intake import Accepted, Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, LifeLock, write_beat
 from arbd.spool.queue import Worker
-from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.system import Clock
 
 FIRST_TROUBLE_PAUSE_S = 0.25
@@ -85,6 +86,8 @@ class Coordinator:
         self._life = life
         self._slot_exits: list[events.Lost] = []
         self._registry = SessionRegistry(files, clock, layout, worker, timing, log, send, only, self._counters)
+        self._suggestions = Suggestions(clock, log, self._registry, send)
+        self._compactions = Compactions(files, layout, clock, log, self._registry, send)
         self._work = self._registry.work
         self._counter = 0
         self._next_beat = 0.0
@@ -121,8 +124,9 @@ class Coordinator:
                 self._scan()
                 self._next_scan = now + self._timing.scan_s
             self._exchange()
-            self._suggest()
-            self._compact()
+            if not self._draining:
+                self._suggestions.order_due()
+                self._compactions.order_due()
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
             self._in_trouble(error)
@@ -161,10 +165,11 @@ class Coordinator:
 
     def _handle_session_event(self, event: events.Event) -> None:
         match event:
-            case events.Compacted(session, error, damage, busy):
-                self._compacted(session.name, error, damage, busy=busy)
+            case events.Compacted():
+                self._compactions.ended(event, self._timing.scan_s)
+                self._next_scan = 0.0
             case events.SuggestionMade() | events.SuggestionFailed():
-                self._suggested(event)
+                self._suggestions.came_back(event)
             case events.Reported():
                 self._reported(event)
             case events.Returned(task):
@@ -237,8 +242,8 @@ class Coordinator:
                 if work.tasks and work.seconds_each
             ),
             "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
-            "blocked": {name: work.blocked for name, work in self._work.items() if work.blocked} | self._registry.bad,
-            "trouble": self._trouble or next((work.trouble for work in self._work.values() if work.trouble), ""),
+            "blocked": self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
+            "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
             "state": self._state,
             "wall_ns": self._clock.wall_ns(),
         }
@@ -277,7 +282,7 @@ class Coordinator:
             to_do = [
                 work
                 for work in self._registry.usable()
-                if (work.finishes or work.unsure or given.get(work.session_id)) and not work.is_backing_off
+                if (work.has_finished or work.has_unconfirmed or given.get(work.session_id)) and not work.is_backing_off
             ]
             if not to_do:
                 return
@@ -296,93 +301,6 @@ class Coordinator:
             out[work.spec.execution.priority] += len(work.tasks)
         return share([demand for demand in demands if demand is not None], 2 * self._slots_ready, out)
 
-    def _suggest(self) -> None:
-        """Have the next generation of each guided session computed, as soon as what it depends on is recorded."""
-        if self._draining:
-            return
-        for work in self._registry.usable():
-            if work.is_blocked:
-                continue
-            with contextlib.suppress(BackingOffError), self._registry.handling(work.session_id):
-                try:
-                    self._next_generation(work)
-                except CorruptionError as error:
-                    work.cannot_go_on(str(error))
-                    self._log.error("the search cannot go on", session=work.session_id, reason=error)
-
-    def _next_generation(self, work: SessionState) -> None:
-        if work.is_starved:
-            work.look_for_generations()
-        work.end_if_stopped()
-        generations, now_s = work.generations, self._clock.monotonic_s()
-        running = work.state.state == ledger.RUNNING and not work.state.over
-        number = generations.wanted(work.state, now_s) if generations is not None and running else None
-        if generations is not None and number is not None:
-            generations.computing = True
-            self._send(events.Suggest(work.queue.paths.folder, number, generations.urgent(now_s)))
-
-    def _suggested(self, event: events.SuggestionMade | events.SuggestionFailed) -> None:
-        work = self._work.get(event.session.name)
-        if work is None or work.generations is None:
-            return
-        generations, now_s = work.generations, self._clock.monotonic_s()
-        if isinstance(event, events.SuggestionFailed):
-            generations.failed(now_s)
-            self._log.error("a generation could not be computed", session=work.session_id, reason=event.error)
-            return
-        outcome, before = event.outcome, generations.other_versions
-        for place in set(outcome.damage) - set(generations.damage):
-            self._log.error("a segment is damaged", session=work.session_id, place=place)
-        lost = generations.came_back(outcome, now_s)
-        if outcome.other_versions and outcome.other_versions != before:
-            self._log.warning(
-                "this host's libraries are not those that the search began with; others are left to suggest first",
-                session=work.session_id,
-                versions=outcome.other_versions,
-            )
-        with contextlib.suppress(BackingOffError), self._registry.handling(work.session_id):
-            if lost and work.run_again(lost):
-                self._log.error("recorded iterations cannot be read and run again", session=work.session_id)
-            if outcome.published:
-                with contextlib.suppress(CorruptionError):
-                    # Told when the next generation is asked for.
-                    work.look_for_generations()
-
-    def _compact(self) -> None:
-        for work in self._registry.usable():
-            state = work.state
-            if self._draining or work.compacting or work.is_backing_off:
-                continue
-            if state.exhausted and not state.over and self._clock.monotonic_s() >= work.compact_after_s:
-                work.compacting = True
-                self._send(events.Compact(work.queue.paths.folder, work.spec.execution.priority))
-
-    def _compacted(self, session_id: str, error: str, damage: tuple[str, ...], *, busy: bool) -> None:
-        work = self._work.get(session_id)
-        if work is None:
-            return
-        for place in damage:
-            self._log.error("a segment is damaged; iterations that it lost run again", session=session_id, place=place)
-        work.compacting = False
-        # Unless it is done now, another worker is at it, or there is trouble.
-        work.compact_after_s = self._clock.monotonic_s() + self._timing.scan_s
-        self._next_scan = 0.0
-        if error:
-            self._log.error("compaction failed and is tried again", session=session_id, reason=error)
-            return
-        with contextlib.suppress(BackingOffError), self._registry.handling(session_id):
-            work.queue.refresh()
-            if work.state.exhausted and not work.state.over and not busy:
-                # The ledger as it stands did not look exhausted to the process that compacts.
-                work.reread()
-            if work.state.done:
-                self._files.remove(self._layout.sessions / f"{REOPENED_PREFIX}{session_id}")
-        if work.state.done:
-            completed, failed, timeout, crashed = work.state.counts
-            self._log.info(
-                "session done", session=session_id, completed=completed, failed=failed, timeout=timeout, crashed=crashed
-            )
-
     def _finish_if_done(self) -> None:
         if self._draining and self._registry.is_idle():
             self._end(0, "drained")
@@ -394,9 +312,7 @@ class Coordinator:
             # Another worker made a session of the last job after our scan.
             self._next_scan = 0.0
             return
-        stuck = {
-            name: work.blocked for name, work in self._work.items() if work.is_blocked and work.blocked
-        } | self._registry.bad
+        stuck = self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE)
         waiting = [
             work for name, work in self._work.items() if name not in stuck and work.state.state == ledger.RUNNING
         ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from arbd.job.spec import JobSpec
 from arbd.results.generations import Suggested, published_up_to, read_generation
@@ -20,6 +22,23 @@ MISSING_PATIENCE_S = 5.0
 POLL_S = 0.05
 
 
+class Stage(Enum):
+    """What this worker does about the next generation of a search."""
+
+    WAITING = "waiting"
+    """For results, for another worker that computes it, or for a pause to end."""
+    COMPUTING = "computing"
+    ENDED = "ended"
+    """There is none: all are published, or one said that the search ends."""
+
+
+LEGAL: Mapping[Stage, frozenset[Stage]] = {
+    Stage.WAITING: frozenset({Stage.COMPUTING, Stage.ENDED}),
+    Stage.COMPUTING: frozenset({Stage.WAITING, Stage.ENDED}),
+    Stage.ENDED: frozenset({Stage.ENDED}),
+}
+
+
 @dataclass(slots=True)
 class GenerationScheduler:
     """Not thread-safe: the coordinator owns it."""
@@ -30,7 +49,7 @@ class GenerationScheduler:
     published: int = 0
     ends_before: int = 0
     stop: str = ""
-    computing: bool = False
+    stage: Stage = Stage.WAITING
     other_versions: str = ""
     damage: tuple[str, ...] = ()
     _again_at_s: float = 0.0
@@ -46,7 +65,7 @@ class GenerationScheduler:
 
     def look(self) -> None:
         """Learn what others published."""
-        if self.ends_before or self.published >= self.spec.generations:
+        if self.stage is Stage.ENDED:
             return
         published = published_up_to(self.files, self.paths)
         while self.published < published:
@@ -55,15 +74,30 @@ class GenerationScheduler:
                 generation = read_generation(self.files, self.paths, self.published + 1)
                 if generation.stop:
                     self.ends_before, self.stop = generation.number, generation.stop
+                    self._move(Stage.ENDED)
                     return
             self.published += 1
+        if self.published >= self.spec.generations:
+            self._move(Stage.ENDED)
 
     def wanted(self, state: LedgerState, now_s: float) -> int | None:
         """The generation that could be computed now, if this worker should do so."""
         number = self.published + 1
-        if self.computing or self.ends_before or number > self.spec.generations or now_s < self._again_at_s:
+        if self.stage is not Stage.WAITING or now_s < self._again_at_s:
             return None
         return number if state.settled >= known_before(number, self.spec.generation_size) else None
+
+    def begin(self) -> None:
+        """It is being computed."""
+        self._move(Stage.COMPUTING)
+
+    def _came_to_an_end(self) -> None:
+        if self.stage is Stage.COMPUTING:
+            self._move(Stage.WAITING)
+
+    def _move(self, stage: Stage) -> None:
+        assert stage in LEGAL[self.stage], f"a generation that was {self.stage.value} is {stage.value}"
+        self.stage = stage
 
     def urgent(self, now_s: float) -> bool:
         """True when it has been waited for long enough for others."""
@@ -73,7 +107,7 @@ class GenerationScheduler:
 
     def came_back(self, outcome: Suggested, now_s: float) -> tuple[Span, ...]:
         """An attempt ended; iterations that have to run again, because nobody can read their rows."""
-        self.computing = False
+        self._came_to_an_end()
         self._again_at_s = 0.0 if outcome.published else now_s + POLL_S
         self._busy_since_s = _since(self._busy_since_s, now_s) if outcome.busy else None
         self._missing_since_s = _since(self._missing_since_s, now_s) if outcome.missing else None
@@ -90,7 +124,7 @@ class GenerationScheduler:
 
     def failed(self, now_s: float) -> None:
         """The process that computes broke, or the spool did: try again in a while."""
-        self.computing = False
+        self._came_to_an_end()
         self._again_at_s = now_s + 1.0
 
 

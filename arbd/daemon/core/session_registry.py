@@ -1,7 +1,8 @@
 """The sessions that this worker works on: found, followed, taken back from the dead, dropped when they are over.
 
 Keeps trouble local: a session whose files cannot be read or written waits by itself, each time longer, while the
-others go on. Decides on positive evidence alone: on a network one look that does not find something proves nothing.
+others go on. Decides on positive evidence alone: on a network one look that does not find something proves nothing;
+and nothing that was found wrong is believed for good: it is looked at again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 from arbd.daemon.core import events
 from arbd.daemon.core.counters import LEASE_REVOKED, Counters
-from arbd.daemon.core.session_state import SessionState
+from arbd.daemon.core.session_state import Exchange, SessionState
+from arbd.daemon.core.standing import SessionStanding, Standing
 from arbd.daemon.host.logs import Log
 from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageError
 from arbd.job.stored import read_spec
@@ -29,7 +31,7 @@ from arbd.spool.system import Clock
 # A holder of a ledger's lock can stand still for long; other sessions and the heartbeat must not wait for it.
 LOCK_PATIENCE_S = 5.0
 LOOKS_BEFORE_DROPPING = 3
-LOOKS_BEFORE_BAD = 60
+LOOKS_BEFORE_UNREADABLE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,9 @@ class SessionRegistry:
     only: str | None
     counters: Counters
     work: dict[str, SessionState] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
+    standings: dict[str, SessionStanding] = field(default_factory=dict)
     peers: Peers = field(init=False)
     _observer: Observer = field(init=False)
-    _over: set[str] = field(default_factory=set)
     _missed: dict[str, int] = field(default_factory=dict)
     _unfound: dict[str, int] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -84,82 +85,128 @@ class SessionRegistry:
         """Find new sessions, read what is new of known ones, take back what dead workers had."""
         self.peers.look()
         names = self.files.names(self.layout.sessions)
-        self._over -= {name.removeprefix(REOPENED_PREFIX) for name in names if name.startswith(REOPENED_PREFIX)}
+        for name in names:
+            if name.startswith(REOPENED_PREFIX):
+                self._forget_that_over(name.removeprefix(REOPENED_PREFIX))
         sessions = [name for name in names if not name.startswith(".")]
         # A name that is gone may come back as another session. Where only a cache had lost it, it is read once more.
-        self._over.intersection_update(sessions)
-        self.bad = {name: reason for name, reason in self.bad.items() if name in sessions or name in self.work}
+        listed = {*sessions, *self.work}
+        self.standings = {name: found for name, found in self.standings.items() if name in listed}
         for session_id in sessions:
-            if session_id not in self._over and session_id not in self.bad and self.only in (None, session_id):
+            if self.only in (None, session_id):
                 self._look_safely(session_id)
         self._drop_removed(sessions)
         self._drop_unreadable()
 
+    def _forget_that_over(self, session_id: str) -> None:
+        if self._standing(session_id).standing is Standing.OVER:
+            del self.standings[session_id]
+
+    def _standing(self, session_id: str) -> SessionStanding:
+        return self.standings.setdefault(session_id, SessionStanding())
+
+    def _is(self, session_id: str, standing: Standing) -> bool:
+        return session_id in self.standings and self.standings[session_id].standing is standing
+
     def usable(self) -> list[SessionState]:
         """The sessions whose ledgers can be read."""
-        return [work for name, work in self.work.items() if name not in self.bad]
+        return [work for name, work in self.work.items() if not self._is(name, Standing.UNREADABLE)]
+
+    def reasons(self, *standings: Standing) -> dict[str, str]:
+        """Why sessions stand as one of `standings` with this worker, by session."""
+        return {name: found.reason for name, found in self.standings.items() if found.standing in standings}
 
     def accepted(self, session_id: str) -> None:
         """A new session has that name, whatever had it before."""
-        self._over.discard(session_id)
         if session_id not in self.work:
-            self.bad.pop(session_id, None)
+            self.standings.pop(session_id, None)
 
     def is_lost(self, session_id: str) -> bool:
-        """True when nothing of a session will ever be recorded again: its folder was removed, or its ledger is bad."""
-        return session_id in self.bad or self._missed.get(session_id, 0) >= LOOKS_BEFORE_DROPPING
+        """True when nothing of a session can be recorded by what this worker knows of it.
+
+        Its folder was removed, or its files cannot be read: should that change, it is taken up anew.
+        """
+        return self._is(session_id, Standing.UNREADABLE) or self._missed.get(session_id, 0) >= LOOKS_BEFORE_DROPPING
 
     def has_news(self) -> bool:
-        """True when there is a session that the last look did not see."""
-        known = {*self.work, *self._over, *self.bad}
+        """True when there is a session of which this worker cannot say yet whether it is one to work on."""
+        known = {
+            name for name, found in self.standings.items() if found.standing in (Standing.OVER, Standing.UNREADABLE)
+        }
         names = session_ids(self.files, self.layout)
-        return any(name not in known and self.only in (None, name) for name in names)
+        return any(name not in known and name not in self.work and self.only in (None, name) for name in names)
 
     def is_idle(self) -> bool:
         """True when nothing of any session is out or waits to be recorded."""
-        return all(work.is_idle and not work.compacting for work in self.work.values())
+        return all(work.is_idle for work in self.work.values())
 
     @contextlib.contextmanager
     def handling(self, session_id: str) -> Iterator[None]:
-        """Touch one session's files. BackingOffError when that fails, or failed a moment ago, or its ledger is bad."""
-        work = self.work.get(session_id)
-        if work is None:
-            yield
-            return
-        if work.is_backing_off or session_id in self.bad:
+        """Touch one session's files. BackingOffError when that fails, or failed a moment ago, or they are unreadable."""
+        found = self._standing(session_id)
+        if found.is_waiting(self.clock.monotonic_s(), Standing.BACKING_OFF) or found.standing is Standing.UNREADABLE:
             raise BackingOffError
         try:
             yield
         except CorruptionError as error:
-            self._give_up(session_id, error)
+            self._set_aside(session_id, error)
             raise BackingOffError from error
         except OSError as error:
-            if not work.trouble:
+            if found.standing is not Standing.BACKING_OFF:
                 self.log.warning("files of the session cannot be used now", session=session_id, reason=error)
-            work.failing(error)
+            found.pause(Standing.BACKING_OFF, str(error) or type(error).__name__, self.clock.monotonic_s())
             raise BackingOffError from error
-        if work.trouble:
+        if found.recover(Standing.BACKING_OFF):
             self.log.info("files of the session work again", session=session_id)
-            work.working()
 
     def _look_safely(self, session_id: str) -> None:
+        found = self._standing(session_id)
+        if found.standing is Standing.OVER:
+            return
         try:
-            with self.handling(session_id):
-                self._look_at(session_id)
+            if found.standing is Standing.UNREADABLE:
+                self._look_again(session_id, found)
+            else:
+                with self.handling(session_id):
+                    self._look_at(session_id)
             self._unfound.pop(session_id, None)
         except BackingOffError:
             return
         except NotFoundError as error:
             # Listed, and yet not there: a network client's cache, or somebody is removing it.
             self._unfound[session_id] = self._unfound.get(session_id, 0) + 1
-            if self._unfound[session_id] >= LOOKS_BEFORE_BAD:
-                self._give_up(session_id, error)
+            if self._unfound[session_id] >= LOOKS_BEFORE_UNREADABLE:
+                self._set_aside(session_id, self._what_is_missing(session_id) or error)
         except (CorruptionError, UsageError) as error:
-            self._give_up(session_id, error)
+            self._set_aside(session_id, error)
 
-    def _give_up(self, session_id: str, error: Exception) -> None:
-        self.bad[session_id] = str(error)
-        self.log.error("the session cannot be read and is left alone", session=session_id, reason=error)
+    def _what_is_missing(self, session_id: str) -> CorruptionError | None:
+        paths = self.layout.session(session_id)
+        try:
+            there = self.files.names(paths.folder)
+        except OSError:
+            return None
+        missing = [path for path in (paths.ledger, paths.spec) if path.name not in there]
+        return CorruptionError(missing[0], 0, "is missing from a session whose folder is there") if missing else None
+
+    def _look_again(self, session_id: str, found: SessionStanding) -> None:
+        """Whatever was wrong with its files may have been mended, or was a file server's mistake."""
+        if session_id in self.work or found.is_waiting(self.clock.monotonic_s(), Standing.UNREADABLE):
+            return
+        try:
+            self._look_at(session_id)
+        except OSError as error:
+            self._set_aside(session_id, error)
+            return
+        self.log.info("the session can be read again", session=session_id)
+        if found.standing is Standing.UNREADABLE:
+            found.recover(Standing.UNREADABLE)
+
+    def _set_aside(self, session_id: str, error: Exception) -> None:
+        found = self._standing(session_id)
+        if found.standing is not Standing.UNREADABLE or found.reason != str(error):
+            self.log.error("the session cannot be read; it is looked at again", session=session_id, reason=error)
+        found.pause(Standing.UNREADABLE, str(error), self.clock.monotonic_s())
 
     def _look_at(self, session_id: str) -> None:
         work = self.work.get(session_id)
@@ -173,7 +220,7 @@ class SessionRegistry:
                 raise NotFoundError(str(error)) from error
             if over:
                 self.files.remove_temporaries(paths.folder)
-                self._over.add(session_id)
+                self._standing(session_id).end()
                 return
             work = self.work[session_id] = SessionState(
                 self.files,
@@ -185,6 +232,9 @@ class SessionRegistry:
                 self._numbers,
                 self.peers.can_take,
                 self.counters.recorded,
+                self._standing(session_id),
+                # What an earlier look at it claimed and lost sight of comes out of the first exchange.
+                exchanged=Exchange.UNCONFIRMED if self._claims_of_mine(session_queue.state) else Exchange.CONFIRMED,
             )
         before = work.state.state
         work.look(self.timing.lease_s)
@@ -195,9 +245,12 @@ class SessionRegistry:
             self.send(events.Stop(work.queue.paths.folder, kill=state.state == ledger.CANCELLED))
         if not state.over:
             self._revoke_dead(work)
-        elif work.is_idle and not work.compacting:
+        elif work.is_idle:
             del self.work[session_id]
-            self._over.add(session_id)
+            self._standing(session_id).end()
+
+    def _claims_of_mine(self, state: ledger.LedgerState) -> bool:
+        return any(claim.incarnation == self.worker.incarnation for claim in state.claims.values())
 
     def _revoke_dead(self, work: SessionState) -> None:
         holders = {(claim.worker_id, claim.incarnation) for claim in work.state.claims.values()}
@@ -222,10 +275,10 @@ class SessionRegistry:
 
     def _drop_unreadable(self) -> None:
         """Forget sessions that cannot be read, as soon as nothing of them runs; other workers may still read them."""
-        for session_id in self.bad.keys() & self.work.keys():
+        for session_id in [name for name in self.work if self._is(name, Standing.UNREADABLE)]:
             work = self.work[session_id]
             self.send(events.Stop(work.queue.paths.folder, kill=False))
-            if not work.tasks and not work.compacting:
+            if not work.tasks and not work.compaction.is_running:
                 del self.work[session_id]
 
     def _drop_removed(self, names: Sequence[str]) -> None:
@@ -236,6 +289,6 @@ class SessionRegistry:
                 continue
             work = self.work[session_id]
             self.send(events.Stop(work.queue.paths.folder, kill=True))
-            if not work.tasks and not work.compacting:
+            if not work.tasks and not work.compaction.is_running:
                 self.log.error("the session's folder was removed; its work ends here", session=session_id)
                 del self.work[session_id], self._missed[session_id]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from arbd.daemon.core.breaker import Breaker, Ruling
 from arbd.daemon.core.chunks import Demand, chunk_size
+from arbd.daemon.core.claims import ClaimStage, OpenClaim, claim_ids, grouped, spans_by_claim
 from arbd.daemon.core.generation_scheduler import GenerationScheduler
+from arbd.daemon.core.standing import Compaction, SessionStanding, Standing
 from arbd.daemon.slots.crash_recovery import recover
 from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, SubSpan
@@ -23,18 +27,14 @@ from arbd.spool.system import Clock
 # Chunks longer than this are claimed only when a slot is free for them: ahead of time they would keep others idle.
 PREFETCH_LIMIT_S = 5.0
 MAX_EXITS = 5
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
-FIRST_TROUBLE_PAUSE_S = 0.25
-LONGEST_TROUBLE_PAUSE_S = 5.0
 
 
-@dataclass(slots=True)
-class _OpenClaim:
-    claim: Claim
-    counts: Counts = NO_COUNTS
-    left: tuple[Span, ...] = ()
-    tasks: int = 0
+class Exchange(Enum):
+    """What this worker knows of its last exchange with the ledger."""
+
+    CONFIRMED = "confirmed"
+    UNCONFIRMED = "unconfirmed"
+    """It raised, or what was read before is not believed: claims that did come out of it are found by the next."""
 
 
 @dataclass(slots=True)
@@ -50,21 +50,14 @@ class SessionState:
     numbers: itertools.count[int]
     others_can: Callable[[str], bool]
     recorded: Callable[[Counts], None]
-    finishes: list[Finish] = field(default_factory=list)
+    standing: SessionStanding = field(default_factory=SessionStanding)
     tasks: dict[int, ChunkTask] = field(default_factory=dict)
-    blocked: str = ""
-    trouble: str = ""
-    unsure: bool = False
-    compacting: bool = False
-    compact_after_s: float = 0.0
+    exchanged: Exchange = Exchange.CONFIRMED
+    compaction: Compaction = field(default_factory=Compaction)
     seconds_each: float | None = None
     generations: GenerationScheduler | None = None
     _chunk: int = 1
-    _claims: dict[int, _OpenClaim] = field(default_factory=dict)
-    _pause_s: float = FIRST_PAUSE_S
-    _blocked_until_s: float = 0.0
-    _trouble_pause_s: float = FIRST_TROUBLE_PAUSE_S
-    _trouble_until_s: float = 0.0
+    _claims: dict[int, OpenClaim] = field(default_factory=dict)
     _breaker: Breaker = field(init=False)
     _position: int = 0
     _moved_s: float = 0.0
@@ -98,17 +91,27 @@ class SessionState:
     @property
     def is_blocked(self) -> bool:
         """True while this host pauses the session because it cannot evaluate it."""
-        return self.clock.monotonic_s() < self._blocked_until_s
+        return self.standing.is_waiting(self.clock.monotonic_s(), Standing.BLOCKED)
 
     @property
     def is_backing_off(self) -> bool:
         """True while its files are left alone, because touching them failed a moment ago."""
-        return self.clock.monotonic_s() < self._trouble_until_s
+        return self.standing.is_waiting(self.clock.monotonic_s(), Standing.BACKING_OFF)
 
     @property
     def is_idle(self) -> bool:
         """True when nothing of it is out or waits to be recorded."""
-        return not (self.tasks or self.finishes or self._claims or self.unsure)
+        return not (self.tasks or self._claims or self.has_unconfirmed or self.compaction.is_running)
+
+    @property
+    def has_unconfirmed(self) -> bool:
+        """True when it is not known what came of the last exchange with the ledger."""
+        return self.exchanged is Exchange.UNCONFIRMED
+
+    @property
+    def has_finished(self) -> bool:
+        """True when there are claims that the ledger is to be told of."""
+        return any(claim.stage is ClaimStage.FINISHED for claim in self._claims.values())
 
     def demand(self, slots: int) -> Demand | None:
         """What it wants of this worker's slots now, or None."""
@@ -191,15 +194,16 @@ class SessionState:
         """Believe the ledger as it is now, whatever this worker remembers of it."""
         self.queue.reread()
         self._position, self._moved_s = self.queue.position, self.clock.monotonic_s()
-        self.unsure = True
+        self.exchanged = Exchange.UNCONFIRMED
 
     def exchange(self, tasks_wanted: int) -> list[ChunkTask]:
         """Tell the ledger what is finished, claim for `tasks_wanted` tasks.
 
-        After an OSError it is `unsure` what reached the ledger: claims that did come out of the next call.
+        After an OSError it is unconfirmed what reached the ledger: claims that did come out of the next call.
         """
-        self.unsure = True
-        finishes = list(self.finishes)
+        self.exchanged = Exchange.UNCONFIRMED
+        finished = {number: held for number, held in self._claims.items() if held.stage is ClaimStage.FINISHED}
+        finishes = [Finish(number, held.counts, held.left) for number, held in finished.items()]
         cap = self.spec.execution.max_slots
 
         def plan(state: LedgerState) -> tuple[int, int]:
@@ -211,11 +215,13 @@ class SessionState:
 
         leave = self.worker.worker_id if self._others_can() else ""
         claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns(), leave, self.last)
-        self.unsure = False
-        del self.finishes[: len(finishes)]
+        self.exchanged = Exchange.CONFIRMED
+        for number, held in finished.items():
+            held.move(ClaimStage.RECORDED)
+            del self._claims[number]
         for claim in claims:
-            self._claims[claim.claim_id] = _OpenClaim(claim)
-        return [self._task(group) for group in _grouped(claims, self._chunk)]
+            self._claims[claim.claim_id] = OpenClaim(claim)
+        return [self._task(group) for group in grouped(claims, self._chunk)]
 
     def _others_can(self) -> bool:
         return self.others_can(self.session_id)
@@ -236,7 +242,7 @@ class SessionState:
 
     def _out(self, task: ChunkTask) -> ChunkTask:
         self.tasks[task.number] = task
-        for claim_id in _claim_ids(task):
+        for claim_id in claim_ids(task):
             self._claims[claim_id].tasks += 1
         return task
 
@@ -248,7 +254,7 @@ class SessionState:
             self.seconds_each = each if self.seconds_each is None else 0.5 * self.seconds_each + 0.5 * each
         rulings = self._breaker.reported(task, report, self._completed_elsewhere(), others_can=self._others_can())
         if not self._breaker.tripped and any(counts[0] for counts in report.counts.values()):
-            self.blocked, self._pause_s = "", FIRST_PAUSE_S
+            self.standing.recover(Standing.BLOCKED)
         del self.tasks[task.number]
         return self._follow(rulings)
 
@@ -268,12 +274,12 @@ class SessionState:
 
     def returned(self, task: ChunkTask) -> None:
         """A task that no slot began goes back."""
-        self._close(task, {}, _spans_by_claim(task))
+        self._close(task, {}, spans_by_claim(task))
 
     def unloadable(self, task: ChunkTask, reason: str) -> None:
         """This host cannot evaluate the session: give the task back and pause, each time longer."""
         self._pause(reason)
-        self._close(task, {}, _spans_by_claim(task))
+        self._close(task, {}, spans_by_claim(task))
 
     def lost(self, task: ChunkTask, exit_report: ExitReport) -> ChunkTask | None:
         """A slot died on a task: what it recorded counts, the rest is a new task, or goes back to others."""
@@ -281,11 +287,11 @@ class SessionState:
         saved = recover(self.files, task, exit_report, self.limits, next(self.numbers), elsewhere)
         rest = saved.rest
         if rest is not None and exit_report.interrupted and not saved.exited_loading:
-            self._close(task, saved.counts, _spans_by_claim(rest))
+            self._close(task, saved.counts, spans_by_claim(rest))
             return None
         if rest is not None and (saved.exited_loading or rest.exits > MAX_EXITS):
             what = "while loading the objective" if saved.exited_loading else f"{rest.exits} times between iterations"
-            self._close(task, saved.counts, _spans_by_claim(rest))
+            self._close(task, saved.counts, spans_by_claim(rest))
             self._pause(f"the slot {exit_report.error()} ({what})")
             return None
         if rest is not None:
@@ -295,23 +301,13 @@ class SessionState:
 
     def cannot_go_on(self, reason: str) -> None:
         """A file of it is damaged: pause, each time longer, and look again."""
-        if reason != self.blocked or not self.is_blocked:
+        if reason != self.standing.reason or not self.is_blocked:
             self._pause(reason)
 
     def _pause(self, reason: str) -> None:
-        self.blocked = reason
-        self._blocked_until_s = self.clock.monotonic_s() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
-    def failing(self, error: OSError) -> None:
-        """Its files could not be read or written: leave them alone for a while, each time longer."""
-        self.trouble = str(error)
-        self._trouble_until_s = self.clock.monotonic_s() + self._trouble_pause_s
-        self._trouble_pause_s = min(2 * self._trouble_pause_s, LONGEST_TROUBLE_PAUSE_S)
-
-    def working(self) -> None:
-        """Its files work again."""
-        self.trouble, self._trouble_pause_s = "", FIRST_TROUBLE_PAUSE_S
+        # What cannot be read now is looked at again anyhow, and more than whether this host can evaluate it is wrong then.
+        if self.standing.standing is not Standing.UNREADABLE:
+            self.standing.pause(Standing.BLOCKED, reason, self.clock.monotonic_s())
 
     def _close(self, task: ChunkTask, counts: Mapping[int, Counts], left: Mapping[int, tuple[Span, ...]]) -> None:
         """The task is off the slots, and the ledger may know."""
@@ -320,39 +316,22 @@ class SessionState:
 
     def _tell(self, task: ChunkTask, counts: Mapping[int, Counts], left: Mapping[int, tuple[Span, ...]]) -> None:
         """Add up a task's results; claims of which nothing is out any more are finished."""
-        for claim_id in _claim_ids(task):
-            open_claim = self._claims[claim_id]
-            open_claim.counts = add_counts(open_claim.counts, counts.get(claim_id, NO_COUNTS))
-            open_claim.left += left.get(claim_id, ())
-            open_claim.tasks -= 1
-            if open_claim.tasks == 0:
-                self.finishes.append(Finish(claim_id, open_claim.counts, open_claim.left))
-                self.recorded(open_claim.counts)
-                del self._claims[claim_id]
+        for claim_id in claim_ids(task):
+            held = self._claims[claim_id]
+            held.counts = add_counts(held.counts, counts.get(claim_id, NO_COUNTS))
+            held.left += left.get(claim_id, ())
+            held.tasks -= 1
+            if held.tasks == 0:
+                held.move(ClaimStage.FINISHED)
+                self.recorded(held.counts)
 
-
-def _claim_ids(task: ChunkTask) -> set[int]:
-    return {sub_span.claim.claim_id for sub_span in task.sub_spans} | {claim_id for claim_id, _ in task.failures}
-
-
-def _spans_by_claim(task: ChunkTask) -> dict[int, tuple[Span, ...]]:
-    spans: dict[int, tuple[Span, ...]] = {}
-    for sub_span in task.sub_spans:
-        spans[sub_span.claim.claim_id] = (*spans.get(sub_span.claim.claim_id, ()), sub_span.span)
-    for claim_id, failure in task.failures:
-        spans[claim_id] = (*spans.get(claim_id, ()), Span(failure.iteration, 1, failure.epoch))
-    return spans
-
-
-def _grouped(claims: Iterable[Claim], size: int) -> Iterator[list[Claim]]:
-    """Claims bundled so that each bundle is about one chunk: returned spans can be much smaller than that."""
-    group: list[Claim] = []
-    total = 0
-    for claim in claims:
-        if group and total + claim.span.count > size:
-            yield group
-            group, total = [], 0
-        group.append(claim)
-        total += claim.span.count
-    if group:
-        yield group
+    def assert_consistent(self) -> None:
+        """Every task's claims are out, with as many tasks as there are; nothing else is."""
+        out = Counter(number for task in self.tasks.values() for number in claim_ids(task))
+        out.update(number for task in self._breaker.withheld for number in claim_ids(task))
+        for number, held in self._claims.items():
+            assert held.tasks == out.pop(number, 0), (number, held)
+            assert (held.tasks > 0) == (held.stage is ClaimStage.OUT), (number, held)
+            assert sum(held.counts) + sum(span.count for span in held.left) <= held.claim.span.count, (number, held)
+        assert not out, out
+        self.standing.assert_consistent()

@@ -1,0 +1,76 @@
+"""Generations of adaptive searches are computed beside the coordinator: when one is ordered, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from arbd.daemon.core import events
+from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
+from arbd.daemon.core.session_state import SessionState
+from arbd.daemon.host.logs import Log
+from arbd.errors import CorruptionError
+from arbd.spool import ledger
+from arbd.spool.system import Clock
+
+
+@dataclass(slots=True)
+class Suggestions:
+    """For all sessions of this worker. Not thread-safe: the coordinator owns it."""
+
+    clock: Clock
+    log: Log
+    registry: SessionRegistry
+    send: Callable[[events.Command], None]
+
+    def order_due(self) -> None:
+        """Have the next generation of each guided session computed, as soon as what it depends on is recorded."""
+        for work in self.registry.usable():
+            if work.is_blocked:
+                continue
+            with contextlib.suppress(BackingOffError), self.registry.handling(work.session_id):
+                try:
+                    self._next_generation(work)
+                except CorruptionError as error:
+                    work.cannot_go_on(str(error))
+                    self.log.error("the search cannot go on", session=work.session_id, reason=error)  # noqa: TRY400 - said, and tried again
+
+    def _next_generation(self, work: SessionState) -> None:
+        if work.is_starved:
+            work.look_for_generations()
+        work.end_if_stopped()
+        generations, now_s = work.generations, self.clock.monotonic_s()
+        running = work.state.state == ledger.RUNNING and not work.state.over
+        number = generations.wanted(work.state, now_s) if generations is not None and running else None
+        if generations is not None and number is not None:
+            generations.begin()
+            self.send(events.Suggest(work.queue.paths.folder, number, generations.urgent(now_s)))
+
+    def came_back(self, event: events.SuggestionMade | events.SuggestionFailed) -> None:
+        """An attempt to compute one ended."""
+        work = self.registry.work.get(event.session.name)
+        if work is None or work.generations is None:
+            return
+        generations, now_s = work.generations, self.clock.monotonic_s()
+        if isinstance(event, events.SuggestionFailed):
+            generations.failed(now_s)
+            self.log.error("a generation could not be computed", session=work.session_id, reason=event.error)
+            return
+        outcome, before = event.outcome, generations.other_versions
+        for place in set(outcome.damage) - set(generations.damage):
+            self.log.error("a segment is damaged", session=work.session_id, place=place)
+        lost = generations.came_back(outcome, now_s)
+        if outcome.other_versions and outcome.other_versions != before:
+            self.log.warning(
+                "this host's libraries are not those that the search began with; others are left to suggest first",
+                session=work.session_id,
+                versions=outcome.other_versions,
+            )
+        with contextlib.suppress(BackingOffError), self.registry.handling(work.session_id):
+            if lost and work.run_again(lost):
+                self.log.error("recorded iterations cannot be read and run again", session=work.session_id)
+            if outcome.published:
+                with contextlib.suppress(CorruptionError):
+                    # Told when the next generation is asked for.
+                    work.look_for_generations()
