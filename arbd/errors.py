@@ -2,6 +2,7 @@
 
     ArbdError                  exit 1   what, where and what to do next, in one line
     ├── UsageError             exit 2   the command line or the configuration is wrong
+    │   └── PluginError        exit 2   a part of another distribution is broken, or claims a name that is taken
     ├── JobError               exit 2   a job file is wrong; carries every problem found, with its place
     ├── DataError              exit 2   market data is wrong or missing: file, row and reason
     ├── NotFoundError          exit 3   the session, iteration or worker asked for does not exist
@@ -32,6 +33,10 @@ class UsageError(ArbdError):
     """The command line or the daemon's configuration is wrong."""
 
     exit_code = 2
+
+
+class PluginError(UsageError):
+    """What another distribution offers cannot be loaded, is not what it should be, or has a name that is taken."""
 
 
 @dataclass(frozen=True, slots=True)

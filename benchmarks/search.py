@@ -39,7 +39,7 @@ from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.search.generations import default_size
 from arbd.search.in_process import Search
 from arbd.search.problem import MetricGoal
-from arbd.search.samplers import GUIDED, METHODS
+from arbd.search.samplers import built_in
 from arbd.search.space import ChoiceDimension, IntDimension
 
 ITERATIONS = 200
@@ -64,7 +64,7 @@ def ours(problem: Problem, method: str, seed: int) -> Curve:
         n=ITERATIONS,
         seed=seed,
         metrics=(MetricGoal("loss", "minimize"),),
-        generation_size=default_size(method, ITERATIONS) if method in GUIDED else 0,
+        generation_size=default_size(method, ITERATIONS) if method in built_in(learns=True) else 0,
     )
     search, losses = Search(spec), []
     for iteration in range(1, ITERATIONS + 1):
@@ -321,7 +321,9 @@ def main() -> None:
     if given.only in (None, "busy"):
         busy({"tpe": 60, "bayesian": 60} if given.smoke else {"tpe": 1_000, "bayesian": 300})
     if given.only in (None, "reproducible"):
-        methods = ("bayesian", "successive_halving") if given.smoke else (*GUIDED, *METHODS)
+        methods = (
+            ("bayesian", "successive_halving") if given.smoke else (*built_in(learns=True), *built_in(learns=False))
+        )
         reproducible([name for name in methods if name in (given.method or methods)], 1 if given.smoke else seeds)
 
 

@@ -13,12 +13,16 @@ from typing import Any
 
 import click
 
+from arbd.analysis.formats import FORMATS as EXPORT_FORMATS
 from arbd.cli.__main__ import HOMES
 from arbd.cli.__main__ import cli as arbctl
 from arbd.daemon.__main__ import cli as arbd
 from arbd.job.file import job_schema
+from arbd.paper.market.importers.formats import FORMATS as MARKET_FORMATS
 from arbd.paper.metrics import METRICS
 from arbd.paper.params import ALIASES, PARAMETERS
+from arbd.search.sampler import AdaptiveMethod
+from arbd.search.samplers import METHODS
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate_reference.py; change the code, not this page. -->\n"
@@ -122,6 +126,33 @@ def engine_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def methods_page() -> str:
+    """Every search method and every format, from their declarations; of this host, so plug-ins that are installed too."""
+    lines = [
+        "# Methods and formats",
+        NOTE,
+        "`arbctl methods` shows those of a host, with what other packages add ([plugins.md](../plugins.md)).",
+        "",
+        "## Search methods (`tuning.method`)",
+        "",
+        "| method | learns | metrics | fields and options of its own | what it does |",
+        "|---|---|---|---|---|",
+    ]
+    for name in METHODS.names():
+        method = METHODS.get(name)
+        learns = isinstance(method, AdaptiveMethod)
+        most = (method.max_metrics if isinstance(method, AdaptiveMethod) else None) or "any"
+        own = ", ".join([*(f"`{field}`" for field in method.fields), *(f"`options.{o.name}`" for o in method.options)])
+        lines.append(f"| `{name}` | {'yes' if learns else 'no'} | {most} | {own} | {method.summary} |")
+    for title, registry in (
+        ("Market data formats (`arbctl market import --format`)", MARKET_FORMATS),
+        ("Export formats (`arbctl export --format`)", EXPORT_FORMATS),
+    ):
+        lines += ["", f"## {title}", "", "| format | what it is |", "|---|---|"]
+        lines += [f"| `{name}` | {registry.get(name).summary} |" for name in registry.names()]
+    return "\n".join(lines) + "\n"
+
+
 def commands_page() -> str:
     """The help of every command."""
     lines = ["# Commands", NOTE]
@@ -149,8 +180,13 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
 
 
 # How help is wrapped is click's business, and differs between its versions.
-CHECKED = ("job.md", "engine.md")
-PAGES = {"job.md": job_page, "engine.md": engine_page, "commands.md": commands_page}
+CHECKED = ("job.md", "engine.md", "methods.md")
+PAGES = {
+    "job.md": job_page,
+    "engine.md": engine_page,
+    "methods.md": methods_page,
+    "commands.md": commands_page,
+}
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from arbd.analysis.trades import MarketRun, iso_ns, side, venue
 from arbd.atomic_file import whole_file
 from arbd.paper.fills import ENTRY, REASONS, Fill
 from arbd.paper.market.quotes import IntArray
+from arbd.paper.strategies import STRATEGIES
 
 MAX_MARKS = 1_500
 MAX_GAPS = 200
@@ -83,7 +84,7 @@ def _market(each: MarketRun) -> str:
     )
     edges, left_out = _edges_chart(each, entries, exits)
     shown = f" Marks shown: {MAX_MARKS:,} of {MAX_MARKS + left_out:,} fills." if left_out else ""
-    closing = each.params["strategy"] == "convergence"
+    closing = _closes(each)
     keys = [
         ("ab", "edge ab: buy on B, sell on A (%)"),
         ("ba", "edge ba: buy on A, sell on B (%)"),
@@ -103,13 +104,18 @@ def _market(each: MarketRun) -> str:
     )
 
 
+def _closes(each: MarketRun) -> bool:
+    """Whether its strategy closes what it opened, at `exit_spread_pct`."""
+    return STRATEGIES.get(str(each.params["strategy"])).holds
+
+
 def _edges_chart(each: MarketRun, entries: Sequence[Fill], exits: Sequence[Fill]) -> tuple[str, int]:
     market = each.market
     chart = Chart(int(market.ts_ns[0]), int(market.ts_ns[-1]), 330)
     chart.band(market.ts_ns, market.edge_ab, "ab")
     chart.band(market.ts_ns, market.edge_ba, "ba")
     chart.level(float(each.params["min_spread_pct"]), "threshold", "min_spread_pct")
-    if each.params["strategy"] == "convergence":
+    if _closes(each):
         chart.level(-float(each.params["exit_spread_pct"]), "closing", "-exit_spread_pct")
     for ts_ns in market.ts_ns[1:][np.diff(each.blocks) != 0][:MAX_GAPS].tolist():
         chart.moment(ts_ns, "gap", "gap")

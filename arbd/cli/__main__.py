@@ -21,6 +21,7 @@ HOMES = {
     "submit": (f"{_HERE}.submit", "submit", "Check a job and drop it into the spool."),
     "validate": (f"{_HERE}.validate", "validate", "Check a job file and show what it resolves to."),
     "schema": (f"{_HERE}.validate", "schema", "JSON Schema of the job file, for editors."),
+    "methods": (f"{_HERE}.methods", "methods", "Search methods and market data formats of this host."),
     "run": (f"{_HERE}.run", "run", "Work on a job in this shell, without a daemon."),
     "list": (f"{_HERE}.sessions", "list_", "All sessions of the spool."),
     "status": (f"{_HERE}.sessions", "status", "Progress, rate, time left and workers of sessions."),

@@ -16,7 +16,7 @@ MAX_VERSIONS = 100
 
 
 def check_guidance(record: Mapping[Any, Any]) -> None:
-    """ValueError unless constraints, points, earlier results, stop rules and versions are what arbd writes."""
+    """ValueError unless constraints, points, earlier results, stop rules, options, budgets and versions are what arbd writes."""
     whole(record.get("generation_size", 0), "the generation size", 0, limits.MAX_GENERATION)
     if not 0 < number(record.get("min_budget", 1.0), "the least budget") <= 1:
         raise ValueError(f"a least budget of {shown(record['min_budget'])}")
@@ -29,6 +29,12 @@ def check_guidance(record: Mapping[Any, Any]) -> None:
     if record.get("past") is not None:
         _past(mapping(record["past"], "the earlier results"))
     _stop(mapping(record.get("stop", {}), "the stop rules"))
+    for name, value in mapping(record.get("options", {}), "the options").items():
+        text(name, "an option", 200)
+        check_scalar(value)
+    for budget in sequence(record.get("budgets", []), "the budgets"):
+        if not 0 < number(budget, "a budget") <= 1:
+            raise ValueError(f"a budget of {shown(budget)}")
     versions = mapping(record.get("sampler_versions", {}), "the versions")
     if len(versions) > MAX_VERSIONS:
         raise ValueError(f"{len(versions):,} versions")

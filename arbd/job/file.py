@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from arbd import strict_yaml
 from arbd.errors import JobError, Problem, UsageError
-from arbd.job.model import Job, MethodName, Tuning
+from arbd.job.model import Job, Tuning
+from arbd.search.samplers import METHODS, built_in, planned
 from arbd.strict_yaml import Document
 
 # Each is told with its place; whoever makes more mistakes corrects these first.
@@ -100,8 +101,8 @@ def _cut(value: Any, path: Sequence[str | int]) -> None:
         value.get("tuning", {}).get("search_space", {}).pop(path[2], None)
         return
     if path == ("tuning", "method") and isinstance(value.get("tuning"), dict):
-        # A grid needs nothing else, so that no further fault follows from the missing method.
-        value["tuning"]["method"] = "grid"
+        # One that needs nothing else, so that no further fault follows from the missing method.
+        value["tuning"]["method"] = next(name for name in built_in(learns=False) if planned(name).size is not None)
         return
     if path[:1] == ("objective",):
         # Some objective that is not the engine's, so that nothing follows from what the engine needs.
@@ -149,7 +150,7 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
     if kind == "objective_kind":
         return f"is {fault['msg']}, not {_shown(given)}"
     if path and path[-1] == "method":
-        return _method_message(given)
+        return str(fault["msg"]) if kind == "method" else METHODS.unknown_text(given)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return "type must be float, int, choice or bool" + (
             f", not {given.get('type')!r}" if isinstance(given, dict) else ""
@@ -161,12 +162,6 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
 
 def _shown(given: object) -> str:
     return repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
-
-
-def _method_message(given: object) -> str:
-    known = ", ".join(get_args(MethodName))
-    near = difflib.get_close_matches(str(given), get_args(MethodName), 1)
-    return f"unknown method {given!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f"; available are {known}"
 
 
 def _known_fields(value: Any, path: Sequence[str | int]) -> list[str]:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
+from arbd.errors import UsageError
 from arbd.job import limits
+from arbd.search.samplers import METHODS
 
-MethodName = Literal[
-    "grid", "random", "sobol", "halton", "lhs", "bayesian", "tpe", "cmaes", "nsga2", "successive_halving"
-]
 Scalar = bool | int | float | str
+
+
+def _known_method(name: str) -> str:
+    try:
+        METHODS.plugin(name)
+    except UsageError as error:
+        raise PydanticCustomError("method", "{reason}", {"reason": str(error)}) from None
+    return name
+
+
+def _with_methods(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(METHODS.names())
+    schema.pop("type", None)
+
+
+MethodName = Annotated[str, AfterValidator(_known_method)]
 
 
 class _Strict(BaseModel):
@@ -94,7 +110,7 @@ class StopModel(_Strict):
 class Tuning(_Strict):
     """The search."""
 
-    method: MethodName = Field(description="How parameters are chosen.")
+    method: MethodName = Field(description="How parameters are chosen.", json_schema_extra=_with_methods)
     scenarios: list[str] = Field(default_factory=list, description="Scenario files for the paper objective.")
     search_space: dict[str, Parameter] = Field(min_length=1, description="What varies, by parameter name.")
     max_iterations: int | None = Field(
@@ -133,6 +149,9 @@ class Tuning(_Strict):
         None, min_length=1, description="A session of the spool, or a results table (.csv), to learn from first."
     )
     stop: StopModel = Field(default_factory=StopModel)
+    options: dict[str, Scalar] = Field(
+        default_factory=dict, description="Options of the method, where it has any: see its own documentation."
+    )
     min_budget: float = Field(
         1 / 9, gt=0, le=1, description="The smallest share of the data that successive_halving uses."
     )

@@ -14,8 +14,11 @@ MAX_SOURCE_BYTES = 1 << 20
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def fault_of(source: Path, function: str, *, needs_budget: bool) -> str | None:
-    """Why `function` of a module cannot be the objective; None when it may be, or only running it would tell."""
+def fault_of(source: Path, function: str, *, needs_budget: str) -> str | None:
+    """Why `function` of a module cannot be the objective; None when it may be, or only running it would tell.
+
+    `needs_budget` names the method that gives it a budget; '' where none does.
+    """
     try:
         data = source.read_bytes()
         if len(data) > MAX_SOURCE_BYTES:
@@ -37,7 +40,7 @@ def fault_of(source: Path, function: str, *, needs_budget: bool) -> str | None:
     return _fault_of_parameters(source, node, needs_budget=needs_budget)
 
 
-def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: bool) -> str | None:
+def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: str) -> str | None:
     place = f"{source}, line {node.lineno}: {node.name}"
     arguments = [*node.args.posonlyargs, *node.args.args]
     without_default = {argument.arg for argument in arguments[: len(arguments) - len(node.args.defaults)]}
@@ -51,7 +54,7 @@ def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: bool) -
     takes_budget = "budget" in {argument.arg for argument in (*arguments, *node.args.kwonlyargs)}
     if needs_budget and not (takes_trial or takes_budget):
         return (
-            f"{place} takes no budget, which successive_halving needs: give it a parameter `budget` (the share to use, "
+            f"{place} takes no budget, which {needs_budget} needs: give it a parameter `budget` (the share to use, "
             "up to 1), or `trial` and read trial.budget"
         )
     return None

@@ -30,14 +30,13 @@ from arbd.paper.market.readers import read_quotes
 from arbd.paper.metrics import METRICS
 from arbd.paper.scenario import load_scenario
 from arbd.search.problem import MetricGoal
-from arbd.search.samplers import GUIDED
-from arbd.search.samplers.grid import DEFAULT_POINTS, dimension_points, grid_size
+from arbd.search.sampler import AdaptiveMethod, PlanMethod, PlanSize
+from arbd.search.samplers import METHODS, built_in, planned
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 from arbd.search.versions import sampler_versions
 
-MAX_GRID = 10**12
+MAX_PLAN = 10**12
 MAX_GRID_POINTS = 10**6
-MAX_SOBOL = 2**30
 DEFAULT_METRIC = {"paper": "pnl"}
 
 
@@ -91,9 +90,18 @@ class _Resolver:
         self._digests: dict[str, str] = {}
         self._profiles: dict[str, Mapping[str, Value]] = {}
         self._times: dict[str, list[IntArray]] = {}
+        self._method = self._declared(document.job.tuning.method)
 
     def wrong(self, message: str, *path: str | int) -> None:
         self.problems.append(self._document.problem(message, *path))
+
+    def _declared(self, method: str) -> PlanMethod | AdaptiveMethod:
+        """What the method declares; of one that cannot be loaded, which is noted, what one needs that needs nothing."""
+        try:
+            return METHODS.get(method)
+        except UsageError as error:
+            self.wrong(str(error), "tuning", "method")
+            return next(found for found in map(planned, built_in(learns=False)) if found.size is not None)
 
     def resolve(self, session_id: str | None) -> JobSpec | None:
         job = self._job
@@ -113,8 +121,9 @@ class _Resolver:
         points = self._grid_points(space)
         n = self._count(space, points) if space.dimensions else 0
         search = SearchOptions.of(
-            self._document, space, fixed, metrics, n, paper=paper, past=self._past, folders=self._base_dirs
-        )
+            self._document, self._method, space, fixed, metrics, n,
+            paper=paper, past=self._past, folders=self._base_dirs,
+        )  # fmt: skip
         self.problems += search.problems
         self._notices += search.notices
         if self.problems:
@@ -147,7 +156,9 @@ class _Resolver:
             past=search.past,
             stop=search.stop,
             min_budget=job.tuning.min_budget,
-            sampler_versions=sampler_versions(job.tuning.method) if job.tuning.method in GUIDED else {},
+            sampler_versions=sampler_versions(job.tuning.method) if search.adaptive or search.plugin else {},
+            options=search.options,
+            budgets=search.budgets,
         )
 
     def _objective(self) -> ObjectiveSpec:
@@ -156,8 +167,8 @@ class _Resolver:
             module, _, function = given.python.partition(":")
             source = module_file(module, self._search_paths)
             if source is not None:
-                needs_budget = self._job.tuning.method == "successive_halving"
-                fault = fault_of(source, function, needs_budget=needs_budget)
+                takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
+                fault = fault_of(source, function, needs_budget=self._job.tuning.method if takes else "")
                 if fault is not None:
                     self.wrong(fault, "objective", "python")
                 self._digests[f"python:{module}"] = file_digest(source)
@@ -289,40 +300,34 @@ class _Resolver:
         return points
 
     def _count(self, space: SearchSpace, points: Mapping[str, int]) -> int:
-        tuning = self._job.tuning
-        if tuning.method == "grid":
-            return self._grid_count(space, points)
-        if "grid_points" in tuning.model_fields_set:
-            self._notices.append(f"grid_points has no effect with method {tuning.method}")
+        tuning, method = self._job.tuning, self._method
+        if isinstance(method, PlanMethod) and method.size is not None:
+            if any(count > MAX_GRID_POINTS for count in points.values()):
+                self.wrong(f"more than {MAX_GRID_POINTS:,} points in one dimension", "tuning", "grid_points")
+                return 0
+            return self._planned_count(method.size(space, points))
         if tuning.max_iterations is None:
             if not any(fault.field == "tuning.max_iterations" for fault in self._document.faults):
                 self.wrong(
                     f"is missing: method {tuning.method} needs to know how many iterations", "tuning", "max_iterations"
                 )
             return 0
-        if tuning.method == "sobol" and tuning.max_iterations > MAX_SOBOL:
-            self.wrong(f"a Sobol sequence ends after {MAX_SOBOL:,} points", "tuning", "max_iterations")
+        if method.max_iterations is not None and tuning.max_iterations > method.max_iterations:
+            self.wrong(f"{tuning.method} ends after {method.max_iterations:,} points", "tuning", "max_iterations")
         return tuning.max_iterations
 
-    def _grid_count(self, space: SearchSpace, points: Mapping[str, int]) -> int:
-        if any(count > MAX_GRID_POINTS for count in points.values()):
-            self.wrong(f"more than {MAX_GRID_POINTS:,} points in one dimension", "tuning", "grid_points")
-            return 0
-        for dimension in space.dimensions:
-            asked, distinct = points.get(dimension.name, DEFAULT_POINTS), len(dimension_points(dimension, points))
-            if distinct < asked and not isinstance(dimension, ChoiceDimension):
-                self._notices.append(
-                    f"{dimension.name}: {asked} grid points asked for, {distinct} are distinct; duplicates are left out"
-                )
-        size = grid_size(space, points) + len(self._job.tuning.enqueue)
-        if size > MAX_GRID:
-            self.wrong(f"the grid has {size:,} points; {MAX_GRID:,} are the most", "tuning", "grid_points")
-        most = self._job.tuning.max_iterations
+    def _planned_count(self, plan: PlanSize) -> int:
+        """Of a plan that ends by itself."""
+        method, most = self._job.tuning.method, self._job.tuning.max_iterations
+        self._notices += plan.notices
+        size = plan.points + len(self._job.tuning.enqueue)
+        if size > MAX_PLAN:
+            self.wrong(f"the {method} has {size:,} points; the maximum is {MAX_PLAN:,}", "tuning", "grid_points")
         if most is not None and most < size:
-            self._notices.append(f"the first {most:,} of the grid's {size:,} points are evaluated")
+            self._notices.append(f"the first {most:,} of the {method}'s {size:,} points are evaluated")
             return most
         if most is not None and most > size:
-            self._notices.append(f"the grid has {size:,} points, fewer than max_iterations")
+            self._notices.append(f"the {method} has {size:,} points, fewer than max_iterations")
         return size
 
 

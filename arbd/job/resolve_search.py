@@ -21,16 +21,19 @@ from arbd.job.file import JobDocument
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
 from arbd.search.constraints import Constraint, ConstraintError, as_values, parse_constraint, renamed, total_violation
-from arbd.search.generations import LAG, SMALLEST_POPULATION, default_size
+from arbd.search.generations import LAG
+from arbd.search.options import resolve_options
 from arbd.search.plan import Limits
 from arbd.search.problem import MetricGoal, Past, PastResult, StopRules
-from arbd.search.samplers import GUIDED
+from arbd.search.sampler import AdaptiveMethod, PlanMethod
+from arbd.search.samplers import METHODS, adaptive, built_in
 from arbd.search.samplers.random import uniform_points
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 
-MOST_GUIDED = 1_000_000
+MAX_LEARNED = 1_000_000
 MOST_PAST = 5_000
-ONE_METRIC = ("cmaes", "successive_halving")
+# Fields of `tuning` that some methods read and others do not.
+OF_METHODS = ("acquisition_fn", "min_budget", "grid_points")
 TRIED_POINTS = 4_096
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
@@ -43,6 +46,7 @@ class SearchOptions:
     """The values, and what is wrong or worth a notice."""
 
     document: JobDocument
+    method: PlanMethod | AdaptiveMethod
     space: SearchSpace
     fixed: Mapping[str, Value]
     metrics: tuple[MetricGoal, ...]
@@ -55,11 +59,15 @@ class SearchOptions:
     enqueue: tuple[dict[str, Value], ...] = ()
     past: Past | None = None
     stop: StopRules = field(default_factory=StopRules)
+    options: Mapping[str, Value] = field(default_factory=dict)
+    budgets: tuple[float, ...] = ()
+    plugin: bool = False
 
     @classmethod
     def of(
         cls,
         document: JobDocument,
+        method: PlanMethod | AdaptiveMethod,
         space: SearchSpace,
         fixed: Mapping[str, Value],
         metrics: tuple[MetricGoal, ...],
@@ -70,8 +78,8 @@ class SearchOptions:
         folders: Sequence[Path],
     ) -> SearchOptions:
         """Check everything."""
-        options = cls(document, space, fixed, metrics, n, paper)
-        options._method()
+        options = cls(document, method, space, fixed, metrics, n, paper)
+        options._of_method()
         options._stop()
         options._generations()
         options._constraints()
@@ -82,18 +90,31 @@ class SearchOptions:
     def _wrong(self, message: str, *path: str | int) -> None:
         self.problems.append(self.document.problem(message, "tuning", *path))
 
-    def _method(self) -> None:
-        tuning = self.document.job.tuning
-        if tuning.acquisition_fn is not None and tuning.method != "bayesian":
-            self.notices.append(f"acquisition_fn has no effect with method {tuning.method}")
-        if "min_budget" in tuning.model_fields_set and tuning.method != "successive_halving":
-            self.notices.append(f"min_budget has no effect with method {tuning.method}")
-        if tuning.method in ONE_METRIC and len(self.metrics) > 1:
-            self._wrong(
-                f"{tuning.method} optimises one metric, not {len(self.metrics)}: use nsga2, tpe or bayesian", "method"
-            )
-        if tuning.method in GUIDED and self.n > MOST_GUIDED:
-            self._wrong(f"{tuning.method} learns from at most {MOST_GUIDED:,} iterations", "max_iterations")
+    @property
+    def adaptive(self) -> bool:
+        """True when the method learns."""
+        return isinstance(self.method, AdaptiveMethod)
+
+    def _of_method(self) -> None:
+        """What the method declares to need."""
+        tuning, method, name = self.document.job.tuning, self.method, self.document.job.tuning.method
+        self.plugin = name in METHODS.names() and METHODS.plugin(name) is not None
+        for of_method in OF_METHODS:
+            if of_method in tuning.model_fields_set and of_method not in method.fields:
+                self.notices.append(f"{of_method} has no effect with method {name}")
+        self.options, faults = resolve_options(method.options, tuning.options, name)
+        for option, fault in faults:
+            self._wrong(fault, "options", option)
+        if not isinstance(method, AdaptiveMethod):
+            return
+        if method.budgets is not None:
+            self.budgets = tuple(method.budgets(tuning.min_budget).tolist())
+        if method.max_metrics is not None and len(self.metrics) > method.max_metrics:
+            most = "one metric" if method.max_metrics == 1 else f"at most {method.max_metrics} metrics"
+            others = ", ".join(_for_metrics(len(self.metrics)))
+            self._wrong(f"{name} optimises {most}, not {len(self.metrics)}: use one of {others}", "method")
+        if self.n > MAX_LEARNED:
+            self._wrong(f"{name} learns from at most {MAX_LEARNED:,} iterations", "max_iterations")
 
     def _stop(self) -> None:
         given = self.document.job.tuning.stop
@@ -102,25 +123,26 @@ class SearchOptions:
             self._wrong(f"a target is a finite number, not {given.target}", "stop", "target")
         if given.target is not None and len(self.metrics) > 1:
             self._wrong("a target is for one metric", "stop", "target")
-        if self.stop.needs_results and self.n > MOST_GUIDED:
-            self._wrong(f"rules that look at results take at most {MOST_GUIDED:,} iterations", "stop")
+        if self.stop.needs_results and self.n > MAX_LEARNED:
+            self._wrong(f"rules that look at results take at most {MAX_LEARNED:,} iterations", "stop")
 
     def _generations(self) -> None:
-        tuning = self.document.job.tuning
-        if tuning.method not in GUIDED and not self.stop.needs_results:
+        tuning, sizes = self.document.job.tuning, self.method.generation
+        # The plan of a plug-in is published too: hosts that do not have it can evaluate all the same.
+        if not self.adaptive and not self.plugin and not self.stop.needs_results:
             if tuning.generation_size is not None:
                 self.notices.append(f"generation_size has no effect with method {tuning.method}")
             return
-        self.generation_size = tuning.generation_size or default_size(tuning.method, max(1, self.n))
-        if tuning.method in GUIDED and tuning.start_from is None and self.n <= LAG * self.generation_size:
-            smaller = max(SMALLEST_POPULATION if tuning.method == "cmaes" else 1, self.n // 4)
+        self.generation_size = tuning.generation_size or sizes.default(max(1, self.n))
+        if self.adaptive and tuning.start_from is None and self.n <= LAG * self.generation_size:
+            smaller = max(sizes.required, self.n // 4)
             change = f"generation_size: {smaller}" if LAG * smaller < self.n else "more iterations"
             self.notices.append(
                 f"{tuning.method} learns nothing: all {self.n:,} iterations are in the first {LAG} generations of "
                 f"{self.generation_size:,}, which know no result; {change} would change that"
             )
-        if tuning.method == "cmaes" and self.generation_size < SMALLEST_POPULATION:
-            self._wrong(f"cmaes needs at least {SMALLEST_POPULATION}, its population", "generation_size")
+        if self.generation_size < sizes.required:
+            self._wrong(f"{tuning.method} needs at least {sizes.required}, its population", "generation_size")
 
     def _constraints(self) -> None:
         parsed: list[Constraint] = []
@@ -200,7 +222,7 @@ class SearchOptions:
         source = self.document.job.tuning.start_from
         if source is None:
             return
-        if self.document.job.tuning.method not in GUIDED:
+        if not self.adaptive:
             self.notices.append(
                 f"start_from has no effect with method {self.document.job.tuning.method}, which does not learn"
             )
@@ -248,9 +270,9 @@ class SearchOptions:
         )
 
     def _of_most_data(self, results: Sequence[PastResult]) -> list[int]:
-        """Which results can be learnt from together: only `successive_halving` can tell shares of the data apart."""
+        """Which results can be learnt from together: only a method with budgets of its own can tell them apart."""
         budgets = [result.budget for result in results]
-        if self.document.job.tuning.method == "successive_halving":
+        if self.budgets:
             return list(range(len(results)))
         most = max((result.budget for result in results if result.metrics), default=max(budgets))
         return [i for i, budget in enumerate(budgets) if budget == most]
@@ -293,6 +315,14 @@ class SearchOptions:
         goal = self.metrics[0]
         value = float(result.metrics.get(goal.name, math.nan))
         return value if goal.direction == "minimize" else -value
+
+
+def _for_metrics(count: int) -> Iterator[str]:
+    """The methods of arbd that learn to optimise so many metrics."""
+    for name in built_in(learns=True):
+        found = adaptive(name)
+        if found is not None and (found.max_metrics is None or found.max_metrics >= count):
+            yield name
 
 
 def _has_text(values: Sequence[Value]) -> bool:

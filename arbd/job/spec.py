@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, Past, StopRules
+from arbd.search.samplers import default_budgets
 from arbd.search.space import SearchSpace, Value
 
 SCHEMA_VERSION = 1
+# Stands for the budgets that the method declares, in specs that do not name any.
+OF_METHOD: tuple[float, ...] = (-1.0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class JobSpec:
 
     `generation_size` is 0 for a search of a fixed plan, whose parameters follow from seed and number alone.
     `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
+    `budgets` are those that iterations may have, none where all use all of the data; left out, the method's own.
     """
 
     objective: ObjectiveSpec
@@ -88,11 +92,17 @@ class JobSpec:
     stop: StopRules = field(default_factory=StopRules)
     min_budget: float = DEFAULT_MIN_BUDGET
     sampler_versions: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Value] = field(default_factory=dict)
+    budgets: tuple[float, ...] = OF_METHOD
+
+    def __post_init__(self) -> None:
+        if self.budgets is OF_METHOD:
+            object.__setattr__(self, "budgets", default_budgets(self.method, self.min_budget))
 
     @property
     def has_shares(self) -> bool:
         """True when iterations use different shares of the data, told by the metric `budget`."""
-        return self.method == "successive_halving"
+        return bool(self.budgets)
 
     @property
     def generations(self) -> int:
@@ -128,6 +138,8 @@ class JobSpec:
             "stop": self.stop.to_plain(),
             "min_budget": self.min_budget,
             "sampler_versions": dict(self.sampler_versions),
+            "options": dict(self.options),
+            "budgets": list(self.budgets),
         }
 
     @classmethod
@@ -162,4 +174,6 @@ class JobSpec:
             stop=StopRules(**plain.get("stop", {})),
             min_budget=plain.get("min_budget", DEFAULT_MIN_BUDGET),
             sampler_versions=plain.get("sampler_versions", {}),
+            options=plain.get("options", {}),
+            budgets=tuple(plain["budgets"]) if "budgets" in plain else OF_METHOD,
         )

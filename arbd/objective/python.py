@@ -49,16 +49,16 @@ class PythonEvaluator:
             raise ObjectiveError(f"the objective {target}: module {module_name} has no function {function_name!r}")
         self._with_trial = _takes_trial(function, target)
         self._with_budget = _takes_budget(function)
-        if spec.method == "successive_halving" and not (self._with_trial or self._with_budget):
+        if spec.has_shares and not (self._with_trial or self._with_budget):
             raise ObjectiveError(
-                f"the objective {target} takes no budget, which successive_halving needs: "
+                f"the objective {target} takes no budget, which {spec.method} needs: "
                 "give it a parameter `budget` (the share to use, up to 1), or `trial` and read trial.budget"
             )
         self._function: Callable[..., object] = function
         batch = getattr(module, "evaluate_batch", None)
         self._batch_with_budget = callable(batch) and _takes_budget(batch)
         # One that does not know of budgets would use all data every time.
-        self.batch = callable(batch) and (self._batch_with_budget or spec.method != "successive_halving")
+        self.batch = callable(batch) and (self._batch_with_budget or not spec.has_shares)
         self._batch: Callable[..., object] | None = batch if callable(batch) else None
         self._fixed = dict(spec.fixed)
 

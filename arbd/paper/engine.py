@@ -11,7 +11,8 @@ from arbd.paper import metrics
 from arbd.paper.fills import Fill
 from arbd.paper.market.prepared import FIELD, Market, Series, grid_rows, parameter_rows
 from arbd.paper.market.quotes import FloatArray
-from arbd.paper.params import PARAMETERS, Value
+from arbd.paper.params import Value
+from arbd.paper.strategies import by_code
 
 AGE_LIMITS = ("max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s")
 
@@ -47,7 +48,8 @@ def summarise(
         np.concatenate([_returns(grid, own) for grid, own in zip(equity, capital, strict=True)], axis=1)
     )
     turnover = sum(part[:, metrics.NOTIONAL] / own for part, own in zip(counts, capital, strict=True))
-    holds = rows[0][:, FIELD["strategy"]] == PARAMETERS["strategy"].values.index("convergence")
+    holding = [strategy.code for strategy in by_code().values() if strategy.holds]
+    holds = np.isin(rows[0][:, FIELD["strategy"]], holding)
     pooled = metrics.pool_counts(np.stack(counts))
     values = metrics.compute_metrics(pooled, returns, np.asarray(turnover), grid_s, holds=holds)
     return values, metrics.return_blocks(returns)

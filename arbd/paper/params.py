@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arbd.errors import UsageError
+from arbd.paper.strategies import by_code
 
 Value = float | int | str | bool
 
@@ -31,12 +32,12 @@ def _number(name: str, default: float, low: float, high: float, unit: str, doc: 
 
 
 _BIG = 1e18
+_STRATEGIES = by_code()
 _ALL = (
     Parameter(
-        "strategy", "choice", "convergence", 0, 0, "",
-        "convergence: long the cheap venue and short the dear one until the spread reverts; "
-        "inventory: spot balances on both venues, buy cheap and sell dear at once",
-        ("convergence", "inventory"),
+        "strategy", "choice", next(iter(_STRATEGIES)), 0, 0, "",
+        "; ".join(f"{name}: {strategy.summary}" for name, strategy in _STRATEGIES.items()),
+        tuple(_STRATEGIES),
     ),
     _number("min_spread_pct", 0.2, -100, 100, "%", "enter when the edge is at least this"),
     _number("exit_spread_pct", 0.0, -100, 100, "%", "close when the cost of unwinding has fallen to this (convergence)"),

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from arbd.errors import CorruptionError
+from arbd.errors import CorruptionError, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.records import mapping, text, unpack, whole
 from arbd.results.columns import RowRules
 from arbd.results.segments import SegmentReader
-from arbd.search.generations import Breeder, Generation, decode_generation, known_before
+from arbd.search.generations import Breeder, Generation, Knowledge, decode_generation, known_before
 from arbd.search.plan import PlannedRows, join
-from arbd.search.versions import sampler_versions
+from arbd.search.versions import differing, of_plugins, sampler_versions
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths
@@ -128,7 +128,8 @@ class Suggested:
     """What came of an attempt to publish a generation.
 
     `busy`: another worker is at it. `missing`: iterations that are recorded, and whose rows cannot be read.
-    `other_versions`: this host's libraries are not those that the session began with.
+    `other_versions`: this host's libraries are not those that the session began with. `unable`: why this host cannot
+    suggest at all: it does not have the session's method, or another version of the plug-in that it is.
     """
 
     number: int
@@ -136,6 +137,7 @@ class Suggested:
     busy: bool = False
     missing: tuple[Span, ...] = ()
     other_versions: str = ""
+    unable: str = ""
     damage: tuple[str, ...] = ()
 
 
@@ -146,15 +148,15 @@ class Suggester:
     files: Files
     paths: SessionPaths
     spec: JobSpec = field(init=False)
-    _breeder: Breeder = field(init=False)
+    _breeder: Breeder | None = None
     _reader: SegmentReader = field(init=False)
     _ranks: dict[int, tuple[int, bool, str, int]] = field(default_factory=dict)
-    _versions: Mapping[str, str] = field(init=False)
+    _versions: Mapping[str, str] = field(default_factory=dict)
+    _unable: str = ""
 
     def __post_init__(self) -> None:
         self.spec = read_spec(self.files, self.paths)
-        self._versions = sampler_versions(self.spec.method)
-        self._breeder = Breeder(self.spec, self._versions)
+        self._begin()
         self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))
 
     def suggest(self, number: int, *, urgent: bool = False) -> Suggested:
@@ -162,7 +164,9 @@ class Suggester:
 
         With `urgent`, neither another worker that is at it nor other versions of libraries are a reason to wait.
         """
-        other = self._other_versions()
+        if self._unable:
+            return Suggested(number, unable=self._unable)
+        other = differing(self.spec.sampler_versions, self._versions)
         if other and not urgent:
             return Suggested(number, other_versions=other)
         held = self.files.try_lock(self.paths.generations_lock)
@@ -176,18 +180,28 @@ class Suggester:
 
     def warm_up(self) -> None:
         """Import what later generations need."""
-        self._breeder.warm_up()
+        if self._breeder is not None:
+            self._breeder.warm_up()
 
-    def _other_versions(self) -> str:
-        told = self.spec.sampler_versions
-        names = [name for name in told if told[name] != self._versions.get(name)]
-        return ", ".join(f"{name} {self._versions.get(name)} instead of {told[name]}" for name in names)
+    def _begin(self) -> None:
+        spec = self.spec
+        try:
+            self._versions = sampler_versions(spec.method)
+            other = differing(of_plugins(spec.sampler_versions), self._versions)
+            if other:
+                self._unable = f"{other}: install the version that the session began with, or leave it to other hosts"
+            else:
+                self._breeder = Breeder(spec, self._versions)
+        except UsageError as error:
+            began_with = ", ".join(f"{name} {version}" for name, version in of_plugins(spec.sampler_versions).items())
+            self._unable = str(error) + (f" (the session began with {began_with})" if began_with else "")
 
     def _suggest(self, number: int, other: str) -> Suggested:
+        assert self._breeder is not None
         if published_up_to(self.files, self.paths) >= number:
             return Suggested(number, published=True, other_versions=other)
         up_to = known_before(number, self.spec.generation_size)
-        self._learn()
+        self._learn(self._breeder.knowledge)
         missing = self._breeder.knowledge.missing(up_to)
         damage = tuple(f"{d.path}, bytes {d.damage.offset} to {d.damage.end}" for d in self._reader.damage)
         if missing:
@@ -198,7 +212,7 @@ class Suggester:
         self.files.publish_once(path, encode_frame(generation.encode()))
         return Suggested(number, published=True, other_versions=other, damage=damage)
 
-    def _learn(self) -> None:
+    def _learn(self, knowledge: Knowledge) -> None:
         """Read what is new in the segments. Of several rows of an iteration the one that results show counts."""
         for found in self._reader.poll():
             rows = found.rows
@@ -212,6 +226,6 @@ class Suggester:
                     better.append(row)
             chosen = rows.select(np.array(better, dtype=np.int64))
             if len(chosen):
-                self._breeder.knowledge.learn(
+                knowledge.learn(
                     chosen.iteration, chosen.status == COMPLETED, chosen.origins, chosen.params, chosen.metrics
                 )

@@ -19,7 +19,8 @@ from threadpoolctl import ThreadpoolController
 from arbd.search.history import Floats, History, bounded
 from arbd.search.plan import INFEASIBLE, RUN, FixedPlan, Ints, Limits, PlannedRows, enqueued_rows
 from arbd.search.problem import SearchProblem
-from arbd.search.samplers import GUIDED, GuidedSampler, Sampler, make_guided
+from arbd.search.sampler import AdaptiveSampler, Sampler
+from arbd.search.samplers import METHODS, adaptive, make_adaptive
 from arbd.search.samplers.lhs import LatinHypercubeSampler
 from arbd.search.seeds import generator
 from arbd.search.space import Columns, Unit
@@ -27,22 +28,13 @@ from arbd.search.space import Columns, Unit
 SCHEMA_VERSION = 1
 # Results of the generation before are not waited for.
 LAG = 2
-SMALLEST_POPULATION = 4
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 DRAWS = 2_000
 
 
 def default_size(method: str, n: int) -> int:
-    """Iterations of a generation when a job does not say: a multiple of 4 near a quarter of the root of n.
-
-    Small ones learn sooner, large ones keep more slots busy. A Gaussian process takes the longer the more it knows,
-    and a population has to be one, so theirs are larger.
-    """
-    least = {"bayesian": 8, "cmaes": 8, "nsga2": 12}.get(method, 4)
-    share = 6 if method == "bayesian" else 16
-    # In a short search, half of the generations know something all the same.
-    fewest = SMALLEST_POPULATION if method in ("cmaes", "nsga2") else 1
-    return int(min(256, max(least, 4 * round(n**0.5 / share)), max(fewest, n // 4)))
+    """Iterations of a generation when a job does not say, as the method declares."""
+    return METHODS.get(method).generation.default(n)
 
 
 def known_before(number: int, size: int) -> int:
@@ -206,14 +198,14 @@ class Breeder:
         self.spec = spec
         self.knowledge = Knowledge(spec)
         self._versions = dict(versions)
-        self._guide: GuidedSampler | None = None
+        self._guide: AdaptiveSampler | None = None
         self._threads: ThreadpoolController | None = None
-        self._plan = FixedPlan(spec) if spec.method not in GUIDED else None
+        self._plan = FixedPlan(spec) if adaptive(spec.method) is None else None
 
     def warm_up(self) -> None:
         """Import what later generations need."""
-        if self.spec.method in GUIDED and self._guide is None:
-            self._guide = make_guided(self.spec)
+        if self._plan is None and self._guide is None:
+            self._guide = make_adaptive(self.spec)
             self._threads = ThreadpoolController()
 
     def generation(self, number: int, before: Generation | None) -> Generation:
@@ -275,11 +267,7 @@ class Breeder:
         return PlannedRows(columns, np.zeros(count, dtype=np.int64), self._first_budget(count))
 
     def _first_budget(self, count: int) -> Floats | None:
-        if self.spec.method != "successive_halving":
-            return None
-        from arbd.search.samplers.successive_halving import rungs  # noqa: PLC0415 - one method alone has budgets
-
-        return np.full(count, rungs(self.spec.min_budget)[0])
+        return np.full(count, self.spec.budgets[0]) if self.spec.budgets else None
 
     def _settled(
         self, number: int, first: int, rows: PlannedRows, up_to: int, pending: PlannedRows | None, queued: int

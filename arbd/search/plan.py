@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from arbd.search.constraints import Constraint, as_values, parse_constraint, total_violation
 from arbd.search.problem import SearchProblem
-from arbd.search.samplers import Sampler, make_sampler
+from arbd.search.sampler import Sampler
+from arbd.search.samplers import make_sampler, planned
 from arbd.search.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
 
 # `origin` of an iteration: it is run, or it is not, or (a positive number) its result is that of another.
@@ -117,9 +118,9 @@ class FixedPlan:
         self._space = spec.space
         self._n = spec.n
         self._first_points = spec.enqueue
-        self._method = spec.method
+        self._distinct = planned(spec.method).distinct and not spec.enqueue
         own = max(1, spec.n - len(spec.enqueue))
-        self._sampler: Sampler = make_sampler(spec.method, spec.space, spec.seed, own, spec.grid_points)
+        self._sampler: Sampler = make_sampler(spec.method, spec.space, spec.seed, own, spec.grid_points, spec.options)
         self._limits = Limits.of(spec)
         self._seen = 0
         self._table: Ints | None = None
@@ -149,7 +150,7 @@ class FixedPlan:
     def _repeats(self, columns: Columns, first: int, count: int) -> Ints:
         none = np.full(count, RUN, dtype=np.int64)
         size = self._space.size
-        if size is None or (self._method == "grid" and not self._first_points):
+        if size is None or self._distinct:
             return none
         if size <= MOST_REMEMBERED:
             table = self._first_seen(size, first + count - 1)

@@ -163,5 +163,13 @@ class SearchProblem(Protocol):
         """The smallest share of the data that an iteration may use."""
 
     @property
+    def budgets(self) -> tuple[float, ...]:
+        """The budgets that iterations may have, from the smallest to 1; none where all use all of the data."""
+
+    @property
+    def options(self) -> Mapping[str, Value]:
+        """Options that the method declares, all of them."""
+
+    @property
     def has_shares(self) -> bool:
         """True when iterations use different shares of the data."""

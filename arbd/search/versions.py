@@ -1,15 +1,35 @@
-"""Which libraries suggestions depend on: two hosts compute the same bits only with the same versions of them."""
+"""What suggestions depend on: two hosts compute the same bits only with the same versions of it."""
 
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Mapping
 
 import arbd
+from arbd.search.samplers import METHODS
 
-_LIBRARIES = {"bayesian": ("numpy", "scipy"), "cmaes": ("numpy", "cmaes")}
+# Before the name of a distribution that offers the method; libraries have their plain names.
+PLUGIN = "plug-in "
 
 
 def sampler_versions(method: str) -> dict[str, str]:
-    """Versions on this host of what computes the suggestions of a guided method."""
-    libraries = _LIBRARIES.get(method, ("numpy",))
-    return {"arbd": arbd.__version__, **{name: importlib.metadata.version(name) for name in libraries}}
+    """Versions on this host of what computes the suggestions of a method.
+
+    That is arbd, the libraries that the method declares, and for one of another distribution that distribution with a
+    digest of its code. UsageError when there is no such method on this host, PluginError when it cannot be loaded.
+    """
+    plugin = METHODS.plugin(method)
+    libraries = METHODS.get(method).libraries
+    versions = {"arbd": arbd.__version__, **{name: importlib.metadata.version(name) for name in libraries}}
+    return versions if plugin is None else {**versions, PLUGIN + plugin.distribution: plugin.fingerprint()}
+
+
+def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """What is not as it was where a session began, for people; '' when all is."""
+    names = [name for name in expected if expected[name] != found.get(name)]
+    return ", ".join(f"{name} {found.get(name, '(none)')} instead of {expected[name]}" for name in names)
+
+
+def of_plugins(versions: Mapping[str, str]) -> dict[str, str]:
+    """Those of plug-ins alone: another version of a library changes last bits, one of a plug-in is another method."""
+    return {name: version for name, version in versions.items() if name.startswith(PLUGIN)}

@@ -17,12 +17,13 @@ import yaml
 from arbd.analysis.table import load_table
 from arbd.job.stored import read_spec
 from arbd.search.in_process import Search
-from arbd.search.samplers import GUIDED
+from arbd.search.samplers import built_in
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.daemon.test_sessions_end_to_end import is_done, state_of
 
+ADAPTIVE = built_in(learns=True)
 pytestmark = pytest.mark.bed
 
 SPACE: dict[str, Any] = {
@@ -91,7 +92,7 @@ def in_the_spool(layout: SpoolLayout, name: str) -> dict[str, bytes]:
     return {n: c.tobytes() for n, c in table.rows.params.items()} | {"value": value.tobytes()}
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_every_method_gives_the_same_with_1_slot_4_slots_and_two_daemons_that_are_killed(
     arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path, method: str
 ) -> None:

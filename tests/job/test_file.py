@@ -86,7 +86,7 @@ def test_every_fault_of_the_form_is_told_at_once_with_line_and_field() -> None:
     for expected in (
         "line 2: session_id: '../etc' is not usable",
         "line 4: objectve: unknown field; did you mean 'objective'?",
-        "line 9: tuning.method: unknown method 'gird'; did you mean 'grid'?; available are grid, random, sobol, halton, lhs",
+        "line 9: tuning.method: unknown method 'gird'; did you mean 'grid'? available are bayesian, cmaes, grid, halton, lhs",
         "line 10: tuning.seed: ",
         "line 13: tuning.search_space.slippage_bps: type must be float, int, choice or bool, not 'integer'",
         "line 14: tuning.search_space.stop_loss_pct.bound: unknown field; did you mean 'bounds'?",
@@ -212,8 +212,8 @@ def test_grids_say_what_rounding_left_out_and_what_a_limit_cuts() -> None:
 def test_options_without_effect_are_said() -> None:
     spec = resolved(MINIMAL + "  acquisition_fn: ucb\n  grid_points: 3\n")
     assert spec.notices == (
-        "grid_points has no effect with method random",
         "acquisition_fn has no effect with method random",
+        "grid_points has no effect with method random",
     )
 
 

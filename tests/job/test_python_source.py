@@ -46,7 +46,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_can_be_called_is_left_to_the_worker(source: Path, name: str) -> None:
-    assert fault_of(source, name, needs_budget=False) is None
+    assert fault_of(source, name, needs_budget="") is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_whatever_can_be_called_is_left_to_the_worker(source: Path, name: str) -
     ],
 )  # fmt: skip
 def test_shares_of_the_data_need_a_budget(source: Path, name: str, can: bool) -> None:
-    fault = fault_of(source, name, needs_budget=True)
+    fault = fault_of(source, name, needs_budget="successive_halving")
     assert (fault is None) == can
     assert can or "takes no budget, which successive_halving needs" in str(fault)
 
@@ -65,7 +65,7 @@ def test_shares_of_the_data_need_a_budget(source: Path, name: str, can: bool) ->
 def test_a_function_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
     path = tmp_path / "m.py"
     path.write_text("def first(params): ...\ndef second(params): ...\n")
-    assert fault_of(path, "frist", needs_budget=False) == (
+    assert fault_of(path, "frist", needs_budget="") == (
         f"{path} has no function 'frist'; its functions are first, second"
     )
 
@@ -82,12 +82,12 @@ def test_a_function_that_is_not_there_is_told_with_those_that_are(tmp_path: Path
 def test_what_cannot_be_called_is_told(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "m.py"
     path.write_text(text)
-    assert told in str(fault_of(path, "f", needs_budget=False))
+    assert told in str(fault_of(path, "f", needs_budget=""))
 
 
 @pytest.mark.parametrize("text", ["from other import *\n", "def __getattr__(name): ...\n", "x = " + "(" * 5_000, "\0"])
 def test_what_only_running_would_tell_is_no_fault(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.py"
     path.write_text(text)
-    fault = fault_of(path, "f", needs_budget=True)
+    fault = fault_of(path, "f", needs_budget="successive_halving")
     assert fault is None or "is not Python" in fault

@@ -121,7 +121,7 @@ def test_a_search_whose_generations_know_nothing_is_told_so() -> None:
 
 def test_methods_of_one_metric_refuse_several() -> None:
     for method in ("cmaes", "successive_halving"):
-        with pytest.raises(JobError, match=f"{method} optimises one metric, not 2: use nsga2, tpe or bayesian"):
+        with pytest.raises(JobError, match=f"{method} optimises one metric, not 2: use one of bayesian, nsga2, tpe"):
             resolved("", method, "[one, two]")
     with pytest.raises(JobError, match="a target is for one metric"):
         resolved("  stop: {target: 1}\n", "tpe", "[one, two]")

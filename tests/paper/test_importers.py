@@ -238,7 +238,7 @@ def test_bad_candles_are_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_not_what_its_name_says_is_told(tmp_path: Path) -> None:
-    for format_name in FORMATS:
+    for format_name in FORMATS.names():
         with pytest.raises(DataError, match="no such file"):
             import_venue(format_name, [tmp_path / ("x.json" if format_name == "upbit-candles" else "x.csv")], CANDLES)
     for name in ("x.zip", "x.csv.gz", "x.csv.zst"):
@@ -298,7 +298,7 @@ def test_the_command_joins_two_venues_and_says_what_it_did(tmp_path: Path, arbct
         (("--format", "tardis-quotes", "--fx", "none.csv"), "none.csv: no such file"),
         (("--format", "tardis-quotes", "--output", "nowhere/q.csv"), "nowhere does not exist: make it first"),
         (("--format", "tardis-quotes", "--output", "q.txt"), "cannot be told apart by its suffix"),
-        (("--format", "tardis"), "'tardis' is not one of"),
+        (("--format", "tardis"), "unknown format 'tardis'; did you mean 'tardis-quotes'?"),
     ],
 )
 def test_a_wrong_command_is_told(tmp_path: Path, arbctl: Arbctl, options: tuple[str, ...], reason: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,9 +19,10 @@ from arbd.search.history import best_first
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, FixedPlan
 from arbd.search.problem import MetricGoal, Past, StopRules
-from arbd.search.samplers import GUIDED
+from arbd.search.samplers import built_in
 from arbd.search.samplers.successive_halving import rungs
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
+from tests.conftest import REPOSITORY
 
 SPACE = SearchSpace(
     (
@@ -28,6 +31,7 @@ SPACE = SearchSpace(
         ChoiceDimension("kind", ("a", "b", "c")),
     )
 )
+ADAPTIVE = built_in(learns=True)
 TINY = SearchSpace((IntDimension("k", 1, 5), ChoiceDimension("flag", (False, True))))
 Metrics = Mapping[str, float] | None
 
@@ -74,7 +78,7 @@ def best(results: list[Metrics]) -> float:
     return min(r["loss"] for r in results if r is not None and not math.isnan(r["loss"]))
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_it_finds_better_points_than_random_search(method: str) -> None:
     def median_of(name: str) -> float:
         found = []
@@ -90,7 +94,7 @@ def test_it_finds_better_points_than_random_search(method: str) -> None:
     assert median_of(method) < median_of("random")
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_whoever_computes_a_generation_gets_the_same_bytes(method: str) -> None:
     # Long enough that what a method might remember of earlier generations would matter.
     spec = spec_of(method, 120 if method == "bayesian" else 40, generation_size=8)
@@ -124,7 +128,7 @@ def _teach(breeder: Breeder, first: int, last: int) -> None:
         breeder.knowledge.learn(np.array([iteration]), np.array([True]), row.origin, row.columns, columns)
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_results_of_the_generation_before_do_not_matter(method: str) -> None:
     spec = spec_of(method, 40, generation_size=8)
 
@@ -150,7 +154,7 @@ def test_results_of_the_generation_before_do_not_matter(method: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 @pytest.mark.parametrize("odd", [None, {"loss": math.nan}, {"loss": math.inf}, {"other": 1.0}])
 def test_failed_and_undefined_results_are_learnt_from_too(method: str, odd: Metrics) -> None:
     count = iter(range(1_000))
@@ -162,7 +166,7 @@ def test_failed_and_undefined_results_are_learnt_from_too(method: str, odd: Metr
     assert len(rows) == 16
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_a_point_that_breaks_a_constraint_between_parameters_is_not_suggested(method: str) -> None:
     rows, _ = played(spec_of(method, 40, constraints=("x * 10 < k", "x > 0")), bowl)
     assert all(row["origin"] != INFEASIBLE and 0 < row["x"] * 10 < row["k"] for row in rows)
@@ -173,7 +177,7 @@ def test_where_no_point_keeps_a_constraint_none_is_run() -> None:
     assert all(row["origin"] == INFEASIBLE for row in rows)
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_in_a_small_space_no_point_is_run_twice_and_every_point_is_tried(method: str) -> None:
     ran: list[tuple[int, bool, float]] = []
 
@@ -203,7 +207,7 @@ def test_points_of_the_job_come_first_and_the_method_fills_what_they_leave_open(
         assert [row["x"] for row in rows[2:]] == [row["x"] for row in alone]
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_results_from_elsewhere_are_learnt_from(method: str) -> None:
     points = tuple(SPACE.rows(FixedPlan(spec_of("random", 60, seed=9, generation_size=0)).rows(1, 60).columns))
     past = Past("elsewhere", points, tuple(((bowl(point) or {})["loss"],) for point in points))
@@ -284,7 +288,7 @@ def test_an_iteration_that_learns_from_one_that_was_not_run_says_which() -> None
         Search(spec_of("tpe", 40, generation_size=4)).row(13)
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_a_short_search_learns_all_the_same(method: str) -> None:
     def points(sign: float) -> list[dict[str, Any]]:
         spec = spec_of(method, 24)
@@ -317,7 +321,7 @@ def test_a_process_spends_no_iteration_on_a_point_that_it_knows(acquisition: str
     assert len({(row["x"], row["y"]) for row in rows}) == 80
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 @pytest.mark.parametrize("count", [1, 5, 9, 10, 40])
 def test_few_results_from_elsewhere_are_enough(method: str, count: int) -> None:
     points = tuple({"x": 0.1 * i % 2, "k": 1 + i, "kind": "a"} for i in range(count))
@@ -374,7 +378,7 @@ def test_an_infinite_metric_is_learnt_as_just_beyond_the_finite_ones_and_reaches
     assert knowledge.stop_reason(4) == "target profit_factor 3 reached by iteration 1 with inf"
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", ADAPTIVE)
 def test_every_method_goes_on_with_infinite_metrics(method: str) -> None:
     def objective(params: Mapping[str, Any]) -> Metrics:
         return {"loss": -math.inf if params["x"] > 1 else math.inf if params["x"] < -0.5 else float(params["x"])}
@@ -398,3 +402,18 @@ def test_cmaes_begins_where_the_earlier_results_that_worked_were_best(worked: in
 
     assert begins_at(0.1) < 0.4
     assert begins_at(0.9) > 0.6
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_what_computes_is_loaded_when_the_sampler_is_made_so_that_its_threads_are_limited(method: str) -> None:
+    code = f"""
+import sys
+from threadpoolctl import ThreadpoolController
+from tests.search.test_guided import bowl, spec_of, played
+from arbd.search.generations import Breeder
+Breeder(spec_of({method!r}, 24, generation_size=4), {{}}).warm_up()
+before = len(ThreadpoolController())
+played(spec_of({method!r}, 24, generation_size=4), bowl)
+assert before == len(ThreadpoolController()), (before, len(ThreadpoolController()))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.part_name import PartName
+
+if TYPE_CHECKING:
+    from arbd.analysis.export_format import ExportFormat
+    from arbd.registry import Registry
+
+
+def _formats() -> Registry[ExportFormat]:
+    from arbd.analysis.formats import FORMATS
+
+    return FORMATS
 
 
 @click.command()
@@ -15,7 +27,7 @@ from arbd.cli.app import App, complete_sessions, json_option, pass_app
     "--format",
     "form",
     required=True,
-    type=click.Choice(["csv", "parquet", "jsonl", "msgpack", "optuna"]),
+    type=PartName(_formats),
     help="What to write.",
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Where to; `-` is standard output.")

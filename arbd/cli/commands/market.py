@@ -9,9 +9,12 @@ import click
 
 from arbd.analysis.text import format_value
 from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.part_name import PartName
 
 if TYPE_CHECKING:
     from arbd.paper.market.importers import Imported
+    from arbd.paper.market.importers.importer import Importer
+    from arbd.registry import Registry
 
 _ON_BAD_ROWS = click.option(
     "--on-bad-rows",
@@ -108,8 +111,16 @@ def convert(app: App, source: Path, target: Path, on_bad_rows: str) -> None:
     )
 
 
-_FORMATS = ["binance-bookticker", "binance-klines", "quotes", "tardis-quotes", "upbit-candles"]
+def _formats() -> Registry[Importer]:
+    from arbd.paper.market.importers.formats import FORMATS
+
+    return FORMATS
+
+
+_FORMAT = PartName(_formats)
 _FILES = click.Path(path_type=Path)
+# A file of exchange rates: no venue's format.
+_RATES = "rates"
 
 
 @market.command("import")
@@ -119,9 +130,9 @@ _FILES = click.Path(path_type=Path)
 @click.option(
     "--b", "files_b", required=True, multiple=True, type=_FILES, help="File of venue B; several may be named."
 )
-@click.option("--format", "format_", type=click.Choice(_FORMATS), help="Format of all files.")
-@click.option("--format-a", type=click.Choice(_FORMATS), help="Format of venue A's files, where it is another.")
-@click.option("--format-b", type=click.Choice(_FORMATS), help="Format of venue B's files, where it is another.")
+@click.option("--format", "format_", type=_FORMAT, help="Format of all files.")
+@click.option("--format-a", type=_FORMAT, help="Format of venue A's files, where it is another.")
+@click.option("--format-b", type=_FORMAT, help="Format of venue B's files, where it is another.")
 @click.option("--symbol-a", help="Which symbol of venue A's files, where they hold several.")
 @click.option("--symbol-b", help="Which symbol of venue B's files, where they hold several.")
 @click.option("--half-spread-a-bps", type=float, help="Candles: how far A's bid and ask were from the close.")
@@ -132,8 +143,8 @@ _FILES = click.Path(path_type=Path)
 )
 @click.option(
     "--fx-format",
-    type=click.Choice(["rates", *_FORMATS]),
-    default="rates",
+    type=PartName(_formats, first=(_RATES,)),
+    default=_RATES,
     show_default=True,
     help="rates: a time column and `rate`; else the mid of a market's quotes, the close of its candles.",
 )
@@ -192,13 +203,13 @@ def import_(
 
 
 def _venue(letter: str, options: dict[str, Any], on_bad_rows: str, candle_s: float | None) -> Imported:
-    from arbd.paper.market.importers import VenueOptions, import_venue
+    from arbd.paper.market.importers import FORMATS, VenueOptions, import_venue
 
     name = options[f"format_{letter}"] or options["format_"]
     if name is None:
         raise click.UsageError(f"name the format of venue {letter.upper()}'s files: --format or --format-{letter}")
     half = options[f"half_spread_{letter}_bps"]
-    if half is not None and not name.endswith(("candles", "klines")):
+    if half is not None and not FORMATS.get(name).candles:
         raise click.UsageError(f"--half-spread-{letter}-bps is for candles; {name} tells bid and ask")
     chosen = VenueOptions(on_bad_rows, options[f"symbol_{letter}"], half, candle_s)
     return import_venue(name, options[f"files_{letter}"], chosen)
@@ -212,7 +223,7 @@ def _rates(fx: str, fx_format: str, candle_s: float | None) -> Any:
         rate = float(fx)
     except ValueError:
         path = Path(fx)
-        if fx_format == "rates":
+        if fx_format == _RATES:
             return read_rates(path)
         return rates_of_quotes(
             import_venue(fx_format, [path], VenueOptions(half_spread_bps=0, candle_s=candle_s)).quotes

@@ -242,7 +242,10 @@ class Coordinator:
                 if work.tasks and work.seconds_each
             ),
             "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
-            "blocked": self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
+            "blocked": {
+                **self._registry.unable(),
+                **self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
+            },
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
             "state": self._state,
             "wall_ns": self._clock.wall_ns(),
@@ -312,7 +315,10 @@ class Coordinator:
             # Another worker made a session of the last job after our scan.
             self._next_scan = 0.0
             return
-        stuck = self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE)
+        stuck = {
+            **self._registry.unable(starved=True),
+            **self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE),
+        }
         waiting = [
             work for name, work in self._work.items() if name not in stuck and work.state.state == ledger.RUNNING
         ]

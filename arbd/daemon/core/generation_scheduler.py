@@ -20,6 +20,8 @@ VERSIONS_PATIENCE_S = 30.0
 # A row that is recorded and yet not readable may be a cache's delay.
 MISSING_PATIENCE_S = 5.0
 POLL_S = 0.05
+# A host that cannot suggest, for want of a plug-in, looks again so often whether it can.
+UNABLE_PAUSE_S = 10.0
 
 
 class Stage(Enum):
@@ -51,6 +53,7 @@ class GenerationScheduler:
     stop: str = ""
     stage: Stage = Stage.WAITING
     other_versions: str = ""
+    unable: str = ""
     damage: tuple[str, ...] = ()
     _again_at_s: float = 0.0
     _busy_since_s: float | None = None
@@ -108,7 +111,9 @@ class GenerationScheduler:
     def came_back(self, outcome: Suggested, now_s: float) -> tuple[Span, ...]:
         """An attempt ended; iterations that have to run again, because nobody can read their rows."""
         self._came_to_an_end()
-        self._again_at_s = 0.0 if outcome.published else now_s + POLL_S
+        pause_s = UNABLE_PAUSE_S if outcome.unable else POLL_S
+        self._again_at_s = 0.0 if outcome.published else now_s + pause_s
+        self.unable = outcome.unable
         self._busy_since_s = _since(self._busy_since_s, now_s) if outcome.busy else None
         self._missing_since_s = _since(self._missing_since_s, now_s) if outcome.missing else None
         if outcome.other_versions and not outcome.published:

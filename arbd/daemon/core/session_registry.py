@@ -116,6 +116,12 @@ class SessionRegistry:
         """Why sessions stand as one of `standings` with this worker, by session."""
         return {name: found.reason for name, found in self.standings.items() if found.standing in standings}
 
+    def unable(self, *, starved: bool = False) -> dict[str, str]:
+        """Why this host cannot suggest for sessions, by session; with `starved` those alone that wait for a suggestion."""
+        return {
+            name: work.unable for name, work in self.work.items() if work.unable and (work.is_starved or not starved)
+        }
+
     def accepted(self, session_id: str) -> None:
         """A new session has that name, whatever had it before."""
         if session_id not in self.work:

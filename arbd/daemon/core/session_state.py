@@ -94,6 +94,11 @@ class SessionState:
         return self.standing.is_waiting(self.clock.monotonic_s(), Standing.BLOCKED)
 
     @property
+    def unable(self) -> str:
+        """Why this host cannot suggest for its search, for want of a plug-in; '' where it can, or need not."""
+        return self.generations.unable if self.generations is not None else ""
+
+    @property
     def is_backing_off(self) -> bool:
         """True while its files are left alone, because touching them failed a moment ago."""
         return self.standing.is_waiting(self.clock.monotonic_s(), Standing.BACKING_OFF)

@@ -57,10 +57,16 @@ class Suggestions:
             generations.failed(now_s)
             self.log.error("a generation could not be computed", session=work.session_id, reason=event.error)
             return
-        outcome, before = event.outcome, generations.other_versions
+        outcome, before, was_unable = event.outcome, generations.other_versions, generations.unable
         for place in set(outcome.damage) - set(generations.damage):
             self.log.error("a segment is damaged", session=work.session_id, place=place)
         lost = generations.came_back(outcome, now_s)
+        if outcome.unable and outcome.unable != was_unable:
+            self.log.error(
+                "this host cannot suggest for the session; it evaluates what others suggest",
+                session=work.session_id,
+                reason=outcome.unable,
+            )
         if outcome.other_versions and outcome.other_versions != before:
             self.log.warning(
                 "this host's libraries are not those that the search began with; others are left to suggest first",

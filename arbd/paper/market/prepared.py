@@ -17,11 +17,12 @@ import numpy.typing as npt
 from arbd.errors import UsageError
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 from arbd.paper.params import PARAMETERS, Value
+from arbd.paper.strategies import convergence
 
 # Parameters in a row of numbers, by position: the order of PARAMETERS, choices as positions in their values.
 FIELDS = tuple(PARAMETERS)
 FIELD = {name: position for position, name in enumerate(FIELDS)}
-CONVERGENCE, INVENTORY = 0, 1
+CONVERGENCE = convergence.STRATEGY.code
 REBALANCE_NONE, REBALANCE_TRANSFER, REBALANCE_REVERSE = range(3)
 
 # Balances and trades of the inventory strategy below this share of the initial capital are what rounding leaves.

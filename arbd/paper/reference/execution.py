@@ -49,6 +49,8 @@ class Leg:
 class ReferenceRun(ABC):
     """One market, one set of parameters. `walk` is the loop; the strategies fill in `decide` and `apply`."""
 
+    code: int
+
     def __init__(self, market: Series, params: Mapping[str, Value]) -> None:
         self.m = market
         self.column = {name: market.book[:, at] for at, name in enumerate(BOOK_COLUMNS)}

@@ -9,6 +9,7 @@ from arbd.paper import fills, metrics
 from arbd.paper.market.prepared import DUST_SHARE, Series
 from arbd.paper.params import Value
 from arbd.paper.reference.execution import Leg, ReferenceRun
+from arbd.paper.strategies import STRATEGIES, convergence, inventory
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Position:
 class ConvergenceRun(ReferenceRun):
     """Long the cheap venue, short the dear one, closed when the spread reverts."""
 
+    code = convergence.STRATEGY.code
     position: Position | None = None
     order: tuple[int, tuple[Leg, Leg], float, int] | None = None
 
@@ -140,6 +142,8 @@ class InventoryRun(ReferenceRun):
     hedged: what is held is not valued anew, so pnl is what trading made less what transfers cost.
     """
 
+    code = inventory.STRATEGY.code
+
     def __init__(self, market: Series, params: Mapping[str, Value]) -> None:
         super().__init__(market, params)
         share = self.number("base_share")
@@ -238,6 +242,7 @@ class InventoryRun(ReferenceRun):
 
 def reference_run(market: Series, params: Mapping[str, Value]) -> ReferenceRun:
     """Run resolved parameters over a market and return the run with everything it counted."""
-    run = (ConvergenceRun if params["strategy"] == "convergence" else InventoryRun)(market, params)
+    code = STRATEGIES.get(str(params["strategy"])).code
+    run = next(kind for kind in (ConvergenceRun, InventoryRun) if kind.code == code)(market, params)
     run.walk()
     return run

@@ -1,71 +1,77 @@
 """Search methods: which parameters an iteration gets. One module per method, imported when it is used.
 
-Two kinds. Of a fixed plan (grid, random, sobol, halton, lhs) the parameters of an iteration follow from its number
-and the seed. A guided method suggests a generation of iterations at once, from the results of earlier ones.
-
-Keeps I5: `rows` of a range is the slice of the whole, on every host, and takes a constant amount of memory;
-`suggest` is a function of its arguments, whoever calls it, however often.
+A new method is a new file here with a declaration `METHOD` (`arbd.search.sampler`), or an entry point `arbd.samplers` of
+another distribution that names one; nothing else of arbd knows its name.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from arbd.search.space import Columns, SearchSpace, Unit
+from arbd.registry import Registry
 
 if TYPE_CHECKING:
-    from arbd.search.history import Floats, History
     from arbd.search.problem import SearchProblem
-
-METHODS = ("grid", "random", "sobol", "halton", "lhs")
-GUIDED = ("bayesian", "tpe", "cmaes", "nsga2", "successive_halving")
-
-
-class Sampler(Protocol):
-    """Parameters by iteration number."""
-
-    def rows(self, first: int, count: int) -> Columns:
-        """Columns of iterations `first` to `first + count - 1`, numbered from 1."""
-        ...
+    from arbd.search.sampler import AdaptiveMethod, AdaptiveSampler, PlanMethod, Sampler
+    from arbd.search.space import SearchSpace, Value
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Proposal:
-    """Points of the unit cube, one per row, and the share of the data that each is to use (None: all of it)."""
+def _kinds() -> tuple[type, ...]:
+    from arbd.search.sampler import AdaptiveMethod, PlanMethod  # noqa: PLC0415 - NumPy; names alone do not need it
 
-    points: Unit
-    budget: Floats | None = None
+    return AdaptiveMethod, PlanMethod
 
 
-class GuidedSampler(Protocol):
-    """Points by generation. An instance may remember what it computed, but never what it was asked before."""
-
-    def suggest(
-        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
-    ) -> Proposal:
-        """`count` points; `allowed` says of points whether they may be proposed, and the best effort is made."""
-        ...
+METHODS: Registry[AdaptiveMethod | PlanMethod] = Registry("method", __name__, "METHOD", _kinds, "arbd.samplers")
 
 
-def make_sampler(method: str, space: SearchSpace, seed: int, n: int, grid_points: Mapping[str, int]) -> Sampler:
-    """The sampler of a session of `n` iterations; `grid_points` holds the points per dimension, for grid."""
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}")
-    module = importlib.import_module(f"arbd.search.samplers.{method}")
-    sampler: Sampler = module.make(space, seed, n, grid_points)
-    return sampler
+def adaptive(name: str) -> AdaptiveMethod | None:
+    """The declaration of a method that learns; None when it is of the other kind."""
+    from arbd.search.sampler import AdaptiveMethod  # noqa: PLC0415 - as above
+
+    found = METHODS.get(name)
+    return found if isinstance(found, AdaptiveMethod) else None
 
 
-def make_guided(spec: SearchProblem) -> GuidedSampler:
-    """The guided sampler of a session."""
-    if spec.method not in GUIDED:
-        raise ValueError(f"{spec.method!r} is no guided method")
-    module = importlib.import_module(f"arbd.search.samplers.{spec.method}")
-    sampler: GuidedSampler = module.make(spec)
-    return sampler
+def planned(name: str) -> PlanMethod:
+    """The declaration of a non-adaptive method; TypeError when it learns."""
+    from arbd.search.sampler import PlanMethod  # noqa: PLC0415 - as above
+
+    found = METHODS.get(name)
+    if not isinstance(found, PlanMethod):
+        raise TypeError(f"{name} is an adaptive method: it suggests from results")
+    return found
+
+
+def built_in(*, learns: bool) -> tuple[str, ...]:
+    """The names of arbd's own methods of one kind."""
+    return tuple(name for name in METHODS.built_in() if (adaptive(name) is not None) == learns)
+
+
+def make_sampler(
+    method: str,
+    space: SearchSpace,
+    seed: int,
+    n: int,
+    grid_points: Mapping[str, int],
+    options: Mapping[str, Value] | None = None,
+) -> Sampler:
+    """The sampler of a session of `n` iterations of a non-adaptive method."""
+    from arbd.search.sampler import PlanRequest  # noqa: PLC0415 - as above
+
+    return planned(method).make(PlanRequest(space, seed, n, grid_points, options or {}))
+
+
+def make_adaptive(problem: SearchProblem) -> AdaptiveSampler:
+    """The sampler of a session of a method that learns; TypeError when it does not."""
+    found = adaptive(problem.method)
+    if found is None:
+        raise TypeError(f"{problem.method} does not learn")
+    return found.make(problem)
+
+
+def default_budgets(method: str, min_budget: float) -> tuple[float, ...]:
+    """The budgets of a method that gives iterations different ones, the smallest first; else none."""
+    found = adaptive(method)
+    return tuple(found.budgets(min_budget).tolist()) if found is not None and found.budgets is not None else ()

@@ -8,21 +8,21 @@ Several objectives are weighed anew for each generation (ParEGO, Knowles 2006).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
 
 from arbd.search.history import Floats, History, Ints, best_first, bounded
-from arbd.search.models.acquisition import ACQUISITIONS, Acquisition
-from arbd.search.models.gaussian_process import Posterior, fit
 from arbd.search.problem import SearchProblem
-from arbd.search.samplers import Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
+
+if TYPE_CHECKING:
+    from arbd.search.models.acquisition import Acquisition
 
 DEFAULT_ACQUISITION = "ei"
 # Results that the process knows: the best of them, and the newest.
@@ -50,10 +50,8 @@ class BayesianSampler:
     seed: int
     acquisition: str
 
-    def suggest(
-        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
-    ) -> Proposal:
-        """See `GuidedSampler`."""
+    def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
+        """See `AdaptiveSampler`."""
         rng = generator(self.seed, generation)
         if not history.known.any():
             return Proposal(self._snapped(rng.random((count, len(self.space.dimensions)))))
@@ -69,8 +67,11 @@ class BayesianSampler:
         count: int,
         history: History,
         losses: Floats,
-        allowed: Callable[[Unit], npt.NDArray[np.bool_]],
+        allowed: Allowed,
     ) -> Unit:
+        from arbd.search.models.acquisition import ACQUISITIONS  # noqa: PLC0415 - SciPy; a declaration imports none
+        from arbd.search.models.gaussian_process import Posterior, fit  # noqa: PLC0415 - as above
+
         is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
         values = _gaussian(history, losses)
         sample = _sample(history)
@@ -193,6 +194,7 @@ def _standard(values: Floats) -> Floats:
 
 def _power(values: Floats) -> float:
     """The power under which the values look most like a normal sample."""
+    from scipy import optimize  # noqa: PLC0415 - as above
 
     def loss(power: float) -> float:
         variance = float(_yeo_johnson(values, power).var())
@@ -210,6 +212,18 @@ def _yeo_johnson(values: Floats, power: float) -> Floats:
     return np.where(values >= 0, up, -down)
 
 
-def make(spec: SearchProblem) -> BayesianSampler:
-    """Depends on space, seed and acquisition function."""
-    return BayesianSampler(spec.space, spec.seed, spec.acquisition_fn or DEFAULT_ACQUISITION)
+def _make(problem: SearchProblem) -> BayesianSampler:
+    """Depends on space, seed and acquisition function. Loads what computes, whose threads are then limited."""
+    from arbd.search.models import acquisition, gaussian_process  # noqa: F401, PLC0415 - as above
+
+    return BayesianSampler(problem.space, problem.seed, problem.acquisition_fn or DEFAULT_ACQUISITION)
+
+
+METHOD = AdaptiveMethod(
+    summary="A Gaussian process of the metric, for few and expensive iterations.",
+    make=_make,
+    libraries=("numpy", "scipy"),
+    fields=("acquisition_fn",),
+    # The process takes the longer the more it knows, so its generations grow faster.
+    generation=GenerationSizes(usual=8, divisor=6),
+)

@@ -6,18 +6,19 @@ each in turn, and its random numbers are begun anew for each generation, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from cmaes import CMA, get_warm_start_mgd
 
 from arbd.search.history import Floats, History, best_first
 from arbd.search.problem import SearchProblem
-from arbd.search.samplers import Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Unit
+
+if TYPE_CHECKING:
+    from cmaes import CMA
 
 FIRST_WIDTH = 0.25
 # The library's warm start looks at the best tenth; of fewer results it is begun around the best.
@@ -34,10 +35,8 @@ class CmaesSampler:
     population: int
     past: int
 
-    def suggest(
-        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
-    ) -> Proposal:
-        """See `GuidedSampler`."""
+    def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
+        """See `AdaptiveSampler`."""
         losses = _ranks(history)
         strategy = self._begun(history, losses)
         own = history.points[self.past :]
@@ -59,6 +58,8 @@ class CmaesSampler:
         return Proposal(points)
 
     def _begun(self, history: History, losses: Floats, best: Unit | None = None) -> CMA:
+        from cmaes import CMA, get_warm_start_mgd  # noqa: PLC0415 - a declaration imports no library
+
         # The library has no strategy of one dimension: a second one is added that nothing depends on.
         size = max(2, self.dimensions)
         mean, width, covariance = np.full(size, 0.5), FIRST_WIDTH, None
@@ -85,7 +86,19 @@ def _ranks(history: History) -> Floats:
     return ranks
 
 
-def make(spec: SearchProblem) -> CmaesSampler:
-    """Depends on space, seed, and the size of a generation."""
-    past = len(spec.past.points) if spec.past is not None else 0
-    return CmaesSampler(len(spec.space.dimensions), spec.seed, spec.generation_size, past)
+def _make(problem: SearchProblem) -> CmaesSampler:
+    """Depends on space, seed, and the size of a generation. Loads what computes, whose threads are then limited."""
+    import cmaes  # noqa: F401, PLC0415 - a declaration imports no library
+
+    past = len(problem.past.points) if problem.past is not None else 0
+    return CmaesSampler(len(problem.space.dimensions), problem.seed, problem.generation_size, past)
+
+
+METHOD = AdaptiveMethod(
+    summary="A normal distribution that moves and stretches towards the better half.",
+    make=_make,
+    libraries=("numpy", "cmaes"),
+    max_metrics=1,
+    # A generation is its population.
+    generation=GenerationSizes(usual=8, short=4, required=4),
+)

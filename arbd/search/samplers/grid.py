@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbd.search.space import Column, Columns, Dimension, SearchSpace
+from arbd.search.sampler import PlanMethod, PlanRequest, PlanSize
+from arbd.search.space import ChoiceDimension, Column, Columns, Dimension, SearchSpace
 
 DEFAULT_POINTS = 3
 
@@ -40,7 +41,27 @@ class GridSampler:
         return {name: columns[name] for name in self.names}
 
 
-def make(space: SearchSpace, seed: int, n: int, grid_points: Mapping[str, int]) -> GridSampler:
+def _size(space: SearchSpace, grid_points: Mapping[str, int]) -> PlanSize:
+    notices: list[str] = []
+    for dimension in space.dimensions:
+        asked, distinct = grid_points.get(dimension.name, DEFAULT_POINTS), len(dimension_points(dimension, grid_points))
+        if distinct < asked and not isinstance(dimension, ChoiceDimension):
+            notices.append(
+                f"{dimension.name}: {asked} grid points asked for, {distinct} are distinct; duplicates are left out"
+            )
+    return PlanSize(grid_size(space, grid_points), tuple(notices))
+
+
+def _make(request: PlanRequest) -> GridSampler:
     """A grid depends on neither seed nor n."""
-    del seed, n
-    return GridSampler(space.names, tuple(dimension_points(d, grid_points) for d in space.dimensions))
+    points = tuple(dimension_points(dimension, request.grid_points) for dimension in request.space.dimensions)
+    return GridSampler(request.space.names, points)
+
+
+METHOD = PlanMethod(
+    summary="Every combination of the points of each dimension.",
+    make=_make,
+    size=_size,
+    distinct=True,
+    fields=("grid_points",),
+)

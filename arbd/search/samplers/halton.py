@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import qmc
 
+from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.space import Columns, SearchSpace
 
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
@@ -22,13 +21,21 @@ class HaltonSampler:
 
     def rows(self, first: int, count: int) -> Columns:
         """See `Sampler`."""
+        from scipy.stats import qmc  # noqa: PLC0415 - it takes seconds to import, and a declaration none
+
         engine = qmc.Halton(len(self.space.dimensions), scramble=True, rng=np.random.default_rng(self.seed))
         # The same as fast_forward(first - 1), which would compute every point before the first.
         engine.num_generated = first - 1
         return self.space.from_unit(np.minimum(engine.random(count), BELOW_ONE))
 
 
-def make(space: SearchSpace, seed: int, n: int, grid_points: Mapping[str, int]) -> HaltonSampler:
+def _make(request: PlanRequest) -> HaltonSampler:
     """Depends on the seed alone."""
-    del n, grid_points
-    return HaltonSampler(space, seed)
+    return HaltonSampler(request.space, request.seed)
+
+
+METHOD = PlanMethod(
+    summary="A scrambled Halton sequence, which fills the space evenly.",
+    make=_make,
+    libraries=("numpy", "scipy"),
+)

@@ -7,13 +7,13 @@ Rogaway 2002, "Ciphers with arbitrary finite domains"). So no table of n entries
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.samplers.random import uniform_points
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Columns, SearchSpace
@@ -68,7 +68,12 @@ class LatinHypercubeSampler:
         return self.space.from_unit(np.minimum(points, np.nextafter(1.0, 0.0)))
 
 
-def make(space: SearchSpace, seed: int, n: int, grid_points: Mapping[str, int]) -> LatinHypercubeSampler:
+def _make(request: PlanRequest) -> LatinHypercubeSampler:
     """Depends on the seed and on n: another number of iterations is another hypercube."""
-    del grid_points
-    return LatinHypercubeSampler(space, seed, n)
+    return LatinHypercubeSampler(request.space, request.seed, request.n)
+
+
+METHOD = PlanMethod(
+    summary="A Latin hypercube: in every dimension, each of n strata is hit once.",
+    make=_make,
+)

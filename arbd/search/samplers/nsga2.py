@@ -6,7 +6,6 @@ polynomial; choices are swapped and redrawn. Also for one objective, where the f
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from arbd.search.history import Floats, History, best_first
 from arbd.search.problem import SearchProblem
-from arbd.search.samplers import Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
@@ -34,10 +33,8 @@ class Nsga2Sampler:
     seed: int
     population: int
 
-    def suggest(
-        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
-    ) -> Proposal:
-        """See `GuidedSampler`."""
+    def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
+        """See `AdaptiveSampler`."""
         rng = generator(self.seed, generation)
         parents = history.points[best_first(history)[: max(self.population, FEWEST_PARENTS)]]
         children = self._children(rng, parents, count)
@@ -90,6 +87,13 @@ def _twins(children: Unit, taken: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(~new[len(taken) :])
 
 
-def make(spec: SearchProblem) -> Nsga2Sampler:
+def _make(problem: SearchProblem) -> Nsga2Sampler:
     """Depends on space, seed, and the size of a generation."""
-    return Nsga2Sampler(spec.space, spec.seed, spec.generation_size)
+    return Nsga2Sampler(problem.space, problem.seed, problem.generation_size)
+
+
+METHOD = AdaptiveMethod(
+    summary="An evolving population, for fronts of several metrics.",
+    make=_make,
+    generation=GenerationSizes(usual=12, short=4),
+)

@@ -6,11 +6,11 @@ iteration i owns the counters from i x k on, where k counters cover the dimensio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.space import Columns, SearchSpace, Unit
 
 _PER_COUNTER = 4
@@ -37,7 +37,12 @@ class RandomSampler:
         return self.space.from_unit(uniform_points(self.seed, len(self.space.dimensions), first, count))
 
 
-def make(space: SearchSpace, seed: int, n: int, grid_points: Mapping[str, int]) -> RandomSampler:
+def _make(request: PlanRequest) -> RandomSampler:
     """Depends on the seed alone."""
-    del n, grid_points
-    return RandomSampler(space, seed)
+    return RandomSampler(request.space, request.seed)
+
+
+METHOD = PlanMethod(
+    summary="Independent uniform points.",
+    make=_make,
+)

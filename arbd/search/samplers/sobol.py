@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import qmc
 
+from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.space import Columns, SearchSpace
 
 # SciPy's default; the sequence has 2^30 points.
@@ -25,6 +24,8 @@ class SobolSampler:
 
     def rows(self, first: int, count: int) -> Columns:
         """See `Sampler`."""
+        from scipy.stats import qmc  # noqa: PLC0415 - it takes seconds to import, and a declaration none
+
         engine = qmc.Sobol(len(self.space.dimensions), scramble=True, bits=BITS, rng=np.random.default_rng(self.seed))
         if first > 1:
             engine.fast_forward(first - 1)
@@ -35,7 +36,14 @@ class SobolSampler:
         return self.space.from_unit(np.minimum(points, BELOW_ONE))
 
 
-def make(space: SearchSpace, seed: int, n: int, grid_points: Mapping[str, int]) -> SobolSampler:
+def _make(request: PlanRequest) -> SobolSampler:
     """Depends on the seed alone."""
-    del n, grid_points
-    return SobolSampler(space, seed)
+    return SobolSampler(request.space, request.seed)
+
+
+METHOD = PlanMethod(
+    summary="A scrambled Sobol sequence, which fills the space evenly.",
+    make=_make,
+    libraries=("numpy", "scipy"),
+    max_iterations=2**BITS,
+)

@@ -8,15 +8,13 @@ the highest rung that has enough results (Falkner et al. 2018).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from arbd.search.history import Floats, History, best_first
 from arbd.search.problem import SearchProblem
-from arbd.search.samplers import Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.samplers.tpe import TpeSampler
 from arbd.search.seeds import generator
 from arbd.search.space import Unit
@@ -40,13 +38,11 @@ class SuccessiveHalvingSampler:
 
     new_sets: TpeSampler
     seed: int
-    min_budget: float
+    budgets: Floats
 
-    def suggest(
-        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
-    ) -> Proposal:
-        """See `GuidedSampler`."""
-        shares = rungs(self.min_budget)
+    def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
+        """See `AdaptiveSampler`."""
+        shares = self.budgets
         points, budgets = self._promoted(history, shares, count)
         missing = count - len(points)
         if missing:
@@ -90,6 +86,17 @@ def _name(point: Unit) -> bytes:
     return np.round(point, 9).tobytes()
 
 
-def make(spec: SearchProblem) -> SuccessiveHalvingSampler:
-    """Depends on space, seed and the smallest share of the data."""
-    return SuccessiveHalvingSampler(TpeSampler(spec.space, spec.seed), spec.seed, spec.min_budget)
+def _make(problem: SearchProblem) -> SuccessiveHalvingSampler:
+    """Depends on space, seed and the budgets."""
+    return SuccessiveHalvingSampler(
+        TpeSampler(problem.space, problem.seed), problem.seed, np.array(problem.budgets, dtype=np.float64)
+    )
+
+
+METHOD = AdaptiveMethod(
+    summary="Many parameter sets on a small budget, the better ones on more and more.",
+    make=_make,
+    fields=("min_budget",),
+    max_metrics=1,
+    budgets=rungs,
+)

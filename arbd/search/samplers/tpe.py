@@ -9,7 +9,6 @@ spreads. All candidates of a generation are scored at once, which is what lets s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from arbd.search.history import Floats, History, best_first
 from arbd.search.problem import SearchProblem
-from arbd.search.samplers import Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
@@ -109,10 +108,8 @@ class TpeSampler:
     space: SearchSpace
     seed: int
 
-    def suggest(
-        self, generation: int, count: int, history: History, allowed: Callable[[Unit], npt.NDArray[np.bool_]]
-    ) -> Proposal:
-        """See `GuidedSampler`."""
+    def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
+        """See `AdaptiveSampler`."""
         rng = generator(self.seed, generation)
         good, others = self._split(history)
         candidates = self.space.to_unit(self.space.from_unit(good.sample(rng, count * CANDIDATES)))
@@ -158,6 +155,12 @@ class TpeSampler:
         )
 
 
-def make(spec: SearchProblem) -> TpeSampler:
+def _make(problem: SearchProblem) -> TpeSampler:
     """Depends on space and seed."""
-    return TpeSampler(spec.space, spec.seed)
+    return TpeSampler(problem.space, problem.seed)
+
+
+METHOD = AdaptiveMethod(
+    summary="Points that are likely under the good results and unlikely under the others.",
+    make=_make,
+)

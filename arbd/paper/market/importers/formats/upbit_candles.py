@@ -15,6 +15,7 @@ import numpy as np
 from arbd.errors import DataError, UsageError
 from arbd.named_file import MAX_TABLE_BYTES, open_named
 from arbd.paper.market.importers.candles import quotes_of_candles
+from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.symbols import chosen_symbol, one_symbol
 from arbd.paper.market.importers.venue import Imported, VenueOptions
 from arbd.paper.market.quotes import FloatArray, IntArray
@@ -110,3 +111,6 @@ def _objects(path: Path) -> list[Any]:
     if not found:
         raise DataError(path, "holds no candles")
     return list(found)
+
+
+IMPORTER = Importer(summary="Upbit's candles, as its API gives them.", read=read_upbit_candles, candles=True)

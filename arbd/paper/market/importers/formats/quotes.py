@@ -5,16 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from arbd.errors import DataError
+from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.venue import Imported, VenueOptions, checked
 from arbd.paper.market.readers import read_columns
 
 NAMES = ("bid", "ask", "bid_size", "ask_size")
 
 
-def read_single_venue(path: Path, options: VenueOptions) -> Imported:
+def read_quotes_of_venue(path: Path, options: VenueOptions) -> Imported:
     """Quotes of one venue. Time columns are those of quotes files (`ts_ns`, `ts_us`, `ts_ms`, `ts_s` or `ts`)."""
     columns = read_columns(path, NAMES, "quotes of one venue")
     missing = [name for name in ("bid", "ask") if name not in columns]
     if missing:
         raise DataError(path, f"no column {', '.join(missing)}; quotes of one venue have a time column, bid and ask")
     return checked(path, columns, options.on_bad_rows)
+
+
+IMPORTER = Importer(
+    summary="Any recording of one venue: a time column, bid and ask, perhaps sizes.",
+    read=read_quotes_of_venue,
+    own_clock=True,
+)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from arbd.errors import DataError
+from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.symbols import one_symbol
 from arbd.paper.market.importers.venue import Imported, VenueOptions, checked
 from arbd.paper.market.texttable import NUMBER, ROWS, WHOLE, TextTable
@@ -45,3 +46,6 @@ def read_tardis_quotes(path: Path, options: VenueOptions) -> Imported:
         "ask_size": columns["ask_amount"],
     }
     return checked(path, quotes, options.on_bad_rows, rows=columns.get(ROWS))
+
+
+IMPORTER = Importer(summary="Tardis' quotes and book_ticker files.", read=read_tardis_quotes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arbd.paper.market.importers.binance_times import unit_ns
+from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.venue import Imported, VenueOptions, checked
 from arbd.paper.market.texttable import NUMBER, WHOLE, TextTable
 
@@ -29,3 +30,8 @@ def read_binance_bookticker(path: Path, options: VenueOptions) -> Imported:
         "ask_size": columns["best_ask_qty"],
     }
     return checked(path, quotes, options.on_bad_rows, sequence=columns["update_id"])
+
+
+IMPORTER = Importer(
+    summary="Binance's public bookTicker dumps (futures): every change of the touch.", read=read_binance_bookticker
+)

@@ -11,6 +11,7 @@ from pathlib import Path
 from arbd.errors import DataError
 from arbd.paper.market.importers.binance_times import unit_ns
 from arbd.paper.market.importers.candles import quotes_of_candles
+from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.venue import Imported, VenueOptions
 from arbd.paper.market.texttable import NUMBER, WHOLE, TextTable
 
@@ -31,3 +32,6 @@ def read_binance_klines(path: Path, options: VenueOptions) -> Imported:
         raise DataError(path, f"close_time {int(closes[row])} is before open_time {int(opens[row])}", row + 1)
     end_ns = (closes + 1) * unit_ns(closes, "close_time", path)
     return quotes_of_candles(path, end_ns, columns["close"], options)
+
+
+IMPORTER = Importer(summary="Binance's public klines: candles.", read=read_binance_klines, candles=True)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arbd.analysis.export_format import ExportFormat
 from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
@@ -33,8 +34,6 @@ def write_storage(table: ResultTable, output: Path) -> int:
         import optuna  # noqa: PLC0415 - heavy, and only this format needs it
     except ImportError:
         raise UsageError("the format optuna needs Optuna: pip install 'arbd[optuna]'") from None
-    if str(output) == "-":
-        raise UsageError("optuna needs a file: --output FILE")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with whole_file(output, output.suffix if output.suffix in SQLITE else ".tmp") as path:
         storage = _storage(path)
@@ -112,3 +111,6 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
         return distributions.IntDistribution(dimension.low, dimension.high, log=True)
     high = dimension.low + (dimension.levels - 1) * dimension.step
     return distributions.IntDistribution(dimension.low, high, step=dimension.step)
+
+
+FORMAT = ExportFormat(summary="A storage that Optuna and optuna-dashboard open.", write=write_storage)

@@ -1,0 +1,130 @@
+"""What a search method is: two kinds of samplers, and the declaration in which a method says what it needs.
+
+A method is one file with one declaration, `METHOD`; whatever else of arbd has to know of it is a field of that.
+Non-adaptive methods: the parameters of an iteration follow from its number and the seed. Adaptive ones suggest a
+generation of iterations at once, from the results of earlier ones.
+
+Keeps I5: `rows` of a range is the slice of the whole, on every host, and takes a constant amount of memory;
+`suggest` is a function of its arguments, whoever calls it, however often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.search.history import Floats, History
+from arbd.search.options import Option
+from arbd.search.problem import SearchProblem
+from arbd.search.space import Columns, SearchSpace, Unit, Value
+
+Allowed = Callable[[Unit], npt.NDArray[np.bool_]]
+
+
+class Sampler(Protocol):
+    """Parameters by iteration number."""
+
+    def rows(self, first: int, count: int) -> Columns:
+        """Columns of iterations `first` to `first + count - 1`, numbered from 1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """Points of the unit cube, one per row, and the budget of each (None: all of the data)."""
+
+    points: Unit
+    budget: Floats | None = None
+
+
+class AdaptiveSampler(Protocol):
+    """Points by generation. An instance may remember what it computed, but never what it was asked before."""
+
+    def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
+        """`count` points; `allowed` says of points whether they may be proposed, and the best effort is made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What a non-adaptive sampler is made from: the space, the seed, how many iterations are its own, and options."""
+
+    space: SearchSpace
+    seed: int
+    n: int
+    grid_points: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSize:
+    """How many points a plan has that ends by itself, and what is worth a notice about them."""
+
+    points: int
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSizes:
+    """How many iterations a method suggests at once.
+
+    By default a multiple of 4 near sqrt(n) / `divisor` x 4: `usual` at least, except in short searches, where half of
+    the generations are to know something all the same, and `short` at least there. A job may ask for `required` or
+    more. Small generations learn sooner, large ones keep more slots busy.
+    """
+
+    usual: int = 4
+    divisor: int = 16
+    short: int = 1
+    required: int = 1
+
+    def default(self, n: int) -> int:
+        """For a search of `n` iterations."""
+        return int(min(256, max(self.usual, 4 * round(n**0.5 / self.divisor)), max(self.short, n // 4)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Method:
+    """What both kinds declare.
+
+    `summary`: one line for people. `libraries`: distributions whose versions decide what is suggested, to the bit.
+    `fields`: fields of `tuning` that it reads and other methods do not. `options`: what it reads of `tuning.options`.
+    `max_iterations`: where it ends.
+    """
+
+    summary: str
+    libraries: tuple[str, ...] = ("numpy",)
+    fields: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    generation: GenerationSizes = GenerationSizes()
+    max_iterations: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMethod(_Method):
+    """A non-adaptive method. `size`: of a plan that ends by itself, from the space and the points per dimension.
+
+    `distinct`: no point of the plan stands twice.
+    """
+
+    make: Callable[[PlanRequest], Sampler]
+    size: Callable[[SearchSpace, Mapping[str, int]], PlanSize] | None = None
+    distinct: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptiveMethod(_Method):
+    """A method that learns. `make` also imports what computes: linear algebra that is loaded by then gets one thread.
+
+    Several threads add up in another order than one. `max_metrics`: how many it optimises at most (None: any number).
+
+    `budgets`: for one that gives iterations different budgets, these from the smallest to 1, given `min_budget`.
+    """
+
+    make: Callable[[SearchProblem], AdaptiveSampler]
+    max_metrics: int | None = None
+    budgets: Callable[[float], Floats] | None = None
