@@ -87,12 +87,14 @@ class RefusedError(DataError):
 class NamedFile:
     """A regular file that is open for reading. `path` is the name for messages, never to be opened again.
 
-    `quotable` tells whether messages may show what is in it: not where those who see them could not read the file.
+    `real` is where that name led, with its links followed. `quotable` tells whether messages may show what is in it: not
+    where those who see them could not read the file.
     """
 
     path: Path
     fd: int
     size: int
+    real: Path
     quotable: bool = True
 
     def __enter__(self) -> Self:
@@ -150,7 +152,7 @@ class NamedFile:
                     raise _too_large(self.path, MAX_DATA_BYTES)
             # A descriptor that can only read.
             fd = os.open(f"/proc/self/fd/{target.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
-        return NamedFile(self.path, fd, offset, self.quotable)
+        return NamedFile(self.path, fd, offset, self.real, self.quotable)
 
     @contextlib.contextmanager
     def errors_unquoted(self, what: str) -> Iterator[None]:
@@ -164,8 +166,8 @@ class NamedFile:
                 raise
             raise DataError(
                 self.path,
-                f"cannot be used as {what}; what is wrong is not told here, because not every user of this host may read "
-                "the file: who may sees it with `arbctl validate`",
+                f"cannot be used as {what}; why is not told here, because not every user of this host may read "
+                "the file; who may read it sees it with `arbctl validate`",
                 error.row if isinstance(error, DataError) else None,
             ) from None
 
@@ -186,7 +188,7 @@ def open_named(path: Path, max_bytes: int, rule: ReadRule = ANY) -> NamedFile:
     if found.st_size > max_bytes:
         os.close(fd)
         raise _too_large(path, max_bytes)
-    return NamedFile(path, fd, found.st_size, rule.folders is None or way.public)
+    return NamedFile(path, fd, found.st_size, real, rule.folders is None or way.public)
 
 
 def first_of(paths: Sequence[Path], max_bytes: int, rule: ReadRule = ANY) -> NamedFile:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 controls, line separators, marks that turn the direction of writing, halves of characters.
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_HIDDEN_IN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Controls (C0, C1), line separators, marks that turn the direction of writing, characters without width or ink, which
+# hide that two names differ (Unicode's Cf and Default_Ignorable_Code_Point), halves of characters, what is no character.
+_UNSEEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
+    "\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_HIDDEN = re.compile(f"[{_UNSEEN}]")
+_HIDDEN_IN_LINE = re.compile(f"[\t\n{_UNSEEN}]")
 
 
 def visible(text: str) -> str:
@@ -20,5 +26,8 @@ def visible_line(text: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    # The form that JSON takes too.
-    return f"\\u{ord(found.group()):04x}"
+    # The form that JSON takes too: what is beyond 16 bits in two halves.
+    code = ord(found.group())
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    return f"\\u{0xD800 + ((code - 0x10000) >> 10):04x}\\u{0xDC00 + ((code - 0x10000) & 0x3FF):04x}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from arbd.errors import ObjectiveError
+from arbd.errors import DataError, ObjectiveError
 from arbd.paper.market.cache import file_digest
 
 
@@ -15,15 +15,18 @@ def check_digest(name: str, path: Path, expected: str | None) -> None:
         return
     try:
         found = file_digest(path)
-    except OSError as error:
-        raise ObjectiveError(
-            f"{name}: {path} cannot be read on this host ({error.strerror}); put it where the job says"
-        ) from error
+    except DataError as error:
+        raise ObjectiveError(f"{name}: {path} {error.reason}; put it where the job says") from error
     if found != expected:
-        raise ObjectiveError(
-            f"{name}: {path} on this host is not the file that the job was accepted with "
-            f"(SHA-256 {found[:12]}, expected {expected[:12]}); copy the same version to every host"
-        )
+        raise not_the_same(name, path, found, expected)
+
+
+def not_the_same(name: str, path: Path, found: str, expected: str) -> ObjectiveError:
+    """The error of a host whose file is another than the one that the job was accepted with."""
+    return ObjectiveError(
+        f"{name}: {path} on this host is not the file that the job was accepted with "
+        f"(SHA-256 {found[:12]}, expected {expected[:12]}); copy the same version to every host"
+    )
 
 
 def module_file(module: str, search_paths: Sequence[Path]) -> Path | None:

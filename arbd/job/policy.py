@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.job.spec import JobSpec, ObjectiveSpec
+from arbd.named_file import ReadRule
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -40,23 +41,13 @@ def written_by_anybody(path: Path) -> str | None:
     return None
 
 
-def _is_public(path: Path) -> bool:
-    """True when a file is no secret that this process would tell for somebody who may not read it himself."""
-    try:
-        found = path.stat()
-    except OSError:
-        return True  # told as missing where it is opened
-    me = os.geteuid()
-    return bool(found.st_mode & stat.S_IROTH) or (found.st_uid == me and me != 0)
-
-
 @dataclass(frozen=True, slots=True)
 class ObjectivePolicy:
     """A list of patterns as of `pattern_of`, in which `*` and `?` stand for any characters, and folders of data.
 
     A command that a pattern with `*` allows must be in place with all links followed and `..` resolved: what matters
     is the program that would run, not a name that leads to it. Where `data_dirs` names no folder, what every user of the
-    host may read is read, and what is this user's own; None: any data may be read.
+    host may read is read (the folders on the way count), and what is this user's own; None: any data may be read.
     """
 
     allow: tuple[str, ...] = ("paper",)
@@ -73,24 +64,14 @@ class ObjectivePolicy:
             f"an administrator can add {name[:200]!r} to `allow` in the daemon's settings"
         )
 
+    @property
+    def reading(self) -> ReadRule:
+        """The rule for files that jobs name, with which they are opened."""
+        return ReadRule(self.data_dirs)
+
     def check_data(self, path: Path) -> str | None:
         """None when the file may be read, else why not and what an administrator can do."""
-        if self.data_dirs is None or is_below(path, self.data_dirs):
-            return None
-        if not self.data_dirs:
-            return (
-                None
-                if _is_public(path)
-                else (
-                    f"{path} cannot be read by every user of this host, and `data_dirs` in the daemon's settings names no "
-                    "folder: an administrator can add its folder there"
-                )
-            )
-        folders = ", ".join(map(str, self.data_dirs))
-        return (
-            f"{path} is not below the folders that this host reads data from ({folders}); "
-            "an administrator can add its folder to `data_dirs` in the daemon's settings"
-        )
+        return self.reading.refusal(path)
 
     def check_job(self, spec: JobSpec) -> str | None:
         """None when this host may evaluate the job, else why not."""

@@ -10,6 +10,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from arbd.errors import DataError
+from arbd.named_file import open_named
+
 MAX_SOURCE_BYTES = 1 << 20
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -20,13 +23,11 @@ def fault_of(source: Path, function: str, *, needs_budget: str) -> str | None:
     `needs_budget` names the method that gives it a budget; '' where none does.
     """
     try:
-        data = source.read_bytes()
-        if len(data) > MAX_SOURCE_BYTES:
-            return None
-        tree = ast.parse(data)
+        with open_named(source, MAX_SOURCE_BYTES) as file:
+            tree = ast.parse(file.read(MAX_SOURCE_BYTES))
     except SyntaxError as error:
         return f"{source}, line {error.lineno}: is not Python: {error.msg}"
-    except (OSError, ValueError, RecursionError, MemoryError):
+    except (DataError, ValueError, RecursionError, MemoryError):
         return None
     bound = dict(_bound(tree.body))
     if "*" in bound or "__getattr__" in bound:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from arbd.errors import ArbdError, JobError, Problem, UsageError
+from arbd.errors import ArbdError, DataError, JobError, Problem, UsageError
 from arbd.job.digests import module_file
 from arbd.job.file import JobDocument
 from arbd.job.model import (
@@ -22,18 +22,20 @@ from arbd.job.python_source import fault_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import resolve_space
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
+from arbd.named_file import ANY, MAX_DATA_BYTES, MAX_PROGRAM_BYTES, NamedFile, ReadRule, first_of, open_named
 from arbd.paper import params
-from arbd.paper.market.cache import file_digest, load_quotes
+from arbd.paper.market.cache import load
 from arbd.paper.market.prepared import grid_points
 from arbd.paper.market.quotes import IntArray
-from arbd.paper.market.readers import read_quotes
+from arbd.paper.market.times import clock_note
 from arbd.paper.metrics import METRICS
-from arbd.paper.scenario import load_scenario
+from arbd.paper.scenario import Scenario, read_scenario
 from arbd.search.problem import MetricGoal
 from arbd.search.sampler import AdaptiveMethod, PlanMethod, PlanSize
 from arbd.search.samplers import METHODS, built_in, planned
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 from arbd.search.versions import sampler_versions
+from arbd.strict_yaml import MAX_BYTES
 
 MAX_PLAN = 10**12
 MAX_GRID_POINTS = 10**6
@@ -47,19 +49,21 @@ def resolve_job(
     session_id: str | None = None,
     search_paths: Sequence[Path] = (),
     cache_dir: Path | None = None,
-    may_read: Callable[[Path], str | None] = lambda path: None,
+    reading: ReadRule = ANY,
+    may_run: Callable[[ObjectiveSpec], str | None] = lambda objective: None,
     past: ReadPast | None = None,
 ) -> JobSpec:
     """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
 
-    `may_read` says why a data or scenario file may not be read, before it is; None when it may. `past` reads what
-    `start_from` names. Quotes are read, so that bad ones are told here; through the cache, where one is named.
+    `reading` is the rule for files that the job names; `may_run` says why the objective may not run, before anything of
+    it is opened. `past` reads what `start_from` names. Quotes are read, so that bad ones are told here; through the
+    cache, where one is named.
     JobError holds everything that is wrong, each with its line and its field.
     """
     too_large = [document.problem(message, *path) for message, path in faults(document.job)]
     if too_large:
         raise JobError(document.document.source, [*document.faults, *too_large])
-    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, may_read, past)
+    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, reading, may_run, past)
     spec = resolver.resolve(session_id)
     if resolver.problems:
         order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
@@ -75,10 +79,12 @@ class _Resolver:
         base_dirs: Sequence[Path],
         search_paths: Sequence[Path],
         cache_dir: Path | None,
-        may_read: Callable[[Path], str | None],
+        reading: ReadRule,
+        may_run: Callable[[ObjectiveSpec], str | None],
         past: ReadPast | None,
     ) -> None:
-        self._may_read = may_read
+        self._reading = reading
+        self._may_run = may_run
         self._past = past
         self._document = document
         self._job = document.job
@@ -88,6 +94,7 @@ class _Resolver:
         self.problems: list[Problem] = list(document.faults)
         self._notices: list[str] = []
         self._digests: dict[str, str] = {}
+        self._scenarios: dict[str, Scenario] = {}
         self._profiles: dict[str, Mapping[str, Value]] = {}
         self._times: dict[str, list[IntArray]] = {}
         self._method = self._declared(document.job.tuning.method)
@@ -163,69 +170,86 @@ class _Resolver:
 
     def _objective(self) -> ObjectiveSpec:
         given = self._job.objective
+        objective = ObjectiveSpec("paper")
         if isinstance(given, PythonObjective):
-            module, _, function = given.python.partition(":")
-            source = module_file(module, self._search_paths)
-            if source is not None:
-                takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
-                fault = fault_of(source, function, needs_budget=self._job.tuning.method if takes else "")
-                if fault is not None:
-                    self.wrong(fault, "objective", "python")
-                self._digests[f"python:{module}"] = file_digest(source)
-            return ObjectiveSpec("python", (given.python,))
-        if isinstance(given, CommandObjective):
-            return self._command(given)
-        return ObjectiveSpec("paper")
+            objective = ObjectiveSpec("python", (given.python,))
+        elif isinstance(given, CommandObjective):
+            program = given.command[0]
+            if "/" in program and not program.startswith("/"):
+                found = next((folder / program for folder in self._base_dirs if (folder / program).is_file()), None)
+                program = str(found.resolve()) if found is not None else program
+            objective = ObjectiveSpec("command", (program, *given.command[1:]))
+        refusal = self._may_run(objective)
+        if refusal is not None:
+            # Nothing of what may not run is opened.
+            self.wrong(refusal, "objective")
+        elif isinstance(given, PythonObjective):
+            self._module(given)
+        elif objective.kind == "command":
+            self._command(objective.target[0])
+        return objective
 
-    def _command(self, given: CommandObjective) -> ObjectiveSpec:
-        program = given.command[0]
-        if "/" in program and not program.startswith("/"):
-            found = next((folder / program for folder in self._base_dirs if (folder / program).is_file()), None)
-            program = str(found.resolve()) if found is not None else program
+    def _module(self, given: PythonObjective) -> None:
+        module, _, function = given.python.partition(":")
+        source = module_file(module, self._search_paths)
+        if source is None:
+            return
+        takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
+        fault = fault_of(source, function, needs_budget=self._job.tuning.method if takes else "")
+        if fault is not None:
+            self.wrong(fault, "objective", "python")
+        self._digest(f"python:{module}", source, "objective", "python")
+
+    def _command(self, program: str) -> None:
         path = shutil.which(program)
         if path is None:
             self.wrong(f"{program!r} is no program on this host, or may not be executed", "objective", "command", 0)
         else:
-            self._digests[f"command:{program}"] = file_digest(Path(path))
-        return ObjectiveSpec("command", (program, *given.command[1:]))
+            self._digest(f"command:{program}", Path(path), "objective", "command", 0)
+
+    def _digest(self, name: str, code: Path, *path: str | int) -> None:
+        try:
+            with open_named(code, MAX_PROGRAM_BYTES) as file:
+                self._digests[name] = file.digest()
+        except DataError as error:
+            self.wrong(str(error), *path)
 
     def _file(self, name: str, *path: str | int) -> str | None:
-        """The absolute path of a file that exists; None, with the problem noted, when there is none."""
+        """The absolute path of a file that can be read; None, with the problem noted, when it cannot."""
         candidates = [Path(name)] if Path(name).is_absolute() else [folder / name for folder in self._base_dirs]
-        for candidate in candidates:
-            refusal = self._may_read(candidate)
-            if refusal is not None:
-                self.wrong(refusal, *path)
-                return None
-            if candidate.is_file():
-                found = str(candidate.resolve())
-                try:
-                    if path[0] == "data":
-                        self._check_quotes(candidate)
-                    self._digests[found] = file_digest(candidate)
-                except OSError as error:
-                    self.wrong(f"{candidate} cannot be read: {error.strerror}", *path)
-                    return None
-                except ArbdError as error:
-                    self.wrong(str(error), *path)
-                    return None
-                return found
-        if candidates:
-            self.wrong(f"no such file: {', '.join(str(c) for c in candidates)}", *path)
-        else:
+        if not candidates:
             self.wrong(f"{name!r} is a relative path, and there is no folder to look in: write an absolute one", *path)
-        return None
+            return None
+        data = path[0] == "data"
+        try:
+            with first_of(candidates, MAX_DATA_BYTES if data else MAX_BYTES, self._reading) as file:
+                found = str(file.real)
+                # Hosts that evaluate the job know the file by this name alone, and its format by the end of it.
+                file.path = file.real
+                with file.errors_unquoted("quotes" if data else "a scenario"):
+                    if data:
+                        self._read_quotes(file)
+                    else:
+                        self._scenarios[found], self._digests[found] = read_scenario(file)
+        except JobError as error:
+            at = self._document.document.locate(path)
+            self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
+            return None
+        except ArbdError as error:
+            self.wrong(str(error), *path)
+            return None
+        return found
 
-    def _check_quotes(self, path: Path) -> None:
-        """DataError when the file is bad; a notice when rows of it are dropped."""
-        if self._job.on_bad_rows == "refuse":
-            quotes = load_quotes(path, self._cache_dir)
-            self._times[str(path.resolve())] = [quotes.ts_ns[[0, -1]]]
-            return
-        quotes, dropped = read_quotes(path, "drop")
-        self._times[str(path.resolve())] = [quotes.ts_ns[[0, -1]]]
-        if dropped:
-            self._notices.append(f"{dropped:,} bad rows of {path} are dropped")
+    def _read_quotes(self, file: NamedFile) -> None:
+        """DataError when the file is bad; a notice when rows of it are dropped, or its times are no dates."""
+        loaded = load(file, self._cache_dir, self._job.on_bad_rows)
+        self._digests[str(file.path)] = loaded.digest
+        self._times[str(file.path)] = [loaded.quotes.ts_ns[[0, -1]]]
+        if loaded.dropped:
+            self._notices.append(f"{loaded.dropped:,} bad rows of {file.path} are dropped")
+        note = clock_note(loaded.quotes.ts_ns)
+        if note is not None:
+            self._notices.append(f"{file.path}: {note}")
 
     def _check_markets(self, paper: bool, scenarios: Sequence[str]) -> None:
         job = self._job
@@ -236,13 +260,8 @@ class _Resolver:
         if not job.data and not job.tuning.scenarios:
             self.wrong("the paper objective needs quotes: name files under `data:` or `tuning.scenarios:`", "tuning")
         for name in scenarios:
-            try:
-                scenario = load_scenario(Path(name))
-                self._profiles[name] = scenario.risk_profile
-                self._times[name] = [market.ts_ns[[0, -1]] for market in scenario.markets]
-            except JobError as error:
-                at = self._document.document.locate(("tuning", "scenarios"))
-                self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
+            self._profiles[name] = self._scenarios[name].risk_profile
+            self._times[name] = [market.ts_ns[[0, -1]] for market in self._scenarios[name].markets]
 
     def _check_together(self, data: Sequence[str], space: SearchSpace, fixed: Mapping[str, Value]) -> None:
         """What the job's markets must have in common to be pooled."""

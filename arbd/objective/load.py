@@ -7,21 +7,28 @@ from pathlib import Path
 
 from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
+from arbd.named_file import ANY, ReadRule
 from arbd.objective.protocol import Evaluator
 
 
 def load_evaluator(
-    spec: JobSpec, session_id: str, cache_dir: Path | None, search_paths: Sequence[Path], *, verify: bool = True
+    spec: JobSpec,
+    session_id: str,
+    cache_dir: Path | None,
+    search_paths: Sequence[Path],
+    *,
+    verify: bool = True,
+    reading: ReadRule = ANY,
 ) -> Evaluator:
     """Load a job's objective on this host; ObjectiveError or DataError when this host cannot evaluate it.
 
     With `verify`, data and code files must have the digests that the job was accepted with, so that no host
-    evaluates something else than the others.
+    evaluates something else than the others. `reading` is this host's rule for files that jobs name.
     """
     if spec.objective.kind == "paper":
         from arbd.objective.paper import PaperEvaluator  # noqa: PLC0415 - imports the engine
 
-        return PaperEvaluator(spec, cache_dir, verify=verify)
+        return PaperEvaluator(spec, cache_dir, verify=verify, reading=reading)
     if spec.objective.kind == "python":
         from arbd.objective.python import PythonEvaluator  # noqa: PLC0415 - imports the user's module
 

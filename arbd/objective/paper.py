@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.job.spec import JobSpec
+from arbd.named_file import ANY, ReadRule
 from arbd.objective.markets import beginning, load_markets
 from arbd.objective.protocol import Outcome, Params, Trial
 from arbd.paper.compiled import compile_once, use_cache
@@ -24,10 +25,10 @@ class PaperEvaluator:
 
     batch = True
 
-    def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool) -> None:
+    def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool, reading: ReadRule = ANY) -> None:
         if cache_dir is not None:
             use_cache(cache_dir)
-        loaded = load_markets(spec, cache_dir, verify=verify)
+        loaded = load_markets(spec, cache_dir, verify=verify, reading=reading)
         markets, defaults = [each.market for each in loaded], [each.defaults for each in loaded]
         self._markets, self._defaults, self._fixed = markets, defaults, spec.fixed
         self._sources = [each.source for each in loaded]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 
 from arbd import strict_yaml
 from arbd.errors import DataError, JobError, Problem, UsageError
+from arbd.named_file import NamedFile, opened
 from arbd.paper import params
 from arbd.paper.market.quotes import Quotes, build_quotes
 from arbd.strict_yaml import Document
@@ -39,8 +41,15 @@ class Scenario:
 
 
 def load_scenario(path: Path) -> Scenario:
-    """Read a scenario file; JobError with all its problems and their lines."""
-    return parse_scenario(strict_yaml.load(Path(path)))
+    """Read a scenario file; JobError with all its problems and their lines, DataError when it is no file."""
+    return read_scenario(path)[0]
+
+
+def read_scenario(file: Path | NamedFile) -> tuple[Scenario, str]:
+    """A scenario, and the SHA-256 of the bytes that it was read from."""
+    with opened(file, strict_yaml.MAX_BYTES) as named:
+        data = named.read(strict_yaml.MAX_BYTES)
+        return parse_scenario(strict_yaml.parse(data, str(named.path))), hashlib.sha256(data).hexdigest()
 
 
 def parse_scenario(document: Document) -> Scenario:

@@ -3,49 +3,100 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from arbd.errors import DataError
+from arbd.named_file import NamedFile, opened
 from arbd.results.csv_writer import METRIC_PREFIX, PARAM_PREFIX, SHARE, plain_text
 from arbd.results.result import TuningResult
 
+FEWER = "export the best of them (`arbctl export`), and name that table"
+DELIMITERS = (",", ";", "\t")
+MAX_HEADER_CHARS = 1 << 20
 _REQUIRED = ("session_id", "worker_id", "iteration", "status")
+_TEXTS = ("session_id", "worker_id", "status", "timestamp", "error")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
+# What pandas calls the column of row numbers that it writes.
+_INDEX = re.compile(r"|index|Unnamed: \d+")
 
 
 def load_results_from_csv(csv_path: str | Path) -> list[TuningResult]:
     """Read a results table as arbd writes it. DataError names the file and the row that is wrong.
 
-    Parameters become int or float where they read as numbers, True and False where they say so, text otherwise.
+    Parameters become int or float where they read as numbers, True and False where they say so, text otherwise. The table
+    may have gone through a spreadsheet or pandas: cells separated by what the first line separates them by, a byte order
+    mark, whole numbers as 1.0, decimal commas beside semicolons, an index column, empty lines.
     """
     return [result for result, _ in read_table(Path(csv_path))]
 
 
-def read_table(path: Path) -> list[tuple[TuningResult, dict[str, str]]]:
-    """The same, each result with its parameters as they are written."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = reader.fieldnames or []
-            missing = [name for name in _REQUIRED if name not in names]
-            if missing:
-                raise DataError(path, f"no column {', '.join(missing)}; is it a results table of arbd?")
-            return [_result(path, number, row) for number, row in enumerate(reader, 1)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DataError(path, f"cannot be read as a table: {reason}") from error
+def read_table(file: Path | NamedFile, max_rows: int | None = None) -> list[tuple[TuningResult, dict[str, str]]]:
+    """The same, each result with its parameters as they are written; DataError when there are more than `max_rows`."""
+    with opened(file) as named, named.stream() as stream:
+        path = named.path
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        try:
+            dialect, names = _first_line(text, path)
+            rows = csv.reader(text, delimiter=dialect, strict=True)
+            found: list[tuple[TuningResult, dict[str, str]]] = []
+            for number, cells in enumerate((cells for cells in rows if any(cells)), 1):
+                if max_rows is not None and number > max_rows:
+                    raise DataError(path, f"has more than {max_rows:,} results, the maximum: {FEWER}")
+                if len(cells) != len(names):
+                    raise DataError(
+                        path,
+                        f"has another number of cells ({len(cells)}) than the first line has columns ({len(names)})",
+                        number,
+                    )
+                row = {name: cell for name, cell in zip(names, cells, strict=True) if name}
+                found.append(_result(path, number, _with_points(row) if dialect == ";" else row))
+        except UnicodeDecodeError:
+            raise DataError(path, "cannot be read as a table: it is not UTF-8 text, save it as CSV in UTF-8") from None
+        except (OSError, csv.Error, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise DataError(path, f"cannot be read as a table: {reason}") from error
+        return found
 
 
-def _result(path: Path, number: int, row: Mapping[str | None, str | None]) -> tuple[TuningResult, dict[str, str]]:
-    if None in row or None in row.values():
-        raise DataError(path, "has another number of cells than the first line has columns", number)
-    cells = {str(name): str(cell) for name, cell in row.items()}
+def _first_line(text: io.TextIOWrapper, path: Path) -> tuple[str, list[str]]:
+    """What separates cells, and the names of the columns, empty for those of no interest."""
+    line = text.readline(MAX_HEADER_CHARS)
+    if len(line) == MAX_HEADER_CHARS:
+        raise DataError(
+            path, f"has a first line of more than {MAX_HEADER_CHARS:,} characters; is it a results table of arbd?"
+        )
+    cells = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in DELIMITERS}
+    delimiter = max(cells, key=lambda each: len(cells[each]))
+    names = [cell.strip() for cell in cells[delimiter]]
+    missing = [name for name in _REQUIRED if name not in names]
+    if missing:
+        raise DataError(path, f"no column {', '.join(missing)}; is it a results table of arbd?")
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            path, f"has {names.count(twice)} columns {twice}: which one counts? rename or remove the others"
+        )
+    return delimiter, ["" if _INDEX.fullmatch(name) else name for name in names]
+
+
+def _with_points(row: Mapping[str, str]) -> dict[str, str]:
+    """Numbers as they are written where a comma is the decimal sign, and the semicolon separates cells."""
+    return {
+        name: cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) and name not in _TEXTS else cell
+        for name, cell in row.items()
+    }
+
+
+def _result(path: Path, number: int, cells: Mapping[str, str]) -> tuple[TuningResult, dict[str, str]]:
     params = {name.removeprefix(PARAM_PREFIX): cell for name, cell in cells.items() if name.startswith(PARAM_PREFIX)}
     try:
         result = TuningResult(
-            session_id=cells["session_id"],
-            worker_id=cells["worker_id"],
-            iteration=int(cells["iteration"]),
+            session_id=_text(cells["session_id"]),
+            worker_id=_text(cells["worker_id"]),
+            iteration=_whole(cells["iteration"]),
             params={name: _value(cell) for name, cell in params.items()},
             metrics={
                 n.removeprefix(METRIC_PREFIX): float(c) for n, c in cells.items() if n.startswith(METRIC_PREFIX) and c
@@ -53,13 +104,23 @@ def _result(path: Path, number: int, row: Mapping[str | None, str | None]) -> tu
             timestamp=cells.get("timestamp", ""),
             status=cells["status"],
             duration_s=float(cells.get("duration_s") or "nan"),
-            attempt=int(cells.get("attempt") or 1),
+            attempt=_whole(cells.get("attempt") or "1"),
             error=_text(cells.get("error", "")),
             data_share=_share(cells.get(SHARE) or "1.0"),
         )
-    except ValueError as error:
-        raise DataError(path, f"{error}", number) from error
+    except (ValueError, OverflowError) as error:
+        raise DataError(path, f"{str(error)[:300]}", number) from error
     return result, {name: _text(cell) for name, cell in params.items()}
+
+
+def _whole(cell: str) -> int:
+    try:
+        return int(cell)
+    except ValueError:
+        number = float(cell)
+        if number != int(number):
+            raise ValueError(f"{cell} is not a whole number") from None
+        return int(number)
 
 
 def _share(cell: str) -> float:
@@ -78,8 +139,8 @@ def _value(cell: str) -> float | int | str | bool:
     marked = plain_text(cell)
     if marked is not None:
         return marked
-    if cell in ("True", "False"):
-        return cell == "True"
+    if cell in ("True", "False", "TRUE", "FALSE"):
+        return cell in ("True", "TRUE")
     for kind in (int, float):
         try:
             return kind(cell)

@@ -21,8 +21,12 @@ PARAM_PREFIX = "param_"
 METRIC_PREFIX = "metric_"
 # The last of them in a session whose iterations use different shares of the data, failed ones too.
 SHARE = "data_share"
-# What makes a spreadsheet read a cell as a formula, behind any marks that say it is none.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+# What makes a spreadsheet read a cell as a formula, wide forms too, behind any marks that say it is none and what is not
+# seen or is taken off. Where a spreadsheet separates cells by something else than commas, cells begin within a text too.
+_SIGN, _UNSEEN = "=+\\-@|%\uff1d\uff0b\uff0d\uff20", '" \u00a0\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff'
+_FORMULA = re.compile(f"'*[{_UNSEEN}]*[{_SIGN}\t\r\n]")
+_WITHIN = re.compile(f"(?<=[;\t\r\n])(?='*[{_UNSEEN}]*[{_SIGN}])")
+_MARK_WITHIN = re.compile(f"(?<=[;\t\r\n])'(?='*[{_UNSEEN}]*[{_SIGN}])")
 
 
 def status_name(status: int, origin: int) -> str:
@@ -64,8 +68,8 @@ def group_cells(
     )
     for position, (iteration, status, ended_ns, duration_s, attempt, worker, origin, values) in enumerate(columns):
         yield [
-            session_id,
-            group.workers[worker],
+            _text(session_id),
+            _text(group.workers[worker]),
             iteration,
             status_name(status, origin),
             iso_utc(ended_ns),
@@ -90,12 +94,15 @@ def _cell(value: object) -> str:
 
 def _text(value: str) -> str:
     """A text that no spreadsheet takes for a formula; `plain_text` gives it back as it was."""
-    return f"'{value}" if _FORMULA.match(value) else value
+    marked = _WITHIN.sub("'", value)
+    return f"'{marked}" if _FORMULA.match(value) else marked
 
 
 def plain_text(cell: str) -> str | None:
     """The text in a cell that was marked as one, or None when it is not."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else None
+    plain = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    plain = _MARK_WITHIN.sub("", plain)
+    return plain if plain != cell else None
 
 
 def metric_names_of(groups: Iterable[ResultGroup]) -> list[str]:

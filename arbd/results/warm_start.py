@@ -7,8 +7,9 @@ from pathlib import Path
 
 from arbd.errors import DataError
 from arbd.job.stored import read_spec
+from arbd.named_file import ANY, ReadRule, first_of
 from arbd.results.columns import RowRules
-from arbd.results.csv_reader import read_table
+from arbd.results.csv_reader import FEWER, read_table
 from arbd.results.store_reader import read_rows
 from arbd.search.problem import PastResult
 from arbd.spool.layout import SpoolLayout
@@ -16,44 +17,35 @@ from arbd.spool.ledger import COMPLETED
 from arbd.spool.queue import SessionQueue
 
 CSV_SUFFIX = ".csv"
+MAX_PAST_RESULTS = 200_000
+MAX_TABLE_BYTES = 128 << 20
 
 
-def past_reader(
-    layout: SpoolLayout, may_read: Callable[[Path], str | None] = lambda path: None
-) -> Callable[[str, Sequence[Path]], list[PastResult]]:
+def past_reader(layout: SpoolLayout, reading: ReadRule = ANY) -> Callable[[str, Sequence[Path]], list[PastResult]]:
     """A function of a session's id, or a table's name and the folders to look for it; ArbdError when there is none.
 
-    `may_read` says why a table may not be read, before it is looked for; None when it may.
+    `reading` is the rule for tables. There may be MAX_PAST_RESULTS results at most: more would fill memory.
     """
 
     def read(source: str, folders: Sequence[Path]) -> list[PastResult]:
         if source.endswith(CSV_SUFFIX):
-            return _of_table(source, folders, may_read)
+            return _of_table(source, folders, reading)
         return _of_session(layout, source)
 
     return read
 
 
-def _of_table(source: str, folders: Sequence[Path], may_read: Callable[[Path], str | None]) -> list[PastResult]:
+def _of_table(source: str, folders: Sequence[Path], reading: ReadRule) -> list[PastResult]:
     candidates = [Path(source)] if Path(source).is_absolute() else [folder / source for folder in folders]
-    path = next((candidate for candidate in candidates if _is_readable(candidate, may_read)), None)
-    if path is None:
-        raise DataError(source, f"no such file: {', '.join(map(str, candidates)) or 'write an absolute path'}")
-    return [
-        PastResult(result.params, result.metrics if result.status == "completed" else {}, result.data_share, written)
-        for result, written in read_table(path)
-    ]
-
-
-def _is_readable(path: Path, may_read: Callable[[Path], str | None]) -> bool:
-    # Asked first: whether a file is there at all is not told of folders that may not be read.
-    refusal = may_read(path)
-    if refusal is not None:
-        raise DataError(path, refusal)
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise DataError(path, f"cannot be looked for: {error.strerror}") from error
+    if not candidates:
+        raise DataError(source, "no such file: write an absolute path")
+    with first_of(candidates, MAX_TABLE_BYTES, reading) as file, file.errors_unquoted("a table of results"):
+        return [
+            PastResult(
+                result.params, result.metrics if result.status == "completed" else {}, result.data_share, written
+            )
+            for result, written in read_table(file, MAX_PAST_RESULTS)
+        ]
 
 
 def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:
@@ -61,6 +53,8 @@ def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:
     paths = layout.session(session_id)
     state = SessionQueue(files, paths).refresh()
     spec = read_spec(files, paths)
+    if state.counted > MAX_PAST_RESULTS:
+        raise DataError(session_id, f"has {state.counted:,} results; {MAX_PAST_RESULTS:,} are the maximum: {FEWER}")
     found: list[PastResult] = []
     for group in read_rows(files, paths, done=state.done, rules=RowRules.of(spec)):
         rows = group.rows

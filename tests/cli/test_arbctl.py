@@ -263,7 +263,7 @@ def test_run_says_why_it_cannot(arbctl: Arbctl, tmp_path: Path) -> None:
         (["retry", "kept", "--state", "completed"], 2, "expected some of failed, timeout, crashed"),
         (["cancel", "kept"], 2, "session kept is done: it cannot become cancelled"),
         (["validate", "absent.yaml"], 2, "absent.yaml: 1 problem"),
-        (["summary", "--csv", "absent.csv"], 2, "absent.csv: cannot be read as a table"),
+        (["summary", "--csv", "absent.csv"], 2, "absent.csv: no such file on this host"),
         (["scenario", "absent.yaml"], 2, "cannot be read"),
         (["market", "describe", "absent.csv"], 2, "no such file"),
         (["market", "synth", "--output", "x.xlsx"], 2, "cannot be told apart by its suffix"),

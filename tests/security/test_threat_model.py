@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -248,8 +249,16 @@ def test_case_14_data_from_elsewhere(gate: Gate, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         reason = gate.refuse(f"data: ['{private}']\n" + TUNING.replace("x:", "min_spread_pct:"), data_dirs=())
         assert "cannot be read by every user of this host, and `data_dirs`" in reason
-    private.chmod(0o644)
-    assert ObjectivePolicy(data_dirs=()).check_data(private) is None
+    with tempfile.TemporaryDirectory() as public:
+        # What counts is the whole way: the folders of tests are private.
+        private.chmod(0o644)
+        if os.geteuid() == 0:
+            assert "cannot be read by every user" in str(ObjectivePolicy(data_dirs=()).check_data(private))
+        Path(public).chmod(0o755)
+        shown = Path(public) / "q.csv"
+        shown.write_text("root:secret\n")
+        shown.chmod(0o644)
+        assert ObjectivePolicy(data_dirs=()).check_data(shown) is None
     scenario = (
         f"tuning: {{method: grid, scenarios: [{tmp_path}/s.yaml], search_space: {{min_spread_pct: {{type: bool}}}}}}\n"
     )

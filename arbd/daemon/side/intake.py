@@ -27,12 +27,10 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             base_dirs=config.data_dirs,
             search_paths=config.objective_paths,
             cache_dir=config.cache_dir,
-            may_read=policy.check_data,
-            past=past_reader(SpoolLayout(config.spool), policy.check_data),
+            reading=policy.reading,
+            may_run=policy.check,
+            past=past_reader(SpoolLayout(config.spool), policy.reading),
         )
-        refusal = policy.check(spec.objective)
-        if refusal is not None:
-            raise JobError(name, [document.problem(refusal, "objective")])
         if spec.n > config.max_iterations:
             most = (
                 f"{spec.n:,} iterations; {config.max_iterations:,} are the most here (`max_iterations` in the settings)"

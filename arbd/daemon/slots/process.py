@@ -59,6 +59,7 @@ class SlotProcess:
 
     def _open(self, folder: Path) -> OpenSession:
         from arbd.daemon.slots.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
+        from arbd.named_file import ReadRule  # noqa: PLC0415 - as above
         from arbd.objective.load import load_evaluator  # noqa: PLC0415 - as above
         from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
         from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
@@ -75,7 +76,12 @@ class SlotProcess:
             # A segment is never opened twice, so a session that is opened again gets another one.
             self._opened += 1
             label = f"{self.setup.label}.{self._opened}"
-            load = partial(load_evaluator, cache_dir=self.setup.cache_dir, search_paths=self.setup.search_paths)
+            load = partial(
+                load_evaluator,
+                cache_dir=self.setup.cache_dir,
+                search_paths=self.setup.search_paths,
+                reading=ReadRule(self.setup.data_dirs),
+            )
             session = OpenSession(files, SystemClock(), folder, label, self.setup, load)
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions)))[1].close()
