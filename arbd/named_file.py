@@ -83,6 +83,10 @@ class RefusedError(DataError):
         return f"{self.path} {self.reason}"
 
 
+class MissingFileError(DataError):
+    """There is no such file, at none of the places where it was looked for."""
+
+
 @dataclass(eq=False)
 class NamedFile:
     """A regular file that is open for reading. `path` is the name for messages, never to be opened again.
@@ -181,7 +185,7 @@ def open_named(path: Path, max_bytes: int, rule: ReadRule = ANY) -> NamedFile:
         with _walked(path, real, rule) as way:
             fd = os.open(f"/proc/self/fd/{way.fd}", _READ)
     except FileNotFoundError:
-        raise DataError(path, "no such file on this host") from None
+        raise MissingFileError(path, "no such file on this host") from None
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from None
     found = os.fstat(fd)
@@ -194,12 +198,9 @@ def open_named(path: Path, max_bytes: int, rule: ReadRule = ANY) -> NamedFile:
 def first_of(paths: Sequence[Path], max_bytes: int, rule: ReadRule = ANY) -> NamedFile:
     """The first of several places where there is a file; DataError names them all when there is none."""
     for path in paths:
-        try:
+        with contextlib.suppress(MissingFileError):
             return open_named(path, max_bytes, rule)
-        except DataError as error:
-            if not error.reason.startswith("no such file"):
-                raise
-    raise DataError(", ".join(map(str, paths)), "no such file on this host")
+    raise MissingFileError(", ".join(map(str, paths)), "no such file on this host")
 
 
 def opened(file: Path | NamedFile, max_bytes: int = MAX_DATA_BYTES) -> contextlib.AbstractContextManager[NamedFile]:

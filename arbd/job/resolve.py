@@ -22,7 +22,16 @@ from arbd.job.python_source import fault_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import resolve_space
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
-from arbd.named_file import ANY, MAX_DATA_BYTES, MAX_PROGRAM_BYTES, NamedFile, ReadRule, first_of, open_named
+from arbd.named_file import (
+    ANY,
+    MAX_DATA_BYTES,
+    MAX_PROGRAM_BYTES,
+    MissingFileError,
+    NamedFile,
+    ReadRule,
+    first_of,
+    open_named,
+)
 from arbd.paper import params
 from arbd.paper.market.cache import load
 from arbd.paper.market.prepared import grid_points
@@ -234,6 +243,9 @@ class _Resolver:
         except JobError as error:
             at = self._document.document.locate(path)
             self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
+            return None
+        except MissingFileError as error:
+            self.wrong(f"{error.reason}: {error.path}", *path)
             return None
         except ArbdError as error:
             self.wrong(str(error), *path)

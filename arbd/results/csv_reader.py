@@ -96,35 +96,44 @@ def _result(path: Path, number: int, cells: Mapping[str, str]) -> tuple[TuningRe
         result = TuningResult(
             session_id=_text(cells["session_id"]),
             worker_id=_text(cells["worker_id"]),
-            iteration=_whole(cells["iteration"]),
+            iteration=_whole("iteration", cells["iteration"]),
             params={name: _value(cell) for name, cell in params.items()},
             metrics={
-                n.removeprefix(METRIC_PREFIX): float(c) for n, c in cells.items() if n.startswith(METRIC_PREFIX) and c
+                n.removeprefix(METRIC_PREFIX): _number(n, c)
+                for n, c in cells.items()
+                if n.startswith(METRIC_PREFIX) and c
             },
             timestamp=cells.get("timestamp", ""),
             status=cells["status"],
-            duration_s=float(cells.get("duration_s") or "nan"),
-            attempt=_whole(cells.get("attempt") or "1"),
+            duration_s=_number("duration_s", cells.get("duration_s") or "nan"),
+            attempt=_whole("attempt", cells.get("attempt") or "1"),
             error=_text(cells.get("error", "")),
             data_share=_share(cells.get(SHARE) or "1.0"),
         )
-    except (ValueError, OverflowError) as error:
-        raise DataError(path, f"{str(error)[:300]}", number) from error
+    except ValueError as error:
+        raise DataError(path, str(error), number) from None
     return result, {name: _text(cell) for name, cell in params.items()}
 
 
-def _whole(cell: str) -> int:
+def _number(name: str, cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"{name} is {cell[:100]!r}, not a number") from None
+
+
+def _whole(name: str, cell: str) -> int:
     try:
         return int(cell)
     except ValueError:
-        number = float(cell)
-        if number != int(number):
-            raise ValueError(f"{cell} is not a whole number") from None
+        number = _number(name, cell)
+        if not number.is_integer():
+            raise ValueError(f"{name} is {cell[:100]!r}, not a whole number") from None
         return int(number)
 
 
 def _share(cell: str) -> float:
-    share = float(cell)
+    share = _number(SHARE, cell)
     if not 0.0 < share <= 1.0:
         raise ValueError(f"a share of the data is above 0 and at most 1, not {cell}")
     return share

@@ -264,7 +264,7 @@ def test_run_says_why_it_cannot(arbctl: Arbctl, tmp_path: Path) -> None:
         (["cancel", "kept"], 2, "session kept is done: it cannot become cancelled"),
         (["validate", "absent.yaml"], 2, "absent.yaml: 1 problem"),
         (["summary", "--csv", "absent.csv"], 2, "absent.csv: no such file on this host"),
-        (["scenario", "absent.yaml"], 2, "cannot be read"),
+        (["scenario", "absent.yaml"], 2, "no such file"),
         (["market", "describe", "absent.csv"], 2, "no such file"),
         (["market", "synth", "--output", "x.xlsx"], 2, "cannot be told apart by its suffix"),
         (["market", "synth", "--output", "x.csv", "--profile", "moon"], 2, "unknown profile 'moon'"),
@@ -389,9 +389,9 @@ def test_a_session_is_loaded_as_results(session: str, layout: SpoolLayout) -> No
     ("text", "message"),
     [
         ("a,b\n1,2\n", "no column session_id"),
-        ("session_id,worker_id,iteration,status\ns,w,one,completed\n", "row 1: invalid literal"),
+        ("session_id,worker_id,iteration,status\ns,w,one,completed\n", "row 1: iteration is 'one', not a number"),
         ("session_id,worker_id,iteration,status\ns,w,1\n", "row 1: has another number of cells"),
-        ("session_id,worker_id,iteration,status,metric_m\ns,w,1,completed,high\n", "row 1: could not convert"),
+        ("session_id,worker_id,iteration,status,metric_m\ns,w,1,completed,high\n", "row 1: metric_m is 'high', not a number"),
     ],
 )
 def test_a_table_that_is_none_of_ours_is_refused_with_its_row(tmp_path: Path, text: str, message: str) -> None:

@@ -268,7 +268,8 @@ def test_bad_quotes_are_told_with_the_job(tmp_path: Path) -> None:
             f"line 1: data.0: {quotes}, row 2: the book of venue A is crossed: bid 12.0 above ask 11.0"
         )
     spec = resolved(f"data: [{quotes}]\non_bad_rows: drop\n" + MINIMAL)
-    assert spec.notices == (f"1 bad rows of {quotes} are dropped",)
+    assert spec.notices[0] == f"1 bad rows of {quotes} are dropped"
+    assert "are taken as a clock of their own" in spec.notices[1]
     assert spec.on_bad_rows == "drop"
 
 
