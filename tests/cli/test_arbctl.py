@@ -391,7 +391,10 @@ def test_a_session_is_loaded_as_results(session: str, layout: SpoolLayout) -> No
         ("a,b\n1,2\n", "no column session_id"),
         ("session_id,worker_id,iteration,status\ns,w,one,completed\n", "row 1: iteration is 'one', not a number"),
         ("session_id,worker_id,iteration,status\ns,w,1\n", "row 1: has another number of cells"),
-        ("session_id,worker_id,iteration,status,metric_m\ns,w,1,completed,high\n", "row 1: metric_m is 'high', not a number"),
+        (
+            "session_id,worker_id,iteration,status,metric_m\ns,w,1,completed,high\n",
+            "row 1: metric_m is 'high', not a number",
+        ),
     ],
 )
 def test_a_table_that_is_none_of_ours_is_refused_with_its_row(tmp_path: Path, text: str, message: str) -> None:
