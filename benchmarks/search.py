@@ -4,6 +4,7 @@
     python benchmarks/search.py --smoke               2 seeds, 2 problems, to see that it runs
     python benchmarks/search.py --only busy           slots busy with an objective of 50 ms
     python benchmarks/search.py --only reproducible   the same results with 1 slot, 4 slots, two daemons with kills
+    python benchmarks/search.py --only suggestions    CPU of a suggestion when 1,000, 10,000 and 50,000 results are known
 
 `regret` is the best value found after 50, 100 and 200 iterations less the least there is, the median of the seeds
 (for the paper engine, less `least`, the best that any method of the run found). Our methods suggest as the farm does
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import os
@@ -36,11 +38,12 @@ from search_problems import Problem, problems
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.search.generations import default_size
+from arbd.search.generations import Breeder, Generation, default_size
 from arbd.search.in_process import Search
+from arbd.search.plan import FixedPlan, PlannedRows
 from arbd.search.problem import MetricGoal
-from arbd.search.samplers import built_in
-from arbd.search.space import ChoiceDimension, IntDimension
+from arbd.search.samplers import adaptive, built_in
+from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 
 ITERATIONS = 200
 MARKS = (50, 100, 200)
@@ -259,6 +262,62 @@ def content(table: ResultTable) -> bytes:
     return b"".join(np.ascontiguousarray(column).tobytes() for column in [table.rows.iteration, *columns])
 
 
+KNOWN = (1_000, 10_000, 50_000)
+METRICS = (1, 2, 3)
+WIDE = SearchSpace((*(FloatDimension(f"x{i}", 0.0, 1.0) for i in range(5)), IntDimension("k", 1, 100, log=True)))
+
+
+def suggestions(methods: Sequence[str], known: Sequence[int] = KNOWN) -> None:
+    """CPU of one suggestion by how much is known: of the first generation that a process computes, and of those after."""
+    for method in methods:
+        declared = adaptive(method)
+        assert declared is not None
+        for count in METRICS if declared.max_metrics is None else METRICS[: declared.max_metrics]:
+            for results in known:
+                first_ms, next_ms = _suggested(method, count, results)
+                say(
+                    benchmark="cpu of a suggestion", method=method, metrics=count, results=results,
+                    generation=default_size(method, results), first_ms=first_ms, ms=next_ms,
+                )  # fmt: skip
+
+
+def _suggested(method: str, metrics: int, results: int, further: int = 4) -> tuple[float, float]:
+    """Milliseconds of CPU a point: of the first generation after so many results, and of the `further` ones after it."""
+    size = default_size(method, results)
+    goals = tuple(MetricGoal(f"m{i}", "minimize") for i in range(metrics))
+    spec = JobSpec(
+        objective=ObjectiveSpec("python", ("benchmark:loss",)), method=method, space=WIDE, n=results + 20 * size, seed=1,
+        metrics=goals, generation_size=size,
+    )  # fmt: skip
+    breeder, number = Breeder(spec, {}), results // size + 1
+    plan = FixedPlan(dataclasses.replace(spec, method="random", generation_size=0))
+    _learn(breeder, plan.rows(1, (number - 2) * size), 1)
+    before = Generation(number - 1, (number - 2) * size + 1, plan.rows((number - 2) * size + 1, size))
+    breeder.warm_up()
+    taken: list[float] = []
+    for at in range(number, number + 1 + further):
+        began = time.process_time()
+        made = breeder.generation(at, before)
+        taken.append((time.process_time() - began) * 1e3 / size)
+        _learn(breeder, before.rows, before.first)
+        before = made
+    return round(taken[0], 3), round(sum(taken[1:]) / further, 3)
+
+
+def _learn(breeder: Breeder, rows: PlannedRows, first: int) -> None:
+    """Results of iterations that are no optimum anywhere: three metrics that pull apart."""
+    x = WIDE.to_unit(rows.columns)
+    metrics = {
+        "m0": (x[:, 0] - 0.3) ** 2 + (x[:, 1] - 0.6) ** 2 + abs(x[:, 2] - 0.5) + x[:, 3] * x[:, 4],
+        "m1": (x[:, 0] - 0.8) ** 2 + x[:, 1],
+        "m2": (x[:, 2] - 0.1) ** 2 + x[:, 0] * x[:, 5],
+    }
+    if rows.budget is not None:
+        metrics["budget"] = rows.budget
+    iterations = np.arange(first, first + len(rows))
+    breeder.knowledge.learn(iterations, np.ones(len(rows), dtype=bool), rows.origin, rows.columns, metrics)
+
+
 def reproducible(methods: Sequence[str], seeds: int, n: int = 60) -> None:
     """1 slot, 4 slots, two daemons of which one is killed at times: whether all three give the same bytes."""
     for method in methods:
@@ -305,7 +364,7 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--only", choices=["quality", "busy", "reproducible"])
+    parser.add_argument("--only", choices=["quality", "busy", "reproducible", "suggestions"])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--peer-seeds", type=int, help="seeds of Optuna's GPSampler, which takes a minute each")
     parser.add_argument("--problem", action="append", help="only this problem (may be given several times)")
@@ -320,6 +379,9 @@ def main() -> None:
         quality(chosen, seeds, given.peer_seeds or seeds, given.method or ())
     if given.only in (None, "busy"):
         busy({"tpe": 60, "bayesian": 60} if given.smoke else {"tpe": 1_000, "bayesian": 300})
+    if given.only in (None, "suggestions"):
+        learns = [name for name in built_in(learns=True) if name in (given.method or built_in(learns=True))]
+        suggestions(learns, KNOWN[:1] if given.smoke else KNOWN)
     if given.only in (None, "reproducible"):
         methods = (
             ("bayesian", "successive_halving") if given.smoke else (*built_in(learns=True), *built_in(learns=False))

@@ -23,6 +23,7 @@ from arbd.search.sampler import AdaptiveSampler, Sampler
 from arbd.search.samplers import METHODS, adaptive, make_adaptive
 from arbd.search.samplers.lhs import LatinHypercubeSampler
 from arbd.search.seeds import generator
+from arbd.search.seen import SeenPoints, keys_of
 from arbd.search.space import Columns, Unit
 
 SCHEMA_VERSION = 1
@@ -200,6 +201,7 @@ class Breeder:
         self._versions = dict(versions)
         self._guide: AdaptiveSampler | None = None
         self._threads: ThreadpoolController | None = None
+        self.seen = SeenPoints()
         self._plan = FixedPlan(spec) if adaptive(spec.method) is None else None
 
     def warm_up(self) -> None:
@@ -273,11 +275,10 @@ class Breeder:
         self, number: int, first: int, rows: PlannedRows, up_to: int, pending: PlannedRows | None, queued: int
     ) -> PlannedRows:
         """What need not or may not run is marked, after another point was looked for in its place."""
-        seen = _Seen()
-        if up_to:
-            seen.add(self.knowledge.rows(up_to), 1)
+        seen = self.seen
+        seen.begin(self.knowledge.rows(up_to), up_to)
         if pending is not None:
-            seen.add(pending, up_to + 1)
+            seen.plan(pending, up_to + 1)
         columns = {name: column.copy() for name, column in rows.columns.items()}
         origin = rows.origin.copy()
         rng = generator(self.spec.seed, -number)
@@ -298,7 +299,7 @@ class Breeder:
                 seen.put(here(columns, row), first + row)
         return PlannedRows(columns, origin, budget)
 
-    def _other(self, rng: np.random.Generator, key: Any, seen: _Seen, *, any_point: bool) -> Columns | None:
+    def _other(self, rng: np.random.Generator, key: Any, seen: SeenPoints, *, any_point: bool) -> Columns | None:
         """A point that may run and did not stand before; with `any_point`, else one that may run."""
         space = self.spec.space
         if space.size is None and not any_point:
@@ -321,30 +322,8 @@ class _Shifted:
         return self._sampler.rows(first + self._by, count)
 
 
-class _Seen:
-    """The first iteration at each point."""
-
-    def __init__(self) -> None:
-        self._first: dict[bytes, int] = {}
-
-    def add(self, rows: PlannedRows, first: int) -> None:
-        """Consecutive iterations from `first` on."""
-        for row in range(len(rows)):
-            if rows.origin[row] == RUN:
-                budget = 1.0 if rows.budget is None else float(rows.budget[row])
-                self.put(_key(rows.columns, row, budget), first + row)
-
-    def put(self, key: bytes, iteration: int) -> None:
-        """One iteration."""
-        self._first.setdefault(key, iteration)
-
-    def of(self, key: bytes) -> int:
-        """The iteration, 0 when there is none."""
-        return self._first.get(key, 0)
-
-
 def _key(columns: Columns, row: int, budget: float) -> bytes:
-    return b"".join(column[row].tobytes() for column in columns.values()) + np.float64(budget).tobytes()
+    return keys_of(_row(columns, row), np.array([budget]))[0]
 
 
 def _row(columns: Columns, row: int) -> Columns:

@@ -97,7 +97,7 @@ def test_it_finds_better_points_than_random_search(method: str) -> None:
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_whoever_computes_a_generation_gets_the_same_bytes(method: str) -> None:
     # Long enough that what a method might remember of earlier generations would matter.
-    spec = spec_of(method, 120 if method == "bayesian" else 40, generation_size=8)
+    spec = spec_of(method, 120, generation_size=8)
     steady = Breeder(spec, {})
     before = None
     for number in range(1, spec.generations + 1):

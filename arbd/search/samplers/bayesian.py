@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from arbd.search.history import Floats, History, Ints, best_first, bounded
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import generator
+from arbd.search.seen import TakenPoints, point_keys
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class BayesianSampler:
         several = history.losses.shape[1] > 1
         leaders = history.points[np.argsort(values)[:3] if several else best_first(history)[:3]]
         points = self._spread(rng, leaders)
-        taken = {point.tobytes() for point in self._snapped(np.concatenate([history.points, history.pending]))}
-        may = allowed(points) & _untaken(points, taken)
+        taken = TakenPoints.of(self._snapped(np.concatenate([history.points, history.pending])))
+        may = allowed(points) & ~taken.among(points)
         candidates = posterior.candidates(points[may] if may.any() else points, count - 1)
         chosen: list[Unit] = []
         for pick in range(count):
@@ -97,9 +97,9 @@ class BayesianSampler:
             ended = np.concatenate([ended, starts])
             after = score(*posterior.predict(ended))[0]
             # A point that was evaluated, or will be, would tell nothing, however good it is.
-            after[~(allowed(ended) & _untaken(ended, taken))] = -np.inf
+            after[~allowed(ended) | taken.among(ended)] = -np.inf
             point = ended[int(np.argmax(after))]
-            taken.add(point.tobytes())
+            taken.add(point)
             candidates.leave_out(point)
             chosen.append(point)
             if pick < count - 1:
@@ -133,7 +133,7 @@ def _scored(acquisition: Acquisition, best: float, mean: Floats, deviation: Floa
 
 def _few(history: History) -> Ints:
     """Positions of what the process is to know, in order: each point once, the best and the newest."""
-    _, first = np.unique(history.points, axis=0, return_index=True)
+    _, first = np.unique(point_keys(history.points), return_index=True)
     index = np.sort(first)
     if len(index) <= MOST_RESULTS:
         return index
@@ -181,10 +181,6 @@ def _gaussian(history: History, losses: Floats) -> Floats:
         place = np.searchsorted(np.unique(history.violation[breaking]), history.violation[breaking]) + 1
         bent[breaking] = worst + step * place / (place.max() + 1)
     return _standard(bent)
-
-
-def _untaken(points: Unit, taken: set[bytes]) -> npt.NDArray[np.bool_]:
-    return np.array([point.tobytes() not in taken for point in points], dtype=bool)
 
 
 def _standard(values: Floats) -> Floats:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arbd.search.history import Floats, History, best_first
+from arbd.search.history import Floats, History, Ints, best_first
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import iteration_seed
@@ -26,28 +26,33 @@ FEWEST_PAST = 10
 _SEED_SPACE = 2**32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class _Told:
+    """A strategy after `count` results, and what it was told: points, and the order of all results known then."""
+
+    strategy: CMA
+    count: int
+    points: Unit
+    order: Ints
+
+
+@dataclass(slots=True)
 class CmaesSampler:
-    """See the module. `past` is how many results of the history came from elsewhere, before iteration 1."""
+    """See the module. `past` is how many results of the history came from elsewhere, before iteration 1.
+
+    Remembers the strategy after the generations that it was told, and uses it while these and their order are the same.
+    """
 
     dimensions: int
     seed: int
     population: int
     past: int
+    _told: _Told | None = None
 
     def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
         """See `AdaptiveSampler`."""
-        losses = _ranks(history)
-        strategy = self._begun(history, losses)
-        own = history.points[self.past :]
-        for start in range(0, len(own) - self.population + 1, self.population):
-            if strategy.should_stop():
-                # It has shrunk to a point: begin anew around the best of all, wide again.
-                strategy = self._begun(history, losses, own[int(np.argmin(losses[self.past : self.past + start]))])
-            solutions = [
-                (self._padded(own[i]), float(losses[self.past + i])) for i in range(start, start + self.population)
-            ]
-            strategy.tell(solutions)
+        # Asking changes nothing but the random numbers, which begin anew each time. (A copy would differ in last bits.)
+        strategy = self._told_all(history)
         strategy.reseed_rng(iteration_seed(self.seed, generation) % _SEED_SPACE)
         points = np.empty((count, self.dimensions))
         for row in range(count):
@@ -56,6 +61,34 @@ class CmaesSampler:
                 if allowed(points[[row]])[0]:
                     break
         return Proposal(points)
+
+    def _told_all(self, history: History) -> CMA:
+        """The strategy that was told all whole generations."""
+        places = _places(history)
+        own, size = history.points[self.past :], self.population
+        told = self._remembered(own, places)
+        strategy, start = (told.strategy, told.count) if told is not None else (self._begun(history, places), 0)
+        for first in range(start, len(own) - size + 1, size):
+            if strategy.should_stop():
+                # It has shrunk to a point: begin anew around the best of all, wide again.
+                best = int(np.argmin(places[self.past : self.past + first]))
+                strategy = self._begun(history, places, own[best])
+            # It looks at the order within a generation alone, which stays what it is whatever comes later.
+            order = np.argsort(places[self.past + first : self.past + first + size])
+            strategy.tell([(self._padded(own[first + at]), float(place)) for place, at in enumerate(order.tolist())])
+        count = len(own) // size * size
+        self._told = _Told(strategy, count, own[:count].copy(), np.argsort(places[: self.past + count]))
+        return strategy
+
+    def _remembered(self, own: Unit, places: Floats) -> _Told | None:
+        told = self._told
+        same = (
+            told is not None
+            and told.count <= len(own)
+            and np.array_equal(told.points, own[: told.count])
+            and np.array_equal(told.order, np.argsort(places[: self.past + told.count]))
+        )
+        return told if same else None
 
     def _begun(self, history: History, losses: Floats, best: Unit | None = None) -> CMA:
         from cmaes import CMA, get_warm_start_mgd  # noqa: PLC0415 - a declaration imports no library
@@ -79,11 +112,11 @@ class CmaesSampler:
         return np.append(point, 0.5) if self.dimensions == 1 else point
 
 
-def _ranks(history: History) -> Floats:
+def _places(history: History) -> Floats:
     """The strategy looks at order alone, so places do, which failed results have too."""
-    ranks = np.empty(len(history))
-    ranks[best_first(history)] = np.arange(len(history), dtype=np.float64)
-    return ranks
+    places = np.empty(len(history))
+    places[best_first(history)] = np.arange(len(history), dtype=np.float64)
+    return places
 
 
 def _make(problem: SearchProblem) -> CmaesSampler:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.history import Floats, History, best_first
+from arbd.search.history import History, best_first
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import generator
+from arbd.search.seen import TakenPoints, point_keys
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
 FEWEST_PARENTS = 12
@@ -38,7 +39,7 @@ class Nsga2Sampler:
         rng = generator(self.seed, generation)
         parents = history.points[best_first(history)[: max(self.population, FEWEST_PARENTS)]]
         children = self._children(rng, parents, count)
-        taken = np.concatenate([history.points, history.pending])
+        taken = TakenPoints.of(np.concatenate([history.points, history.pending]))
         for _ in range(TRIES):
             again = ~allowed(children) | _twins(children, taken)
             if not again.any():
@@ -78,13 +79,12 @@ def _mutated(rng: np.random.Generator, points: Unit) -> Unit:
     return points + np.where(u < 0.5, down, up)
 
 
-def _twins(children: Unit, taken: Floats) -> npt.NDArray[np.bool_]:
+def _twins(children: Unit, taken: TakenPoints) -> npt.NDArray[np.bool_]:
     """Children that stand there already, or before them among themselves."""
-    everything = np.concatenate([taken, children])
-    _, first = np.unique(everything, axis=0, return_index=True)
-    new = np.zeros(len(everything), dtype=bool)
-    new[first] = True
-    return np.asarray(~new[len(taken) :])
+    _, first = np.unique(point_keys(children), return_index=True)
+    again = np.ones(len(children), dtype=bool)
+    again[first] = False
+    return again | taken.among(children)
 
 
 def _make(problem: SearchProblem) -> Nsga2Sampler:

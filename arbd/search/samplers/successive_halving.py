@@ -17,6 +17,7 @@ from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.samplers.tpe import TpeSampler
 from arbd.search.seeds import generator
+from arbd.search.seen import TakenPoints
 from arbd.search.space import Unit
 
 REDUCTION = 3.0
@@ -70,20 +71,22 @@ class SuccessiveHalvingSampler:
                     history.pending[history.pending_budget > share + 1e-9],
                 ]
             )
-            there = set(map(_name, above))
-            for position in best:
-                point = rung.points[position]
-                if len(points) < count and rung.feasible[position] and _name(point) not in there:
-                    points.append(point)
+            there = TakenPoints.of(_named(above))
+            feasible, named = rung.feasible[best], _named(rung.points[best])
+            for position, name in zip(best[feasible].tolist(), named[feasible], strict=True):
+                if len(points) == count:
+                    break
+                if not there.among(name[None, :])[0]:
+                    points.append(rung.points[position])
                     budgets.append(float(higher))
-                    there.add(_name(point))
+                    there.add(name)
         d = history.points.shape[1]
         return np.array(points).reshape(-1, d), np.array(budgets, dtype=np.float64)
 
 
-def _name(point: Unit) -> bytes:
+def _named(points: Unit) -> Unit:
     """The same for a point that went through the values of its space: the way there and back may change the last bit."""
-    return np.round(point, 9).tobytes()
+    return np.round(points, 9)
 
 
 def _make(problem: SearchProblem) -> SuccessiveHalvingSampler:
