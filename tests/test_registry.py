@@ -25,6 +25,8 @@ MEANS_SOMETHING_ELSE = {
     ("arbd/paper/kernel/state.py", "grid"): "the same field",
     ("arbd/paper/market/readers.py", "quotes"): "what a message calls the content of a file",
     ("arbd/paper/market/writers.py", "quotes"): "a table of DuckDB",
+    ("arbd/objective/markets.py", "quotes"): "what a file is that a job names",
+    ("arbd/job/resolve.py", "quotes"): "what a file is that a job names",
     ("arbd/cli/commands/run.py", "csv"): "`--output-csv` is an export in that format",
     ("arbd/daemon/side/live_csv.py", "csv"): "the name of a thread",
     ("arbd/job/spec.py", "csv"): "the option `results.csv` of a job",

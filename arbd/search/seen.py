@@ -9,11 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.search.plan import RUN, PlannedRows
-from arbd.search.space import Column, Unit
-
-Keys = npt.NDArray[np.uint64]
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(29)
+from arbd.search.space import Column
 
 
 @dataclass(slots=True)
@@ -65,42 +61,3 @@ def keys_of(columns: Mapping[str, Column], budget: npt.NDArray[np.float64] | Non
         table[:, position] = np.ascontiguousarray(part).view(np.uint64)
     data, width = table.tobytes(), 8 * len(parts)
     return [data[start : start + width] for start in range(0, n * width, width)]
-
-
-def point_keys(points: Unit) -> Keys:
-    """A number for each row: the same for the same numbers. Others have it too once in 2^64."""
-    # Adding 0 makes -0 the 0 that it equals.
-    bits = np.ascontiguousarray(points + 0.0).view(np.uint64)
-    keys = np.zeros(len(points), dtype=np.uint64)
-    for column in range(bits.shape[1]):
-        keys = (keys ^ bits[:, column]) * _MULTIPLIER
-        keys ^= keys >> _SHIFT
-    return keys
-
-
-@dataclass(slots=True)
-class TakenPoints:
-    """Points of the unit cube that are not to be proposed again."""
-
-    _sorted: Keys
-    _added: set[int] = field(default_factory=set)
-
-    @classmethod
-    def of(cls, points: Unit) -> TakenPoints:
-        """All of these."""
-        return cls(np.sort(point_keys(points)))
-
-    def add(self, point: Unit) -> None:
-        """One more."""
-        self._added.add(int(point_keys(point[None, :])[0]))
-
-    def among(self, points: Unit) -> npt.NDArray[np.bool_]:
-        """Which of these points are taken."""
-        keys = point_keys(points)
-        found = np.zeros(len(keys), dtype=bool)
-        if len(self._sorted):
-            place = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-            found = self._sorted[place] == keys
-        if self._added:
-            found |= np.isin(keys, np.array(sorted(self._added), dtype=np.uint64))
-        return np.asarray(found)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from arbd.search.generations import Breeder, Generation, known_before
 from arbd.search.plan import RUN, FixedPlan, PlannedRows
+from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.samplers import built_in
-from arbd.search.seen import SeenPoints, TakenPoints, keys_of, point_keys
+from arbd.search.seen import SeenPoints, keys_of
 from tests.search.test_guided import spec_of
 
 FEW = st.lists(

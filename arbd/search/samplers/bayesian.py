@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arbd.search.history import Floats, History, Ints, best_first, bounded
+from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import generator
-from arbd.search.seen import TakenPoints, point_keys
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
 if TYPE_CHECKING:

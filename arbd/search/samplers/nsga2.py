@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.search.history import History, best_first
+from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
 from arbd.search.seeds import generator
-from arbd.search.seen import TakenPoints, point_keys
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
 FEWEST_PARENTS = 12

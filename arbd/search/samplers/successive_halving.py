@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from arbd.search.history import Floats, History, best_first
+from arbd.search.point_keys import TakenPoints
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.samplers.tpe import TpeSampler
 from arbd.search.seeds import generator
-from arbd.search.seen import TakenPoints
 from arbd.search.space import Unit
 
 REDUCTION = 3.0
