@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from arbd.errors import ArbdError, Problem
 from arbd.job.file import JobDocument
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
+from arbd.search import ordering
 from arbd.search.constraints import Constraint, ConstraintError, as_values, parse_constraint, renamed, total_violation
 from arbd.search.generations import LAG
 from arbd.search.options import resolve_options
@@ -247,18 +249,18 @@ class SearchOptions:
                 "start_from",
             )
             return
-        usable, violation = self._of_most_data(fitting), self._violation(fitting)
-        losses, budgets = [self._loss(result) for result in fitting], [result.budget for result in fitting]
-        failed = [math.isnan(loss) for loss in losses]
-        usable.sort(key=lambda i: (failed[i], violation[i] > 0, -budgets[i], 0.0 if failed[i] else losses[i], i))
-        chosen = sorted(usable[:MOST_PAST])
+        violation, budgets = self._violation(fitting), [result.budget for result in fitting]
+        usable = np.array(self._of_largest_budget(fitting), dtype=np.int64)
+        first = self._losses(fitting)[usable]
+        order = ordering.best_first(first, np.array(violation)[usable], np.array(budgets)[usable], MOST_PAST)
+        chosen = np.sort(usable[order]).tolist()
         breaking = sum(1 for i in chosen if violation[i] > 0 and fitting[i].metrics)
         self.notices.append(
             f"starts from {len(chosen):,} results of {source}"
             + (f", {breaking:,} of which break the constraints" if breaking else "")
             + _left_out(len(found) - len(told), "have a choice that the table does not tell from another and")
             + _left_out(len(told) - len(fitting), "do not fit and")
-            + _left_out(len(fitting) - len(usable), "used less of the data and")
+            + _left_out(len(fitting) - len(usable), "had a smaller budget and")
             + _left_out(len(usable) - len(chosen), f"beyond the best {MOST_PAST:,}")
         )
         self.past = Past(
@@ -269,13 +271,13 @@ class SearchOptions:
             tuple(budgets[i] for i in chosen),
         )
 
-    def _of_most_data(self, results: Sequence[PastResult]) -> list[int]:
+    def _of_largest_budget(self, results: Sequence[PastResult]) -> list[int]:
         """Which results can be learnt from together: only a method with budgets of its own can tell them apart."""
-        budgets = [result.budget for result in results]
         if self.budgets:
             return list(range(len(results)))
-        most = max((result.budget for result in results if result.metrics), default=max(budgets))
-        return [i for i, budget in enumerate(budgets) if budget == most]
+        budgets = np.array([result.budget for result in results])
+        largest = ordering.largest_budget(budgets, np.array([bool(result.metrics) for result in results]))
+        return [i for i, budget in enumerate(budgets.tolist()) if budget == largest]
 
     def _violation(self, results: Sequence[PastResult]) -> list[float]:
         """By how much each result breaks the constraints, those between parameters too; inf where it cannot be told."""
@@ -311,10 +313,10 @@ class SearchOptions:
             return False
         return True
 
-    def _loss(self, result: PastResult) -> float:
+    def _losses(self, results: Sequence[PastResult]) -> npt.NDArray[np.float64]:
+        """Of the first metric, NaN where a result has none."""
         goal = self.metrics[0]
-        value = float(result.metrics.get(goal.name, math.nan))
-        return value if goal.direction == "minimize" else -value
+        return goal.sign * np.array([result.metrics.get(goal.name, math.nan) for result in results], dtype=np.float64)
 
 
 def _for_metrics(count: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from arbd.search.history import Floats, History, bounded
+from arbd.search.ordering import comparable
 from arbd.search.plan import INFEASIBLE, RUN, FixedPlan, Ints, Limits, PlannedRows, enqueued_rows
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveSampler, Sampler
@@ -149,10 +150,7 @@ class Knowledge:
         place = np.arange(1, up_to + 1)
         source = np.where(self._origin[place] > 0, self._origin[place], place)
         metrics = {name: column[source] for name, column in self._metrics.items()}
-        sign = [1.0 if goal.direction == "minimize" else -1.0 for goal in self._spec.metrics]
-        losses = np.column_stack(
-            [s * metrics[goal.name] for s, goal in zip(sign, self._spec.metrics, strict=True)]
-        ).astype(np.float64)
+        losses = np.column_stack([goal.sign * metrics[goal.name] for goal in self._spec.metrics]).astype(np.float64)
         losses[~self._completed[source] | (self._origin[place] == INFEASIBLE)] = np.nan
         columns = {name: column[place] for name, column in self._columns.items()}
         violation = self.limits.violation(columns, metrics, up_to) if up_to else np.zeros(0)
@@ -166,7 +164,7 @@ class Knowledge:
         points = space.to_unit(rows.columns) if up_to else np.empty((0, len(space.dimensions)))
         budget = rows.budget if rows.budget is not None else np.ones(up_to)
         if spec.past is not None and spec.past.points:
-            sign = np.array([1.0 if goal.direction == "minimize" else -1.0 for goal in spec.metrics])
+            sign = np.array([goal.sign for goal in spec.metrics])
             earlier = np.array(spec.past.metrics, dtype=np.float64).reshape(-1, len(sign)) * sign
             points = np.concatenate([space.to_unit(space.encode(spec.past.points)), points])
             losses = np.concatenate([earlier, losses])
@@ -186,8 +184,8 @@ class Knowledge:
         if not self._spec.stop.needs_results or not up_to:
             return ""
         losses, violation = self._results(up_to)
-        losses[violation > 0] = np.nan
-        # Results of less of the data are no match for others, and no sign that nothing improves.
+        losses[~comparable(losses, violation)] = np.nan
+        # What used less of the data is no match for the rest, and no sign that nothing improves.
         whole = np.flatnonzero(self._budget[1 : up_to + 1] >= 1.0)
         return reason(self._spec, losses[whole], whole + 1)
 

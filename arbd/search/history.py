@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from arbd.search import ordering
 from arbd.search.space import Unit
 
 Floats = npt.NDArray[np.float64]
@@ -24,7 +25,7 @@ class History:
     """n results as points of the unit cube.
 
     `losses` (n, objectives), lower is better, finite, or NaN where the iteration failed or its metric is undefined.
-    `violation` (n,), 0 where every constraint holds. `budget` (n,), the share of the data that was used.
+    `violation` (n,), 0 where every constraint holds. `budget` (n,), the part of the data that was used.
     `pending` (p, dimensions) and `pending_budget` are points that were suggested and whose results are not known.
     """
 
@@ -59,37 +60,21 @@ class History:
     @property
     def known(self) -> npt.NDArray[np.bool_]:
         """Which results have every loss."""
-        return np.asarray(~np.isnan(self.losses).any(axis=1))
+        return ~ordering.undefined(self.losses)
 
     @property
     def feasible(self) -> npt.NDArray[np.bool_]:
         """Which of them keep every constraint too."""
-        return self.known & (self.violation <= 0)
+        return np.asarray(ordering.tiers(self.losses, self.violation) == ordering.Tier.FEASIBLE)
 
 
 def best_first(history: History) -> Ints:
-    """Positions from the best to the worst.
+    """Positions from the best to the worst, those that failed last; `arbd.search.ordering` says what is better.
 
-    First those that keep the constraints, by loss (by front and crowding where there are several), then those that
-    break them, by how much, then those that failed; equals in order of iteration.
+    Budgets are not compared: a sampler that uses several chooses among which results it compares.
     """
-    from arbd.search.pareto import crowding, front_numbers  # noqa: PLC0415 - only for several objectives
-
-    n = len(history)
-    feasible, known = history.feasible, history.known
-    group = np.where(feasible, 0, np.where(known, 1, 2))
-    key = np.where(known & ~feasible, history.violation, 0.0)
-    spread = np.zeros(n)
-    good = np.flatnonzero(feasible)
-    if history.losses.shape[1] == 1:
-        key[good] = history.losses[good, 0]
-    elif len(good):
-        fronts = front_numbers(history.losses[good])
-        key[good] = fronts
-        for front in np.unique(fronts):
-            members = good[fronts == front]
-            spread[members] = -crowding(history.losses[members])
-    return np.lexsort((np.arange(n), spread, key, group))
+    losses = history.losses[:, 0] if history.losses.shape[1] == 1 else history.losses
+    return ordering.best_first(losses, history.violation)
 
 
 def bounded(losses: Floats) -> Floats:

@@ -21,6 +21,16 @@ class MetricGoal:
     name: str
     direction: str
 
+    @property
+    def minimized(self) -> bool:
+        """True when lower is better."""
+        return self.direction == "minimize"
+
+    @property
+    def sign(self) -> float:
+        """What makes a loss, of which lower is better, of the metric, and the metric of its loss."""
+        return 1.0 if self.minimized else -1.0
+
 
 @dataclass(frozen=True, slots=True)
 class StopRules:

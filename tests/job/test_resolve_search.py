@@ -206,7 +206,7 @@ def test_earlier_results_that_break_the_constraints_are_learnt_from_as_such() ->
     assert JobSpec.from_plain(spec.to_plain()) == spec
 
 
-def test_earlier_results_keep_their_share_of_the_data_and_are_not_mixed_where_a_method_knows_of_none() -> None:
+def test_earlier_results_keep_their_budget_and_are_not_mixed_where_a_method_knows_of_none() -> None:
     found = [result(0.1, value=9.0, budget=1 / 9), result(0.2, value=1.0, budget=1.0), result(0.3, value=2.0)]
     spec = past_of("", found, "successive_halving")
     assert Knowledge(spec).history(0, None).budget.tolist() == [1 / 9, 1.0, 1.0]
@@ -214,7 +214,7 @@ def test_earlier_results_keep_their_share_of_the_data_and_are_not_mixed_where_a_
     spec = past_of("", found)
     assert spec.past is not None
     assert spec.past.metrics == ((1.0,), (2.0,))
-    assert spec.notices == ("starts from 2 results of before; 1 used less of the data and are left out",)
+    assert spec.notices == ("starts from 2 results of before; 1 had a smaller budget and are left out",)
 
 
 def test_earlier_results_beyond_the_most_are_said_to_be_that(monkeypatch: pytest.MonkeyPatch) -> None:
