@@ -1,6 +1,6 @@
-"""One session from its segments into Redis: which row stands for an iteration, and which hash has to go.
+"""One session from its segments into Redis: the winning row of each iteration, and which hash has to go.
 
-Keeps I1 in Redis: the hashes are those of the rows that `arbd.results.merge` chooses, whatever order they come in.
+Keeps I1 in Redis: the hashes are those of the rows that `arbd.results.precedence` chooses, in whatever order they come.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from arbd.job.spec import JobSpec
 from arbd.mirror.state import DONE, MovedError, StateManager
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import METRIC_PREFIX, group_cells, header
+from arbd.results.merge import read_winning, with_originals
+from arbd.results.precedence import Judged, Winners
 from arbd.results.segments import SegmentBatch, SegmentReader, worker_of
 from arbd.results.store_format import ResultGroup
 from arbd.results.store_reader import read_results
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import COMPLETED
 
 # Rows a transaction: Redis serves nobody else meanwhile.
 STEP_ROWS = 500
-NOTHING = -1
-
-Mask = npt.NDArray[np.bool_]
 
 
 class Place(NamedTuple):
@@ -74,71 +72,52 @@ def hashes(
         yield state.key(session_id, str(cells[1]), int(str(cells[2]))), fields
 
 
-class _Winners:
-    """Which row stands for each iteration so far; the rule is the one of `arbd.results.merge.Merge`."""
+class _Mirrored(Winners):
+    """The rows that Redis has, or is to have, and when each was made."""
 
     def __init__(self, n: int) -> None:
-        self.segments: list[str] = []
-        self.segment = np.full(n + 1, NOTHING, dtype=np.int32)
-        self._epoch = np.zeros(n + 1, dtype=np.int32)
-        self._completed = np.zeros(n + 1, dtype=np.bool_)
-        self._offset = np.zeros(n + 1, dtype=np.int64)
-        self._ended_ns = np.zeros(n + 1, dtype=np.int64)
-
-    @property
-    def count(self) -> int:
-        return int(np.count_nonzero(self.segment != NOTHING))
+        super().__init__(n)
+        self.ended_ns = np.zeros(n + 1, dtype=np.int64)
+        self._original = np.zeros(n + 1, dtype=np.int64)
 
     def worker(self, iteration: int) -> str | None:
-        index = int(self.segment[iteration])
-        return None if index == NOTHING else worker_of(self.segments[index])
+        """Whose row wins; None while there is none."""
+        segment = self.segment_of(iteration)
+        return None if segment is None else worker_of(segment)
 
-    def judge(self, found: SegmentBatch, rows: slice) -> tuple[Mask, list[tuple[str, int]]]:
-        """Which rows of a batch would stand now, and the (worker, iteration) of those that would no longer, or never."""
-        iteration = found.rows.iteration[rows]
-        known = (iteration >= 1) & (iteration < len(self.segment))
-        won = known & (self.segment[np.where(known, iteration, 0)] == NOTHING)
+    def losers(self, found: SegmentBatch, rows: slice, judged: Judged) -> list[tuple[str, int]]:
+        """The (worker, iteration) of rows that win no longer once these are taken, or never."""
+        worker, iterations = worker_of(found.segment), found.rows.iteration[rows]
         losers: list[tuple[str, int]] = []
-        worker = worker_of(found.segment)
-        for at in np.flatnonzero(known & ~won).tolist():
-            number, row = int(iteration[at]), rows.start + at
-            completed = found.rows.status[row] == COMPLETED
-            before = self.worker(number) or ""
-            won[at] = (-int(found.rows.epoch[row]), not completed, found.segment, found.offset) < self._rank(number)
+        for at in np.flatnonzero(judged.contested).tolist():
+            before = self.worker(int(iterations[at])) or ""
             if before != worker:
-                losers.append((before if won[at] else worker, number))
-        return won, losers
+                losers.append((before if judged.won[at] else worker, int(iterations[at])))
+        return losers
 
-    def take(self, found: SegmentBatch, rows: slice, won: Mask) -> None:
-        """Remember the rows that stand now."""
-        chosen = found.rows.iteration[rows][won]
-        self.segment[chosen] = self._index(found.segment)
-        self._epoch[chosen] = found.rows.epoch[rows][won]
-        self._completed[chosen] = found.rows.status[rows][won] == COMPLETED
-        self._offset[chosen] = found.offset
-        self._ended_ns[chosen] = found.rows.ended_ns[rows][won]
+    def take(self, found: SegmentBatch, judged: Judged, rows: slice = slice(None)) -> None:
+        """See `Winners`."""
+        super().take(found, judged, rows)
+        chosen = found.rows.iteration[rows][judged.won]
+        self.ended_ns[chosen] = found.rows.ended_ns[rows][judged.won]
+        if found.rows.origin is not None or self._original.any():
+            self._original[chosen] = np.maximum(found.rows.origins[rows][judged.won], 0)
+
+    def duplicates(self, of: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Iterations that have the result of another one, or of one of those named."""
+        if of is None or not self._original.any():
+            return np.flatnonzero(self._original)
+        return np.flatnonzero(np.isin(self._original, of[of > 0]))
 
     def unlike(self, group: ResultGroup) -> npt.NDArray[np.int64]:
-        """Which rows of a group are another worker's than those that stand here, or of another time."""
+        """Which rows of a group are another worker's than those that win here, or of another time."""
         iteration = group.rows.iteration
         known = (iteration >= 1) & (iteration < len(self.segment))
         safe = np.where(known, iteration, 0)
         index = {worker: at for at, worker in enumerate(group.workers)}
         # One more at the end, for NOTHING, which is -1.
         worker = np.array([*(index.get(worker_of(name), -1) for name in self.segments), -1])[self.segment[safe]]
-        return np.flatnonzero(known & ((worker != group.worker) | (self._ended_ns[safe] != group.rows.ended_ns)))
-
-    def _rank(self, iteration: int) -> tuple[int, bool, str, int]:
-        segment = self.segments[int(self.segment[iteration])]
-        completed = bool(self._completed[iteration])
-        return -int(self._epoch[iteration]), not completed, segment, int(self._offset[iteration])
-
-    def _index(self, segment: str) -> int:
-        if segment not in self.segments[-1:]:
-            if segment in self.segments:
-                return self.segments.index(segment)
-            self.segments.append(segment)
-        return len(self.segments) - 1
+        return np.flatnonzero(known & ((worker != group.worker) | (self.ended_ns[safe] != group.rows.ended_ns)))
 
 
 class SessionMirror:
@@ -152,9 +131,11 @@ class SessionMirror:
         self._position = state.position(paths.session_id)
         # Those of `arbd.results.merge`: what is no row of the session is in no table, and its columns have no names here.
         self._rules = RowRules.of(spec)
-        self._winners = _Winners(spec.n)
+        self._winners = _Mirrored(spec.n)
         self._remembered: dict[str, Place] = {}
         self._remember()
+        # Duplicates that Redis may not have yet; of those that are remembered nobody knows.
+        self._owed = self._winners.duplicates()
         self._reader = SegmentReader(files, paths, rules=self._rules)
         self._batches = self._reader.poll()
         self._batch: SegmentBatch | None = None
@@ -178,6 +159,7 @@ class SessionMirror:
     def advance(self, limit_rows: int) -> tuple[int, bool]:
         """Mirror what is new, about `limit_rows` at most: rows written, and whether that was everything."""
         written = 0
+        self._write_duplicates()
         while written < limit_rows:
             if self._batch is None:
                 self._batch, self._row = next(self._batches, None), 0
@@ -197,7 +179,7 @@ class SessionMirror:
             had = Place.parse(self._position.get(batch.segment)).covers(batch)
             if had:
                 rows = slice(0, had)
-                self._winners.take(batch, rows, self._winners.judge(batch, rows)[0])
+                self._winners.take(batch, self._winners.judge(batch, rows), rows)
                 self._remembered[batch.segment] = Place(batch.offset, had)
 
     def _step(self, batch: SegmentBatch) -> int:
@@ -213,18 +195,36 @@ class SessionMirror:
 
     def _write(self, batch: SegmentBatch, rows: slice) -> None:
         session_id = self._paths.session_id
-        chosen = batch.rows.select(np.arange(rows.start, rows.stop))
-        won, losers = self._winners.judge(batch, rows)
-        group = ResultGroup(
-            chosen.select(np.flatnonzero(won)), np.zeros(int(won.sum()), np.int32), (worker_of(batch.segment),)
-        )
+        judged = self._winners.judge(batch, rows)
+        losers = self._winners.losers(batch, rows, judged)
+        chosen = batch.rows.select(np.arange(rows.start, rows.stop)[judged.won])
         # A network client can show a segment shorter than it is, so that not all that Redis has was remembered.
         place = max(Place(batch.offset, rows.stop), Place.parse(self._position.get(batch.segment)))
         move = {batch.segment: str(place)}
         remove = [self._state.key(session_id, worker, iteration) for worker, iteration in losers]
+        # A duplicate is written with its original, whichever of the two comes first.
+        own = chosen.select(np.flatnonzero(chosen.origins <= 0))
+        group = ResultGroup(own, np.zeros(len(own), np.int32), (worker_of(batch.segment),))
         self._change(move, remove, dict(hashes(self._state, self._spec, session_id, group)))
         # Only now: what Redis did not take is judged again.
-        self._winners.take(batch, rows, won)
+        self._winners.take(batch, judged, rows)
+        owed = (self._owed, chosen.iteration[chosen.origins > 0], self._winners.duplicates(chosen.iteration))
+        self._owed = np.unique(np.concatenate(owed))
+        self._write_duplicates()
+
+    def _write_duplicates(self) -> None:
+        """Write those duplicates that Redis may not have and whose original has a row."""
+        files, paths, rules, winners = self._files, self._paths, self._rules, self._winners
+        while len(self._owed):
+            some = self._owed[:STEP_ROWS]
+            rows, worker, workers = read_winning(files, paths, rules, winners, some)
+            ready = np.flatnonzero(winners.has(rows.origins) & (rows.origins > 0))
+            if len(ready):
+                full = with_originals(files, paths, rules, winners, rows.select(ready))
+                group = ResultGroup(full, worker[ready], workers)
+                self._change({}, [], dict(hashes(self._state, self._spec, paths.session_id, group)))
+            # Without an original they come with it.
+            self._owed = self._owed[len(some) :]
 
     def _change(self, move: dict[str, str], remove: list[str], write: dict[str, dict[str, str]]) -> None:
         self._state.change(self._paths.session_id, self._position, move, remove=remove, write=write)

@@ -18,6 +18,7 @@ from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.records import mapping, text, unpack, whole
 from arbd.results.columns import RowRules
+from arbd.results.precedence import Winners
 from arbd.results.segments import SegmentReader
 from arbd.search.generations import Breeder, Generation, Knowledge, decode_generation, known_before
 from arbd.search.plan import PlannedRows, join
@@ -150,13 +151,14 @@ class Suggester:
     spec: JobSpec = field(init=False)
     _breeder: Breeder | None = None
     _reader: SegmentReader = field(init=False)
-    _ranks: dict[int, tuple[int, bool, str, int]] = field(default_factory=dict)
+    _winners: Winners = field(init=False)
     _versions: Mapping[str, str] = field(default_factory=dict)
     _unable: str = ""
 
     def __post_init__(self) -> None:
         self.spec = read_spec(self.files, self.paths)
         self._begin()
+        self._winners = Winners(self.spec.n)
         self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))
 
     def suggest(self, number: int, *, urgent: bool = False) -> Suggested:
@@ -213,19 +215,11 @@ class Suggester:
         return Suggested(number, published=True, other_versions=other, damage=damage)
 
     def _learn(self, knowledge: Knowledge) -> None:
-        """Read what is new in the segments. Of several rows of an iteration the one that results show counts."""
+        """Read what is new in the segments. Of several rows of an iteration the winning one counts."""
         for found in self._reader.poll():
-            rows = found.rows
-            better: list[int] = []
-            for row, (iteration, epoch, status) in enumerate(
-                zip(rows.iteration.tolist(), rows.epoch.tolist(), rows.status.tolist(), strict=True)
-            ):
-                rank = (-epoch, status != COMPLETED, found.segment, found.offset)
-                if iteration not in self._ranks or rank < self._ranks[iteration]:
-                    self._ranks[iteration] = rank
-                    better.append(row)
-            chosen = rows.select(np.array(better, dtype=np.int64))
-            if len(chosen):
+            judged = self._winners.add(found)
+            if judged.won.any():
+                chosen = found.rows.select(np.flatnonzero(judged.won))
                 knowledge.learn(
                     chosen.iteration, chosen.status == COMPLETED, chosen.origins, chosen.params, chosen.metrics
                 )

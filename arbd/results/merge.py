@@ -1,8 +1,6 @@
-"""From segments to results: which row stands for an iteration when several were written, in order.
+"""From segments to results: the winning row of each iteration, in order, duplicates with the result of their original.
 
-Keeps I1 as read: one row per iteration, chosen by a rule that depends on the rows alone. The newest order to
-run it (epoch) wins; among those a completed row, because a worker that was thought dead may have recorded a
-crash of its own; among those the first by segment name and place.
+Keeps I1 as read: one row per iteration, chosen by the rule of `arbd.results.precedence`.
 """
 
 from __future__ import annotations
@@ -13,10 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from arbd.results.columns import Array, RowBatch, RowRules, concatenate
+from arbd.results.precedence import Winners, winning
 from arbd.results.segments import SegmentDamage, SegmentReader, read_batch, worker_of
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import COMPLETED, Span
+from arbd.spool.ledger import Span
 
 GROUP_ROWS = 65_536
 
@@ -40,18 +39,22 @@ class Merge:
         self._paths = paths
         self._rules = rules
         self._batches: list[tuple[str, int]] = []
-        reader = SegmentReader(files, paths, rules=rules)
+        # It goes on from here for those who follow the session.
+        self.reader = SegmentReader(files, paths, rules=rules)
+        names: dict[str, None] = {}
         iterations: list[Array] = []
         epochs: list[Array] = []
         statuses: list[Array] = []
         origins: list[Array] = []
-        for found in reader.poll():
+        for found in self.reader.poll():
+            names.update(dict.fromkeys(found.rows.metrics))
             self._batches.append((found.segment, found.offset))
             iterations.append(found.rows.iteration)
             epochs.append(found.rows.epoch)
             statuses.append(found.rows.status)
             origins.append(found.rows.origins)
-        self.damage: list[SegmentDamage] = reader.damage
+        self.damage: list[SegmentDamage] = self.reader.damage
+        self.metric_names = list(names)
         self._index(iterations, epochs, statuses, origins)
         self.workers = sorted({worker_of(segment) for segment, _ in self._batches})
 
@@ -64,22 +67,19 @@ class Merge:
         batch = np.repeat(np.arange(len(sizes)), sizes)
         starts = np.cumsum(sizes) - sizes
         row = np.arange(len(iteration)) - np.repeat(starts, sizes)
-        # lexsort's last key is its first criterion, and it is stable: file order decides what is left.
-        order = np.lexsort((status != COMPLETED, -epoch, iteration))
-        ranked = iteration[order]
-        first = np.ones(len(order), dtype=bool)
-        first[1:] = ranked[1:] != ranked[:-1]
-        winners = order[first]
+        winners = winning(iteration, epoch, status)
         self.iteration = iteration[winners]
         self.status = status[winners]
+        self._epoch = epoch[winners]
+        self._own_status = self.status
         self._batch = batch[winners]
         self._row = row[winners]
-        self.duplicates = len(order) - len(winners)
+        self.duplicates = len(iteration) - len(winners)
         self._origin = np.concatenate([empty, *origins])[winners].astype(np.int64)
-        self._share()
+        self._find_originals()
 
-    def _share(self) -> None:
-        """A row whose parameters stood before has the status of that one; `_source` is where its result stands."""
+    def _find_originals(self) -> None:
+        """A duplicate has the status of its original; `_source` is where its result stands, -1 while it has none."""
         n = len(self.iteration)
         self._source = np.arange(n)
         repeats = np.flatnonzero(self._origin > 0)
@@ -97,6 +97,21 @@ class Merge:
         found = np.bincount(self.status.astype(np.int64), minlength=4)
         return (int(found[0]), int(found[1]), int(found[2]), int(found[3]))
 
+    def winners(self, n: int) -> Winners:
+        """The same rows, for those who follow the session of `n` iterations from here."""
+        found = Winners(n)
+        segments = np.array([found.index_of(segment) for segment, _ in self._batches], dtype=np.int32)
+        offsets = np.array([offset for _, offset in self._batches], dtype=np.int64)
+        known = np.flatnonzero((self.iteration >= 1) & (self.iteration <= n))
+        batch = self._batch[known]
+        found.put(self.iteration[known], segments[batch], offsets[batch], self._epoch[known], self._own_status[known])
+        return found
+
+    @property
+    def waiting(self) -> Array:
+        """Iterations that duplicate one that has no row yet, which `groups` leaves out."""
+        return self.iteration[self._source < 0]
+
     def missing(self, n: int, epoch: int) -> list[Span]:
         """The iterations of 1 to n that no row stands for."""
         present = np.zeros(n + 2, dtype=bool)
@@ -108,7 +123,7 @@ class Merge:
     def groups(self) -> Iterator[MergedGroup]:
         """All winning rows with everything they hold, sorted by iteration, in groups of bounded size.
 
-        A row that shares the result of another holds that result; while there is none it is left out.
+        A duplicate holds the result of its original; while there is none it is left out.
         """
         for start in range(0, len(self.iteration), GROUP_ROWS):
             positions = np.arange(start, min(start + GROUP_ROWS, len(self.iteration)))
@@ -136,6 +151,33 @@ class Merge:
         rows = concatenate(parts)
         order = np.argsort(rows.iteration, kind="stable")
         return rows.select(order), np.concatenate(workers)[order]
+
+
+def read_winning(
+    files: Files, paths: SessionPaths, rules: RowRules | None, winners: Winners, iterations: Array
+) -> tuple[RowBatch, Array, tuple[str, ...]]:
+    """The winning rows of iterations that have one, in the order given: rows, worker of each, names of the workers."""
+    workers: dict[str, int] = {}
+    parts: list[RowBatch] = []
+    places = [np.empty(0, dtype=np.int64)]
+    worker = np.empty(len(iterations), dtype=np.int32)
+    for segment, offset, positions in winners.places(iterations):
+        batch = read_batch(files, paths, segment, offset, rules)
+        parts.append(batch.select(np.searchsorted(batch.iteration, iterations[positions])))
+        places.append(positions)
+        worker[positions] = workers.setdefault(worker_of(segment), len(workers))
+    return concatenate(parts).select(np.argsort(np.concatenate(places))), worker, tuple(workers)
+
+
+def with_originals(
+    files: Files, paths: SessionPaths, rules: RowRules | None, winners: Winners, rows: RowBatch
+) -> RowBatch:
+    """`rows`, the duplicates among them with the results of their originals, which have rows."""
+    duplicates = np.flatnonzero(rows.origins > 0)
+    if not len(duplicates):
+        return rows
+    originals, inverse = np.unique(rows.origins[duplicates], return_inverse=True)
+    return _with_results(rows, duplicates, read_winning(files, paths, rules, winners, originals)[0].select(inverse))
 
 
 def _with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch:

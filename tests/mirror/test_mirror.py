@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
-from arbd.mirror.follow import SessionMirror
+from arbd.mirror.follow import STEP_ROWS, SessionMirror
 from arbd.mirror.settings import RedisSettings
 from arbd.mirror.state import MovedError, StateManager
 from arbd.mirror.sweep import SpoolMirror, rebuild
@@ -209,6 +209,74 @@ def test_a_retried_iteration_has_the_hash_of_its_newest_run_alone(
     found = in_redis(redis_server)
     assert found == in_files(paths)
     assert f"{PREFIX}tuning_session:s:worker:a:iteration:4" not in found
+
+
+@pytest.mark.parametrize("originals_first", [True, False])
+def test_a_duplicate_has_the_hash_of_its_originals_newest_run(
+    redis_server: RedisServer, layout: SpoolLayout, *, originals_first: bool
+) -> None:
+    count = 2 * STEP_ROWS + 10
+    paths = make_session(layout, 2 * count + 1)
+    originals = [rows_of(1, count, status=FAILED)]
+    # The last of them shares the result of one that is not there yet.
+    origin = np.append(np.arange(1, count), 2 * count + 1)
+    duplicates = [replace(rows_of(count + 1, count), metrics={}, origin=origin)]
+    mirror = mirror_of(redis_server, layout)
+    for number, batches in enumerate((originals, duplicates) if originals_first else (duplicates, originals)):
+        write_rows(paths, "a", *batches, slot=f"{number}.1")
+        swept_clean(mirror)
+        assert in_redis(redis_server) == in_files(paths)
+    write_rows(paths, "b", rows_of(1, count, epoch=1), slot="9.1")
+    swept_clean(mirror)
+    assert in_redis(redis_server) == in_files(paths)
+    assert len(in_redis(redis_server)) == 2 * count - 1
+    assert verify(FILES, paths, redis_server.state()).equal
+
+
+def test_duplicates_that_redis_did_not_take_are_written_by_the_next(
+    redis_server: RedisServer, layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = make_session(layout, 20)
+    duplicates = replace(rows_of(11, 5), metrics={}, origin=np.arange(1, 6))
+    write_rows(paths, "a", rows_of(1, 10), duplicates)
+    spec, state = read_spec(FILES, paths), redis_server.state()
+    mirror = SessionMirror(FILES, paths, spec, state)
+    taken = mirror._change
+    taken_whole: list[bool] = []
+
+    def dies_after_the_rows(move: dict[str, str], remove: list[str], write: dict[str, dict[str, str]]) -> None:
+        if not move:
+            raise redis.ConnectionError
+        taken(move, remove, write)
+        taken_whole.append(True)
+
+    monkeypatch.setattr(mirror, "_change", dies_after_the_rows)
+    with pytest.raises(redis.ConnectionError):
+        mirror.advance(100)
+    assert taken_whole
+    # Another one, and the same one.
+    for goes_on in (SessionMirror(FILES, paths, spec, state), mirror):
+        with redis_server.client as client:
+            client.delete(f"{PREFIX}tuning_session:s:worker:a:iteration:11")
+        monkeypatch.undo()
+        goes_on.advance(100)
+        assert in_redis(redis_server) == in_files(paths)
+
+
+@pytest.mark.parametrize("count", [STEP_ROWS, STEP_ROWS + 1, 2 * STEP_ROWS + 1])
+def test_every_row_of_a_long_batch_is_mirrored_and_its_worker_known(
+    redis_server: RedisServer, layout: SpoolLayout, count: int
+) -> None:
+    paths = make_session(layout, count)
+    write_rows(paths, "a", rows_of(1, count, status=FAILED))
+    mirror = mirror_of(redis_server, layout)
+    assert swept_clean(mirror) == count
+    write_rows(paths, "b", rows_of(1, count, epoch=1))
+    assert swept_clean(mirror) == count
+    assert in_redis(redis_server) == in_files(paths)
+    exhaust(paths, count)
+    compact(FILES, paths)
+    assert verify(FILES, paths, redis_server.state()).equal
 
 
 def test_rows_that_came_after_the_session_was_compacted_do_not_count(

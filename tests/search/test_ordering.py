@@ -77,9 +77,7 @@ def test_a_front_is_of_what_is_comparable_and_first_in_the_order(found: Given) -
     able = np.flatnonzero(ordering.comparable(found.losses, found.violation, found.budget)).tolist()
     points = found.losses
     assert front == [
-        i
-        for i in able
-        if not any((points[j] <= points[i]).all() and (points[j] < points[i]).any() for j in able)
+        i for i in able if not any((points[j] <= points[i]).all() and (points[j] < points[i]).any() for j in able)
     ]
 
 

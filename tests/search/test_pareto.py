@@ -57,9 +57,7 @@ def test_fronts_are_those_of_the_definition_and_hold_every_equal_point(points: F
     expected = fronts_by_definition(points)
     assert front_numbers(points).tolist() == expected
     known = ~np.isnan(points).any(axis=1)
-    assert pareto_mask(points).tolist() == [
-        bool(k) and number == 0 for k, number in zip(known, expected, strict=True)
-    ]
+    assert pareto_mask(points).tolist() == [bool(k) and number == 0 for k, number in zip(known, expected, strict=True)]
 
 
 @given(losses(st.sampled_from([-1.0, -0.25, 0.0, 0.5, 1.0, 2.0])), st.sampled_from([0.75, 3.0]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +16,11 @@ from arbd.daemon.side.live_csv import CsvKeeper, LiveTable
 from arbd.job.spec import ResultOptions
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowBatch, RowRules
-from arbd.results.csv_writer import encode_cells, group_cells, header
-from arbd.results.segments import SegmentBatch, SegmentReader, worker_of
-from arbd.results.store_format import ResultGroup
+from arbd.results.csv_writer import csv_lines
+from arbd.results.store_format import read_segments
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.ledger import CRASHED, FAILED
 from arbd.spool.system import RealSystem
 from tests.spool.sessions import make_session, rows_of, write_rows
 
@@ -32,14 +31,24 @@ def table_of(paths: SessionPaths) -> LiveTable:
     return LiveTable(FILES, paths, read_spec(FILES, paths))
 
 
-def in_one_go(paths: SessionPaths, names: list[str]) -> bytes:
-    """The table of a session of which every iteration has one row, made in memory."""
+def lines_of(data: bytes) -> list[dict[str, str]]:
+    """The lines of a table by iteration; a metric that a row has not may be empty or undefined."""
+    found = sorted(csv.DictReader(data.decode().splitlines()), key=lambda line: int(line["iteration"]))
+    for line in found:
+        missing = [name for name in line if name.startswith("metric_") and not line[name]]
+        line.update(dict.fromkeys(missing if line["status"] == "completed" else (), "nan"))
+    return found
+
+
+def live(paths: SessionPaths) -> list[dict[str, str]]:
+    return lines_of(paths.results_csv.read_bytes())
+
+
+def exported(paths: SessionPaths) -> list[dict[str, str]]:
+    """The table that everybody else has."""
     spec = read_spec(FILES, paths)
-    lines: list[list[object]] = [list(header(spec, names))]
-    for found in SegmentReader(FILES, paths, rules=RowRules.of(spec)).poll():
-        group = ResultGroup(found.rows, np.zeros(len(found.rows), np.int32), (worker_of(found.segment),))
-        lines += group_cells(spec, paths.session_id, group, names)
-    return encode_cells(lines)
+    groups = read_segments(FILES, paths, rules=RowRules.of(spec))
+    return lines_of(b"".join(csv_lines(spec, paths.session_id, groups)))
 
 
 def with_metric(rows: RowBatch, name: str) -> RowBatch:
@@ -51,7 +60,7 @@ def iterations(paths: SessionPaths) -> list[int]:
 
 
 @pytest.mark.parametrize("step_bytes", [1, 1 << 20])
-def test_a_table_that_is_written_piece_by_piece_has_the_bytes_of_one_made_at_once(
+def test_a_table_that_is_written_piece_by_piece_is_the_one_made_at_once(
     layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch, step_bytes: int
 ) -> None:
     monkeypatch.setattr(live_csv, "STEP_ROWS", 7)
@@ -59,44 +68,83 @@ def test_a_table_that_is_written_piece_by_piece_has_the_bytes_of_one_made_at_onc
     paths = make_session(layout, 200)
     table = table_of(paths)
     table.update()
-    assert paths.results_csv.read_bytes() == in_one_go(paths, [])
-    write_rows(paths, "a", rows_of(1, 30), rows_of(31, 5, status=1), slot="0.1")
-    table.update()
-    assert paths.results_csv.read_bytes() == in_one_go(paths, ["value"])
-    write_rows(paths, "a", rows_of(36, 20), slot="0.2")
-    table.update()
-    assert paths.results_csv.read_bytes() == in_one_go(paths, ["value"])
-    write_rows(paths, "a", rows_of(56, 3), with_metric(rows_of(59, 40), "later"), rows_of(99, 9), slot="0.3")
-    table.update()
-    assert paths.results_csv.read_bytes() == in_one_go(paths, ["value", "later"])
+    assert paths.results_csv.read_text().count("\n") == 1
+    for batches in (
+        [rows_of(1, 30), rows_of(31, 5, status=1)],
+        [rows_of(36, 20)],
+        [rows_of(56, 3), with_metric(rows_of(59, 40), "later"), rows_of(99, 9)],
+        [with_metric(rows_of(108, 9), "later")],
+    ):
+        write_rows(paths, "a", *batches, slot=f"0.{batches[0].iteration[0]}")
+        table.update()
+        assert live(paths) == exported(paths)
     # Takeover by another host.
-    before = paths.results_csv.read_bytes()
+    before = live(paths)
     table_of(paths).update()
-    assert paths.results_csv.read_bytes() == before
-
-
-class ArrivingMeanwhile(SegmentReader):
-    """Rows with a metric of their own come between the reading of the names and that of the rows."""
-
-    polls = 0
-
-    def poll(self) -> Iterator[SegmentBatch]:
-        type(self).polls += 1
-        if self.polls == 2:
-            write_rows(self._paths, "b", with_metric(rows_of(11, 10), "late"))
-        return super().poll()
-
-
-def test_a_metric_that_appears_while_the_table_is_written_has_its_column(
-    layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = make_session(layout, 20)
-    write_rows(paths, "a", rows_of(1, 10))
-    monkeypatch.setattr(live_csv, "SegmentReader", ArrivingMeanwhile)
-    table_of(paths).update()
-    assert ArrivingMeanwhile.polls == 4
-    assert paths.results_csv.read_bytes() == in_one_go(paths, ["value", "late"])
+    assert live(paths) == before
     assert [path.name for path in paths.folder.iterdir() if path.name.startswith(".")] == []
+
+
+class Clock:
+    """A time that passes when it is told to, and a little each time that it is looked at."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
+def test_rows_of_a_retry_take_the_place_of_those_that_failed(layout: SpoolLayout) -> None:
+    paths, clock = make_session(layout, 9), Clock()
+    write_rows(paths, "a", rows_of(1, 5, status=FAILED), rows_of(9, 1))
+    table = LiveTable(FILES, paths, read_spec(FILES, paths), clock=clock)
+    table.update()
+    written = paths.results_csv.read_bytes()
+    write_rows(paths, "b", rows_of(2, 4, epoch=1))
+    table.update()
+    # Writing the whole table rests in proportion to what it costs; meanwhile no iteration stands in it twice.
+    assert paths.results_csv.read_bytes() == written
+    write_rows(paths, "b", rows_of(6, 1), slot="0.2")
+    table.update()
+    assert [line["status"] for line in live(paths)] == ["failed"] * 5 + ["completed"] * 2
+    clock.now_s += live_csv.REST
+    table.update()
+    assert [line["status"] for line in live(paths)] == ["failed", *["completed"] * 6]
+    assert live(paths) == exported(paths)
+
+
+def test_a_row_of_a_worker_that_was_thought_dead_takes_no_place(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 5)
+    write_rows(paths, "b", rows_of(1, 5, epoch=1))
+    table = table_of(paths)
+    table.update()
+    before = paths.results_csv.read_bytes()
+    write_rows(paths, "a", rows_of(1, 3), rows_of(4, 2, status=CRASHED, epoch=1))
+    table.update()
+    assert paths.results_csv.read_bytes() == before
+    assert not table._stale
+
+
+def test_a_duplicate_stands_in_the_table_once_its_original_has_a_result(layout: SpoolLayout) -> None:
+    paths, clock = make_session(layout, 9), Clock()
+    duplicates = replace(rows_of(5, 3), metrics={}, origin=np.array([1, 2, 3]))
+    write_rows(paths, "a", duplicates)
+    table = LiveTable(FILES, paths, read_spec(FILES, paths), clock=clock)
+    table.update()
+    assert live(paths) == exported(paths) == []
+    write_rows(paths, "b", rows_of(2, 1), rows_of(3, 1, status=FAILED))
+    table.update()
+    assert [(line["iteration"], line["status"]) for line in live(paths)] == [
+        ("2", "completed"), ("3", "failed"), ("6", "completed"), ("7", "failed"),
+    ]  # fmt: skip
+    assert live(paths) == exported(paths)
+    write_rows(paths, "c", rows_of(3, 1, epoch=1), rows_of(1, 1))
+    clock.now_s += 2 * live_csv.REST
+    table.update()
+    assert [line["metric_value"] for line in live(paths)] == ["1.0", "2.0", "3.0", "1.0", "2.0", "3.0"]
+    assert live(paths) == exported(paths)
 
 
 def test_a_long_table_is_not_in_memory(layout: SpoolLayout) -> None:
