@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arbd.errors import UsageError
 from arbd.results.result import TuningResult
 
+if TYPE_CHECKING:
+    from arbd.results.ranking import Ranking
+    from arbd.search.problem import MetricGoal
+
 
 class TuningAnalyzer:
-    """Looks at results of one or several sessions, in whatever order they come."""
+    """Looks at results of one or several sessions, in whatever order they come.
+
+    They rank as everywhere (`arbd.results.ranking`): by the directions and constraints of their job, which results of
+    `load_session` and `load_results_from_csv` carry.
+    """
 
     def __init__(self, results: Iterable[TuningResult]) -> None:
         self.results = list(results)
@@ -38,25 +45,69 @@ class TuningAnalyzer:
             "statuses": dict(sorted(statuses.items())),
         }
 
-    def rank_by_metric(self, metric_name: str, top_n: int = 5, ascending: bool = False) -> list[TuningResult]:
-        """The `top_n` completed results with the highest (`ascending`: lowest) value of a metric, best first.
+    def rank_by_metric(self, metric_name: str, top_n: int = 5, ascending: bool | None = None) -> list[TuningResult]:
+        """The `top_n` completed results by a metric, best first.
 
-        Those of more of the data come before those of less. Results without that metric are left out, NaN ranks last,
-        equals keep the order of their iterations.
-        UsageError when no result has the metric.
+        `ascending` says whether the lowest is best; left out, it is as the job means it, and the highest for a metric
+        that is no objective of it. What breaks a constraint comes after the rest, what has no number last, those of a
+        larger budget before those of a smaller one; equals keep the order of their iterations.
+        UsageError when no result has the metric, or the jobs of the results mean opposite directions.
         """
-        ranked = [r for r in self.results if r.status == "completed" and metric_name in r.metrics]
-        if not ranked:
+        if not self.results:
+            return []
+        ranking, columns = self._ranking(metric_name, ascending)
+        self._check_metric(metric_name)
+        return [columns[position] for position in ranking.order(metric_name, max(0, top_n), ascending)]
+
+    def get_best_params(self, metric_name: str, ascending: bool | None = None) -> dict[str, float | int | str] | None:
+        """The parameters of the best result by a metric; None when there is none that keeps every constraint.
+
+        `ascending` and UsageError as of `rank_by_metric`.
+        """
+        if not any(result.status == "completed" for result in self.results):
+            return None
+        ranking, columns = self._ranking(metric_name, ascending)
+        self._check_metric(metric_name)
+        best = ranking.best(metric_name, ascending)
+        return None if best is None else dict(columns[best].params)
+
+    def pareto_front(self) -> list[TuningResult]:
+        """The results that no other one dominates in the objectives of their job, by the first of them.
+
+        Of equal results all are in it. UsageError when the results are of jobs with other objectives than each other,
+        or do not say what their objectives are.
+        """
+        if not self.results:
+            return []
+        objectives = {tuple(result.directions.items()) for result in self.results}
+        if len(objectives) > 1 or not next(iter(objectives)):
+            raise UsageError("these results have no common objectives: take those of one session")
+        ranking, columns = self._ranking("", ascending=None)
+        return [columns[position] for position in ranking.front_order()]
+
+    def objectives(self) -> tuple[MetricGoal, ...]:
+        """The objectives of the results' jobs, in the order in which they come."""
+        from arbd.search.problem import MetricGoal  # noqa: PLC0415 - who only counts needs no ranking
+
+        found: dict[str, str] = {}
+        for result in self.results:
+            for name, direction in result.directions.items():
+                found.setdefault(name, direction)
+        return tuple(MetricGoal(name, direction) for name, direction in found.items())
+
+    def _ranking(self, metric: str, ascending: bool | None) -> tuple[Ranking, list[TuningResult]]:
+        from arbd.results.ranking import Ranking, ResultColumns  # noqa: PLC0415 - who only counts needs no numpy
+
+        meant = {result.directions[metric] for result in self.results if metric in result.directions}
+        if len(meant) > 1 and ascending is None:
+            raise UsageError(
+                f"these results are of jobs that mean opposite directions of {metric!r}: say which with ascending, "
+                "or take the results of one session"
+            )
+        columns = ResultColumns(self.results)
+        return Ranking(self.objectives(), columns), columns.results
+
+    def _check_metric(self, name: str) -> None:
+        if not any(result.status == "completed" and name in result.metrics for result in self.results):
             known = ", ".join(self.summarize()["metrics_keys"]) or "none"
-            raise UsageError(f"no completed result has a metric {metric_name!r}; metrics are: {known}")
-
-        def key(result: TuningResult) -> tuple[bool, float, float, str, int]:
-            value = result.metrics[metric_name]
-            order = 0.0 if math.isnan(value) else value if ascending else -value
-            return (math.isnan(value), -result.data_share, order, result.session_id, result.iteration)
-
-        return sorted(ranked, key=key)[: max(0, top_n)]
-
-    def get_best_params(self, metric_name: str, ascending: bool = False) -> dict[str, float | int | str]:
-        """The parameters of the best result by a metric."""
-        return dict(self.rank_by_metric(metric_name, 1, ascending)[0].params)
+            raise UsageError(f"no completed result has a metric {name!r}; metrics are: {known}")

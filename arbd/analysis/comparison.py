@@ -22,7 +22,7 @@ def compare_sessions(
     if not any(name in table.metric_names for table in tables):
         known = ", ".join(sorted({known for table in tables for known in table.metric_names}))
         raise UsageError(f"none of these sessions has a metric {name!r}; metrics are: {known or 'none yet'}")
-    up = ascending or any(goal.name == name and goal.direction == "minimize" for goal in goals)
+    up = tables[0].ranking.ascending(name, ascending or None)
     return name, up, [_document(table, name, up) for table in tables], _notices(tables)
 
 
@@ -45,18 +45,19 @@ def _document(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any
     }
     if not counts["completed"] or metric not in table.metric_names:
         return document
-    values = table.metric(metric)[table.comparable if table.comparable.any() else table.completed]
+    comparable = table.ranking.comparable(metric, ascending)
+    values = table.source.metric(metric)[comparable if comparable.any() else table.completed]
     values = values[~np.isnan(values)]
-    position = table.rank(metric, 1, ascending)[0]
-    (best,) = table.results([position])
+    position = table.ranking.best(metric, ascending)
     if len(values):
         # There is nothing between a number and infinity.
         between: Literal["linear", "inverted_cdf"] = "linear" if np.isfinite(values).all() else "inverted_cdf"
         document["median"] = float(np.quantile(values, 0.5, method=between))
         document["top_tenth"] = float(np.quantile(values, 0.1 if ascending else 0.9, method=between))
     document["seconds_each"] = float(np.median(table.source.fixed("duration_s")[table.completed]))
-    if table.breaking[position]:
+    if position is None:
         return document
+    (best,) = table.results([position])
     return document | {
         "best": best.metrics[metric],
         "best_iteration": best.iteration,

@@ -44,13 +44,8 @@ def streamed(lines: Callable[[ResultTable], Iterable[bytes]]) -> Callable[[Resul
 
 
 def more_columns(table: ResultTable) -> dict[str, list[bool]]:
-    """`pareto_front` of a session with several objectives, `feasible` of one with constraints."""
-    more: dict[str, list[bool]] = {}
-    if len(table.spec.metrics) > 1:
-        more["pareto_front"] = table.in_front().tolist()
-    if table.spec.constraints:
-        more["feasible"] = (table.completed & ~table.breaking).tolist()
-    return more
+    """`pareto_front` of a session with several objectives."""
+    return {"pareto_front": table.ranking.in_front.tolist()} if len(table.spec.metrics) > 1 else {}
 
 
 def documents(table: ResultTable) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from arbd.analysis.table import BUDGET
 from arbd.errors import ArbdError, NotFoundError, ObjectiveError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
@@ -18,7 +17,7 @@ from arbd.job.stored import read_spec
 from arbd.objective.load import load_evaluator
 from arbd.objective.protocol import Evaluator, Trial
 from arbd.results.columns import RowRules
-from arbd.results.csv_writer import iso_utc
+from arbd.results.csv_writer import BUDGET, iso_utc
 from arbd.results.result import TuningResult
 from arbd.results.store_reader import read_rows
 from arbd.search.space import ChoiceDimension
@@ -79,8 +78,8 @@ def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec
             duration_s=float(row.duration_s[0]),
             attempt=int(row.attempt[0]),
             error=row.errors.get(iteration, ""),
-            same_as=max(0, int(row.origins[0])),
-            data_share=float(row.metrics[BUDGET][0]) if spec.has_shares and BUDGET in row.metrics else 1.0,
+            duplicate_of=max(0, int(row.origins[0])),
+            budget=float(row.metrics[BUDGET][0]) if spec.has_shares and BUDGET in row.metrics else 1.0,
         )
     raise NotFoundError(f"session {session_id} has no result of iteration {iteration} yet: wait until it has run")
 
@@ -127,15 +126,15 @@ def replay(
 
 
 def _evaluate(evaluator: Evaluator, spec: JobSpec, recorded: TuningResult, *, batched: bool) -> Mapping[str, float]:
-    share = {BUDGET: recorded.data_share} if spec.has_shares else {}
+    share = {BUDGET: recorded.budget} if spec.has_shares else {}
     if not batched:
         # A row that shares another's result has the numbers that that one's seed gave.
-        ran = recorded.same_as or recorded.iteration
-        trial = Trial.of(spec, recorded.session_id, ran, recorded.data_share)
+        ran = recorded.duplicate_of or recorded.iteration
+        trial = Trial.of(spec, recorded.session_id, ran, recorded.budget)
         return {**evaluator.evaluate(recorded.params, trial).metrics, **share}
     choices = {dimension.name for dimension in spec.space.dimensions if isinstance(dimension, ChoiceDimension)}
     columns = {name: [value] if name in choices else np.array([value]) for name, value in recorded.params.items()}
-    metrics, _ = evaluator.evaluate_batch(columns, recorded.data_share)
+    metrics, _ = evaluator.evaluate_batch(columns, recorded.budget)
     return {**{name: float(np.asarray(column, dtype=np.float64)[0]) for name, column in metrics.items()}, **share}
 
 

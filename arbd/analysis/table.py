@@ -18,34 +18,15 @@ from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.results.columns import Array, RowBatch, RowRules, concatenate
-from arbd.results.csv_writer import iso_utc, status_name
+from arbd.results.csv_writer import BUDGET, budgets, iso_utc, status_name
+from arbd.results.ranking import Ranking
 from arbd.results.result import TuningResult
 from arbd.results.store_format import ResultGroup, has_results, read_segments
 from arbd.results.store_reader import StoredResults
-from arbd.search.constraints import as_values, total_violation
-from arbd.search.pareto import hypervolume, pareto_mask
 from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
-from arbd.search.space import SearchSpace
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
-
-SAMPLE_ROWS = 65_536
-BUDGET = "budget"
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """A Pareto front: positions of its rows by the first objective, and the volume that they dominate.
-
-    `reference` is the corner that the volume is measured from: the worst finite value of every objective among all
-    results. `left_out` says why the volume is NaN, where it is.
-    """
-
-    positions: tuple[int, ...]
-    hypervolume: float
-    reference: Mapping[str, float]
-    left_out: str = ""
 
 
 class Source(Protocol):
@@ -183,20 +164,13 @@ class ResultTable:
         """Names of all metrics."""
         return self.source.metric_names
 
-    def metric(self, name: str) -> Array:
-        """A metric of all rows, NaN where a row has none; UsageError for an unknown one."""
-        if name not in self.metric_names:
-            known = ", ".join(self.metric_names) or "none yet"
-            raise UsageError(f"session {self.session_id} has no metric {name!r}; metrics are: {known}")
-        return self.source.metric(name)
-
     @cached_property
     def _origin(self) -> Array | None:
         return self.source.origin()
 
     @property
-    def repeated(self) -> int:
-        """Rows that share the result of another, because their parameters stood before."""
+    def duplicates(self) -> int:
+        """Rows that have the result of another, because their parameters stood before."""
         return 0 if self._origin is None else int((self._origin > 0).sum())
 
     @cached_property
@@ -209,93 +183,40 @@ class ResultTable:
         return completed if self._origin is None else np.asarray(completed & (self._origin != INFEASIBLE))
 
     @cached_property
-    def violation(self) -> Array:
-        """By how much each row breaks the constraints that speak of metrics; 0 where there are none."""
-        constraints = Limits.of(self.spec).after
-        if not constraints:
-            return np.zeros(len(self))
+    def violation(self) -> Array | None:
+        """By how much each row breaks the constraints that speak of metrics; None where there are none."""
+        limits = self._limits
+        if not limits.after:
+            return None
         # Only the columns that they speak of are read.
-        names = frozenset[str]().union(*(constraint.names for constraint in constraints))
-        space = SearchSpace(tuple(d for d in self.spec.space.dimensions if d.name in names))
-        params = as_values(space.decode({name: self.source.param(name) for name in space.names}))
-        metrics = {name: self.source.metric(name) for name in self.metric_names if name in names}
-        values = {**self.spec.fixed, **params, **metrics}
-        return total_violation(constraints, values, len(self))
+        params = {name: self.source.param(name) for name in self.spec.space.names if name in limits.names_after}
+        metrics = {name: self.source.metric(name) for name in self.metric_names if name in limits.names_after}
+        return limits.violation(params, metrics, len(self))
 
     @cached_property
-    def breaking(self) -> Array:
-        """Which rows break a constraint that speaks of metrics."""
-        return np.asarray(self.violation > 0)
-
-    @cached_property
-    def comparable(self) -> Array:
-        """Which rows can be the best: results that keep every constraint and used as much of the data as any."""
-        chosen = self.completed & ~self.breaking
-        if self._has_shares and chosen.any():
-            budget = self.source.metric(BUDGET)
-            chosen = chosen & (budget == np.nanmax(budget[chosen], initial=-np.inf))
-        return np.asarray(chosen)
+    def budget(self) -> Array | None:
+        """The part of the data that each row used; None where all used the same."""
+        return budgets(self.source.metric(BUDGET)) if self._has_budgets else None
 
     @property
-    def _has_shares(self) -> bool:
+    def _has_budgets(self) -> bool:
         return self.spec.has_shares and BUDGET in self.metric_names
 
-    def rank(self, metric: str, top_n: int, ascending: bool) -> list[int]:
-        """Positions of the best completed rows by a metric, best first, NaN last; UsageError for an unknown metric."""
-        values = self.metric(metric)
-        ranked = np.flatnonzero(self.completed)
-        keys = values[ranked] if ascending else -values[ranked]
-        wanted = max(0, top_n)
-        if self._has_shares or self.spec.constraints:
-            violation = self.violation[ranked]
-            budget = self.source.metric(BUDGET)[ranked] if self._has_shares else np.ones(len(ranked))
-            # What breaks a constraint ranks after the rest; what used less of the data is no match for what used more.
-            order = np.lexsort((keys, violation, -budget, violation > 0, np.isnan(keys)))
-            return [int(i) for i in ranked[order[:wanted]]]
-        for step in (max(1, len(keys) // SAMPLE_ROWS), 1):
-            # What is worse than the last of the wanted, of some rows and then of all that are left, need not be sorted.
-            some = keys[::step]
-            if wanted < len(some):
-                near = np.flatnonzero(~(keys > np.partition(some, wanted)[wanted]))
-                ranked, keys = ranked[near], keys[near]
-        order = np.argsort(keys, kind="stable")
-        return [int(i) for i in ranked[order[:wanted]]]
+    def column(self, metric: str) -> Array | None:
+        """A metric of all rows; None for an unknown one."""
+        return self.source.metric(metric) if metric in self.metric_names else None
 
-    def losses(self) -> Array:
-        """Of shape (rows, objectives), lower is better; NaN for rows that are in no front."""
-        n = len(self)
-        columns = []
-        for goal in self.spec.metrics:
-            column = self.source.metric(goal.name) if goal.name in self.metric_names else np.full(n, np.nan)
-            columns.append(column if goal.direction == "minimize" else -column)
-        losses = np.column_stack(columns).astype(np.float64)
-        losses[~self.completed | self.breaking] = np.nan
-        return losses
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The rows in their order."""
+        return Ranking(self.spec.metrics, self)
 
-    def in_front(self) -> Array:
-        """Which rows are in the Pareto front."""
-        return pareto_mask(self.losses())
-
-    def front(self) -> Front:
-        """The Pareto front of a session of several objectives, with its volume."""
-        losses = self.losses()
-        known = losses[~np.isnan(losses).any(axis=1)]
-        positions = np.flatnonzero(pareto_mask(losses))
-        positions = positions[np.argsort(losses[positions, 0], kind="stable")]
-        if not len(known):
-            return Front((), float("nan"), {})
-        worst = known.max(axis=0, initial=-np.inf, where=np.isfinite(known))
-        sign = [1.0 if goal.direction == "minimize" else -1.0 for goal in self.spec.metrics]
-        reference = {goal.name: float(s * w) for goal, s, w in zip(self.spec.metrics, sign, worst, strict=True)}
-        volume, why = hypervolume(losses[positions], worst), ""
-        if np.isnan(volume):
-            infinite = np.isinf(losses[positions]).any() or np.isinf(worst).any()
-            why = (
-                "a result is infinite"
-                if infinite
-                else f"{len(positions):,} points of {losses.shape[1]} objectives are too many for an exact one"
-            )
-        return Front(tuple(positions.tolist()), volume, reference, why)
+    def rank(self, metric: str, top_n: int | None = None, ascending: bool | None = None) -> list[int]:
+        """As of `Ranking.order`; UsageError for an unknown metric."""
+        if self.column(metric) is None:
+            known = ", ".join(self.metric_names) or "none yet"
+            raise UsageError(f"session {self.session_id} has no metric {metric!r}; metrics are: {known}")
+        return self.ranking.order(metric, top_n, ascending)
 
     def results(self, positions: Sequence[int]) -> list[TuningResult]:
         """The rows at `positions` as values."""
@@ -309,7 +230,10 @@ class ResultTable:
     def _values(self, group: ResultGroup) -> list[TuningResult]:
         rows = group.rows
         params = self.spec.space.rows(dict(rows.params))
-        origins, shares = rows.origins, rows.metrics.get(BUDGET) if self._has_shares else None
+        origins, n = rows.origins, len(rows)
+        budget = budgets(rows.metrics[BUDGET]) if self._has_budgets and BUDGET in rows.metrics else np.ones(n)
+        violation = self._limits.violation(rows.params, rows.metrics, n)
+        directions = {goal.name: goal.direction for goal in self.spec.metrics}
         return [
             TuningResult(
                 session_id=self.session_id,
@@ -322,11 +246,17 @@ class ResultTable:
                 duration_s=float(rows.duration_s[i]),
                 attempt=int(rows.attempt[i]),
                 error=rows.errors.get(int(rows.iteration[i]), ""),
-                same_as=max(0, int(origins[i])),
-                data_share=float(shares[i]) if shares is not None and 0.0 < shares[i] <= 1.0 else 1.0,
+                duplicate_of=max(0, int(origins[i])),
+                budget=float(budget[i]),
+                violation=float(violation[i]) if rows.status[i] == COMPLETED and origins[i] != INFEASIBLE else 0.0,
+                directions=directions,
             )
-            for i in range(len(rows))
+            for i in range(n)
         ]
+
+    @cached_property
+    def _limits(self) -> Limits:
+        return Limits.of(self.spec)
 
     def worker_counts(self) -> dict[str, int]:
         """Rows by worker."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, NotFoundError
@@ -15,52 +15,23 @@ from arbd.spool.liveness import Beat, is_held, read_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 
-if TYPE_CHECKING:
-    from arbd.results.segments import SegmentReader
-    from arbd.search.plan import Limits
-
 ENDED = "ended"
 
 
-@dataclass(slots=True)
-class Best:
-    """The best completed row of a session so far, by its first metric."""
+class Best(Protocol):
+    """The best result of a session so far, by its first metric."""
 
     metric: str
-    minimized: bool
-    reader: SegmentReader
-    limits: Limits
-    shares: bool
-    value: float | None = None
-    iteration: int = 0
+    value: float | None
+    iteration: int
 
-    def look(self) -> None:
+    def look(self, state: LedgerState) -> None:
         """Read what is new."""
-        import numpy as np
 
-        from arbd.analysis.table import BUDGET
-        from arbd.spool.ledger import COMPLETED
 
-        for batch in self.reader.poll():
-            rows = batch.rows
-            if self.metric not in rows.metrics:
-                continue
-            good = rows.status == COMPLETED
-            if self.limits.after:
-                good &= self.limits.violation(rows.params, rows.metrics, len(rows)) <= 0
-            if self.shares and BUDGET in rows.metrics:
-                # What used a part of the data is no match for what used all.
-                good &= ~(rows.metrics[BUDGET] < 1)
-            values = np.where(good, rows.metrics[self.metric], np.nan)
-            if not np.isfinite(values).any():
-                continue
-            at = int(np.nanargmin(values) if self.minimized else np.nanargmax(values))
-            value = float(values[at])
-            if self.value is None or (value < self.value if self.minimized else value > self.value):
-                self.value, self.iteration = value, int(rows.iteration[at])
-
-    def __str__(self) -> str:
-        return "-" if self.value is None else f"{self.metric} {self.value:.6g} (#{self.iteration})"
+def shown_best(best: Best) -> str:
+    """For people."""
+    return "-" if best.value is None else f"{best.metric} {best.value:.6g} (#{best.iteration})"
 
 
 @dataclass(slots=True)
@@ -113,7 +84,12 @@ class Live:
         self._known = {followed.session_id: followed for followed in seen}
         self.sessions = [f for f in seen if self.only is not None or not f.state.over]
         for followed in self.sessions:
-            followed.best.look()
+            try:
+                followed.best.look(followed.state)
+            except (ArbdError, OSError) as error:
+                self.errors.append(str(error))
+            except MemoryError:
+                self.errors.append(f"{followed.session_id}: too many iterations to know the best of in this memory")
         beats = (
             (beat, is_held(self._files, self.layout, beat.worker_id)) for beat in read_beats(self._files, self.layout)
         )
@@ -122,18 +98,13 @@ class Live:
     def _followed(self, name: str) -> Followed:
         followed = self._known.get(name)
         if followed is None:
-            from arbd.results.columns import RowRules
-            from arbd.results.segments import SegmentReader
-            from arbd.search.plan import Limits
+            from arbd.cli.best import BestSoFar
 
             paths = self.layout.session(name)
             queue = SessionQueue(self._files, paths)
             queue.refresh()
             spec = read_spec(self._files, paths)
-            goal = spec.metrics[0]
-            reader = SegmentReader(self._files, paths, rules=RowRules.of(spec))
-            best = Best(goal.name, goal.direction == "minimize", reader, Limits.of(spec), spec.has_shares)
-            followed = Followed(queue, best)
+            followed = Followed(queue, BestSoFar(self._files, paths, spec))
         followed.queue.refresh()
         return followed
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from arbd.job.spec import JobSpec
 from arbd.mirror.state import DONE, MovedError, StateManager
 from arbd.results.columns import RowRules
-from arbd.results.csv_writer import METRIC_PREFIX, group_cells, header
+from arbd.results.csv_writer import DIRECTION_PREFIX, METRIC_PREFIX, group_cells, header
 from arbd.results.merge import read_winning, with_originals
 from arbd.results.precedence import Judged, Winners
 from arbd.results.segments import SegmentBatch, SegmentReader, worker_of
@@ -60,14 +60,17 @@ BEGINNING = Place(-1, 0)
 def hashes(
     state: StateManager, spec: JobSpec, session_id: str, group: ResultGroup
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Key and fields of each row: the cells of the CSV table under their column names, without metrics it has not."""
+    """Key and fields of each row: the cells of the CSV table under their column names.
+
+    Without metrics that it has not, and without the directions of the job, which are the same for all.
+    """
     metrics = list(group.rows.metrics)
     names = header(spec, metrics)
     for cells in group_cells(spec, session_id, group, metrics):
         fields = {
             name: str(cell)
             for name, cell in zip(names, cells, strict=True)
-            if cell != "" or not name.startswith(METRIC_PREFIX)
+            if (cell != "" or not name.startswith(METRIC_PREFIX)) and not name.startswith(DIRECTION_PREFIX)
         }
         yield state.key(session_id, str(cells[1]), int(str(cells[2]))), fields
 

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from arbd.errors import DataError
 from arbd.named_file import NamedFile, opened
-from arbd.results.csv_writer import METRIC_PREFIX, PARAM_PREFIX, SHARE, plain_text
+from arbd.results.csv_writer import (
+    BUDGET,
+    DIRECTION_PREFIX,
+    FEASIBLE,
+    METRIC_PREFIX,
+    OLD_BUDGET,
+    PARAM_PREFIX,
+    VIOLATION,
+    plain_text,
+)
 from arbd.results.result import TuningResult
 
 FEWER = "export the best of them (`arbctl export`), and name that table"
@@ -29,6 +38,8 @@ def load_results_from_csv(csv_path: str | Path) -> list[TuningResult]:
     Parameters become int or float where they read as numbers, True and False where they say so, text otherwise. The table
     may have gone through a spreadsheet or pandas: cells separated by what the first line separates them by, a byte order
     mark, whole numbers as 1.0, decimal commas beside semicolons, an index column, empty lines.
+
+    Results carry the directions and constraints of their job, where the table has them (`direction_...`, `feasible`).
     """
     return [result for result, _ in read_table(Path(csv_path))]
 
@@ -108,7 +119,14 @@ def _result(path: Path, number: int, cells: Mapping[str, str]) -> tuple[TuningRe
             duration_s=_number("duration_s", cells.get("duration_s") or "nan"),
             attempt=_whole("attempt", cells.get("attempt") or "1"),
             error=_text(cells.get("error", "")),
-            data_share=_share(cells.get(SHARE) or "1.0"),
+            duplicate_of=_whole("duplicate_of", cells.get("duplicate_of") or "0"),
+            budget=_budget(cells.get(BUDGET) or cells.get(OLD_BUDGET) or "1.0"),
+            violation=_violation(cells) if cells["status"] == "completed" else 0.0,
+            directions={
+                n.removeprefix(DIRECTION_PREFIX): _direction(n, c)
+                for n, c in cells.items()
+                if n.startswith(DIRECTION_PREFIX) and c
+            },
         )
     except ValueError as error:
         raise DataError(path, str(error), number) from None
@@ -132,11 +150,24 @@ def _whole(name: str, cell: str) -> int:
         return int(number)
 
 
-def _share(cell: str) -> float:
-    share = _number(SHARE, cell)
-    if not 0.0 < share <= 1.0:
-        raise ValueError(f"a share of the data is above 0 and at most 1, not {cell}")
-    return share
+def _budget(cell: str) -> float:
+    budget = _number(BUDGET, cell)
+    if not 0.0 < budget <= 1.0:
+        raise ValueError(f"a budget is above 0 and at most 1, not {cell}")
+    return budget
+
+
+def _violation(cells: Mapping[str, str]) -> float:
+    """By how much a result breaks its constraints; tables of earlier versions tell no more than whether it does."""
+    if cells.get(VIOLATION):
+        return _number(VIOLATION, cells[VIOLATION])
+    return float("inf") if cells.get(FEASIBLE, "").lower() in ("false", "0") else 0.0
+
+
+def _direction(name: str, cell: str) -> str:
+    if cell not in ("maximize", "minimize"):
+        raise ValueError(f"{name} is maximize or minimize, not {cell!r}")
+    return cell
 
 
 def _text(cell: str) -> str:

@@ -12,15 +12,20 @@ from datetime import UTC, datetime
 import numpy as np
 
 from arbd.job.spec import JobSpec
+from arbd.results.columns import Array, RowBatch
 from arbd.results.store_format import ResultGroup
-from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME
+from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
 PARAM_PREFIX = "param_"
 METRIC_PREFIX = "metric_"
-# The last of them in a session whose iterations use different shares of the data, failed ones too.
-SHARE = "data_share"
+# The part of the data that an iteration used, failed ones too, where a session has different ones; and its old name.
+BUDGET, OLD_BUDGET = "budget", "data_share"
+# Whether a result keeps the constraints of its job, and by how much it breaks them, where there are any.
+FEASIBLE, VIOLATION = "feasible", "violation"
+# One column for each objective of the job, the first one first: maximize or minimize in every line.
+DIRECTION_PREFIX = "direction_"
 # What makes a spreadsheet read a cell as a formula, wide forms too, behind any marks that say it is none and what is not
 # seen or is taken off. Where a spreadsheet separates cells by something else than commas, cells begin within a text too.
 _SIGN, _UNSEEN = "=+\\-@|%\uff1d\uff0b\uff0d\uff20", '" \u00a0\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff'
@@ -41,10 +46,17 @@ def iso_utc(wall_ns: int) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def budgets(column: Array) -> Array:
+    """The parts of the data that rows used; all of it where a row does not say."""
+    return np.where((column > 0.0) & (column <= 1.0), column, 1.0)
+
+
 def header(spec: JobSpec, metric_names: Sequence[str]) -> list[str]:
     """The column names."""
     params, metrics = (PARAM_PREFIX + n for n in spec.space.names), (METRIC_PREFIX + n for n in metric_names)
-    return [*FIXED, *params, *metrics, *([SHARE] if spec.has_shares else [])]
+    budget = [OLD_BUDGET, BUDGET] if spec.has_shares else []
+    feasible = [FEASIBLE, VIOLATION] if spec.constraints else []
+    return [*FIXED, *params, *metrics, *budget, *feasible, *(DIRECTION_PREFIX + goal.name for goal in spec.metrics)]
 
 
 def group_cells(
@@ -52,7 +64,8 @@ def group_cells(
 ) -> Iterator[list[object]]:
     """The cells of each row; a metric that a row does not have is an empty cell, one that is undefined is `nan`."""
     rows, space = group.rows, spec.space
-    shares = [rows.metrics.get("budget", np.full(len(rows), np.nan)).tolist()] if spec.has_shares else []
+    more = _more_cells(spec, rows)
+    directions = [goal.direction for goal in spec.metrics]
     params = space.rows(rows.params)
     metrics = [rows.metrics[name].tolist() if name in rows.metrics else None for name in metric_names]
     columns = zip(
@@ -78,8 +91,24 @@ def group_cells(
             _text(rows.errors.get(iteration, "")),
             *(_cell(values[name]) for name in space.names),
             *(_metric(column, position) if status == COMPLETED and origin != INFEASIBLE else "" for column in metrics),
-            *(repr(column[position]) if 0.0 < column[position] <= 1.0 else "" for column in shares),
+            *(column[position] for column in more),
+            *directions,
         ]
+
+
+def _more_cells(spec: JobSpec, rows: RowBatch) -> list[list[str]]:
+    """Budget, feasibility and violation, where the job has them."""
+    cells: list[list[str]] = []
+    if spec.has_shares:
+        column = rows.metrics.get(BUDGET, np.full(len(rows), np.nan)).tolist()
+        cells += [[repr(value) if 0.0 < value <= 1.0 else "" for value in column]] * 2
+    if spec.constraints:
+        results = ((rows.status == COMPLETED) & (rows.origins != INFEASIBLE)).tolist()
+        violation = Limits.of(spec).violation(rows.params, rows.metrics, len(rows)).tolist()
+        pairs = list(zip(results, violation, strict=True))
+        cells.append([str(result and value <= 0) for result, value in pairs])
+        cells.append([repr(value) if result else "" for result, value in pairs])
+    return cells
 
 
 def _metric(column: list[float] | None, position: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from arbd.search.space import Value
@@ -13,8 +13,10 @@ from arbd.search.space import Value
 class TuningResult:
     """What one iteration gave. `timestamp` is when it ended, ISO 8601 UTC; `metrics` is empty unless completed.
 
-    `same_as` is the iteration that was run with these parameters already and whose result this is; 0 for none.
-    `data_share` is how much of the data was used; what used less is no match for what used more.
+    `duplicate_of` is the iteration that was run with these parameters already and whose result this is; 0 for none.
+    `budget` is how much of the data was used, 0 to 1; what used less is no match for what used more.
+    `violation` is by how much it breaks the constraints of its job: 0 where it keeps all, inf where nobody can say.
+    `directions` are the job's objectives, the first one first, each `maximize` or `minimize`; empty where unknown.
     """
 
     session_id: str
@@ -27,11 +29,28 @@ class TuningResult:
     duration_s: float = float("nan")
     attempt: int = 1
     error: str = ""
-    same_as: int = 0
-    data_share: float = 1.0
+    duplicate_of: int = 0
+    budget: float = 1.0
+    violation: float = 0.0
+    directions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def feasible(self) -> bool:
+        """True for a result that keeps every constraint of its job."""
+        return self.status == "completed" and self.violation <= 0
+
+    @property
+    def same_as(self) -> int:
+        """The name that `duplicate_of` had before."""
+        return self.duplicate_of
+
+    @property
+    def data_share(self) -> float:
+        """The name that `budget` had before."""
+        return self.budget
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON and msgpack, in the order of the table's columns."""
+        """For JSON and msgpack, in the order of the table's columns; `same_as` and `data_share` are names of before."""
         return {
             "session_id": self.session_id,
             "worker_id": self.worker_id,
@@ -41,8 +60,13 @@ class TuningResult:
             "duration_s": self.duration_s,
             "attempt": self.attempt,
             "error": self.error,
-            "same_as": self.same_as,
-            "data_share": self.data_share,
+            "same_as": self.duplicate_of,
+            "duplicate_of": self.duplicate_of,
+            "data_share": self.budget,
+            "budget": self.budget,
+            "feasible": self.feasible,
+            "violation": self.violation,
+            "directions": dict(self.directions),
             "params": dict(self.params),
             "metrics": dict(self.metrics),
         }

@@ -10,6 +10,7 @@ from arbd.job.stored import read_spec
 from arbd.named_file import ANY, ReadRule, first_of
 from arbd.results.columns import RowRules
 from arbd.results.csv_reader import FEWER, read_table
+from arbd.results.csv_writer import BUDGET, budgets
 from arbd.results.store_reader import read_rows
 from arbd.search.problem import PastResult
 from arbd.spool.layout import SpoolLayout
@@ -42,7 +43,7 @@ def _of_table(source: str, folders: Sequence[Path], reading: ReadRule) -> list[P
     with first_of(candidates, MAX_TABLE_BYTES, reading) as file, file.errors_unquoted("a table of results"):
         return [
             PastResult(
-                result.params, result.metrics if result.status == "completed" else {}, result.data_share, written
+                result.params, result.metrics if result.status == "completed" else {}, result.budget, written
             )
             for result, written in read_table(file, MAX_PAST_RESULTS)
         ]
@@ -59,13 +60,12 @@ def _of_session(layout: SpoolLayout, session_id: str) -> list[PastResult]:
     for group in read_rows(files, paths, done=state.done, rules=RowRules.of(spec)):
         rows = group.rows
         metrics = {name: column.tolist() for name, column in rows.metrics.items()}
-        shares = metrics.get("budget") if spec.has_shares else None
+        budget = budgets(rows.metrics[BUDGET]).tolist() if spec.has_shares and BUDGET in rows.metrics else None
         for position, params in enumerate(spec.space.rows(dict(rows.params))):
             completed = rows.status[position] == COMPLETED
             values = {name: column[position] for name, column in metrics.items()} if completed else {}
-            # What failed used its share of the data too.
-            share = 1.0 if shares is None else shares[position]
-            found.append(PastResult({**spec.fixed, **params}, values, share if 0.0 < share <= 1.0 else 1.0))
+            # What failed used its budget too.
+            found.append(PastResult({**spec.fixed, **params}, values, 1.0 if budget is None else budget[position]))
     if state.counted and not found:
         raise DataError(session_id, f"its {state.counted:,} results are not there: they were purged or lost")
     return found

@@ -95,8 +95,14 @@ class Limits:
         """Those that speak of metrics."""
         return tuple(constraint for constraint in self.constraints if constraint not in self.before)
 
+    @cached_property
+    def names_after(self) -> frozenset[str]:
+        """The parameters and metrics of `after`."""
+        return frozenset[str]().union(*(constraint.names for constraint in self.after))
+
     def _values(self, columns: Mapping[str, Column]) -> dict[str, Any]:
-        return {**self.fixed, **as_values(self.space.decode(columns))}
+        given = SearchSpace(tuple(d for d in self.space.dimensions if d.name in columns))
+        return {**self.fixed, **as_values(given.decode(columns))}
 
     def may_run(self, columns: Mapping[str, Column], n: int) -> npt.NDArray[np.bool_]:
         """Which of n rows keep all constraints between parameters."""
@@ -105,7 +111,10 @@ class Limits:
         return total_violation(self.before, self._values(columns), n) <= 0
 
     def violation(self, columns: Mapping[str, Column], metrics: Mapping[str, Floats], n: int) -> Floats:
-        """By how much each of n results breaks the constraints that speak of metrics."""
+        """By how much each of n results breaks the constraints that speak of metrics.
+
+        Of `columns` and `metrics` only those of `names_after` are needed.
+        """
         if not self.after:
             return np.zeros(n)
         return total_violation(self.after, {**self._values(columns), **metrics}, n)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Params, Trial, check_outcome
 from arbd.results.result import TuningResult
 from arbd.search.in_process import Search
-from arbd.search.plan import INFEASIBLE, INFEASIBLE_ERROR, INFEASIBLE_NAME, PlannedRows
+from arbd.search.plan import INFEASIBLE, INFEASIBLE_ERROR, INFEASIBLE_NAME, Limits, PlannedRows
 from arbd.search.space import Value
 
 DEFAULT_SESSION = "local"
@@ -97,4 +99,12 @@ class TuningHarness:
             status=status,
             duration_s=time.perf_counter() - started,
             error=error,
+            budget=budget,
+            violation=self._violation(iteration, metrics) if status == "completed" else 0.0,
+            directions={goal.name: goal.direction for goal in config.spec.metrics},
         )
+
+    def _violation(self, iteration: int, metrics: Mapping[str, float]) -> float:
+        """By how much a result breaks the job's constraints."""
+        columns = {name: np.array([value]) for name, value in metrics.items()}
+        return float(Limits.of(self.config.spec).violation(self._row(iteration).columns, columns, 1)[0])

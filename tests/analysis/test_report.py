@@ -98,17 +98,6 @@ def test_of_many_rows_the_best_are_always_drawn() -> None:
     assert set(np.argsort(keys)[: figures.BEST_POINTS].tolist()) <= set(chosen.tolist())
 
 
-def test_a_front_is_what_nobody_beats() -> None:
-    rng = np.random.default_rng(3)
-    losses = np.round(rng.random((300, 2)), 1)
-    losses[5] = np.nan
-    beaten = [
-        any((other <= row).all() and (other < row).any() for other in losses) or np.isnan(row).any() for row in losses
-    ]
-    wanted = {tuple(row) for row, out in zip(losses.tolist(), beaten, strict=True) if not out}
-    assert {tuple(row) for row in losses[figures.front(losses)].tolist()} == wanted
-
-
 def test_importance_is_nil_for_what_does_not_matter() -> None:
     rng = np.random.default_rng(5)
     columns = {"x": rng.random(5000), "y": rng.random(5000)}

@@ -74,7 +74,7 @@ def test_ranking_reads_the_metric_and_nothing_else(layout: SpoolLayout) -> None:
     damage(paths, "p:x", "p:kind", "duration_s", "ended_ns", "epoch", "iteration", "worker")
     table = load_table(layout.root, "s")
     assert table.rank("value", 3, ascending=False) == [29, 28, 27]
-    assert (table.counts()["completed"], table.worker_counts(), table.repeated) == (30, {"a": 30}, 0)
+    assert (table.counts()["completed"], table.worker_counts(), table.duplicates) == (30, {"a": 30}, 0)
     with pytest.raises(CorruptionError, match="damaged; delete this file"):
         table.results([0])
 
@@ -85,7 +85,7 @@ def test_constraints_read_the_columns_that_they_speak_of(layout: SpoolLayout) ->
     damage(paths, "p:kind", "duration_s")
     table = load_table(layout.root, "s")
     assert table.rank("value", 3, ascending=False) == [18, 17, 16]
-    assert table.breaking.sum() == 11
+    assert (~table.ranking.feasible).sum() == 11
 
 
 def test_broken_constraints_part_budgets_and_what_was_not_run_rank_last_stored_or_not(layout: SpoolLayout) -> None:
@@ -95,10 +95,10 @@ def test_broken_constraints_part_budgets_and_what_was_not_run_rank_last_stored_o
     for table in (stored, loaded):
         assert table.counts() == {"completed": 7, "failed": 2, "timeout": 0, "crashed": 0, "infeasible": 1}
         assert table.rank("value", 10, ascending=False) == [2, 7, 0, 5, 6, 1, 3]
-        assert table.front().positions == (6, 7, 5)
-        assert np.flatnonzero(table.comparable).tolist() == [0, 2, 3, 5, 7]
+        assert table.ranking.front().positions == (2, 7, 5)
+        assert np.flatnonzero(table.ranking.comparable("value")).tolist() == [0, 2, 5, 7]
         assert [result.status for result in table.results([4, 8, 0])] == ["infeasible", "failed", "completed"]
-    assert stored.front() == loaded.front()
+    assert stored.ranking.front() == loaded.ranking.front()
     assert list(map(repr, stored.results(range(10)))) == list(map(repr, loaded.results(range(10))))
 
 
@@ -108,7 +108,7 @@ def test_a_metric_that_happens_to_be_called_budget_is_no_share_of_the_data(layou
     finish(paths, 5, replace(rows, metrics={**rows.metrics, "budget": np.array([9.0, 1.0, 0.5, 0.1, 3.0])}))
     table = load_table(layout.root, "s")
     assert table.rank("value", 5, ascending=False) == [4, 3, 2, 1, 0]
-    assert table.comparable.all()
+    assert table.ranking.comparable("value").all()
 
 
 def test_summary_best_compare_and_report_agree_about_the_best(
@@ -140,7 +140,7 @@ def test_a_session_whose_every_result_breaks_a_constraint_has_no_best(arbctl: Ar
 def test_a_session_without_rows_is_an_empty_table(arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path) -> None:
     make_session(layout, 5, constraints=("value < 0",), metrics=GOALS)
     table = load_table(layout.root, "s")
-    assert (len(table), table.results([]), table.front().positions) == (0, [], ())
+    assert (len(table), table.results([]), table.ranking.front().positions) == (0, [], ())
     for form in ("csv", "jsonl", "parquet"):
         assert arbctl("export", "s", "--format", form, "--output", tmp_path / form)[0] == 0
     assert arbctl("summary", "s")[0] == 0
@@ -157,11 +157,12 @@ def test_a_volume_that_is_infinite_or_too_much_is_said_to_be_left_out(
         columns = {goal.name: column.copy() for goal, column in zip(goals, values, strict=True)}
         finish(make_session(layout, 20, name, metrics=goals), 20, replace(rows_of(1, 20), metrics=columns))
     assert "hypervolume left out: a result is infinite" in arbctl("summary", "infinite")[1]
-    assert load_table(layout.root, "finite").front().hypervolume > 0
+    assert load_table(layout.root, "finite").ranking.front().hypervolume > 0
     assert (
         json.loads(arbctl("best", "infinite", "--format", "json")[1])["hypervolume_left_out"] == "a result is infinite"
     )
-    monkeypatch.setattr("arbd.search.pareto.MOST_COMPARISONS", 1)
+    monkeypatch.setattr("arbd.search.pareto.MOST_POINTS", {})
+    monkeypatch.setattr("arbd.search.pareto.MOST_POINTS_BEYOND", 1)
     assert "are too many for an exact one" in arbctl("summary", "finite")[1]
-    monkeypatch.setattr("arbd.analysis.table.hypervolume", None)
+    monkeypatch.setattr("arbd.search.pareto.hypervolume", None)
     assert arbctl("export", "finite", "--format", "csv", "--output", tmp_path / "finite.csv")[0] == 0

@@ -49,7 +49,8 @@ def in_files(paths: SessionPaths, *, done: bool = False, rules: RowRules | None 
     found = {}
     for row in csv.DictReader(text.splitlines()):
         key = f"{PREFIX}tuning_session:{row['session_id']}:worker:{row['worker_id']}:iteration:{row['iteration']}"
-        found[key] = {name: cell for name, cell in row.items() if cell or not name.startswith("metric_")}
+        cells = {name: cell for name, cell in row.items() if not name.startswith("direction_")}
+        found[key] = {name: cell for name, cell in cells.items() if cell or not name.startswith("metric_")}
     return found
 
 

@@ -101,7 +101,7 @@ def test_compaction_writes_every_iteration_and_closes_the_session(layout: SpoolL
     assert lines[0].startswith(
         "session_id,worker_id,iteration,status,timestamp,duration_s,attempt,error,param_x,param_kind,metric_value"
     )
-    assert lines[1] == "s,a,1,completed,2023-11-14T22:13:20Z,0.5,1,,0.001,down,1.0"
+    assert lines[1] == "s,a,1,completed,2023-11-14T22:13:20Z,0.5,1,,0.001,down,1.0,maximize"
     assert len(lines) == 31
 
 
@@ -244,10 +244,10 @@ def test_a_results_file_with_any_byte_changed_is_told_or_harmless(
 def test_ranking_is_that_of_sorting_everything(layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from arbd.analysis import table as table_module
     from arbd.analysis.table import load_table
+    from arbd.search import ordering
 
-    monkeypatch.setattr(table_module, "SAMPLE_ROWS", 20)
+    monkeypatch.setattr(ordering, "SAMPLE_ROWS", 20)
     paths = make_session(layout, 300)
     values = np.round(np.random.default_rng(4).random(300), 1)
     values[[7, 8, 200]] = np.nan

@@ -90,9 +90,9 @@ def test_a_table_ranks_results_of_more_of_the_data_first(halved: SpoolLayout, tm
     assert [result.iteration for result in analyzer.rank_by_metric("value")] == [3, 1]
 
 
-def test_a_share_that_is_none_is_refused_with_its_row(halved: SpoolLayout, tmp_path: Path) -> None:
+def test_a_budget_that_is_none_is_refused_with_its_row(halved: SpoolLayout, tmp_path: Path) -> None:
     export_session(halved.root, "halved", "csv", tmp_path / "t.csv")
     text = (tmp_path / "t.csv").read_text()
-    (tmp_path / "t.csv").write_text(text.replace(",1.0\n", ",1.5\n"))
-    with pytest.raises(DataError, match=r"t\.csv, row 3: a share of the data is above 0 and at most 1, not 1\.5"):
+    (tmp_path / "t.csv").write_text(text.replace(",1.0,maximize", ",1.5,maximize"))
+    with pytest.raises(DataError, match=r"t\.csv, row 3: a budget is above 0 and at most 1, not 1\.5"):
         load_results_from_csv(tmp_path / "t.csv")

@@ -1,12 +1,14 @@
 """A session as a storage of Optuna: a study that Optuna opens and optuna-dashboard shows.
 
 A name that ends in .db, .sqlite or .sqlite3 becomes an SQLite file, any other a journal, which is much faster to
-write. Iterations that did not complete, or have no number for an objective, are failed trials; what Optuna has no
-place for (other metrics, worker, error) becomes user attributes.
+write. Iterations that did not complete, or have no number for an objective, are failed trials; those of a smaller
+budget than the best have are pruned ones, and what breaks a constraint says so, so that Optuna's best trials are those
+of every other command. What Optuna has no place for (other metrics, worker, error) becomes user attributes.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -18,6 +20,7 @@ from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
 from arbd.results.result import TuningResult
+from arbd.search.ordering import largest_budget
 from arbd.search.space import ChoiceDimension, Dimension, FloatDimension
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+# Steps of a whole budget.
+STEPS = 1_000
 SQLITE = (".db", ".sqlite", ".sqlite3")
 
 
@@ -66,15 +71,25 @@ def _storage(path: Path) -> BaseStorage:
 def _trials(table: ResultTable) -> Iterator[FrozenTrial]:
     distributions = {d.name: _distribution(d) for d in table.spec.space.dimensions}
     names = [goal.name for goal in table.spec.metrics]
+    largest = 0.0 if table.budget is None else largest_budget(table.budget, table.ranking.comparable(names[0]))
     for result in table.results(range(len(table))):
-        yield _trial(result, names, distributions)
+        constrained = table.violation is not None
+        yield _trial(result, names, distributions, constrained=constrained, pruned=result.budget < largest)
 
 
-def _trial(result: TuningResult, names: list[str], distributions: dict[str, BaseDistribution]) -> FrozenTrial:
+def _trial(
+    result: TuningResult,
+    names: list[str],
+    distributions: dict[str, BaseDistribution],
+    *,
+    constrained: bool,
+    pruned: bool,
+) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial  # noqa: PLC0415 - as above
 
     values = [result.metrics.get(name, float("nan")) for name in names]
     good = result.status == "completed" and all(value == value for value in values)  # noqa: PLR0124 - NaN
+    state = TrialState.FAIL if not good else TrialState.PRUNED if pruned else TrialState.COMPLETE
     attributes: dict[str, Any] = {
         "iteration": result.iteration,
         "worker_id": result.worker_id,
@@ -83,12 +98,18 @@ def _trial(result: TuningResult, names: list[str], distributions: dict[str, Base
     attributes |= {name: value for name, value in result.metrics.items() if name not in names}
     if result.error:
         attributes["error"] = result.error
+    if result.budget < 1.0:
+        attributes["budget"] = result.budget
     trial = create_trial(
-        state=TrialState.COMPLETE if good else TrialState.FAIL,
+        state=state,
         params=dict(result.params),
         distributions=distributions,
-        values=values if good else None,
+        values=values if state == TrialState.COMPLETE else None,
+        # Optuna's steps are whole numbers.
+        intermediate_values={round(result.budget * STEPS): values[0]} if state == TrialState.PRUNED else None,
         user_attrs=attributes,
+        # A number that every storage keeps.
+        system_attrs={"constraints": [min(result.violation, sys.float_info.max)]} if constrained and good else None,
     )
     # Optuna's times have no zone and are local.
     ended = datetime.fromisoformat(result.timestamp).astimezone().replace(tzinfo=None)

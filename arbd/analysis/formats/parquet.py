@@ -11,7 +11,18 @@ import numpy as np
 from arbd.analysis.export_format import ExportFormat, more_columns
 from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
-from arbd.results.csv_writer import FIXED, METRIC_PREFIX, PARAM_PREFIX, SHARE, iso_utc, status_name
+from arbd.results.csv_writer import (
+    BUDGET,
+    DIRECTION_PREFIX,
+    FEASIBLE,
+    FIXED,
+    METRIC_PREFIX,
+    OLD_BUDGET,
+    PARAM_PREFIX,
+    VIOLATION,
+    iso_utc,
+    status_name,
+)
 
 
 def _write(table: ResultTable, output: Path) -> int:
@@ -47,9 +58,14 @@ def parquet_columns(table: ResultTable) -> dict[str, Any]:
     }
     absent = ~table.completed
     metrics = {METRIC_PREFIX + name: np.where(absent, np.nan, column) for name, column in rows.metrics.items()}
-    shares = {SHARE: rows.metrics["budget"]} if table.spec.has_shares and "budget" in rows.metrics else {}
-    more = {name: np.array(column, dtype=bool) for name, column in more_columns(table).items()}
-    return {**fixed, **params, **metrics, **shares, **more}
+    budget = table.budget
+    more: dict[str, Any] = {} if budget is None else {OLD_BUDGET: rows.metrics[BUDGET], BUDGET: rows.metrics[BUDGET]}
+    if table.spec.constraints:
+        violation = np.zeros(n) if table.violation is None else table.violation
+        more |= {FEASIBLE: table.ranking.feasible, VIOLATION: np.where(absent, np.nan, violation)}
+    more |= {DIRECTION_PREFIX + goal.name: np.full(n, goal.direction, dtype=object) for goal in table.spec.metrics}
+    more |= {name: np.array(column, dtype=bool) for name, column in more_columns(table).items()}
+    return {**fixed, **params, **metrics, **more}
 
 
 FORMAT = ExportFormat(summary="A table by column, for pandas, polars, DuckDB.", write=_write)

@@ -10,6 +10,7 @@ from arbd.analysis.failures import grouped_failures
 from arbd.analysis.report import figures
 from arbd.analysis.table import ResultTable
 from arbd.results.csv_writer import iso_utc
+from arbd.search.ordering import improvements
 from arbd.search.space import ChoiceDimension, Dimension
 
 RANKED = 500
@@ -45,7 +46,7 @@ def report_content(table: ResultTable, metric: str, ascending: bool, job: str) -
     }
     if not len(completed):
         return document
-    values = table.metric(metric)[completed]
+    values = table.source.metric(metric)[completed]
     document["figures"] = _figures(table, metric, ascending, completed)
     document["ranking"] = [
         {
@@ -66,12 +67,13 @@ def report_content(table: ResultTable, metric: str, ascending: bool, job: str) -
 
 def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -> dict[str, Any]:
     dimensions = table.spec.space.dimensions
-    values = table.metric(metric)[completed]
+    values = table.source.metric(metric)[completed]
     columns = {d.name: table.source.param(d.name)[completed] for d in dimensions}
     iteration = table.source.fixed("iteration")[completed]
-    keys = values if ascending else -values
-    chosen = figures.sample(keys)
-    steps, changed = figures.best_so_far(iteration, np.where(table.comparable[completed], keys, np.nan))
+    losses = table.ranking.loss(metric, ascending)[completed]
+    comparable = table.ranking.comparable(metric, ascending)[completed]
+    chosen = figures.sample(losses)
+    changed = improvements(np.where(comparable, losses, np.nan))
     shares = figures.importance(dimensions, columns, values)
     told = [str(one["name"]) for one in shares[: figures.CONTOUR_PARAMETERS]]
     return {
@@ -80,7 +82,7 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
         "iteration": iteration[chosen].tolist(),
         "values": values[chosen].tolist(),
         "params": {name: column[chosen].tolist() for name, column in columns.items()},
-        "best": {"iteration": steps.tolist(), "values": values[changed].tolist()},
+        "best": {"iteration": iteration[changed].tolist(), "values": values[changed].tolist()},
         "distribution": figures.distribution(values),
         "importance": shares,
         "contours": figures.contours(dimensions, columns, values, told),
@@ -89,16 +91,14 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
 
 
 def _pareto(table: ResultTable, completed: Any) -> dict[str, Any] | None:
-    """The first two objectives against each other; None for a session of one."""
+    """The first two objectives against each other, and the front of all of them; None for a session of one."""
     goals = [goal for goal in table.spec.metrics if goal.name in table.metric_names][:2]
     if len(goals) < 2:
         return None
-    values = [table.metric(goal.name)[completed] for goal in goals]
-    signs = [1.0 if goal.direction == "minimize" else -1.0 for goal in goals]
-    losses = np.column_stack([sign * column for sign, column in zip(signs, values, strict=True)])
-    # What breaks a constraint is in no front.
-    front = figures.front(np.where(table.breaking[completed, None], np.nan, losses))
-    shown = np.unique(np.concatenate([figures.sample(losses[:, 0]), front[: figures.POINTS]]))
+    values = [table.source.metric(goal.name)[completed] for goal in goals]
+    front = np.flatnonzero(table.ranking.in_front[completed])
+    losses = table.ranking.loss(goals[0].name)[completed]
+    shown = np.unique(np.concatenate([figures.sample(losses), front[: figures.POINTS]]))
     iteration = table.source.fixed("iteration")[completed]
     return {
         "names": [goal.name for goal in goals],

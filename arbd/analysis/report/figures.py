@@ -32,13 +32,6 @@ def sample(keys: Array) -> Array:
     return np.unique(np.concatenate([best, evenly]))
 
 
-def best_so_far(iteration: Array, keys: Array) -> tuple[Array, Array]:
-    """Where the best value changed: positions into the rows, every one of them."""
-    running = np.minimum.accumulate(np.where(np.isnan(keys), np.inf, keys))
-    changed = np.flatnonzero(running < np.concatenate([[np.inf], running[:-1]]))
-    return iteration[changed], changed
-
-
 def distribution(values: Array) -> dict[str, Any]:
     """A histogram of the finite values, and their quantiles."""
     finite = values[np.isfinite(values)]
@@ -107,15 +100,6 @@ def contours(
             means = [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
             found.append({"x": a, "y": b, "x_names": x_names, "y_names": y_names, "means": means})
     return found
-
-
-def front(losses: Array) -> Array:
-    """Positions of the rows of shape (n, 2) that no other row beats in both columns (lower is better), NaN left out."""
-    good = np.flatnonzero(~np.isnan(losses).any(axis=1))
-    order = good[np.lexsort((losses[good, 1], losses[good, 0]))]
-    second = losses[order, 1]
-    before = np.minimum.accumulate(np.concatenate([[np.inf], second[:-1]])) if len(order) else second
-    return np.asarray(order[second < before])
 
 
 def timelines(table: ResultTable) -> dict[str, Any]:

@@ -404,7 +404,7 @@
       }
       pen.globalAlpha = 1;
     };
-    section("pareto", "Pareto front", element("p", {}, `${shown(front.size)} iterations that no other beats in both ${names.join(" and ")}.`), element("figure", {}, canvas(340, `Pareto front of ${names.join(" and ")}: ${front.size} iterations`, draw)));
+    section("pareto", "Pareto front", element("p", {}, `${shown(front.size)} iterations that no other one dominates, by ${names.join(" and ")}.`), element("figure", {}, canvas(340, `Pareto front of ${names.join(" and ")}: ${front.size} iterations`, draw)));
   }
 
   function timeline() {

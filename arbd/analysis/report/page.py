@@ -33,7 +33,7 @@ def write_report(spool: Path, session_id: str, output: Path, metric: str | None,
     if table.metric_names and name not in table.metric_names:
         known = ", ".join(table.metric_names)
         raise UsageError(f"session {session_id} has no metric {name!r}; metrics are: {known}")
-    up = ascending or any(goal.name == name and goal.direction == "minimize" for goal in table.spec.metrics)
+    up = table.ranking.ascending(name, ascending or None)
     layout = SpoolLayout(spool)
     job = layout.files().read(layout.session(session_id).job, limit=JOB_BYTES).decode(errors="replace")
     page = render(report_content(table, name, up, job)).encode()

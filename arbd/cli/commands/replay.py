@@ -74,7 +74,7 @@ def replay(
 def _explain(done: Replay, cache_dir: Path, trades: Path | None, plot: Path | None) -> dict[str, Any]:
     from arbd.analysis.trades import run_markets, write_fills
 
-    runs = run_markets(done.spec, done.recorded.params, cache_dir, done.recorded.data_share)
+    runs = run_markets(done.spec, done.recorded.params, cache_dir, done.recorded.budget)
     written: dict[str, Any] = {}
     if trades is not None:
         written["fills"] = write_fills(runs, trades)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from arbd.results.result import TuningResult  # noqa: E402
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
+    from arbd.results.ranking import Front
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,8 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     from arbd.analysis.table import load_table
 
     loaded = load_table(app.layout().root, session)
-    goal = next((g for g in loaded.spec.metrics if g.name == (metric or g.name)), None)
-    name = metric or loaded.spec.metrics[0].name
-    up = ascending or (goal is not None and goal.direction == "minimize")
+    ranking, name = loaded.ranking, metric or loaded.spec.metrics[0].name
+    up = ranking.ascending(name, ascending or None)
     facts = {
         "session_id": session,
         "state": loaded.state.label(),
@@ -107,27 +106,32 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "duplicates": loaded.state.duplicates,
         "missing": loaded.missing,
         "stopped": loaded.state.stopped,
-        "repeated": loaded.repeated,
+        "repeated": loaded.duplicates,
+        "duplicates_of_others": loaded.duplicates,
         "constraints": list(loaded.spec.constraints),
-        "breaking_constraints": int((loaded.completed & loaded.breaking).sum()),
+        "breaking_constraints": int((loaded.completed & ~ranking.feasible).sum()),
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
     }
-    ranking = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
+    best = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
     notices = [*loaded.spec.notices, *_versions_notice(app, loaded)]
     notices += [loaded.missing_text] if loaded.missing else []
     front = None
     if len(loaded.spec.metrics) > 1 and metric is None:
-        found = loaded.front()
-        front = {
-            "size": len(found.positions),
-            "hypervolume": found.hypervolume,
-            "hypervolume_left_out": found.left_out,
-            "reference": dict(found.reference),
-            "results": [result.to_plain() for result in loaded.results(found.positions)],
-        }
-        ranking = loaded.results(found.positions[:top_n])
+        found = ranking.front()
+        front = _front_document(found, loaded.results(found.positions))
+        best = loaded.results(found.positions[:top_n])
     failures = grouped_failures(loaded)
-    return _View(f"session {session}", name, up, facts, ranking, failures, notices, front)
+    return _View(f"session {session}", name, up, facts, best, failures, notices, front)
+
+
+def _front_document(front: Front, results: Sequence[TuningResult]) -> dict[str, Any]:
+    return {
+        "size": len(front.positions),
+        "hypervolume": front.hypervolume,
+        "hypervolume_left_out": front.left_out,
+        "reference": dict(front.reference),
+        "results": [result.to_plain() for result in results],
+    }
 
 
 def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
@@ -151,23 +155,34 @@ def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
 
 def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bool) -> _View:
     from arbd.analysis import TuningAnalyzer, load_results_from_csv
+    from arbd.results.ranking import Ranking, ResultColumns
 
     assert csv_path is not None
     results = load_results_from_csv(csv_path)
     analyzer = TuningAnalyzer(results)
     facts = analyzer.summarize()
-    keys = facts["metrics_keys"]
-    name = metric or ("pnl" if "pnl" in keys else keys[0] if len(keys) == 1 else "")
+    keys, goals = facts["metrics_keys"], analyzer.objectives()
+    name = metric or (goals[0].name if goals else "pnl" if "pnl" in keys else keys[0] if len(keys) == 1 else "")
     if not name and keys:
         raise UsageError(f"{csv_path}: name the metric to rank by with --metric: {', '.join(keys)}")
+    columns = ResultColumns(results)
+    ranking = Ranking(goals, columns)
+    facts["objectives"] = [{"metric": goal.name, "direction": goal.direction} for goal in goals]
+    facts["breaking_constraints"] = int((columns.completed & ~ranking.feasible).sum())
     facts["worker_iterations"] = {w: sum(r.worker_id == w for r in results) for w in facts["workers"]}
     errors: dict[tuple[str, str], list[int]] = {}
     for result in results:
         if result.status != "completed":
             errors.setdefault((result.status, result.error), []).append(result.iteration)
     failures = [{"status": s, "error": e, "count": len(i), "first_iteration": min(i)} for (s, e), i in errors.items()]
-    ranking = analyzer.rank_by_metric(name, top_n, ascending) if facts["statuses"].get("completed") else []
-    return _View(str(csv_path), name, ascending, facts, ranking, failures)
+    best = analyzer.rank_by_metric(name, top_n, ascending or None) if facts["statuses"].get("completed") else []
+    front = None
+    if len(goals) > 1 and metric is None and len(facts["sessions"]) == 1:
+        found = ranking.front()
+        chosen = [columns.results[position] for position in found.positions]
+        front, best = _front_document(found, chosen), chosen[:top_n]
+    up = ranking.ascending(name, ascending or None)
+    return _View(str(csv_path), name, up, facts, best, failures, front=front)
 
 
 def _text(view: _View) -> str:
@@ -181,7 +196,9 @@ def _text(view: _View) -> str:
     if facts.get("stopped"):
         lines.append(f"stopped early: {facts['stopped']}")
     if facts.get("repeated"):
-        lines.append(f"{facts['repeated']:,} had parameters that stood before: not run again, they share those results")
+        lines.append(
+            f"{facts['repeated']:,} are duplicates: their parameters stood before, they have those results and were not run"
+        )
     if facts.get("breaking_constraints"):
         lines.append(f"{facts['breaking_constraints']:,} results break a constraint and rank last")
     lines += [f"note: {notice}" for notice in view.notices]
@@ -272,19 +289,19 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
             raise NotFoundError(f"session {session}: {loaded.missing_text}")
         raise NotFoundError(f"session {session} has no completed iteration yet: see `arbctl status {session}`")
     name = metric or loaded.spec.metrics[0].name
-    minimized = any(goal.name == name and goal.direction == "minimize" for goal in loaded.spec.metrics)
     if metric is None and len(loaded.spec.metrics) > 1:
         _show_front(app, loaded, form)
         return
-    position = loaded.rank(name, 1, ascending or minimized)[0]
-    (result,) = loaded.results([position])
-    if loaded.breaking[position]:
-        raise NotFoundError(
-            f"session {session}: every result breaks a constraint ({'; '.join(loaded.spec.constraints)}); "
-            f"see `arbctl summary {session}` for the nearest"
-        )
-    if math.isnan(result.metrics.get(name, math.nan)):
+    up = loaded.ranking.ascending(name, ascending or None)
+    first = loaded.rank(name, 1, up)
+    if loaded.ranking.best(name, up) is None:
+        if first and not loaded.ranking.feasible[first[0]]:
+            raise NotFoundError(
+                f"session {session}: every result breaks a constraint ({'; '.join(loaded.spec.constraints)}); "
+                f"see `arbctl summary {session}` for the nearest"
+            )
         raise NotFoundError(f"session {session}: no result has a number for {name}: see `arbctl summary {session}`")
+    (result,) = loaded.results(first)
     params = {**loaded.spec.fixed, **result.params}
     click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
 
@@ -296,7 +313,7 @@ def _variable(name: str) -> str:
 
 def _show_front(app: App, loaded: ResultTable, form: str) -> None:
     """All results of a Pareto front: which of them is best is for a person to say."""
-    front = loaded.front()
+    front = loaded.ranking.front()
     if not front.positions:
         raise NotFoundError(f"session {loaded.session_id}: no result keeps every constraint and has every metric")
     names = [goal.name for goal in loaded.spec.metrics]

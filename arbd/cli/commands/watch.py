@@ -11,7 +11,7 @@ import click
 
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.keyboard import Keyboard
-from arbd.cli.live import Followed, Live, worker_facts
+from arbd.cli.live import Followed, Live, shown_best, worker_facts
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError
 from arbd.terminal_text import visible, visible_line
@@ -116,7 +116,7 @@ def _cells(followed: Followed) -> tuple[str, str, str, str, str, str, str]:
         str(bad(state)),
         "-" if rate is None else f"{rate:,.1f}",
         duration(eta_s(state)),
-        str(followed.best),
+        shown_best(followed.best),
     )
 
 
