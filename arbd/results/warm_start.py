@@ -42,9 +42,7 @@ def _of_table(source: str, folders: Sequence[Path], reading: ReadRule) -> list[P
         raise DataError(source, "no such file: write an absolute path")
     with first_of(candidates, MAX_TABLE_BYTES, reading) as file, file.errors_unquoted("a table of results"):
         return [
-            PastResult(
-                result.params, result.metrics if result.status == "completed" else {}, result.budget, written
-            )
+            PastResult(result.params, result.metrics if result.status == "completed" else {}, result.budget, written)
             for result, written in read_table(file, MAX_PAST_RESULTS)
         ]
 
