@@ -107,7 +107,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "missing": loaded.missing,
         "stopped": loaded.state.stopped,
         "repeated": loaded.duplicates,
-        "duplicates_of_others": loaded.duplicates,
+        "duplicate_iterations": loaded.duplicates,
         "constraints": list(loaded.spec.constraints),
         "breaking_constraints": int((loaded.completed & ~ranking.feasible).sum()),
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
