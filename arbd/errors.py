@@ -6,6 +6,7 @@
     ├── JobError               exit 2   a job file is wrong; carries every problem found, with its place
     ├── DataError              exit 2   market data is wrong or missing: file, row and reason
     ├── NotFoundError          exit 3   the session, iteration or worker asked for does not exist
+    ├── VersionError           exit 4   a record of another version of arbd, which this one does not read; nothing is wrong
     ├── SpoolError             exit 4   the spool is unreachable or unsafe to use
     │   ├── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
     │   └── UnsafePathError    exit 4   a name in the spool is a link, a pipe or a device, or leads out of it
@@ -19,6 +20,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from arbd import __version__
 
 MAX_PROBLEMS_SHOWN = 50
 
@@ -27,6 +31,17 @@ class ArbdError(Exception):
     """Base of all deliberate errors; `exit_code` is what a command line returns for it."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As they are, whatever their constructors take: they come back from the processes of slots.
+        return _as_it_was, (type(self), self.args, self.__dict__.copy())
+
+
+def _as_it_was(kind: type[ArbdError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> ArbdError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(ArbdError):
@@ -92,6 +107,38 @@ class NotFoundError(ArbdError):
     exit_code = 3
 
 
+class VersionError(ArbdError):
+    """A record that another version of arbd wrote and that this one does not read. It is whole: nothing is damaged.
+
+    `path` is where it stands, `what` which kind of record it is, `reads` the schema that this version reads, `found` the
+    record's own (None: it has no number), `writer` the version that wrote it, '' where that is not known.
+    """
+
+    exit_code = 4
+
+    def __init__(self, path: Path | str, what: str, reads: int, found: int | None, writer: str = "") -> None:
+        self.path = path
+        self.what = what
+        self.reads = reads
+        self.found = found
+        self.writer = writer
+        who = f"arbd {writer}" if writer else "another version of arbd"
+        schema = f"{what} schema {found}" if found is not None else f"no {what} schema number"
+        remedy = (
+            "read it with the version that wrote it"
+            if found is not None and found < reads
+            else "upgrade arbd on this host"
+        )
+        super().__init__(
+            f"{path}: written by {who}, with {schema}; this is arbd {__version__}, which reads {what} schema {reads}: "
+            f"{remedy}; nothing is wrong with the file"
+        )
+
+    def of(self, path: Path | str) -> VersionError:
+        """The same, said of the file that holds the record."""
+        return VersionError(path, self.what, self.reads, self.found, self.writer)
+
+
 class SpoolError(ArbdError):
     """The spool is unreachable, read-only, unsafe, or does not have the form of a spool."""
 
@@ -133,6 +180,9 @@ class UnsafePathError(SpoolError, OSError):
 
     def __str__(self) -> str:
         return f"{self.filename} {self.reason}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnsafePathError, (self.filename, self.reason)
 
 
 class ObjectiveError(ArbdError):

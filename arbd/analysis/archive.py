@@ -15,8 +15,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from arbd import schema
 from arbd.atomic_file import whole_file
-from arbd.errors import CorruptionError, DataError, NotFoundError, UsageError
+from arbd.errors import CorruptionError, DataError, NotFoundError, UsageError, VersionError
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.merge import Merge
@@ -26,9 +27,12 @@ from arbd.spool.files import Files, Reader
 from arbd.spool.layout import NAME_PATTERN, SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
+from arbd.spool.readable import require_readable
 from arbd.spool.sessions import SessionExistsError
 
 COPY_BYTES = 1 << 20
+# Of the header that says which schema an archive is of; those of the first version have none.
+_PREFIX = "arbd."
 # Locks and temporary files mean nothing elsewhere.
 _KEPT = re.compile(r"(job\.yaml|spec\.msgpack|ledger|results\.(msgpack|csv)|(segments|generations)/[^/.][^/]*)")
 
@@ -58,7 +62,8 @@ def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target:
 
 def _write(files: Files, paths: SessionPaths, names: list[str], target: Path) -> dict[str, int]:
     sums = {}
-    with tarfile.open(target, "x:gz", compresslevel=6) as tar:
+    about_archive = {f"{_PREFIX}{key}": str(value) for key, value in schema.ARCHIVE.stamp().items()}
+    with tarfile.open(target, "x:gz", compresslevel=6, format=tarfile.PAX_FORMAT, pax_headers=about_archive) as tar:
         for name in names:
             path = paths.folder / name
             reader = files.reader(path)
@@ -104,10 +109,15 @@ def _pieces(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
 
 
 def restore_archive(files: Files, layout: SpoolLayout, path: Path) -> str:
-    """Put an archived session back; its id. DataError when the file is no such archive, UsageError when it is there."""
+    """Put an archived session back; its id.
+
+    DataError when the file is no such archive, VersionError when another version wrote it or what is in it, UsageError when
+    the session is there.
+    """
     try:
         _require_whole(path)
         with tarfile.open(path, "r:gz") as tar:
+            _require_schema(path, tar)
             return _restore(files, layout, path, tar)
     except FileNotFoundError as error:
         if error.filename != str(path):
@@ -115,6 +125,12 @@ def restore_archive(files: Files, layout: SpoolLayout, path: Path) -> str:
         raise NotFoundError(f"there is no file {path}") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(path, f"not a whole archive of `arbctl archive`: {error}") from error
+
+
+def _require_schema(path: Path, tar: tarfile.TarFile) -> None:
+    told = {key.removeprefix(_PREFIX): value for key, value in tar.pax_headers.items() if key.startswith(_PREFIX)}
+    number = told.get(schema.ARCHIVE.key, "")
+    schema.ARCHIVE.require({**told, schema.ARCHIVE.key: int(number)} if number.isdecimal() else told, path)
 
 
 def _require_whole(path: Path) -> None:
@@ -149,8 +165,8 @@ def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise SessionExistsError(
-                f"session {session_id} exists already in {layout.root} and is not overwritten; "
-                f"`arbctl purge {session_id} --results --claims --yes` takes it away"
+                f"session {session_id} exists already in {layout.root} and is not overwritten: if it may go, archive "
+                f"it, then `arbctl purge {session_id} --results --claims --yes`"
             ) from error
         raise
     finally:
@@ -162,6 +178,7 @@ def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile
 def _require_good(files: Files, path: Path, new: SessionPaths) -> None:
     """Every recorded iteration must be in it."""
     try:
+        require_readable(files, new)
         state = SessionQueue(files, new).refresh()
         rules = RowRules.of(read_spec(files, new))
         if files.look(new.results) is None:
@@ -170,5 +187,7 @@ def _require_good(files: Files, path: Path, new: SessionPaths) -> None:
             rows = sum(len(group.rows) for group in read_results(files, new, rules=rules))
     except (FileNotFoundError, NotFoundError, CorruptionError) as error:
         raise DataError(path, f"it is not a whole session: {error}") from error
+    except VersionError as error:
+        raise error.of(f"{path}, {Path(error.path).relative_to(new.folder)}") from error
     if rows < state.counted:
         raise DataError(path, f"it holds {rows:,} of {state.counted:,} recorded iterations")

@@ -11,7 +11,7 @@ from arbd.job.stored import read_spec
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
-from arbd.spool.liveness import Beat, is_held, read_beats
+from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 
@@ -93,6 +93,7 @@ class Live:
         beats = (
             (beat, is_held(self._files, self.layout, beat.worker_id)) for beat in read_beats(self._files, self.layout)
         )
+        self.errors += [str(error) for error in unread_beats(self._files, self.layout).values()]
         self.beats = [(beat, alive) for beat, alive in beats if alive or beat.about.get("state") != ENDED]
 
     def _followed(self, name: str) -> Followed:

@@ -37,7 +37,7 @@ from arbd.daemon.side.suggester import SuggesterPool
 from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
 from arbd.daemon.slots.protocol import ChunkTask, LoadFailure
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
-from arbd.errors import ArbdError, SpoolError
+from arbd.errors import ArbdError, SpoolError, VersionError
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
@@ -309,7 +309,9 @@ class Service:
                 report = event.future.result()
                 coordinator.post(events.Compacted(task, damage=report.damage, busy=report.busy))
             else:
-                coordinator.post(events.Compacted(task, f"{type(error).__name__}: {error}"))
+                other_version = isinstance(error, VersionError)
+                reason = str(error) if other_version else f"{type(error).__name__}: {error}"
+                coordinator.post(events.Compacted(task, reason, other_version=other_version))
         elif error is not None:
             # The slot could not write its results (disk full, mount gone): what it did not record runs again.
             coordinator.post(events.Unloadable(task, f"{type(error).__name__}: {error}"))

@@ -16,7 +16,7 @@ from typing import Any
 import arbd
 from arbd.daemon.host.config import Config
 from arbd.daemon.slots.protocol import SlotSetup
-from arbd.errors import SpoolError
+from arbd.errors import SpoolError, VersionError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import LifeLock, lock_path, read_beat, take_life_lock
@@ -84,7 +84,10 @@ def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:
         time.sleep(0.1)
     else:
         return lock
-    beat = read_beat(files, layout, worker_id)
+    try:
+        beat = read_beat(files, layout, worker_id)
+    except VersionError:
+        beat = None
     who = f" (pid {beat.about.get('pid')} on {beat.about.get('host')})" if beat is not None else ""
     raise SpoolError(
         f"a worker named {worker_id}{who} lives on {layout.root} already: stop it, or give this one another --worker-id"

@@ -7,8 +7,10 @@ policy's to say, each time it is opened.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+from arbd import schema
 from arbd.job import limits
 from arbd.job.codec_search import check_guidance, check_scalar
 from arbd.job.spec import JobSpec
@@ -19,9 +21,10 @@ from arbd.spool.layout import NAME_PATTERN
 MAX_TEXTS = limits.MAX_FILES + limits.MAX_ARGUMENTS
 
 
-def read_job_spec(payload: bytes | memoryview) -> JobSpec:
-    """The job in a record; ValueError when it is none that arbd writes."""
+def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> JobSpec:
+    """The job in a record of the file `path`; VersionError when it is another version's, ValueError when it is none."""
     record = mapping(unpack(payload), "the job")
+    schema.JOB.require(record, path)
     try:
         _check(record)
         return JobSpec.from_plain(record)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from arbd.errors import ArbdError, Problem
+from arbd.errors import ArbdError, Problem, VersionError
 from arbd.job.file import JobDocument
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
@@ -234,6 +234,9 @@ class SearchOptions:
             return
         try:
             found = read(source, folders)
+        except VersionError:
+            # No fault of the job: a host that can read what it starts from can take it up.
+            raise
         except ArbdError as error:
             self._wrong(str(error), "start_from")
             return

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from arbd import schema
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, Past, StopRules
 from arbd.search.samplers import default_budgets
 from arbd.search.space import SearchSpace, Value
 
-SCHEMA_VERSION = 1
 # Stands for the budgets that the method declares, in specs that do not name any.
 OF_METHOD: tuple[float, ...] = (-1.0,)
 
@@ -112,7 +112,7 @@ class JobSpec:
     def to_plain(self) -> dict[str, Any]:
         """For msgpack and JSON."""
         return {
-            "version": SCHEMA_VERSION,
+            schema.JOB.key: schema.JOB.version,
             "session_id": self.session_id,
             "objective": {"kind": self.objective.kind, "target": list(self.objective.target)},
             "mode": self.mode,
@@ -145,8 +145,6 @@ class JobSpec:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> JobSpec:
         """From `to_plain`; KeyError, TypeError or ValueError when it is not of that form."""
-        if plain["version"] != SCHEMA_VERSION:
-            raise ValueError(f"job schema {plain['version']}, this version reads {SCHEMA_VERSION}")
         return cls(
             objective=ObjectiveSpec(plain["objective"]["kind"], tuple(plain["objective"]["target"])),
             method=plain["method"],

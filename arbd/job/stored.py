@@ -13,7 +13,10 @@ MAX_SPEC_BYTES = 16 * 1024 * 1024
 
 
 def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
-    """The resolved job of a session. NotFoundError, or CorruptionError when its file cannot be read."""
+    """The resolved job of a session.
+
+    NotFoundError, VersionError when another version wrote it, CorruptionError when its file cannot be read.
+    """
     try:
         data = files.read(paths.spec, limit=MAX_SPEC_BYTES)
     except FileNotFoundError as error:
@@ -22,7 +25,7 @@ def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
         ) from error
     for payload in payloads(data):
         try:
-            return read_job_spec(payload)
+            return read_job_spec(payload, paths.spec)
         except ValueError as error:
-            raise CorruptionError(paths.spec, 0, f"not a job of this version: {error}") from error
+            raise CorruptionError(paths.spec, 0, f"not a resolved job: {error}") from error
     raise CorruptionError(paths.spec, 0, "damaged: no whole record in it")

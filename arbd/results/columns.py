@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from arbd import schema
 from arbd.job.spec import JobSpec
 from arbd.records import INT64_MAX, mapping, number, raw, sequence, shown, text, unpack, whole
 from arbd.search.space import ChoiceDimension
 from arbd.spool.ledger import CRASHED
 
-SCHEMA_VERSION = 1
 MAX_ROWS = 1 << 20
 # Each costs a column over all rows, whoever writes it.
 MAX_METRICS = 1_000
@@ -88,7 +89,7 @@ class RowBatch:
         return bytes(
             msgpack.packb(
                 {
-                    "v": SCHEMA_VERSION,
+                    **schema.SEGMENT.stamp(),
                     "n": len(self),
                     "c": {name: _bytes(getattr(self, name), form) for name, form in FIXED_COLUMNS.items()},
                     "p": {name: [_form(column), _bytes(column, _form(column))] for name, column in self.params.items()},
@@ -115,9 +116,13 @@ def _bytes(column: Array, form: str) -> bytes:
     return np.ascontiguousarray(column, dtype=form).tobytes()
 
 
-def decode_rows(payload: bytes | memoryview, *, blocks: bool = True) -> RowBatch:
-    """Read a batch; ValueError when the payload is none. `blocks=False` leaves the blocks out."""
+def decode_rows(payload: bytes | memoryview, path: Path | str = "a batch", *, blocks: bool = True) -> RowBatch:
+    """Read a batch of the file `path`. `blocks=False` leaves the blocks out.
+
+    VersionError when another version wrote it, ValueError when the payload is none.
+    """
     record = mapping(unpack(payload), "the batch")
+    schema.SEGMENT.require(record, path)
     try:
         rows = _decoded(record, blocks)
     except KeyError as error:
@@ -128,8 +133,6 @@ def decode_rows(payload: bytes | memoryview, *, blocks: bool = True) -> RowBatch
 
 
 def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
-    if record["v"] != SCHEMA_VERSION:
-        raise ValueError(f"result schema {shown(record['v'])}, this version reads {SCHEMA_VERSION}")
     n = whole(record["n"], "the number of rows", 0, MAX_ROWS)
     fixed = mapping(record["c"], "the columns")
     params, metrics = mapping(record["p"], "the parameters"), mapping(record["m"], "the metrics")

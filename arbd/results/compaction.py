@@ -22,6 +22,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
+from arbd.spool.readable import require_readable
 
 CSV_PATIENCE_S = 10.0
 
@@ -39,7 +40,7 @@ class CompactionReport:
 
 
 def compact(files: Files, paths: SessionPaths) -> CompactionReport:
-    """Compact a session if every iteration is recorded.
+    """Compact a session if every iteration is recorded. VersionError when another version wrote some of it.
 
     One worker at a time, which spares the others the work; two would do no harm, as both write the same rows.
     """
@@ -56,6 +57,8 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
     queue = SessionQueue(files, paths)
     if not queue.refresh().exhausted or queue.state.over:
         return CompactionReport()
+    # Results of another version are not written over, and rows of one are not called missing.
+    require_readable(files, paths)
     # What a compaction that was killed left; nobody else writes here now.
     files.remove_temporaries(paths.folder, of=paths.results.name)
     files.remove_temporaries(paths.generations)

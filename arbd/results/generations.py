@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from arbd import schema
 from arbd.errors import CorruptionError, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
@@ -53,13 +54,15 @@ def published_up_to(files: Files, paths: SessionPaths) -> int:
 
 
 def read_generation(files: Files, paths: SessionPaths, number: int) -> Generation:
-    """A published generation. CorruptionError when its file is damaged."""
+    """A published generation. VersionError when another version wrote it, CorruptionError when its file is damaged."""
     path = paths.generations / generation_name(number)
     for payload in payloads(files.read(path)):
         try:
-            return _checked(mapping(unpack(payload), "the generation"), number)
+            record = mapping(unpack(payload), "the generation")
+            schema.GENERATION.require(record, path)
+            return _checked(record, number)
         except (ValueError, KeyError, TypeError) as error:
-            raise CorruptionError(path, 0, f"not a generation of this version: {error}") from error
+            raise CorruptionError(path, 0, f"not a generation: {error}") from error
     raise CorruptionError(path, 0, "damaged; delete it, and it is computed again")
 
 

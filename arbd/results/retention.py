@@ -20,7 +20,7 @@ from arbd.results.store_reader import StoredResults
 from arbd.spool.files import MAX_TREE_DEPTH, Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
-from arbd.spool.liveness import is_held, read_beats
+from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 
 
@@ -45,7 +45,10 @@ def require_over(files: Files, layout: SpoolLayout, session_id: str) -> LedgerSt
 
 
 def require_unused(files: Files, layout: SpoolLayout, session_id: str) -> None:
-    """UsageError when a worker has the session in hand."""
+    """UsageError when a worker has the session in hand; VersionError when one may, whose heartbeat another version writes."""
+    for worker_id, error in unread_beats(files, layout).items():
+        if is_held(files, layout, worker_id):
+            raise error
     for beat in read_beats(files, layout):
         if session_id in beat.about.get("sessions", ()) and is_held(files, layout, beat.worker_id):
             raise UsageError(

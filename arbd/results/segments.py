@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from arbd.errors import CorruptionError, UnsafePathError
+from arbd.errors import CorruptionError, UnsafePathError, VersionError
 from arbd.results.columns import MAX_METRICS, RowBatch, RowRules, decode_rows
 from arbd.spool.files import Appender, Files
 from arbd.spool.frames import HEADER, Damage, encode_frame, frame_length, scan_file, scan_frames
@@ -155,7 +155,10 @@ class SegmentReader:
         self.damage: list[SegmentDamage] = []
 
     def poll(self) -> Iterator[SegmentBatch]:
-        """New whole batches, segment by segment in the order of their names."""
+        """New whole batches, segment by segment in the order of their names.
+
+        VersionError at one that another version wrote, at every poll: nothing is skipped.
+        """
         for name in self._files.names(self._paths.segments):
             if NAME.fullmatch(name) and name.startswith(self._prefix) and name not in self._given_up:
                 try:
@@ -180,7 +183,10 @@ class SegmentReader:
                 self._damaged(path, base + damage.offset, base + damage.end)
             for frame in scan.frames:
                 try:
-                    rows = self._batch(frame.payload)
+                    rows = self._batch(frame.payload, path)
+                except VersionError:
+                    self._offsets[name] = base + frame.offset
+                    raise
                 except ValueError:
                     self._damaged(path, base + frame.offset, base + frame.end)
                     continue
@@ -189,8 +195,8 @@ class SegmentReader:
     def _damaged(self, path: Path, offset: int, end: int) -> None:
         self.damage.append(SegmentDamage(path, Damage(offset, end)))
 
-    def _batch(self, payload: memoryview) -> RowBatch:
-        rows = decode_rows(payload, blocks=self._blocks)
+    def _batch(self, payload: memoryview, path: Path) -> RowBatch:
+        rows = decode_rows(payload, path, blocks=self._blocks)
         if self._rules is not None:
             self._rules.check(rows)
         metrics = self._metrics.union(rows.metrics)
@@ -208,7 +214,7 @@ def read_batch(files: Files, paths: SessionPaths, segment: str, offset: int, rul
     if not frames or frames[0].offset != 0:
         raise CorruptionError(path, offset, "the batch that stood here is damaged now")
     try:
-        rows = decode_rows(frames[0].payload)
+        rows = decode_rows(frames[0].payload, path)
         if rules is not None:
             rules.check(rows)
     except ValueError as error:

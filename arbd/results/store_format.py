@@ -16,6 +16,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from arbd import schema
 from arbd.results.columns import FIXED_COLUMNS, Array, RowBatch, RowRules
 from arbd.results.merge import Merge, MergedGroup
 from arbd.spool.files import Files
@@ -23,7 +24,6 @@ from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import STATUS_NAMES
 
-SCHEMA_VERSION = 2
 SLICE_ROWS = 16_384
 BLOCK_PIECE_BYTES = 16 * 1024 * 1024
 TRAILER = struct.Struct(">QQ")
@@ -42,7 +42,7 @@ class ResultGroup:
 
 def encode_results(session_id: str, n: int, merge: Merge) -> Iterator[bytes]:
     """The bytes of `results.msgpack`, frame by frame."""
-    header = encode_frame(bytes(msgpack.packb({"v": SCHEMA_VERSION, "session_id": session_id, "n": n})))
+    header = encode_frame(bytes(msgpack.packb({**schema.RESULTS.stamp(), "session_id": session_id, "n": n})))
     yield header
     offset = len(header)
     groups: list[dict[str, Any]] = []
@@ -59,7 +59,7 @@ def encode_results(session_id: str, n: int, merge: Merge) -> Iterator[bytes]:
         counts += group.rows.counts()
         shares += np.bincount(group.worker, minlength=len(shares))
     index: Mapping[str, Any] = {
-        "v": SCHEMA_VERSION,
+        **schema.RESULTS.stamp(),
         "rows": int(counts.sum()),
         "counts": counts.tolist(),
         "duplicates": merge.duplicates,

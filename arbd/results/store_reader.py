@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from arbd import schema
 from arbd.errors import CorruptionError
 from arbd.records import mapping, sequence, text, unpack, whole
 from arbd.results.columns import (
@@ -33,7 +34,6 @@ from arbd.results.store_format import (
     ORIGIN,
     PARAM,
     REPORTS,
-    SCHEMA_VERSION,
     TRAILER,
     WORKER,
     ResultGroup,
@@ -73,7 +73,8 @@ class _Group:
 class StoredResults:
     """The rows of `results.msgpack`, column by column, each read when asked for.
 
-    FileNotFoundError when there is no such file, CorruptionError where it is damaged; damaged it is too where rows do
+    FileNotFoundError when there is no such file, VersionError when it is another version's, CorruptionError where it is
+    damaged; damaged it is too where rows do
     not keep the `rules` of the session. It goes on reading the file that it opened when a newer one takes its place.
     """
 
@@ -82,13 +83,13 @@ class StoredResults:
         self._rules = rules
         self._reader = files.reader(self._path)
         header = self._record(0, HEADER.size + frame_length(self._reader.read(0, HEADER.size)), "the header")
-        if header.get("v") != SCHEMA_VERSION:
-            raise self._damaged(0, f"not results of schema {SCHEMA_VERSION}")
+        schema.RESULTS.require(header, self._path)
         trailer_length = HEADER.size + TRAILER.size
         trailer_offset = max(0, self._reader.size - trailer_length)
         trailer = self._payload(trailer_offset, trailer_length)
         offset, length = TRAILER.unpack(trailer)
         index = self._record(offset, length, "the index")
+        schema.RESULTS.require(index, self._path)
         try:
             self._take_index(index)
         except (ValueError, KeyError) as error:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from arbd import schema
 from arbd.search.history import Floats, History, bounded
 from arbd.search.ordering import comparable
 from arbd.search.plan import INFEASIBLE, RUN, FixedPlan, Ints, Limits, PlannedRows, enqueued_rows
@@ -27,7 +28,6 @@ from arbd.search.seeds import generator
 from arbd.search.seen import SeenPoints, keys_of
 from arbd.search.space import Columns, Unit
 
-SCHEMA_VERSION = 1
 # Results of the generation before are not waited for.
 LAG = 2
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
@@ -63,7 +63,7 @@ class Generation:
         return bytes(
             msgpack.packb(
                 {
-                    "v": SCHEMA_VERSION,
+                    **schema.GENERATION.stamp(),
                     "g": self.number,
                     "first": self.first,
                     "p": {name: [column.dtype.str, column.tobytes()] for name, column in self.rows.columns.items()},
@@ -78,8 +78,6 @@ class Generation:
 
 def decode_generation(plain: Mapping[str, Any]) -> Generation:
     """From what `encode` packed, unpacked; ValueError, KeyError or TypeError when it is no generation."""
-    if plain["v"] != SCHEMA_VERSION:
-        raise ValueError(f"generation schema {plain['v']}, this version reads {SCHEMA_VERSION}")
     columns: Columns = {}
     for name, (form, data) in plain["p"].items():
         if form not in ("<i8", "<f8"):

@@ -17,7 +17,8 @@ from typing import Any
 
 import msgpack
 
-from arbd import __version__
+from arbd import __version__, schema
+from arbd.errors import VersionError
 from arbd.spool.files import Files
 from arbd.spool.frames import MAX_FRAME_BYTES, encode_frame, payloads
 from arbd.spool.layout import SessionPaths
@@ -47,7 +48,7 @@ def read_state(files: Files, paths: SessionPaths, folder: Path) -> LedgerState:
         with contextlib.suppress(OSError, ValueError):
             folder.mkdir(parents=True, exist_ok=True)
             summed = _sum(files, paths, queue.position)
-            record = {"version": __version__, "offset": queue.position, "crc": summed, "state": to_plain(state)}
+            record = {**schema.BOOKMARK.stamp(), "offset": queue.position, "crc": summed, "state": to_plain(state)}
             # Not one of the spool's files, to which `files` may be confined.
             Files().publish(path, encode_frame(bytes(msgpack.packb(record))))
     return state
@@ -58,11 +59,13 @@ def _resume(files: Files, paths: SessionPaths, path: Path, queue: SessionQueue) 
     try:
         for payload in payloads(Files().read(path, limit=MAX_BOOKMARK_BYTES)):
             record = msgpack.unpackb(payload, strict_map_key=False)
+            schema.BOOKMARK.require(record, path)
             offset = record["offset"]
-            if record["version"] == __version__ and _sum(files, paths, offset) == record["crc"]:
+            # What a state is can change between versions, and folding it anew costs little.
+            if schema.writer_of(record) == __version__ and _sum(files, paths, offset) == record["crc"]:
                 queue.resume(from_plain(record["state"]), offset)
                 return queue.position
-    except (OSError, ValueError, KeyError, TypeError, msgpack.UnpackException):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, msgpack.UnpackException, VersionError):
         return 0
     return 0
 

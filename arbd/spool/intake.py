@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arbd.errors import ArbdError, JobError, UnsafePathError
+from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import (
@@ -121,6 +121,10 @@ class Intake:
             return None
         try:
             return step(name)
+        except VersionError as error:
+            # Nothing is wrong with it: a worker of the version that can read what it builds on takes it up.
+            self._stuck[name] = look
+            return Rejected(visible_line(name), f"is left in {folder.name}/ for a worker that can take it up: {error}")
         except OSError as error:
             # In a folder with the sticky bit, or with an attribute that makes it immutable, a file is its owner's.
             if error.errno != errno.EPERM:
@@ -170,6 +174,8 @@ class Intake:
             spec = self._resolved(self._read(source, name), name)
         except FileNotFoundError:
             return None
+        except VersionError:
+            raise
         except ArbdError as error:
             return self._reject_or_wait(source, name, error)
         session_id = spec.session_id or new_session_id(self.files, self.clock)
@@ -193,6 +199,8 @@ class Intake:
             return None
         except SessionExistsError:
             return self._finish_made(held, name, session_id, data)
+        except VersionError:
+            raise
         except ArbdError as error:
             # It was whole when it came here; a network client may show an old copy of it for a moment.
             seen = self._held.setdefault(held_name, self.clock.monotonic_s())

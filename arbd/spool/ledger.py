@@ -18,7 +18,7 @@ from typing import Any
 
 import msgpack
 
-SCHEMA_VERSION = 1
+from arbd import schema
 
 # Finish records over which the rate that people see is taken.
 RECENT_FINISHES = 64
@@ -110,7 +110,7 @@ def pack(record: dict[str, Any]) -> bytes:
 
 def opened(n: int) -> dict[str, Any]:
     """First record of every ledger."""
-    return {"k": "open", "v": SCHEMA_VERSION, "n": n}
+    return {"k": "open", **schema.LEDGER.stamp(), "n": n}
 
 
 def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> dict[str, Any]:
@@ -336,10 +336,6 @@ class LedgerState:
             self.slots.clear()
             self._held.clear()
         elif kind == "open":
-            if record["v"] != SCHEMA_VERSION:
-                raise ValueError(
-                    f"written by a version with ledger schema {record['v']}, this one reads {SCHEMA_VERSION}"
-                )
             self.n = record["n"]
         else:
             raise ValueError(f"unknown record {kind!r}")

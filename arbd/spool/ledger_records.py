@@ -7,8 +7,10 @@ would stand outside of the spool. Whether it is true is not checked: who may wri
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from arbd import schema
 from arbd.records import INT64_MAX, mapping, sequence, shown, text, unpack, whole
 from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING
@@ -19,10 +21,16 @@ MAX_EPOCH = 2**31 - 1
 INCARNATION_MAX = 2**64 - 1
 
 
-def read_record(payload: bytes | memoryview, n: int) -> dict[str, Any]:
-    """The record in a frame of the ledger of a session of `n` iterations (0: the first record, which says it)."""
+def read_record(payload: bytes | memoryview, n: int, path: Path | str = "a ledger") -> dict[str, Any]:
+    """The record in a frame of the ledger `path` of a session of `n` iterations (0: the first record, which says it).
+
+    The record that opens a session says of which schema all are; one that says so itself is believed, too. VersionError
+    when that is another than this version's, ValueError when it is no record.
+    """
     record = mapping(unpack(payload), "the record")
     kind = record.get("k")
+    if kind == "open" or schema.LEDGER.key in record:
+        schema.LEDGER.require(record, path)
     check = _CHECKS.get(kind) if isinstance(kind, str) else None
     if check is None:
         raise ValueError(f"unknown record {shown(kind)}")
@@ -63,8 +71,6 @@ def _counts(plain: Any, low: int = 0) -> None:
 
 def _open(record: Mapping[str, Any], n: int) -> None:
     del n
-    # Another version's record is told as such by the fold.
-    whole(record["v"], "the schema")
     whole(record["n"], "the number of iterations", 1, MAX_ITERATIONS)
 
 

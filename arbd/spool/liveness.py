@@ -8,14 +8,15 @@ costs work done twice, never a wrong result.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from arbd.errors import SpoolError, UnsafePathError
+from arbd import schema
+from arbd.errors import SpoolError, UnsafePathError, VersionError
 from arbd.records import mapping, shown, unpack, whole
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, encode_frame, scan_frames
@@ -23,7 +24,6 @@ from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.ledger_records import INCARNATION_MAX
 from arbd.spool.system import Clock, HeldLock
 
-SCHEMA_VERSION = 1
 BEAT_SUFFIX = ".beat"
 MAX_BEAT_BYTES = 1 << 16
 # Characters of a text and items of a list that a heartbeat says, the more of both the better.
@@ -100,7 +100,7 @@ def _packed(beat: Beat) -> bytes:
     """The record, cut so that it stays readable however long the reasons of errors are."""
     for chars, items in ABOUT_LIMITS:
         record = {
-            "v": SCHEMA_VERSION,
+            **schema.HEARTBEAT.stamp(),
             "worker_id": beat.worker_id,
             "incarnation": beat.incarnation,
             "counter": beat.counter,
@@ -121,16 +121,22 @@ def _bounded(value: Any, chars: int, items: int) -> Any:
 
 
 def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
-    """The worker's heartbeat; None when there is none, it is just being written, or it is no such thing."""
+    """The worker's heartbeat; None when there is none, it is just being written, or it is no such thing.
+
+    VersionError when another version writes it.
+    """
+    path = beat_path(layout, worker_id)
     try:
-        data = files.read(beat_path(layout, worker_id), limit=MAX_BEAT_BYTES)
+        data = files.read(path, limit=MAX_BEAT_BYTES)
     except (FileNotFoundError, UnsafePathError):
         return None
     frames = scan_frames(data).frames
     if not frames:
         return None
     try:
-        return _checked(mapping(unpack(frames[0].payload), "the heartbeat"), worker_id)
+        record = mapping(unpack(frames[0].payload), "the heartbeat")
+        schema.HEARTBEAT.require(record, path)
+        return _checked(record, worker_id)
     except ValueError:
         return None
 
@@ -202,11 +208,23 @@ _ABOUT: Mapping[str, Callable[[object], bool]] = {
 
 
 def read_beats(files: Files, layout: SpoolLayout) -> list[Beat]:
-    """The heartbeats of all workers, by worker id."""
-    found = [name.removesuffix(BEAT_SUFFIX) for name in files.names(layout.workers) if name.endswith(BEAT_SUFFIX)]
-    names = [name for name in found if NAME_PATTERN.fullmatch(name)]
-    beats = (read_beat(files, layout, name) for name in names)
-    return [beat for beat in beats if beat is not None]
+    """The heartbeats of all workers that this version can read, by worker id."""
+    return [beat for beat in _beats(files, layout) if isinstance(beat, Beat)]
+
+
+def unread_beats(files: Files, layout: SpoolLayout) -> dict[str, VersionError]:
+    """Why heartbeats that other versions write cannot be read, by worker id."""
+    return {Path(beat.path).stem: beat for beat in _beats(files, layout) if isinstance(beat, VersionError)}
+
+
+def _beats(files: Files, layout: SpoolLayout) -> Iterator[Beat | VersionError | None]:
+    for name in files.names(layout.workers):
+        worker_id = name.removesuffix(BEAT_SUFFIX)
+        if name.endswith(BEAT_SUFFIX) and NAME_PATTERN.fullmatch(worker_id):
+            try:
+                yield read_beat(files, layout, worker_id)
+            except VersionError as error:
+                yield error
 
 
 def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
@@ -236,7 +254,8 @@ class Observer:
         """Why that incarnation is dead, or None while it may live.
 
         Raises SpoolError when its lock can be taken again and again although it beats: then locks do not hold
-        across hosts on this mount, and claiming would hand out iterations twice.
+        across hosts on this mount, and claiming would hand out iterations twice. VersionError when it cannot be judged,
+        because another version writes its heartbeat.
         """
         beat = read_beat(self.files, self.layout, worker_id)
         now = self.clock.monotonic_s()

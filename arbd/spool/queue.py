@@ -51,7 +51,8 @@ class SessionQueue:
     def refresh(self) -> LedgerState:
         """Fold what is new without taking the lock; sees only whole records.
 
-        NotFoundError when there is no ledger, UnopenedError when it does not begin.
+        NotFoundError when there is no ledger, UnopenedError when it does not begin, VersionError when it is another
+        version's.
         """
         try:
             self._fold_new()
@@ -149,7 +150,7 @@ class SessionQueue:
                     self.damage.append(place)
             for frame in scan.frames:
                 try:
-                    self.state.fold(read_record(frame.payload, self.state.n))
+                    self.state.fold(read_record(frame.payload, self.state.n, self.paths.ledger))
                 except ValueError as error:
                     raise CorruptionError(
                         self.paths.ledger, base + frame.offset, f"not a ledger record: {error}"

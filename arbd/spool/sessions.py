@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgpack
 
+from arbd import schema
 from arbd.errors import UnsafePathError, UsageError
 from arbd.spool import ledger
 from arbd.spool.files import Files
@@ -60,7 +61,7 @@ def create_session(files: Files, layout: SpoolLayout, session_id: str, job: byte
     files.make_folder(new.segments)
     files.make_folder(new.generations)
     files.publish(new.job, job)
-    files.publish(new.spec, encode_frame(bytes(msgpack.packb(spec.to_plain()))))
+    files.publish(new.spec, encode_frame(bytes(msgpack.packb({**schema.JOB.stamp(), **spec.to_plain()}))))
     files.publish(new.ledger, encode_frame(ledger.pack(ledger.opened(spec.n))))
     try:
         files.rename(new.folder, paths.folder)

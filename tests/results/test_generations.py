@@ -168,7 +168,7 @@ def test_a_plan_reads_across_generations_and_waits_for_a_name_that_is_late(layou
     assert rows.columns["x"].tolist() == expected[0][2:] + expected[1][:2]
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", encode_frame(b"\x80"), encode_frame(b"\xc1")])
+@pytest.mark.parametrize("data", [b"", b"nonsense", encode_frame(b"\x81\xa1v\x01"), encode_frame(b"\xc1")])
 def test_a_damaged_generation_is_told_with_its_file(layout: SpoolLayout, data: bytes) -> None:
     paths = guided(layout)
     Files().publish(paths.generations / generation_name(1), data)

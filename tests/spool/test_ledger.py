@@ -134,10 +134,9 @@ def test_labels_tell_where_a_session_is() -> None:
     assert (state.label(), state.over) == ("cancelled", True)
 
 
-@pytest.mark.parametrize("record", [{"k": "spell"}, {"k": "open", "v": 99, "n": 1}])
-def test_a_record_of_another_kind_or_version_is_refused(record: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="unknown record|ledger schema 99"):
-        LedgerState().fold(record)
+def test_a_record_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown record"):
+        LedgerState().fold({"k": "spell"})
 
 
 def test_states_tell_lost_quarantined_and_cancelled_iterations_apart() -> None:

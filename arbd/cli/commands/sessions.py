@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,49 @@ import click
 
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.pace import bad, eta_s, rate_per_s
-from arbd.errors import ArbdError, UnopenedError
+from arbd.errors import ArbdError, UnopenedError, VersionError
 from arbd.spool.bookmarks import read_state
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
 from arbd.spool.liveness import read_beats
+from arbd.spool.readable import require_readable, require_readable_job
 from arbd.spool.sessions import session_ids
 from arbd.terminal_text import visible_line
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A session as its ledger tells it."""
+    """A session as its ledger tells it; `state` is None where another version wrote that.
+
+    `reason` is why this host, or a worker, leaves the session alone.
+    """
 
     session_id: str
-    state: LedgerState
+    state: LedgerState | None
+    reason: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """True when it is known that nobody will evaluate anything any more."""
+        return self.state is not None and self.state.over
 
     def document(self) -> dict[str, Any]:
         """Stable keys for scripts."""
         state = self.state
+        if state is None:
+            unknown = ("iterations", "done", "claimed", "pending", "rate_per_s", "eta_s", "duplicates")
+            return {
+                "session_id": self.session_id,
+                "state": "blocked",
+                "reason": self.reason,
+                **dict.fromkeys(unknown),
+                **{name: {} for name in ("statuses", "states", "workers")},
+            }
         return {
             "session_id": self.session_id,
             "state": state.label(),
+            "reason": self.reason,
             "iterations": state.n,
             "done": state.counted,
             "claimed": state.claimed,
@@ -50,26 +72,42 @@ class Overview:
 
 def read_overview(layout: SpoolLayout, session_id: str, bookmarks: Path) -> Overview:
     """Read one session's ledger; NotFoundError when there is none, UnopenedError when it does not begin."""
-    paths = layout.session(session_id)
-    state = read_state(layout.files(), paths, bookmarks)
-    if not state.n:
-        raise UnopenedError(paths.ledger, session_id)
+    files, paths = layout.files(), layout.session(session_id)
+    try:
+        state = read_state(files, paths, bookmarks)
+        if not state.n:
+            raise UnopenedError(paths.ledger, session_id)
+    except VersionError as error:
+        return Overview(session_id, None, str(error))
+    if state.over:
+        return Overview(session_id, state)
+    try:
+        require_readable_job(files, paths)
+    except VersionError as error:
+        return Overview(session_id, state, str(error))
     return Overview(session_id, state)
 
 
 def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], list[str]]:
     found: list[Overview] = []
     errors: list[str] = []
-    for session_id in session_ids(layout.files(), layout):
+    files = layout.files()
+    blocked = _blocked(files, layout)
+    for session_id in session_ids(files, layout):
         try:
-            found.append(read_overview(layout, session_id, bookmarks))
+            view = read_overview(layout, session_id, bookmarks)
         except (ArbdError, OSError) as error:
             errors.append(str(error))
+            continue
+        reasons = [view.reason] if view.reason else [f"{name}: {why}" for name, why in blocked[session_id].items()]
+        found.append(view if view.is_over else replace(view, reason="; ".join(reasons)))
     return found, errors
 
 
 def _line(view: Overview) -> list[str]:
     state = view.state
+    if state is None:
+        return [view.session_id, "blocked", *["-"] * (len(_HEAD) - 2)]
     rate = rate_per_s(state)
     share = 100 * state.counted / state.n if state.n else 100.0
     return [
@@ -89,9 +127,14 @@ _HEAD = ("SESSION", "STATE", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
 
 def _show(app: App, views: list[Overview], errors: list[str], none: str) -> None:
     document = {"sessions": [view.document() for view in views], "errors": errors}
-    app.show(document, lambda: table(_HEAD, [_line(view) for view in views]) if views else none)
+    app.show(document, lambda: _table(views) if views else none)
     for error in errors:
         click.echo(f"arbctl: {visible_line(error)}", err=True)
+
+
+def _table(views: list[Overview]) -> str:
+    reasons = [f"{view.session_id}: {visible_line(view.reason)}" for view in views if view.reason]
+    return "\n".join([table(_HEAD, [_line(view) for view in views]), *reasons])
 
 
 @click.command("list")
@@ -119,27 +162,36 @@ def status(app: App, session: str | None) -> None:
     layout = app.layout()
     if session is None:
         views, errors = _overviews(layout, app.bookmarks())
-        going_on = [view for view in views if not view.state.over]
+        going_on = [view for view in views if not view.is_over]
         _show(app, going_on, errors, "no session is going on; `arbctl list` shows all" if views else "no sessions")
         return
     view = read_overview(layout, session, app.bookmarks())
-    blocked = _blocked(layout, session)
+    files = layout.files()
+    if not (view.reason or view.is_over):
+        try:
+            require_readable(files, layout.session(session))
+        except VersionError as error:
+            view = replace(view, reason=str(error))
+    blocked = _blocked(files, layout)[session]
     app.show(view.document() | {"blocked": blocked}, lambda: _details(view, blocked))
 
 
-def _blocked(layout: SpoolLayout, session_id: str) -> dict[str, str]:
-    """What workers say of why they cannot evaluate the session, by worker."""
-    found = {}
-    for beat in read_beats(layout.files(), layout):
-        reason = beat.about.get("blocked", {}).get(session_id)
-        if reason:
-            found[beat.worker_id] = str(reason)
+def _blocked(files: Files, layout: SpoolLayout) -> dict[str, dict[str, str]]:
+    """What workers say of why they cannot evaluate sessions, by session and worker."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for beat in read_beats(files, layout):
+        for session_id, reason in beat.about.get("blocked", {}).items():
+            if reason:
+                found[session_id][beat.worker_id] = str(reason)
     return found
 
 
 def _details(view: Overview, blocked: dict[str, str]) -> str:
     state = view.state
     lines = [table(_HEAD, [_line(view)])]
+    lines += ["", f"left alone: {visible_line(view.reason)}"] if view.reason else []
+    if state is None:
+        return "\n".join(lines)
     states = [f"{count:,} {name}" for name, count in state.states().items() if count]
     lines += ["", f"iterations: {', '.join(states)}"]
     # What was run again counts for both who ran it.

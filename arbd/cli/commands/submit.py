@@ -19,7 +19,7 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import is_held, read_beats
+from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.system import FileStatus, SystemClock
@@ -112,7 +112,8 @@ def _refused(files: Files, refusal: Path) -> FileStatus | None:
 
 def _somebody_lives(files: Files, layout: SpoolLayout) -> bool:
     try:
-        return any(is_held(files, layout, beat.worker_id) for beat in read_beats(files, layout))
+        workers = [*(beat.worker_id for beat in read_beats(files, layout)), *unread_beats(files, layout)]
+        return any(is_held(files, layout, worker_id) for worker_id in workers)
     except PermissionError:
         return True
 

@@ -14,7 +14,7 @@ import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain, table
 from arbd.cli.numerics import import_numpy
-from arbd.errors import NotFoundError, UsageError
+from arbd.errors import NotFoundError, UsageError, VersionError
 from arbd.terminal_text import visible_line
 
 import_numpy()
@@ -144,7 +144,11 @@ def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
     files, paths = layout.files(), layout.session(loaded.session_id)
     told = dict(loaded.spec.sampler_versions)
     for number in range(1, published_up_to(files, paths) + 1):
-        found = dict(read_generation(files, paths, number).versions)
+        try:
+            found = dict(read_generation(files, paths, number).versions)
+        except VersionError as error:
+            # The rows say all that is summarised; only with what they were suggested is not known.
+            return [f"generation {number} cannot be read: {error}"]
         if found != told:
             others = ", ".join(f"{name} {version}" for name, version in found.items() if told.get(name) != version)
             return [

@@ -8,9 +8,13 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app, table
 from arbd.cli.live import ENDED, shown_state, worker_facts
+from arbd.errors import VersionError
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Beat, beat_path, is_held, read_beats
+from arbd.spool.liveness import Beat, beat_path, is_held, read_beats, unread_beats
 from arbd.terminal_text import visible_line
+
+# In place of the state of a worker whose heartbeat this version cannot read.
+UNREAD = "unread"
 
 
 def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
@@ -26,6 +30,22 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
     }
 
 
+def _unread(layout: SpoolLayout, worker_id: str, error: VersionError) -> dict[str, Any]:
+    """A worker whose heartbeat another version writes: that it is there is all that can be said."""
+    unknown = ("host", "slots", "busy", "done", "rate_per_s", "pid", "mirror", "beats")
+    return {
+        "worker_id": worker_id,
+        "alive": is_held(layout.files(), layout, worker_id),
+        **dict.fromkeys(unknown),
+        "state": UNREAD,
+        "sessions": [],
+        "blocked": {},
+        "trouble": str(error),
+        "versions": {"arbd": error.writer} if error.writer else {},
+        "beat_mtime_ns": beat_path(layout, worker_id).stat().st_mtime_ns,
+    }
+
+
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="Those that ended by themselves too, e.g. of `arbctl run`.")
 @json_option
@@ -33,7 +53,9 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
 def workers(app: App, all_: bool) -> None:
     """Hosts, slots, rates, versions, and what each worker runs or cannot run. `gone` is one that died."""
     layout = app.layout()
-    documents = [_document(layout, beat) for beat in read_beats(layout.files(), layout)]
+    files = layout.files()
+    documents = [_document(layout, beat) for beat in read_beats(files, layout)]
+    documents += [_unread(layout, name, error) for name, error in unread_beats(files, layout).items()]
     shown = [d for d in documents if all_ or d["alive"] or d["state"] != ENDED]
     app.show({"workers": shown}, lambda: _text(shown, len(documents) - len(shown)))
 
@@ -52,12 +74,12 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
         [
             str(d["worker_id"]),
             shown_state(d["state"], d["alive"]),
-            str(d["host"]),
-            str(d["pid"]),
-            str(d["slots"]),
-            str(min(max(0, d["busy"] or 0), d["slots"] or 0)) if d["alive"] else "-",
-            str(d["done"]),
-            f"{d['rate_per_s'] or 0:,.1f}" if d["alive"] else "-",
+            _cell(d["host"]),
+            _cell(d["pid"]),
+            _cell(d["slots"]),
+            str(min(max(0, d["busy"] or 0), d["slots"] or 0)) if d["alive"] and d["state"] != UNREAD else "-",
+            _cell(d["done"]),
+            f"{d['rate_per_s'] or 0:,.1f}" if d["alive"] and d["state"] != UNREAD else "-",
             str(d["versions"].get("arbd", "?")),
             " ".join(d["sessions"]) if d["alive"] else "",
         ]
@@ -65,7 +87,9 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
     ]
     lines = [table(head, rows)]
     for d in documents:
-        if d["alive"]:
+        if d["state"] == UNREAD:
+            lines.append(f"{d['worker_id']}: {visible_line(d['trouble'])}")
+        elif d["alive"]:
             lines += [
                 f"{d['worker_id']} cannot evaluate {visible_line(name)}: {visible_line(reason)}"
                 for name, reason in d["blocked"].items()
@@ -76,6 +100,10 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
             lines += _mirror(d["worker_id"], d["mirror"])
     lines += [more] if ended else []
     return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def _mirror(worker_id: str, mirror: Any) -> list[str]:

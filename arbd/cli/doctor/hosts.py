@@ -8,15 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
-from arbd.errors import ArbdError
+from arbd.errors import ArbdError, CorruptionError
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.store_format import has_results
 from arbd.results.store_reader import StoredResults
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Beat, is_held, read_beats
+from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
+from arbd.spool.readable import require_readable
 from arbd.spool.sessions import session_ids
 
 LOOK_S = 0.05
@@ -28,15 +29,24 @@ def examine(layout: SpoolLayout, here: dict[str, str]) -> Iterator[Finding]:
     """Everything; `here` are the versions of this host. Takes a few heartbeats' time."""
     files = layout.files()
     beats = [beat for beat in read_beats(files, layout) if is_held(files, layout, beat.worker_id)]
-    if not beats:
+    others = list(other_versions(files, layout))
+    yield from others
+    if not beats and not others:
         remedy = "start one on every host: sudo systemctl start arbd, or arbd run"
         yield Finding("workers", WARNING, "none lives on this spool", remedy)
-    else:
+    elif beats:
         yield judged("workers", f"{len(beats)} live: {', '.join(beat.worker_id for beat in beats)}")
         yield from heartbeats(files, layout, beats)
     yield from versions(beats, here)
     yield from troubles(beats)
     yield from waiting(files, layout, beats)
+
+
+def other_versions(files: Files, layout: SpoolLayout) -> Iterator[Finding]:
+    """Workers that live, and whose heartbeats another version writes."""
+    for worker_id, error in unread_beats(files, layout).items():
+        if is_held(files, layout, worker_id):
+            yield Finding(worker_id, WARNING, f"lives, but what it says cannot be read: {error}", "as the message says")
 
 
 def heartbeats(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Finding]:
@@ -131,8 +141,12 @@ def _trouble_of(files: Files, layout: SpoolLayout, session_id: str) -> Finding |
     try:
         state = SessionQueue(files, paths).refresh()
         spec = read_spec(files, paths)
-    except (ArbdError, OSError) as error:
+        if not state.over:
+            require_readable(files, paths)
+    except CorruptionError as error:
         return Finding("sessions", WARNING, f"{session_id}: {error}", anew)
+    except (ArbdError, OSError) as error:
+        return Finding("sessions", WARNING, f"{session_id}: {error}", "as the message says")
     try:
         if has_results(files, paths):
             StoredResults(files, paths, RowRules.of(spec))

@@ -49,7 +49,12 @@ class Compactions:
         for place in event.damage:
             self.log.error("a segment is damaged; iterations that it lost run again", session=session_id, place=place)
         # Unless the session is done now, another worker is at it, or its files cannot be used.
+        before = work.compaction.reason
         work.compaction.ended(event.error, self.clock.monotonic_s(), pause_s)
+        if event.other_version:
+            work.cannot_go_on(event.error)
+        if event.error and event.error == before:
+            return
         if event.error:
             self.log.error("compaction failed and is tried again", session=session_id, reason=event.error)
             return

@@ -33,6 +33,7 @@ from arbd.daemon.core.standing import Standing
 from arbd.daemon.core.suggestions import Suggestions
 from arbd.daemon.host.logs import Log
 from arbd.daemon.slots.progress import EVALUATING
+from arbd.daemon.slots.protocol import ChunkTask
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.intake import Accepted, Intake
@@ -175,8 +176,7 @@ class Coordinator:
             case events.Returned(task):
                 self._work[task.session.name].returned(task)
             case events.Unloadable(task, reason):
-                self._work[task.session.name].unloadable(task, reason)
-                self._log.error("this host cannot evaluate the session", session=task.session.name, reason=reason)
+                self._unloadable(task, reason)
             case events.Lost():
                 self._died(event)
 
@@ -186,6 +186,12 @@ class Coordinator:
         if event.report.first_error:
             self._log.warning("iterations failed", session=work.session_id, first_error=event.report.first_error)
         self._say_tripped(work, tripped)
+
+    def _unloadable(self, task: ChunkTask, reason: str) -> None:
+        work = self._work[task.session.name]
+        if work.standing.reason != reason:
+            self._log.error("this host cannot evaluate the session", session=work.session_id, reason=reason)
+        work.unloadable(task, reason)
 
     def _died(self, event: events.Lost) -> None:
         self._counters.happened(SLOT_DIED)

@@ -101,13 +101,14 @@ class Returned:
 class Compacted:
     """To the coordinator: a compaction ended; why when it failed, and which stretches of segments are damaged.
 
-    `busy` when another worker was at it.
+    `busy` when another worker was at it, `other_version` when it failed because this version cannot read the session.
     """
 
     session: Path
     error: str = ""
     damage: tuple[str, ...] = ()
     busy: bool = False
+    other_version: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,14 @@ class SuggestionMade:
 
 @dataclass(frozen=True, slots=True)
 class SuggestionFailed:
-    """To the coordinator: a generation could not be computed; why."""
+    """To the coordinator: a generation could not be computed; why.
+
+    `other_version` when that is because this version cannot read what it depends on.
+    """
 
     session: Path
     error: str
+    other_version: bool = False
 
 
 @dataclass(frozen=True, slots=True)

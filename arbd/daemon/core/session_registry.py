@@ -18,13 +18,14 @@ from arbd.daemon.core.counters import LEASE_REVOKED, Counters
 from arbd.daemon.core.session_state import Exchange, SessionState
 from arbd.daemon.core.standing import SessionStanding, Standing
 from arbd.daemon.host.logs import Log
-from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageError
+from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageError, VersionError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers
 from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.readable import require_readable
 from arbd.spool.sessions import REOPENED_PREFIX, session_ids
 from arbd.spool.system import Clock
 
@@ -67,6 +68,7 @@ class SessionRegistry:
     _observer: Observer = field(init=False)
     _missed: dict[str, int] = field(default_factory=dict)
     _unfound: dict[str, int] = field(default_factory=dict)
+    _unjudged: dict[str, str] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -154,7 +156,7 @@ class SessionRegistry:
             raise BackingOffError
         try:
             yield
-        except CorruptionError as error:
+        except (CorruptionError, VersionError) as error:
             self._set_aside(session_id, error)
             raise BackingOffError from error
         except OSError as error:
@@ -183,7 +185,7 @@ class SessionRegistry:
             self._unfound[session_id] = self._unfound.get(session_id, 0) + 1
             if self._unfound[session_id] >= LOOKS_BEFORE_UNREADABLE:
                 self._set_aside(session_id, self._what_is_missing(session_id) or error)
-        except (CorruptionError, UsageError) as error:
+        except (CorruptionError, UsageError, VersionError) as error:
             self._set_aside(session_id, error)
 
     def _what_is_missing(self, session_id: str) -> CorruptionError | None:
@@ -228,6 +230,8 @@ class SessionRegistry:
                 self.files.remove_temporaries(paths.folder)
                 self._standing(session_id).end()
                 return
+            # What another version wrote is left to it, before anything is claimed.
+            require_readable(self.files, paths)
             work = self.work[session_id] = SessionState(
                 self.files,
                 session_queue,
@@ -266,9 +270,23 @@ class SessionRegistry:
             if worker_id == self.worker.worker_id:
                 reason: str | None = f"{worker_id} was started again"
             else:
-                reason = self._observer.dead(worker_id, incarnation)
+                reason = self._judged(worker_id, incarnation)
             if reason is not None:
                 self._revoke(work, worker_id, incarnation, reason)
+
+    def _judged(self, worker_id: str, incarnation: int) -> str | None:
+        """Why another worker is dead; None while it may live, or nobody of this version can tell."""
+        try:
+            return self._observer.dead(worker_id, incarnation)
+        except VersionError as error:
+            if self._unjudged.get(worker_id) != str(error):
+                self.log.warning(
+                    "whether a worker lives cannot be told here; its claims are left to those who can",
+                    worker=worker_id,
+                    reason=error,
+                )
+            self._unjudged[worker_id] = str(error)
+            return None
 
     def _revoke(self, work: SessionState, worker_id: str, incarnation: int, reason: str) -> None:
         def decide(state: ledger.LedgerState) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from arbd.daemon.core import events
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
 from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.host.logs import Log
-from arbd.errors import CorruptionError
+from arbd.errors import CorruptionError, VersionError
 from arbd.spool import ledger
 from arbd.spool.system import Clock
 
@@ -32,9 +32,13 @@ class Suggestions:
             with contextlib.suppress(BackingOffError), self.registry.handling(work.session_id):
                 try:
                     self._next_generation(work)
-                except CorruptionError as error:
-                    work.cannot_go_on(str(error))
-                    self.log.error("the search cannot go on", session=work.session_id, reason=error)  # noqa: TRY400 - said, and tried again
+                except (CorruptionError, VersionError) as error:
+                    self._cannot_go_on(work, str(error))
+
+    def _cannot_go_on(self, work: SessionState, reason: str) -> None:
+        if reason != work.standing.reason:
+            self.log.error("the search cannot go on", session=work.session_id, reason=reason)
+        work.cannot_go_on(reason)
 
     def _next_generation(self, work: SessionState) -> None:
         if work.is_starved:
@@ -55,6 +59,9 @@ class Suggestions:
         generations, now_s = work.generations, self.clock.monotonic_s()
         if isinstance(event, events.SuggestionFailed):
             generations.failed(now_s)
+            if event.other_version:
+                self._cannot_go_on(work, event.error)
+                return
             self.log.error("a generation could not be computed", session=work.session_id, reason=event.error)
             return
         outcome, before, was_unable = event.outcome, generations.other_versions, generations.unable
@@ -77,6 +84,6 @@ class Suggestions:
             if lost and work.run_again(lost):
                 self.log.error("recorded iterations cannot be read and run again", session=work.session_id)
             if outcome.published:
-                with contextlib.suppress(CorruptionError):
+                with contextlib.suppress(CorruptionError, VersionError):
                     # Told when the next generation is asked for.
                     work.look_for_generations()

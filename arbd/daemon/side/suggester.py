@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbd.daemon.core import events
+from arbd.errors import VersionError
 
 if TYPE_CHECKING:
     from arbd.results.generations import Suggested, Suggester
@@ -88,6 +89,8 @@ class SuggesterPool:
         error = done.exception()
         if error is None:
             self._tell(events.SuggestionMade(order.session, done.result()))
+        elif isinstance(error, VersionError):
+            self._tell(events.SuggestionFailed(order.session, str(error), other_version=True))
         else:
             self._tell(events.SuggestionFailed(order.session, f"{type(error).__name__}: {error}"))
 

@@ -1,0 +1,63 @@
+"""The schema of everything that arbd writes for others to read, and the one check of it.
+
+Keeps: what another version wrote is told as such, and never taken for damage that one could repair, run again or delete.
+A record says which schema it is of and which version of arbd wrote it, so that whoever cannot read it knows what can.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arbd import __version__
+from arbd.errors import VersionError
+
+WRITER = "by"
+_VERSION_OF_ARBD = re.compile(r"[0-9A-Za-z.+!-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One kind of record: its name for people, the schema number that this version writes and reads, and where it stands.
+
+    `unmarked` is the schema of a record without a number, for kinds that once had none.
+    """
+
+    what: str
+    version: int
+    key: str = "v"
+    unmarked: int | None = None
+
+    def stamp(self) -> dict[str, Any]:
+        """What a record of this kind begins with."""
+        return {self.key: self.version, WRITER: __version__}
+
+    def require(self, record: Mapping[Any, Any], path: Path | str) -> None:
+        """VersionError, which names `path`, unless the record is of the schema that this version reads."""
+        found = record.get(self.key, self.unmarked)
+        # True is 1 to Python; a record in which it stands was not written by this version.
+        if type(found) is not int or found != self.version:
+            number = found if type(found) is int else None
+            raise VersionError(path, self.what, self.version, number, writer_of(record))
+
+
+def writer_of(record: Mapping[Any, Any]) -> str:
+    """The version of arbd that wrote a record; '' when it does not say so."""
+    found = record.get(WRITER)
+    return found if isinstance(found, str) and _VERSION_OF_ARBD.fullmatch(found) else ""
+
+
+# A change to one of these that an earlier version would misread gets the next number, a line in CHANGELOG.md, and a
+# golden spool of what was written until then.
+LEDGER = Schema("ledger", 1)
+JOB = Schema("job", 1, key="version")
+SEGMENT = Schema("segment", 1)
+RESULTS = Schema("results", 2)
+GENERATION = Schema("generation", 1)
+HEARTBEAT = Schema("heartbeat", 1)
+BOOKMARK = Schema("bookmark", 1)
+ARCHIVE = Schema("archive", 1, unmarked=1)
+ALL = (LEDGER, JOB, SEGMENT, RESULTS, GENERATION, HEARTBEAT, BOOKMARK, ARCHIVE)

@@ -1,0 +1,64 @@
+"""Deliberate errors come back from other processes as they were."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+
+import pytest
+
+from arbd import __version__
+from arbd.errors import (
+    ArbdError,
+    CorruptionError,
+    DataError,
+    JobError,
+    Problem,
+    UnopenedError,
+    UnsafePathError,
+    VersionError,
+)
+from arbd.spool.sessions import SessionExistsError
+
+MADE = (
+    JobError("job.yaml", [Problem("is wrong", "tuning.method", 3)]),
+    DataError("quotes.csv", "is empty", 7),
+    VersionError("s/ledger", "ledger", 1, 2, "0.9.0"),
+    CorruptionError("s/ledger", 12, "damaged"),
+    UnopenedError("s/ledger", "s"),
+    UnsafePathError("s/ledger", "is a link"),
+    SessionExistsError("session s exists already"),
+)
+
+
+def kinds(of: type[ArbdError] = ArbdError) -> Iterator[type[ArbdError]]:
+    yield of
+    for kind in of.__subclasses__():
+        yield from kinds(kind)
+
+
+@pytest.mark.parametrize("kind", sorted(set(kinds()), key=lambda kind: kind.__name__))
+def test_every_error_survives_the_way_from_another_process(kind: type[ArbdError]) -> None:
+    error = next((made for made in MADE if type(made) is kind), None) or kind("what is wrong")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert (str(again), again.args, again.__dict__) == (str(error), error.args, error.__dict__)
+    assert again.exit_code == error.exit_code
+
+
+@pytest.mark.parametrize(
+    ("found", "writer", "said"),
+    [
+        (2, "0.9.0", "written by arbd 0.9.0, with ledger schema 2; "),
+        (2, "", "written by another version of arbd, with ledger schema 2; "),
+        (None, "0.9.0", "written by arbd 0.9.0, with no ledger schema number; "),
+        (0, "0.0.1", "written by arbd 0.0.1, with ledger schema 0; "),
+    ],
+)
+def test_a_version_error_says_who_wrote_what_who_reads_what_and_what_to_do(
+    found: int | None, writer: str, said: str
+) -> None:
+    told = str(VersionError("s/ledger", "ledger", 1, found, writer))
+    assert told.startswith(f"s/ledger: {said}this is arbd {__version__}, which reads ledger schema 1: ")
+    assert ("read it with the version that wrote it" if found == 0 else "upgrade arbd on this host") in told
+    assert told.endswith("nothing is wrong with the file")
