@@ -11,6 +11,7 @@
     │   ├── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
     │   └── UnsafePathError    exit 4   a name in the spool is a link, a pipe or a device, or leads out of it
     ├── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
+    │   └── CodeChangedError   exit 1   this host has other code than the session is computed with
     └── NotComputableError     exit 1   a statistic cannot be computed from what there is; says why and what it takes
 
 Expected outcomes (a lost claim, a cancelled session, an iteration that timed out) are values, not errors.
@@ -187,6 +188,10 @@ class UnsafePathError(SpoolError, OSError):
 
 class ObjectiveError(ArbdError):
     """An objective cannot be loaded or broke its contract."""
+
+
+class CodeChangedError(ObjectiveError):
+    """This host has other code than the session is computed with, or has it since a moment ago."""
 
 
 class NotComputableError(ArbdError):

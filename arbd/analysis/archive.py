@@ -34,7 +34,7 @@ COPY_BYTES = 1 << 20
 # Of the header that says which schema an archive is of; those of the first version have none.
 _PREFIX = "arbd."
 # Locks and temporary files mean nothing elsewhere.
-_KEPT = re.compile(r"(job\.yaml|spec\.msgpack|ledger|results\.(msgpack|csv)|(segments|generations)/[^/.][^/]*)")
+_KEPT = re.compile(r"(job\.yaml|spec\.msgpack|ledger|results\.(msgpack|csv)|(segments|generations|code)/[^/.][^/]*)")
 
 
 def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target: Path) -> list[str]:
@@ -155,7 +155,7 @@ def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile
             if not session_id:
                 session_id = owner
                 new = SessionPaths(layout.sessions / f".{session_id}.{files.system.token(4)}.new")
-                for folder in (new.folder, new.segments, new.generations):
+                for folder in (new.folder, new.segments, new.generations, new.code):
                     files.make_folder(folder)
             files.publish_stream(new.folder / name, _pieces(tar, member))
         if not session_id:

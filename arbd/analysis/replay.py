@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -11,14 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from arbd.errors import ArbdError, NotFoundError, ObjectiveError
+from arbd.job.code import base_parts, expected_parts, is_code, with_parts
+from arbd.job.code import differences as code_differences
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.objective.load import load_evaluator
+from arbd.objective.modules import ObjectiveModules
 from arbd.objective.protocol import Evaluator, Trial
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import BUDGET, iso_utc
 from arbd.results.result import TuningResult
+from arbd.results.session_code import CodeRecord, SessionCode
 from arbd.results.store_reader import read_rows
 from arbd.search.space import ChoiceDimension
 from arbd.spool.layout import SpoolLayout
@@ -37,12 +42,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A recorded row and what running it again gave."""
+    """A recorded row and what running it again gave. `other_code` says what this host has otherwise than who made it."""
 
     spec: JobSpec
     recorded: TuningResult
     metrics: Mapping[str, float]
     differences: tuple[Difference, ...]
+    other_code: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -51,7 +57,10 @@ class Replay:
 
 
 def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec, TuningResult]:
-    """The job of a session and the row of one of its iterations; NotFoundError when there is no such row."""
+    """The job of a session and the row of one of its iterations; NotFoundError when there is no such row.
+
+    The job is as if it had been accepted with the code that made the row, where the row tells.
+    """
     layout = SpoolLayout(spool)
     layout.require_readable()
     files = layout.files()
@@ -67,7 +76,8 @@ def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec
         if position == len(group.rows) or group.rows.iteration[position] != iteration:
             continue
         row = group.rows.select(np.array([position]))
-        return spec, TuningResult(
+        record = SessionCode(files, paths, expected_parts(spec)).with_digest(bytes(row.codes[0]).decode())
+        return _as_made_with(spec, record), TuningResult(
             session_id=session_id,
             worker_id=group.workers[int(group.worker[position])],
             iteration=iteration,
@@ -108,6 +118,7 @@ def replay(
     if refusal is not None:
         raise ObjectiveError(refusal)
     evaluator = load_evaluator(spec, session_id, cache_dir, search_paths)
+    other_code = tuple(each.text for each in code_differences(spec.code, base_parts(), ()))
     found: list[tuple[Mapping[str, float], tuple[Difference, ...]]] = []
     # What was recorded came from a batch or from a call of its own; an objective may round differently in these.
     for batched in (True, False) if evaluator.batch else (False,):
@@ -122,7 +133,16 @@ def replay(
         if not found[-1][1]:
             break
     metrics, different = min(found, key=lambda pair: len(pair[1]))
-    return Replay(spec, recorded, metrics, different)
+    if spec.objective.kind == "python" and (refused := ObjectiveModules.of_this_process().refusal):
+        raise ObjectiveError(f"iteration {iteration} of session {session_id} needs other code: {refused}")
+    return Replay(spec, recorded, metrics, different, other_code)
+
+
+def _as_made_with(spec: JobSpec, record: CodeRecord | None) -> JobSpec:
+    if record is None:
+        return spec
+    own = {name: digest for name, digest in record.parts.items() if not is_code(name)}
+    return dataclasses.replace(with_parts(spec, record.parts), code=own)
 
 
 def _evaluate(evaluator: Evaluator, spec: JobSpec, recorded: TuningResult, *, batched: bool) -> Mapping[str, float]:

@@ -36,6 +36,7 @@ class Source(Protocol):
     counts: tuple[int, ...]
     workers: tuple[str, ...]
     worker_counts: Mapping[str, int]
+    code_counts: Mapping[str, int]
     metric_names: list[str]
 
     def fixed(self, name: str) -> Array:
@@ -87,6 +88,7 @@ class LoadedRows:
         self.workers = tuple(workers)
         shares = np.bincount(self._worker, minlength=len(workers)).tolist()
         self.worker_counts: Mapping[str, int] = dict(zip(workers, shares, strict=True))
+        self.code_counts: Mapping[str, int] = _code_counts(self._rows)
         self.metric_names = list(self._rows.metrics)
 
     def fixed(self, name: str) -> Array:
@@ -126,6 +128,11 @@ class LoadedRows:
         for place, position in enumerate(positions):
             one = np.array([position])
             yield place, ResultGroup(self._rows.select(one), self._worker[one], self.workers)
+
+
+def _code_counts(rows: RowBatch) -> dict[str, int]:
+    digests, counts = np.unique(rows.codes, return_counts=True)
+    return {digest.decode(): int(count) for digest, count in zip(digests.tolist(), counts, strict=True)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,9 +35,12 @@ from arbd.daemon.side.intake import job_resolver
 from arbd.daemon.side.services import LAST_SWEEPS_S, Companions
 from arbd.daemon.side.suggester import SuggesterPool
 from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
-from arbd.daemon.slots.protocol import ChunkTask, LoadFailure
+from arbd.daemon.slots.protocol import ChunkTask, LoadFailure, StaleProcess
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
 from arbd.errors import ArbdError, SpoolError, VersionError
+from arbd.job.code import altered_since_build
+from arbd.results.session_code import publish_engine
+from arbd.spool.files import Files
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
@@ -112,6 +115,7 @@ class Service:
         files, clock = MeasuredFiles(layout.files(), self._counters.lock_wait), SystemClock()
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
+        self._tell_code(files, layout)
         intake = self._new_intake(config)
         companions = Companions(config, files, self._mode.only, self._counters, self._log)
         coordinator = Coordinator(
@@ -166,6 +170,12 @@ class Service:
                 return self._loop(coordinator, companions)
         finally:
             life.release()
+
+    def _tell_code(self, files: Files, layout: SpoolLayout) -> None:
+        """Say which code of arbd's own this host has, and when it is not what was installed."""
+        publish_engine(files, layout)
+        if altered := altered_since_build():
+            self._log.warning("arbd's own code is not what was installed", files=", ".join(altered[:5]))
 
     def _loop(self, coordinator: Coordinator, companions: Companions) -> int:
         watchdog_s = watchdog_interval_s()
@@ -317,10 +327,22 @@ class Service:
             coordinator.post(events.Unloadable(task, f"{type(error).__name__}: {error}"))
         else:
             result = event.future.result()
-            if isinstance(result, LoadFailure):
+            if isinstance(result, StaleProcess):
+                self._begin_anew(slot, task, result.reason, coordinator)
+            elif isinstance(result, LoadFailure):
                 coordinator.post(events.Unloadable(task, result.reason))
             else:
                 coordinator.post(events.Reported(task, result))
+
+    def _begin_anew(self, slot: Slot, task: ChunkTask, reason: str, coordinator: Coordinator) -> None:
+        """The slot's process has loaded other code than the task needs: a fresh one does it, if it is wanted still."""
+        wanted = not slot.progress.should_stop(task.number)
+        self._log.info("a slot begins anew", session=task.session.name, slot=slot.index, reason=reason)
+        slot.restart()
+        if wanted:
+            slot.submit(replace(task, fresh=True))
+        else:
+            coordinator.post(events.Returned(task))
 
     def _assign(self) -> None:
         """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work gives way."""
@@ -332,7 +354,9 @@ class Service:
             self._ready.remove(order)
             if isinstance(order, events.Run):
                 self._counters.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
-            free.pop(0).submit(order.task if isinstance(order, events.Run) else order.session)
+            slot = _best_slot(free, order)
+            free.remove(slot)
+            slot.submit(order.task if isinstance(order, events.Run) else order.session)
         if self._ready:
             busy = [slot for slot in self._slots if isinstance(slot.task, ChunkTask)]
             running = [(self._priority(slot.task), slot.is_preempted()) for slot in busy]
@@ -420,6 +444,12 @@ class Service:
     def _stop_slots(self) -> None:
         for slot in self._slots:
             slot.stop()
+
+
+def _best_slot(free: Sequence[Slot], order: events.Run | events.Compact) -> Slot:
+    """One that has the session loaded, before others."""
+    session = order.task.session if isinstance(order, events.Run) else order.session
+    return next((slot for slot in free if slot.last_session == session), free[0])
 
 
 def _priority_of(order: events.Run | events.Compact) -> int:

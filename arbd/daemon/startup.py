@@ -17,6 +17,7 @@ import arbd
 from arbd.daemon.host.config import Config
 from arbd.daemon.slots.protocol import SlotSetup
 from arbd.errors import SpoolError, VersionError
+from arbd.job.code import SHORT, engine
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import LifeLock, lock_path, read_beat, take_life_lock
@@ -60,7 +61,12 @@ def about_worker(config: Config) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of everything that decides the digits of a result."""
     parts = {name: _version_of(name) for name in ("numpy", "numba", "scipy")}
-    return {"arbd": arbd.__version__, "python": platform.python_version(), **parts}
+    return {
+        "arbd": arbd.__version__,
+        "arbd_code": engine().digest[:SHORT],
+        "python": platform.python_version(),
+        **parts,
+    }
 
 
 def _version_of(package: str) -> str:

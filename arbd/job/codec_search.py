@@ -35,7 +35,11 @@ def check_guidance(record: Mapping[Any, Any]) -> None:
     for budget in sequence(record.get("budgets", []), "the budgets"):
         if not 0 < number(budget, "a budget") <= 1:
             raise ValueError(f"a budget of {shown(budget)}")
-    versions = mapping(record.get("sampler_versions", {}), "the versions")
+    for name in ("sampler_versions", "code"):
+        _versions(mapping(record.get(name, {}), "the versions"))
+
+
+def _versions(versions: Mapping[Any, Any]) -> None:
     if len(versions) > MAX_VERSIONS:
         raise ValueError(f"{len(versions):,} versions")
     for name, version in versions.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from arbd.errors import DataError, ObjectiveError
@@ -27,13 +26,3 @@ def not_the_same(name: str, path: Path, found: str, expected: str) -> ObjectiveE
         f"{name}: {path} on this host is not the file that the job was accepted with "
         f"(SHA-256 {found[:12]}, expected {expected[:12]}); copy the same version to every host"
     )
-
-
-def module_file(module: str, search_paths: Sequence[Path]) -> Path | None:
-    """The source file of a module among the folders, found by name, without importing anything."""
-    parts = module.split(".")
-    for folder in search_paths:
-        for candidate in (folder.joinpath(*parts).with_suffix(".py"), folder.joinpath(*parts, "__init__.py")):
-            if candidate.is_file():
-                return candidate
-    return None

@@ -33,11 +33,18 @@ def is_below(path: Path, folders: Sequence[Path]) -> bool:
 
 
 def written_by_anybody(path: Path) -> str | None:
-    """Why code in this file is anybody's: it, or its folder, is writable by all users of the host."""
-    for place in (path, path.parent):
-        mode = place.stat().st_mode
+    """Why code in this file is anybody's: it, or a folder on the way to it, is writable by all users of the host."""
+    real = path.resolve()
+    for place in dict.fromkeys((real, *path.absolute().parents, *real.parents)):
+        found = place.stat()
+        mode = found.st_mode
         if mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
             return f"{place} can be written by every user of this host: chmod o-w {place}"
+        if place.parent.stat().st_mode & stat.S_IWOTH and found.st_uid not in (0, os.geteuid()):
+            return (
+                f"{place} belongs to user {found.st_uid}, who may have been the first to make it in {place.parent}, where "
+                f"everybody can: move it, or chown it"
+            )
     return None
 
 

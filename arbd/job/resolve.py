@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from arbd.errors import ArbdError, DataError, JobError, Problem, UsageError
-from arbd.job.digests import module_file
+from arbd.job.code import MODULE, base_parts
 from arbd.job.file import JobDocument
 from arbd.job.model import (
     CommandObjective,
     PythonObjective,
 )
+from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
@@ -175,6 +176,7 @@ class _Resolver:
             sampler_versions=sampler_versions(job.tuning.method) if search.adaptive or search.plugin else {},
             options=search.options,
             budgets=search.budgets,
+            code=base_parts(),
         )
 
     def _objective(self) -> ObjectiveSpec:
@@ -207,7 +209,8 @@ class _Resolver:
         fault = fault_of(source, function, needs_budget=self._job.tuning.method if takes else "")
         if fault is not None:
             self.wrong(fault, "objective", "python")
-        self._digest(f"python:{module}", source, "objective", "python")
+        for name, file in locate(module, self._search_paths).items():
+            self._digest(f"{MODULE}{name}", file, "objective", "python")
 
     def _command(self, program: str) -> None:
         path = shutil.which(program)

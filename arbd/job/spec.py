@@ -65,6 +65,7 @@ class JobSpec:
     `generation_size` is 0 for a search of a fixed plan, whose parameters follow from seed and number alone.
     `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
     `budgets` are those that iterations may have, none where all use all of the data; left out, the method's own.
+    `code` are the parts of `arbd.job.code` that every session depends on; jobs of earlier versions have none.
     """
 
     objective: ObjectiveSpec
@@ -92,6 +93,7 @@ class JobSpec:
     stop: StopRules = field(default_factory=StopRules)
     min_budget: float = DEFAULT_MIN_BUDGET
     sampler_versions: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Value] = field(default_factory=dict)
     budgets: tuple[float, ...] = OF_METHOD
 
@@ -140,6 +142,7 @@ class JobSpec:
             "sampler_versions": dict(self.sampler_versions),
             "options": dict(self.options),
             "budgets": list(self.budgets),
+            "code": dict(self.code),
         }
 
     @classmethod
@@ -174,4 +177,5 @@ class JobSpec:
             sampler_versions=plain.get("sampler_versions", {}),
             options=plain.get("options", {}),
             budgets=tuple(plain["budgets"]) if "budgets" in plain else OF_METHOD,
+            code=plain.get("code", {}),
         )

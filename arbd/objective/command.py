@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from arbd.errors import ObjectiveError
+from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.digests import check_digest
 from arbd.job.policy import written_by_anybody
 from arbd.job.spec import JobSpec
@@ -55,13 +55,19 @@ class CommandEvaluator:
         reason = written_by_anybody(Path(program).resolve())
         if reason is not None:
             raise ObjectiveError(f"the command {self._arguments[0]}: {reason}")
+        # Taken before it is looked at; its ctime no writer can set back.
+        self._signature = _signature(program)
         if verify:
             check_digest("the command", Path(program), spec.digests.get(f"command:{self._arguments[0]}"))
         self._program = program
         self._fixed = dict(spec.fixed)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
-        """See `Evaluator`. Whatever the program started ends with it, and with this process."""
+        """See `Evaluator`. Whatever the program started ends with it, and with this process.
+
+        CodeChangedError when the file is not the one that was loaded any more.
+        """
+        self._require_unchanged()
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment |= {
             "ARBD_ITERATION": str(trial.iteration),
@@ -88,15 +94,28 @@ class CommandEvaluator:
                 raise
             finally:
                 kill_children(except_for={*own, process.pid})
+        self._require_unchanged()
         if process.returncode:
             raise CommandError(f"{self._arguments[0]} {_ending(process.returncode)}{_tail(err)}")
         return check_outcome(_last_line(out, err), trial)
+
+    def _require_unchanged(self) -> None:
+        if _signature(self._program) != self._signature:
+            raise CodeChangedError(f"{self._program} was changed while the session ran")
 
     def evaluate_batch(
         self, columns: Mapping[str, Any], budget: float = 1.0
     ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """A command evaluates one set at a time."""
         raise ObjectiveError("a command has no evaluate_batch")
+
+
+def _signature(program: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(program)  # noqa: PTH116 - once or twice per iteration
+    except FileNotFoundError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _confine() -> None:

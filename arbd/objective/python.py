@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import sys
@@ -13,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import ObjectiveError
-from arbd.job.digests import check_digest, module_file
-from arbd.job.policy import is_below, written_by_anybody
+from arbd.job.code import MODULE
+from arbd.job.modules import locate
 from arbd.job.spec import JobSpec
+from arbd.objective.modules import ObjectiveModules, RefusedImportError
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome
 
 
@@ -25,28 +27,34 @@ class PythonEvaluator:
     def __init__(self, spec: JobSpec, search_paths: Sequence[Path], *, verify: bool) -> None:
         target = spec.objective.target[0]
         module_name, _, function_name = target.partition(":")
-        for folder in reversed([str(path) for path in search_paths]):
-            if folder not in sys.path:
-                sys.path.insert(0, folder)
-        importlib.invalidate_caches()
-        # Before it is imported: importing runs it.
-        source = module_file(module_name, search_paths)
-        if source is not None:
-            _check_source(target, source, search_paths)
-            if verify:
-                check_digest(f"the objective {target}", source, spec.digests.get(f"python:{module_name}"))
+        modules = ObjectiveModules.of_this_process()
+        modules.look_in(search_paths)
+        # What was refused to others before; a process that must not forget that asked before it came here.
+        modules.refusal = ""
+        if verify:
+            modules.expected = {**modules.expected, **_module_digests(spec)}
+        modules.require_current(_module_digests(spec), locate(module_name, search_paths))
         try:
             module = importlib.import_module(module_name)
+        except RefusedImportError as error:
+            raise ObjectiveError(f"the objective {target}: {error}") from error
         except ImportError as error:
             raise ObjectiveError(
                 f"the objective {target} cannot be imported on this host: {error}; "
                 f"add its folder to `objective_paths` in the settings, or install it for {sys.executable}"
             ) from error
-        if verify and module.__file__ is not None:
-            check_digest(f"the objective {target}", Path(module.__file__), spec.digests.get(f"python:{module_name}"))
+        if modules.refusal:
+            # It went on without a module that was refused.
+            raise ObjectiveError(f"the objective {target}: {modules.refusal}")
         function = getattr(module, function_name, None)
         if not callable(function):
             raise ObjectiveError(f"the objective {target}: module {module_name} has no function {function_name!r}")
+        owner = _defined_in(function)
+        if owner != module_name:
+            raise ObjectiveError(
+                f"the objective {target}: {function_name!r} is not defined in {module_name} but comes from {owner}; "
+                f"only what a module itself defines can be its objective"
+            )
         self._with_trial = _takes_trial(function, target)
         self._with_budget = _takes_budget(function)
         if spec.has_shares and not (self._with_trial or self._with_budget):
@@ -87,13 +95,26 @@ class PythonEvaluator:
         return metrics, returned.get("blocks")
 
 
-def _check_source(target: str, source: Path, search_paths: Sequence[Path]) -> None:
-    """ObjectiveError when the file is not in the folders that it was found in, or is anybody's to write."""
-    if not is_below(source, search_paths):
-        raise ObjectiveError(f"the objective {target}: {source} is a link that leads out of `objective_paths`")
-    reason = written_by_anybody(source)
-    if reason is not None:
-        raise ObjectiveError(f"the objective {target}: {reason}")
+def _module_digests(spec: JobSpec) -> dict[str, str]:
+    return {name.removeprefix(MODULE): digest for name, digest in spec.digests.items() if name.startswith(MODULE)}
+
+
+def _defined_in(value: Callable[..., object]) -> str:
+    """The module whose code a callable is: of a function that one wraps, of an object that its class is defined in."""
+    inner: Any = value
+    while True:
+        if isinstance(inner, functools.partial):
+            inner = inner.func
+        elif inspect.ismethod(inner):
+            inner = inner.__func__
+        elif callable(wrapped := getattr(inner, "__wrapped__", None)):
+            inner = wrapped
+        else:
+            break
+    if inspect.isfunction(inner):
+        return str(inner.__globals__.get("__name__"))
+    owner = inner if inspect.isclass(inner) else type(inner)
+    return str(owner.__module__)
 
 
 def _takes_trial(function: Callable[..., object], target: str) -> bool:

@@ -6,7 +6,7 @@ Owns the `RowBatch` record and its msgpack form. Every row has a status; only co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from arbd import schema
 from arbd.job.spec import JobSpec
 from arbd.records import INT64_MAX, mapping, number, raw, sequence, shown, text, unpack, whole
+from arbd.results.code_runs import CodeRuns, read_code_runs
 from arbd.search.space import ChoiceDimension
 from arbd.spool.ledger import CRASHED
 
@@ -24,6 +25,7 @@ MAX_ROWS = 1 << 20
 # Each costs a column over all rows, whoever writes it.
 MAX_METRICS = 1_000
 MAX_NAME_CHARS = 200
+CODE_FORM = "|S16"
 
 Array = npt.NDArray[Any]
 Reports = Mapping[int, Sequence[tuple[int, float]]]
@@ -45,7 +47,8 @@ class RowBatch:
     `blocks` is (n, n_blocks, 2), the sum and the sum of squares of the returns per block, or None.
     `errors` and `reports` are by iteration, for the rows that have any. `origin` is None where every row was run;
     else per row 0 for one that was, -1 for one that may not be (its parameters break a constraint), or the number of
-    the iteration whose result it shares, because the parameters are the same.
+    the iteration whose result it shares, because the parameters are the same. `code` is the digest of the code that made
+    each row (see `arbd.job.code`), empty for rows of versions that did not tell; None where all are such.
     """
 
     iteration: Array
@@ -60,6 +63,7 @@ class RowBatch:
     errors: Mapping[int, str] = field(default_factory=dict)
     reports: Reports = field(default_factory=dict)
     origin: Array | None = None
+    code: Array | None = None
 
     def __len__(self) -> int:
         return int(self.iteration.shape[0])
@@ -77,7 +81,12 @@ class RowBatch:
             errors={i: text for i, text in self.errors.items() if i in kept},
             reports={i: steps for i, steps in self.reports.items() if i in kept},
             origin=None if self.origin is None else self.origin[index],
+            code=None if self.code is None else self.code[index],
         )
+
+    def made_with(self, digest: str) -> RowBatch:
+        """These rows, made with the code of that digest."""
+        return replace(self, code=np.full(len(self), digest.encode(), dtype=CODE_FORM))
 
     def counts(self) -> tuple[int, int, int, int]:
         """Rows by status, in the ledger's order."""
@@ -98,6 +107,7 @@ class RowBatch:
                     "e": dict(self.errors),
                     "r": {i: [list(step) for step in steps] for i, steps in self.reports.items()},
                     **({} if self.origin is None else {"o": _bytes(self.origin, "<i8")}),
+                    **({} if self.code is None else {"d": code_runs(self.code)}),
                 }
             )
         )
@@ -106,6 +116,26 @@ class RowBatch:
     def origins(self) -> Array:
         """`origin`, with zeros where every row was run."""
         return np.zeros(len(self), dtype=np.int64) if self.origin is None else self.origin
+
+    @property
+    def codes(self) -> Array:
+        """`code`, empty where nobody told."""
+        return np.zeros(len(self), dtype=CODE_FORM) if self.code is None else self.code
+
+
+def code_runs(code: Array) -> CodeRuns:
+    """Digests of code, each with the number of rows in a row that have it: they seldom change."""
+    starts = (
+        np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]])) if len(code) else np.empty(0, dtype=np.int64)
+    )
+    ends = np.append(starts[1:], len(code))
+    return [(code[a].decode(), int(b - a)) for a, b in zip(starts, ends, strict=True)]
+
+
+def expand_code(runs: Sequence[tuple[str, int]]) -> Array:
+    """The digest of each row."""
+    digests = np.array([digest.encode() for digest, _ in runs], dtype=CODE_FORM)
+    return np.repeat(digests, [count for _, count in runs])
 
 
 def _form(column: Array) -> str:
@@ -153,6 +183,7 @@ def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
             for iteration, steps in mapping(record["r"], "the reports").items()
         },
         origin=decode_column(record["o"], "<i8", n) if "o" in record else None,
+        code=expand_code(read_code_runs(record["d"], n)) if "d" in record else None,
     )
 
 
@@ -256,6 +287,9 @@ def concatenate(batches: Sequence[RowBatch]) -> RowBatch:
         reports={i: steps for batch in batches for i, steps in batch.reports.items()},
         origin=np.concatenate([batch.origins for batch in batches])
         if any(batch.origin is not None for batch in batches)
+        else None,
+        code=np.concatenate([batch.codes for batch in batches])
+        if any(batch.code is not None for batch in batches)
         else None,
     )
 

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from arbd.job.code import expected_parts
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import csv_lines
 from arbd.results.merge import Merge
+from arbd.results.session_code import SessionCode
 from arbd.results.store_format import encode_results
 from arbd.results.store_reader import read_results
 from arbd.spool import ledger
@@ -66,7 +70,9 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
     rules = RowRules.of(spec)
     merge = Merge(files, paths, rules)
     missing = merge.missing(queue.state.n, queue.state.epoch)
-    if not missing:
+    # Rows of code that was given up: those that were on their way when it was.
+    outdated = merge.made_with(SessionCode(files, paths, expected_parts(spec)).given_up())
+    if not missing and not outdated.any():
         files.publish_stream(paths.results, encode_results(paths.session_id, queue.state.n, merge))
         if spec.results.csv:
             with contextlib.ExitStack() as stack:
@@ -78,16 +84,24 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
                     paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths, rules=rules))
                 )
 
+    again = ledger.spans_of(merge.iteration[outdated].tolist(), queue.state.epoch + 1)
+    uncounted = np.bincount(merge.status[outdated].astype(np.int64), minlength=4).tolist()
+
     def decide(state: LedgerState) -> Sequence[dict[str, Any]]:
         if not state.exhausted or state.over:
             return ()
+        orders: list[dict[str, Any]] = []
         if missing:
             surplus = [told - found for told, found in zip(state.counts, merge.counts, strict=True)]
-            return (ledger.again(missing, surplus, "their results could not be read"),)
+            orders.append(ledger.again(missing, surplus, "their results could not be read"))
+        if outdated.any():
+            orders.append(ledger.again(again, uncounted, "their code was given up"))
+        if orders:
+            return orders
         return (ledger.compacted(merge.counts, merge.duplicates),)
 
     queue.change(decide)
     return CompactionReport(
-        sum(span.count for span in missing),
+        sum(span.count for span in missing) + int(outdated.sum()),
         tuple(f"{found.path}, bytes {found.damage.offset} to {found.damage.end}" for found in merge.damage),
     )

@@ -5,12 +5,12 @@ Keeps I1 as read: one row per iteration, chosen by the rule of `arbd.results.pre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arbd.results.columns import Array, RowBatch, RowRules, concatenate
+from arbd.results.columns import CODE_FORM, Array, RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners, winning
 from arbd.results.segments import SegmentDamage, SegmentReader, read_batch, worker_of
 from arbd.spool.files import Files
@@ -39,6 +39,7 @@ class Merge:
         self._paths = paths
         self._rules = rules
         self._batches: list[tuple[str, int]] = []
+        self._batch_codes: list[bytes] = []
         # It goes on from here for those who follow the session.
         self.reader = SegmentReader(files, paths, rules=rules)
         names: dict[str, None] = {}
@@ -49,6 +50,8 @@ class Merge:
         for found in self.reader.poll():
             names.update(dict.fromkeys(found.rows.metrics))
             self._batches.append((found.segment, found.offset))
+            # A slot writes no batch of two codes.
+            self._batch_codes.append(bytes(found.rows.codes[0]) if len(found.rows) else b"")
             iterations.append(found.rows.iteration)
             epochs.append(found.rows.epoch)
             statuses.append(found.rows.status)
@@ -111,6 +114,19 @@ class Merge:
     def waiting(self) -> Array:
         """Iterations that duplicate one that has no row yet, which `groups` leaves out."""
         return self.iteration[self._source < 0]
+
+    @property
+    def codes(self) -> Array:
+        """Of each winning row the digest of the code that made its result, empty where it is not known."""
+        codes = np.array([*self._batch_codes, b""], dtype=CODE_FORM)
+        source = np.maximum(self._source, 0)
+        return codes[self._batch[source]] if len(source) else codes[:0]
+
+    def made_with(self, digests: Sequence[str]) -> Array:
+        """Which winning rows have a result of this code."""
+        if not digests:
+            return np.zeros(len(self.iteration), dtype=bool)
+        return np.isin(self.codes, np.array([digest.encode() for digest in digests], dtype=CODE_FORM))
 
     def missing(self, n: int, epoch: int) -> list[Span]:
         """The iterations of 1 to n that no row stands for."""
@@ -195,6 +211,9 @@ def _with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch
     metrics = {name: put(rows.metrics.get(name), sources.metrics.get(name)) for name in names}
     status = rows.status.copy()
     status[repeats] = sources.status
+    code = rows.code if sources.code is None else rows.codes.copy()
+    if code is not None and sources.code is not None:
+        code[repeats] = sources.code
     numbers = rows.iteration[repeats].tolist()
     found = zip(numbers, sources.iteration.tolist(), strict=True)
     errors = {number: sources.errors[source] for number, source in found if source in sources.errors}
@@ -203,5 +222,6 @@ def _with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch
         status=status,
         metrics={name: column for name, column in metrics.items() if column is not None},
         blocks=put(rows.blocks, sources.blocks),
+        code=code,
         errors={**rows.errors, **errors},
     )

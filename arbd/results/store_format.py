@@ -8,7 +8,7 @@ checksum; nothing that the index says is believed without looking (I7).
 
 from __future__ import annotations
 
-import struct
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,8 @@ import msgpack
 import numpy as np
 
 from arbd import schema
-from arbd.results.columns import FIXED_COLUMNS, Array, RowBatch, RowRules
+from arbd.results.code_runs import TRAILER
+from arbd.results.columns import FIXED_COLUMNS, Array, RowBatch, RowRules, code_runs
 from arbd.results.merge import Merge, MergedGroup
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
@@ -26,7 +27,6 @@ from arbd.spool.ledger import STATUS_NAMES
 
 SLICE_ROWS = 16_384
 BLOCK_PIECE_BYTES = 16 * 1024 * 1024
-TRAILER = struct.Struct(">QQ")
 WORKER, ORIGIN, ERRORS, REPORTS, BLOCKS = "worker", "origin", "errors", "reports", "blocks"
 PARAM, METRIC = "p:", "m:"
 
@@ -46,6 +46,7 @@ def encode_results(session_id: str, n: int, merge: Merge) -> Iterator[bytes]:
     yield header
     offset = len(header)
     groups: list[dict[str, Any]] = []
+    codes: list[tuple[str, int]] = []
     counts = np.zeros(len(STATUS_NAMES), dtype=np.int64)
     shares = np.zeros(len(merge.workers), dtype=np.int64)
     for group in _slices(merge.groups()):
@@ -56,6 +57,7 @@ def encode_results(session_id: str, n: int, merge: Merge) -> Iterator[bytes]:
             offset += len(frame)
             yield frame
         groups.append({"n": len(group.rows), "at": places})
+        codes += code_runs(group.rows.codes)
         counts += group.rows.counts()
         shares += np.bincount(group.worker, minlength=len(shares))
     index: Mapping[str, Any] = {
@@ -66,10 +68,19 @@ def encode_results(session_id: str, n: int, merge: Merge) -> Iterator[bytes]:
         "workers": merge.workers,
         "shares": shares.tolist(),
         "groups": groups,
+        # Of all rows, in their order; readers of earlier versions do not look.
+        "code": _joined(codes),
     }
     frame = encode_frame(bytes(msgpack.packb(index)))
     yield frame
     yield encode_frame(TRAILER.pack(offset, len(frame)))
+
+
+def _joined(runs: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Runs of the same code become one."""
+    return [
+        (digest, sum(count for _, count in group)) for digest, group in itertools.groupby(runs, key=lambda run: run[0])
+    ]
 
 
 def _slices(groups: Iterator[MergedGroup]) -> Iterator[MergedGroup]:

@@ -15,6 +15,7 @@ import numpy as np
 from arbd import schema
 from arbd.errors import CorruptionError
 from arbd.records import mapping, sequence, text, unpack, whole
+from arbd.results.code_runs import TRAILER, CodeRuns, counts_of, read_code_runs
 from arbd.results.columns import (
     FIXED_COLUMNS,
     MAX_METRICS,
@@ -25,6 +26,7 @@ from arbd.results.columns import (
     check_column_name,
     check_fixed,
     decode_column,
+    expand_code,
     read_step,
 )
 from arbd.results.store_format import (
@@ -34,7 +36,6 @@ from arbd.results.store_format import (
     ORIGIN,
     PARAM,
     REPORTS,
-    TRAILER,
     WORKER,
     ResultGroup,
     has_results,
@@ -68,6 +69,23 @@ class _Group:
     start: int
     n: int
     at: Mapping[str, _Column]
+
+
+class _Codes:
+    """Which code made which rows, without a value for each."""
+
+    def __init__(self, runs: CodeRuns) -> None:
+        self._runs = runs
+        self._ends = np.cumsum([count for _, count in runs], dtype=np.int64)
+
+    def counts(self) -> dict[str, int]:
+        return counts_of(self._runs)
+
+    def part(self, start: int, n: int) -> Array:
+        first, last = np.searchsorted(self._ends, (start, start + n - 1), side="right")
+        runs = self._runs[first : last + 1]
+        skipped = start - (int(self._ends[first]) - runs[0][1])
+        return expand_code(runs)[skipped : skipped + n]
 
 
 class StoredResults:
@@ -113,6 +131,10 @@ class StoredResults:
             raise ValueError("a worker is named twice")
         if not start == self.n == sum(self.counts) == sum(shares) or spent > self._reader.size:
             raise ValueError("it contradicts itself")
+        self._codes = _Codes(
+            read_code_runs(index["code"], self.n) if index.get("code") else [("", self.n)] * bool(self.n)
+        )
+        self.code_counts: Mapping[str, int] = self._codes.counts()
         names = dict.fromkeys(name for group in self._groups for name in group.at)
         self.metric_names = [name.removeprefix(METRIC) for name in names if name.startswith(METRIC)]
         self.param_names = [name.removeprefix(PARAM) for name in names if name.startswith(PARAM)]
@@ -237,6 +259,7 @@ class StoredResults:
             errors=self._errors(group),
             reports=self._reports(group),
             origin=self._column(group, ORIGIN) if ORIGIN in group.at else None,
+            code=self._codes.part(group.start, group.n),
         )
         try:
             check_fixed(rows)

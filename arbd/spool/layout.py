@@ -80,6 +80,16 @@ class SessionPaths:
         return self.folder / "generations.lock"
 
     @property
+    def code(self) -> Path:
+        """Folder of what is known of the code that makes the session's rows."""
+        return self.folder / "code"
+
+    @property
+    def code_lock(self) -> Path:
+        """Held while something is added there."""
+        return self.folder / "code.lock"
+
+    @property
     def results(self) -> Path:
         """The compacted results of a finished session."""
         return self.folder / "results.msgpack"

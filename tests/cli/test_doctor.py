@@ -74,7 +74,7 @@ def test_hosts_that_differ_are_named(layout: SpoolLayout) -> None:
         "    time.sleep(0.1)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(layout.root)]) as other:
-        found = list(hosts.examine(layout, {"arbd": "1"}))
+        found = list(hosts.examine(layout, {"arbd": "1"}, ()))
         other.kill()
     told = {finding.check: finding for finding in found}
     assert told["heartbeats"].found.startswith("not a beat of a in")

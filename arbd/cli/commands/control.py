@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,10 +12,14 @@ from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
-from arbd.spool.layout import SpoolLayout
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
+
+if TYPE_CHECKING:
+    from arbd.results.merge import Merge
 
 
 def _queue(layout: SpoolLayout, session: str) -> SessionQueue:
@@ -84,40 +89,80 @@ def cancel(app: App, session: str) -> None:
     show_default=True,
     help="Which iterations, by status, with commas between.",
 )
+@click.option("--code", metavar="DIGEST", help="All that this code made instead; `arbctl status` names it.")
 @json_option
 @pass_app
-def retry(app: App, session: str, states: str) -> None:
+@click.pass_context
+def retry(context: click.Context, app: App, session: str, states: str, code: str | None) -> None:
     """Run the failed, timed-out and crashed iterations of SESSION again; the new results replace the old.
+
+    With --code, everything that this code made, after a strategy, a module that it imports, or arbd was changed: that code
+    is given up for the session, which goes on with what the hosts have now.
 
     \b
     Examples:
       arbctl retry kimchi-btc-01
       arbctl retry kimchi-btc-01 --state timeout
+      arbctl retry kimchi-btc-01 --code 5f0c6d1e
     """
+    from numpy import isin
+
     wanted = [name.strip() for name in states.split(",") if name.strip()]
     bad = [name for name in wanted if name not in ledger.STATUS_NAMES[1:]]
     if bad or not wanted:
         raise UsageError(f"--state {states!r}: expected some of {', '.join(ledger.STATUS_NAMES[1:])}")
+    if code is not None and context.get_parameter_source("states") is not click.core.ParameterSource.DEFAULT:
+        raise UsageError("--code runs everything again that the code made: it goes without --state")
     layout = app.layout()
-    count = _retry(layout, session, [ledger.STATUS_NAMES.index(name) for name in wanted])
+    queue = _queue(layout, session)
+    if queue.state.state == ledger.CANCELLED:
+        raise UsageError(f"session {session} is cancelled: submit the job again under another session_id")
+    statuses = [ledger.STATUS_NAMES.index(name) for name in wanted]
+    by_status = partial(_retry, layout, queue, lambda merge: isin(merge.status, statuses))
+    count = by_status() if code is None else _retry_code(layout, queue, code)
     app.show(
         {"session_id": session, "iterations": count},
         lambda: f"{session}: {count} iterations run again" if count else f"{session}: nothing to run again",
     )
 
 
-def _retry(layout: SpoolLayout, session: str, statuses: Sequence[int]) -> int:
-    import numpy as np
+def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str) -> int:
+    """Give up the code that somebody names, and run again what it made."""
+    from arbd.analysis.code import UNKNOWN, chosen, code_shares
+    from arbd.job.code import expected_parts
+    from arbd.results.session_code import SessionCode
 
+    files, paths = layout.files(), queue.paths
+    code = SessionCode(files, paths, expected_parts(read_spec(files, paths)))
+    counts = {"": 0} | {digest.decode(): 0 for digest in _merge(files, paths).codes.tolist()}
+    share = chosen(code_shares(code, counts), given)
+    if share.era is None:
+        digests = ["" if share.digest == UNKNOWN else share.digest]
+    else:
+        digests = code.digests_of(share.era)
+        if share.era == code.era:
+            if not share.parts:
+                raise UsageError(
+                    f"session {queue.paths.session_id}: the code before was given up already, and no host has begun with "
+                    "another: put the new version on the hosts"
+                )
+            code.give_up()
+    return _retry(layout, queue, lambda merge: merge.made_with(digests))
+
+
+def _merge(files: Files, paths: SessionPaths) -> Merge:
     from arbd.results.columns import RowRules
     from arbd.results.merge import Merge
 
-    queue = _queue(layout, session)
-    if queue.state.state == ledger.CANCELLED:
-        raise UsageError(f"session {session} is cancelled: submit the job again under another session_id")
-    files = layout.files()
-    merge = Merge(files, queue.paths, RowRules.of(read_spec(files, queue.paths)))
-    chosen = np.isin(merge.status, statuses)
+    return Merge(files, paths, RowRules.of(read_spec(files, paths)))
+
+
+def _retry(layout: SpoolLayout, queue: SessionQueue, which: Callable[[Merge], Any]) -> int:
+    import numpy as np
+
+    files, session = layout.files(), queue.paths.session_id
+    merge = _merge(files, queue.paths)
+    chosen = which(merge)
     iterations = merge.iteration[chosen].tolist()
     uncounted = np.bincount(merge.status[chosen].astype(np.int64), minlength=4).tolist()
     if not iterations:

@@ -66,7 +66,7 @@ def _all(config: Config, layout: SpoolLayout) -> Iterator[Finding]:
     yield from found
     yield filesystem.local_disk(config.cache_dir)
     if found[0].verdict != "broken":
-        yield from _guarded("hosts", hosts.examine(layout, versions()))
+        yield from _guarded("hosts", hosts.examine(layout, versions(), config.objective_paths))
     yield from _guarded("service", service.examine())
 
 

@@ -46,7 +46,7 @@ def replay(
       arbctl replay kimchi-btc-01 1970
       arbctl replay kimchi-btc-01 1970 --trades fills.csv --plot run.html
 
-    Data and code must be those that the job was accepted with, on any host.
+    Data and modules must be those that made it, on any host; where versions or arbd's own code differ, that is told.
     """
     from arbd.analysis.replay import replay as run_again
     from arbd.atomic_file import check_output
@@ -97,6 +97,7 @@ def _document(done: Replay, written: dict[str, Any]) -> dict[str, Any]:
         "recorded": dict(row.metrics),
         "replayed": dict(done.metrics),
         "differences": [{"metric": d.metric, "recorded": d.recorded, "replayed": d.replayed} for d in done.differences],
+        "other_code": list(done.other_code),
         **written,
     }
 
@@ -110,7 +111,11 @@ def _text(done: Replay, written: dict[str, Any]) -> list[str]:
         lines += [f"  {key}: {format_value(value)}" for key, value in done.metrics.items()]
     else:
         lines += [f"  {d.metric}: recorded {d.recorded!r}, now {d.replayed!r}" for d in done.differences]
-        lines.append("  versions of arbd, Python and NumPy may differ between the hosts: see `arbctl workers`")
+        if not done.other_code:
+            lines.append(
+                "  the code is the same; does the objective depend on anything else, as the time or another file?"
+            )
+    lines += [f"  {text}" for text in done.other_code]
     if "trades" in written:
         lines.append(f"{written['fills']:,} fills in {written['trades']}")
     if "plot" in written:

@@ -101,8 +101,11 @@ def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool
 def _fingerprint(spec: JobSpec) -> str:
     import msgpack
 
-    # Notices are of how the job was read.
-    content = {key: value for key, value in spec.to_plain().items() if key not in ("session_id", "notices")}
+    from arbd.job.code import with_parts
+
+    # Notices are of how the job was read; code that differs is told by its file, when it is loaded.
+    plain = with_parts(spec, {}).to_plain()
+    content = {key: value for key, value in plain.items() if key not in ("session_id", "notices", "code")}
     return hashlib.sha256(msgpack.packb(content)).hexdigest()
 
 

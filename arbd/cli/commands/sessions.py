@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,9 @@ from arbd.spool.liveness import read_beats
 from arbd.spool.readable import require_readable, require_readable_job
 from arbd.spool.sessions import session_ids
 from arbd.terminal_text import visible_line
+
+if TYPE_CHECKING:
+    from arbd.analysis.code import CodeShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,39 @@ def status(app: App, session: str | None) -> None:
         except VersionError as error:
             view = replace(view, reason=str(error))
     blocked = _blocked(files, layout)[session]
-    app.show(view.document() | {"blocked": blocked}, lambda: _details(view, blocked))
+    shares, differing = (
+        ([], []) if view.reason else _code(layout, session, app.config().objective_paths, over=view.is_over)
+    )
+    told = {"blocked": blocked, "code": [share.document() for share in shares], "differs_here": differing}
+    app.show(
+        view.document() | told, lambda: "\n".join([_details(view, blocked), *_code_lines(session, shares, differing)])
+    )
+
+
+def _code(
+    layout: SpoolLayout, session_id: str, folders: Sequence[Path], *, over: bool
+) -> tuple[list[CodeShare], list[str]]:
+    """Which code makes the session's rows, with counts once it is over, and what this host has otherwise."""
+    from arbd.analysis.code import code_shares, differs_here
+    from arbd.results.code_runs import stored_code_counts
+    from arbd.results.session_code import SessionCode, accepted_parts
+
+    files, paths = layout.files(), layout.session(session_id)
+    counts = stored_code_counts(files, paths) if over else None
+    differing = [] if over else differs_here(files, layout, paths, folders)
+    return code_shares(SessionCode(files, paths, accepted_parts(files, paths)), counts), differing
+
+
+def _code_lines(session_id: str, shares: list[CodeShare], differing: list[str]) -> list[str]:
+    from arbd.analysis.code import is_mixed, mixed_text
+
+    lines = []
+    if len(shares) > 1 or differing:
+        rows = [f", {share.rows:,} results" if share.rows is not None else "" for share in shares]
+        lines += [f"code {share.text()}{told}" for share, told in zip(shares, rows, strict=True)]
+    lines += [f"on this host: {text}" for text in differing]
+    lines += [mixed_text(session_id, shares)] if is_mixed(shares) else []
+    return [visible_line(line) for line in lines]
 
 
 def _blocked(files: Files, layout: SpoolLayout) -> dict[str, dict[str, str]]:

@@ -113,7 +113,9 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
     }
     best = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
-    notices = [*loaded.spec.notices, *_versions_notice(app, loaded)]
+    code, mixed = _code(app, loaded)
+    facts["code"] = code
+    notices = [*loaded.spec.notices, *_versions_notice(app, loaded), *mixed]
     notices += [loaded.missing_text] if loaded.missing else []
     front = None
     if len(loaded.spec.metrics) > 1 and metric is None:
@@ -132,6 +134,19 @@ def _front_document(front: Front, results: Sequence[TuningResult]) -> dict[str, 
         "reference": dict(front.reference),
         "results": [result.to_plain() for result in results],
     }
+
+
+def _code(app: App, loaded: ResultTable) -> tuple[list[dict[str, Any]], list[str]]:
+    """Which code made how many of the results, and a notice where that is more than one."""
+    from arbd.analysis.code import code_shares, is_mixed, mixed_text
+    from arbd.job.code import expected_parts
+    from arbd.results.session_code import SessionCode
+
+    layout = app.layout()
+    code = SessionCode(layout.files(), layout.session(loaded.session_id), expected_parts(loaded.spec))
+    shares = code_shares(code, loaded.source.code_counts)
+    mixed = [mixed_text(loaded.session_id, shares)] if is_mixed(shares) else []
+    return [share.document() for share in shares], mixed
 
 
 def _versions_notice(app: App, loaded: ResultTable) -> list[str]:

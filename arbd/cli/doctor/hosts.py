@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from arbd.analysis.code import code_shares, differs_here, is_mixed, mixed_text
 from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
 from arbd.errors import ArbdError, CorruptionError
+from arbd.job.code import REMEDY, altered_since_build, expected_parts
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
+from arbd.results.session_code import SessionCode
 from arbd.results.store_format import has_results
 from arbd.results.store_reader import StoredResults
 from arbd.spool.files import Files
@@ -25,8 +30,8 @@ CLOCKS_APART_S = 2.0
 MAX_BEAT_S = 60.0
 
 
-def examine(layout: SpoolLayout, here: dict[str, str]) -> Iterator[Finding]:
-    """Everything; `here` are the versions of this host. Takes a few heartbeats' time."""
+def examine(layout: SpoolLayout, here: dict[str, str], folders: Sequence[Path]) -> Iterator[Finding]:
+    """Everything; `here` are the versions of this host, `folders` those of objectives. Takes a few heartbeats' time."""
     files = layout.files()
     beats = [beat for beat in read_beats(files, layout) if is_held(files, layout, beat.worker_id)]
     others = list(other_versions(files, layout))
@@ -40,6 +45,7 @@ def examine(layout: SpoolLayout, here: dict[str, str]) -> Iterator[Finding]:
     yield from versions(beats, here)
     yield from troubles(beats)
     yield from waiting(files, layout, beats)
+    yield from code(files, layout, folders)
 
 
 def other_versions(files: Files, layout: SpoolLayout) -> Iterator[Finding]:
@@ -133,6 +139,29 @@ def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Fi
         trouble = _trouble_of(files, layout, session_id)
         if trouble is not None:
             yield trouble
+
+
+def code(files: Files, layout: SpoolLayout, folders: Sequence[Path]) -> Iterator[Finding]:
+    """Code that this host has otherwise than a session that goes on, sessions with results of different code."""
+    if altered := altered_since_build():
+        yield Finding("own code", WARNING, f"{', '.join(altered[:5])}: not as installed", "install arbd anew")
+    for session_id in session_ids(files, layout):
+        # What cannot be read was told above.
+        with contextlib.suppress(ArbdError, OSError):
+            yield from _code_of(files, layout, session_id, folders)
+
+
+def _code_of(files: Files, layout: SpoolLayout, session_id: str, folders: Sequence[Path]) -> Iterator[Finding]:
+    paths = layout.session(session_id)
+    spec = read_spec(files, paths)
+    if not SessionQueue(files, paths).refresh().over:
+        for text in differs_here(files, layout, paths, folders):
+            yield Finding("code", WARNING, f"{session_id}: {text}", REMEDY.replace("SESSION", session_id))
+    elif has_results(files, paths):
+        counts = StoredResults(files, paths, RowRules.of(spec)).code_counts
+        shares = code_shares(SessionCode(files, paths, expected_parts(spec)), counts)
+        if is_mixed(shares):
+            yield Finding("code", WARNING, f"{session_id}: {mixed_text(session_id, shares)}", "as the message says")
 
 
 def _trouble_of(files: Files, layout: SpoolLayout, session_id: str) -> Finding | None:

@@ -185,6 +185,11 @@ class Coordinator:
         tripped = work.reported(event.task, event.report)
         if event.report.first_error:
             self._log.warning("iterations failed", session=work.session_id, first_error=event.report.first_error)
+        if event.report.code_changed:
+            work.cannot_go_on(event.report.code_changed)
+            self._log.error(
+                "this host cannot evaluate the session", session=work.session_id, reason=event.report.code_changed
+            )
         self._say_tripped(work, tripped)
 
     def _unloadable(self, task: ChunkTask, reason: str) -> None:

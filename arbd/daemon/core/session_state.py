@@ -61,6 +61,7 @@ class SessionState:
     _breaker: Breaker = field(init=False)
     _position: int = 0
     _moved_s: float = 0.0
+    _code_records: int = 0
 
     def __post_init__(self) -> None:
         self._breaker = Breaker(self.worker.worker_id)
@@ -189,11 +190,21 @@ class SessionState:
     def look(self, patience_s: float) -> None:
         """Read what is new in the ledger; all of it, when others have let this worker wait for so long."""
         state, now = self.queue.refresh(), self.clock.monotonic_s()
+        if self.is_blocked:
+            self._look_for_code()
         waits = state.state == ledger.RUNNING and not (state.over or state.unclaimed_up_to(self.last))
         if self.queue.position != self._position or self._claims or not waits:
             self._position, self._moved_s = self.queue.position, now
         elif now - self._moved_s >= patience_s:
             self.reread()
+
+    def _look_for_code(self) -> None:
+        """Where code was given up since, or more is known of it, what this host could not evaluate it may now."""
+        paths = self.queue.paths
+        known = len(self.files.names(paths.code)) if paths.code.name in self.files.names(paths.folder) else 0
+        if known != self._code_records:
+            self._code_records = known
+            self.standing.recover(Standing.BLOCKED)
 
     def reread(self) -> None:
         """Believe the ledger as it is now, whatever this worker remembers of it."""

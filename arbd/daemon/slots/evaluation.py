@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,18 +20,21 @@ import numpy.typing as npt
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, FailureRecord, SlotSetup, SubSpan
 from arbd.daemon.slots.row_buffer import RowBuffer, infeasible_errors
-from arbd.errors import ObjectiveError
+from arbd.errors import CodeChangedError, ObjectiveError
+from arbd.job.code import expected_parts, with_parts
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.objective.protocol import Evaluator, Outcome, Trial
+from arbd.objective.running_code import RunningCode
 from arbd.results.columns import Array, RowBatch
 from arbd.results.generations import PublishedPlan
 from arbd.results.segments import SegmentWriter
+from arbd.results.session_code import SessionCode, engine_files
 from arbd.search.plan import RUN, FixedPlan, Plan, PlannedRows
 from arbd.search.seeds import iteration_seeds
 from arbd.spool.files import Files
-from arbd.spool.layout import SessionPaths
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import COMPLETED, FAILED, Span
 from arbd.spool.system import Clock
 
@@ -56,6 +59,7 @@ class OpenSession:
         label: str,
         setup: SlotSetup,
         load: Callable[[JobSpec, str], Evaluator],
+        code: RunningCode | None = None,
     ) -> None:
         self.clock = clock
         self.paths = SessionPaths(folder)
@@ -63,13 +67,24 @@ class OpenSession:
         refusal = ObjectivePolicy(setup.allow, setup.data_dirs).check_job(self.spec)
         if refusal is not None:
             raise ObjectiveError(refusal)
-        self.evaluator = load(self.spec, self.paths.session_id)
         spec = self.spec
+        self.code: CodeInUse | None = None
+        if code is None:
+            self.evaluator = load(spec, self.paths.session_id)
+        else:
+            self.code = CodeInUse(code, SessionCode(files, self.paths, expected_parts(spec)), spec)
+            self.code.prepare(partial(engine_files, files, SpoolLayout(folder.parent.parent)))
+            self.evaluator = load(with_parts(spec, self.code.expected), self.paths.session_id)
+            self.code.loaded()
         self.plan: Plan = (
             PublishedPlan(files, clock, self.paths, spec.generation_size) if spec.generation_size else FixedPlan(spec)
         )
         self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)
         self.batch_size = FIRST_BATCH
+
+    def is_current(self) -> bool:
+        """True while the session is to be evaluated as it was when it was opened; StaleProcessError when not in here."""
+        return self.code is None or self.code.is_current()
 
     def close(self) -> None:
         """Close the segment, which is not opened again."""
@@ -78,6 +93,52 @@ class OpenSession:
     def evaluate(self, task: ChunkTask, progress: ProgressPage) -> ChunkReport:
         """Evaluate the sub-spans of a task in order; everything reported is durable."""
         return _TaskRun(self, task, progress).run()
+
+
+class CodeInUse:
+    """The code of this process in the service of one session."""
+
+    def __init__(self, running: RunningCode, record: SessionCode, spec: JobSpec) -> None:
+        self._running = running
+        self._record = record
+        self._spec = spec
+        self._era = record.era
+        self._pinned = -1
+        self.digest = ""
+
+    @property
+    def expected(self) -> Mapping[str, str]:
+        """The parts that the session is known to depend on."""
+        return self._record.current.parts
+
+    def prepare(self, engine_files: Callable[[str], Mapping[str, str]]) -> None:
+        """Before the objective is loaded; see `RunningCode.prepare`."""
+        self._running.prepare(self._spec, self.expected, engine_files)
+
+    def loaded(self) -> None:
+        """The objective is loaded, with whatever it imported."""
+        self._running.require_engine()
+        self.require()
+
+    def is_current(self) -> bool:
+        """Before a task: the session's code was not given up meanwhile. StaleProcessError when this process refused some."""
+        self._record.look()
+        if self._record.era == self._era:
+            self._running.serve(self.expected)
+        return self._record.era == self._era
+
+    def require(self) -> None:
+        """After each iteration: pin what was loaded since the last call.
+
+        CodeChangedError when that is not the session's code, or something was refused: the iteration does not count then.
+        """
+        modules = self._running.modules
+        if modules.refusal:
+            raise CodeChangedError(modules.refusal)
+        if len(modules.loaded) != self._pinned:
+            self.digest = self._record.pin(self._running.parts_for(self._spec), self._running.folders)
+            self._pinned = len(modules.loaded)
+            self._running.serve(self.expected)
 
 
 class _TaskRun:
@@ -91,6 +152,7 @@ class _TaskRun:
         self._counts = {sub_span.claim.claim_id: np.zeros(4, dtype=np.int64) for sub_span in task.sub_spans}
         self._left: dict[int, list[Span]] = {}
         self._first_error = ""
+        self._code_changed = ""
         self._busy_s = 0.0
 
     def run(self) -> ChunkReport:
@@ -99,7 +161,7 @@ class _TaskRun:
             self._write(claim_id, self._failure_row(failure))
         with _memory_limit(self._session.spec.execution.memory_mb):
             for sub_span in self._task.sub_spans:
-                if self._progress.should_stop(self._task.number):
+                if self._should_stop():
                     self._give_back(sub_span.claim.claim_id, sub_span.span)
                 elif self._batched:
                     self._run_batched(sub_span)
@@ -112,13 +174,23 @@ class _TaskRun:
             left={claim_id: tuple(spans) for claim_id, spans in self._left.items()},
             busy_s=self._busy_s,
             first_error=self._first_error,
+            code_changed=self._code_changed,
         )
+
+    def _should_stop(self) -> bool:
+        return bool(self._code_changed) or self._progress.should_stop(self._task.number)
+
+    def _require_code(self) -> None:
+        if self._session.code is not None:
+            self._session.code.require()
 
     def _give_back(self, claim_id: int, span: Span) -> None:
         self._left.setdefault(claim_id, []).append(span)
 
     def _write(self, claim_id: int, rows: RowBatch) -> None:
         if len(rows):
+            if self._session.code is not None:
+                rows = rows.made_with(self._session.code.digest)
             # No iteration is to blame for what happens from here on.
             self._progress.idle()
             self._record(partial(self._session.writer.write, rows))
@@ -145,7 +217,7 @@ class _TaskRun:
         session, clock, todo = self._session, self._session.clock, sub_span.span
         rest: Span | None = todo
         while rest is not None:
-            if self._progress.should_stop(self._task.number):
+            if self._should_stop():
                 self._give_back(sub_span.claim.claim_id, rest)
                 return
             part, rest = rest.split(session.batch_size)
@@ -161,6 +233,11 @@ class _TaskRun:
             try:
                 metrics, blocks = _evaluated(session.evaluator, session.spec, running)
                 metrics = {name: _checked(column, len(to_run), name) for name, column in metrics.items()}
+                self._require_code()
+            except CodeChangedError as error:
+                self._code_changed = str(error)
+                rest = todo.part(part.first, todo.first + todo.count - part.first)
+                continue
             except Exception as error:
                 self._first_error = self._first_error or _describe(error)
                 # This does all of the part, hence nothing of it is written before: each iteration counts once.
@@ -210,7 +287,12 @@ class _TaskRun:
             started = clock.monotonic_ns()
             progress.evaluating(iteration, 1, started)
             trial = Trial(iteration, seeds[position], session_id, spec.data, budget=budget)
-            outcome, error, attempt = self._attempt(params, trial, self._task.attempts.get(iteration, 1))
+            try:
+                outcome, error, attempt = self._attempt(params, trial, self._task.attempts.get(iteration, 1))
+                self._require_code()
+            except CodeChangedError as changed:
+                self._code_changed = str(changed)
+                break
             now = clock.monotonic_ns()
             took_s = (now - started) / 1e9
             self._busy_s += took_s
@@ -231,6 +313,8 @@ class _TaskRun:
         while True:
             try:
                 return session.evaluator.evaluate(params, trial), "", attempt
+            except CodeChangedError:
+                raise
             except ObjectiveError as error:
                 # A broken contract (not a mapping, not a number) would break again.
                 return None, self._note(error), attempt

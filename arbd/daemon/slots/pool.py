@@ -64,6 +64,7 @@ class Slot:
         self._on_event = on_event
         self._starts = itertools.count()
         self.task: ChunkTask | Path | None = None
+        self.last_session: Path | None = None
         self.kill_reason = ""
         self._outdated = False
         self._start().add_done_callback(lambda _: on_ready())
@@ -91,6 +92,7 @@ class Slot:
         The slot must be free. A process that is gone already shows as an event with a broken future.
         """
         self.task = task
+        self.last_session = task.session if isinstance(task, ChunkTask) else self.last_session
         future: Future[Any]
         try:
             if isinstance(task, ChunkTask):

@@ -11,18 +11,19 @@ import gc
 import os
 import resource
 import signal
-import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbd.daemon.slots.progress import ProgressPage
-from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup, StaleProcess
 from arbd.errors import ArbdError, ObjectiveError
+from arbd.job.code import engine
 
 if TYPE_CHECKING:
     from arbd.daemon.slots.evaluation import OpenSession
+    from arbd.objective.running_code import RunningCode
     from arbd.results.compaction import CompactionReport
     from arbd.spool.system import FileStatus
 
@@ -39,13 +40,18 @@ class SlotProcess:
         self.progress = ProgressPage(setup.progress)
         self._sessions: dict[Path, tuple[FileStatus | None, OpenSession]] = {}
         self._opened = 0
+        self._code: RunningCode | None = None
 
-    def run(self, task: ChunkTask) -> ChunkReport | LoadFailure:
-        """Evaluate a task; a `LoadFailure` when its session cannot be opened here."""
+    def run(self, task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
+        """Evaluate a task; a `LoadFailure` when its session cannot be opened here, a `StaleProcess` when not in here."""
+        from arbd.objective.modules import StaleProcessError  # noqa: PLC0415 - not before the first task
+
         self._bound_output()
         try:
             self.progress.loading(task.number, time.monotonic_ns())
             session = self._open(task.session)
+        except StaleProcessError as error:
+            return LoadFailure(str(error)) if task.fresh else StaleProcess(str(error))
         except (ArbdError, OSError) as error:
             return LoadFailure(str(error))
         except Exception as error:
@@ -53,9 +59,12 @@ class SlotProcess:
         finally:
             self.progress.idle()
         try:
-            return session.evaluate(task, self.progress)
+            report = session.evaluate(task, self.progress)
         finally:
             self.progress.idle()
+        if report.code_changed:
+            self._sessions.pop(task.session)[1].close()
+        return report
 
     def _open(self, folder: Path) -> OpenSession:
         from arbd.daemon.slots.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
@@ -69,7 +78,7 @@ class SlotProcess:
         # A session that was removed and submitted again has the same name, and is another.
         identity = files.look(SessionPaths(folder).spec)
         known, session = self._sessions.pop(folder, (None, None))
-        if session is not None and known != identity:
+        if session is not None and (known != identity or not session.is_current()):
             session.close()
             session = None
         if session is None:
@@ -82,11 +91,18 @@ class SlotProcess:
                 search_paths=self.setup.search_paths,
                 reading=ReadRule(self.setup.data_dirs),
             )
-            session = OpenSession(files, SystemClock(), folder, label, self.setup, load)
+            session = OpenSession(files, SystemClock(), folder, label, self.setup, load, self._running_code())
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions)))[1].close()
         self._sessions[folder] = (identity, session)
         return session
+
+    def _running_code(self) -> RunningCode:
+        if self._code is None:
+            from arbd.objective.running_code import RunningCode  # noqa: PLC0415 - as above
+
+            self._code = RunningCode(self.setup.search_paths)
+        return self._code
 
     def compact(self, folder: Path) -> CompactionReport:
         """Merge a session's segments into its results; see `arbd.results.compaction.compact`."""
@@ -115,17 +131,18 @@ def start(setup: SlotSetup) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != setup.parent_pid:
         os._exit(1)
+    # Before anything that computes is imported: what is on the disk then is what this process runs.
+    engine()
     fd = os.open(setup.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
-    sys.path[:0] = [str(path) for path in setup.search_paths if str(path) not in sys.path]
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _process = SlotProcess(setup)
     _process.progress.announce(os.getpid())
 
 
-def run(task: ChunkTask) -> ChunkReport | LoadFailure:
+def run(task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
     """Evaluate a task in the pool's process."""
     if _process is None:
         raise ObjectiveError("the slot was not started")

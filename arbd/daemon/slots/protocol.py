@@ -50,7 +50,7 @@ class ChunkTask:
     """Work for one slot.
 
     `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches. `exits` counts the
-    processes that died on this task without an iteration to blame.
+    processes that died on this task without an iteration to blame. `fresh`: the process has just begun, for this task.
     """
 
     number: int
@@ -60,6 +60,7 @@ class ChunkTask:
     failures: tuple[tuple[int, FailureRecord], ...] = ()
     scalar: bool = False
     exits: int = 0
+    fresh: bool = False
 
     @property
     def size(self) -> int:
@@ -69,16 +70,27 @@ class ChunkTask:
 
 @dataclass(frozen=True, slots=True)
 class ChunkReport:
-    """What became of a task: per claim id the rows written by status, and the spans that were not evaluated."""
+    """What became of a task: per claim id the rows written by status, and the spans that were not evaluated.
+
+    `code_changed` says why it ended early, where this host has other code than the session.
+    """
 
     counts: Mapping[int, Counts]
     left: Mapping[int, tuple[Span, ...]]
     busy_s: float
     first_error: str = ""
+    code_changed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
     """This host cannot evaluate the session at all; nothing was recorded."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleProcess:
+    """This process has loaded other code than the task needs; nothing was recorded, and a fresh one is to try."""
 
     reason: str
