@@ -43,8 +43,8 @@ from typing import Any
 from coordination_peers import PEERS, Peer
 
 from arbd.errors import NotFoundError
+from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.files import Files
-from arbd.spool.intake import SUBMITTED_SUFFIX
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 

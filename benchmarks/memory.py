@@ -20,7 +20,7 @@ from coordination import Bench, idle_daemon, say
 
 from arbd.paper.market.synth import synth_profile
 from arbd.paper.market.writers import write_quotes
-from arbd.spool.intake import SUBMITTED_SUFFIX
+from arbd.spool.arrivals import SUBMITTED_SUFFIX
 
 LOOK_S = 0.1
 JOB = """\

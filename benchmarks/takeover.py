@@ -22,7 +22,7 @@ from pathlib import Path
 from coordination import PATIENCE_S, Bench, say
 
 from arbd.errors import NotFoundError
-from arbd.spool.intake import SUBMITTED_SUFFIX
+from arbd.spool.arrivals import SUBMITTED_SUFFIX
 
 LOOK_S = 0.01
 OBJECTIVE = "import time\ndef objective(params):\n    time.sleep(0.02)\n    return {'value': 1.0}\n"

@@ -6,7 +6,7 @@ has, only regular files without holes, only when every check sum holds and the w
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import gzip
 import io
 import re
@@ -28,7 +28,7 @@ from arbd.spool.layout import NAME_PATTERN, SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import SessionExistsError
+from arbd.spool.sessions import SessionExistsError, place_session
 
 COPY_BYTES = 1 << 20
 # Of the header that says which schema an archive is of; those of the first version have none.
@@ -141,38 +141,40 @@ def _require_whole(path: Path) -> None:
 
 
 def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile) -> str:
-    session_id, new = "", SessionPaths(layout.sessions)
-    try:
+    with contextlib.ExitStack() as stack:
+        staged: SessionPaths | None = None
+        session_id = ""
         for member in tar:
             owner, _, name = member.name.partition("/")
-            if not (
-                member.isreg() and not member.issparse() and NAME_PATTERN.fullmatch(owner) and _KEPT.fullmatch(name)
-            ) or session_id not in (
-                "",
-                owner,
-            ):
+            good = member.isreg() and not member.issparse() and NAME_PATTERN.fullmatch(owner) and _KEPT.fullmatch(name)
+            if not good or session_id not in ("", owner):
                 raise DataError(path, f"holds {member.name!r}, which no archived session has")
-            if not session_id:
+            if staged is None:
                 session_id = owner
-                new = SessionPaths(layout.sessions / f".{session_id}.{files.system.token(4)}.new")
-                for folder in (new.folder, new.segments, new.generations, new.code):
-                    files.make_folder(folder)
-            files.publish_stream(new.folder / name, _pieces(tar, member))
-        if not session_id:
+                staged = _stage(files, layout, session_id, stack)
+            files.publish_stream(staged.folder / name, _pieces(tar, member))
+        if staged is None:
             raise DataError(path, "is empty")
-        _require_good(files, path, new)
-        files.rename(new.folder, layout.session(session_id).folder)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        _require_good(files, path, staged)
+        try:
+            place_session(files, layout, session_id, staged)
+        except SessionExistsError as error:
             raise SessionExistsError(
                 f"session {session_id} exists already in {layout.root} and is not overwritten: if it may go, archive "
                 f"it, then `arbctl purge {session_id} --results --claims --yes`"
             ) from error
-        raise
-    finally:
-        if session_id:
-            files.remove_tree(new.folder)
-    return session_id
+        return session_id
+
+
+def _stage(files: Files, layout: SpoolLayout, session_id: str, stack: contextlib.ExitStack) -> SessionPaths:
+    """A hidden folder for what is restored, locked so that nobody takes it for the leftover of a crash."""
+    staged = SessionPaths(layout.sessions / f".{session_id}.{files.system.token(4)}.new")
+    files.make_folder(staged.folder)
+    stack.callback(files.remove_tree, staged.folder)
+    stack.enter_context(files.lock(staged.ledger_lock, 0.0))
+    for folder in (staged.segments, staged.generations, staged.code):
+        files.make_folder(folder)
+    return staged
 
 
 def _require_good(files: Files, path: Path, new: SessionPaths) -> None:

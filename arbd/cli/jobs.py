@@ -25,12 +25,18 @@ class PreparedJob:
 
 
 def read_job(
-    config: Config, path: Path, overrides: Sequence[str], session_id: str | None, *, joins: bool = False
+    config: Config,
+    path: Path,
+    overrides: Sequence[str],
+    session_id: str | None,
+    *,
+    joins: bool = False,
+    otherwise: str | None = None,
 ) -> PreparedJob:
-    """Read a job. JobError holds everything that is wrong with it.
+    """Read a job, once. JobError holds everything that is wrong with it.
 
-    One that `joins` its session, if that is there, starts from the results that the session started from, whatever
-    became of them since.
+    `session_id` goes before the job's own, and `otherwise` is for a job that has none. A job that `joins` its session,
+    if that is there, starts from the results that the session started from, whatever became of them since.
     """
     from arbd.job.file import apply_overrides, load_job
     from arbd.job.resolve import resolve_job
@@ -47,7 +53,7 @@ def read_job(
     spec = resolve_job(
         document,
         base_dirs=(path.absolute().parent, Path.cwd(), *config.data_dirs),
-        session_id=session_id,
+        session_id=name or otherwise,
         search_paths=config.objective_paths,
         cache_dir=config.cache_dir,
         past=past,

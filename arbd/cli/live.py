@@ -13,7 +13,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import session_ids
+from arbd.spool.sessions import is_being_made, session_ids
 
 ENDED = "ended"
 
@@ -79,7 +79,8 @@ class Live:
             except (ArbdError, OSError) as error:
                 if self.only is not None and (self._first or isinstance(error, NotFoundError)):
                     raise
-                self.errors.append(str(error))
+                if not is_being_made(self._files, self.layout, name):
+                    self.errors.append(str(error))
         self._first = False
         self._known = {followed.session_id: followed for followed in seen}
         self.sessions = [f for f in seen if self.only is not None or not f.state.over]

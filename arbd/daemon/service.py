@@ -31,7 +31,7 @@ from arbd.daemon.host.logs import Log
 from arbd.daemon.host.notify import Notifier, watchdog_interval_s
 from arbd.daemon.host.reload import reload
 from arbd.daemon.host.watch import start_watching
-from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.side.intake_supervisor import IntakeSupervisor
 from arbd.daemon.side.services import LAST_SWEEPS_S, Companions
 from arbd.daemon.side.suggester import SuggesterPool
 from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
@@ -41,7 +41,7 @@ from arbd.errors import ArbdError, SpoolError, VersionError
 from arbd.job.code import altered_since_build
 from arbd.results.session_code import publish_engine
 from arbd.spool.files import Files
-from arbd.spool.intake import Intake
+from arbd.spool.held import Taker
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import Worker
 from arbd.spool.submitters import Submitters
@@ -106,17 +106,18 @@ class Service:
         self._claimed_s: dict[int, float] = {}
         self._refused_settings = ""
         self._suggester: SuggesterPool | None = None
+        self._intake: IntakeSupervisor | None = None
 
     def run(self) -> int:
         """Work until drained, or with `burst` until nothing is left."""
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
+        Submitters.of(config.allowed_submitters)
         files, clock = MeasuredFiles(layout.files(), self._counters.lock_wait), SystemClock()
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
         self._tell_code(files, layout)
-        intake = self._new_intake(config)
         companions = Companions(config, files, self._mode.only, self._counters, self._log)
         coordinator = Coordinator(
             files,
@@ -127,7 +128,7 @@ class Service:
             self._log,
             self._events.put,
             about=about_worker(config),
-            intake=intake,
+            intake=self._mode.intake,
             inbox=events.QueueInbox(),
             life=life,
             only=self._mode.only,
@@ -154,13 +155,13 @@ class Service:
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
                 companions.start()
                 stack.callback(companions.stop, config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
-                if intake is not None:
+                if self._mode.intake:
+                    taker = Taker(config.worker_id, worker.incarnation)
+                    self._intake = IntakeSupervisor(config, taker, coordinator.post, self._log)
+                    self._intake.start()
+                    stack.callback(self._intake.stop)
                     observer = start_watching(
-                        layout.incoming,
-                        config.watch,
-                        config.scan_s,
-                        lambda: coordinator.post(events.Wake()),
-                        self._log,
+                        layout.incoming, config.watch, config.scan_s, self._intake.look, self._log
                     )
                     stack.callback(observer.stop)
                 self._log.info(
@@ -226,6 +227,7 @@ class Service:
         self._notifier.reloading()
         try:
             new = reload(self._config, read)
+            Submitters.of(new.config.allowed_submitters)
             companions.reconfigure(new.config)
         except ArbdError as error:
             self._refused_settings = "the settings are wrong and the old ones stay in force, see the log"
@@ -237,24 +239,14 @@ class Service:
             if {"allow", "objective_paths", "data_dirs"} & set(new.changed):
                 for slot in self._slots:
                     slot.reconfigure(new.config.objective_paths, new.config.allow, new.config.data_dirs)
-            coordinator.post(self._reconfigured(new.config))
+            if self._intake is not None:
+                self._intake.reconfigure(new.config)
+            timing = (new.config.scan_s, new.config.beat_s, new.config.lease_s, new.config.chunk_target_s)
+            coordinator.post(events.Reconfigured(*timing))
             self._log.info("settings read", changed=",".join(new.changed) or "nothing")
             if new.after_restart:
                 self._log.warning("settings that changed wait for a restart", settings=",".join(new.after_restart))
         self._notifier.ready(self._status())
-
-    def _reconfigured(self, config: Config) -> events.Reconfigured:
-        return events.Reconfigured(
-            config.scan_s, config.beat_s, config.lease_s, config.chunk_target_s, self._new_intake(config)
-        )
-
-    def _new_intake(self, config: Config) -> Intake | None:
-        if not self._mode.intake:
-            return None
-        layout, submitters = SpoolLayout(config.spool), Submitters.of(config.allowed_submitters)
-        return Intake(
-            layout.files(), layout, SystemClock(), job_resolver(config), config.settle_s, submitters=submitters
-        )
 
     def _give_up(self) -> NoReturn:
         """The spool hangs, so nothing that waits for it can be waited for, not even at the end of a process."""
@@ -418,6 +410,8 @@ class Service:
         self._log.info("draining", signal=name, within_s=self._config.drain_timeout_s)
         self._notifier.stopping("draining")
         self._drain_by_s = time.monotonic() + self._config.drain_timeout_s
+        if self._intake is not None:
+            self._intake.end()
         for slot in self._slots:
             slot.progress.stop_tasks_up_to(self._highest_task)
         for order in self._ready:

@@ -1,50 +1,44 @@
 """From a file in `incoming/` to a session, or to `rejected/` with the reason.
 
-Keeps I4: a job is moved aside by one rename before its session is made, so after a crash it is either still
-in `incoming/` (or its hidden `.accepting/`, which the next intake finishes) or a whole session. Keeps I7:
-only regular files of bounded size are read, and they are parsed with limits.
+Keeps I4: a job is taken up by one rename to a name that says by whom and for the how manieth time, and its session is
+made under its final name, of which the last step is atomic. So after a crash it is either still in `incoming/` (or its
+hidden `.taken/`, from where the next attempt finishes it) or a whole session. A job whose attempts do not come to an
+end is refused after some. Keeps I7: only regular files of bounded size are read, and they are parsed with limits.
 """
 
 from __future__ import annotations
 
 import errno
-import fnmatch
-import os
-import re
+import itertools
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
+from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals
 from arbd.spool.files import Files
-from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import (
-    ResolvedJob,
-    SessionExistsError,
-    create_session,
-    exists,
-    has_unfinished,
-    new_session_id,
-    remove_unfinished,
-)
+from arbd.spool.held import Held, Taker
+from arbd.spool.job_file import MAX_JOB_BYTES, name_fault, plain_name, read_job
+from arbd.spool.layout import NAME_PATTERN, SpoolLayout
+from arbd.spool.leftovers import Leftovers
+from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, is_whole, new_session_id
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import Clock, FileStatus
 from arbd.terminal_text import visible, visible_line
 
-MAX_JOB_BYTES = 1024 * 1024
-# With a session id before it and an ending behind it, a name must still be one that a filesystem takes.
-MAX_NAME_BYTES = 120
 MAX_REASON_CHARS = 20_000
-# Files looked at in one scan: a flood of them must not keep the worker from its work.
-MAX_AT_ONCE = 500
-SUBMITTED_SUFFIX = ".submitted.yaml"
-# Names under which editors, browsers and copy tools keep unfinished files.
-UNFINISHED_NAMES = (".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.crdownload", "#*#")
-_SEPARATOR = ","
+# Attempts that end with their process are the job's doing; with their worker, they may be chance.
+MAX_CRASHES, MAX_ATTEMPTS = 3, 10
+# Jobs of one turn: others, and whoever waits for the outcome, have theirs in between.
+JOBS_A_TURN = 8
+TURN_S = 0.5
+# A worker that lives, and yet has not come to an end with a job for so long, is as good as gone.
+TAKEN_PATIENCE_S = 1800.0
 
 Resolve = Callable[[bytes, str], ResolvedJob]
+# Whoever took a job up in an earlier version.
+_NOBODY = Taker("-", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +58,26 @@ class Rejected:
     reason: str
 
 
+Outcome = Accepted | Rejected
+
+
 @dataclass(slots=True)
-class _Seen:
-    look: FileStatus
+class _Pending:
+    """A file of ours that is looked at again: as it was, since when, and what is wrong with it ('': nothing for good)."""
+
+    look: FileStatus | None
     since_s: float
-    broken_since_s: float | None = None
+    error: str = ""
 
 
 @dataclass(slots=True)
 class Intake:
     """Takes jobs up. `resolve` turns the bytes of a job into its spec, or raises an ArbdError that says why not.
 
-    A file is taken up when it has not changed for `settle_s`, or at once when its name says that it arrived
-    whole by rename. One that does not parse is given `patience_s` without change, in case its copy stalled.
+    A file is taken up when it has not changed for `settle_s` and its last line has an end, or at once when its name
+    says that it arrived whole by rename. One that does not resolve is given `patience_s` without change, in case its
+    copy stalled. `dead` says why another worker is gone that had taken a job up; `began` is told of each attempt;
+    `interrupted` is what is known of the end of this worker's last process that did this, for the one whose job it was.
     """
 
     files: Files
@@ -86,164 +87,239 @@ class Intake:
     settle_s: float = 1.0
     patience_s: float = 5.0
     submitters: Submitters = field(default_factory=Submitters)
-    _stuck: dict[str, FileStatus] = field(default_factory=dict)
-    _seen: dict[str, _Seen] = field(default_factory=dict)
-    _held: dict[str, float] = field(default_factory=dict)
+    taker: Taker | None = None
+    dead: Callable[[str, int], str | None] = lambda worker_id, incarnation: None
+    began: Callable[[str], None] = lambda name: None
+    interrupted: str = ""
+    more: bool = False
+    left: bool = True
+    trouble: str = ""
+    _me: Taker = field(init=False)
+    _arrivals: Arrivals = field(init=False)
+    _leftovers: Leftovers = field(init=False)
+    _pending: dict[str, _Pending] = field(default_factory=dict)
+    _others: dict[str, float] = field(default_factory=dict)
 
-    def scan(self) -> list[Accepted | Rejected]:
-        """Look at `incoming/` once; [] at once when another worker is doing so."""
-        names = self._candidates()
-        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
-        self._stuck = {name: look for name, look in self._stuck.items() if name in names or _SEPARATOR in name}
-        ready = [name for name in names if self._is_ready(name)]
-        leftovers = self.files.names(self.layout.accepting)
-        self._held = {name: since for name, since in self._held.items() if name in leftovers}
-        if not (ready or leftovers or has_unfinished(self.files, self.layout)):
-            return []
-        with self._exclusive() as mine:
-            if not mine:
-                return []
-            remove_unfinished(self.files, self.layout)
-            # What another worker, or one that crashed, left half way comes first.
-            outcomes = [
-                self._safely(self._finish, name, self.layout.accepting)
-                for name in self.files.names(self.layout.accepting)
-            ]
-            outcomes += [self._safely(self._take, name, self.layout.incoming) for name in ready]
-        return [outcome for outcome in outcomes if outcome is not None]
+    def __post_init__(self) -> None:
+        token = self.files.system.token(4)
+        self._me = self.taker if self.taker is not None else Taker(f"nobody-{token}", int(token, 16))
+        self._arrivals = Arrivals(self.files, self.layout, self.clock)
+        self._leftovers = Leftovers(self.files, self.layout, self.clock)
 
-    def _safely(
-        self, step: Callable[[str], Accepted | Rejected | None], name: str, folder: Path
-    ) -> Accepted | Rejected | None:
-        """One job's step. A file that may not be moved is told once and left alone; others go on."""
-        look = self.files.look(folder / name)
-        if look is None or self._stuck.get(name) == look:
-            return None
-        try:
-            return step(name)
-        except VersionError as error:
-            # Nothing is wrong with it: a worker of the version that can read what it builds on takes it up.
-            self._stuck[name] = look
-            return Rejected(visible_line(name), f"is left in {folder.name}/ for a worker that can take it up: {error}")
-        except OSError as error:
-            # In a folder with the sticky bit, or with an attribute that makes it immutable, a file is its owner's.
-            if error.errno != errno.EPERM:
-                raise
-            self._stuck[name] = look
-            return Rejected(
-                visible_line(name), f"cannot be moved out of {folder.name}/ ({error.strerror}); it is left there"
-            )
+    def scan(self) -> list[Outcome]:
+        """One turn: finish what others left, take up what is ready. OSError when the spool cannot be read.
+
+        Afterwards `more` says that there is more to do at once, `left` that there are jobs which are no sessions yet,
+        and `trouble` what was wrong with some file.
+        """
+        ready = self._arrivals.ready(self.settle_s)
+        held = [
+            *((self._adopt, name) for name in self.files.names(self.layout.accepting)),
+            *((self._go_on, name) for name in self._own_and_orphaned(self.files.names(self.layout.taken))),
+        ]
+        # In turn, so that neither what waits here for long nor what comes in keeps the other from its turn.
+        pairs = itertools.zip_longest(held, [(self._take, name) for name in ready])
+        steps = [step for pair in pairs for step in pair if step is not None]
+        until_s = self.clock.monotonic_s() + TURN_S
+        outcomes: list[Outcome] = []
+        self.trouble, done = "", 0
+        for step, name in steps:
+            if len(outcomes) >= JOBS_A_TURN or self.clock.monotonic_s() > until_s:
+                break
+            done += 1
+            try:
+                outcome = step(name)
+            except OSError as error:
+                # One file's trouble is not the others'.
+                self.trouble = f"{visible_line(name)}: {error}"
+                continue
+            if outcome is not None:
+                outcomes.append(outcome)
+        self.more = done < len(steps)
+        self.left = bool(self.more or self.trouble or self._pending or self._others or self._arrivals.unready > 0)
+        if not self.more:
+            self._leftovers.remove()
+        return outcomes
 
     def waiting(self) -> bool:
-        """True while there are jobs in `incoming/` that are not taken up yet."""
-        waiting = {*self._candidates(), *self.files.names(self.layout.accepting)}
-        return bool(waiting - self._stuck.keys())
+        """True while there are jobs that are not sessions yet, and can become some."""
+        held = [*self.files.names(self.layout.taken), *self.files.names(self.layout.accepting)]
+        return bool(held or self._arrivals.waiting())
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[bool]:
-        lock = self.files.try_lock(self.layout.intake_lock)
-        try:
-            yield lock is not None
-        finally:
-            if lock is not None:
-                lock.release()
+    def take_notes(self) -> list[tuple[str, str]]:
+        """Names of files that wait, and why, as far as that was not told yet."""
+        notes, self._arrivals.notes = self._arrivals.notes, []
+        return notes
 
-    def _candidates(self) -> list[str]:
-        names = self.files.names(self.layout.incoming)
-        found = [n for n in names if not any(fnmatch.fnmatch(n, pattern) for pattern in UNFINISHED_NAMES)]
-        return sorted(found, key=lambda name: name in self._stuck)[:MAX_AT_ONCE]
+    # -- whose job is it
 
-    def _is_ready(self, name: str) -> bool:
-        look = self.files.look(self.layout.incoming / name)
-        if look is None:
+    def _own_and_orphaned(self, names: list[str]) -> list[str]:
+        """Files in `.taken/` that are this worker's to go on with."""
+        self._pending = {name: pending for name, pending in self._pending.items() if name in names}
+        self._others = {name: since for name, since in self._others.items() if name in names}
+        return [name for name in names if self._is_ours(name)]
+
+    def _is_ours(self, held_name: str) -> bool:
+        held, now = Held.parse(held_name), self.clock.monotonic_s()
+        pending = self._pending.get(held_name)
+        if pending is not None:
+            return now - pending.since_s >= (self.patience_s if pending.error else self.settle_s)
+        if held is None:
+            # Another version's, which knows what to do with it.
             return False
-        if name.endswith(SUBMITTED_SUFFIX):
+        if held.taker.worker_id == self._me.worker_id:
             return True
-        now = self.clock.monotonic_s()
-        seen = self._seen.get(name)
-        if seen is None or seen.look != look:
-            self._seen[name] = _Seen(look, now)
+        since = self._others.setdefault(held_name, now)
+        if now - since > TAKEN_PATIENCE_S:
+            return True
+        try:
+            return self.dead(held.taker.worker_id, held.taker.incarnation) is not None
+        except VersionError:
+            # Its heartbeat cannot be read here.
             return False
-        return now - seen.since_s >= self.settle_s
 
-    def _take(self, name: str) -> Accepted | Rejected | None:
-        source = self.layout.incoming / name
-        if self._waits(name):
-            return None
+    def _take(self, name: str) -> Outcome | None:
+        fault = name_fault(name)
+        held = Held(1, self._me, new_session_id(self.files, self.clock), plain_name(name) if fault else name)
+        self._begin(held)
         try:
-            spec = self._resolved(self._read(source, name), name)
+            self.files.rename(self.layout.incoming / name, held.path(self.layout))
+        except FileNotFoundError:
+            # Another worker was first.
+            return None
+        except OSError as error:
+            return self._cannot_move(name, error)
+        return self._reject(held, fault) if fault else self._attempt(held)
+
+    def _cannot_move(self, name: str, error: OSError) -> Rejected | None:
+        # In a folder with the sticky bit, or with an attribute that makes it immutable, a file is its owner's.
+        if error.errno != errno.EPERM:
+            raise error
+        if not self._arrivals.set_aside(name):
+            return None
+        return Rejected(visible_line(name), f"cannot be moved out of incoming/ ({error.strerror}); it is left there")
+
+    def _adopt(self, earlier_name: str) -> Outcome | None:
+        """What an earlier version had taken up, as `ID,NAME`: it may have made the session already."""
+        session_id, _, name = earlier_name.partition(",")
+        source = self.layout.accepting / earlier_name
+        if not NAME_PATTERN.fullmatch(session_id):
+            held = Held(1, _NOBODY, new_session_id(self.files, self.clock), plain_name(name))
+            return self._pass_on(source, held, f"session id {session_id!r} is not usable")
+        held = Held(1, _NOBODY, session_id, name if not name_fault(name) else plain_name(name))
+        return self._pass_on(source, held, name_fault(name))
+
+    def _go_on(self, held_name: str) -> Outcome | None:
+        """What was begun before: by us, if it waits for something; else the next attempt at it."""
+        held = Held.parse(held_name)
+        assert held is not None, held_name
+        pending = self._pending.get(held_name)
+        if pending is not None:
+            return self._look_again(held, pending)
+        source = self.layout.taken / held_name
+        following = held.again(self._me)
+        if following.crashes < MAX_CRASHES and held.attempt < MAX_ATTEMPTS:
+            return self._pass_on(source, held, "")
+        known = f"; the last one {self.interrupted}" if held.taker == self._me and self.interrupted else ""
+        fault = (
+            f"{held.attempt} attempts at checking it did not come to an end{known}: it may need more memory or time than "
+            "the intake has (`intake_memory_mb`, `intake_timeout_s` in the settings)"
+        )
+        return self._pass_on(source, held, fault)
+
+    def _pass_on(self, source: Path, before: Held, fault: str) -> Outcome | None:
+        """Take a file over from whoever had it, and begin the next attempt, or refuse it."""
+        held = before.again(self._me)
+        self._begin(held)
+        try:
+            self.files.rename(source, held.path(self.layout))
         except FileNotFoundError:
             return None
-        except VersionError:
-            raise
-        except ArbdError as error:
-            return self._reject_or_wait(source, name, error)
-        session_id = spec.session_id or new_session_id(self.files, self.clock)
-        if exists(self.files, self.layout.session(session_id)):
-            return self._reject(source, name, f"session {session_id} exists already and is not overwritten")
-        # A comma parts id and name, because no session id holds one.
-        self.files.rename(source, self.layout.accepting / f"{session_id}{_SEPARATOR}{name}")
-        self._seen.pop(name, None)
-        return self._finish(f"{session_id}{_SEPARATOR}{name}")
+        return self._reject(held, fault) if fault else self._attempt(held)
 
-    def _finish(self, held_name: str) -> Accepted | Rejected | None:
-        held = self.layout.accepting / held_name
-        session_id, _, name = held_name.partition(_SEPARATOR)
-        try:
-            data = self._read(held, name)
-            if exists(self.files, self.layout.session(session_id)):
-                return self._finish_made(held, name, session_id, data)
-            spec = self._resolved(data, name)
-            create_session(self.files, self.layout, session_id, data, spec)
-        except FileNotFoundError:
-            return None
-        except SessionExistsError:
-            return self._finish_made(held, name, session_id, data)
-        except VersionError:
-            raise
-        except ArbdError as error:
-            # It was whole when it came here; a network client may show an old copy of it for a moment.
-            seen = self._held.setdefault(held_name, self.clock.monotonic_s())
-            if self.clock.monotonic_s() - seen < self.patience_s:
-                return None
-            return self._reject(held, name, str(error))
-        self.files.remove(held)
-        return Accepted(name, session_id, spec.n)
+    # -- one attempt
 
-    def _finish_made(self, held: Path, name: str, session_id: str, data: bytes) -> Rejected | None:
-        """The session is there: made of this file before a crash, or by a worker that had been away; or of another."""
-        try:
-            same = self.files.read(self.layout.session(session_id).job, limit=MAX_JOB_BYTES + 1) == data
-        except FileNotFoundError:
-            # A network client may not see it yet.
-            return None
-        except UnsafePathError:
-            same = False
-        if not same:
-            return self._reject(held, name, f"session {session_id} exists already and is not overwritten")
-        self.files.remove(held)
+    def _look_again(self, held: Held, pending: _Pending) -> Outcome | None:
+        look = self.files.look(held.path(self.layout))
+        if look is None or pending.look in (None, look):
+            return self._attempt(held, last=bool(pending.error))
+        self._pending[held.held_name] = _Pending(look, self.clock.monotonic_s())
         return None
 
-    def _read(self, path: Path, name: str) -> bytes:
-        if not name.endswith((".yaml", ".yml")):
-            raise JobError.of(name, "job files end in .yaml or .yml; rename it and drop it again")
-        if len(os.fsencode(name)) > MAX_NAME_BYTES or not name.isprintable():
-            raise JobError.of(name, f"names of job files have at most {MAX_NAME_BYTES} characters, all of which show")
+    def _attempt(self, held: Held, *, last: bool = False) -> Outcome | None:
+        """Make a session of a file. `last`: what is wrong with it now stays wrong."""
+        self.began(held.name)
+        pending = self._begin(held)
         try:
-            data, found = self.files.read_whole(path, MAX_JOB_BYTES + 1)
-        except PermissionError as error:
-            remedy = "chmod a+r, drop it again"
-            raise JobError.of(name, f"user {os.getuid()} of the daemon may not read it: {remedy}") from error
-        except UnsafePathError as error:
-            raise JobError.of(name, "not a regular file; links, pipes, devices and folders are not taken up") from error
-        if found.links > 1:
-            raise JobError.of(name, f"has {found.links} names (hard links); copy it into incoming/ instead")
-        refusal = self.submitters.refusal(found.uid)
-        if refusal is not None:
-            raise JobError.of(name, refusal)
-        if len(data) > MAX_JOB_BYTES:
-            raise JobError.of(name, f"larger than {MAX_JOB_BYTES // 1024} KiB; a job file only names its data")
-        return data
+            data, pending.look = read_job(self.files, held.path(self.layout), held.name, self.submitters)
+            if held.attempt > 1 and self._is_made(held.session_id, data):
+                return self._remove(held, data, None)
+            spec = self._resolved(data, held.name)
+            if self.files.look(held.path(self.layout)) != pending.look:
+                # It grows: another look at it, once it stands still.
+                return None
+            session_id = spec.session_id or held.session_id
+            if exists(self.files, self.layout.session(session_id)):
+                return self._there_already(held, session_id, data)
+            create_session(self.files, self.layout, session_id, data, spec)
+        except FileNotFoundError:
+            # Passed on to another worker, or a network client does not show it yet.
+            return None
+        except SessionExistsError:
+            return self._there_already(held, session_id, data)
+        except ArbdError as error:
+            return self._failed(held, error, pending, last=last)
+        return self._remove(held, data, Accepted(held.name, session_id, spec.n))
+
+    def _failed(self, held: Held, error: ArbdError, pending: _Pending, *, last: bool) -> Rejected | None:
+        if isinstance(error, VersionError):
+            return self._leave(held, error)
+        if last or self._is_hopeless(held):
+            return self._reject(held, str(error))
+        pending.error = str(error)
+        return None
+
+    def _leave(self, held: Held, error: VersionError) -> Rejected | None:
+        """Nothing is wrong with it: a worker of the version that can read what it builds on takes it up."""
+        if held.name in self.files.names(self.layout.incoming):
+            return None
+        self.files.rename(held.path(self.layout), self.layout.incoming / held.name)
+        if not self._arrivals.set_aside(held.name):
+            return None
+        return Rejected(visible_line(held.name), f"is left in incoming/ for a worker that can take it up: {error}")
+
+    def _begin(self, held: Held) -> _Pending:
+        # What comes to no end here is gone on with, and is no further attempt as long as this process lives.
+        pending = self._pending[held.held_name] = _Pending(None, self.clock.monotonic_s())
+        return pending
+
+    def _there_already(self, held: Held, session_id: str, data: bytes) -> Outcome | None:
+        """The session is there: made of this file by an attempt that was interrupted; or of another."""
+        if held.attempt > 1 and self._is_made(session_id, data):
+            return self._remove(held, data, None)
+        return self._reject(held, f"session {session_id} exists already and is not overwritten")
+
+    def _is_made(self, session_id: str, data: bytes) -> bool:
+        paths = self.layout.session(session_id)
+        try:
+            if session_id not in self.files.names(self.layout.sessions) or not is_whole(self.files, paths):
+                return False
+            return self.files.read(paths.job, limit=MAX_JOB_BYTES + 1) == data
+        except UnsafePathError:
+            return False
+
+    def _remove(self, held: Held, data: bytes, outcome: Accepted | None) -> Outcome | None:
+        """The session is made: its file is done with, unless that has grown since."""
+        path = held.path(self.layout)
+        look = self.files.look(path)
+        if outcome is not None and look is not None and look.size != len(data):
+            return self._reject(
+                held,
+                f"it has grown since session {outcome.session_id} was made of its first {len(data):,} bytes: cancel that "
+                "session if this is another job, and drop this file again, by a rename or with `arbctl submit`",
+            )
+        self.files.remove(path)
+        return outcome
 
     def _resolved(self, data: bytes, name: str) -> ResolvedJob:
         try:
@@ -253,44 +329,33 @@ class Intake:
         except OSError as error:
             # The job's bytes are read: what fails now is a file that it names, which is its trouble alone.
             raise JobError.of(name, f"cannot be checked here: {error}") from error
+        except MemoryError as error:
+            raise JobError.of(
+                name, "needs more memory to be checked than the intake has (`intake_memory_mb` in the settings)"
+            ) from error
         except Exception as error:
             # Whatever a job does to the code that checks it, it is one job that is refused, not a worker that dies.
             raise JobError.of(name, f"cannot be checked ({type(error).__name__}: {error}); please report it") from error
 
-    def _reject_or_wait(self, source: Path, name: str, error: ArbdError) -> Rejected | None:
-        seen = self._seen.get(name)
-        if seen is not None and seen.broken_since_s is None and not self._is_hopeless(source):
-            seen.broken_since_s = self.clock.monotonic_s()
-            if self._waits(name):
-                return None
-        return self._reject(source, name, str(error))
+    def _is_hopeless(self, held: Held) -> bool:
+        # Growing further cannot make these good; and what arrived by rename was whole.
+        look = self.files.look(held.path(self.layout))
+        if look is None or held.name.endswith(SUBMITTED_SUFFIX) or name_fault(held.name):
+            return True
+        return not stat.S_ISREG(look.mode) or look.size > MAX_JOB_BYTES or look.links > 1
 
-    def _waits(self, name: str) -> bool:
-        """True while a broken file has time to change. It is read again at the end of it, not at each look."""
-        since = self._seen[name].broken_since_s if name in self._seen else None
-        return since is not None and self.clock.monotonic_s() - since < self.patience_s
-
-    def _is_hopeless(self, source: Path) -> bool:
-        # Growing further cannot make these good.
-        found = self.files.system.look(source)
-        return not stat.S_ISREG(found.mode) or found.size > MAX_JOB_BYTES or found.links > 1
-
-    def _reject(self, source: Path, name: str, reason: str) -> Rejected:
-        taken = set(self.files.names(self.layout.rejected))
-        target, number = _plain_name(name), 1
-        while target in taken or f"{target}.error.txt" in taken:
-            number += 1
-            target = f"{_plain_name(name)}.{number}"
+    def _reject(self, held: Held, reason: str) -> Rejected | None:
         shown = visible(reason[:MAX_REASON_CHARS])
-        self.files.publish(self.layout.rejected / f"{target}.error.txt", f"{shown}\n".encode())
-        self.files.rename(source, self.layout.rejected / target)
-        self._seen.pop(name, None)
-        return Rejected(visible_line(name), shown)
-
-
-def _plain_name(name: str) -> str:
-    """A name for a rejected file that is safe whatever it was called."""
-    if len(os.fsencode(name)) <= MAX_NAME_BYTES and name.isprintable() and not name.startswith(".") and name:
-        return name
-    short = re.sub(r"[^A-Za-z0-9._-]", "_", name[:80]).lstrip(".")
-    return short or "job"
+        taken = set(self.files.names(self.layout.rejected))
+        number, target = 1, held.name
+        while target in taken or not self.files.publish_once(
+            self.layout.rejected / f"{target}.error.txt", f"{shown}\n".encode()
+        ):
+            number += 1
+            target = f"{held.name}.{number}"
+        try:
+            self.files.rename(held.path(self.layout), self.layout.rejected / target)
+        except FileNotFoundError:
+            self.files.remove(self.layout.rejected / f"{target}.error.txt")
+            return None
+        return Rejected(visible_line(held.name), shown)

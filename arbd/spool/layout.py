@@ -122,13 +122,18 @@ class SpoolLayout:
         return self.root / "incoming"
 
     @property
+    def taken(self) -> Path:
+        """Job files that a worker took up: their names say which, and how often; see `arbd.spool.held`."""
+        return self.incoming / ".taken"
+
+    @property
     def accepting(self) -> Path:
-        """Job files on their way from `incoming` to a session; emptied after a crash by the next intake."""
+        """Where earlier versions kept job files on their way to a session; what they left there is finished."""
         return self.incoming / ".accepting"
 
     @property
     def intake_lock(self) -> Path:
-        """Held by the one worker that takes jobs up."""
+        """A lock of earlier versions. Nobody takes it any more: a job is taken up by one rename."""
         return self.incoming / ".intake.lock"
 
     @property
@@ -158,7 +163,7 @@ class SpoolLayout:
 
     def folders(self) -> tuple[Path, ...]:
         """Every folder that a spool consists of."""
-        return (self.incoming, self.accepting, self.sessions, self.rejected, self.workers)
+        return (self.incoming, self.taken, self.accepting, self.sessions, self.rejected, self.workers)
 
     def require_readable(self) -> None:
         """SpoolError unless this is a spool that can be read, and that not everybody can rearrange."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,29 @@ def test_what_a_dead_host_had_is_done_by_the_other(hosts: TwoHosts, tmp_path: Pa
         first.wait(30)
         if death != "the daemon is killed":
             hosts.bed.mount(0)
+
+
+@pytest.mark.timeout(900)
+def test_many_jobs_that_are_dropped_at_once_all_become_sessions_on_both_mounts(hosts: TwoHosts, tmp_path: Path) -> None:
+    # On this filesystem some of 500 folders that were renamed into place were lost for good: ARBD_MANY_JOBS=500.
+    count = int(os.environ.get("ARBD_MANY_JOBS", "40"))
+    job = write_job(tmp_path / "job.yaml", "samples:quick", 2)
+    hosts.start(0)
+    hosts.start(1)
+    names = [f"j{number:03}" for number in range(count)]
+    for name in names:
+        hosts.submit(job, name)
+    left = set(names)
+
+    def all_done() -> bool:
+        left.difference_update([name for name in sorted(left)[:20] if hosts.state(0, name).done])
+        return not left
+
+    wait_until(all_done, 840, "the end of all sessions")
+    for index in (0, 1):
+        assert session_ids(Files(), hosts.layouts[index]) == names
+        assert all(hosts.state(index, name).counts == [2, 0, 0, 0] for name in names)
+        assert Files().names(hosts.layouts[index].rejected) == []
 
 
 def test_a_drained_host_gives_its_work_back_at_once(hosts: TwoHosts, tmp_path: Path) -> None:

@@ -39,8 +39,9 @@ from arbd.results.store_reader import read_results, read_rows
 from arbd.search.generations import Generation
 from arbd.search.plan import PlannedRows
 from arbd.search.samplers import make_sampler
+from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.frames import encode_frame
-from arbd.spool.intake import SUBMITTED_SUFFIX, Intake
+from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers, read_beats, take_life_lock
 from arbd.spool.queue import SessionQueue, Worker
@@ -420,7 +421,7 @@ def coordinator(bench: Bench, rng: random.Random) -> str:
         assert life is not None
         one: Any = Coordinator(
             files, clock, layout, Worker("me", rng.getrandbits(63), 2), Timing(1.0, 1.0, 60.0, 2.0), SilentLog(),  # type: ignore[arg-type]
-            orders.append, about={}, intake=Intake(files, layout, clock, bench.resolve), inbox=EmptyInbox(), life=life,
+            orders.append, about={}, intake=True, inbox=EmptyInbox(), life=life,
         )  # fmt: skip
         one._slots_ready = 2
         try:

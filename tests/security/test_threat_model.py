@@ -34,10 +34,11 @@ from arbd.results.compaction import compact
 from arbd.results.csv_writer import csv_lines
 from arbd.results.merge import Merge
 from arbd.results.store_reader import read_results
+from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.confined import spool_files
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, encode_frame
-from arbd.spool.intake import SUBMITTED_SUFFIX, Accepted, Intake, Rejected
+from arbd.spool.intake import Accepted, Intake, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, Observer, read_beats, write_beat
 from arbd.spool.queue import SessionQueue
@@ -177,22 +178,21 @@ def test_case_09_hard_links(gate: Gate, tmp_path: Path) -> None:
 
 def test_case_10_another_file_put_in_place_between_the_look_and_the_reading(gate: Gate, tmp_path: Path) -> None:
     (tmp_path / "secret.yaml").write_text(GOOD)
-    place = gate.drop(GOOD)
+    gate.drop(GOOD)
 
     class Swapped(RealSystem):
-        """Whenever a name has been looked at, it becomes a link."""
+        """Whenever a job file is about to be opened, it becomes a link."""
 
-        def look(self, path: Path) -> Any:
-            found = super().look(path)
-            if path == place and not place.is_symlink():
-                place.unlink()
-                place.symlink_to(tmp_path / "secret.yaml")
-            return found
+        def open(self, path: Path, flags: int, mode: int = 0o664) -> int:
+            if path.name.endswith(SUBMITTED_SUFFIX) and not path.is_symlink():
+                path.unlink()
+                path.symlink_to(tmp_path / "secret.yaml")
+            return super().open(path, flags, mode)
 
-    intake = gate.intake(Swapped())
-    with pytest.raises(UnsafePathError, match="is not a regular file"):
-        intake.scan()
-    assert "not a regular file" in gate.reason()
+    (outcome,) = gate.intake(Swapped()).scan()
+    assert isinstance(outcome, Rejected)
+    assert "not a regular file" in outcome.reason
+    assert session_ids(Files(), gate.layout) == []
 
 
 def test_case_11_names_of_files_that_cannot_be_shown_or_moved(gate: Gate) -> None:

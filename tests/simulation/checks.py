@@ -118,6 +118,7 @@ class Checks:
         self._ledgers: dict[int, _Ledger] = {}
         self._rows: dict[int, _Rows] = {}
         self._beats: dict[int, float] = {}
+        self.longest_gap_s = 0.0
         self._silent: dict[int, float] = {}
         self._haunted: set[int] = set()
         self._done_at: dict[str, float] = {}
@@ -144,6 +145,9 @@ class Checks:
             frames = scan_frames(after).frames
             if frames:
                 incarnation = msgpack.unpackb(frames[0].payload)["incarnation"]
+                self.longest_gap_s = max(
+                    self.longest_gap_s, self.world.now - self._beats.get(incarnation, self.world.now)
+                )
                 if self.world.now - self._beats.get(incarnation, 0.0) >= ALIVE_S:
                     self._silent[incarnation] = self.world.now
                 self._beats[incarnation] = self.world.now
@@ -259,6 +263,11 @@ class Checks:
         if state.n != right and not (spec.stop.max_time_s is not None and state.n < right and state.stopped):
             raise ViolationError(f"I5: {session_id} ends after {state.n} iterations instead of {right}")
 
+    def check_heartbeats(self) -> None:
+        """Where nothing happened, no worker was silent for long, whatever its jobs cost."""
+        if self.longest_gap_s > 3 * TIMING.beat_s:
+            raise ViolationError(f"I8: {self.longest_gap_s:.1f} s between two heartbeats, of {TIMING.beat_s:g} s")
+
     def check_leftovers(self) -> None:
         """I4: nothing is left that a person would have to clean up."""
         left = self.leftovers()
@@ -268,7 +277,7 @@ class Checks:
     def leftovers(self) -> list[str]:
         """Temporary files and folders, and jobs that are on their way."""
         left = [name for name in self.files.names(self.layout.sessions) if name.startswith(".")]
-        left += self.files.names(self.layout.accepting)
+        left += [*self.files.names(self.layout.accepting), *self.files.names(self.layout.taken)]
         for session_id in session_ids(self.files, self.layout):
             folder = self.layout.session(session_id).folder
             left += [

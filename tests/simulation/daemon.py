@@ -17,6 +17,7 @@ from arbd.daemon.core import events
 from arbd.daemon.core.chunks import preempt
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.session_registry import Timing
+from arbd.daemon.side.intake_process import look
 from arbd.daemon.slots.evaluation import OpenSession
 from arbd.daemon.slots.pool import ExitReport
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
@@ -27,9 +28,10 @@ from arbd.objective.protocol import Outcome, Trial
 from arbd.results.compaction import compact
 from arbd.results.generations import Suggester
 from arbd.spool.files import Files
+from arbd.spool.held import Taker
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.liveness import take_life_lock
+from arbd.spool.liveness import Observer, take_life_lock
 from arbd.spool.queue import Worker
 from tests.simulation.simsystem import SimClock, SimSystem, Surroundings
 from tests.simulation.world import Host, KilledError, Process, Task, World
@@ -267,6 +269,59 @@ class SimSuggester:
             self.daemon.tell(events.SuggestionFailed(order.session, "the process died"))
 
 
+class SimIntake:
+    """The process that takes jobs up, and the daemon's side of it: started again when it died."""
+
+    def __init__(self, daemon: SimDaemon) -> None:
+        self.daemon = daemon
+        self.world = daemon.world
+        self._starts = itertools.count()
+        self._ended = False
+        self.start()
+
+    def start(self) -> None:
+        """A fresh process, which knows nothing."""
+        self.process = Process(self.daemon.host, f"{self.daemon.process.name}/i{next(self._starts)}")
+        self.files, _ = self.daemon.files_of(self.process)
+        process = self.process
+        process.on_death.append(lambda: self._died(process))
+        self.world.spawn(process, process.name, self._run)
+
+    def _resolve(self, data: bytes, name: str) -> JobSpec:
+        # As it is where a job names much data: others must not notice.
+        rng = self.world.rng
+        self.world.pause(rng.choice((0.0, 0.05, rng.uniform(0.1, 12.0))))
+        return self.daemon.resolve(data, name)
+
+    def _run(self) -> None:
+        daemon, clock = self.daemon, self.daemon.clock
+        observer = Observer(self.files, daemon.layout, clock, TIMING.beat_s, TIMING.lease_s)
+        intake = Intake(
+            self.files, daemon.layout, clock, self._resolve,
+            taker=Taker(daemon.worker_id, daemon.incarnation), dead=observer.dead,
+        )  # fmt: skip
+        while not self._ended:
+            looked, more = look(intake)
+            if looked.trouble:
+                daemon.log.info("jobs cannot be taken up", reason=looked.trouble)
+            daemon.tell(events.IntakeReported(looked.outcomes, looked.waiting))
+            if not more:
+                self.world.pause(0.3 if looked.waiting else 1.0)
+
+    def end(self) -> None:
+        """SIGTERM of the daemon."""
+        self._ended = True
+        self.world.kill(self.process)
+
+    def _died(self, process: Process) -> None:
+        if self.daemon.process.alive and not self._ended and process is self.process:
+            self.world.at(self.world.now + 0.2, self._restart)
+
+    def _restart(self) -> None:
+        if self.daemon.process.alive and not self._ended:
+            self.start()
+
+
 class SimInbox:
     """`Inbox` in virtual time."""
 
@@ -326,6 +381,7 @@ class SimDaemon:
     ready: deque[events.Run | events.Compact] = field(default_factory=deque)
     systems: list[SimSystem] = field(default_factory=list)
     suggester: SimSuggester | None = None
+    intake: SimIntake | None = None
 
     def __post_init__(self) -> None:
         self.world = self.around.world
@@ -350,6 +406,7 @@ class SimDaemon:
     def processes(self) -> list[Process]:
         """The daemon's and its slots'."""
         found = [self.process, *(slot.process for slot in self.slots)]
+        found += [self.intake.process] if self.intake is not None else []
         return found if self.suggester is None else [*found, self.suggester.process]
 
     def _take_slots_along(self) -> None:
@@ -357,6 +414,8 @@ class SimDaemon:
             self.world.kill(slot.process)
         if self.suggester is not None:
             self.world.kill(self.suggester.process)
+        if self.intake is not None:
+            self.world.kill(self.intake.process)
 
     def _main(self) -> None:
         while True:
@@ -368,14 +427,14 @@ class SimDaemon:
                 break
             self.world.pause(0.5)
         worker = Worker(self.worker_id, self.incarnation, self.n_slots)
-        intake = Intake(self.files, self.layout, self.clock, self.resolve)
         self.coordinator = Coordinator(
             self.files, self.clock, self.layout, worker, TIMING, self.log,  # type: ignore[arg-type]
-            self._ordered, about={"slots": self.n_slots}, intake=intake, inbox=self.inbox, life=life,
+            self._ordered, about={"slots": self.n_slots}, intake=True, inbox=self.inbox, life=life,
         )  # fmt: skip
         self.slots += [SimSlot(self, index) for index in range(self.n_slots)]
         for _ in self.slots:
             self.world.at(self.world.now + self.world.rng.uniform(0.0, 0.5), lambda: self.tell(events.SlotReady()))
+        self.intake = SimIntake(self)
         self.coordinator.run()
         life.release()
         self.exited = True
@@ -435,6 +494,8 @@ class SimDaemon:
         if self._draining or not self.process.alive:
             return
         self._draining = True
+        if self.intake is not None:
+            self.intake.end()
         for slot in self.slots:
             slot.progress.stop_up_to = self._highest
         for order in self.ready:

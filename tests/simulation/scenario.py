@@ -17,6 +17,7 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import exists
 from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.consistency import states_checked
 from tests.simulation.daemon import Objective, SimDaemon
@@ -29,7 +30,7 @@ STORM_S = 30.0
 PATIENCE_S = 900.0
 MAX_EVENTS = 400_000
 CALLS = ("fsync", "write", "rename", "lock", "make", "open", "open-write", "list", "read", "remove")
-FILES = ("ledger", "ledger.lock", ".seg", "segments", "job", "results", "sessions", ".beat")
+FILES = ("ledger", "ledger.lock", ".seg", "segments", "job", "results", "sessions", ".beat", ".yaml", "spec", ".taken")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Scenario:
         self._power_cuts = 0
         self.fatal: list[str] = []
         self.disasters = 0
+        self.calm = calm
         self.checks = Checks(self.world, self.disk, self.layout, self.daemons)
         generations = Host("generations", 0.0, 0.0, 1.0)
         for folder in self.layout.folders():
@@ -123,7 +125,7 @@ class Scenario:
             start_s = rng.uniform(0.0, 8.0)
             self.world.at(start_s, lambda name=name, slowly=slowly: self._submit(name, slowly))  # type: ignore[misc]
         if rng.random() < 0.2:
-            self.world.at(rng.uniform(0.0, 8.0), lambda: self._drop("nonsense.submitted.yaml", b"nonsense end"))
+            self.world.at(rng.uniform(0.0, 8.0), lambda: self._drop("nonsense.submitted.yaml", b"nonsense end\n"))
         for name in self.specs:
             if rng.random() < 0.15:
                 self.world.at(rng.uniform(5.0, 20.0), lambda name=name: self._switch(name, ledger.PAUSED))  # type: ignore[misc]
@@ -167,7 +169,7 @@ class Scenario:
         self._as_user(drop)
 
     def _submit(self, name: str, slowly: bool) -> None:
-        data = f"{name} end".encode()
+        data = f"{name} end\n".encode()
         self._slow.discard(name)
         if not slowly:
             self._drop(f"{name}.submitted.yaml", data)
@@ -188,7 +190,7 @@ class Scenario:
         def change() -> None:
             if state == ledger.PAUSED and self.world.now > STORM_S - 5.0:
                 return
-            if name in self.user_files.names(self.layout.sessions):
+            if exists(self.user_files, self.layout.session(name)):
                 queue = SessionQueue(self.user_files, self.layout.session(name))
                 queue.change(lambda now: [] if now.over else [ledger.switched(state)])
 
@@ -197,11 +199,12 @@ class Scenario:
     # -- what goes wrong
 
     def _plan(self) -> list[Trigger]:
-        rng = self.rng
-        mishaps = ["kill", "kill", "kill", "stop", "drain", "slot", "fault", "fault-all", "site"]
+        # A job is refused whose attempts end that often with their process, rightly.
+        rng, intake_deaths = self.rng, 2
+        mishaps = ["kill", "kill", "kill", "stop", "drain", "slot", "intake", "intake", "fault", "fault-all", "site"]
         if self.kind != LOCAL:
             mishaps += ["freeze", "cut-off", "power", "power"]
-        return [
+        triggers = [
             Trigger(
                 rng.uniform(0.5, STORM_S),
                 rng.choice((*CALLS, "", "")),
@@ -211,6 +214,8 @@ class Scenario:
             )
             for _ in range(rng.choice((0, 2, 5, 10, 20)))
         ]
+        of_intake = [trigger for trigger in triggers if trigger.what == "intake"]
+        return [trigger for trigger in triggers if trigger not in of_intake[intake_deaths:]]
 
     def _called(self, process: Process, call: str, path: Path) -> None:
         now = self.world.now
@@ -243,6 +248,9 @@ class Scenario:
             # An iteration that runs would be blamed, rightly: only its own doing may do that here.
             if slot is not None and not slot.is_evaluating:
                 slot.kill("")
+        elif what == "intake":
+            if daemon.intake is not None:
+                world.kill(daemon.intake.process)
         elif what in ("fault", "fault-all"):
             number = world.rng.choice((errno.EIO, errno.ENOSPC, errno.ESTALE, errno.EDQUOT, errno.EROFS))
             where = None if what == "fault-all" else host
@@ -331,10 +339,10 @@ class Scenario:
 
         def submit() -> None:
             files, layout = self.user_files, self.layout
-            while name not in files.names(layout.sessions):
-                names = [*files.names(layout.accepting), *files.names(layout.incoming)]
-                if not any(there.startswith(name) for there in names):
-                    files.publish(layout.incoming / f"{name}.submitted.yaml", f"{name} end".encode())
+            while not exists(files, layout.session(name)):
+                names = [*files.names(layout.taken), *files.names(layout.incoming)]
+                if not any(f"@{there}".rpartition("@")[2].startswith(name) for there in names):
+                    files.publish(layout.incoming / f"{name}.submitted.yaml", f"{name} end\n".encode())
                 self.world.pause(10.0)
 
         self._as_user(submit)
@@ -361,6 +369,8 @@ class Scenario:
             raise ViolationError(f"a daemon gave up: {self.fatal[0]}")
         self.checks.check_results(self.objectives)
         self.checks.check_leftovers()
+        if self.calm:
+            self.checks.check_heartbeats()
 
     def _is_over(self) -> bool:
         if self.fatal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -20,10 +21,8 @@ from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import create_session, exists, new_session_id
+from arbd.spool.sessions import SessionExistsError, create_session, exists, new_session_id
 from arbd.spool.system import SystemClock
-
-INTAKE_PATIENCE_S = 30.0
 
 
 @click.command()
@@ -86,9 +85,16 @@ def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool
     """Make the session, or check that the one of that name is the same job; True when it was there."""
     files = layout.files()
     paths = layout.session(name)
-    with files.lock(layout.intake_lock, INTAKE_PATIENCE_S):
-        if not exists(files, paths):
-            create_session(files, layout, name, prepared.data, prepared.spec)
+    if not exists(files, paths):
+        with contextlib.suppress(SessionExistsError):
+            create_session(
+                files,
+                layout,
+                name,
+                prepared.data,
+                prepared.spec,
+                say=lambda what: click.echo(f"arbctl: {what}", err=True),
+            )
             return False
     there = read_spec(files, paths)
     if _fingerprint(there) != _fingerprint(prepared.spec):

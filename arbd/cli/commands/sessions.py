@@ -19,7 +19,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
 from arbd.spool.liveness import read_beats
 from arbd.spool.readable import require_readable, require_readable_job
-from arbd.spool.sessions import session_ids
+from arbd.spool.sessions import is_being_made, session_ids
 from arbd.terminal_text import visible_line
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], li
         try:
             view = read_overview(layout, session_id, bookmarks)
         except (ArbdError, OSError) as error:
-            errors.append(str(error))
+            if not is_being_made(files, layout, session_id):
+                errors.append(str(error))
             continue
         reasons = [view.reason] if view.reason else [f"{name}: {why}" for name, why in blocked[session_id].items()]
         found.append(view if view.is_over else replace(view, reason="; ".join(reasons)))

@@ -14,10 +14,11 @@ from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import read_job
 from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
-from arbd.errors import JobError, NotFoundError, UsageError
+from arbd.errors import JobError, NotFoundError, UnopenedError, UsageError
 from arbd.spool import ledger
+from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.files import Files
-from arbd.spool.intake import SUBMITTED_SUFFIX
+from arbd.spool.held import Held
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
@@ -25,6 +26,7 @@ from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.system import FileStatus, SystemClock
 
 POLL_S = 0.2
+SAY_AFTER_S = 2.0
 MAX_REASON_BYTES = 1 << 17
 
 
@@ -48,9 +50,7 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
     layout = SpoolLayout(config.spool)
     layout.prepare_to_submit()
     files = layout.files()
-    prepared = read_job(config, job, overrides, session_id)
-    if prepared.spec.session_id is None:
-        prepared = read_job(config, job, overrides, new_session_id(layout.files(), SystemClock()))
+    prepared = read_job(config, job, overrides, session_id, otherwise=new_session_id(files, SystemClock()))
     name = prepared.spec.session_id
     assert name is not None
     if _taken(files, layout, name):
@@ -125,16 +125,33 @@ def _accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus 
     """
     files = layout.files()
     queue = SessionQueue(files, layout.session(name))
+    say_at_s, said = time.monotonic() + SAY_AFTER_S, ""
     while True:
         try:
             queue.refresh()
-        except NotFoundError:
+        except (NotFoundError, UnopenedError):
             if refusal.name in files.names(layout.rejected) and files.look(refusal) not in (None, before):
                 told = files.read(refusal, limit=MAX_REASON_BYTES).decode(errors="replace").strip()
                 raise JobError.of(name, f"refused by the daemon:\n{told}") from None
+            if time.monotonic() > say_at_s and (waits_for := _waits_for(files, layout, name)) != said:
+                click.echo(f"arbctl: {waits_for}", err=True)
+                said = waits_for
             time.sleep(POLL_S)
             continue
         return queue
+
+
+def _waits_for(files: Files, layout: SpoolLayout, name: str) -> str:
+    """Where a submitted job is, for whoever waits for it."""
+    mine = f"{name}{SUBMITTED_SUFFIX}"
+    for held in filter(None, map(Held.parse, files.names(layout.taken))):
+        if held.name == mine:
+            return f"worker {held.taker.worker_id} checks the job" + (
+                f", attempt {held.attempt}" if held.attempt > 1 else ""
+            )
+    if mine in files.names(layout.incoming):
+        return "the job waits for a worker to take it up"
+    return "the job was taken up; waiting for its session"
 
 
 def _waited(queue: SessionQueue, *, quiet: bool) -> ledger.LedgerState:

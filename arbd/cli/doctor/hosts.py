@@ -23,7 +23,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import session_ids
+from arbd.spool.sessions import is_being_made, session_ids
 
 LOOK_S = 0.05
 CLOCKS_APART_S = 2.0
@@ -175,6 +175,8 @@ def _trouble_of(files: Files, layout: SpoolLayout, session_id: str) -> Finding |
     except CorruptionError as error:
         return Finding("sessions", WARNING, f"{session_id}: {error}", anew)
     except (ArbdError, OSError) as error:
+        if is_being_made(files, layout, session_id):
+            return None
         return Finding("sessions", WARNING, f"{session_id}: {error}", "as the message says")
     try:
         if has_results(files, paths):

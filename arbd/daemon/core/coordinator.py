@@ -36,7 +36,7 @@ from arbd.daemon.slots.progress import EVALUATING
 from arbd.daemon.slots.protocol import ChunkTask
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.intake import Accepted, Intake
+from arbd.spool.intake import Accepted
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, LifeLock, write_beat
 from arbd.spool.queue import Worker
@@ -63,7 +63,7 @@ class Coordinator:
         send: Callable[[events.Command], None],
         *,
         about: Mapping[str, Any],
-        intake: Intake | None,
+        intake: bool,
         inbox: events.Inbox,
         life: LifeLock,
         only: str | None = None,
@@ -81,11 +81,13 @@ class Coordinator:
         self._about = {**about, "only": only}
         self._more = more
         self._counters = counters if counters is not None else Counters()
-        self._intake = intake
+        # Jobs may wait until somebody has looked.
+        self._jobs_waiting = intake
         self._burst = burst
         self._inbox = inbox
         self._life = life
         self._slot_exits: list[events.Lost] = []
+        self._accepted: list[str] = []
         self._registry = SessionRegistry(files, clock, layout, worker, timing, log, send, only, self._counters)
         self._suggestions = Suggestions(clock, log, self._registry, send)
         self._compactions = Compactions(files, layout, clock, log, self._registry, send)
@@ -116,17 +118,16 @@ class Coordinator:
     def _turn(self) -> None:
         wake = self._listen()
         try:
-            now = self._clock.monotonic_s()
-            if now >= self._next_beat:
-                self._beat()
-                self._next_beat = now + self._timing.beat_s
+            self._beat_if_due()
             self._handle_slot_exits()
+            self._look_at_accepted()
+            now = self._clock.monotonic_s()
             if wake or now >= self._next_scan:
-                self._scan()
+                self._registry.look(self._beat_if_due)
                 self._next_scan = now + self._timing.scan_s
             self._exchange()
             if not self._draining:
-                self._suggestions.order_due()
+                self._suggestions.order_due(self._beat_if_due)
                 self._compactions.order_due()
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
@@ -160,6 +161,8 @@ class Coordinator:
                 self._state = "draining"
             case events.Reconfigured():
                 self._reconfigure(event)
+            case events.IntakeReported():
+                self._intake_reported(event)
             case _:
                 self._handle_session_event(event)
         return False
@@ -212,8 +215,6 @@ class Coordinator:
         self._timing = Timing(new.scan_s, new.beat_s, new.lease_s, new.chunk_target_s)
         self._registry.reconfigure(self._timing)
         self._about["beat_s"] = new.beat_s
-        if self._intake is not None and new.intake is not None:
-            self._intake = new.intake
         self._next_beat = self._next_scan = 0.0
 
     def _handle_slot_exits(self) -> None:
@@ -236,6 +237,13 @@ class Coordinator:
         if reason:
             self._counters.happened(SESSION_PAUSED)
             self._log.error("this host pauses the session", session=work.session_id, reason=reason)
+
+    def _beat_if_due(self) -> None:
+        """Called between any two things that take their time: others judge this worker by its beats."""
+        now = self._clock.monotonic_s()
+        if now >= self._next_beat:
+            self._beat()
+            self._next_beat = now + self._timing.beat_s
 
     def _beat(self) -> None:
         if self._life.keep():
@@ -274,17 +282,23 @@ class Coordinator:
             self._clock.monotonic_s(),
         )
 
-    def _scan(self) -> None:
-        if self._intake is not None and not self._draining:
-            for outcome in self._intake.scan():
-                if isinstance(outcome, Accepted):
-                    self._counters.happened(JOB_ACCEPTED)
-                    self._registry.accepted(outcome.session_id)
-                    self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
-                else:
-                    self._counters.happened(JOB_REJECTED)
-                    self._log.warning("job rejected", job=outcome.name, reason=outcome.reason)
-        self._registry.look()
+    def _intake_reported(self, event: events.IntakeReported) -> None:
+        self._jobs_waiting = event.waiting
+        for outcome in event.outcomes:
+            if isinstance(outcome, Accepted):
+                self._counters.happened(JOB_ACCEPTED)
+                self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
+                self._accepted.append(outcome.session_id)
+            else:
+                self._counters.happened(JOB_REJECTED)
+                self._log.warning("job rejected", job=outcome.name, reason=outcome.reason)
+
+    def _look_at_accepted(self) -> None:
+        """At new sessions alone: there may be thousands of others."""
+        while self._accepted:
+            self._registry.accepted(self._accepted[0])
+            del self._accepted[0]
+            self._beat_if_due()
 
     def _exchange(self) -> None:
         """Record what is finished and claim what the slots can take, until neither gives anything more."""
@@ -304,6 +318,7 @@ class Coordinator:
                 with contextlib.suppress(BackingOffError), self._registry.handling(work.session_id):
                     for task in work.exchange(given.get(work.session_id, 0)):
                         self._send(events.Run(task, work.limits))
+                self._beat_if_due()
 
     def _shares(self) -> dict[str, int]:
         """Tasks to claim now, by session."""
@@ -320,7 +335,7 @@ class Coordinator:
             self._end(0, "drained")
         if self._draining or not self._burst or not self._registry.is_idle():
             return
-        if self._intake is not None and self._intake.waiting():
+        if self._jobs_waiting:
             return
         if self._registry.has_news():
             # Another worker made a session of the last job after our scan.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
-from arbd.spool.intake import Intake
+from arbd.spool.intake import Outcome
 
 if TYPE_CHECKING:
     from arbd.results.generations import Suggested
@@ -137,6 +137,14 @@ class SlotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class IntakeReported:
+    """To the coordinator: what became of dropped jobs. `waiting` while there are more, now or later."""
+
+    outcomes: tuple[Outcome, ...]
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """To the coordinator: something changed in the spool."""
 
@@ -148,13 +156,12 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Reconfigured:
-    """To the coordinator: the settings changed. `intake` replaces the one it has, if it has one."""
+    """To the coordinator: the settings changed."""
 
     scan_s: float
     beat_s: float
     lease_s: float
     chunk_target_s: float
-    intake: Intake | None
 
 
 Event = (
@@ -166,6 +173,7 @@ Event = (
     | SuggestionMade
     | SuggestionFailed
     | SlotReady
+    | IntakeReported
     | Wake
     | Drain
     | Reconfigured

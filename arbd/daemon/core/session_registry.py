@@ -26,7 +26,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import REOPENED_PREFIX, session_ids
+from arbd.spool.sessions import REOPENED_PREFIX, is_being_made, session_ids
 from arbd.spool.system import Clock
 
 # A holder of a ledger's lock can stand still for long; other sessions and the heartbeat must not wait for it.
@@ -83,8 +83,11 @@ class SessionRegistry:
         for work in self.work.values():
             work.target_s = timing.chunk_target_s
 
-    def look(self) -> None:
-        """Find new sessions, read what is new of known ones, take back what dead workers had."""
+    def look(self, between: Callable[[], None] = lambda: None) -> None:
+        """Find new sessions, read what is new of known ones, take back what dead workers had.
+
+        `between` is called between any two sessions: there may be thousands.
+        """
         self.peers.look()
         names = self.files.names(self.layout.sessions)
         for name in names:
@@ -97,6 +100,7 @@ class SessionRegistry:
         for session_id in sessions:
             if self.only in (None, session_id):
                 self._look_safely(session_id)
+                between()
         self._drop_removed(sessions)
         self._drop_unreadable()
 
@@ -125,9 +129,11 @@ class SessionRegistry:
         }
 
     def accepted(self, session_id: str) -> None:
-        """A new session has that name, whatever had it before."""
+        """A new session has that name, whatever had it before; it is looked at."""
         if session_id not in self.work:
             self.standings.pop(session_id, None)
+            if self.only in (None, session_id):
+                self._look_safely(session_id)
 
     def is_lost(self, session_id: str) -> bool:
         """True when nothing of a session can be recorded by what this worker knows of it.
@@ -142,7 +148,13 @@ class SessionRegistry:
             name for name, found in self.standings.items() if found.standing in (Standing.OVER, Standing.UNREADABLE)
         }
         names = session_ids(self.files, self.layout)
-        return any(name not in known and name not in self.work and self.only in (None, name) for name in names)
+        return any(
+            name not in known
+            and name not in self.work
+            and self.only in (None, name)
+            and not is_being_made(self.files, self.layout, name)
+            for name in names
+        )
 
     def is_idle(self) -> bool:
         """True when nothing of any session is out or waits to be recorded."""

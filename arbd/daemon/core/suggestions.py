@@ -24,9 +24,13 @@ class Suggestions:
     registry: SessionRegistry
     send: Callable[[events.Command], None]
 
-    def order_due(self) -> None:
-        """Have the next generation of each guided session computed, as soon as what it depends on is recorded."""
+    def order_due(self, between: Callable[[], None]) -> None:
+        """Have the next generation of each guided session computed, as soon as what it depends on is recorded.
+
+        `between` is called between any two sessions: there may be thousands.
+        """
         for work in self.registry.usable():
+            between()
             if work.is_blocked:
                 continue
             with contextlib.suppress(BackingOffError), self.registry.handling(work.session_id):

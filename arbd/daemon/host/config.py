@@ -81,6 +81,8 @@ class Config:
     watch: str = "auto"
     scan_s: float = 1.0
     settle_s: float = 1.0
+    intake_timeout_s: float = 300.0
+    intake_memory_mb: int = 4096
     beat_s: float = 1.0
     lease_s: float = 60.0
     chunk_target_s: float = 2.0
@@ -96,6 +98,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_style": ("auto", "text", "json", "journal"),
 }
+
+
+# Less memory does not hold what checks a job of no data at all.
+_BOUNDS: Mapping[str, tuple[int, int]] = {"slots": (1, 1024), "intake_memory_mb": (256, 1 << 30)}
 
 
 def load_config(path: Path | None, environment: Mapping[str, str] | None = None) -> Config:
@@ -190,22 +196,14 @@ def _checked(config: Config, source: str) -> Config:
     for name, choices in _CHOICES.items():
         if getattr(config, name) not in choices:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it can be {', '.join(choices)}")
-    if not 1 <= config.slots <= 1024:
-        raise UsageError(f"{source}: slots is {config.slots}; it can be 1 to 1024")
+    for name, (least, most) in _BOUNDS.items():
+        if not least <= getattr(config, name) <= most:
+            raise UsageError(f"{source}: {name} is {getattr(config, name)}; it can be {least} to {most}")
     for name in _positive():
         if getattr(config, name) <= 0:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it must be more than 0")
     config.mirror.redis.check(source)
-    try:
-        config.metrics.address  # noqa: B018 - asked for its error
-    except ValueError as error:
-        raise UsageError(f"{source}: metrics.listen is {config.metrics.listen!r}; {error}") from error
-    if config.metrics.textfile_s <= 0:
-        raise UsageError(f"{source}: metrics.textfile_s is {config.metrics.textfile_s!r}; it must be more than 0")
-    if config.metrics.textfile and not config.metrics.textfile.endswith(".prom"):
-        raise UsageError(
-            f"{source}: metrics.textfile is {config.metrics.textfile!r}; node_exporter reads NAME.prom only"
-        )
+    _check_metrics(config.metrics, source)
     if config.lease_s < 3 * config.beat_s:
         raise UsageError(
             f"{source}: lease_s ({config.lease_s:g}) must be at least three times beat_s ({config.beat_s:g})"
@@ -213,5 +211,25 @@ def _checked(config: Config, source: str) -> Config:
     return config
 
 
+def _check_metrics(metrics: MetricsSettings, source: str) -> None:
+    try:
+        metrics.address  # noqa: B018 - asked for its error
+    except ValueError as error:
+        raise UsageError(f"{source}: metrics.listen is {metrics.listen!r}; {error}") from error
+    if metrics.textfile_s <= 0:
+        raise UsageError(f"{source}: metrics.textfile_s is {metrics.textfile_s!r}; it must be more than 0")
+    if metrics.textfile and not metrics.textfile.endswith(".prom"):
+        raise UsageError(f"{source}: metrics.textfile is {metrics.textfile!r}; node_exporter reads NAME.prom only")
+
+
 def _positive() -> Sequence[str]:
-    return ("scan_s", "settle_s", "beat_s", "lease_s", "chunk_target_s", "drain_timeout_s", "max_iterations")
+    return (
+        "scan_s",
+        "settle_s",
+        "beat_s",
+        "lease_s",
+        "chunk_target_s",
+        "drain_timeout_s",
+        "max_iterations",
+        "intake_timeout_s",
+    )

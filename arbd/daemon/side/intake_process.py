@@ -1,0 +1,132 @@
+"""The process that takes jobs up: reads, resolves, hashes and refuses them, apart from the worker's heart.
+
+A job names files of any size and code that checks them may hang, crash or run out of memory: here it costs this process
+and one attempt at that job. It has limits of memory and, kept by its parent, of time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from arbd.daemon.host.config import Config
+from arbd.daemon.side.intake import job_resolver
+from arbd.errors import ArbdError
+from arbd.spool.held import Taker
+from arbd.spool.intake import Intake, Outcome
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import Observer
+from arbd.spool.submitters import Submitters
+from arbd.spool.system import SystemClock
+from arbd.terminal_text import visible_line
+
+# Slots go first where all processors are busy.
+NICENESS = 5
+# Where a host runs out of memory, this process is what it should end first.
+OOM_SCORE_ADJ = 500
+SHORTEST_LOOK_S = 0.05
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the process must know. `interrupted` says how the last one ended, when that was in the middle of a job."""
+
+    config: Config
+    taker: Taker
+    parent_pid: int
+    interrupted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """To the parent: an attempt at a job begins."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """To the parent: what came of one turn. `waiting` when there are jobs left, for now or for later."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
+    waiting: bool = False
+    trouble: str = ""
+
+
+def main(setup: Setup, pipe: Connection) -> None:
+    """Take jobs up until the other end of the pipe says so (None), or is gone. A `Config` there replaces the settings."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != setup.parent_pid:
+        return
+    _limit(setup.config)
+    intake = make_intake(setup, lambda name: pipe.send(Began(name)))
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        _serve(intake, setup, pipe)
+
+
+def make_intake(setup: Setup, began: Callable[[str], None]) -> Intake:
+    """The intake under a worker's settings."""
+    config = setup.config
+    layout, clock = SpoolLayout(config.spool), SystemClock()
+    files = layout.files()
+    observer = Observer(files, layout, clock, config.beat_s, config.lease_s)
+    return Intake(
+        files, layout, clock, job_resolver(config), config.settle_s, submitters=Submitters.of(config.allowed_submitters),
+        taker=setup.taker, dead=observer.dead, began=began, interrupted=setup.interrupted,
+    )  # fmt: skip
+
+
+def _limit(config: Config) -> None:
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+    most = config.intake_memory_mb * 1024 * 1024
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
+    config = setup.config
+    while True:
+        looked, more = look(intake)
+        pipe.send(looked)
+        wait_s = min(config.scan_s, max(SHORTEST_LOOK_S, config.settle_s / 4)) if looked.waiting else config.scan_s
+        if not pipe.poll(0.0 if more else wait_s):
+            continue
+        while pipe.poll(0.0):
+            message = pipe.recv()
+            if message is None:
+                return
+            if isinstance(message, Config):
+                config = message
+                reconfigure(intake, config)
+
+
+def reconfigure(intake: Intake, config: Config) -> None:
+    """Go on under other settings."""
+    intake.resolve = job_resolver(config)
+    intake.settle_s = config.settle_s
+    intake.submitters = Submitters.of(config.allowed_submitters)
+
+
+def look(intake: Intake) -> tuple[Looked, bool]:
+    """One turn, and whether there is more to do at once. Trouble with the spool is told, and passes."""
+    try:
+        outcomes = tuple(intake.scan())
+        notes = tuple((visible_line(name), why) for name, why in intake.take_notes())
+        return Looked(outcomes, notes, intake.left, intake.trouble), intake.more and not intake.trouble
+    except (OSError, ArbdError) as error:
+        return Looked(waiting=True, trouble=str(error)), False

@@ -1,0 +1,197 @@
+"""The daemon's side of taking jobs up: starts the process that does it, hears of it, ends it when a job takes too long.
+
+All in a thread of its own. The process is there while there are jobs, and for a while after; each time that it ends in
+the middle of a job, what is known of that is told to the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from arbd.daemon.core import events
+from arbd.daemon.host.config import Config
+from arbd.daemon.host.logs import Log
+from arbd.daemon.side import intake_process
+from arbd.daemon.side.intake_process import Began, Looked, Setup
+from arbd.spool.held import Taker, give_back
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.sessions import has_unfinished
+
+HEAR_S = 0.2
+IDLE_S = 60.0
+# Leftovers of crashes in `sessions/` are looked for so often even where no job comes.
+HOUSEKEEPING_S = 600.0
+FIRST_RESTART_S, LONGEST_RESTART_S = 0.2, 30.0
+STOP_S = 1.0
+
+
+@dataclass(slots=True)
+class _Running:
+    process: SpawnProcess
+    pipe: Connection
+    job: str = ""
+    job_since_s: float = 0.0
+    busy_s: float = 0.0
+    killed: str = ""
+    heard: bool = False
+
+
+class IntakeSupervisor:
+    """Has jobs taken up while it runs. `post` gets an `IntakeReported` when something came of it, from its thread."""
+
+    def __init__(self, config: Config, taker: Taker, post: Callable[[events.Event], None], log: Log) -> None:
+        self._config = config
+        self._taker = taker
+        self._post = post
+        self._log = log
+        self._layout = SpoolLayout(config.spool)
+        self._files = self._layout.files()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._settings: Config | None = None
+        self._interrupted = ""
+        self._trouble = ""
+        self._reported: bool | None = None
+        self._next_housekeeping_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def look(self) -> None:
+        """Something came into the spool; never blocks."""
+        self._wake.set()
+
+    def reconfigure(self, config: Config) -> None:
+        """Go on under other settings; never blocks."""
+        self._settings = config
+        self._wake.set()
+
+    def end(self) -> None:
+        """Take no more jobs up; one that is being checked is given back, and is no attempt of it. Never blocks."""
+        self._stop.set()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """`end`, and wait for it, but not for long."""
+        self.end()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S + 2 * HEAR_S)
+
+    def _run(self) -> None:
+        pause_s = FIRST_RESTART_S
+        while not self._stop.is_set():
+            self._wake.clear()
+            if not self._is_wanted():
+                self._wake.wait(self._config.scan_s)
+                continue
+            running = self._launch()
+            try:
+                self._hear_all(running)
+            finally:
+                self._end(running)
+            if self._stop.is_set() or running.killed == "idle":
+                continue
+            self._say_ended(running)
+            pause_s = FIRST_RESTART_S if running.heard else min(2 * pause_s, LONGEST_RESTART_S)
+            self._stop.wait(pause_s)
+
+    def _is_wanted(self) -> bool:
+        """True when there is something to do; it looks at names alone."""
+        layout, files = self._layout, self._files
+        if time.monotonic() >= self._next_housekeeping_s:
+            return True
+        try:
+            dropped = [name for name in files.names(layout.incoming) if not name.startswith(".")]
+            held = files.names(layout.taken) + files.names(layout.accepting)
+            return bool(dropped or held or has_unfinished(files, layout))
+        except OSError:
+            # The coordinator tells of a spool that is away.
+            return False
+
+    def _launch(self) -> _Running:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        setup = Setup(self._config, self._taker, os.getpid(), self._interrupted)
+        process = context.Process(target=intake_process.main, args=(setup, there), name="arbd-intake", daemon=True)
+        process.start()
+        there.close()
+        self._interrupted = ""
+        self._next_housekeeping_s = time.monotonic() + HOUSEKEEPING_S
+        return _Running(process, here, busy_s=time.monotonic())
+
+    def _hear_all(self, running: _Running) -> None:
+        while not self._stop.is_set() and not running.killed:
+            with contextlib.suppress(OSError):
+                if self._settings is not None:
+                    self._config, self._settings = self._settings, None
+                    running.pipe.send(self._config)
+                elif self._wake.is_set() and not running.job:
+                    running.pipe.send("look")
+            self._wake.clear()
+            try:
+                if running.pipe.poll(HEAR_S):
+                    self._heard(running, running.pipe.recv())
+            except (EOFError, OSError):
+                running.process.join(HEAR_S)
+                return
+            now = time.monotonic()
+            if running.job and now - running.job_since_s > self._config.intake_timeout_s:
+                running.killed = f"was ended because it took longer than {self._config.intake_timeout_s:g} s"
+            elif not running.job and now - running.busy_s > IDLE_S:
+                running.killed = "idle"
+
+    def _heard(self, running: _Running, message: Began | Looked) -> None:
+        running.heard = True
+        now = time.monotonic()
+        if isinstance(message, Began):
+            running.job, running.job_since_s = message.name, now
+            return
+        running.job = ""
+        if message.waiting:
+            running.busy_s = now
+        for name, why in message.notes:
+            self._log.warning("a job waits", job=name, reason=why)
+        if message.trouble and message.trouble != self._trouble:
+            self._log.error("jobs cannot be taken up now; trying again", reason=message.trouble)
+        elif self._trouble and not message.trouble:
+            self._log.info("jobs are taken up again")
+        self._trouble = message.trouble
+        if message.outcomes or message.waiting != self._reported:
+            self._reported = message.waiting
+            self._post(events.IntakeReported(message.outcomes, message.waiting))
+
+    def _end(self, running: _Running) -> None:
+        process = running.process
+        if self._stop.is_set() or running.killed == "idle":
+            with contextlib.suppress(OSError):
+                running.pipe.send(None)
+            process.join(STOP_S)
+        if process.is_alive():
+            process.kill()
+        process.join()
+        running.pipe.close()
+        if self._stop.is_set():
+            # The spool may be away; then this attempt counts.
+            with contextlib.suppress(OSError):
+                give_back(self._files, self._layout, self._taker)
+
+    def _say_ended(self, running: _Running) -> None:
+        code = running.process.exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if code == -signal.SIGKILL:
+            how += ", as happens where the host runs out of memory"
+        self._interrupted = running.killed or how if running.job else ""
+        self._log.error(
+            "the process that takes jobs up ended and is started again", reason=running.killed or how, job=running.job
+        )

@@ -1,0 +1,62 @@
+"""A dropped file, read: only regular files of bounded size, of those who may submit, under names that can be shown (I7)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from arbd.errors import JobError, UnsafePathError
+from arbd.spool.files import Files
+from arbd.spool.submitters import Submitters
+from arbd.spool.system import FileStatus
+
+MAX_JOB_BYTES = 1024 * 1024
+# With what `Held` puts before it and an ending behind it, a name must still be one that a filesystem takes.
+MAX_NAME_BYTES = 120
+SUFFIXES = (".yaml", ".yml")
+
+
+def read_job(files: Files, path: Path, name: str, submitters: Submitters) -> tuple[bytes, FileStatus]:
+    """The bytes of a job that was dropped as `name`, and the status of that very file.
+
+    JobError says what of it is refused; FileNotFoundError when it is gone, or a network client shows an old copy.
+    """
+    fault = name_fault(name)
+    if fault:
+        raise JobError.of(name, fault)
+    try:
+        data, found = files.read_whole(path, MAX_JOB_BYTES + 1)
+    except PermissionError as error:
+        remedy = "chmod a+r, drop it again"
+        raise JobError.of(name, f"user {os.getuid()} of the daemon may not read it: {remedy}") from error
+    except UnsafePathError as error:
+        raise JobError.of(name, "not a regular file; links, pipes, devices and folders are not taken up") from error
+    if found.links > 1:
+        raise JobError.of(name, f"has {found.links} names (hard links); copy it into incoming/ instead")
+    refusal = submitters.refusal(found.uid)
+    if refusal is not None:
+        raise JobError.of(name, refusal)
+    if len(data) > MAX_JOB_BYTES:
+        raise JobError.of(name, f"larger than {MAX_JOB_BYTES // 1024} KiB; a job file only names its data")
+    if len(data) != found.size:
+        raise FileNotFoundError(errno.ENOENT, "a network client shows an old copy", str(path))
+    return data, found
+
+
+def name_fault(name: str) -> str:
+    """What is wrong with the name of a job file; "" when nothing is."""
+    if not name.endswith(SUFFIXES):
+        return "job files end in .yaml or .yml; rename it and drop it again"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES or not name.isprintable():
+        return f"names of job files have at most {MAX_NAME_BYTES} characters, all of which show"
+    return ""
+
+
+def plain_name(name: str) -> str:
+    """A name for a refused file that is safe whatever it was called."""
+    if len(os.fsencode(name)) <= MAX_NAME_BYTES and name.isprintable() and not name.startswith(".") and name:
+        return name
+    short = re.sub(r"[^A-Za-z0-9._-]", "_", name[:80]).lstrip(".")
+    return short or "job"

@@ -1,0 +1,50 @@
+"""What crashes left in `sessions/`: found and removed by whoever takes jobs up, a few names at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+from arbd.errors import ArbdError
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.sessions import has_unfinished, is_whole, remove_leftover, remove_unfinished, session_ids
+from arbd.spool.system import Clock
+
+# Whoever makes a session holds its lock, so this only keeps out of the way of one that is about to take it.
+LEFTOVER_S = 10.0
+INTERVAL_S = 2.0
+NAMES_A_TURN = 200
+
+
+@dataclass(slots=True)
+class Leftovers:
+    """Remembers which sessions are whole, so that each is looked at once."""
+
+    files: Files
+    layout: SpoolLayout
+    clock: Clock
+    _whole: set[str] = field(default_factory=set)
+    _since_s: dict[str, float] = field(default_factory=dict)
+    _next_s: float = 0.0
+
+    def remove(self) -> None:
+        """One turn, now and then."""
+        now = self.clock.monotonic_s()
+        if now < self._next_s:
+            return
+        self._next_s = now + INTERVAL_S
+        if has_unfinished(self.files, self.layout):
+            remove_unfinished(self.files, self.layout)
+        names = session_ids(self.files, self.layout)
+        self._whole.intersection_update(names)
+        unknown = [name for name in names if name not in self._whole][:NAMES_A_TURN]
+        self._since_s = {name: self._since_s.get(name, now) for name in unknown}
+        for name, since_s in self._since_s.items():
+            # A session that cannot be touched is told where somebody works on it.
+            with contextlib.suppress(ArbdError, FileNotFoundError):
+                paths = self.layout.session(name)
+                if is_whole(self.files, paths) or (
+                    now - since_s >= LEFTOVER_S and not remove_leftover(self.files, paths)
+                ):
+                    self._whole.add(name)
