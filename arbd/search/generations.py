@@ -7,9 +7,9 @@ So nobody waits for the last results to come in, any worker can compute it, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import numpy as np
@@ -26,7 +26,8 @@ from arbd.search.samplers import METHODS, adaptive, make_adaptive
 from arbd.search.samplers.lhs import LatinHypercubeSampler
 from arbd.search.seeds import generator
 from arbd.search.seen import SeenPoints, keys_of
-from arbd.search.space import Columns, Unit
+from arbd.search.space import Columns, SearchSpace, Unit
+from arbd.search.unit_view import UnitView
 
 # Results of the generation before are not waited for.
 LAG = 2
@@ -97,6 +98,7 @@ class Knowledge:
 
     def __init__(self, spec: SearchProblem) -> None:
         self._spec = spec
+        self.view = UnitView.of(spec.space)
         self.limits = Limits.of(spec)
         names = [goal.name for goal in spec.metrics]
         params = {*spec.space.names, *spec.fixed}
@@ -156,15 +158,15 @@ class Knowledge:
 
     def history(self, up_to: int, pending: PlannedRows | None) -> History:
         """What is known of iterations 1 to `up_to`, after what is known from elsewhere; `pending` is not known yet."""
-        spec, space = self._spec, self._spec.space
+        spec, space, view = self._spec, self._spec.space, self.view
         rows = self.rows(up_to)
         losses, violation = self._results(up_to)
-        points = space.to_unit(rows.columns) if up_to else np.empty((0, len(space.dimensions)))
+        points = view.to_unit(rows.columns) if up_to else np.empty((0, len(space.dimensions)))
         budget = rows.budget if rows.budget is not None else np.ones(up_to)
         if spec.past is not None and spec.past.points:
             sign = np.array([goal.sign for goal in spec.metrics])
             earlier = np.array(spec.past.metrics, dtype=np.float64).reshape(-1, len(sign)) * sign
-            points = np.concatenate([space.to_unit(space.encode(spec.past.points)), points])
+            points = np.concatenate([view.to_unit(space.encode(spec.past.points)), points])
             losses = np.concatenate([earlier, losses])
             violation = np.concatenate([np.array(spec.past.violation, dtype=np.float64), violation])
             budget = np.concatenate([np.array(spec.past.budget, dtype=np.float64), budget])
@@ -173,7 +175,7 @@ class Knowledge:
             nothing = History.empty(len(space.dimensions), len(spec.metrics))
             return History(points, losses, violation, budget, nothing.pending, nothing.pending_budget)
         shares = pending.budget if pending.budget is not None else np.ones(len(pending))
-        return History(points, losses, violation, budget, space.to_unit(pending.columns), shares)
+        return History(points, losses, violation, budget, view.to_unit(pending.columns), shares)
 
     def stop_reason(self, up_to: int) -> str:
         """Why the session should end, from iterations 1 to `up_to`; '' when it should go on."""
@@ -194,6 +196,7 @@ class Breeder:
     def __init__(self, spec: SearchProblem, versions: Mapping[str, str]) -> None:
         self.spec = spec
         self.knowledge = Knowledge(spec)
+        self._view = self.knowledge.view
         self._versions = dict(versions)
         self._guide: AdaptiveSampler | None = None
         self._threads: ThreadpoolController | None = None
@@ -203,7 +206,7 @@ class Breeder:
     def warm_up(self) -> None:
         """Import what later generations need."""
         if self._plan is None and self._guide is None:
-            self._guide = make_adaptive(self.spec)
+            self._guide = make_adaptive(_with_space(self.spec, self._view.seen))
             self._threads = ThreadpoolController()
 
     def generation(self, number: int, before: Generation | None) -> Generation:
@@ -246,19 +249,20 @@ class Breeder:
         # Several threads add up in another order than one, and the processors belong to the slots.
         with self._threads.limit(limits=1, user_api="blas"):
             proposal = self._guide.suggest(number, count, history, self._allowed)
-        columns = self.spec.space.from_unit(np.clip(proposal.points, 0.0, BELOW_ONE))
+        columns = self._view.from_unit(np.clip(proposal.points, 0.0, BELOW_ONE))
         return PlannedRows(columns, np.zeros(count, dtype=np.int64), proposal.budget)
 
     def _allowed(self, points: Unit) -> npt.NDArray[np.bool_]:
         limits = self.knowledge.limits
         if not limits.before:
             return np.ones(len(points), dtype=bool)
-        return limits.may_run(self.spec.space.from_unit(np.clip(points, 0.0, BELOW_ONE)), len(points))
+        return limits.may_run(self._view.from_unit(np.clip(points, 0.0, BELOW_ONE)), len(points))
 
-    def _space_filling(self) -> LatinHypercubeSampler:
+    def _space_filling(self) -> Sampler:
         """The points of the generations that know nothing: together they fill the space evenly."""
         spec = self.spec
-        return LatinHypercubeSampler(spec.space, spec.seed, min(spec.n, LAG * spec.generation_size))
+        n = min(spec.n, LAG * spec.generation_size)
+        return _Viewed(LatinHypercubeSampler(self._view.seen, spec.seed, n), self._view)
 
     def _start(self, first: int, count: int) -> PlannedRows:
         columns = self._space_filling().rows(first, count)
@@ -297,15 +301,31 @@ class Breeder:
 
     def _other(self, rng: np.random.Generator, key: Any, seen: SeenPoints, *, any_point: bool) -> Columns | None:
         """A point that may run and did not stand before; with `any_point`, else one that may run."""
-        space = self.spec.space
+        space, view = self.spec.space, self._view
         if space.size is None and not any_point:
             return None
-        drawn = space.from_unit(rng.random((DRAWS, len(space.dimensions))))
+        drawn = view.from_unit(rng.random((DRAWS, len(space.dimensions))))
         allowed = np.flatnonzero(self.knowledge.limits.may_run(drawn, DRAWS))
         for position in allowed.tolist():
             if not seen.of(key(drawn, position)):
                 return _row(drawn, position)
         return _row(drawn, int(allowed[0])) if any_point and len(allowed) else None
+
+
+def _with_space(spec: SearchProblem, space: SearchSpace) -> SearchProblem:
+    # Whatever is a problem here is a dataclass; the protocol cannot say so.
+    found: SearchProblem = replace(cast("Any", spec), space=space)
+    return found
+
+
+class _Viewed:
+    """A sampler over the space as it is seen, in the job's columns."""
+
+    def __init__(self, sampler: Sampler, view: UnitView) -> None:
+        self._sampler, self._view = sampler, view
+
+    def rows(self, first: int, count: int) -> Columns:
+        return self._view.columns(self._sampler.rows(first, count))
 
 
 class _Shifted:

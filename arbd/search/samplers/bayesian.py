@@ -35,6 +35,8 @@ NEARBY_SCALES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
 STARTS = 4
 CLIMB_STEPS = 16
 QUICK_STEPS = 5
+# Decimals of losses in units of their spread; far below what the process takes for noise.
+DIGITS = 8
 CAREFUL_PICKS = 2
 # Point by point in turn, what is to be beaten is the best less so many standard deviations of the losses. With the best
 # alone, generations would be spent on the last digits of a local minimum: one in four asks for so much more that it
@@ -158,7 +160,7 @@ def _weighed(history: History, weights: Floats) -> Floats:
     """One loss from several, each scaled to 0..1: the largest weighed one, and a little of their sum."""
     known = history.feasible if history.feasible.any() else history.known
     low, high = history.losses[known].min(axis=0), history.losses[known].max(axis=0)
-    scaled = (history.losses - low) / np.where(high > low, high - low, 1.0) * weights
+    scaled = _rounded((history.losses - low) / np.where(high > low, high - low, 1.0)) * weights
     return np.asarray(scaled.max(axis=1) + 0.05 * scaled.sum(axis=1))
 
 
@@ -173,7 +175,7 @@ def _gaussian(history: History, losses: Floats) -> Floats:
         losses, good, breaking = bounded(history.violation[:, None])[:, 0], history.known, np.zeros_like(good)
     values = losses[good]
     center, scale = np.median(values), float(np.subtract(*np.percentile(values, [75, 25])))
-    scaled = (losses - center) / (scale or float(values.std()) or 1.0)
+    scaled = _rounded((losses - center) / (scale or float(values.std()) or 1.0))
     bent = _yeo_johnson(scaled, _power(scaled[good]))
     worst, step = bent[good].max(), float(bent[good].std()) or 1.0
     bent = np.where(good, bent, worst + step)
@@ -181,6 +183,11 @@ def _gaussian(history: History, losses: Floats) -> Floats:
         place = np.searchsorted(np.unique(history.violation[breaking]), history.violation[breaking]) + 1
         bent[breaking] = worst + step * place / (place.max() + 1)
     return _standard(bent)
+
+
+def _rounded(scaled: Floats) -> Floats:
+    """Without the last digits, which differ when a loss is told in another unit or from another zero."""
+    return np.round(scaled, DIGITS)
 
 
 def _standard(values: Floats) -> Floats:
