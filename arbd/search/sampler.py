@@ -123,8 +123,10 @@ class AdaptiveMethod(_Method):
     Several threads add up in another order than one. `max_metrics`: how many it optimises at most (None: any number).
 
     `budgets`: for one that gives iterations different budgets, these from the smallest to 1, given `min_budget`.
+    `revision` grows when the same results lead to other suggestions than before; it is recorded with each session.
     """
 
     make: Callable[[SearchProblem], AdaptiveSampler]
     max_metrics: int | None = None
     budgets: Callable[[float], Floats] | None = None
+    revision: int = 1

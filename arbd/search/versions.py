@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping
 
 import arbd
-from arbd.search.samplers import METHODS
+from arbd.search.samplers import METHODS, adaptive
 
 # Before the name of a distribution that offers the method; libraries have their plain names.
 PLUGIN = "plug-in "
@@ -15,12 +15,13 @@ PLUGIN = "plug-in "
 def sampler_versions(method: str) -> dict[str, str]:
     """Versions on this host of what computes the suggestions of a method.
 
-    That is arbd, the libraries that the method declares, and for one of another distribution that distribution with a
+    That is arbd, the method's own revision, the libraries that it declares, and for one of another distribution that distribution with a
     digest of its code. UsageError when there is no such method on this host, PluginError when it cannot be loaded.
     """
-    plugin = METHODS.plugin(method)
-    libraries = METHODS.get(method).libraries
-    versions = {"arbd": arbd.__version__, **{name: importlib.metadata.version(name) for name in libraries}}
+    plugin, declared, learns = METHODS.plugin(method), METHODS.get(method), adaptive(method)
+    versions = {"arbd": arbd.__version__, **{name: importlib.metadata.version(name) for name in declared.libraries}}
+    if learns is not None:
+        versions[f"method {method}"] = str(learns.revision)
     return versions if plugin is None else {**versions, PLUGIN + plugin.distribution: plugin.fingerprint()}
 
 

@@ -17,6 +17,10 @@ import duckdb
 import msgpack
 import pytest
 
+from arbd.job.stored import read_spec
+from arbd.search.samplers import adaptive
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
 from tests.conftest import Arbctl, Daemons
 from tests.golden.places import ARCHIVES, EXPECTED, GOLDEN, SPOOL, copy_spool, expected, names, put_home
 
@@ -224,6 +228,13 @@ def test_reports_comparisons_and_the_doctor_find_nothing_wrong(
     assert [f for f in findings if f["verdict"] == "broken" and not f["check"].startswith("service")] == []
 
 
+def _as_then(golden: Golden, session: str) -> bool:
+    """Whether its method suggests from the same results what it suggested when the spool was made."""
+    spec = read_spec(Files(), SpoolLayout(golden.spool).session(session))
+    learns = adaptive(spec.method)
+    return learns is None or spec.sampler_versions.get(f"method {spec.method}", "1") == str(learns.revision)
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_daemon_goes_on_with_everything_that_waits_and_leaves_alone_what_is_over(
     name: str, arbctl_on: Any, daemon: Any, tmp_path: Path
@@ -253,6 +264,7 @@ def test_a_daemon_goes_on_with_everything_that_waits_and_leaves_alone_what_is_ov
             for library, told in worker["versions"].items()
             if library in ("numpy", "scipy")
         )
+        same &= _as_then(golden, session)
         fixed = not any((GOLDEN / name / SPOOL / "sessions" / session / "generations").glob("*.gen"))
         sure = len(whole) if same or fixed else recorded
         assert len(rows) == len(whole)

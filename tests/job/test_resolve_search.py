@@ -47,7 +47,7 @@ def test_everything_survives_the_plain_form_of_a_job() -> None:
     assert spec.stop == StopRules(60.0, 20, 9.0)
     assert spec.past is not None
     assert spec.past.metrics == ((2.0,),)
-    assert set(spec.sampler_versions) == {"arbd", "numpy"}
+    assert set(spec.sampler_versions) == {"arbd", "numpy", "method tpe"}
 
 
 def test_a_job_of_the_first_version_is_read() -> None:

@@ -225,6 +225,7 @@ def _make(problem: SearchProblem) -> BayesianSampler:
 METHOD = AdaptiveMethod(
     summary="A Gaussian process of the metric, for few and expensive iterations.",
     make=_make,
+    revision=2,
     libraries=("numpy", "scipy"),
     fields=("acquisition_fn",),
     # The process takes the longer the more it knows, so its generations grow faster.

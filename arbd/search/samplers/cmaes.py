@@ -130,6 +130,7 @@ def _make(problem: SearchProblem) -> CmaesSampler:
 METHOD = AdaptiveMethod(
     summary="A normal distribution that moves and stretches towards the better half.",
     make=_make,
+    revision=2,
     libraries=("numpy", "cmaes"),
     max_metrics=1,
     # A generation is its population.

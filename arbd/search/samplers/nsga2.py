@@ -95,5 +95,6 @@ def _make(problem: SearchProblem) -> Nsga2Sampler:
 METHOD = AdaptiveMethod(
     summary="An evolving population, for fronts of several metrics.",
     make=_make,
+    revision=2,
     generation=GenerationSizes(usual=12, short=4),
 )

@@ -99,6 +99,7 @@ def _make(problem: SearchProblem) -> SuccessiveHalvingSampler:
 METHOD = AdaptiveMethod(
     summary="Many parameter sets on a small budget, the better ones on more and more.",
     make=_make,
+    revision=2,
     fields=("min_budget",),
     max_metrics=1,
     budgets=rungs,
