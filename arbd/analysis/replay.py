@@ -20,6 +20,7 @@ from arbd.job.stored import read_spec
 from arbd.objective.load import load_evaluator
 from arbd.objective.modules import ObjectiveModules
 from arbd.objective.protocol import Evaluator, Trial
+from arbd.objective.randomness import seed_generators
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import BUDGET, iso_utc
 from arbd.results.result import TuningResult
@@ -151,6 +152,7 @@ def _evaluate(evaluator: Evaluator, spec: JobSpec, recorded: TuningResult, *, ba
         # A row that shares another's result has the numbers that that one's seed gave.
         ran = recorded.duplicate_of or recorded.iteration
         trial = Trial.of(spec, recorded.session_id, ran, recorded.budget)
+        seed_generators(trial.seed)
         return {**evaluator.evaluate(recorded.params, trial).metrics, **share}
     choices = {dimension.name for dimension in spec.space.dimensions if isinstance(dimension, ChoiceDimension)}
     columns = {name: [value] if name in choices else np.array([value]) for name, value in recorded.params.items()}

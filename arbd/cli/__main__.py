@@ -136,6 +136,11 @@ def main() -> None:
     """Entry point."""
     # Most commands end before there is anything to collect, and looking for it while modules load is a tenth of them.
     gc.set_threshold(50_000)
+    if "run" in sys.argv:
+        # This process becomes a worker: what an objective leaves behind when its process ends is to come here.
+        from arbd.objective.processes import adopt_orphans
+
+        adopt_orphans()
     sys.exit(call(sys.argv[1:]))
 
 

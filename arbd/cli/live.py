@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, NotFoundError
@@ -14,6 +14,9 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import is_being_made, session_ids
+
+if TYPE_CHECKING:
+    from arbd.results.missing_metrics import MissingMetrics
 
 ENDED = "ended"
 
@@ -40,6 +43,7 @@ class Followed:
 
     queue: SessionQueue
     best: Best
+    metrics: MissingMetrics
 
     @property
     def session_id(self) -> str:
@@ -61,6 +65,7 @@ class Live:
     sessions: list[Followed] = field(default_factory=list)
     beats: list[tuple[Beat, bool]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Followed] = field(default_factory=dict)
     _first: bool = True
     _files: Files = field(init=False)
@@ -84,9 +89,12 @@ class Live:
         self._first = False
         self._known = {followed.session_id: followed for followed in seen}
         self.sessions = [f for f in seen if self.only is not None or not f.state.over]
+        self.missing = {}
         for followed in self.sessions:
             try:
                 followed.best.look(followed.state)
+                if text := followed.metrics.look():
+                    self.missing[followed.session_id] = text
             except (ArbdError, OSError) as error:
                 self.errors.append(str(error))
             except MemoryError:
@@ -101,12 +109,14 @@ class Live:
         followed = self._known.get(name)
         if followed is None:
             from arbd.cli.best import BestSoFar
+            from arbd.results.missing_metrics import MissingMetrics
 
             paths = self.layout.session(name)
             queue = SessionQueue(self._files, paths)
             queue.refresh()
             spec = read_spec(self._files, paths)
-            followed = Followed(queue, BestSoFar(self._files, paths, spec))
+            metrics = MissingMetrics(self._files, paths, spec)
+            followed = Followed(queue, BestSoFar(self._files, paths, spec), metrics)
         followed.queue.refresh()
         return followed
 
@@ -125,6 +135,7 @@ class Live:
                     "metric": f.best.metric,
                     "best": f.best.value,
                     "best_iteration": f.best.iteration or None,
+                    "missing_metric": self.missing.get(f.session_id, ""),
                 }
                 for f in self.sessions
             ],

@@ -9,6 +9,7 @@ import click
 
 from arbd import __version__
 from arbd.errors import ArbdError
+from arbd.objective.processes import adopt_orphans
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -115,6 +116,8 @@ def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: 
 
 def main() -> None:
     """Entry point."""
+    # What an objective leaves behind when its process ends is to come here, where it is ended too.
+    adopt_orphans()
     cli()
 
 

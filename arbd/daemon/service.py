@@ -14,15 +14,12 @@ import shutil
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from arbd.daemon.core import events
-from arbd.daemon.core.chunks import preempt
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.counters import Counters, MeasuredFiles
 from arbd.daemon.core.session_registry import Timing
@@ -31,13 +28,14 @@ from arbd.daemon.host.logs import Log
 from arbd.daemon.host.notify import Notifier, watchdog_interval_s
 from arbd.daemon.host.reload import reload
 from arbd.daemon.host.watch import start_watching
+from arbd.daemon.side.compactor import Compactor
 from arbd.daemon.side.intake_supervisor import IntakeSupervisor
 from arbd.daemon.side.services import LAST_SWEEPS_S, Companions
 from arbd.daemon.side.suggester import SuggesterPool
-from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
-from arbd.daemon.slots.protocol import ChunkTask, LoadFailure, StaleProcess
+from arbd.daemon.slots.pool import SlotEvent
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
-from arbd.errors import ArbdError, SpoolError, VersionError
+from arbd.daemon.supervisor import Supervisor
+from arbd.errors import ArbdError, SpoolError
 from arbd.job.code import altered_since_build
 from arbd.results.session_code import publish_engine
 from arbd.spool.files import Files
@@ -48,7 +46,6 @@ from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
 
 TICK_S = 0.1
-KILL_AFTER_STOP_S = 1.0
 LAST_WORDS_S = 10.0
 STATUS_S = 2.0
 
@@ -67,8 +64,21 @@ class _Signal:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class _CompactionEnded:
+    """The compactor is free for the next session."""
+
+
 _Event = (
-    SlotEvent | _Signal | events.Run | events.Compact | events.Suggest | events.Stop | events.Finished | events.Fatal
+    SlotEvent
+    | _Signal
+    | _CompactionEnded
+    | events.Run
+    | events.Compact
+    | events.Suggest
+    | events.Stop
+    | events.Finished
+    | events.Fatal
 )
 
 
@@ -92,20 +102,16 @@ class Service:
         self._mode = mode
         self._on_tick = on_tick
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._ready: deque[events.Run | events.Compact] = deque()
-        self._limits: dict[Path, Limits] = {}
-        self._kill_at: dict[int, float] = {}
-        self._slots: list[Slot] = []
+        # Made in `run`, which knows whom they speak to.
+        self._supervisor: Supervisor
+        self._suggester: SuggesterPool
+        self._compactor: Compactor
         self._notifier = Notifier()
         self._interrupted = False
         self._drain_by_s: float | None = None
-        self._highest_task = 0
         self._run_dir: Path | None = None
-        self._disk_errors: set[int] = set()
         self._counters = Counters()
-        self._claimed_s: dict[int, float] = {}
         self._refused_settings = ""
-        self._suggester: SuggesterPool | None = None
         self._intake: IntakeSupervisor | None = None
 
     def run(self) -> int:
@@ -140,18 +146,14 @@ class Service:
             with contextlib.ExitStack() as stack:
                 run_dir = self._run_dir = stack.enter_context(run_folder())
                 stack.enter_context(self._signals())
-                stack.callback(self._stop_slots)
+                self._supervisor = Supervisor(self._log, self._counters, coordinator.post)
+                stack.callback(self._supervisor.end)
                 self._suggester = SuggesterPool(coordinator.post)
                 stack.callback(self._suggester.stop)
-                for index in range(config.slots):
-                    slot = Slot(
-                        index,
-                        slot_setup(config, worker),
-                        run_dir,
-                        self._events.put,
-                        lambda: coordinator.post(events.SlotReady()),
-                    )
-                    self._slots.append(slot)
+                self._compactor = Compactor(coordinator.post, lambda: self._events.put(_CompactionEnded()))
+                stack.callback(self._compactor.stop)
+                self._supervisor.start(slot_setup(config, worker), config.slots, run_dir, self._events.put)
+                self._compactor.warm_up()
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
                 companions.start()
                 stack.callback(companions.stop, config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
@@ -168,9 +170,13 @@ class Service:
                     "started", spool=config.spool, worker=config.worker_id, slots=config.slots, pid=os.getpid()
                 )
                 self._notifier.ready(f"working on {config.spool}")
-                return self._loop(coordinator, companions)
+                code = self._loop(coordinator, companions)
         finally:
             life.release()
+        if self._supervisor.is_stuck:
+            # The interpreter's end would wait for the process that cannot be killed.
+            os._exit(code)
+        return code
 
     def _tell_code(self, files: Files, layout: SpoolLayout) -> None:
         """Say which code of arbd's own this host has, and when it is not what was installed."""
@@ -192,9 +198,12 @@ class Service:
                     else:
                         self._handle(event, coordinator)
                     event = self._events.get_nowait()
-            self._assign()
+            self._supervisor.assign()
             now = time.monotonic()
-            self._enforce(now)
+            self._supervisor.enforce(now, self._drain_by_s)
+            if self._drain_by_s is not None and now >= self._drain_by_s:
+                # Whoever compacts next begins anew.
+                self._compactor.stop()
             if self._drain_by_s is not None and now > self._drain_by_s + LAST_WORDS_S:
                 self._give_up()
             if watchdog_s is not None and now >= next_watchdog:
@@ -237,8 +246,7 @@ class Service:
             self._config = new.config
             self._log.configure(new.config.log_level, new.config.log_style)
             if {"allow", "objective_paths", "data_dirs"} & set(new.changed):
-                for slot in self._slots:
-                    slot.reconfigure(new.config.objective_paths, new.config.allow, new.config.data_dirs)
+                self._supervisor.reconfigure(new.config)
             if self._intake is not None:
                 self._intake.reconfigure(new.config)
             timing = (new.config.scan_s, new.config.beat_s, new.config.lease_s, new.config.chunk_target_s)
@@ -255,8 +263,7 @@ class Service:
             spool=self._config.spool,
             within_s=LAST_WORDS_S,
         )
-        for slot in self._slots:
-            slot.kill("the daemon stops")
+        self._supervisor.kill("the daemon stops")
         if self._run_dir is not None:
             shutil.rmtree(self._run_dir, ignore_errors=True)
         os._exit(SpoolError.exit_code)
@@ -270,135 +277,22 @@ class Service:
 
     def _handle(self, event: _Event, coordinator: Coordinator) -> None:
         match event:
-            case events.Run(task, limits):
-                self._limits[task.session] = limits
-                self._highest_task = max(self._highest_task, task.number)
-                if self._drain_by_s is None:
-                    self._claimed_s[task.number] = time.monotonic()
-                    self._ready.append(event)
-                else:
-                    coordinator.post(events.Returned(task))
+            case events.Run():
+                self._supervisor.run(event)
             case events.Compact():
-                self._ready.append(event)
+                self._compactor.submit(event)
+            case _CompactionEnded():
+                self._compactor.step()
             case events.Suggest():
-                assert self._suggester is not None
                 self._suggester.submit(event)
             case events.Stop(session, kill):
-                self._stop_session(session, kill, coordinator)
+                self._supervisor.stop_session(session, kill)
             case events.Fatal(error):
                 raise error
             case _Signal(number):
                 self._signalled(number, coordinator)
             case SlotEvent():
-                self._slot_came_back(event, coordinator)
-
-    def _slot_came_back(self, event: SlotEvent, coordinator: Coordinator) -> None:
-        slot, task = event.slot, event.task
-        if isinstance(task, ChunkTask):
-            self._kill_at.pop(task.number, None)
-        error = event.future.exception()
-        if isinstance(error, BrokenProcessPool):
-            exit_report = slot.exit_report()
-            slot.restart()
-            if isinstance(task, ChunkTask):
-                coordinator.post(events.Lost(task, exit_report))
-            else:
-                coordinator.post(events.Compacted(task, exit_report.error()))
-            return
-        slot.task = None
-        if not isinstance(task, ChunkTask):
-            if error is None:
-                report = event.future.result()
-                coordinator.post(events.Compacted(task, damage=report.damage, busy=report.busy))
-            else:
-                other_version = isinstance(error, VersionError)
-                reason = str(error) if other_version else f"{type(error).__name__}: {error}"
-                coordinator.post(events.Compacted(task, reason, other_version=other_version))
-        elif error is not None:
-            # The slot could not write its results (disk full, mount gone): what it did not record runs again.
-            coordinator.post(events.Unloadable(task, f"{type(error).__name__}: {error}"))
-        else:
-            result = event.future.result()
-            if isinstance(result, StaleProcess):
-                self._begin_anew(slot, task, result.reason, coordinator)
-            elif isinstance(result, LoadFailure):
-                coordinator.post(events.Unloadable(task, result.reason))
-            else:
-                coordinator.post(events.Reported(task, result))
-
-    def _begin_anew(self, slot: Slot, task: ChunkTask, reason: str, coordinator: Coordinator) -> None:
-        """The slot's process has loaded other code than the task needs: a fresh one does it, if it is wanted still."""
-        wanted = not slot.progress.should_stop(task.number)
-        self._log.info("a slot begins anew", session=task.session.name, slot=slot.index, reason=reason)
-        slot.restart()
-        if wanted:
-            slot.submit(replace(task, fresh=True))
-        else:
-            coordinator.post(events.Returned(task))
-
-    def _assign(self) -> None:
-        """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work gives way."""
-        free = [slot for slot in self._slots if slot.task is None]
-        for slot in free:
-            slot.renew()
-        while self._ready and free:
-            order = max(self._ready, key=_urgency)
-            self._ready.remove(order)
-            if isinstance(order, events.Run):
-                self._counters.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
-            slot = _best_slot(free, order)
-            free.remove(slot)
-            slot.submit(order.task if isinstance(order, events.Run) else order.session)
-        if self._ready:
-            busy = [slot for slot in self._slots if isinstance(slot.task, ChunkTask)]
-            running = [(self._priority(slot.task), slot.is_preempted()) for slot in busy]
-            waiting = [_priority_of(order) for order in self._ready]
-            for index in preempt(waiting, running):
-                busy[index].preempt()
-        self._counters.slots_busy = sum(slot.task is not None for slot in self._slots)
-
-    def _priority(self, task: object) -> int:
-        return self._limits[task.session].priority if isinstance(task, ChunkTask) else 0
-
-    def _enforce(self, now: float) -> None:
-        now_ns = time.monotonic_ns()
-        for slot in self._slots:
-            reason = ""
-            if isinstance(slot.task, ChunkTask):
-                self._tell_disk_error(slot)
-                reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
-                if not reason and now >= self._kill_at.get(slot.task.number, float("inf")):
-                    reason = "the session was cancelled or removed"
-            if not reason and slot.task is not None and self._drain_by_s is not None and now >= self._drain_by_s:
-                # A compaction too: whoever compacts next begins anew.
-                reason = "the daemon stops"
-            if reason:
-                slot.kill(reason)
-
-    def _tell_disk_error(self, slot: Slot) -> None:
-        error = slot.disk_error()
-        if error and slot.index not in self._disk_errors:
-            self._log.error(
-                "a slot cannot write its results; it keeps them and tries again", slot=slot.index, reason=error
-            )
-            self._disk_errors.add(slot.index)
-        elif not error:
-            self._disk_errors.discard(slot.index)
-
-    def _return_waiting(self, wanted: Callable[[ChunkTask], bool], coordinator: Coordinator) -> None:
-        waiting = [order for order in self._ready if isinstance(order, events.Run) and wanted(order.task)]
-        for order in waiting:
-            self._ready.remove(order)
-            del self._claimed_s[order.task.number]
-            coordinator.post(events.Returned(order.task))
-
-    def _stop_session(self, session: Path, kill: bool, coordinator: Coordinator) -> None:
-        self._return_waiting(lambda task: task.session == session, coordinator)
-        for slot in self._slots:
-            if isinstance(slot.task, ChunkTask) and slot.task.session == session:
-                slot.progress.stop_tasks_up_to(self._highest_task)
-                if kill:
-                    self._kill_at.setdefault(slot.task.number, time.monotonic() + KILL_AFTER_STOP_S)
+                self._supervisor.came_back(event)
 
     def _signalled(self, number: int, coordinator: Coordinator) -> None:
         name = signal.Signals(number).name
@@ -412,15 +306,8 @@ class Service:
         self._drain_by_s = time.monotonic() + self._config.drain_timeout_s
         if self._intake is not None:
             self._intake.end()
-        for slot in self._slots:
-            slot.progress.stop_tasks_up_to(self._highest_task)
-        for order in self._ready:
-            if isinstance(order, events.Run):
-                coordinator.post(events.Returned(order.task))
-            else:
-                coordinator.post(events.Compacted(order.session, "the daemon stops"))
-        self._ready.clear()
-        self._claimed_s.clear()
+        self._supervisor.drain()
+        self._compactor.drop_waiting()
         coordinator.post(events.Drain())
 
     @contextlib.contextmanager
@@ -434,22 +321,3 @@ class Service:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def _stop_slots(self) -> None:
-        for slot in self._slots:
-            slot.stop()
-
-
-def _best_slot(free: Sequence[Slot], order: events.Run | events.Compact) -> Slot:
-    """One that has the session loaded, before others."""
-    session = order.task.session if isinstance(order, events.Run) else order.session
-    return next((slot for slot in free if slot.last_session == session), free[0])
-
-
-def _priority_of(order: events.Run | events.Compact) -> int:
-    return order.limits.priority if isinstance(order, events.Run) else order.priority
-
-
-def _urgency(order: events.Run | events.Compact) -> tuple[int, bool]:
-    # Among equals, a session that only waits to be compacted goes first.
-    return _priority_of(order), isinstance(order, events.Compact)

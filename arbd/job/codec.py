@@ -120,6 +120,8 @@ def _execution(plain: dict[Any, Any]) -> None:
     for name, most in (("max_slots", limits.MAX_SLOTS), ("memory_mb", limits.MAX_MEMORY_MB)):
         if plain[name] is not None:
             whole(plain[name], name, 1, most)
+    if (count := plain.get("iterations_per_process")) is not None:
+        whole(count, "iterations_per_process", 1, limits.MAX_EXACT)
 
 
 def _name(value: Any) -> str:

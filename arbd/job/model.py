@@ -210,6 +210,13 @@ class ExecutionModel(_Strict):
         description="Private memory of an iteration; more raises MemoryError in it.",
     )
 
+    iterations_per_process: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        description="After so many iterations a slot's process is replaced, for objectives that keep memory or files.",
+    )
+
 
 class ResultsModel(_Strict):
     """What is kept."""

@@ -163,7 +163,12 @@ class _Resolver:
             grid_points=points,
             acquisition_fn=job.tuning.acquisition_fn,
             execution=Execution(
-                execution.timeout_s, execution.retries, execution.max_slots, execution.priority, execution.memory_mb
+                execution.timeout_s,
+                execution.retries,
+                execution.max_slots,
+                execution.priority,
+                execution.memory_mb,
+                execution.iterations_per_process,
             ),
             results=ResultOptions(results.csv, results.blocks),
             notices=tuple(self._notices),

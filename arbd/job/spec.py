@@ -31,13 +31,17 @@ class ObjectiveSpec:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How iterations run. `timeout_s` None means no limit; `max_slots` counts slots on all hosts together."""
+    """How iterations run. `timeout_s` None means no limit; `max_slots` counts slots on all hosts together.
+
+    `iterations_per_process` None means that a slot's process is replaced only when something is wrong with it.
+    """
 
     timeout_s: float | None = None
     retries: int = 1
     max_slots: int | None = None
     priority: int = 0
     memory_mb: int | None = None
+    iterations_per_process: int | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack."""
@@ -47,6 +51,8 @@ class Execution:
             "max_slots": self.max_slots,
             "priority": self.priority,
             "memory_mb": self.memory_mb,
+            # Left out where it is not used, so that such a job reads the same to workers that do not know of it.
+            **({"iterations_per_process": limit} if (limit := self.iterations_per_process) is not None else {}),
         }
 
 

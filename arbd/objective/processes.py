@@ -14,6 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 # A program that forks as fast as it is killed: each round stops all that are there before it looks again.
 ROUNDS = 50
 
@@ -21,6 +22,66 @@ ROUNDS = 50
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def is_adopting() -> bool:
+    """True when this process becomes the parent of orphans below it."""
+    found = ctypes.c_int(0)
+    ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(found), 0, 0, 0)
+    return bool(found.value)
+
+
+def has_children() -> bool:
+    """True when this process has a child, dead ones that nobody waited for included. One system call."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def reap(except_for: Collection[int]) -> int:
+    """Wait for the dead children of this process, but for those named; how many of the others live."""
+    living = children() - set(except_for)
+    for pid in list(living):
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                living.discard(pid)
+    return len(living)
+
+
+def end_orphans(except_for: Collection[int]) -> int:
+    """Kill what processes left behind that died before this one, which adopts; how many there were.
+
+    Orphans are told from this process's own children by their process group: those stay in it, unless named.
+    """
+    found = 0
+    for _ in range(ROUNDS):
+        doomed = {pid for pid in children() - set(except_for) if _group(pid) not in (None, os.getpgrp())}
+        if not doomed:
+            break
+        found += len(doomed)
+        for pid in doomed:
+            kill_tree(pid)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+    return found
+
+
+def is_running(pid: int | None) -> bool:
+    """True while a process is there and has not ended; one that nobody asked for its status has."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in ("Z", "X")
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def children(pid: int | None = None) -> set[int]:

@@ -468,15 +468,16 @@ def test_case_23_a_heartbeat_in_the_name_of_another(layout: SpoolLayout, tmp_pat
 
 
 def test_case_24_a_resolved_job_or_results_that_another_host_made_up(layout: SpoolLayout, tmp_path: Path) -> None:
-    from arbd.daemon.slots.evaluation import OpenSession
+    from arbd.daemon.slots.open_session import OpenSession
+    from tests.cells import OpenCell
 
     paths = make_session(layout, 5, objective=ObjectiveSpec("command", ("/bin/sh", "-c", "touch /tmp/owned")))
     setup = SlotSetup("0", "w", 1, 1, tmp_path, tmp_path, tmp_path, (), ("paper",), (tmp_path,))
     with pytest.raises(ObjectiveError, match="the objective command:/bin/sh is not allowed on this host"):
-        OpenSession(layout.files(), SystemClock(), paths.folder, "0.1", setup, lambda spec, name: None)  # type: ignore[arg-type,return-value]
+        OpenSession(layout.files(), SystemClock(), paths.folder, "0.1", setup, lambda spec, name: None, OpenCell())  # type: ignore[arg-type,return-value]
     elsewhere = make_session(layout, 5, "elsewhere", objective=ObjectiveSpec("paper"), data=("/etc/passwd",))
     with pytest.raises(ObjectiveError, match="/etc/passwd is not below the folders"):
-        OpenSession(layout.files(), SystemClock(), elsewhere.folder, "0.1", setup, lambda spec, name: None)  # type: ignore[arg-type,return-value]
+        OpenSession(layout.files(), SystemClock(), elsewhere.folder, "0.1", setup, lambda spec, name: None, OpenCell())  # type: ignore[arg-type,return-value]
     plain = spec_of(5).to_plain()
     for change, message in (
         ({"n": 2**63}, "the number of iterations"),

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import greenlet
+
 from arbd.daemon.core import events
 from arbd.daemon.core.chunks import preempt
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.session_registry import Timing
 from arbd.daemon.side.intake_process import look
-from arbd.daemon.slots.evaluation import OpenSession
+from arbd.daemon.slots.evaluation import evaluate
+from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.pool import ExitReport
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
@@ -33,9 +36,12 @@ from arbd.spool.intake import Intake
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.liveness import Observer, take_life_lock
 from arbd.spool.queue import Worker
+from tests.cells import OpenCell
 from tests.simulation.simsystem import SimClock, SimSystem, Surroundings
 from tests.simulation.world import Host, KilledError, Process, Task, World
 
+# How often a look at a process finds that it has to be replaced.
+RETIRED = 0.01
 TIMING = Timing(scan_s=1.0, beat_s=1.0, lease_s=8.0, chunk_target_s=1.0)
 
 
@@ -56,6 +62,9 @@ class SimProgress:
 
     def evaluating(self, first: int, count: int, started_ns: int) -> None:
         self._write(phase=EVALUATING, first=first, count=count, started_ns=started_ns)
+
+    def window(self, first: int, *, stained: bool) -> None:
+        self._write(window=first, stained=stained)
 
     def waiting(self, error_number: int) -> None:
         self._write(phase=WAITING, first=error_number)
@@ -104,6 +113,12 @@ class SimEvaluator:
 
     def evaluate_batch(self, columns: Any) -> NoReturn:
         raise NotImplementedError
+
+
+def _unwind(error: BaseException) -> None:
+    """The way out of a dead process is not the objective's."""
+    if isinstance(error, KilledError | greenlet.GreenletExit):
+        raise error
 
 
 class SimSlot:
@@ -165,10 +180,17 @@ class SimSlot:
         else:
             assert task is not None
             news = self._evaluate(task, clock)
-        self.process.on_death.pop()
+        process = self.process
+        process.on_death.pop()
         self.task = None
+        retired = isinstance(news, events.Reported) and bool(news.report.retire)
+        if retired:
+            self.start()
         self.daemon.tell(news)
         self.daemon.assign()
+        if retired:
+            self.world.kill(process)
+            raise KilledError
 
     def _evaluate(self, task: ChunkTask, clock: SimClock) -> events.Event:
         self.progress.loading(task.number, clock.monotonic_ns())
@@ -176,13 +198,14 @@ class SimSlot:
             session = self._open.get(task.session)
             if session is None:
                 label = f"{self.setup.label}.{next(self._opened)}"
-                session = OpenSession(self.files, clock, task.session, label, self.setup, self._evaluator)
+                cell = OpenCell(_unwind, lambda: self.world.rng.random() < RETIRED)
+                session = OpenSession(self.files, clock, task.session, label, self.setup, self._evaluator, cell)
                 self._open[task.session] = session
         except (ArbdError, OSError) as error:
             self.progress.idle()
             return events.Unloadable(task, str(error))
         try:
-            return events.Reported(task, session.evaluate(task, self.progress))
+            return events.Reported(task, evaluate(session, task, self.progress))
         except OSError as error:
             return events.Unloadable(task, repr(error))
         finally:

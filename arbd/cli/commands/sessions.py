@@ -13,6 +13,7 @@ import click
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, UnopenedError, VersionError
+from arbd.job.stored import read_spec
 from arbd.spool.bookmarks import read_state
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -181,10 +182,16 @@ def status(app: App, session: str | None) -> None:
     shares, differing = (
         ([], []) if view.reason else _code(layout, session, app.config().objective_paths, over=view.is_over)
     )
-    told = {"blocked": blocked, "code": [share.document() for share in shares], "differs_here": differing}
-    app.show(
-        view.document() | told, lambda: "\n".join([_details(view, blocked), *_code_lines(session, shares, differing)])
-    )
+    is_read = not view.reason and view.state is not None and view.state.counts[0]
+    missing = _missing_metric(files, layout, session) if is_read else ""
+    told = {
+        "blocked": blocked,
+        "code": [share.document() for share in shares],
+        "differs_here": differing,
+        "missing_metric": missing,
+    }
+    more = [*_code_lines(session, shares, differing), *([visible_line(missing)] if missing else [])]
+    app.show(view.document() | told, lambda: "\n".join([_details(view, blocked), *more]))
 
 
 def _code(
@@ -211,6 +218,14 @@ def _code_lines(session_id: str, shares: list[CodeShare], differing: list[str]) 
     lines += [f"on this host: {text}" for text in differing]
     lines += [mixed_text(session_id, shares)] if is_mixed(shares) else []
     return [visible_line(line) for line in lines]
+
+
+def _missing_metric(files: Files, layout: SpoolLayout, session_id: str) -> str:
+    """What is said of a metric that no result has, or ''."""
+    from arbd.results.missing_metrics import MissingMetrics
+
+    paths = layout.session(session_id)
+    return MissingMetrics(files, paths, read_spec(files, paths)).look()
 
 
 def _blocked(files: Files, layout: SpoolLayout) -> dict[str, dict[str, str]]:

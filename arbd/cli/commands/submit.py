@@ -14,7 +14,8 @@ from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import read_job
 from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
-from arbd.errors import JobError, NotFoundError, UnopenedError, UsageError
+from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
+from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.files import Files
@@ -76,7 +77,7 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
         app.show({"session_id": name, "iterations": prepared.spec.n}, lambda: name)
         return
     queue = _accepted(layout, name, refusal, before)
-    state = _waited(queue, quiet=app.as_json)
+    state = _waited(files, queue, quiet=app.as_json)
     statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
     app.show({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses}, lambda: name)
     if say_incomplete(name, state):
@@ -154,10 +155,19 @@ def _waits_for(files: Files, layout: SpoolLayout, name: str) -> str:
     return "the job was taken up; waiting for its session"
 
 
-def _waited(queue: SessionQueue, *, quiet: bool) -> ledger.LedgerState:
+def _waited(files: Files, queue: SessionQueue, *, quiet: bool) -> ledger.LedgerState:
+    from arbd.results.missing_metrics import MissingMetrics
+
+    metrics = MissingMetrics(files, queue.paths, read_spec(files, queue.paths))
     with ProgressView(queue.paths.session_id, quiet=quiet) as view:
         while not queue.refresh().over:
             view.show(queue.state)
+            if text := metrics.look():
+                raise ArbdError(
+                    f"session {queue.paths.session_id}: {text}; it goes on, `arbctl cancel {queue.paths.session_id}` ends it"
+                )
             time.sleep(POLL_S)
         view.show(queue.state, force=True)
+    if text := metrics.look():
+        raise ArbdError(f"session {queue.paths.session_id}: {text}")
     return queue.state

@@ -20,6 +20,7 @@ from arbd.terminal_text import visible_line
 import_numpy()
 
 from arbd.analysis.text import format_pairs, format_value  # noqa: E402
+from arbd.results.missing_metrics import missing_metric  # noqa: E402
 from arbd.results.result import TuningResult  # noqa: E402
 
 if TYPE_CHECKING:
@@ -112,11 +113,16 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "breaking_constraints": int((loaded.completed & ~ranking.feasible).sum()),
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
     }
-    best = loaded.results(loaded.rank(name, top_n, up)) if loaded.counts()["completed"] else []
+    # A metric that was asked for by name and is not there is an error; of the job's own, a notice tells.
+    completed = loaded.counts()["completed"]
+    is_ranked = completed and (metric is not None or name in loaded.metric_names)
+    best = loaded.results(loaded.rank(name, top_n, up)) if is_ranked else []
     code, mixed = _code(app, loaded)
     facts["code"] = code
     notices = [*loaded.spec.notices, *_versions_notice(app, loaded), *mixed]
     notices += [loaded.missing_text] if loaded.missing else []
+    absent = missing_metric(loaded.spec, loaded.metric_names) if completed else ""
+    notices += [absent] if absent else []
     front = None
     if len(loaded.spec.metrics) > 1 and metric is None:
         found = ranking.front()

@@ -142,7 +142,7 @@ def _worker_rows(live: Live) -> list[tuple[str, str, str, str, str, str]]:
 
 
 def _troubles(live: Live) -> list[str]:
-    told = []
+    told = [f"{name}: {text}" for name, text in live.missing.items()]
     for beat, alive in live.beats:
         if alive:
             facts = worker_facts(beat)

@@ -27,6 +27,7 @@ from arbd.daemon.core.counters import (
     Snapshot,
 )
 from arbd.daemon.core.generation_scheduler import POLL_S
+from arbd.daemon.core.manners import Manners
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry, Timing
 from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.core.standing import Standing
@@ -90,6 +91,7 @@ class Coordinator:
         self._accepted: list[str] = []
         self._registry = SessionRegistry(files, clock, layout, worker, timing, log, send, only, self._counters)
         self._suggestions = Suggestions(clock, log, self._registry, send)
+        self._manners = Manners(log)
         self._compactions = Compactions(files, layout, clock, log, self._registry, send)
         self._work = self._registry.work
         self._counter = 0
@@ -185,15 +187,24 @@ class Coordinator:
 
     def _reported(self, event: events.Reported) -> None:
         work = self._work[event.task.session.name]
-        tripped = work.reported(event.task, event.report)
-        if event.report.first_error:
-            self._log.warning("iterations failed", session=work.session_id, first_error=event.report.first_error)
-        if event.report.code_changed:
-            work.cannot_go_on(event.report.code_changed)
+        report, task = event.report, event.task
+        rest = report.rest
+        if rest is not None:
+            task, rest = work.goes_on(task, rest)
+        tripped = work.reported(task, report)
+        if report.first_error:
+            self._log.warning("iterations failed", session=work.session_id, first_error=report.first_error)
+        if report.code_changed:
+            work.cannot_go_on(report.code_changed)
             self._log.error(
-                "this host cannot evaluate the session", session=work.session_id, reason=event.report.code_changed
+                "this host cannot evaluate the session", session=work.session_id, reason=report.code_changed
             )
+        self._manners.reported(work.session_id, report)
         self._say_tripped(work, tripped)
+        if rest is not None and work.state.state == ledger.RUNNING and not work.state.over:
+            self._send(events.Run(rest, work.limits))
+        elif rest is not None:
+            work.returned(rest)
 
     def _unloadable(self, task: ChunkTask, reason: str) -> None:
         work = self._work[task.session.name]

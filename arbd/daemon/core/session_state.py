@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -261,6 +261,15 @@ class SessionState:
         for claim_id in claim_ids(task):
             self._claims[claim_id].tasks += 1
         return task
+
+    def goes_on(self, task: ChunkTask, rest: ChunkTask) -> tuple[ChunkTask, ChunkTask]:
+        """A slot's process is replaced in the middle of a task: what it evaluated, and what the next one is to do."""
+        done, rest = task.without(rest), replace(rest, number=next(self.numbers))
+        self.tasks[rest.number] = rest
+        for claim_id in claim_ids(rest) & claim_ids(done):
+            self._claims[claim_id].tasks += 1
+        self.tasks[done.number] = done
+        return done, rest
 
     def reported(self, task: ChunkTask, report: ChunkReport) -> str:
         """A slot came back with a report. Why this host pauses the session now, or ''."""

@@ -7,7 +7,7 @@ as crashed or timed out; the rest of the task goes on; nothing that is recorded 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -55,6 +55,13 @@ def recover(
     if look.count > 1:
         # Somewhere in this batch; one by one tells where.
         return Recovery(counts, replace(task, number=number, sub_spans=tuple(todo), failures=failures, scalar=True))
+    rest = replace(task, number=number, sub_spans=tuple(todo), failures=failures, exits=task.exits + 1)
+    if look.window != look.first and not exit_report.timed_out:
+        # One of those that it was to be looked at with may be the cause; looked at one by one, each ends its own.
+        return Recovery(counts, replace(rest, careful=_up_to(todo, look.first), exits=task.exits))
+    if look.stained and not exit_report.timed_out:
+        # An earlier one may be. In a process of its own, it ends by its own fault.
+        return Recovery(counts, replace(rest, sub_spans=tuple(_from(todo, look.first)), fresh=True))
     return _attribute(task, exit_report, limits, number, elsewhere, counts, todo, failures)
 
 
@@ -116,6 +123,30 @@ def _recorded(files: Files, task: ChunkTask, setup: SlotSetup) -> tuple[set[int]
                 recorded.update(found.iteration.tolist())
                 counts[claim_id] = add_counts(counts.get(claim_id, NO_COUNTS), found.counts())
     return recorded, counts
+
+
+def _up_to(todo: Sequence[SubSpan], suspect: int) -> int:
+    """How many iterations there are up to the suspect, in the order in which they are evaluated."""
+    count = 0
+    for sub_span in todo:
+        span = sub_span.span
+        if span.first <= suspect < span.first + span.count:
+            return count + suspect - span.first + 1
+        count += span.count
+    raise AssertionError(f"iteration {suspect} is not to be done")
+
+
+def _from(todo: Sequence[SubSpan], suspect: int) -> Iterator[SubSpan]:
+    """What is to be done, the suspect first."""
+    others: list[SubSpan] = []
+    for sub_span in todo:
+        span = sub_span.span
+        if span.first <= suspect < span.first + span.count:
+            yield SubSpan(sub_span.claim, span.part(suspect, 1))
+            others += [SubSpan(sub_span.claim, part) for part in _without(span, {suspect})]
+        else:
+            others.append(sub_span)
+    yield from others
 
 
 def _without(span: Span, done: set[int]) -> Iterator[Span]:

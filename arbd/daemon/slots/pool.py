@@ -1,7 +1,7 @@
 """The slots of this worker, seen from the parent: start, feed, watch, kill, replace.
 
 A slot is a `ProcessPoolExecutor` of one process, so that a crash, an out-of-memory kill or a timeout costs
-that slot alone.
+that slot alone. It is replaced as a whole: `max_tasks_per_child` makes pools hang (cpython#115634).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 from arbd.daemon.slots import process as slot_process
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
-from arbd.objective.processes import kill_tree
+from arbd.daemon.slots.states import LEGAL, SlotState
+from arbd.objective.processes import is_running, kill_tree
 
 OUTPUT_TAIL_BYTES = 2_000
 LOAD_TIMEOUT_S = 600.0
@@ -31,10 +32,10 @@ EXIT_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SlotEvent:
-    """Something a slot came back with, for the main loop: which slot, which task (or compaction), what."""
+    """Something a slot came back with, for the main loop: which slot, which task, what."""
 
     slot: Slot
-    task: ChunkTask | Path
+    task: ChunkTask
     future: Future[Any]
 
 
@@ -63,9 +64,11 @@ class Slot:
         self._run_dir = run_dir
         self._on_event = on_event
         self._starts = itertools.count()
-        self.task: ChunkTask | Path | None = None
+        self.task: ChunkTask | None = None
         self.last_session: Path | None = None
+        self.state = SlotState.FREE
         self.kill_reason = ""
+        self.is_fresh = True
         self._outdated = False
         self._start().add_done_callback(lambda _: on_ready())
 
@@ -84,40 +87,61 @@ class Slot:
         # The pool does not tell how its process ended; the process object does, once it is gone.
         self._process = next(iter(self._executor._processes.values()))
         self.kill_reason = ""
+        self.is_fresh = True
         return ready
 
-    def submit(self, task: ChunkTask | Path) -> None:
-        """Start on a chunk, or on the compaction of a session's folder.
+    def _enter(self, state: SlotState) -> None:
+        assert (self.state, state) in LEGAL, f"slot {self.index}: {self.state} to {state}"
+        self.state = state
+
+    def assert_consistent(self) -> None:
+        """AssertionError when the parts of its state contradict each other."""
+        assert (self.task is None) == (self.state in (SlotState.FREE, SlotState.ENDED)), (self.state, self.task)
+        assert bool(self.kill_reason) == (self.state is SlotState.KILLED), (self.state, self.kill_reason)
+        if self.state is SlotState.PREEMPTED:
+            assert self.task is not None
+            assert self.progress.should_stop(self.task.number)
+        assert not self.is_fresh or self.task is None, "a process with a task is not fresh"
+
+    def submit(self, task: ChunkTask) -> None:
+        """Start on a chunk, in a process that evaluated nothing before if the task asks for one.
 
         The slot must be free. A process that is gone already shows as an event with a broken future.
         """
+        if task.fresh and not self.is_fresh:
+            self.restart()
+        self._enter(SlotState.BUSY)
         self.task = task
-        self.last_session = task.session if isinstance(task, ChunkTask) else self.last_session
+        self.last_session = task.session
+        self.is_fresh = False
         future: Future[Any]
         try:
-            if isinstance(task, ChunkTask):
-                future = self._executor.submit(slot_process.run, task)
-            else:
-                future = self._executor.submit(slot_process.compact, task)
+            future = self._executor.submit(slot_process.run, task)
         except BrokenProcessPool as error:
             future = Future()
             future.set_exception(error)
         future.add_done_callback(lambda done: self._on_event(SlotEvent(self, task, done)))
 
     def kill(self, reason: str) -> None:
-        """SIGKILL the process and every command that it started; its future breaks."""
-        self.kill_reason = self.kill_reason or reason
-        pid = self.progress.look().pid
-        if pid > 0 and self._process.is_alive():
-            # Commands have sessions of their own, so that the group alone is not all of it.
+        """SIGKILL the process and everything that it started; its future breaks. The slot must have a task."""
+        if self.state is not SlotState.KILLED:
+            self._enter(SlotState.KILLED)
+            self.kill_reason = reason
+        self._kill_tree()
+
+    def _kill_tree(self) -> None:
+        pid = self._process.pid
+        if pid is not None and self._process.exitcode is None and is_running(pid):
+            # What it started may have sessions of its own, so that the group alone is not all of it.
             kill_tree(pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) == pid:
+                    os.killpg(pid, signal.SIGKILL)
 
     def overdue(self, timeout_s: float | None, now_ns: int) -> str:
         """Why the running task should be killed now, or ''."""
         look, task = self.progress.look(), self.task
-        if not isinstance(task, ChunkTask) or task.number != look.task or look.phase == IDLE:
+        if task is None or task.number != look.task or look.phase == IDLE:
             return ""
         running_s = (now_ns - look.started_ns) / 1e9
         if look.phase == LOADING:
@@ -128,12 +152,23 @@ class Slot:
 
     def preempt(self) -> None:
         """Have the running task come back after the iteration that runs."""
-        if isinstance(self.task, ChunkTask):
-            self.progress.stop_tasks_up_to(self.task.number)
+        if self.state is SlotState.BUSY and self.task is not None:
+            self.stop_tasks_up_to(self.task.number)
+
+    def stop_tasks_up_to(self, number: int) -> None:
+        """Have tasks with a number up to this come back after the iteration that runs, waiting ones at once."""
+        self.progress.stop_tasks_up_to(number)
+        if self.state is SlotState.BUSY and self.task is not None and self.task.number <= number:
+            self._enter(SlotState.PREEMPTED)
 
     def is_preempted(self) -> bool:
         """True when the running task was asked to come back."""
-        return isinstance(self.task, ChunkTask) and self.progress.should_stop(self.task.number)
+        return self.state is SlotState.PREEMPTED
+
+    def finished(self) -> None:
+        """The task came back, and the process is fit for another."""
+        self._enter(SlotState.FREE)
+        self.task, self.kill_reason = None, ""
 
     def disk_error(self) -> str:
         """Why the results of the running task cannot be written now, or ''."""
@@ -141,10 +176,13 @@ class Slot:
         return os.strerror(look.first) if self.task is not None and look.phase == WAITING else ""
 
     def restart(self) -> None:
-        """Replace a process that is gone, and forget its tasks."""
+        """Replace the process, whatever is left of it, and forget its task."""
+        if self.state is not SlotState.FREE:
+            self._enter(SlotState.FREE)
         self.task = None
+        self._kill_tree()
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._process.join(EXIT_TIMEOUT_S)
+        self._is_gone(EXIT_TIMEOUT_S)
         self.progress.close()
         # The folder is memory under systemd, and what was to be told of the process stands in its exit report.
         self.setup.progress.unlink(missing_ok=True)
@@ -164,12 +202,39 @@ class Slot:
             self._outdated = False
             self.restart()
 
-    def stop(self) -> None:
-        """End the process; a running task is lost, what it recorded is not."""
+    def ask_to_end(self) -> None:
+        """Begin to end: a free process is asked to, one with a task is killed. What it recorded is not lost."""
         if self.task is not None:
             self.kill("the daemon stops")
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._enter(SlotState.ENDED)
+        self.task, self.kill_reason = None, ""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def end(self, within_s: float) -> bool:
+        """End the process, which has so long to end by itself; False when the kernel does not let it go."""
+        if self.state is not SlotState.ENDED:
+            self.ask_to_end()
+        if not self._is_gone(within_s):
+            self._kill_tree()
+        gone = self._is_gone(EXIT_TIMEOUT_S)
         self.progress.close()
+        return gone
+
+    def _is_gone(self, within_s: float) -> bool:
+        """True once the process is no more, or only waits to be asked for its status."""
+        # The process object may say for a while that it lives, see `_exit_code`.
+        give_up = time.monotonic() + within_s
+        while self._process.exitcode is None and is_running(self._process.pid):
+            left_s = give_up - time.monotonic()
+            if left_s <= 0:
+                return False
+            self._process.join(min(left_s, 0.05))
+        return True
+
+    @property
+    def pid(self) -> int | None:
+        """The process."""
+        return self._process.pid
 
     def exit_report(self) -> ExitReport:
         """After the future broke: what the process was doing and how it ended."""

@@ -22,12 +22,10 @@ from arbd.errors import ArbdError, ObjectiveError
 from arbd.job.code import engine
 
 if TYPE_CHECKING:
-    from arbd.daemon.slots.evaluation import OpenSession
+    from arbd.daemon.slots.open_session import OpenSession
     from arbd.objective.running_code import RunningCode
-    from arbd.results.compaction import CompactionReport
     from arbd.spool.system import FileStatus
 
-MAX_OUTPUT_BYTES = 1 << 20
 MAX_OPEN_SESSIONS = 8
 _PR_SET_PDEATHSIG = 1
 
@@ -40,26 +38,34 @@ class SlotProcess:
         self.progress = ProgressPage(setup.progress)
         self._sessions: dict[Path, tuple[FileStatus | None, OpenSession]] = {}
         self._opened = 0
+        # The parent, which imports this module too, has no use for NumPy.
+        from arbd.daemon.slots.cell import ProcessCell  # noqa: PLC0415
+        from arbd.daemon.slots.descriptors import OwnDescriptors  # noqa: PLC0415
+
+        self._descriptors = OwnDescriptors(setup.output)
+        self._cell = ProcessCell(self._descriptors)
         self._code: RunningCode | None = None
 
     def run(self, task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
         """Evaluate a task; a `LoadFailure` when its session cannot be opened here, a `StaleProcess` when not in here."""
         from arbd.objective.modules import StaleProcessError  # noqa: PLC0415 - not before the first task
 
-        self._bound_output()
+        self._descriptors.bound_output()
+        self.progress.loading(task.number, time.monotonic_ns())
         try:
-            self.progress.loading(task.number, time.monotonic_ns())
             session = self._open(task.session)
         except StaleProcessError as error:
             return LoadFailure(str(error)) if task.fresh else StaleProcess(str(error))
-        except (ArbdError, OSError) as error:
-            return LoadFailure(str(error))
-        except Exception as error:
-            return LoadFailure(f"{type(error).__name__}: {error}")
+        except BaseException as error:  # also SystemExit of a module that is a script
+            self._cell.raised(error)
+            self._cell.settle(None)
+            return LoadFailure(str(error) if isinstance(error, ArbdError | OSError) else _named(error))
         finally:
             self.progress.idle()
+        from arbd.daemon.slots.evaluation import evaluate  # noqa: PLC0415 - as above
+
         try:
-            report = session.evaluate(task, self.progress)
+            report = evaluate(session, task, self.progress)
         finally:
             self.progress.idle()
         if report.code_changed:
@@ -67,14 +73,14 @@ class SlotProcess:
         return report
 
     def _open(self, folder: Path) -> OpenSession:
-        from arbd.daemon.slots.evaluation import OpenSession  # noqa: PLC0415 - numpy and samplers, not before the first task
+        from arbd.daemon.slots.descriptors import watched_files  # noqa: PLC0415 - as above
+        from arbd.daemon.slots.open_session import OpenSession  # noqa: PLC0415 - samplers, not before the first task
         from arbd.named_file import ReadRule  # noqa: PLC0415 - as above
         from arbd.objective.load import load_evaluator  # noqa: PLC0415 - as above
-        from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
         from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
         from arbd.spool.system import SystemClock  # noqa: PLC0415 - as above
 
-        files = spool_files(folder.parent.parent)
+        files = watched_files(folder.parent.parent, self._descriptors)
         # A session that was removed and submitted again has the same name, and is another.
         identity = files.look(SessionPaths(folder).spec)
         known, session = self._sessions.pop(folder, (None, None))
@@ -91,7 +97,13 @@ class SlotProcess:
                 search_paths=self.setup.search_paths,
                 reading=ReadRule(self.setup.data_dirs),
             )
-            session = OpenSession(files, SystemClock(), folder, label, self.setup, load, self._running_code())
+            self._cell.enter(None)
+            code = self._running_code()
+            session = OpenSession(files, SystemClock(), folder, label, self.setup, load, self._cell, code)
+            # What loading left in place stays, but for what arbd itself needs.
+            if self._cell.is_foreign:
+                self._cell.leave(None)
+            self._cell.settle(session.baseline)
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions)))[1].close()
         self._sessions[folder] = (identity, session)
@@ -104,17 +116,11 @@ class SlotProcess:
             self._code = RunningCode(self.setup.search_paths)
         return self._code
 
-    def compact(self, folder: Path) -> CompactionReport:
-        """Merge a session's segments into its results; see `arbd.results.compaction.compact`."""
-        from arbd.results.compaction import compact  # noqa: PLC0415 - as above
-        from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
-        from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
 
-        return compact(spool_files(folder.parent.parent), SessionPaths(folder))
+def _named(error: BaseException) -> str:
+    from arbd.daemon.slots.one_by_one import describe  # noqa: PLC0415 - as above
 
-    def _bound_output(self) -> None:
-        if os.fstat(1).st_size > MAX_OUTPUT_BYTES:
-            os.ftruncate(1, 0)
+    return describe(error)
 
 
 # The one thing that a function sent to a pool's process can reach: set once by `start`, in that process only.
@@ -133,10 +139,6 @@ def start(setup: SlotSetup) -> None:
         os._exit(1)
     # Before anything that computes is imported: what is on the disk then is what this process runs.
     engine()
-    fd = os.open(setup.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _process = SlotProcess(setup)
     _process.progress.announce(os.getpid())
@@ -147,13 +149,6 @@ def run(task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
     if _process is None:
         raise ObjectiveError("the slot was not started")
     return _process.run(task)
-
-
-def compact(folder: Path) -> CompactionReport:
-    """Compact a session in the pool's process."""
-    if _process is None:
-        raise ObjectiveError("the slot was not started")
-    return _process.compact(folder)
 
 
 def ready() -> int:

@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_FIELDS = 8
+_FIELDS = 16
 _SIZE = _FIELDS * 8
-_PID, _TASK, _PHASE, _FIRST, _COUNT, _STARTED_NS, _STOP_UP_TO = range(7)
+_PID, _TASK, _PHASE, _FIRST, _COUNT, _STARTED_NS, _STOP_UP_TO, _WINDOW, _STAINED = range(9)
 
 IDLE, LOADING, EVALUATING, WAITING = range(4)
 
@@ -23,7 +23,9 @@ IDLE, LOADING, EVALUATING, WAITING = range(4)
 class Progress:
     """A look at a slot: `first`/`count` are the iterations being evaluated, `started_ns` its monotonic clock.
 
-    While it waits for the disk, `first` is the errno that writing failed with.
+    While it waits for the disk, `first` is the errno that writing failed with. `window` is the first iteration of those
+    that are looked at together with the running one. In a process that is `stained` an earlier iteration may be the
+    cause of what happens.
     """
 
     pid: int
@@ -32,6 +34,8 @@ class Progress:
     first: int
     count: int
     started_ns: int
+    window: int = 0
+    stained: bool = False
 
 
 class ProgressPage:
@@ -66,6 +70,11 @@ class ProgressPage:
         cells[_COUNT] = count
         cells[_PHASE] = EVALUATING
 
+    def window(self, first: int, *, stained: bool) -> None:
+        """The slot starts on iterations that it looks at together, from `first` on."""
+        self._cells[_WINDOW] = first
+        self._cells[_STAINED] = stained
+
     def waiting(self, error_number: int) -> None:
         """The slot has results that the disk does not take, and tries again."""
         self._cells[_FIRST] = error_number
@@ -86,7 +95,8 @@ class ProgressPage:
     def look(self) -> Progress:
         """What the slot does now."""
         cells = self._cells
-        return Progress(cells[_PID], cells[_TASK], cells[_PHASE], cells[_FIRST], cells[_COUNT], cells[_STARTED_NS])
+        page = cells[_PID], cells[_TASK], cells[_PHASE], cells[_FIRST], cells[_COUNT], cells[_STARTED_NS]
+        return Progress(*page, cells[_WINDOW], bool(cells[_STAINED]))
 
     def close(self) -> None:
         """Unmap the page."""

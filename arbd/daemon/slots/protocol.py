@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arbd.spool.ledger import Claim, Counts, Span
@@ -49,8 +49,9 @@ class SubSpan:
 class ChunkTask:
     """Work for one slot.
 
-    `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches. `exits` counts the
-    processes that died on this task without an iteration to blame. `fresh`: the process has just begun, for this task.
+    `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches; the first `careful` iterations
+    are looked at one by one. `fresh` asks for a process that evaluated nothing before. `exits` counts the processes
+    that ended on this task without an iteration to attribute it to.
     """
 
     number: int
@@ -59,20 +60,36 @@ class ChunkTask:
     attempts: Mapping[int, int] = field(default_factory=dict)
     failures: tuple[tuple[int, FailureRecord], ...] = ()
     scalar: bool = False
-    exits: int = 0
+    careful: int = 0
     fresh: bool = False
+    exits: int = 0
 
     @property
     def size(self) -> int:
         """Iterations to evaluate."""
         return sum(sub_span.span.count for sub_span in self.sub_spans)
 
+    def without(self, rest: ChunkTask) -> ChunkTask:
+        """What of it was evaluated when `rest` was not: of each claim the last part, or all."""
+        first_left = {sub_span.claim.claim_id: sub_span.span.first for sub_span in reversed(rest.sub_spans)}
+        done: list[SubSpan] = []
+        for sub_span in self.sub_spans:
+            span = sub_span.span
+            first = first_left.get(sub_span.claim.claim_id)
+            count = span.count if first is None else max(0, min(span.count, first - span.first))
+            if count:
+                done.append(SubSpan(sub_span.claim, span.part(span.first, count)))
+        return replace(self, sub_spans=tuple(done))
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkReport:
     """What became of a task: per claim id the rows written by status, and the spans that were not evaluated.
 
-    `code_changed` says why it ended early, where this host has other code than the session.
+    With `retire`, why its process has to be replaced, `rest` is what a fresh one is to go on with. `notes` are about
+    the objective, for people. `missing` are metrics to optimise that no completed iteration returned; some of those
+    that they did return are in `metrics`. `code_changed` says why it ended early, where this host has other code than
+    the session.
     """
 
     counts: Mapping[int, Counts]
@@ -80,6 +97,11 @@ class ChunkReport:
     busy_s: float
     first_error: str = ""
     code_changed: str = ""
+    retire: str = ""
+    rest: ChunkTask | None = None
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

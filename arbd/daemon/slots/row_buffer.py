@@ -50,6 +50,20 @@ class RowBuffer:
         self._duration_s.append(duration_s)
         self._outcomes.append(outcome)
 
+    def drop(self, count: int) -> None:
+        """Forget the last rows, which were not taken yet."""
+        kept = len(self._status) - count
+        assert kept >= 0, "rows are dropped that were taken"
+        for column in (self._status, self._attempt, self._ended_ns, self._duration_s, self._outcomes):
+            del column[kept:]
+        first = self._first + self._taken + kept
+        for iteration in [iteration for iteration in self._errors if iteration >= first]:
+            del self._errors[iteration]
+
+    def last_outcomes(self, count: int) -> Sequence[Outcome | None]:
+        """What the last rows hold, None for those that did not complete."""
+        return self._outcomes[len(self._outcomes) - count :]
+
     def take(self) -> RowBatch:
         """All rows since the last take, as columns."""
         n = len(self._status)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from arbd.daemon.slots.crash_recovery import recover
-from arbd.daemon.slots.evaluation import OpenSession
+from arbd.daemon.slots.evaluation import evaluate
+from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.progress import EVALUATING, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubSpan
@@ -21,6 +22,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CRASHED, Claim, Span
 from arbd.spool.system import SystemClock
+from tests.cells import OpenCell
 from tests.spool.sessions import make_session, rows_of, write_rows
 
 N = 400
@@ -63,9 +65,9 @@ def test_iterations_that_are_not_run_are_written_once_when_the_batch_around_them
     paths = make_session(layout, N, constraints=("x < 0.5",))
     evaluator = RaisingBatch()
     load: Any = lambda spec, name: evaluator  # noqa: E731
-    session = OpenSession(Files(), SystemClock(), paths.folder, "0.1", setup_of(tmp_path), load)
+    session = OpenSession(Files(), SystemClock(), paths.folder, "0.1", setup_of(tmp_path), load, OpenCell())
     task = ChunkTask(1, paths.folder, (SubSpan(Claim(1, Span(1, N), "w", 1), Span(1, N)),))
-    report = session.evaluate(task, progress)
+    report = evaluate(session, task, progress)
     session.close()
     assert report.first_error == "ValueError: not in a batch"
     assert 0 < evaluator.evaluated < N

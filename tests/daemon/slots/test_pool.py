@@ -32,4 +32,4 @@ def test_a_slot_whose_processes_crashed_keeps_the_files_of_the_live_one_alone(tm
         wait_until(lambda: slot.progress.look().pid > 0, what="the start of the slot's process")
         assert sorted(path.name for path in run_dir.iterdir()) == ["slot-0r3.out", "slot-0r3.progress"]
     finally:
-        slot.stop()
+        assert slot.end(5.0)

@@ -1,0 +1,86 @@
+"""Iterations in batches: what an objective with `evaluate_batch` is asked, and the rows that its answers make."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.daemon.slots.row_buffer import infeasible_errors
+from arbd.errors import ObjectiveError
+from arbd.job.spec import JobSpec
+from arbd.objective.protocol import Evaluator
+from arbd.results.columns import Array, RowBatch
+from arbd.search.plan import RUN, PlannedRows
+from arbd.spool.ledger import COMPLETED, Span
+
+BATCH_TARGET_S = 0.25
+FIRST_BATCH = 16
+MAX_BATCH = 16_384
+
+
+def checked(column: Array, count: int, name: str) -> Array:
+    """A metric of a batch as floats; ObjectiveError when it has not one value for each set."""
+    values = np.asarray(column, dtype=np.float64)
+    if values.shape != (count,):
+        raise ObjectiveError(f"evaluate_batch returned {values.shape} values of {name!r} for {count} parameter sets")
+    return values
+
+
+def evaluated(
+    evaluator: Evaluator, spec: JobSpec, planned: PlannedRows
+) -> tuple[dict[str, Array], npt.NDArray[np.float64] | None]:
+    """A batch, those of each share of the data together."""
+    if planned.budget is None:
+        return evaluator.evaluate_batch(spec.space.decode(planned.columns))
+    metrics: dict[str, Array] = {}
+    blocks: npt.NDArray[np.float64] | None = None
+    for budget in np.unique(planned.budget).tolist():
+        index = np.flatnonzero(planned.budget == budget)
+        found, parts = evaluator.evaluate_batch(spec.space.decode(planned.select(index).columns), budget)
+        for name, column in found.items():
+            metrics.setdefault(name, np.full(len(planned), np.nan))[index] = checked(column, len(index), name)
+        if parts is not None:
+            if blocks is None:
+                blocks = np.full((len(planned), *parts.shape[1:]), np.nan)
+            blocks[index] = parts
+    return {**metrics, "budget": planned.budget}, blocks
+
+
+def unrun_rows(part: Span, planned: PlannedRows, ended_ns: int) -> RowBatch:
+    """The rows of iterations that need not, or may not, be run."""
+    index = np.flatnonzero(planned.origin != RUN)
+    unrun = planned.select(index)
+    rows = batch_rows(part, index, unrun, {}, None, 0.0, ended_ns)
+    return replace(rows, origin=unrun.origin, errors=infeasible_errors(rows.iteration, unrun.origin))
+
+
+def batch_rows(
+    part: Span,
+    index: Array,
+    planned: PlannedRows,
+    metrics: dict[str, Array],
+    blocks: Array | None,
+    duration_s: float,
+    ended_ns: int,
+) -> RowBatch:
+    """The rows of iterations that completed in a batch: those at `index` in `part`."""
+    n = len(index)
+    return RowBatch(
+        iteration=(part.first + index).astype(np.int64),
+        status=np.full(n, COMPLETED, dtype=np.uint8),
+        ended_ns=np.full(n, ended_ns, dtype=np.int64),
+        duration_s=np.full(n, duration_s),
+        attempt=np.ones(n, dtype=np.int32),
+        epoch=np.full(n, part.epoch, dtype=np.int32),
+        params=planned.columns,
+        metrics=metrics,
+        blocks=blocks,
+    )
+
+
+def next_batch_size(size: int, count: int, took_s: float) -> int:
+    """Aim at `BATCH_TARGET_S`, growing at most eightfold at a time: the first batches tell little."""
+    aim = int(count * BATCH_TARGET_S / max(took_s, 1e-9))
+    return max(1, min(MAX_BATCH, size * 8, aim))

@@ -1,0 +1,129 @@
+"""A session opened for evaluation in a slot's process: its job, its plan, its objective, its segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from arbd.daemon.slots import batches
+from arbd.daemon.slots.cell import Cell
+from arbd.daemon.slots.protocol import SlotSetup
+from arbd.errors import CodeChangedError, ObjectiveError
+from arbd.job.code import expected_parts, with_parts
+from arbd.job.policy import ObjectivePolicy
+from arbd.job.spec import JobSpec
+from arbd.job.stored import read_spec
+from arbd.objective.protocol import Evaluator
+from arbd.objective.running_code import RunningCode
+from arbd.results.generations import PublishedPlan
+from arbd.results.segments import SegmentWriter
+from arbd.results.session_code import SessionCode, engine_files
+from arbd.search.plan import FixedPlan, Plan
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.system import Clock
+
+
+class OpenSession:
+    """A session opened for evaluation. Opening raises ArbdError when this host cannot evaluate it.
+
+    `careful` is how many iterations are still to be looked at one by one; `draws` says that the objective uses the
+    global random generators, which are seeded for each iteration then.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        clock: Clock,
+        folder: Path,
+        label: str,
+        setup: SlotSetup,
+        load: Callable[[JobSpec, str], Evaluator],
+        cell: Cell,
+        code: RunningCode | None = None,
+    ) -> None:
+        self.clock = clock
+        self.paths = SessionPaths(folder)
+        self.spec = read_spec(files, self.paths)
+        refusal = ObjectivePolicy(setup.allow, setup.data_dirs).check_job(self.spec)
+        if refusal is not None:
+            raise ObjectiveError(refusal)
+        self.cell = cell
+        spec = self.spec
+        self.code: CodeInUse | None = None
+        if code is None:
+            self.evaluator = load(spec, self.paths.session_id)
+        else:
+            self.code = CodeInUse(code, SessionCode(files, self.paths, expected_parts(spec)), spec)
+            self.code.prepare(partial(engine_files, files, SpoolLayout(folder.parent.parent)))
+            self.evaluator = load(with_parts(spec, self.code.expected), self.paths.session_id)
+            self.code.loaded()
+        self.baseline = cell.baseline()
+        self.plan: Plan = (
+            PublishedPlan(files, clock, self.paths, spec.generation_size) if spec.generation_size else FixedPlan(spec)
+        )
+        self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)
+        self.batch_size = batches.FIRST_BATCH
+        self.batched = self.evaluator.batch
+        self.careful = 0
+        self.draws = False
+
+    def is_current(self) -> bool:
+        """True while the session is to be evaluated as it was when it was opened; StaleProcessError when not in here."""
+        return self.code is None or self.code.is_current()
+
+    def require_code(self) -> None:
+        """After iterations: see `CodeInUse.require`."""
+        if self.code is not None:
+            self.code.require()
+
+    def close(self) -> None:
+        """Close the segment, which is not opened again."""
+        self.writer.close()
+
+
+class CodeInUse:
+    """The code of this process in the service of one session."""
+
+    def __init__(self, running: RunningCode, record: SessionCode, spec: JobSpec) -> None:
+        self._running = running
+        self._record = record
+        self._spec = spec
+        self._era = record.era
+        self._pinned = -1
+        self.digest = ""
+
+    @property
+    def expected(self) -> Mapping[str, str]:
+        """The parts that the session is known to depend on."""
+        return self._record.current.parts
+
+    def prepare(self, engine_files: Callable[[str], Mapping[str, str]]) -> None:
+        """Before the objective is loaded; see `RunningCode.prepare`."""
+        self._running.prepare(self._spec, self.expected, engine_files)
+
+    def loaded(self) -> None:
+        """The objective is loaded, with whatever it imported."""
+        self._running.require_engine()
+        self.require()
+
+    def is_current(self) -> bool:
+        """Before a task: the session's code was not given up meanwhile. StaleProcessError when this process refused some."""
+        self._record.look()
+        if self._record.era == self._era:
+            self._running.serve(self.expected)
+        return self._record.era == self._era
+
+    def require(self) -> None:
+        """After each iteration: pin what was loaded since the last call.
+
+        CodeChangedError when that is not the session's code, or something was refused: the iteration does not count then.
+        """
+        modules = self._running.modules
+        if modules.refusal:
+            raise CodeChangedError(modules.refusal)
+        if len(modules.loaded) != self._pinned:
+            self.digest = self._record.pin(self._running.parts_for(self._spec), self._running.folders)
+            self._pinned = len(modules.loaded)
+            self._running.serve(self.expected)
