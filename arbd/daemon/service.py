@@ -41,6 +41,7 @@ from arbd.results.session_code import publish_engine
 from arbd.spool.files import Files
 from arbd.spool.held import Taker
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import LifeLock
 from arbd.spool.queue import Worker
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
@@ -120,28 +121,12 @@ class Service:
         layout = SpoolLayout(config.spool)
         layout.prepare()
         Submitters.of(config.allowed_submitters)
-        files, clock = MeasuredFiles(layout.files(), self._counters.lock_wait), SystemClock()
+        files = MeasuredFiles(layout.files(), self._counters.lock_wait)
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
         self._tell_code(files, layout)
         companions = Companions(config, files, self._mode.only, self._counters, self._log)
-        coordinator = Coordinator(
-            files,
-            clock,
-            layout,
-            worker,
-            Timing(config.scan_s, config.beat_s, config.lease_s, config.chunk_target_s),
-            self._log,
-            self._events.put,
-            about=about_worker(config),
-            intake=self._mode.intake,
-            inbox=events.QueueInbox(),
-            life=life,
-            only=self._mode.only,
-            burst=self._mode.burst,
-            more=companions.about,
-            counters=self._counters,
-        )
+        coordinator = self._coordinator(files, layout, worker, life, companions)
         try:
             with contextlib.ExitStack() as stack:
                 run_dir = self._run_dir = stack.enter_context(run_folder())
@@ -177,6 +162,28 @@ class Service:
             # The interpreter's end would wait for the process that cannot be killed.
             os._exit(code)
         return code
+
+    def _coordinator(
+        self, files: Files, layout: SpoolLayout, worker: Worker, life: LifeLock, companions: Companions
+    ) -> Coordinator:
+        config = self._config
+        return Coordinator(
+            files,
+            SystemClock(),
+            layout,
+            worker,
+            Timing(config.scan_s, config.beat_s, config.lease_s, config.chunk_target_s),
+            self._log,
+            self._events.put,
+            about=about_worker(config),
+            intake=self._mode.intake,
+            inbox=events.QueueInbox(),
+            life=life,
+            only=self._mode.only,
+            burst=self._mode.burst,
+            more=companions.about,
+            counters=self._counters,
+        )
 
     def _tell_code(self, files: Files, layout: SpoolLayout) -> None:
         """Say which code of arbd's own this host has, and when it is not what was installed."""

@@ -122,10 +122,7 @@ class _Resolver:
 
     def resolve(self, session_id: str | None) -> JobSpec | None:
         job = self._job
-        if job.mode != "paper":
-            self.wrong(
-                f"{job.mode!r} is refused: arbd evaluates on recorded quotes and sends no orders; use paper", "mode"
-            )
+        self._check_mode(job.mode)
         objective = self._objective()
         paper = objective.kind == "paper"
         data = [self._file(name, "data", index) for index, name in enumerate(job.data)]
@@ -183,6 +180,10 @@ class _Resolver:
             budgets=search.budgets,
             code=base_parts(),
         )
+
+    def _check_mode(self, mode: str) -> None:
+        if mode != "paper":
+            self.wrong(f"{mode!r} is refused: arbd evaluates on recorded quotes and sends no orders; use paper", "mode")
 
     def _objective(self) -> ObjectiveSpec:
         given = self._job.objective
