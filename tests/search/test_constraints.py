@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,6 +77,45 @@ def test_a_violation_grows_with_the_distance_and_is_never_zero_where_it_does_not
     assert 0 < found[1] < found[2]
     assert found[3] > 0
     assert total_violation([parse_constraint("a > 1"), parse_constraint("a < 0")], {"a": np.array([0.5])}, 1)[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "a", "violation"),
+    [
+        # In units of the larger side, and of 1 where both are smaller.
+        ("a >= 30", 29.0, 1 / 30),
+        ("a >= 30", 10.0, 20 / 30),
+        ("a <= 30", 40.0, 10 / 40),
+        ("a <= 0.5", 0.75, 0.25),
+        ("a >= -0.5", -0.75, 0.25),
+        ("a <= -4", -3.0, 1 / 4),
+        ("a <= -4", 8.0, 12 / 8),
+        ("a < 2", 2.0, 1e-9),
+        ("a > 2", 2.0, 1e-9),
+        ("a <= 2", 2.0, 0.0),
+        ("a <= 1e12", 1e12 + 1, 1e-9),
+        # Of several sides and conditions the sum, of alternatives the least, of what has no distance 1.
+        ("4 <= a <= 1", 2.0, 2 / 4 + 1 / 2),
+        ("a >= 4 and a <= 1", 2.0, 2 / 4 + 1 / 2),
+        ("a >= 4 or a <= 1.5", 2.0, 0.5 / 2),
+        ("a >= 4 or a <= 2", 2.0, 0.0),
+        ("not a > 1", 2.0, 1.0),
+        ("a == 3", 2.0, 1.0),
+        ("a != 2", 2.0, 1.0),
+        ("a > 1", math.nan, math.inf),
+        ("a == 1", math.nan, math.inf),
+        ("a > 5 or a < 5", math.nan, math.inf),
+    ],
+)
+def test_the_unit_of_a_violation_is_that_of_its_sides(text: str, a: float, violation: float) -> None:
+    found = parse_constraint(text).violation({"a": np.array([a])}, 1)
+    assert found.tolist() == pytest.approx([violation], rel=1e-12)
+
+
+def test_the_violations_of_several_constraints_add_up() -> None:
+    constraints = [parse_constraint(text) for text in ("a >= 4", "a <= 1", "a < 9")]
+    assert total_violation(constraints, {"a": np.array([2.0, 4.0])}, 2).tolist() == pytest.approx([1.0, 0.75])
+    assert total_violation([], {}, 2).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.records import unpack
 from arbd.search.generations import Breeder, Knowledge, decode_generation, default_size, known_before
-from arbd.search.history import best_first
+from arbd.search.history import History, best_first
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, FixedPlan
 from arbd.search.problem import MetricGoal, Past, StopRules
-from arbd.search.samplers import built_in
+from arbd.search.samplers import built_in, make_adaptive
 from arbd.search.samplers.successive_halving import rungs
-from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
+from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace, Unit
 from tests.conftest import REPOSITORY
 
 SPACE = SearchSpace(
@@ -170,6 +171,33 @@ def test_failed_and_undefined_results_are_learnt_from_too(method: str, odd: Metr
 def test_a_point_that_breaks_a_constraint_between_parameters_is_not_suggested(method: str) -> None:
     rows, _ = played(spec_of(method, 40, constraints=("x * 10 < k", "x > 0")), bowl)
     assert all(row["origin"] != INFEASIBLE and 0 < row["x"] * 10 < row["k"] for row in rows)
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_a_method_itself_proposes_what_may_run(method: str) -> None:
+    """Not only what takes the place of a point that may not run does."""
+    spec = spec_of(method, 64, generation_size=16, constraints=("x < 0",))
+    rng = np.random.default_rng(1)
+    points = SPACE.to_unit(SPACE.from_unit(rng.random((48, 3))))
+    # What is good lies on both sides of what may run.
+    losses = np.abs(points[:, :1] - 0.4)
+    nothing = History.empty(3, 1)
+    history = History(points, losses, np.zeros(48), np.ones(48), nothing.pending, nothing.pending_budget)
+    asked: list[int] = []
+
+    def allowed(candidates: Unit) -> npt.NDArray[np.bool_]:
+        asked.append(len(candidates))
+        return np.asarray(candidates[:, 0] < 1 / 3)
+
+    sampler = make_adaptive(spec)
+    kept = allowed(sampler.suggest(3, 16, history, allowed).points).sum()
+    assert sum(asked) > 16
+    free = allowed(
+        sampler.suggest(3, 16, history, lambda candidates: np.ones(len(candidates), dtype=bool)).points
+    ).sum()
+    assert kept >= free + 6
+    breeder = Breeder(spec, {})
+    assert breeder._allowed(points).tolist() == (points[:, 0] < 1 / 3).tolist()
 
 
 def test_where_no_point_keeps_a_constraint_none_is_run() -> None:
