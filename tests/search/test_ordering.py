@@ -103,6 +103,7 @@ def test_the_best_few_of_many_are_those_of_sorting_all(wanted: int, monkeypatch:
 
 
 @given(results())
+@settings(deadline=None)
 def test_improvements_are_the_strictly_better_ones(found: Given) -> None:
     best, expected = math.inf, []
     for i, loss in enumerate(found.losses.tolist()):
