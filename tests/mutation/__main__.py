@@ -156,7 +156,6 @@ def _tests_fail(copy: Path, name: str, limit_s: float) -> bool:
         **os.environ,
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "HYPOTHESIS_DATABASE_FILE": "",
     }
     with (
         tempfile.TemporaryFile() as output,
