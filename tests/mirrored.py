@@ -31,7 +31,6 @@ ELSEWHERE: Mapping[str, Sequence[str]] = {
     ),
     "arbd/search/samplers": ("tests/search/test_samplers.py", "tests/search/test_guided.py"),
     "arbd/search/models": ("tests/search/test_gaussian_process.py", "tests/search/test_acquisition.py"),
-    "arbd/cli/commands/summary.py": ("tests/cli/test_arbctl.py",),
     "arbd/mirror": ("tests/mirror",),
 }
 
