@@ -11,6 +11,13 @@ from arbd.job.spec import JobSpec
 from arbd.spool.layout import SpoolLayout
 
 
+def warm_up() -> None:
+    """Import what resolving needs, before a job's time is taken."""
+    import arbd.job.file  # noqa: PLC0415 - see `job_resolver`
+    import arbd.job.resolve  # noqa: PLC0415 - as above
+    import arbd.results.warm_start  # noqa: F401, PLC0415 - as above
+
+
 def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
     """A function of (bytes, name) that raises JobError with everything that is wrong."""
     policy = ObjectivePolicy(config.allow, config.data_dirs)

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from arbd.daemon.host.config import Config
-from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.side.intake import job_resolver, warm_up
 from arbd.errors import ArbdError
 from arbd.spool.held import Taker
 from arbd.spool.intake import Intake, Outcome
@@ -71,6 +71,7 @@ def main(setup: Setup, pipe: Connection) -> None:
     if os.getppid() != setup.parent_pid:
         return
     _limit(setup.config)
+    warm_up()
     intake = make_intake(setup, lambda name: pipe.send(Began(name)))
     with contextlib.suppress(EOFError, BrokenPipeError):
         _serve(intake, setup, pipe)

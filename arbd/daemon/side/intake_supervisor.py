@@ -148,7 +148,7 @@ class IntakeSupervisor:
             now = time.monotonic()
             if running.job and now - running.job_since_s > self._config.intake_timeout_s:
                 running.killed = f"was ended because it took longer than {self._config.intake_timeout_s:g} s"
-            elif not running.job and now - running.busy_s > IDLE_S:
+            elif running.heard and not running.job and now - running.busy_s > IDLE_S:
                 running.killed = "idle"
 
     def _heard(self, running: _Running, message: Began | Looked) -> None:
@@ -158,7 +158,7 @@ class IntakeSupervisor:
             running.job, running.job_since_s = message.name, now
             return
         running.job = ""
-        if message.waiting:
+        if message.waiting or message.outcomes:
             running.busy_s = now
         for name, why in message.notes:
             self._log.warning("a job waits", job=name, reason=why)
