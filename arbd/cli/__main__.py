@@ -28,6 +28,7 @@ HOMES = {
     "watch": (f"{_HERE}.watch", "watch", "The same, live, with keys to pause and cancel."),
     "summary": (f"{_HERE}.summary", "summary", "Rank the results of a session or a CSV table."),
     "best": (f"{_HERE}.summary", "best", "The winning parameters, to feed a bot."),
+    "verdict": (f"{_HERE}.verdict", "verdict", "Is the winner skill or luck? By which rule, and what would change it."),
     "report": (f"{_HERE}.report", "report", "One HTML page that works offline: figures, ranking, job."),
     "compare": (f"{_HERE}.compare", "compare", "Put sessions side by side."),
     "export": (f"{_HERE}.export", "export", "Write results as CSV, Parquet, JSON lines, msgpack, Optuna."),

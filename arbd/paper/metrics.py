@@ -130,12 +130,19 @@ def _annualised(returns: FloatArray, grid_s: FloatArray, deviation: FloatArray) 
     return np.where(deviation > 0, ratio, np.nan)
 
 
+def block_counts(n_steps: int, n_blocks: int = N_BLOCKS) -> npt.NDArray[np.int64]:
+    """How many of `n_steps` grid returns each block of `return_blocks` sums up: (n_blocks,), as equal as can be."""
+    return np.diff([-(-block * n_steps // n_blocks) for block in range(n_blocks + 1)])
+
+
 def return_blocks(returns: FloatArray) -> FloatArray:
     """Sum and sum of squares of the grid returns in `N_BLOCKS` equal parts of the grid: (n, N_BLOCKS, 2)."""
     n, k = returns.shape
     blocks = np.zeros((n, N_BLOCKS, 2))
-    for block in range(N_BLOCKS):
-        part = returns[:, -(-block * k // N_BLOCKS) : -(-(block + 1) * k // N_BLOCKS)]
+    end = 0
+    for block, count in enumerate(block_counts(k)):
+        start, end = end, end + int(count)
+        part = returns[:, start:end]
         blocks[:, block, 0] = part.sum(axis=1)
         blocks[:, block, 1] = (part * part).sum(axis=1)
     return blocks

@@ -21,9 +21,10 @@ from arbd.results.merge import Merge
 from arbd.results.session_code import SessionCode
 from arbd.results.store_format import encode_results
 from arbd.results.store_reader import read_results
+from arbd.results.trials import keep_record, record_of
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.layout import SessionPaths
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
@@ -83,6 +84,9 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
                 files.publish_stream(
                     paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths, rules=rules))
                 )
+
+        # Before anybody calls the session done, so that no session can be done and not counted.
+        keep_record(files, SpoolLayout(paths.folder.parent.parent), record_of(paths.session_id, spec, queue.state.n))
 
     again = ledger.spans_of(merge.iteration[outdated].tolist(), queue.state.epoch + 1)
     uncounted = np.bincount(merge.status[outdated].astype(np.int64), minlength=4).tolist()

@@ -151,6 +151,11 @@ class SpoolLayout:
         """Life locks and heartbeats."""
         return self.root / "workers"
 
+    @property
+    def trials(self) -> Path:
+        """How many trials were made on which data: records that stay when sessions go. Made with the first of them."""
+        return self.root / "trials"
+
     def session(self, session_id: str) -> SessionPaths:
         """Paths of one session; UsageError when the id could leave the spool."""
         return SessionPaths(self.sessions / check_name(session_id, "session id"))
@@ -222,7 +227,7 @@ class SpoolLayout:
         root = self.root.stat()
         _require_sticky(self.root, root)
         parents = {self.root: root}
-        for folder in self.folders():
+        for folder in (*self.folders(), self.trials):
             try:
                 found = folder.lstat()
             except FileNotFoundError:

@@ -35,38 +35,59 @@ class Superiority:
     """p-values of "no trial has a mean above 0", by what is assumed of the trials that did badly.
 
     `p_lower` leaves them all out, `p_upper` takes them for as good as doing nothing (White), `p_consistent` leaves out
-    those that are clearly bad (Hansen); p_lower <= p_consistent <= p_upper. `statistic` is the greatest of
-    sqrt(n_steps) * mean / deviation over the trials (without the division where not studentised), at least 0; `best` is
-    the trial that has it; `tested` how many trials had returns in enough steps to be compared.
+    those that are clearly bad (Hansen); p_lower <= p_consistent <= p_upper. `statistic` is sqrt(n_steps) * mean /
+    deviation (without the division where not studentised), at least 0, of `trial`: the greatest, or the one asked for.
+    `critical` is what it would have to exceed for p_consistent to be at most `level`; `tested` is how many trials had
+    returns in enough steps to be compared.
     """
 
     p_lower: float
     p_consistent: float
     p_upper: float
     statistic: float
-    best: int
+    trial: int
     tested: int
+    critical: float
+    level: float
 
 
 def superior_predictive_ability(
-    returns: npt.ArrayLike, block: float = 10.0, reps: int = 2000, seed: int = 1, *, studentise: bool = True
+    returns: npt.ArrayLike,
+    block: float = 10.0,
+    reps: int = 2000,
+    seed: int = 1,
+    *,
+    trial: int | None = None,
+    level: float = 0.05,
+    studentise: bool = True,
 ) -> Superiority:
     """Hansen's test on `returns` (n_steps, n_trials), each in excess of its benchmark (doing nothing: 0).
 
     `block` is the mean length in steps of what the bootstrap keeps together: longer than positions are held. Sums over
-    blocks of steps, transposed, may be given as returns; then `block` is in those. A p-value is (1 + resamples that
+    blocks of steps, transposed, may be given as returns; then `block` is in those. With `trial`, the p-values are those
+    of that trial among all: how often the best of as many without skill does as well. A p-value is (1 + resamples that
     reach the statistic) / (1 + `reps`), so it is never 0. Trials with returns other than 0 in fewer than 10 steps are
-    left out where studentised. NotComputableError with fewer than 8 steps, or where no trial can be compared.
+    left out where studentised. NotComputableError with fewer than 8 steps, or where no trial (or not the one asked
+    for) can be compared.
     """
+    _check_level(level)
     data = _prepared(returns, block, studentise)
-    statistic = max(0.0, float(data.scores.max()))
+    chosen = int(data.scores.argmax()) if trial is None else data.position(trial)
+    statistic = max(0.0, float(data.scores[chosen]))
     # In the unit of the scores, a mean of -1 deviation is -1 only where they are studentised.
     line = -math.sqrt(2 * math.log(math.log(data.n_steps))) * data.unit
     centres = np.stack([np.maximum(data.scores, 0.0), np.where(data.scores < line, 0.0, data.scores), data.scores])
     greatest = np.maximum(data.resampled_greatest(centres, block, reps, seed), 0.0)
     lower, consistent, upper = ((1 + (greatest >= statistic).sum(axis=0)) / (1 + reps)).tolist()
-    best = int(data.trials[int(data.scores.argmax())])
-    return Superiority(lower, consistent, upper, statistic, best, len(data.trials))
+    at = max(0, math.ceil((1 - level) * (1 + reps)) - 1)
+    critical = float(np.sort(greatest[:, 1])[at]) if at < reps else math.inf
+    number, tested = int(data.trials[chosen]), len(data.trials)
+    return Superiority(lower, consistent, upper, statistic, number, tested, critical, level)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise UsageError(f"a level of {level:g}; expected one between 0 and 1")
 
 
 def step_m(
@@ -76,8 +97,7 @@ def step_m(
 
     Arguments and errors as for `superior_predictive_ability`. An empty answer means that none can be told from luck.
     """
-    if not 0 < level < 1:
-        raise UsageError(f"a level of {level:g}; expected one between 0 and 1")
+    _check_level(level)
     data = _prepared(returns, block, studentise=True)
     found = np.zeros(len(data.trials), dtype=np.bool_)
     while not found.all():
@@ -121,6 +141,15 @@ class _Prepared:
     @property
     def n_steps(self) -> int:
         return len(self.table)
+
+    def position(self, trial: int) -> int:
+        """Where a trial is among these."""
+        at = int(np.searchsorted(self.trials, trial))
+        if at == len(self.trials) or self.trials[at] != trial:
+            raise NotComputableError(
+                f"trial {trial} has no returns, or in fewer than {MIN_ACTIVE_STEPS} of {self.n_steps} steps or blocks"
+            )
+        return at
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> _Prepared:
         return replace(

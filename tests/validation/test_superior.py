@@ -75,7 +75,7 @@ def test_studentised_trials_are_compared_by_how_sure_they_are() -> None:
     returns[:, 4] = returns[:, 4] / 50 + 0.0001
     assert superior_predictive_ability(returns, 5, 400).p_consistent < 0.01
     assert superior_predictive_ability(returns, 5, 400, studentise=False).p_consistent > 0.05
-    assert superior_predictive_ability(returns, 5, 400).best == 4
+    assert superior_predictive_ability(returns, 5, 400).trial == 4
 
 
 @given(seed=st.integers(0, 1_000), edge=st.floats(-0.01, 0.01), unit=st.floats(1e-6, 1e6), studentise=st.booleans())
@@ -90,14 +90,14 @@ def test_p_values_are_ordered_and_the_unit_of_money_does_not_matter(
     assert scaled.p_consistent == pytest.approx(found.p_consistent, abs=1e-9)
     turned = superior_predictive_ability(returns[:, ::-1], 4, 99, studentise=studentise)
     assert turned.p_consistent == pytest.approx(found.p_consistent, abs=1e-9)
-    assert turned.best == 5 - found.best or found.statistic == 0
+    assert turned.trial == 5 - found.trial or found.statistic == 0
 
 
 def test_adding_trials_that_never_traded_changes_nothing() -> None:
     returns = _noise()
     found = superior_predictive_ability(returns, 5, 200)
     more = superior_predictive_ability(np.concatenate([np.zeros((500, 4)), returns], axis=1), 5, 200)
-    assert (more.p_consistent, more.tested, more.best) == (found.p_consistent, 30, found.best + 4)
+    assert (more.p_consistent, more.tested, more.trial) == (found.p_consistent, 30, found.trial + 4)
 
 
 def test_a_crowd_of_clearly_bad_trials_does_not_hide_a_good_one() -> None:
@@ -148,3 +148,27 @@ def test_blocks_that_make_no_sense_are_refused(block: float) -> None:
 def test_levels_that_make_no_sense_are_refused(level: float) -> None:
     with pytest.raises(UsageError, match="level"):
         step_m(_noise(), level)
+
+
+def test_a_trial_that_is_asked_for_is_judged_among_all() -> None:
+    returns = _noise()
+    returns[:, 3] += 0.002
+    best = superior_predictive_ability(returns, 5, 400)
+    assert superior_predictive_ability(returns, 5, 400, trial=3) == best
+    other = superior_predictive_ability(returns, 5, 400, trial=4)
+    assert other.p_consistent > best.p_consistent
+    assert other.trial == 4
+    with pytest.raises(NotComputableError, match="trial 30 has no returns"):
+        superior_predictive_ability(returns, 5, 400, trial=30)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.05, 0.5])
+def test_the_critical_value_is_where_the_p_value_reaches_the_level(level: float) -> None:
+    for seed in range(30):
+        returns = _noise(seed, 100, 8) + 0.001
+        found = superior_predictive_ability(returns, 2, 199, level=level)
+        assert (found.p_consistent <= level) == (found.statistic > found.critical)
+
+
+def test_a_level_finer_than_the_resamples_is_never_reached() -> None:
+    assert superior_predictive_ability(_noise() + 0.01, 2, 99, level=0.001).critical == float("inf")

@@ -16,8 +16,10 @@ from arbd.search.space import ChoiceDimension, Dimension
 RANKED = 500
 
 
-def report_content(table: ResultTable, metric: str, ascending: bool, job: str) -> dict[str, Any]:
-    """Everything on the page. The figures are of completed rows; failures and timelines are of all."""
+def report_content(
+    table: ResultTable, metric: str, ascending: bool, job: str, verdict: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything on the page, `verdict` being that of the winner. Figures are of completed rows; failures are of all."""
     spec, source = table.spec, table.source
     completed = np.flatnonzero(table.completed)
     document: dict[str, Any] = {
@@ -42,6 +44,7 @@ def report_content(table: ResultTable, metric: str, ascending: bool, job: str) -
         "job": job,
         "digests": dict(spec.digests),
         "figures": None,
+        "verdict": verdict,
         "ranking": [],
     }
     if not len(completed):

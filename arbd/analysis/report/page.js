@@ -225,6 +225,32 @@
     );
   }
 
+  function verdict() {
+    const found = data.verdict;
+    if (!found) return;
+    const rows = [
+      ["trials", found.trials, "parameter sets that this search tried"],
+      ["trials on the same data", found.trials_on_data, "by all searches of this spool"],
+      ["effective trials", found.effective_trials, "independent trials with as much variety"],
+      ["Sharpe ratio", found.sharpe, `of the winner, ${found.sharpe_unit}`],
+      ["luck line", found.luck_line, "Sharpe ratio that the best of as many trials without skill is expected to have"],
+      ["probabilistic Sharpe ratio", found.psr, "that the winner's true ratio is above 0, were it the only trial"],
+      ["deflated Sharpe ratio", found.dsr, "that it is above the luck line"],
+      ["superior ability, p", found.spa.p_winner, "how often the best of such trials without skill does as well as the winner"],
+      [`PBO${found.pbo.value !== null && !found.pbo.valid ? " (NOT VALID)" : ""}`, found.pbo.value, found.pbo.reason || "how often the best on one half of time is no better than the median on the other"],
+      ["plateau", found.plateau && found.plateau.ratio, "median score of the nearest trials, as a share of the winner's"],
+    ].filter(([, value]) => value !== null && value !== undefined);
+    const reasons = new Map();
+    for (const [name, reason] of Object.entries(found.missing)) reasons.set(reason, [...(reasons.get(reason) || []), name]);
+    section(
+      "verdict", "Skill or luck",
+      element("p", {}, `The winner: ${found.verdict}. By this rule: ${found.rule}.`),
+      ...found.reasons.map((text) => element("p", {}, text)),
+      table("What the verdict rests on", [{ name: "number" }, { name: "value", kind: "number" }, { name: "meaning" }], rows),
+      ...[...reasons].map(([reason, names]) => note(`Not computed: ${names.join(", ")}: ${reason}`)),
+    );
+  }
+
   function history() {
     const label = `Optimisation history: ${data.metric} of ${shown(figures.drawn)} iterations, and the best so far, which changed ${figures.best.values.length} times`;
     const draw = (pen, width, height, made) => {
@@ -470,6 +496,7 @@
 
   head();
   best();
+  verdict();
   if (figures) {
     for (const draw of [history, distribution, importance, parallel, slices, contours, pareto]) draw();
   }

@@ -18,6 +18,7 @@ from typing import Any
 from arbd import __version__
 from arbd.analysis.report.content import report_content
 from arbd.analysis.table import load_table
+from arbd.analysis.verdict import verdict_line
 from arbd.atomic_file import check_output, whole_file
 from arbd.errors import UsageError
 from arbd.spool.layout import SpoolLayout
@@ -36,7 +37,8 @@ def write_report(spool: Path, session_id: str, output: Path, metric: str | None,
     up = table.ranking.ascending(name, ascending or None)
     layout = SpoolLayout(spool)
     job = layout.files().read(layout.session(session_id).job, limit=JOB_BYTES).decode(errors="replace")
-    page = render(report_content(table, name, up, job)).encode()
+    _, verdict = verdict_line(spool, table, name)
+    page = render(report_content(table, name, up, job, verdict)).encode()
     with whole_file(output) as path:
         path.write_bytes(page)
     return len(page)

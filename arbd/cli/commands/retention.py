@@ -38,6 +38,7 @@ def purge(app: App, session: str, segments: bool, results: bool, claims: bool, y
     if not (segments or results or claims):
         raise UsageError("say what: --segments, --results, --claims, or --results and --claims for all of it")
     from arbd.results import retention
+    from arbd.results.trials import keep_before_purge
     from arbd.spool.ledger import LedgerState
 
     layout = app.layout()
@@ -63,6 +64,8 @@ def purge(app: App, session: str, segments: bool, results: bool, claims: bool, y
             for found in [] if claims else doomed:
                 files.remove(found.path)
             if claims:
+                # Luck does not become less by forgetting how often it was tried.
+                keep_before_purge(files, layout, session)
                 retention.remove_session(files, layout, session)
     document = {
         "session_id": session,

@@ -40,6 +40,8 @@ class _View:
     failures: list[dict[str, Any]]
     notices: Sequence[str] = ()
     front: dict[str, Any] | None = None
+    verdict_line: str = ""
+    verdict: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         return {
@@ -50,6 +52,7 @@ class _View:
             "failures": self.failures,
             **({} if self.front is None else {"pareto_front": self.front}),
             "notices": list(self.notices),
+            **({} if self.verdict is None else {"verdict": self.verdict}),
         }
 
 
@@ -85,6 +88,7 @@ def summary(
 def _of_session(app: App, session: str, metric: str | None, top_n: int, ascending: bool) -> _View:
     from arbd.analysis.failures import grouped_failures
     from arbd.analysis.table import load_table
+    from arbd.analysis.verdict import verdict_line
 
     loaded = load_table(app.layout().root, session)
     ranking, name = loaded.ranking, metric or loaded.spec.metrics[0].name
@@ -129,7 +133,8 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         front = _front_document(found, loaded.results(found.positions))
         best = loaded.results(found.positions[:top_n])
     failures = grouped_failures(loaded)
-    return _View(f"session {session}", name, up, facts, best, failures, notices, front)
+    line, verdict = verdict_line(app.layout().root, loaded, metric) if front is None else ("", None)
+    return _View(f"session {session}", name, up, facts, best, failures, notices, front, line, verdict)
 
 
 def _front_document(front: Front, results: Sequence[TuningResult]) -> dict[str, Any]:
@@ -235,6 +240,8 @@ def _text(view: _View) -> str:
         lines.append(
             f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {visible_line(failure['error'])}"
         )
+    if view.verdict_line:
+        lines += ["", view.verdict_line]
     return "\n".join(lines)
 
 
@@ -328,6 +335,12 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
         raise NotFoundError(f"session {session}: no result has a number for {name}: see `arbctl summary {session}`")
     (result,) = loaded.results(first)
     params = {**loaded.spec.fixed, **result.params}
+    from arbd.analysis.verdict import verdict_line
+
+    line, _ = verdict_line(app.layout().root, loaded, metric)
+    if line:
+        # Beside the parameters, not among them: those go to a bot.
+        click.echo(visible_line(line), err=True)
     click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
 
 

@@ -1,0 +1,320 @@
+"""The evidence that a session left, as what `arbd.validation` judges, and the judgement as one document."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arbd.analysis.table import ResultTable, load_table
+from arbd.errors import NotComputableError
+from arbd.paper.metrics import SECONDS_PER_YEAR, block_counts
+from arbd.results.columns import Array
+from arbd.results.trials import trials_on_data
+from arbd.search.space import ChoiceDimension
+from arbd.spool.layout import SpoolLayout
+from arbd.validation.judgement import LEVEL, Evidence, Judgement, Verdict, judge
+from arbd.validation.robustness import Plateau, plateau
+
+# Metrics by which a search chooses as a Sharpe ratio does: reward over risk.
+BY_RISK = ("sharpe", "sortino", "profit_factor")
+# What a judgement has, and what is missing of it where there is nothing to judge.
+NUMBERS = ("effective_trials", "sharpe", "luck_line", "psr", "dsr", "min_track_record_steps", "pbo", "spa", "plateau")
+NO_VALIDATION = "the job asks for no such validation"
+NO_BLOCKS = (
+    "no return blocks were kept: the job turned them off (`results: {blocks: false}`), its objective gives none, or its "
+    "iterations gave different numbers of them"
+)
+PAPER_ONLY = "how many steps a block has is known of sessions of the paper engine only"
+# How many of the nearest trials are the neighbours of a winner: at least this many, and two for each parameter.
+NEIGHBOURS = 10
+# With more trials than this, those who did not ask for a verdict are not kept waiting for one.
+LINE_TRIALS = 10_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionVerdict:
+    """A judgement of a session's winner; `iterations` are the numbers of the trials that were judged.
+
+    `plateau_reach` is how far its farthest neighbour is, as a share of a parameter's range.
+    """
+
+    session_id: str
+    metric: str
+    best_iteration: int | None
+    best: float
+    judgement: Judgement
+    evidence: Evidence | None
+    iterations: Array
+    plateau: Plateau | None = None
+    plateau_reach: float = 0.0
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`: a number that cannot be computed is None, with its reason under `missing`."""
+        found, evidence = self.judgement, self.evidence
+        block_s = None if evidence is None else evidence.block_s
+        per_year = math.sqrt(SECONDS_PER_YEAR / block_s) if block_s else 1.0
+        return {
+            "session_id": self.session_id,
+            "verdict": str(found.verdict),
+            "rule": found.rule,
+            "reasons": list(found.reasons),
+            "metric": self.metric,
+            "best": self.best,
+            "best_iteration": self.best_iteration,
+            "trials": found.trials,
+            "trials_on_data": found.trials_on_data,
+            "effective_trials": found.effective_trials,
+            "sharpe": _times(found.sharpe, per_year),
+            "luck_line": _times(found.luck_line, per_year),
+            "sharpe_unit": "per sqrt(year)" if block_s else "per block",
+            "psr": found.psr,
+            "dsr": found.dsr,
+            "min_track_record_steps": self._track_record(),
+            "pbo": self._pbo(),
+            "spa": self._spa(),
+            "null_searches": {"k": 0, "p": None},
+            "out_of_sample": None,
+            "plateau": self._plateau(),
+            "stress": [],
+            "missing": {**found.missing, **dict.fromkeys(("null_searches", "out_of_sample", "stress"), NO_VALIDATION)},
+        }
+
+    def _track_record(self) -> int | None:
+        blocks, evidence = self.judgement.min_track_record_blocks, self.evidence
+        if blocks is None or evidence is None or evidence.counts is None:
+            return None
+        return math.ceil(blocks * float(evidence.counts.mean()))
+
+    def _pbo(self) -> dict[str, Any]:
+        found, reason = self.judgement, self.judgement.missing.get("pbo", "")
+        if found.pbo is None:
+            return {"value": None, "se": None, "valid": False, "reason": reason}
+        if not found.pbo_valid:
+            reason = "the search chose its trials by their results: most are near the winner because it won"
+        return {
+            "value": found.pbo.pbo,
+            "se": found.pbo_error,
+            "valid": found.pbo_valid,
+            "reason": reason,
+            "p_loss": found.pbo.p_loss,
+            "slope": found.pbo.slope,
+            "combinations": found.pbo.combinations,
+            "chosen_by": "" if self.evidence is None else self.evidence.chosen_by,
+        }
+
+    def _spa(self) -> dict[str, Any]:
+        found = self.judgement
+        return {
+            "p_consistent": found.spa.p_consistent if found.spa else None,
+            "statistic": found.spa.statistic if found.spa else None,
+            "iteration": int(self.iterations[found.spa.trial]) if found.spa else None,
+            "p_winner": found.winner.p_consistent if found.winner else None,
+            "level": found.winner.level if found.winner else LEVEL,
+            "superior": None if found.superior is None else self.iterations[found.superior].tolist(),
+        }
+
+    def _plateau(self) -> dict[str, Any] | None:
+        found = self.plateau
+        if found is None:
+            return None
+        return {
+            "ratio": found.ratio,
+            "floor": found.floor,
+            "kept": found.kept,
+            "neighbours": found.neighbours,
+            "reach": self.plateau_reach,
+        }
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def session_verdict(spool: Path, session_id: str, metric: str | None = None) -> SessionVerdict:
+    """Judge the winner of a session, finished or running, by `metric` (default: the job's first).
+
+    NotFoundError without such a session, UsageError for a metric that it does not have.
+    """
+    return _judged(spool, load_table(spool, session_id, blocks=True), metric)
+
+
+def _judged(spool: Path, table: ResultTable, metric: str | None) -> SessionVerdict:
+    """A verdict that knows the trials of all searches on the same data, this one's as far as they ran."""
+    layout = SpoolLayout(spool)
+    counted = trials_on_data(layout.files(), layout, table.session_id, table.spec)
+    # What the ledger counts of this session has iterations in it that repeat others; they are no trials.
+    found = judge_table(table, metric, counted.trials - (table.state.counted - trials_of(table)))
+    if counted.unreadable:
+        found.judgement.reasons.append(
+            f"{counted.unreadable:,} records in {layout.trials} are damaged or of another version of arbd: there may have "
+            "been more trials on this data"
+        )
+    return found
+
+
+def verdict_line(spool: Path, table: ResultTable, metric: str | None = None) -> tuple[str, dict[str, Any] | None]:
+    """The verdict on a finished session in one line, and its document; no more than where to ask for it where it takes time.
+
+    An empty line where the objective gives no returns to judge.
+    """
+    ask = f"`arbctl verdict {table.session_id}`"
+    if not table.state.done:
+        return "", None
+    if len(table) > LINE_TRIALS:
+        return f"verdict: ask {ask}; with {len(table):,} trials it takes a while", None
+    found = _judged(spool, table, metric)
+    if found.judgement.rule == NO_BLOCKS:
+        return "", None
+    return f"verdict: {found.judgement.verdict}: {found.judgement.rule} ({ask})", found.document()
+
+
+def trials_of(table: ResultTable) -> int:
+    """How many parameter sets were tried: all that ran, failed ones too, and none twice."""
+    origin = table.source.origin()
+    return len(table) if origin is None else int((origin == 0).sum())
+
+
+def judge_table(table: ResultTable, metric: str | None = None, trials_on_data: int = 0) -> SessionVerdict:
+    """Judge the winner of a table that was loaded with its blocks; `trials_on_data` of all searches on the same data."""
+    name = metric or table.spec.metrics[0].name
+    trials = trials_of(table)
+    on_data = max(trials, trials_on_data)
+
+    def nothing(why: str, iteration: int | None = None, best: float = math.nan) -> SessionVerdict:
+        judgement = Judgement(
+            Verdict.NO_DATA, why, missing=dict.fromkeys(NUMBERS, why), trials=trials, trials_on_data=on_data
+        )
+        return SessionVerdict(table.session_id, name, iteration, best, judgement, None, np.empty(0, dtype=np.int64))
+
+    if not table.completed.any():
+        return nothing("no iteration is completed")
+    table.rank(name, 1)  # an unknown metric is refused
+    position = table.ranking.best(name)
+    if position is None:
+        return nothing(f"no result has a number for {name}, or each breaks a constraint")
+    iteration, best = int(table.source.fixed("iteration")[position]), float(_column(table, name)[position])
+    s, q, index = _blocks(table, name)
+    if s.shape[1] == 0:
+        return nothing(NO_BLOCKS, iteration, best)
+    winner = np.flatnonzero(index == _ran(table, position))
+    if not len(winner):
+        return nothing("the winner has no return blocks, or ones that are not finite", iteration, best)
+    evidence = _evidence(table, position, (s, q), int(winner[0]), trials, on_data, name)
+    judgement = judge(evidence)
+    around = judgement.compute("plateau", lambda: _plateau(table, position, name))
+    return SessionVerdict(
+        table.session_id, name, iteration, best, judgement, evidence, table.source.fixed("iteration")[index],
+        *(around or (None, 0.0)),
+    )  # fmt: skip
+
+
+def _evidence(
+    table: ResultTable, position: int, sums: tuple[Array, Array], winner: int, trials: int, on_data: int, name: str
+) -> Evidence:
+    s, q = sums
+    n_steps, step_s, no_counts = _steps(table, position, s[winner], q[winner])
+    counts = None if n_steps is None else block_counts(n_steps, s.shape[1])
+    if counts is not None:
+        # Where there are fewer steps than blocks, some blocks are no time at all.
+        s, q, counts = s[:, counts > 0], q[:, counts > 0], counts[counts > 0]
+    return Evidence(
+        s,
+        q,
+        winner,
+        adaptive=table.spec.generation_size > 0,
+        trials=trials,
+        trials_on_data=on_data,
+        counts=counts,
+        step_s=step_s,
+        no_counts=no_counts,
+        trades=_of_winner(table, "trades", position),
+        hold_s=_of_winner(table, "avg_hold_s", position),
+        chosen_by="sharpe" if name in BY_RISK else "mean",
+    )
+
+
+def _column(table: ResultTable, name: str) -> Array:
+    column = table.column(name)
+    assert column is not None, f"rank found {name}"
+    return column
+
+
+def _ran(table: ResultTable, position: int) -> int:
+    """The row that was run for this one: itself, or the one whose parameters it repeats."""
+    origin = table.source.origin()
+    if origin is None or origin[position] <= 0:
+        return position
+    return int(np.searchsorted(table.source.fixed("iteration"), origin[position]))
+
+
+def _blocks(table: ResultTable, name: str) -> tuple[Array, Array, Array]:
+    """`s` and `q` (n, n_blocks) of the comparable rows that were run and have finite blocks, and their positions."""
+    parts = [group.rows.blocks for group in table.source.groups(blocks=True)]
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts) or len({part.shape[1] for part in known}) != 1:
+        return np.empty((0, 0)), np.empty((0, 0)), np.empty(0, dtype=np.int64)
+    blocks = known[0] if len(known) == 1 else np.concatenate(known)
+    chosen = table.ranking.comparable(name) & np.isfinite(blocks).all(axis=(1, 2))
+    origin = table.source.origin()
+    if origin is not None:
+        chosen = chosen & (origin <= 0)
+    index = np.flatnonzero(chosen)
+    return np.ascontiguousarray(blocks[index, :, 0]), np.ascontiguousarray(blocks[index, :, 1]), index
+
+
+def _of_winner(table: ResultTable, name: str, position: int) -> float | None:
+    if table.spec.objective.kind != "paper" or name not in table.metric_names:
+        return None
+    value = float(_column(table, name)[position])
+    return None if math.isnan(value) else value
+
+
+def _plateau(table: ResultTable, position: int, name: str) -> tuple[Plateau, float]:
+    """How the nearest trials score, and how far the farthest of them is, as a share of a parameter's range."""
+    space = table.spec.space
+    rows = np.flatnonzero(table.completed)
+    points = space.to_unit({dimension: table.source.param(dimension)[rows] for dimension in space.names})
+    winner = points[int(np.searchsorted(rows, position))]
+    away = np.abs(points - winner)
+    for at, dimension in enumerate(space.dimensions):
+        if isinstance(dimension, ChoiceDimension):
+            # Another choice is no neighbour.
+            away[:, at] = np.where(away[:, at] > 0, np.inf, 0.0)
+    distance = away.max(axis=1, initial=0.0)
+    others = np.flatnonzero((distance > 0) & np.isfinite(distance))
+    wanted = max(NEIGHBOURS, 2 * len(space.dimensions))
+    near = others[np.argsort(distance[others], kind="stable")[:wanted]]
+    if len(near) < wanted:
+        raise NotComputableError(f"the winner has {len(near)} other trials around it; a plateau takes {wanted}")
+    scores = -table.ranking.loss(name)
+    return plateau(float(scores[position]), scores[rows[near]]), float(distance[near[-1]])
+
+
+def _steps(table: ResultTable, position: int, s: Array, q: Array) -> tuple[int | None, float | None, str]:
+    """Grid steps in all, and the seconds of each, as the winner had them; or the reason why they are not known.
+
+    A session of the paper engine records the annualised Sharpe ratio of the very returns that its blocks sum up, and
+    there is one number of steps with which sum, sum of squares and ratio agree. So sessions of every version tell it.
+    """
+    if table.spec.objective.kind != "paper":
+        return None, None, PAPER_ONLY
+    from arbd.paper.params import PARAMETERS  # noqa: PLC0415 - sessions of other objectives have no use for it
+
+    (row,) = table.results([position])
+    given = {**table.spec.fixed, **row.params}
+    if "grid_s" not in given and table.spec.scenarios:
+        return None, None, "a scenario's risk profile may set grid_s, so that the length of a step is not known"
+    grid_s = float(given.get("grid_s", PARAMETERS["grid_s"].default))
+    total, squares, ratio = float(s.sum()), float(q.sum()), row.metrics.get("sharpe", math.nan)
+    if not math.isfinite(ratio) or ratio == 0 or squares == 0:
+        return None, None, "the winner has no Sharpe ratio, from which the number of steps follows"
+    a = ratio * ratio * grid_s / SECONDS_PER_YEAR
+    b = total * total * (a + 1)
+    n = (b + math.sqrt(max(0.0, b * b - 4 * a * squares * total * total))) / (2 * a * squares)
+    if not math.isfinite(n) or abs(n - round(n)) > max(1e-3, 1e-6 * n) or round(n) < 1:
+        return None, None, "the recorded Sharpe ratio and return blocks agree on no whole number of steps"
+    return round(n), grid_s, ""

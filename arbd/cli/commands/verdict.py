@@ -1,0 +1,103 @@
+"""`arbctl verdict`: is the winner of a session skill or luck?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.numerics import import_numpy
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions)
+@click.option("--metric", help="Judge the winner by this metric, by default the job's own.")
+@json_option
+@pass_app
+def verdict(app: App, session: str, metric: str | None) -> None:
+    """Say whether the winner of SESSION is skill or luck: the verdict, the rule behind it, what would change it.
+
+    \b
+    Examples:
+      arbctl verdict kimchi-btc-01
+      arbctl verdict kimchi-btc-01 --metric sharpe
+      arbctl verdict kimchi-btc-01 --json
+
+    It needs the return blocks that sessions of the paper engine keep, and runs nothing again.
+    """
+    import_numpy()
+    from arbd.analysis.verdict import session_verdict
+
+    found = session_verdict(app.layout().root, session, metric)
+    document = found.document()
+    app.show(document, lambda: "\n".join(_text(document)))
+
+
+def _text(found: dict[str, Any]) -> list[str]:
+    lines = [f"session {found['session_id']}: {found['verdict'].upper()}", f"  {found['rule']}"]
+    lines += [f"  {reason}" for reason in found["reasons"]]
+    rows = [(name, text) for name, text in _numbers(found) if text]
+    if rows:
+        lines.append("")
+    width = max((len(name) for name, _ in rows), default=0)
+    lines += [f"{name.ljust(width)}  {text}" for name, text in rows]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in found["missing"].items():
+        reasons.setdefault(reason, []).append(name)
+    lines += ["", *(f"not computed: {', '.join(names)}: {reason}" for reason, names in reasons.items())]
+    return lines
+
+
+def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from arbd.analysis.text import format_value
+
+    def number(value: float | None, form: str = ".3g") -> str:
+        return "" if value is None else format(value, form)
+
+    def share(value: float | None) -> str:
+        return "" if value is None else f"{value:.1%}"
+
+    best = "" if found["best_iteration"] is None else f"iteration {found['best_iteration']}"
+    effective = (
+        "" if found["effective_trials"] is None else f", as varied as {found['effective_trials']:,.1f} of their own"
+    )
+    trials = f"{found['trials']:,}{effective}; {found['trials_on_data']:,} on the same data"
+    spa, pbo, plateau = found["spa"], found["pbo"], found["plateau"]
+    steps = found["min_track_record_steps"]
+    return [
+        ("winner", best and f"{best}, {found['metric']} {format_value(found['best'])}"),
+        ("trials", trials),
+        ("Sharpe", _beside(number(found["sharpe"]), number(found["luck_line"]), found["sharpe_unit"])),
+        ("probabilistic Sharpe", share(found["psr"])),
+        ("deflated Sharpe", share(found["dsr"])),
+        ("minimum track record", "" if steps is None else f"{steps:,} steps of the equity grid"),
+        ("superior ability", "" if spa is None or spa["p_winner"] is None else _superior(spa)),
+        ("backtest overfitting", _overfitting(pbo)),
+        ("plateau", "" if plateau is None else _plateau(plateau)),
+    ]
+
+
+def _beside(sharpe: str, luck: str, unit: str) -> str:
+    return f"{sharpe} {unit}" + (f"; the best of as many without skill: {luck}" if luck else "") if sharpe else ""
+
+
+def _superior(spa: dict[str, Any]) -> str:
+    superior = spa["superior"]
+    many = "none can be told from luck" if not superior else f"{len(superior):,} can be told from luck"
+    return f"p {spa['p_winner']:.3f} of the winner, {spa['p_consistent']:.3f} of the best; {many}"
+
+
+def _overfitting(pbo: dict[str, Any]) -> str:
+    if pbo["value"] is None:
+        return ""
+    error = "" if pbo["se"] is None else f" +- {pbo['se']:.2f}"
+    valid = "" if pbo["valid"] else f"; NOT VALID: {pbo['reason']}"
+    return f"PBO {pbo['value']:.2f}{error}, the choice loses in {pbo['p_loss']:.0%} of {pbo['combinations']:,} splits{valid}"
+
+
+def _plateau(plateau: dict[str, Any]) -> str:
+    return (
+        f"median of the {plateau['neighbours']} nearest trials is {plateau['ratio']:.0%} of the winner, their 10th "
+        f"percentile {plateau['floor']:.0%} (up to {plateau['reach']:.0%} of a range away)"
+    )

@@ -1,0 +1,321 @@
+"""The verdict on a search: is its winner skill or luck, by which rule, and what would change it.
+
+The rules, in this order; the first that applies gives the verdict:
+
+1. *not enough data*: the winner cannot be compared at all: fewer than 10 blocks of time with returns, or fewer than 10
+   trades, or no returns were kept.
+2. *skill*: with every trial of the search resampled together, one as good as the winner comes by luck in at most 5 % of
+   the cases; less where other searches were made on the same data: 5 % is shared out by numbers of trials.
+3. *overfit*: the winner's own record looks like skill (probabilistic Sharpe ratio of 95 % or more), and yet choosing the
+   best on one half of time is, in at least half of the splits, no better than the median on the other.
+4. *not distinguishable from luck*: everything else.
+
+Only the second claims something, and only it has to hold its level: on markets without an edge it is wrong in 5 % of the
+searches at most (`benchmarks/verdict.py`). Numbers that cannot be computed are None, with the reason in `missing`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+
+from arbd.errors import NotComputableError
+from arbd.validation.blocks import FloatArray, IntArray
+from arbd.validation.overfitting import Overfitting, overfitting_error, probability_of_backtest_overfitting
+from arbd.validation.sharpe import (
+    deflated_sharpe_ratio,
+    expected_max_sharpe,
+    min_track_record_length,
+    probabilistic_sharpe_ratio,
+)
+from arbd.validation.superior import MIN_ACTIVE_STEPS, Superiority, step_m, superior_predictive_ability
+from arbd.validation.trials import effective_trials
+
+LEVEL = 0.05
+RECORD_LOOKS_GOOD = 0.95
+MIN_TRADES = 10
+MAX_GROUPS, MIN_GROUPS = 16, 6
+REPS = 1_000
+# More trials than this would take minutes and gigabytes.
+MAX_PBO_TRIALS = 300_000
+UNKNOWN_STEPS = 1_000
+
+T = TypeVar("T")
+
+
+class Verdict(StrEnum):
+    """What is said of a winner."""
+
+    SKILL = "skill"
+    LUCK = "not distinguishable from luck"
+    OVERFIT = "overfit"
+    NO_DATA = "not enough data"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What a search left behind. All trials have the same blocks of time.
+
+    `s` and `q`, (n_trials, n_blocks), are sums of returns and of their squares, `counts` (n_blocks,) the steps of each
+    block, None where not known, with the reason in `no_counts`; `step_s` is the length of a step in seconds. `winner` is
+    the position of the trial to judge; `adaptive` says that trials were placed by looking at results. `trials` counts all
+    that were run, failed ones too; `trials_on_data` all that any search ever ran on the same data. `trades` is what the
+    winner closed, `hold_s` how long it held, where known. `chosen_by` is how the search chooses: "mean" or "sharpe".
+    """
+
+    s: FloatArray
+    q: FloatArray
+    winner: int
+    adaptive: bool
+    trials: int
+    trials_on_data: int
+    counts: IntArray | None = None
+    step_s: float | None = None
+    no_counts: str = "how many steps a block has is not known"
+    trades: float | None = None
+    hold_s: float | None = None
+    chosen_by: str = "mean"
+
+    @property
+    def block_s(self) -> float | None:
+        """Mean length of a block in seconds, where known."""
+        if self.counts is None or self.step_s is None:
+            return None
+        return float(self.counts.mean()) * self.step_s
+
+
+@dataclass(slots=True, eq=False)
+class Judgement:
+    """The verdict, the rule that gave it, what would change it (`reasons`), and the numbers; Sharpe ratios per block."""
+
+    verdict: Verdict = Verdict.LUCK
+    rule: str = ""
+    reasons: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    trials: int = 0
+    trials_on_data: int = 0
+    effective_trials: float | None = None
+    sharpe: float | None = None
+    luck_line: float | None = None
+    psr: float | None = None
+    dsr: float | None = None
+    min_track_record_blocks: float | None = None
+    pbo: Overfitting | None = None
+    pbo_error: float | None = None
+    pbo_valid: bool = False
+    spa: Superiority | None = None
+    winner: Superiority | None = None
+    superior: list[int] | None = None
+
+    def compute(self, name: str, how: Callable[[], T]) -> T | None:
+        """What `how` gives, or None with the reason under `name`."""
+        try:
+            return how()
+        except NotComputableError as error:
+            self.missing[name] = str(error)
+            return None
+
+
+def judge(evidence: Evidence, seed: int = 1) -> Judgement:
+    """The verdict on the winner of a search; `seed` is that of the resamples."""
+    found = Judgement(trials=evidence.trials, trials_on_data=evidence.trials_on_data)
+    # What any later search on the same data may still claim must be left to it: 5 % is shared by numbers of trials.
+    level = LEVEL * min(1.0, max(1, evidence.trials) / max(1, evidence.trials_on_data))
+    _sharpe_statistics(found, evidence)
+    _resampled(found, evidence, level, seed)
+    _cross_validated(found, evidence)
+    lacking = _lacking(found, evidence)
+    if lacking:
+        found.verdict, found.rule = Verdict.NO_DATA, lacking
+    elif found.winner is not None and found.winner.p_consistent <= level:
+        found.verdict = Verdict.SKILL
+        found.rule = (
+            f"one as good as the winner comes by luck in {found.winner.p_consistent:.2%} of resamples of all "
+            f"{found.winner.tested:,} trials; at most {level:.2%} was asked"
+        )
+    elif _overfit(found):
+        assert found.pbo is not None
+        found.verdict = Verdict.OVERFIT
+        found.rule = (
+            f"the winner's own record would convince ({found.psr:.0%}), but in {found.pbo.pbo:.0%} of the splits the best "
+            "of one half of time is no better than the median in the other"
+        )
+    else:
+        assert found.winner is not None
+        found.verdict = Verdict.LUCK
+        found.rule = (
+            f"one as good as the winner comes by luck in {found.winner.p_consistent:.1%} of resamples of all "
+            f"{found.winner.tested:,} trials; at most {level:.2%} was asked"
+        )
+    found.reasons += _what_would_change(found, evidence, level)
+    return found
+
+
+def _overfit(found: Judgement) -> bool:
+    return (
+        found.pbo is not None and found.pbo_valid and found.pbo.pbo >= 0.5
+        and found.psr is not None and found.psr >= RECORD_LOOKS_GOOD
+    )  # fmt: skip
+
+
+def _lacking(found: Judgement, evidence: Evidence) -> str:
+    """What there is too little of, and how much would be enough; empty where nothing is."""
+    if found.winner is None:
+        active = int(np.count_nonzero(evidence.s[evidence.winner]))
+        if 0 < active < MIN_ACTIVE_STEPS <= evidence.s.shape[1]:
+            more = MIN_ACTIVE_STEPS / active
+            return (
+                f"the winner earned or lost in {active} of {evidence.s.shape[1]} blocks of time, and it takes "
+                f"{MIN_ACTIVE_STEPS}: {more:.1f} times as much data at its pace{_lasting(evidence, more)}"
+            )
+        return found.missing["spa"]
+    if evidence.trades is not None and evidence.trades < MIN_TRADES:
+        more = MIN_TRADES / max(1.0, evidence.trades)
+        return (
+            f"the winner closed {evidence.trades:.0f} trades, and it takes {MIN_TRADES}: "
+            f"{more:.1f} times as much data at its pace{_lasting(evidence, more)}"
+        )
+    return ""
+
+
+def _lasting(evidence: Evidence, times: float) -> str:
+    """How long that many times the data is, where that is known."""
+    if evidence.block_s is None:
+        return ""
+    days = times * evidence.block_s * evidence.s.shape[1] / 86_400
+    return f" ({days:.1f} days)" if days >= 1 else f" ({days * 24:.1f} h)"
+
+
+def _what_would_change(found: Judgement, evidence: Evidence, level: float) -> list[str]:
+    reasons = []
+    if evidence.trials_on_data > evidence.trials:
+        reasons.append(
+            f"{evidence.trials_on_data:,} trials were made on this data in all, this search's {evidence.trials:,} "
+            f"included; so a p-value of {level:.2%} is asked of it instead of {LEVEL:.0%}"
+        )
+    if found.verdict in (Verdict.LUCK, Verdict.OVERFIT) and found.winner is not None:
+        score, critical = found.winner.statistic, found.winner.critical
+        if score <= 0:
+            reasons.append("the winner earned nothing: no length of data would show that it does")
+        elif not math.isfinite(critical):
+            reasons.append("so many searches on this data leave this one nothing to show: judge it on other data")
+        else:
+            times = (critical / score) ** 2
+            reasons.append(
+                f"if the winner goes on as it did, {times:.1f} times as much data{_lasting(evidence, times)} would tell "
+                "it from luck"
+            )
+        better = [trial for trial in found.superior or [] if trial != evidence.winner]
+        if better:
+            reasons.append(
+                f"{len(better):,} other trials can be told from luck: rank by a metric that knows risk, as sharpe"
+            )
+    if found.verdict is Verdict.SKILL and found.pbo is not None and found.pbo_valid and found.pbo.pbo >= 0.5:
+        reasons.append(
+            f"PBO is {found.pbo.pbo:.0%}: which trial is best is not told by the data, as many are about as good"
+        )
+    return reasons
+
+
+def _sharpe_statistics(found: Judgement, evidence: Evidence) -> None:
+    """Sharpe ratios of the blocks' returns: each block is one observation, so what hangs together within one does."""
+    s, winner = evidence.s, evidence.s[evidence.winner] if len(evidence.s) else np.empty(0)
+    n = s.shape[1]
+    ratios = _ratios(s)
+    sr = found.sharpe = found.compute("psr", lambda: _winner_ratio(winner, ratios, evidence.winner))
+    found.effective_trials = found.compute("effective_trials", lambda: effective_trials(s=s))
+    spread = found.compute("luck_line", lambda: _spread(ratios))
+    if spread is not None:
+        found.luck_line = found.compute("luck_line", lambda: expected_max_sharpe(evidence.trials_on_data, spread))
+    if sr is None:
+        for name in ("dsr", "min_track_record_steps"):
+            found.missing[name] = found.missing["psr"]
+        return
+    away = (winner - winner.mean()) / winner.std()
+    skew, kurtosis = float((away**3).mean()), float((away**4).mean())
+    found.psr = found.compute("psr", lambda: probabilistic_sharpe_ratio(sr, n, skew, kurtosis))
+    if spread is not None:
+        found.dsr = found.compute(
+            "dsr", lambda: deflated_sharpe_ratio(sr, n, evidence.trials_on_data, spread, skew, kurtosis)
+        )
+    else:
+        found.missing["dsr"] = found.missing["luck_line"]
+    found.min_track_record_blocks = found.compute(
+        "min_track_record_steps", lambda: min_track_record_length(sr, skew=skew, kurtosis=kurtosis)
+    )
+    if found.min_track_record_blocks is not None and evidence.counts is None:
+        found.missing["min_track_record_steps"] = evidence.no_counts
+
+
+def _ratios(s: FloatArray) -> FloatArray:
+    if s.shape[1] < 2:
+        return np.full(len(s), np.nan)
+    deviation = s.std(axis=1, ddof=1)
+    has_spread = deviation > 1e-12 * np.abs(s).max(axis=1, initial=0.0)
+    return np.asarray(np.divide(s.mean(axis=1), deviation, out=np.full(len(s), np.nan), where=has_spread))
+
+
+def _winner_ratio(winner: FloatArray, ratios: FloatArray, at: int) -> float:
+    if len(ratios) == 0 or not np.isfinite(ratios[at]):
+        raise NotComputableError(f"the winner's returns in {len(winner)} blocks of time have no spread")
+    return float(ratios[at])
+
+
+def _spread(ratios: FloatArray) -> float:
+    known = ratios[np.isfinite(ratios)]
+    if len(known) < 2:
+        raise NotComputableError(
+            f"the spread of Sharpe ratios takes at least 2 trials that traded; there are {len(known)}"
+        )
+    return float(known.std(ddof=1))
+
+
+def _resampled(found: Judgement, evidence: Evidence, level: float, seed: int) -> None:
+    n = evidence.s.shape[1]
+    held = 0.0
+    if evidence.hold_s is not None and evidence.block_s is not None and math.isfinite(evidence.hold_s):
+        held = evidence.hold_s / evidence.block_s
+    # What is held over blocks hangs together over them.
+    block = min(1.0 + held, n / 8)
+    length = max(1.0, block)
+
+    def test(trial: int | None) -> Superiority:
+        return superior_predictive_ability(evidence.s.T, length, REPS, seed, trial=trial, level=level)
+
+    found.spa = found.compute("spa", lambda: test(None))
+    if found.spa is None:
+        return
+    same = found.spa.trial == evidence.winner
+    found.winner = found.spa if same else found.compute("spa", lambda: test(evidence.winner))
+    # Where not even the best can be told from luck, none can.
+    told = found.spa.p_consistent <= level
+    found.superior = step_m(evidence.s.T, level, length, REPS, seed).tolist() if told else []
+
+
+def _cross_validated(found: Judgement, evidence: Evidence) -> None:
+    n_trials, n = evidence.s.shape
+    groups = min(MAX_GROUPS, n - n % 2)
+    # How trials rank does not depend on the number of steps, where all have the same.
+    counts = np.full(n, UNKNOWN_STEPS) if evidence.counts is None else evidence.counts
+    arguments = {"s": evidence.s, "q": evidence.q, "counts": counts}
+
+    def compute() -> Overfitting:
+        if groups < MIN_GROUPS:
+            raise NotComputableError(f"cross-validation takes at least {MIN_GROUPS} blocks of time; there are {n}")
+        if n_trials > MAX_PBO_TRIALS:
+            raise NotComputableError(
+                f"cross-validation of more than {MAX_PBO_TRIALS:,} trials takes minutes; there are {n_trials:,}"
+            )
+        return probability_of_backtest_overfitting(groups=groups, metric=evidence.chosen_by, **arguments)
+
+    found.pbo = found.compute("pbo", compute)
+    found.pbo_valid = found.pbo is not None and not evidence.adaptive
+    if found.pbo is not None:
+        found.pbo_error = found.compute(
+            "pbo.se", lambda: overfitting_error(groups=groups, metric=evidence.chosen_by, **arguments)
+        )

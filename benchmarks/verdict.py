@@ -1,0 +1,145 @@
+"""How often the verdict is right, on markets of which it is known whether there is anything to earn. JSON lines.
+
+    python benchmarks/verdict.py                          400 markets without an edge, 100 for each edge, per method
+    python benchmarks/verdict.py --smoke                  a few of each, to see that it runs
+    python benchmarks/verdict.py --method tpe --markets 100 --only luck
+
+Every market is searched by 256 iterations of the paper engine's convergence strategy, by pnl, without fees or slippage: where
+nothing can be earned, fees would only make it easier to say so. `skill` is the share of markets whose winner is called
+skill; `at_most` is the upper end of its 95 % confidence interval (Clopper and Pearson). `naive` is what is called skill
+by the rule that a winner which earned anything is good, `psr` by a probabilistic Sharpe ratio of 95 % of the winner alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from verdict_markets import KINDS, market
+
+from arbd.job.spec import JobSpec, ObjectiveSpec
+from arbd.paper.metrics import block_counts
+from arbd.paper.objective import PaperObjective
+from arbd.search.generations import default_size
+from arbd.search.in_process import Search
+from arbd.search.problem import MetricGoal
+from arbd.search.samplers import GUIDED
+from arbd.search.space import FloatDimension, IntDimension, SearchSpace
+from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
+
+METHODS = ("sobol", "tpe", "bayesian", "cmaes")
+ITERATIONS = 256
+DAYS = 4.0
+EDGES_BPS = (1.0, 2.0, 3.0, 4.0)
+LENGTHS = (4.0, 16.0)
+GRID_S = 300.0
+FIXED = {
+    "fee_a_bps": 0, "fee_b_bps": 0, "slippage_bps": 0, "latency_a_ms": 0, "latency_b_ms": 0, "max_position": 5_000,
+    "initial_capital": 20_000, "grid_s": GRID_S,
+}  # fmt: skip
+SPACE = SearchSpace(
+    (
+        FloatDimension("min_spread_pct", 0.005, 0.10),
+        FloatDimension("exit_spread_pct", -0.10, 0.10),
+        FloatDimension("stop_loss_pct", 0.0, 0.5),
+        IntDimension("max_hold_s", 300, 6_000, log=True),
+    )
+)
+
+
+def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) -> tuple[Judgement, float]:
+    """One market, one search: the verdict, and what the winner earned."""
+    objective = PaperObjective([market(kind, seed, days, edge_bps)], FIXED)
+    goal = MetricGoal("pnl", "maximize")
+    spec = JobSpec(
+        objective=ObjectiveSpec("paper", ()), method=method, space=SPACE, n=ITERATIONS, seed=seed, metrics=(goal,),
+        generation_size=default_size(method, ITERATIONS) if method in GUIDED else 0,
+    )  # fmt: skip
+    search = Search(spec)
+    rows, blocks = [], []
+    for iteration in range(1, ITERATIONS + 1):
+        row = search.row(iteration)
+        assert row is not None
+        if int(row.origin[0]):
+            search.tell(iteration, None)
+            continue
+        metrics, sums = objective.evaluate(SPACE.rows(row.columns)[0])
+        search.tell(iteration, {"pnl": metrics["pnl"]})
+        rows.append(metrics)
+        blocks.append(sums)
+    pnl = np.array([row["pnl"] for row in rows])
+    at, sums = int(pnl.argmax()), np.array(blocks)
+    steps = int((market_span_s(days, kind)) // GRID_S) + 1
+    found = judge(
+        Evidence(
+            np.ascontiguousarray(sums[:, :, 0]), np.ascontiguousarray(sums[:, :, 1]), at, adaptive=method in GUIDED,
+            trials=len(rows), trials_on_data=len(rows), counts=block_counts(steps), step_s=GRID_S,
+            trades=rows[at]["trades"], hold_s=rows[at]["avg_hold_s"],
+        )
+    )  # fmt: skip
+    return found, float(pnl[at])
+
+
+def market_span_s(days: float, kind: str) -> float:
+    """From the first quote to the last."""
+    return days * 86_400 + (7 * 3_600 if kind == "gaps" else 0)
+
+
+def case(method: str, kind: str, markets: int, days: float, edge_bps: float) -> dict[str, Any]:
+    """All markets of one case."""
+    start = time.process_time()
+    verdicts: Counter[str] = Counter()
+    naive = psr = 0
+    p_values = []
+    for seed in range(markets):
+        found, pnl = searched(method, kind, seed, days, edge_bps)
+        verdicts[str(found.verdict)] += 1
+        naive += pnl > 0
+        psr += (found.psr or 0.0) >= 0.95
+        if found.winner is not None:
+            p_values.append(found.winner.p_consistent)
+    skill = verdicts[str(Verdict.SKILL)]
+    return {
+        "method": method, "market": kind, "days": days, "edge_bps": edge_bps, "markets": markets,
+        "skill": round(skill / markets, 4), "at_most": round(upper(skill, markets), 4),
+        "naive": round(naive / markets, 4), "psr": round(psr / markets, 4),
+        "median_p": round(float(np.median(p_values)), 4) if p_values else None,
+        "verdicts": dict(verdicts), "cpu_s": round(time.process_time() - start, 1),
+    }  # fmt: skip
+
+
+def upper(found: int, of: int) -> float:
+    """The upper end of the two-sided 95 % confidence interval of a share."""
+    from scipy.stats import beta
+
+    return 1.0 if found == of else float(beta.ppf(0.975, found + 1, of - found))
+
+
+def main() -> None:
+    """Run all cases."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a few markets of each, to see that it runs")
+    parser.add_argument("--method", action="append", choices=METHODS, help="only these methods")
+    parser.add_argument("--market", action="append", choices=KINDS, help="only these kinds of market")
+    parser.add_argument("--markets", type=int, help="markets of each case, all kinds together without an edge")
+    parser.add_argument("--only", choices=("luck", "edge"), help="only markets without an edge, or with one")
+    given = parser.parse_args()
+    for method in given.method or METHODS[: 2 if given.smoke else None]:
+        most = 400 if method in ("sobol", "tpe") else 100
+        markets = given.markets or (8 if given.smoke else most)
+        kinds = given.market or KINDS
+        if given.only != "edge":
+            for kind in kinds:
+                print(json.dumps(case(method, kind, max(1, markets // len(kinds)), DAYS, 0.0)), flush=True)
+        if given.only != "luck" and method in ("sobol", "tpe"):
+            for days in LENGTHS[: 1 if given.smoke else None]:
+                for edge_bps in EDGES_BPS[: 1 if given.smoke else None]:
+                    print(json.dumps(case(method, "martingale", max(1, markets // 4), days, edge_bps)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

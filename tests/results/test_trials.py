@@ -1,0 +1,141 @@
+"""Trials on the same data are counted over all sessions, and purging one makes none of them undone."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from arbd.job.stored import read_spec
+from arbd.results.compaction import compact
+from arbd.results.trials import TrialsOnData, data_digests, keep_record, record_of, trials_on_data
+from arbd.spool.files import Files
+from arbd.spool.frames import encode_frame
+from arbd.spool.layout import SpoolLayout
+from tests.conftest import Arbctl
+from tests.spool.sessions import exhaust, make_session, rows_of, spec_of, write_rows
+
+DATA = {"data": ("/d/quotes.parquet",), "digests": {"/d/quotes.parquet": "a" * 64}}
+
+
+def _finished(layout: SpoolLayout, name: str, n: int, **changed: object) -> None:
+    paths = make_session(layout, n, name, **{**DATA, **changed})
+    write_rows(paths, "w", rows_of(1, n))
+    exhaust(paths, n, (n, 0, 0, 0))
+    compact(Files(), paths)
+
+
+def _counted(layout: SpoolLayout, name: str) -> TrialsOnData:
+    files = layout.files()
+    return trials_on_data(files, layout, name, read_spec(files, layout.session(name)))
+
+
+def test_searches_of_other_seeds_spaces_and_methods_add_up(layout: SpoolLayout) -> None:
+    _finished(layout, "one", 20)
+    assert _counted(layout, "one") == TrialsOnData(20, 1)
+    _finished(layout, "two", 30, seed=2)
+    _finished(layout, "three", 5, method="sobol")
+    assert {name: _counted(layout, name) for name in ("one", "two", "three")} == dict.fromkeys(
+        ("one", "two", "three"), TrialsOnData(55, 3)
+    )
+
+
+def test_the_same_search_under_another_id_is_no_new_trial(layout: SpoolLayout) -> None:
+    _finished(layout, "one", 20)
+    _finished(layout, "again", 30)
+    assert _counted(layout, "one") == TrialsOnData(30, 1)
+
+
+def test_searches_on_other_data_do_not_count(layout: SpoolLayout) -> None:
+    _finished(layout, "one", 20)
+    _finished(layout, "other", 30, digests={"/d/quotes.parquet": "b" * 64})
+    _finished(
+        layout, "both", 3, data=("/d/quotes.parquet", "/e"), digests={"/d/quotes.parquet": "a" * 64, "/e": "b" * 64}
+    )
+    assert _counted(layout, "one").trials == 23
+    assert _counted(layout, "other").trials == 33
+    assert _counted(layout, "both").trials == 53
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("one", "two", "three"))))
+def test_purged_sessions_stay_counted_in_whatever_order_they_go(
+    layout: SpoolLayout, arbctl: Arbctl, order: tuple[str, ...]
+) -> None:
+    for seed, name in enumerate(("one", "two", "three")):
+        _finished(layout, name, 10 + seed, seed=seed)
+    _finished(layout, "last", 1, seed=9)
+    for name in order:
+        assert arbctl("purge", name, "--results", "--claims", "--yes")[0] == 0
+        assert _counted(layout, "last") == TrialsOnData(34, 4)
+
+
+def test_a_cancelled_session_counts_as_far_as_it_came_and_once_more_when_done_again(
+    layout: SpoolLayout, arbctl: Arbctl
+) -> None:
+    paths = make_session(layout, 20, "cut", **DATA)
+    write_rows(paths, "w", rows_of(1, 20))
+    exhaust(paths, 20, (20, 0, 0, 0))
+    assert arbctl("cancel", "cut")[0] == 0
+    _finished(layout, "last", 1, seed=9)
+    assert _counted(layout, "last").trials == 21
+    assert arbctl("purge", "cut", "--results", "--claims", "--yes")[0] == 0
+    assert _counted(layout, "last").trials == 21
+    _finished(layout, "cut", 20)
+    assert _counted(layout, "last").trials == 21
+
+
+def test_records_are_whole_files_that_nobody_changes(layout: SpoolLayout) -> None:
+    _finished(layout, "one", 20)
+    (record,) = layout.trials.iterdir()
+    before = record.read_bytes()
+    spec = read_spec(Files(), layout.session("one"))
+    keep_record(Files(), layout, record_of("one", spec, 20))
+    assert [(path, path.read_bytes()) for path in layout.trials.iterdir()] == [(record, before)]
+    keep_record(Files(), layout, record_of("one", spec, 25))
+    assert _counted(layout, "one").trials == 25
+    assert record.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"garbage", b"\0\0\0\4\0\0\0\0true"])
+def test_a_damaged_record_keeps_no_session_from_being_judged(layout: SpoolLayout, content: bytes) -> None:
+    _finished(layout, "one", 20)
+    _finished(layout, "two", 30, seed=2)
+    (layout.trials / "evil-0000000000000000-9.trials").write_bytes(content)
+    (layout.trials / ".one.trials.tmp").write_bytes(content)
+    assert _counted(layout, "one") == TrialsOnData(50, 2, unreadable=1)
+
+
+def test_a_record_of_another_version_is_told_with_the_verdict(layout: SpoolLayout, arbctl: Arbctl) -> None:
+    _finished(layout, "one", 20)
+    later = encode_frame(msgpack.packb({"v": 99, "by": "9.9"}))
+    (layout.trials / "later-0000000000000000-9.trials").write_bytes(later)
+    assert _counted(layout, "one") == TrialsOnData(20, 1, unreadable=1)
+    assert "1 records in" in arbctl("verdict", "one")[1]
+
+
+def test_a_spool_of_an_earlier_version_counts_its_sessions(layout: SpoolLayout) -> None:
+    _finished(layout, "one", 20)
+    _finished(layout, "two", 30, seed=2)
+    for record in layout.trials.iterdir():
+        record.unlink()
+    layout.trials.rmdir()
+    assert _counted(layout, "one") == TrialsOnData(50, 2)
+
+
+def test_jobs_without_data_are_counted_by_objective() -> None:
+    one, same = spec_of(5), spec_of(9, seed=4)
+    other = spec_of(5, digests={"python:samples": "c" * 64})
+    assert data_digests(one) == data_digests(same)
+    assert data_digests(one) != data_digests(other)
+
+
+def test_a_link_in_place_of_the_folder_is_refused(layout: SpoolLayout, arbctl: Arbctl, tmp_path: Path) -> None:
+    _finished(layout, "one", 5)
+    outside = tmp_path / "outside"
+    layout.trials.rename(outside)
+    layout.trials.symlink_to(outside)
+    code, _, err = arbctl("verdict", "one")
+    assert code == 4
+    assert "a link or no folder" in err

@@ -1,0 +1,167 @@
+"""The verdict: which rule gives it, that it claims nothing that chance gives, and that every number has its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
+
+NUMBERS = {
+    "psr": "psr", "dsr": "dsr", "luck_line": "luck_line", "effective_trials": "effective_trials",
+    "min_track_record_blocks": "min_track_record_steps", "pbo": "pbo", "pbo_error": "pbo.se", "spa": "spa",
+}  # fmt: skip
+
+
+def _evidence(seed: int = 0, trials: int = 60, blocks: int = 64, edge: float = 0.0, families: int = 8) -> Evidence:
+    """Trials of some families that trade alike; the first family has an edge, in deviations of a block's return."""
+    rng = np.random.default_rng(seed)
+    common = rng.standard_normal((families, blocks))
+    s = 0.8 * common[np.arange(trials) % families] + 0.6 * rng.standard_normal((trials, blocks))
+    s[::families] += edge
+    return Evidence(
+        s, s * s + 1, int(s.sum(axis=1).argmax()), adaptive=False, trials=trials, trials_on_data=trials,
+        counts=np.full(blocks, 10), step_s=600.0, trades=100.0,
+    )  # fmt: skip
+
+
+def test_an_edge_is_skill_and_says_by_which_rule() -> None:
+    found = judge(_evidence(edge=1.0))
+    assert found.verdict is Verdict.SKILL
+    assert "of resamples of all 60 trials; at most 5.00% was asked" in found.rule
+    assert found.pbo is not None
+    assert found.pbo.pbo < 0.1
+    assert found.superior == list(range(0, 60, 8))
+
+
+@pytest.mark.parametrize("families", [1, 40])
+def test_without_an_edge_skill_is_rare(families: int) -> None:
+    verdicts = [judge(_evidence(seed, trials=40, families=families)).verdict for seed in range(20)]
+    # 5 % of 20 is 1, with a standard deviation of 1.
+    assert verdicts.count(Verdict.SKILL) <= 1 + 3
+
+
+def test_luck_says_how_much_data_would_tell() -> None:
+    found = next(one for seed in range(9) if (one := judge(_evidence(seed))).verdict is Verdict.LUCK)
+    assert "if the winner goes on as it did" in found.reasons[-1]
+    assert "days" in found.reasons[-1]
+
+
+def test_a_winner_that_lost_says_that_no_data_would_help() -> None:
+    evidence = _evidence()
+    lost = replace(evidence, s=evidence.s - 3.0)
+    found = judge(lost)
+    assert found.verdict is Verdict.LUCK
+    assert found.reasons == ["the winner earned nothing: no length of data would show that it does"]
+
+
+def test_a_convincing_record_that_choosing_explains_is_overfit() -> None:
+    """Many independent trials, none with an edge: the best of them looks good by itself."""
+    found = [judge(_evidence(seed, trials=300, families=300)) for seed in range(5)]
+    overfit = [one for one in found if one.verdict is Verdict.OVERFIT]
+    assert overfit
+    for one in overfit:
+        assert one.psr is not None
+        assert one.pbo is not None
+        assert one.psr >= 0.95
+        assert one.pbo.pbo >= 0.5
+        assert "no better than the median" in one.rule
+
+
+def test_searches_made_before_on_the_same_data_raise_what_is_asked() -> None:
+    evidence = _evidence(1, edge=0.5)
+    alone = judge(evidence)
+    assert alone.verdict is Verdict.SKILL
+    after = judge(replace(evidence, trials_on_data=evidence.trials * 60))
+    assert after.verdict is not Verdict.SKILL
+    assert after.luck_line is not None
+    assert alone.luck_line is not None
+    assert after.luck_line > alone.luck_line
+    assert "3,600 trials were made on this data in all" in after.reasons[0]
+    hopeless = judge(replace(evidence, trials_on_data=evidence.trials * 6_000))
+    assert "judge it on other data" in " ".join(hopeless.reasons)
+
+
+def test_pbo_of_an_adaptive_search_is_not_valid_and_gives_no_verdict() -> None:
+    overfit = next(
+        evidence
+        for seed in range(12)
+        if judge(evidence := _evidence(seed, trials=300, families=300)).verdict is Verdict.OVERFIT
+    )
+    found = judge(replace(overfit, adaptive=True))
+    assert found.pbo is not None
+    assert not found.pbo_valid
+    assert found.verdict is Verdict.LUCK
+
+
+def _sparse(active: int) -> Evidence:
+    evidence = _evidence(edge=3.0)
+    s = evidence.s.copy()
+    s[evidence.winner, active:] = 0.0
+    return replace(evidence, s=s, q=s * s)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "rule"),
+    [
+        (_sparse(4), "earned or lost in 4 of 64 blocks of time, and it takes 10: 2.5 times as much data"),
+        (_sparse(0), "no returns"),
+        (replace(_evidence(), trades=1.0), "closed 1 trades, and it takes 10: 10.0 times as much data"),
+        (_evidence(blocks=5), "at least 8 steps"),
+        (replace(_evidence(), s=np.zeros((60, 64))), "without any spread"),
+    ],
+    ids=["few blocks", "never traded", "one trade", "few blocks of time", "nothing traded"],
+)
+def test_not_enough_data_says_of_what_and_how_much_would_be(evidence: Evidence, rule: str) -> None:
+    found = judge(evidence)
+    assert found.verdict is Verdict.NO_DATA
+    assert rule in found.rule
+
+
+@given(
+    trials=st.integers(1, 6), blocks=st.integers(1, 70), seed=st.integers(0, 9), idle=st.integers(0, 6),
+    adaptive=st.booleans(), known=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_whatever_is_missing_has_its_reason_and_nothing_is_nan(
+    trials: int, blocks: int, seed: int, idle: int, adaptive: bool, known: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    s = rng.standard_normal((trials, blocks))
+    s[:idle] = 0.0
+    evidence = Evidence(
+        s, s * s, int(s.sum(axis=1).argmax()), adaptive, trials, trials,
+        counts=np.full(blocks, 3) if known else None, step_s=60.0 if known else None,
+    )  # fmt: skip
+    found: Judgement = judge(evidence)
+    assert found.rule
+    for name, key in NUMBERS.items():
+        value = getattr(found, name)
+        if value is None:
+            assert found.missing.get(key) or (name == "pbo_error" and found.missing.get("pbo"))
+        elif isinstance(value, float):
+            assert np.isfinite(value)
+    if not known:
+        assert found.missing["min_track_record_steps"]
+
+
+@given(unit=st.floats(1e-6, 1e6), seed=st.integers(0, 20))
+@settings(max_examples=5, deadline=None)
+def test_the_unit_of_money_changes_no_verdict(unit: float, seed: int) -> None:
+    evidence = _evidence(seed, edge=0.3)
+    scaled = replace(evidence, s=evidence.s * unit, q=evidence.q * unit * unit)
+    one, two = judge(evidence), judge(scaled)
+    assert one.verdict == two.verdict
+    assert one.psr == pytest.approx(two.psr)
+    assert one.pbo is not None
+    assert two.pbo is not None
+    assert one.pbo.pbo == two.pbo.pbo
+
+
+def test_the_same_evidence_gives_the_same_bits() -> None:
+    one, two = judge(_evidence(5)), judge(_evidence(5))
+    assert (one.winner, one.psr, one.dsr, one.pbo_error) == (two.winner, two.psr, two.dsr, two.pbo_error)
