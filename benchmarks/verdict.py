@@ -27,7 +27,7 @@ from arbd.paper.objective import PaperObjective
 from arbd.search.generations import default_size
 from arbd.search.in_process import Search
 from arbd.search.problem import MetricGoal
-from arbd.search.samplers import GUIDED
+from arbd.search.samplers import adaptive
 from arbd.search.space import FloatDimension, IntDimension, SearchSpace
 from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
 
@@ -57,7 +57,7 @@ def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) ->
     goal = MetricGoal("pnl", "maximize")
     spec = JobSpec(
         objective=ObjectiveSpec("paper", ()), method=method, space=SPACE, n=ITERATIONS, seed=seed, metrics=(goal,),
-        generation_size=default_size(method, ITERATIONS) if method in GUIDED else 0,
+        generation_size=default_size(method, ITERATIONS) if adaptive(method) else 0,
     )  # fmt: skip
     search = Search(spec)
     rows, blocks = [], []
@@ -76,7 +76,7 @@ def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) ->
     steps = int((market_span_s(days, kind)) // GRID_S) + 1
     found = judge(
         Evidence(
-            np.ascontiguousarray(sums[:, :, 0]), np.ascontiguousarray(sums[:, :, 1]), at, adaptive=method in GUIDED,
+            np.ascontiguousarray(sums[:, :, 0]), np.ascontiguousarray(sums[:, :, 1]), at, adaptive=adaptive(method) is not None,
             trials=len(rows), trials_on_data=len(rows), counts=block_counts(steps), step_s=GRID_S,
             trades=rows[at]["trades"], hold_s=rows[at]["avg_hold_s"],
         )
