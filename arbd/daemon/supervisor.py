@@ -80,6 +80,11 @@ class Supervisor:
 
     def came_back(self, event: SlotEvent) -> None:
         """A slot's task ended, or its process did: tell the coordinator, and replace what is not fit for another."""
+        self._handle(event)
+        for slot in self.slots:
+            slot.assert_consistent()
+
+    def _handle(self, event: SlotEvent) -> None:
         slot, task = event.slot, event.task
         self._kill_at.pop(task.number, None)
         error = event.future.exception()

@@ -1,4 +1,4 @@
-"""Sessions whose iterations are all recorded are compacted on a slot: when, and what is made of how it went.
+"""Sessions whose iterations are all recorded are compacted: when, and what is made of how it went.
 
 Keeps a compaction that fails from being ordered every turn: each time the pause is longer, and people see the reason.
 """

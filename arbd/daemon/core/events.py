@@ -25,7 +25,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """To the main loop: compact a session of that priority on a slot."""
+    """To the main loop: compact a session of that priority, in the process that never loads an objective."""
 
     session: Path
     priority: int = 0

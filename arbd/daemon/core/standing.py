@@ -116,7 +116,7 @@ class Compaction:
 
     @property
     def is_running(self) -> bool:
-        """True while it is on a slot, or waits for one."""
+        """True while it is under way, or waits for the process that compacts."""
         return self.stage is CompactionStage.RUNNING
 
     def begin(self) -> None:

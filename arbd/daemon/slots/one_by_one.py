@@ -164,10 +164,12 @@ class OneByOne:
         """Keep the outcomes of a window, but for a last failure that may be an earlier iteration's fault."""
         self.retire, raised = finding.retire, window.raised
         exhausted = is_exhaustion(raised)
-        if raised is not None and (exhausted or window.stain) and not (window.was_fresh and window.evaluated == 1):
+        # Of its own stain an iteration is not excused.
+        stain = window.stain or (self._session.cell.stain if window.evaluated > 1 else "")
+        if raised is not None and (exhausted or stain) and not (window.was_fresh and window.evaluated == 1):
             self.buffer.drop(1)
             window.rows, window.evaluated, window.raised = window.rows - 1, window.evaluated - 1, None
-            self.retire = window.stain or f"the process ran out of something: {describe(raised)}"
+            self.retire = stain or f"the process ran out of something: {describe(raised)}"
             self.again = True
         elif raised is not None and exhausted and not self.retire:
             self.retire = f"the process ran out of something: {describe(raised)}"

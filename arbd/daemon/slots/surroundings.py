@@ -89,9 +89,10 @@ def _timers() -> tuple[bool, ...]:
     return tuple(signal.getitimer(timer) != (0.0, 0.0) for timer in _TIMERS)
 
 
-def _stop_timers(_: object) -> None:
-    for timer in _TIMERS:
-        signal.setitimer(timer, 0)
+def _stop_timers(before: tuple[bool, ...]) -> None:
+    for timer, ran in zip(_TIMERS, before, strict=True):
+        if not ran:
+            signal.setitimer(timer, 0)
 
 
 def _environment() -> dict[bytes, bytes]:

@@ -6,10 +6,14 @@ import os
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from arbd.daemon.slots.pool import Slot, SlotEvent
-from arbd.daemon.slots.protocol import SlotSetup
+from arbd.daemon.slots.protocol import ChunkTask, LoadFailure, SlotSetup
+from arbd.daemon.slots.states import SlotState
 from tests.conftest import wait_until
 
 
@@ -33,3 +37,39 @@ def test_a_slot_whose_processes_crashed_keeps_the_files_of_the_live_one_alone(tm
         assert sorted(path.name for path in run_dir.iterdir()) == ["slot-0r3.out", "slot-0r3.progress"]
     finally:
         assert slot.end(5.0)
+
+
+def test_a_slot_is_consistent_after_every_event_and_knows_no_other_transitions(tmp_path: Path) -> None:
+    events: queue.Queue[SlotEvent] = queue.Queue()
+    nowhere = Path()
+    setup = SlotSetup("", "w", 1, os.getpid(), nowhere, nowhere, tmp_path / "cache", (), ())
+    (tmp_path / "run").mkdir()
+    slot = Slot(0, setup, tmp_path / "run", events.put, lambda: None)
+
+    def task(number: int, *, fresh: bool = False) -> ChunkTask:
+        return ChunkTask(number, tmp_path / "spool" / "sessions" / "none", (), fresh=fresh)
+
+    def after(step: Callable[[], object]) -> SlotState:
+        step()
+        slot.assert_consistent()
+        return slot.state
+
+    assert after(lambda: slot.submit(task(1))) is SlotState.BUSY
+    assert after(slot.preempt) is SlotState.PREEMPTED
+    assert isinstance(events.get(timeout=60).future.result(), LoadFailure)
+    assert after(slot.finished) is SlotState.FREE
+    with pytest.raises(AssertionError):
+        slot.kill("a free slot has nothing to kill")
+    before = slot.pid
+    assert after(lambda: slot.submit(task(2, fresh=True))) is SlotState.BUSY
+    assert slot.pid != before
+    assert after(lambda: slot.kill("the daemon stops")) is SlotState.KILLED
+    assert after(lambda: slot.kill("again")) is SlotState.KILLED
+    assert events.get(timeout=60).future.exception() is not None
+    assert slot.exit_report().kill_reason == "the daemon stops"
+    assert after(slot.restart) is SlotState.FREE
+    assert after(lambda: slot.submit(task(3))) is SlotState.BUSY
+    assert after(slot.ask_to_end) is SlotState.ENDED
+    assert slot.end(5.0)
+    with pytest.raises(AssertionError):
+        slot.submit(task(4))

@@ -1,0 +1,57 @@
+"""Settings of a process that an objective changed are named and put back."""
+
+from __future__ import annotations
+
+import decimal
+import gc
+import os
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arbd.daemon.slots import surroundings
+
+CHANGES: dict[str, Callable[[], object]] = {
+    "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() + 7),
+    "timers": lambda: signal.setitimer(signal.ITIMER_VIRTUAL, 3600),
+    "signal handlers": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+    "the signal mask": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]),
+    "resource limits": lambda: resource.setrlimit(
+        resource.RLIMIT_CORE, (0 if resource.getrlimit(resource.RLIMIT_CORE)[0] else 1, resource.getrlimit(resource.RLIMIT_CORE)[1])
+    ),
+    "the umask": lambda: os.umask(os.umask(0) ^ 0o77),
+    "the current folder": lambda: os.chdir("/proc"),
+    "environment variables": lambda: os.environ.update({"ARBD_TEST_LEFT": "1"}),
+    "sys.path": lambda: sys.path.append("/nowhere"),
+    "warnings filters": lambda: warnings.simplefilter("ignore"),
+    "the decimal context": lambda: setattr(decimal.getcontext(), "prec", decimal.getcontext().prec + 1),
+    "NumPy's error handling": lambda: np.seterr(over="raise" if np.geterr()["over"] != "raise" else "ignore"),
+    "the garbage collector": lambda: gc.set_threshold(gc.get_threshold()[0] + 1),
+    "the switch interval": lambda: sys.setswitchinterval(sys.getswitchinterval() * 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_setting_that_was_changed_is_named_and_put_back(name: str) -> None:
+    before = surroundings.look()
+    CHANGES[name]()
+    assert surroundings.look() != before
+    assert surroundings.restore(before) == ([name], [])
+    assert surroundings.look() == before
+    assert surroundings.restore(before) == ([], [])
+
+
+def test_a_folder_that_is_gone_is_told_as_lasting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    before = surroundings.look()
+    os.chdir("/")
+    gone.rmdir()
+    assert surroundings.restore(before) == (["the current folder"], ["the current folder"])
