@@ -6,6 +6,7 @@ python -m tests.way_of_a_job    put the list into docs/architecture.md
 from __future__ import annotations
 
 import ast
+import os
 import sys
 import tempfile
 import textwrap
@@ -44,6 +45,8 @@ def files_on_the_way(folder: Path) -> list[Path]:
     data = folder / "data"
     data.mkdir()
     write_quotes(synth_profile("brl", 1, 500), data / "quotes.csv")
+    # Of a file that was written a moment ago, less is remembered.
+    os.utime(data / "quotes.csv", ns=(10**18, 10**18))
     config = Config(spool=layout.root, data_dirs=(data,), cache_dir=folder / "cache")
     (layout.incoming / f"job{SUBMITTED_SUFFIX}").write_text(JOB)
     warm_up()

@@ -115,7 +115,7 @@ class Intake:
         ready = self._arrivals.ready(self.settle_s)
         held = [
             *((self._adopt, name) for name in self.files.names(self.layout.accepting)),
-            *((self._go_on, name) for name in self._own_and_orphaned(self.files.names(self.layout.taken))),
+            *((self._go_on, name) for name in self._own_and_orphaned(self._taken())),
         ]
         # In turn, so that neither what waits here for long nor what comes in keeps the other from its turn.
         pairs = itertools.zip_longest(held, [(self._take, name) for name in ready])
@@ -143,13 +143,21 @@ class Intake:
 
     def waiting(self) -> bool:
         """True while there are jobs that are not sessions yet, and can become some."""
-        held = [*self.files.names(self.layout.taken), *self.files.names(self.layout.accepting)]
+        held = [*self._taken(), *self.files.names(self.layout.accepting)]
         return bool(held or self._arrivals.waiting())
 
     def take_notes(self) -> list[tuple[str, str]]:
         """Names of files that wait, and why, as far as that was not told yet."""
         notes, self._arrivals.notes = self._arrivals.notes, []
         return notes
+
+    def _taken(self) -> list[str]:
+        try:
+            return self.files.names(self.layout.taken)
+        except FileNotFoundError:
+            # Removed by somebody, under a worker that made it. Where the spool is away, this fails.
+            self.files.make_folder(self.layout.taken)
+            return []
 
     # -- whose job is it
 

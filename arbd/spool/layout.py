@@ -217,7 +217,8 @@ class SpoolLayout:
     def prepare_to_submit(self) -> None:
         """As `prepare`, but where the folders are there nobody needs more than the right to drop a job."""
         self._require_root()
-        if all(folder.is_dir() for folder in self.folders()):
+        # Workers of earlier versions make no `.taken`, and it is not the submitter's to make.
+        if all(folder.is_dir() for folder in self.folders() if folder != self.taken):
             self._require_safe()
         else:
             self.prepare()

@@ -522,3 +522,17 @@ def test_a_folder_with_anything_of_a_session_is_never_taken_for_a_leftover(layou
         intake.scan()
         clock.now_s += 60
     assert len(session_ids(Files(), layout)) == 4
+
+
+def test_a_folder_that_somebody_removed_is_made_again(intake: Intake, layout: SpoolLayout) -> None:
+    layout.taken.rmdir()
+    drop(layout, f"x{SUBMITTED_SUFFIX}", "id-x")
+    assert intake.scan() == [Accepted(f"x{SUBMITTED_SUFFIX}", "id-x", 5)]
+
+
+def test_a_spool_of_an_earlier_version_can_be_submitted_to(layout: SpoolLayout) -> None:
+    layout.taken.rmdir()
+    layout.prepare_to_submit()
+    assert not layout.taken.exists()
+    layout.prepare()
+    assert layout.taken.is_dir()

@@ -145,13 +145,14 @@ def _accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus 
 def _waits_for(files: Files, layout: SpoolLayout, name: str) -> str:
     """Where a submitted job is, for whoever waits for it."""
     mine = f"{name}{SUBMITTED_SUFFIX}"
-    for held in filter(None, map(Held.parse, files.names(layout.taken))):
-        if held.name == mine:
-            return f"worker {held.taker.worker_id} checks the job" + (
-                f", attempt {held.attempt}" if held.attempt > 1 else ""
-            )
-    if mine in files.names(layout.incoming):
-        return "the job waits for a worker to take it up"
+    # Workers of earlier versions have no such folder, and who may only drop jobs cannot look into it.
+    with contextlib.suppress(OSError):
+        for held in filter(None, map(Held.parse, files.names(layout.taken))):
+            if held.name == mine:
+                return f"worker {held.taker.worker_id} checks the job, attempt {held.attempt}"
+    with contextlib.suppress(OSError):
+        if mine in files.names(layout.incoming):
+            return "the job waits for a worker to take it up"
     return "the job was taken up; waiting for its session"
 
 

@@ -112,8 +112,11 @@ class IntakeSupervisor:
         if time.monotonic() >= self._next_housekeeping_s:
             return True
         try:
-            dropped = [name for name in files.names(layout.incoming) if not name.startswith(".")]
-            held = files.names(layout.taken) + files.names(layout.accepting)
+            there = files.names(layout.incoming)
+            dropped = [name for name in there if not name.startswith(".")]
+            held = [
+                folder for folder in (layout.taken, layout.accepting) if folder.name in there and files.names(folder)
+            ]
             return bool(dropped or held or has_unfinished(files, layout))
         except OSError:
             # The coordinator tells of a spool that is away.
