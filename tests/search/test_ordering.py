@@ -93,6 +93,11 @@ def test_several_objectives_come_by_front_before_what_breaks_and_what_is_undefin
     assert ordering.front(finite.losses, finite.violation)[order[:fronts]].all()
 
 
+def test_within_a_front_the_least_crowded_come_first() -> None:
+    losses = np.array([[0.0, 10.0], [4.9, 5.1], [4.95, 5.05], [7.0, 3.0], [10.0, 0.0], [9.0, 9.0]])
+    assert ordering.best_first(losses).tolist() == [0, 4, 3, 1, 2, 5]
+
+
 @pytest.mark.parametrize("wanted", [0, 1, 5, 100, 3000])
 def test_the_best_few_of_many_are_those_of_sorting_all(wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ordering, "SAMPLE_ROWS", 50)
