@@ -280,6 +280,26 @@ def test_every_row_of_a_long_batch_is_mirrored_and_its_worker_known(
     assert verify(FILES, paths, redis_server.state()).equal
 
 
+def test_hashes_of_an_earlier_version_lack_what_was_added_and_are_not_called_wrong(
+    redis_server: RedisServer, layout: SpoolLayout
+) -> None:
+    paths = make_session(layout, 4, constraints=("value <= 2",))
+    write_rows(paths, "a", rows_of(1, 4))
+    swept_clean(mirror_of(redis_server, layout))
+    key = f"{PREFIX}tuning_session:s:worker:a:iteration:4"
+    hashed = in_redis(redis_server)[key]
+    assert (hashed["feasible"], hashed["violation"]) == ("False", "0.5")
+    assert not any(name.startswith("direction_") for name in hashed)
+    with redis_server.client as client:
+        client.hdel(key, "feasible", "violation")
+        assert verify(FILES, paths, redis_server.state()).equal
+        client.hset(key, "feasible", "True")
+        assert verify(FILES, paths, redis_server.state()).wrong == (key,)
+        client.hset(key, "feasible", "False")
+        client.hdel(key, "metric_value")
+        assert verify(FILES, paths, redis_server.state()).wrong == (key,)
+
+
 def test_rows_that_came_after_the_session_was_compacted_do_not_count(
     redis_server: RedisServer, layout: SpoolLayout
 ) -> None:
