@@ -1,7 +1,8 @@
 """Files and folders that appear whole and durable, by rename, or not at all. Everything outside of a spool is so written.
 
-`whole_file` is for a file that a user names for output: links are followed, and what is no regular file (a pipe, a
-device) is written into, never replaced. `replace_file` and `place_folder` are for files of arbd's own. In a spool
+`whole_file` is for a file that a user names for output: links are followed, but for those that somebody else put there
+(`_refuse_foreign_links`); a file that is there keeps its mode; what is no regular file (a pipe, a device) is written into,
+never replaced. `replace_file` and `place_folder` are for files of arbd's own. In a spool
 `arbd.spool.files` does the same through the calls that the simulation can make fail.
 """
 
@@ -18,9 +19,12 @@ from pathlib import Path
 
 from arbd.errors import UsageError
 
+MAX_LINKS = 40
+
 
 def check_output(output: Path) -> Path:
     """Where `output` leads, after links; UsageError when no file can be written there. Nothing is made."""
+    _refuse_foreign_links(output)
     target = Path(os.path.realpath(output))
     if target.is_dir():
         raise UsageError(f"{output} is a folder: name a file in it")
@@ -46,8 +50,14 @@ def whole_file(output: Path, suffix: str = ".tmp") -> Iterator[Path]:
     special = _is_special(target)
     folder = Path(tempfile.gettempdir()) if special else target.parent
     temporary = folder / f".{target.name}.{secrets.token_hex(6)}{suffix}"
+    before = None if special else _look(target)
     try:
+        # What is not for all is not shown to all while it is written.
+        private = special or before is not None
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600 if private else 0o666))
         yield temporary
+        if before is not None:
+            _keep_owner_and_mode(temporary, before)
         if special:
             with temporary.open("rb") as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
@@ -61,6 +71,60 @@ def whole_file(output: Path, suffix: str = ".tmp") -> Iterator[Path]:
         raise UsageError(f"{output} cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_foreign_links(output: Path) -> None:
+    """UsageError where a link on the way is somebody else's, who could have the file of anybody else overwritten.
+
+    For root that is any link of another user; for others one in a folder that all may write to (as the kernel has it
+    with protected_symlinks).
+    """
+    me = os.geteuid()
+    place, todo, links = "/", [*reversed(os.path.abspath(output).split("/"))], 0  # noqa: PTH100 - links stay
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            place = os.path.dirname(place)  # noqa: PTH120
+            continue
+        name = os.path.join(place, part)  # noqa: PTH118
+        found = _look(Path(name), follow=False)
+        if found is None or not stat.S_ISLNK(found.st_mode):
+            place = name
+            continue
+        folder = Path(place).stat()
+        shared = bool(folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH)
+        if found.st_uid not in (0, me) and (me == 0 or (shared and found.st_uid != folder.st_uid)):
+            raise UsageError(
+                f"{output} is not written: {name} is a link that another user (uid {found.st_uid}) put there; name the "
+                "file that you mean, or remove the link"
+            )
+        links += 1
+        if links > MAX_LINKS:
+            return  # the system says so where it is opened
+        target = str(Path(name).readlink())
+        place = "/" if target.startswith("/") else place
+        todo += reversed(target.split("/"))
+
+
+def _look(path: Path, *, follow: bool = True) -> os.stat_result | None:
+    try:
+        return path.stat(follow_symlinks=follow)
+    except OSError:
+        return None
+
+
+def _keep_owner_and_mode(new: Path, before: os.stat_result) -> None:
+    fd = os.open(new, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        now = os.fstat(fd)
+        if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+            with contextlib.suppress(PermissionError):  # who is not root replaces a file of others by one of his own
+                os.fchown(fd, before.st_uid, before.st_gid)
+        os.fchmod(fd, stat.S_IMODE(before.st_mode) & 0o777)
+    finally:
+        os.close(fd)
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o666) -> None:

@@ -20,9 +20,18 @@ REMEDY = "remove it (it is made anew), or name another cache_dir in the settings
 def private_folder(folder: Path) -> Path:
     """The folder, made with mode 0700 where it is missing, and given that mode where others may only read.
 
-    UsageError when somebody else could write to it, or put another in its place; OSError when it cannot be made.
+    UsageError when somebody else could write to it, or put another in its place, or when it cannot be made.
     """
-    folder = Path(os.path.realpath(folder))
+    try:
+        return _private(Path(os.path.realpath(folder)))
+    except OSError as error:
+        raise UsageError(
+            f"the cache {folder} cannot be used ({error.strerror}: {error.filename}): name another cache_dir in the "
+            "settings, or set XDG_CACHE_HOME to a folder that this user can write to"
+        ) from error
+
+
+def _private(folder: Path) -> Path:
     for above in reversed(folder.parents):
         _make(above, 0o755)
         _check_above(folder, above, above.stat())

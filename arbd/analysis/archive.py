@@ -14,11 +14,13 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from arbd import schema
 from arbd.atomic_file import whole_file
 from arbd.errors import CorruptionError, DataError, NotFoundError, UsageError, VersionError
 from arbd.job.stored import read_spec
+from arbd.named_file import MissingFileError, NamedFile, open_named
 from arbd.results.columns import RowRules
 from arbd.results.merge import Merge
 from arbd.results.retention import everything_of, require_compacted
@@ -34,7 +36,12 @@ COPY_BYTES = 1 << 20
 # Of the header that says which schema an archive is of; those of the first version have none.
 _PREFIX = "arbd."
 # Locks and temporary files mean nothing elsewhere.
-_KEPT = re.compile(r"(job\.yaml|spec\.msgpack|ledger|results\.(msgpack|csv)|(segments|generations|code)/[^/.][^/]*)")
+_KEPT = re.compile(
+    r"(job\.yaml|spec\.msgpack|ledger|results\.(msgpack|csv)|(segments|generations|code)/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})"
+)
+# What an archive may hold: bytes after unpacking, and files.
+MAX_UNPACKED_BYTES = 64 << 30
+MAX_MEMBERS = 100_000
 
 
 def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target: Path) -> list[str]:
@@ -63,7 +70,7 @@ def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target:
 def _write(files: Files, paths: SessionPaths, names: list[str], target: Path) -> dict[str, int]:
     sums = {}
     about_archive = {f"{_PREFIX}{key}": str(value) for key, value in schema.ARCHIVE.stamp().items()}
-    with tarfile.open(target, "x:gz", compresslevel=6, format=tarfile.PAX_FORMAT, pax_headers=about_archive) as tar:
+    with tarfile.open(target, "w:gz", compresslevel=6, format=tarfile.PAX_FORMAT, pax_headers=about_archive) as tar:
         for name in names:
             path = paths.folder / name
             reader = files.reader(path)
@@ -115,16 +122,19 @@ def restore_archive(files: Files, layout: SpoolLayout, path: Path) -> str:
     the session is there.
     """
     try:
-        _require_whole(path)
-        with tarfile.open(path, "r:gz") as tar:
-            _require_schema(path, tar)
-            return _restore(files, layout, path, tar)
-    except FileNotFoundError as error:
-        if error.filename != str(path):
-            raise
+        with open_named(path, MAX_UNPACKED_BYTES) as file:
+            _require_whole(file)
+            with (
+                file.stream() as stream,
+                gzip.open(stream) as unpacked,
+                tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file, unpacked)), mode="r:") as tar,
+            ):
+                _require_schema(path, tar)
+                return _restore(files, layout, path, tar)
+    except MissingFileError as error:
         raise NotFoundError(f"there is no file {path}") from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(path, f"not a whole archive of `arbctl archive`: {error}") from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise DataError(path, "not a whole archive of `arbctl archive`: make or copy it again") from error
 
 
 def _require_schema(path: Path, tar: tarfile.TarFile) -> None:
@@ -133,22 +143,46 @@ def _require_schema(path: Path, tar: tarfile.TarFile) -> None:
     schema.ARCHIVE.require({**told, schema.ARCHIVE.key: int(number)} if number.isdecimal() else told, path)
 
 
-def _require_whole(path: Path) -> None:
+def _require_whole(file: NamedFile) -> None:
     """Read it all: the check sum is at the end, where tarfile does not look."""
-    with gzip.open(path) as file:
-        while file.read(COPY_BYTES):
-            pass
+    with file.stream() as stream, gzip.open(stream) as unpacked:
+        while unpacked.read(COPY_BYTES):
+            if unpacked.tell() > MAX_UNPACKED_BYTES:
+                raise DataError(
+                    file.path, f"holds more than {MAX_UNPACKED_BYTES >> 30} GiB, the maximum for an archived session"
+                )
+
+
+class _Bounded:
+    """An archive for tarfile, which reads a header of any length whole before anybody can look at it."""
+
+    def __init__(self, file: NamedFile, unpacked: gzip.GzipFile) -> None:
+        self._file = file
+        self._unpacked = unpacked
+
+    def read(self, size: int) -> bytes:
+        if size > COPY_BYTES:
+            raise DataError(self._file.path, f"has a header of {size:,} bytes, which no archived session has")
+        return self._unpacked.read(size)
+
+    def seek(self, position: int) -> int:
+        return self._unpacked.seek(position)
+
+    def tell(self) -> int:
+        return self._unpacked.tell()
 
 
 def _restore(files: Files, layout: SpoolLayout, path: Path, tar: tarfile.TarFile) -> str:
     with contextlib.ExitStack() as stack:
         staged: SessionPaths | None = None
         session_id = ""
-        for member in tar:
+        for number, member in enumerate(tar):
+            if number >= MAX_MEMBERS:
+                raise DataError(path, f"holds more than {MAX_MEMBERS:,} files, the maximum for an archived session")
             owner, _, name = member.name.partition("/")
             good = member.isreg() and not member.issparse() and NAME_PATTERN.fullmatch(owner) and _KEPT.fullmatch(name)
             if not good or session_id not in ("", owner):
-                raise DataError(path, f"holds {member.name!r}, which no archived session has")
+                raise DataError(path, f"holds {member.name[:200]!a}, which no archived session has")
             if staged is None:
                 session_id = owner
                 staged = _stage(files, layout, session_id, stack)

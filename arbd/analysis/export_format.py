@@ -10,6 +10,8 @@ from typing import Any
 
 from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
+from arbd.errors import UsageError
+from arbd.terminal_text import visible
 
 STDOUT = Path("-")
 
@@ -32,8 +34,9 @@ def streamed(lines: Callable[[ResultTable], Iterable[bytes]]) -> Callable[[Resul
 
     def write(table: ResultTable, output: Path) -> int:
         if output == STDOUT:
+            shown = _for_terminal if sys.stdout.isatty() else _as_is
             for piece in lines(table):
-                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.write(shown(piece))
             sys.stdout.buffer.flush()
         else:
             with whole_file(output) as path, path.open("wb") as file:
@@ -41,6 +44,18 @@ def streamed(lines: Callable[[ResultTable], Iterable[bytes]]) -> Callable[[Resul
         return len(table)
 
     return write
+
+
+def _as_is(piece: bytes) -> bytes:
+    return piece
+
+
+def _for_terminal(piece: bytes) -> bytes:
+    """UsageError for what is no text; a person who looks at a table is shown what a program would be given unseen."""
+    try:
+        return visible(piece.decode()).encode()
+    except UnicodeDecodeError:
+        raise UsageError("this format is not for a terminal: pipe it into a program, or name a file") from None
 
 
 def more_columns(table: ResultTable) -> dict[str, list[bool]]:

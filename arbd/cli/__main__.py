@@ -128,7 +128,8 @@ def call(arguments: Sequence[str]) -> int:
         if debug:
             raise
         hint = HINTS.get(error.errno or 0, "")
-        click.echo(f"arbctl: {error.filename or 'the system'}: {error.strerror or error}{hint}", err=True)
+        told = f"{error.filename or 'the system'}: {error.strerror or error}"
+        click.echo(f"arbctl: {visible(told)}{hint}", err=True)
         return 4
     return code if isinstance(code, int) else 0
 

@@ -10,6 +10,7 @@ import click
 from arbd import __version__
 from arbd.errors import ArbdError
 from arbd.objective.processes import adopt_orphans
+from arbd.terminal_text import visible
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -67,7 +68,7 @@ def run(
     except ArbdError as error:
         if debug:
             raise
-        click.echo(f"arbd: {error}", err=True)
+        click.echo(f"arbd: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     sys.exit(code)
 
@@ -110,7 +111,7 @@ def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: 
     except ArbdError as error:
         if debug:
             raise
-        click.echo(f"arbd: {error}", err=True)
+        click.echo(f"arbd: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
 
 

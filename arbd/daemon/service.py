@@ -37,6 +37,7 @@ from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
 from arbd.daemon.supervisor import Supervisor
 from arbd.errors import ArbdError, SpoolError
 from arbd.job.code import altered_since_build
+from arbd.private_folder import private_folder
 from arbd.results.session_code import publish_engine
 from arbd.spool.files import Files
 from arbd.spool.held import Taker
@@ -120,6 +121,7 @@ class Service:
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
+        private_folder(config.cache_dir)
         Submitters.of(config.allowed_submitters)
         files = MeasuredFiles(layout.files(), self._counters.lock_wait)
         life = take_life(files, layout, config.worker_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from arbd.errors import UsageError
@@ -16,7 +17,8 @@ NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 class RedisSettings:
     """`mirror: redis:` of the settings. Without a `url` there is no mirror."""
 
-    url: str = ""
+    # Not in what is printed of the settings: it may hold a password.
+    url: str = field(default="", repr=False)
     password_file: str = ""
     env: str = "production"
     key_prefix: str = "arbitrage"
@@ -33,11 +35,14 @@ class RedisSettings:
     @property
     def shown_url(self) -> str:
         """The URL without its password, for logs and people."""
-        from urllib.parse import urlsplit  # noqa: PLC0415 - every arbctl imports this module, few have a URL
-
-        parts = urlsplit(self.url)
-        user, at, host = parts.netloc.rpartition("@")
-        return f"{parts.scheme}://{user.partition(':')[0]}{':***@' if at else ''}{host}{parts.path}"
+        scheme, separator, rest = self.url.partition("://")
+        if not separator:
+            return "***"
+        # Up to the last @, whatever is in it: a password may hold characters that end a host elsewhere.
+        credentials, at, place = rest.rpartition("@")
+        user, colon, _ = credentials.partition(":")
+        host = re.split(r"[?#]", place, maxsplit=1)[0]
+        return f"{scheme}://{user if colon else ''}{':***' if at else ''}{at}{host}"
 
     @property
     def target(self) -> str:
@@ -57,6 +62,16 @@ class RedisSettings:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise UsageError(f"mirror.redis.password_file {self.password_file} cannot be read: {reason}") from error
 
+    def _is_url(self) -> bool:
+        from urllib.parse import urlsplit  # noqa: PLC0415 - every arbctl imports this module, few have a URL
+
+        try:
+            parts = urlsplit(self.url)
+            port = None if parts.scheme == "unix" else parts.port
+        except ValueError:
+            return False
+        return port is None or port > 0
+
     def check(self, source: str) -> None:
         """UsageError unless it can be used; `source` names the file."""
         place = f"{source}: mirror.redis"
@@ -65,6 +80,8 @@ class RedisSettings:
                 f"{place}.url is {self.shown_url!r}; it begins with redis://, rediss:// or unix://, "
                 "for example redis://127.0.0.1:6379/0"
             )
+        if self.url and not self._is_url():
+            raise UsageError(f"{place}.url is {self.shown_url!r}, which has no valid host or port")
         for name in ("env", "key_prefix"):
             value = getattr(self, name)
             if not value or not set(value) <= NAME_CHARACTERS:

@@ -53,8 +53,11 @@ class StateManager:
                 # A connection that is made again in silence hides that Redis was started anew.
                 retry=Retry(NoBackoff(), 0),
             )
-        except ValueError as error:
-            raise UsageError(f"mirror.redis.url {settings.shown_url!r} is not usable: {error}") from error
+        except ValueError:
+            # The reason of the library would quote the part that it takes for a port: a password, if that holds a slash.
+            raise UsageError(
+                f"mirror.redis.url {settings.shown_url!r} is not usable: its port, database or an option is none"
+            ) from None
         return cls(client, settings.namespace, settings.key_prefix)
 
     def close(self) -> None:

@@ -21,7 +21,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from arbd.errors import UsageError
 from arbd.private_folder import private_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,13 +50,7 @@ def trusted_cache() -> Path:
 
 @functools.cache
 def _private(folder: str) -> Path:
-    try:
-        return private_folder(Path(folder))
-    except OSError as error:
-        raise UsageError(
-            f"the cache {folder} cannot be made ({error.strerror}): name another cache_dir in the settings, or set "
-            "XDG_CACHE_HOME or NUMBA_CACHE_DIR"
-        ) from error
+    return private_folder(Path(folder))
 
 
 def compile_once(load: Callable[[], object]) -> None:

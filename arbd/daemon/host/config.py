@@ -153,18 +153,25 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
         place = f"{path}, line {line}: {full}"
         if is_dataclass(known[name]):
             if not isinstance(value, dict):
-                raise UsageError(f"{place}: expected settings as `name: value` lines below it, got {value!r}")
+                raise UsageError(
+                    f"{place}: expected settings as `name: value` lines below it, got {_shown(value, place)}"
+                )
             changed[name] = _section(known[name], value, path, document, (*above, name))
         else:
             changed[name] = _converted(known[name], value, place, path.parent)
     return replace(before, **changed)
 
 
+def _shown(value: object, place: str) -> str:
+    """A value in an error; of what may hold a password only what kind of value it is."""
+    return f"a {type(value).__name__}" if ": mirror" in place else repr(value)
+
+
 def _converted(default: object, value: object, place: str, folder: Path) -> object:
     """`value` in the type of `default`; relative paths are relative to the file's folder."""
     if isinstance(default, tuple):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{place}: expected a list of texts, got {value!r}")
+            raise UsageError(f"{place}: expected a list of texts, got {_shown(value, place)}")
         return (
             tuple(value)
             if place.endswith((": allow", ": allowed_submitters"))
@@ -172,20 +179,20 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
         )
     if isinstance(default, Path):
         if not isinstance(value, str):
-            raise UsageError(f"{place}: expected a path, got {value!r}")
+            raise UsageError(f"{place}: expected a path, got {_shown(value, place)}")
         return folder / value
     if isinstance(default, str):
         if place.endswith(": metrics.listen") and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str):
-            raise UsageError(f"{place}: expected a text, got {value!r}")
+            raise UsageError(f"{place}: expected a text, got {_shown(value, place)}")
         return value
     if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
         raise UsageError(
-            f"{place}: expected a {'whole number' if isinstance(default, int) else 'number'}, got {value!r}"
+            f"{place}: expected a {'whole number' if isinstance(default, int) else 'number'}, got {_shown(value, place)}"
         )
     if not math.isfinite(value):
-        raise UsageError(f"{place}: expected a finite number, got {value!r}")
+        raise UsageError(f"{place}: expected a finite number, got {_shown(value, place)}")
     return type(default)(value)  # type: ignore[call-arg]
 
 
