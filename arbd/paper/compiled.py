@@ -41,7 +41,7 @@ def use_cache(folder: Path) -> None:
 
 
 def trusted_cache() -> Path:
-    """The folder of machine code, once it is known to be this user's alone; call before anything compiles or is loaded.
+    """The folder of machine code, once it is known to be this user's alone.
 
     Numba runs what it finds there. UsageError when somebody else could have put it there, or the folder cannot be made.
     """
@@ -83,7 +83,11 @@ def as_argument(values: npt.NDArray[Any], kind: type) -> npt.NDArray[Any]:
 
 
 def jit(function: F) -> F:
-    """Compile without the interpreter lock, with IEEE arithmetic in the order written, cached on disk."""
+    """Compile without the interpreter lock, with IEEE arithmetic in the order written, cached on disk.
+
+    UsageError when the cache is not this user's alone: Numba makes its folders here, and later runs what is in them.
+    """
+    trusted_cache()
     compile_: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
     compiled: F = compile_(function)
     return compiled

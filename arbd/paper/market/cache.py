@@ -64,7 +64,10 @@ def load(
     """`load_quotes` with what else is known of the file."""
     with opened(file) as named:
         if cache_dir is None:
-            return _read_copy(named, None, on_bad_rows, expected_digest)
+            with named.copy(None) as copy:
+                digest = copy.digest()
+                _check(named.path, digest, expected_digest)
+                return Loaded(*read_quotes(copy, on_bad_rows), digest)
         with _cache_errors(cache_dir):
             return _load(named, cache_dir, on_bad_rows, expected_digest)[0]
 
@@ -86,23 +89,16 @@ def load_market(
     )  # fmt: skip
 
 
-def _read_copy(file: NamedFile, folder: Path | None, on_bad_rows: str, expected_digest: str | None) -> Loaded:
-    with file.copy(folder) as copy:
-        digest = copy.digest()
-        _check(file.path, digest, expected_digest)
-        return Loaded(*read_quotes(copy, on_bad_rows), digest)
-
-
 def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | None) -> tuple[Loaded, Path]:
     cache_dir = private_folder(cache_dir)
     digest = _remembered_digest(file, cache_dir)
     _check(file.path, digest, expected)
 
     def build(folder: Path) -> None:
-        loaded = _read_copy(file, cache_dir, on_bad_rows, None)
-        if loaded.digest != digest:
-            raise DataError(file.path, "was written to while it was read: wait until it is whole, then try again")
-        _save_quotes(loaded, folder)
+        with file.copy(cache_dir) as copy:
+            if copy.digest() != digest:
+                raise DataError(file.path, "was written to while it was read: wait until it is whole, then try again")
+            _save_quotes(*read_quotes(copy, on_bad_rows), folder)
 
     entry = cache_dir / f"{digest[:40]}{suffix_of(file.path)}-{FORMAT}-{on_bad_rows}"
     arrays = obtain(entry, build)
@@ -114,8 +110,8 @@ def _quotes(told: Arrays) -> Quotes:
     return Quotes(**{name: told[name] if name in told else untold(name, n) for name in COLUMNS})
 
 
-def _save_quotes(loaded: Loaded, folder: Path) -> None:
-    for name, column in (loaded.quotes.told() | {_DROPPED: np.array([loaded.dropped])}).items():
+def _save_quotes(quotes: Quotes, dropped: int, folder: Path) -> None:
+    for name, column in (quotes.told() | {_DROPPED: np.array([dropped])}).items():
         np.save(folder / f"{name}.npy", column, allow_pickle=False)
 
 

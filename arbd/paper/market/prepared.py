@@ -153,10 +153,9 @@ def fill_market(
     quotes: Quotes, book: FloatArray, edge_ab: FloatArray, edge_ba: FloatArray, unusable: npt.NDArray[np.uint8]
 ) -> Market:
     """`prepare` into arrays that the caller made, perhaps memory-mapped: the compiled loops never see those."""
-    from arbd.paper.compiled import as_argument, trusted_cache  # noqa: PLC0415 - numba
+    from arbd.paper.compiled import as_argument  # noqa: PLC0415 - numba
     from arbd.paper.market.prepare_kernel import fill_chunk, first_quote  # noqa: PLC0415 - numba
 
-    trusted_cache()
     columns = [quotes.columns()[name] for name in (*BOOK_COLUMNS, "fx")]
     chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(quotes), CHUNK_ROWS)]
     before = np.full(len(BOOK_COLUMNS), np.nan)

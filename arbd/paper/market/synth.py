@@ -120,10 +120,7 @@ def _ou(
     rng: np.random.Generator, steps_s: FloatArray, half_life_s: float, sd: float, kicks: FloatArray | float = 0.0
 ) -> FloatArray:
     """An Ornstein-Uhlenbeck process at irregular times, started in its stationary state; `kicks` are added to it."""
-    from arbd.paper.compiled import trusted_cache  # noqa: PLC0415 - numba
     from arbd.paper.market.recursion import decaying_sum  # noqa: PLC0415 - numba
-
-    trusted_cache()
 
     decay = np.exp(-math.log(2) / half_life_s * steps_s)
     shocks = rng.normal(0.0, 1.0, len(steps_s)) * sd * np.sqrt(1 - decay**2) + kicks
