@@ -46,6 +46,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers, read_beats, take_life_lock
 from arbd.spool.queue import SessionQueue, Worker
 from tests.fuzz.corpus import Corpus
+from tests.fuzz.file_targets import EXCHANGES, FILE_TARGETS
 from tests.fuzz.mutations import TEXTS, mutate_bytes, mutate_framed_file, mutate_job
 
 ROWS_SAMPLED = 3
@@ -115,6 +116,12 @@ class Bench:
         for data in self.jobs:
             spec = self.resolve(data, "job.yaml")
             make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points).rows(1, 1)
+        rng = random.Random(0)
+        for target, _ in FILE_TARGETS.values():
+            for _ in EXCHANGES:
+                with contextlib.suppress(Exception):
+                    # What is wrong is found by the cases: this only loads what they need.
+                    target(self, rng)
         with contextlib.redirect_stdout(io.StringIO()):
             for command in (["status"], ["summary", "done"], ["workers"], ["list"]):
                 call(["--spool", str(self.layout.root), "--config", str(self.corpus.config), *command])
@@ -464,4 +471,5 @@ TARGETS: dict[str, tuple[Callable[[Bench, random.Random], str], float]] = {
     "arbctl": (arbctl, 0.015),
     "intake": (intake, 0.0125),
     "coordinator": (coordinator, 0.0125),
+    **FILE_TARGETS,
 }
