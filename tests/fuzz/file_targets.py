@@ -72,12 +72,23 @@ def cleanly(step: Callable[[], object]) -> str:
     return "read"
 
 
-def _home(bench: Any) -> Path:
-    """A folder for files of people; copies that readers make go there too."""
-    folder: Path = bench.corpus.folder / "files"
-    folder.mkdir(exist_ok=True)
-    tempfile.tempdir = str(folder)
-    return folder
+Target = Callable[[Any, random.Random, Path], str]
+
+
+def _at_home(target: Target) -> Callable[[Any, random.Random], str]:
+    """A target with a folder for files of people; copies that readers make go there too."""
+
+    def play(bench: Any, rng: random.Random) -> str:
+        folder: Path = bench.corpus.folder / "files"
+        folder.mkdir()
+        before, tempfile.tempdir = tempfile.tempdir, str(folder)
+        try:
+            return target(bench, rng, folder)
+        finally:
+            tempfile.tempdir = before
+            shutil.rmtree(folder)
+
+    return play
 
 
 def _mutated_table(rng: random.Random, data: bytes) -> bytes:
@@ -150,9 +161,9 @@ def _npz(rng: random.Random, quotes: Quotes) -> bytes:
     return remade.getvalue()
 
 
-def quotes(bench: Any, rng: random.Random) -> str:
+@_at_home
+def quotes(bench: Any, rng: random.Random, folder: Path) -> str:
     """A file of quotes in every format, through the reader and the cache."""
-    folder = _home(bench)
     whole = synth_profile("brl", rng.randrange(3), 12)
     suffix = rng.choice([".csv", ".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz"])
     path = folder / f"q{suffix}"
@@ -175,14 +186,12 @@ def quotes(bench: Any, rng: random.Random) -> str:
         if rng.random() < 0.2:
             _sound(load_quotes(path, folder / "cache", policy))
 
-    outcome = cleanly(step)
-    shutil.rmtree(folder)
-    return outcome
+    return cleanly(step)
 
 
-def importer(bench: Any, rng: random.Random) -> str:
+@_at_home
+def importer(bench: Any, rng: random.Random, folder: Path) -> str:
     """A file of an exchange through its importer, and joined with itself."""
-    folder = _home(bench)
     name = rng.choice(list(EXCHANGES))
     text, suffix = EXCHANGES[name]
     data = mutate_bytes(rng, text.encode()) if suffix == ".json" else _mutated_table(rng, text.encode())
@@ -201,9 +210,7 @@ def importer(bench: Any, rng: random.Random) -> str:
         venue = import_venue(name, [path], options).quotes
         _sound(join_venues(venue, venue, 1.0, "both", rng.choice([None, 10**9])).quotes)
 
-    outcome = cleanly(step)
-    shutil.rmtree(folder)
-    return outcome
+    return cleanly(step)
 
 
 def _remade_tar(rng: random.Random, data: bytes) -> bytes:
@@ -237,9 +244,9 @@ def _remade_tar(rng: random.Random, data: bytes) -> bytes:
     return out.getvalue()
 
 
-def archive(bench: Any, rng: random.Random) -> str:
+@_at_home
+def archive(bench: Any, rng: random.Random, folder: Path) -> str:
     """An archived session, restored into a spool of its own."""
-    folder = _home(bench)
     whole = folder.parent / "whole.tar.gz"
     if not whole.exists():
         paths = bench.layout.session("done")
@@ -263,13 +270,12 @@ def archive(bench: Any, rng: random.Random) -> str:
 
     outcome = cleanly(step)
     assert [found.name for found in layout.sessions.iterdir()] in ([], ["done"])
-    shutil.rmtree(folder)
     return outcome
 
 
-def scenario(bench: Any, rng: random.Random) -> str:
+@_at_home
+def scenario(bench: Any, rng: random.Random, folder: Path) -> str:
     """A scenario file, and its markets prepared."""
-    folder = _home(bench)
     sources = sorted((bench.corpus.folder / "etc" / "scenarios").glob("*.yaml"))
     path = folder / "s.yaml"
     path.write_bytes(mutate_job(rng, rng.choice(sources).read_bytes()))
@@ -279,14 +285,12 @@ def scenario(bench: Any, rng: random.Random) -> str:
             _sound(market)
             prepare(market)
 
-    outcome = cleanly(step)
-    shutil.rmtree(folder)
-    return outcome
+    return cleanly(step)
 
 
-def table(bench: Any, rng: random.Random) -> str:
+@_at_home
+def table(bench: Any, rng: random.Random, folder: Path) -> str:
     """A table of results through the analysis, and as what a search starts from."""
-    folder = _home(bench)
     rules = RowRules.of(bench.spec)
     data = b"".join(csv_lines(bench.spec, "done", read_results(bench.files, bench.layout.session("done"), rules=rules)))
     path = folder / "r.csv"
@@ -298,14 +302,12 @@ def table(bench: Any, rng: random.Random) -> str:
         analyzer.summarize()
         past_reader(bench.layout)(str(path), [])
 
-    outcome = cleanly(step)
-    shutil.rmtree(folder)
-    return outcome
+    return cleanly(step)
 
 
-def cache_entry(bench: Any, rng: random.Random) -> str:
+@_at_home
+def cache_entry(bench: Any, rng: random.Random, folder: Path) -> str:
     """An entry of the cache that something wrote to: what is read is what the file holds, all the same."""
-    folder = _home(bench)
     path, cache = folder / "q.csv", folder / "cache"
     write_quotes(synth_profile("brl", 1, 40), path)
     before = {name: column.copy() for name, column in load_market(path, cache)[0].told().items()}
@@ -323,9 +325,7 @@ def cache_entry(bench: Any, rng: random.Random) -> str:
         expected = prepare(build_quotes(before, "before")[0])
         assert np.array_equal(market.book, expected.book)
 
-    outcome = cleanly(step)
-    shutil.rmtree(folder)
-    return outcome
+    return cleanly(step)
 
 
 FILE_TARGETS: dict[str, tuple[Callable[[Any, random.Random], str], float]] = {
