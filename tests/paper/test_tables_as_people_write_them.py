@@ -205,3 +205,23 @@ def test_whole_floats_of_pandas_are_whole_numbers(tmp_path: Path) -> None:
     found, _ = read_quotes(path)
     assert (found.ts_ns // 10**9).tolist() == TIMES[:2]
     assert found.block.tolist() == [0, 1]
+
+
+def test_a_broken_gzip_file_is_told_at_once(tmp_path: Path) -> None:
+    """Cut and flipped at every place: none of them keeps the reader busy."""
+    whole = gzip.compress(table(rows(quotes=True)).encode(), mtime=0)
+    for at in range(len(whole)):
+        for broken in (whole[:at], whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :]):
+            path = tmp_path / "q.csv.gz"
+            path.write_bytes(broken)
+            try:
+                assert read(path, quotes=True) == [time * 10**9 for time in TIMES]
+            except DataError as error:
+                assert "q.csv.gz" in str(error)
+
+
+def test_a_name_of_a_column_that_is_far_too_long_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("x" * 200_000 + ",ts_s\n1,2\n")
+    with pytest.raises(DataError, match="a name is far too long"):
+        read_quotes(path)

@@ -314,8 +314,9 @@ ALLOWED = {
     ("paper/market/entries.py", "exists"): "the cache's own entries",
     ("paper/market/npz.py", "ZipFile"): "a stream of the door",
     ("paper/market/npz.py", "open"): "a member of it",
-    ("paper/market/texttable.py", "ZipFile"): "a stream of the door",
-    ("paper/market/texttable.py", "open"): "a member of it, and the door's own descriptor",
+    ("paper/market/texttable.py", "open"): "the door's own descriptor",
+    ("paper/market/unpacked.py", "ZipFile"): "a stream of the door",
+    ("paper/market/unpacked.py", "open"): "a stream of the door, and a member of it",
     ("paper/market/writers.py", "open"): "output",
 }
 NAMED_BY_JOBS = ("job", "objective", "paper", "results/warm_start.py", "results/csv_reader.py")

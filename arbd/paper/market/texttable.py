@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
-import tempfile
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,11 +21,11 @@ import numpy.typing as npt
 
 from arbd.errors import DataError
 from arbd.named_file import NamedFile, opened
+from arbd.paper.market.unpacked import unpacked
 
 WHOLE, NUMBER, TEXT = "whole", "number", "text"
 ROWS = "number of the row"
 MAX_ROWS = 1 << 30
-MAX_UNPACKED_BYTES = 16 << 30
 DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
 # What DuckDB makes of a text: NULL where it is not of that kind. Whole numbers may end in .0, as spreadsheets write them.
 _CASTS = {
@@ -59,7 +56,10 @@ def connect() -> Any:
         "autoload_known_extensions": False,
         "temp_directory": "",
     }
-    return duckdb.connect(config=settings)
+    connection = duckdb.connect(config=settings)
+    # It would draw on whatever terminal there is.
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 class TextTable:
@@ -77,8 +77,9 @@ class TextTable:
         packed = self.path.suffix if packing is None else packing
         try:
             named = self._closing.enter_context(opened(file))
-            self._place = self._closing.enter_context(_unzipped(named)) if packed == ".zip" else named.place
-            self._packing = {".gz": ", compression='gzip'", ".zst": ", compression='zstd'"}.get(packed, "")
+            # Not by DuckDB: some broken gzip files keep it busy for ever.
+            self._place = self._closing.enter_context(unpacked(named, packed))
+            self._packing = ", compression='zstd'" if packed == ".zst" else ""
             self._connection = connect()
             self._closing.callback(self._connection.close)
             self._read_header(layout)
@@ -96,7 +97,10 @@ class TextTable:
 
     def _read_header(self, layout: Sequence[str] | None) -> None:
         line = self._first_line()
-        cells = {delimiter: next(csv.reader([line], delimiter=delimiter), [""]) for delimiter in DELIMITERS}
+        try:
+            cells = {delimiter: next(csv.reader([line], delimiter=delimiter), [""]) for delimiter in DELIMITERS}
+        except csv.Error:
+            raise DataError(self.path, "has a first line that names no columns: a name is far too long") from None
         # Of several that are possible the first, which is the comma.
         self.delimiter = max(cells, key=lambda delimiter: len(cells[delimiter]))
         first = [cell.strip() for cell in cells[self.delimiter]]
@@ -245,37 +249,6 @@ class TextTable:
         shown = "empty" if text is None else repr(text if len(text) <= 100 else text[:97] + "...")
         hint = "; write a point, not a comma" if text is not None and _DECIMAL_COMMA.fullmatch(text) else ""
         raise DataError(self.path, f"{name} is {shown}, not {_CALLED[kind]}{hint}", int(row))
-
-
-@contextlib.contextmanager
-def _unzipped(file: NamedFile) -> Iterator[str]:
-    """The place of the one CSV file in a .zip, unpacked for as long as it is needed."""
-    with tempfile.TemporaryFile(prefix="arbd-import-") as target, file.stream() as source:
-        try:
-            with zipfile.ZipFile(source) as archive:
-                members = [info for info in archive.infolist() if info.filename.endswith(".csv")]
-                if len(members) != 1:
-                    raise DataError(
-                        file.path, f"holds {len(members)} CSV files, not one; unpack it and name those you mean"
-                    )
-                done = 0
-                with archive.open(members[0]) as member:
-                    while piece := member.read(1 << 20):
-                        done += target.write(piece)
-                        if done > MAX_UNPACKED_BYTES:
-                            raise DataError(file.path, f"holds more than {MAX_UNPACKED_BYTES >> 30} GiB: unpack it")
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-            OSError,
-        ) as error:
-            raise DataError(file.path, "is not a zip file that can be read: download it again") from error
-        target.flush()
-        yield f"/proc/self/fd/{target.fileno()}"
 
 
 def _is_number(text: str) -> bool:
