@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import arbd
+from arbd.errors import DataError
 from arbd.job.modules import locate
+from arbd.named_file import MAX_PROGRAM_BYTES, open_named
 
 if TYPE_CHECKING:
     from arbd.job.spec import JobSpec
@@ -68,9 +70,9 @@ def base_parts() -> dict[str, str]:
 
 
 def module_digest(path: Path) -> str:
-    """SHA-256 of a module's file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of the file of a module or program; DataError when it is no regular file, or cannot be read."""
+    with open_named(path, MAX_PROGRAM_BYTES) as file:
+        return file.digest()
 
 
 def command_parts(spec: JobSpec) -> dict[str, str]:
@@ -127,7 +129,7 @@ def differences(
         path = _file_of(part, folders)
         has = here.get(part)
         if has is None and path is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(DataError):
                 # Who may not read it cannot tell.
                 has = module_digest(path)
         if has is not None and has != digest:

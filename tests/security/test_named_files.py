@@ -301,7 +301,9 @@ def test_what_is_no_path_is_an_error_and_no_crash(tmp_path: Path, name: str) -> 
 # What opens, or looks at, files by their names. These modules get names from jobs, and may do neither.
 OPENERS = {"open", "read_text", "read_bytes", "load", "ZipFile", "is_file", "exists", "from_file", "fdopen"}
 ALLOWED = {
+    ("job/code.py", "read_bytes"): "sources of this package",
     ("job/digests.py", "is_file"): "which of two places a module is in",
+    ("job/modules.py", "is_file"): "which of two places a module is in; it is opened by the door",
     ("job/file.py", "load"): "the job file itself, which its own user names",
     ("job/resolve.py", "is_file"): "which of several places a program is in; it is opened by the door",
     ("objective/processes.py", "read_text"): "/proc",
