@@ -13,7 +13,6 @@ import click
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, UnopenedError, VersionError
-from arbd.job.stored import read_spec
 from arbd.spool.bookmarks import read_state
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -222,6 +221,7 @@ def _code_lines(session_id: str, shares: list[CodeShare], differing: list[str]) 
 
 def _missing_metric(files: Files, layout: SpoolLayout, session_id: str) -> str:
     """What is said of a metric that no result has, or ''."""
+    from arbd.job.stored import read_spec
     from arbd.results.missing_metrics import MissingMetrics
 
     paths = layout.session(session_id)
