@@ -367,12 +367,15 @@ def main() -> None:
     parser.add_argument("--only", choices=["quality", "busy", "reproducible", "suggestions"])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--peer-seeds", type=int, help="seeds of Optuna's GPSampler, which takes a minute each")
+    parser.add_argument("--held-back", action="store_true", help="only problems that no constant was chosen on")
     parser.add_argument("--problem", action="append", help="only this problem (may be given several times)")
     parser.add_argument("--method", action="append", help="only this method or peer (may be given several times)")
     given = parser.parse_args()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     seeds = 2 if given.smoke else given.seeds
     chosen = [p for p in problems() if given.problem is None or p.name in given.problem]
+    if given.held_back:
+        chosen = [p for p in chosen if p.held_back]
     if given.smoke:
         chosen = [p for p in chosen if p.name in ("branin", "mixed")]
     if given.only in (None, "quality"):
