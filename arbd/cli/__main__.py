@@ -14,6 +14,7 @@ from arbd import __version__
 from arbd.cli.app import App
 from arbd.cli.lazy import LazyGroup
 from arbd.errors import ArbdError
+from arbd.import_path import leave_current_folder
 from arbd.terminal_text import visible
 
 _HERE = "arbd.cli.commands"
@@ -138,6 +139,7 @@ def main() -> None:
     """Entry point."""
     # Most commands end before there is anything to collect, and looking for it while modules load is a tenth of them.
     gc.set_threshold(50_000)
+    leave_current_folder()
     if "run" in sys.argv:
         # This process becomes a worker: what an objective leaves behind when its process ends is to come here.
         from arbd.objective.processes import adopt_orphans

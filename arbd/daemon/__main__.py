@@ -9,6 +9,7 @@ import click
 
 from arbd import __version__
 from arbd.errors import ArbdError
+from arbd.import_path import leave_current_folder
 from arbd.objective.processes import adopt_orphans
 from arbd.terminal_text import visible
 
@@ -117,6 +118,7 @@ def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: 
 
 def main() -> None:
     """Entry point."""
+    leave_current_folder()
     # What an objective leaves behind when its process ends is to come here, where it is ended too.
     adopt_orphans()
     cli()

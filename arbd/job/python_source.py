@@ -15,6 +15,7 @@ from arbd.named_file import open_named
 
 MAX_SOURCE_BYTES = 1 << 20
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Import = ast.Import | ast.ImportFrom
 
 
 def fault_of(source: Path, function: str, *, needs_budget: str) -> str | None:
@@ -36,6 +37,11 @@ def fault_of(source: Path, function: str, *, needs_budget: str) -> str | None:
         functions = ", ".join(name for name, node in bound.items() if isinstance(node, _Function)) or "none"
         return f"{source} has no function {function!r}; its functions are {functions}"
     node = bound[function]
+    if all(isinstance(found, _Import) for name, found in _bound(tree.body) if name == function):
+        return (
+            f"{source}, line {getattr(node, 'lineno', 0)}: {function!r} is imported there, and only what a module itself "
+            f"defines can be its objective: name the module that defines it, or define a function that calls it"
+        )
     if not isinstance(node, _Function) or node.decorator_list or node.args.vararg:
         return None
     return _fault_of_parameters(source, node, needs_budget=needs_budget)

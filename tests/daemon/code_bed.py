@@ -64,8 +64,10 @@ class EditedCode:
             path = folder / FILES[module]
             path.parent.mkdir(parents=True, exist_ok=True)
             before = path.stat() if path.exists() else None
-            if self.last % 2:
-                path.write_text(text)
+            if self.last % 2 and before is not None:
+                # In place, in one write of the same size: nobody reads a half of it.
+                with path.open("r+b", buffering=0) as file:
+                    file.write(text.encode())
             else:
                 new = path.with_suffix(".new")
                 new.write_text(text)

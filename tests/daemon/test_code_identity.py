@@ -6,17 +6,19 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from arbd.errors import NotFoundError
 from arbd.objective.processes import children
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import read_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import session_ids
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.daemon.code_bed import BODIES, EditedCode, assert_rows_are_of_their_code, rows_with_code
 from tests.jobs import write_job
@@ -46,8 +48,10 @@ class Hosts:
         return name
 
     def state(self, name: str) -> LedgerState:
-        there = name in session_ids(self.layout.files(), self.layout)
-        return SessionQueue(self.layout.files(), self.layout.session(name)).refresh() if there else LedgerState()
+        try:
+            return SessionQueue(self.layout.files(), self.layout.session(name)).refresh()
+        except NotFoundError:
+            return LedgerState()
 
     def finished(self, name: str) -> None:
         wait_until(lambda: self.state(name).done, what=f"{name}")
@@ -177,3 +181,35 @@ def test_an_edit_under_a_session_is_named_where_the_user_looks_and_retry_goes_on
     assert {row["plain"] for row, _ in rows_with_code(layout, name)} == {due}
     assert assert_rows_are_of_their_code(layout, name, hosts.code) == 2_000
     assert [share["rows"] for share in hosts.code_of(name)] == [0, 2_000]
+
+
+def test_slots_import_nothing_from_the_current_folder_nor_from_relative_ones(
+    layout: SpoolLayout, objectives: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    (here / "beside").mkdir(parents=True)
+    for name in ("intruder", "random", "signal", "click", "numpy", "beside/related"):
+        (here / f"{name}.py").write_text(f"import pathlib\npathlib.Path({str(here / 'imported')!r}).touch()\n")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given/lent.py").write_text("V = 5.0\n")
+    (objectives / "curious.py").write_text(
+        "import importlib, os, sys\n"
+        "def objective(params):\n"
+        "    found = 0.0\n"
+        "    for name in ('intruder', 'related'):\n"
+        "        try: importlib.import_module(name)\n"
+        "        except ModuleNotFoundError: found += 1.0\n"
+        "    import lent\n"
+        "    return {'value': found, 'lent': lent.V, 'safe': float('PYTHONSAFEPATH' in os.environ)}\n"
+    )
+    write_job(layout.incoming / "job.yaml", "curious:objective", 4, session_id="s")
+    environment = {**os.environ, "PYTHONPATH": f"beside:{tmp_path / 'given'}"}
+    environment.pop("PYTHONSAFEPATH", None)
+    command = [Path(sys.executable).with_name("arbd"), "run", "--config", objectives.parent / "arbd.yaml"]
+    subprocess.run(
+        [*command, "--spool", layout.root, "--worker-id", "w", "--slots", "1", "--burst"],
+        cwd=here, env=environment, check=True, timeout=120,
+    )  # fmt: skip
+    said = [row for row, _ in rows_with_code(layout, "s")]
+    assert said == [{"value": 2.0, "lent": 5.0, "safe": 0.0}] * 4
+    assert not (here / "imported").exists()

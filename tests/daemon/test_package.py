@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,14 +16,45 @@ from tests.guide import AS_ROOT, commands
 pytestmark = [pytest.mark.bed, pytest.mark.timeout(600)]
 
 
-def build(folder: Path, *, whole: bool) -> Path:
+def build(folder: Path, *, whole: bool, source: Path = REPOSITORY) -> Path:
     """The package; unless it is the whole, without what arbd needs from PyPI, which takes minutes and 150 MB."""
-    command = [REPOSITORY / "bin/package", *([] if whole else ["--bare"]), folder]
+    command = [source / "bin/package", *([] if whole else ["--bare"]), folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "apt install python3-venv" in done.stderr or "is missing; this is for Debian" in done.stderr:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.splitlines()[-1])
+
+
+def edited_source(folder: Path) -> Path:
+    """This project, with a change in what computes."""
+    folder.mkdir()
+    for name in subprocess.check_output(["git", "ls-files"], cwd=REPOSITORY, text=True).splitlines():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
+    with (folder / "arbd/search/seeds.py").open("a") as seeds:
+        seeds.write("# Another version.\n")
+    return folder
+
+
+def upgrade(system: BootedSystem, folder: Path, *, whole: bool) -> None:
+    """From the moment that dpkg unpacks another version until the restart, the daemon has the files that it began with."""
+    old = system.run("readlink", "/opt/arbd/current").strip()
+    package = build(system.share, whole=whole, source=edited_source(folder / "edited"))
+    pid = system.run("systemctl", "show", "-p", "MainPID", "--value", "arbd").strip()
+    system.run("dpkg", "--unpack", f"/mnt/files/{package.name}", timeout_s=300)
+    seeds = f"/opt/arbd/{old}/lib/python3*/site-packages/arbd/search/seeds.py"
+    assert "Another" not in system.run("sh", "-c", f"cat {seeds}")
+    # From there the daemon imports, and starts the processes of its slots.
+    assert f"/opt/arbd/{old}/bin/python" in system.run("cat", f"/proc/{pid}/cmdline")
+    assert system.run("systemctl", "show", "-p", "MainPID", "--value", "arbd").strip() == pid
+    system.run("dpkg", "--configure", "arbd", timeout_s=300)
+    new = system.run("readlink", "/opt/arbd/current").strip()
+    assert new != old
+    assert "Another" in system.run("sh", "-c", f"cat {seeds.replace(old, new)}")
+    assert system.run("ls", "/opt/arbd/versions").split() == [new.removeprefix("versions/")]
+    running = system.run("systemctl", "show", "-p", "MainPID", "--value", "arbd").strip()
+    assert f"/opt/arbd/{new}/bin/python" in system.run("cat", f"/proc/{running}/cmdline")
 
 
 def test_the_package_installs_works_and_goes(tmp_path: Path) -> None:
@@ -59,6 +91,7 @@ def test_the_package_installs_works_and_goes(tmp_path: Path) -> None:
         wait_until(
             lambda: "not allowed on this host" in system.run("journalctl", "-u", "arbd", "ARBD_EVENT=job rejected")
         )
+        upgrade(system, tmp_path, whole=whole)
         assert "arbd@" in system.run("systemctl", "list-unit-files", "--no-legend", "arbd@.service")
         again = system.run("dpkg", "-i", f"/mnt/files/{package.name}", timeout_s=300)
         assert "set spool" not in again

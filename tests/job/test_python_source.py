@@ -33,7 +33,7 @@ class Callable:
 """
 NAMES = [
     "plain", "with_trial", "with_any_second", "with_budget", "with_default", "with_trial_default", "decorated", "starred",
-    "assigned", "conditional", "borrowed", "Callable", "partly",
+    "assigned", "conditional", "borrowed", "Callable",
 ]  # fmt: skip
 
 
@@ -47,6 +47,12 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_can_be_called_is_left_to_the_worker(source: Path, name: str) -> None:
     assert fault_of(source, name, needs_budget="") is None
+
+
+def test_what_a_module_only_imports_is_told_before_anything_runs(source: Path) -> None:
+    fault = fault_of(source, "partly", needs_budget="")
+    assert fault is not None
+    assert "line 3: 'partly' is imported there" in fault
 
 
 @pytest.mark.parametrize(

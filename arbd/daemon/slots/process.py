@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup, StaleProcess
 from arbd.errors import ArbdError, ObjectiveError
+from arbd.import_path import spare_own_processes
 from arbd.job.code import engine
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def start(setup: SlotSetup) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != setup.parent_pid:
         os._exit(1)
+    spare_own_processes()
     # Before anything that computes is imported: what is on the disk then is what this process runs.
     engine()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
