@@ -125,9 +125,9 @@ class RowBatch:
 
 def code_runs(code: Array) -> CodeRuns:
     """Digests of code, each with the number of rows in a row that have it: they seldom change."""
-    starts = (
-        np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]])) if len(code) else np.empty(0, dtype=np.int64)
-    )
+    if not len(code):
+        return []
+    starts = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
     ends = np.append(starts[1:], len(code))
     return [(code[a].decode(), int(b - a)) for a, b in zip(starts, ends, strict=True)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -182,7 +183,11 @@ def status(app: App, session: str | None) -> None:
         ([], []) if view.reason else _code(layout, session, app.config().objective_paths, over=view.is_over)
     )
     is_read = not view.reason and view.state is not None and view.state.counts[0]
-    missing = _missing_metric(files, layout, session) if is_read else ""
+    missing = ""
+    if is_read:
+        # Results that another version wrote say nothing here; the rest of the status does.
+        with contextlib.suppress(VersionError):
+            missing = _missing_metric(files, layout, session)
     told = {
         "blocked": blocked,
         "code": [share.document() for share in shares],
