@@ -70,13 +70,13 @@ def complete_sessions(ctx: click.Context, _param: click.Parameter, incomplete: s
     """Session ids of the spool for the shell; none where there is no spool, and no word about why."""
     from arbd.errors import ArbdError
     from arbd.spool.layout import NAME_PATTERN
-    from arbd.spool.sessions import session_ids
+    from arbd.spool.sessions import session_names
 
     options = ctx.parent.params if ctx.parent is not None else {}
     app = App(options.get("config"), options.get("spool"), as_json=False)
     try:
         layout = app.layout()
-        names = session_ids(layout.files(), layout)
+        names = session_names(layout.files(), layout)
     except (ArbdError, OSError):
         return []
     # A shell is no place for a name that somebody else made up.

@@ -13,7 +13,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import is_being_made, session_ids
+from arbd.spool.sessions import is_being_made, session_names
 
 if TYPE_CHECKING:
     from arbd.results.missing_metrics import MissingMetrics
@@ -76,7 +76,7 @@ class Live:
     def look(self) -> None:
         """Read what is new. The first time, an error when the one session asked for is not there or cannot be read."""
         self.errors = []
-        names = [self.only] if self.only is not None else session_ids(self._files, self.layout)
+        names = [self.only] if self.only is not None else session_names(self._files, self.layout)
         seen = []
         for name in names:
             try:

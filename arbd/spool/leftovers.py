@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import has_unfinished, is_whole, remove_leftover, remove_unfinished, session_ids
+from arbd.spool.sessions import has_unfinished, is_whole, remove_leftover, remove_unfinished, session_names
 from arbd.spool.system import Clock
 
 # Whoever makes a session holds its lock, so this only keeps out of the way of one that is about to take it.
@@ -36,7 +36,7 @@ class Leftovers:
         self._next_s = now + INTERVAL_S
         if has_unfinished(self.files, self.layout):
             remove_unfinished(self.files, self.layout)
-        names = session_ids(self.files, self.layout)
+        names = session_names(self.files, self.layout)
         self._whole.intersection_update(names)
         unknown = [name for name in names if name not in self._whole][:NAMES_A_TURN]
         self._since_s = {name: self._since_s.get(name, now) for name in unknown}

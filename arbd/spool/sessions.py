@@ -162,7 +162,8 @@ def is_being_made(files: Files, layout: SpoolLayout, name: str) -> bool:
     """True when a name among the sessions is none yet: somebody is making it, or a crash interrupted that."""
     try:
         paths = layout.session(name)
-        return paths.ledger_lock.name in files.names(paths.folder) and _is_begun(files, paths)
+        names = files.names(paths.folder)
+        return paths.ledger.name not in names and paths.ledger_lock.name in names and _is_begun(files, paths)
     except (OSError, UsageError):
         return False
 
@@ -236,9 +237,23 @@ def _names(files: Files, folder: Path) -> list[str]:
         return []
 
 
-def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
-    """Ids of all sessions, sorted."""
+def session_names(files: Files, layout: SpoolLayout) -> list[str]:
+    """Names in `sessions/`, sorted: of sessions, and of what is to become one."""
     return [name for name in files.names(layout.sessions) if not name.startswith(".")]
+
+
+def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
+    """Ids of all sessions, sorted. Looks into each folder; what cannot be looked into counts."""
+    return [name for name in session_names(files, layout) if _is_session(files, layout, name)]
+
+
+def _is_session(files: Files, layout: SpoolLayout, name: str) -> bool:
+    try:
+        return is_whole(files, layout.session(name))
+    except FileNotFoundError:
+        return False
+    except (OSError, UsageError):
+        return True
 
 
 def exists(files: Files, paths: SessionPaths) -> bool:

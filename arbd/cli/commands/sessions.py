@@ -20,7 +20,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
 from arbd.spool.liveness import read_beats
 from arbd.spool.readable import require_readable, require_readable_job
-from arbd.spool.sessions import is_being_made, session_ids
+from arbd.spool.sessions import is_being_made, session_names
 from arbd.terminal_text import visible_line
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], li
     errors: list[str] = []
     files = layout.files()
     blocked = _blocked(files, layout)
-    for session_id in session_ids(files, layout):
+    for session_id in session_names(files, layout):
         try:
             view = read_overview(layout, session_id, bookmarks)
         except (ArbdError, OSError) as error:

@@ -23,7 +23,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import is_being_made, session_ids
+from arbd.spool.sessions import is_being_made, session_names
 
 LOOK_S = 0.05
 CLOCKS_APART_S = 2.0
@@ -135,7 +135,7 @@ def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Fi
     if refused:
         remedy = f"read {layout.rejected / refused[-1]}, then remove job and text"
         yield Finding("rejected", WARNING, f"{len(refused)} jobs were refused", remedy)
-    for session_id in session_ids(files, layout):
+    for session_id in session_names(files, layout):
         trouble = _trouble_of(files, layout, session_id)
         if trouble is not None:
             yield trouble
@@ -145,7 +145,7 @@ def code(files: Files, layout: SpoolLayout, folders: Sequence[Path]) -> Iterator
     """Code that this host has otherwise than a session that goes on, sessions with results of different code."""
     if altered := altered_since_build():
         yield Finding("own code", WARNING, f"{', '.join(altered[:5])}: not as installed", "install arbd anew")
-    for session_id in session_ids(files, layout):
+    for session_id in session_names(files, layout):
         # What cannot be read was told above.
         with contextlib.suppress(ArbdError, OSError):
             yield from _code_of(files, layout, session_id, folders)

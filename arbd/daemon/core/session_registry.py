@@ -26,7 +26,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import REOPENED_PREFIX, is_being_made, session_ids
+from arbd.spool.sessions import REOPENED_PREFIX, session_ids
 from arbd.spool.system import Clock
 
 # A holder of a ledger's lock can stand still for long; other sessions and the heartbeat must not wait for it.
@@ -148,13 +148,7 @@ class SessionRegistry:
             name for name, found in self.standings.items() if found.standing in (Standing.OVER, Standing.UNREADABLE)
         }
         names = session_ids(self.files, self.layout)
-        return any(
-            name not in known
-            and name not in self.work
-            and self.only in (None, name)
-            and not is_being_made(self.files, self.layout, name)
-            for name in names
-        )
+        return any(name not in known and name not in self.work and self.only in (None, name) for name in names)
 
     def is_idle(self) -> bool:
         """True when nothing of any session is out or waits to be recorded."""

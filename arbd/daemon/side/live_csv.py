@@ -28,7 +28,7 @@ from arbd.results.store_format import ResultGroup
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import session_ids
+from arbd.spool.sessions import session_names
 from arbd.spool.system import HeldLock
 
 INTERVAL_S = 1.0
@@ -181,7 +181,7 @@ class CsvKeeper:
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
             try:
-                names = session_ids(self._files, self._layout)
+                names = session_names(self._files, self._layout)
             except OSError as error:
                 self._log.debug("CSV tables wait", reason=error)
                 continue
