@@ -150,6 +150,7 @@ class Bench:
         for session in ("done", "half"):
             self.layout.session(session).generations.mkdir()
         for name, data in self._originals.items():
+            (self.corpus.spool / name).parent.mkdir(parents=True, exist_ok=True)
             self.put(name, data)
 
     def check_outside(self) -> None:
