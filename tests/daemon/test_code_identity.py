@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import read_beats
 from arbd.spool.queue import SessionQueue
-from tests.conftest import Arbctl, Daemons, wait_until
+from tests.conftest import REPOSITORY, Arbctl, Daemons, wait_until
 from tests.daemon.code_bed import BODIES, EditedCode, assert_rows_are_of_their_code, rows_with_code
 from tests.jobs import write_job
 
@@ -221,3 +222,57 @@ def test_slots_import_nothing_from_the_current_folder_nor_from_relative_ones(
     said = [row for row, _ in rows_with_code(layout, "s")]
     assert said == [{"value": 2.0, "lent": 5.0, "safe": 0.0}] * 4
     assert not (here / "imported").exists()
+
+
+def other_engine(tmp_path: Path) -> Path:
+    """A folder with this version of arbd, with a change in what computes."""
+    folder = tmp_path / "other"
+    shutil.copytree(REPOSITORY / "arbd", folder / "arbd", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "arbd/paper/metrics.py").open("a") as file:
+        file.write("# Another version.\n")
+    return folder
+
+
+def start_from(daemons: Daemons, folder: Path, worker_id: str) -> subprocess.Popen[bytes]:
+    log = (daemons.logs / f"{worker_id}-own.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "arbd.daemon", "run", "--config", daemons.config, "--spool", daemons.spool,
+         "--worker-id", worker_id, "--slots", "1"],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=daemons.logs, env={**os.environ, "PYTHONPATH": str(folder)},
+    )  # fmt: skip
+    log.close()
+    daemons.started.append(process)
+    return process
+
+
+def test_two_versions_of_arbd_on_one_spool_never_share_a_session(
+    layout: SpoolLayout, arbctl: Arbctl, daemons: Daemons, objectives: Path, tmp_path: Path
+) -> None:
+    daemons.start("a", slots=1)
+    start_from(daemons, other_engine(tmp_path), "b")
+    wait_until(lambda: len(read_beats(layout.files(), layout)) == 2)
+    queue = SessionQueue(layout.files(), layout.session("s"))
+    assert (
+        arbctl("submit", write_job(tmp_path / "job.yaml", "samples:slow", 400), "--session-id", "s", "--wait")[0] == 0
+    )
+    assert sorted(sum(counts) for counts in queue.refresh().worker_counts.values())[-1] == 400
+    assert len({parts["arbd"] for _, parts in rows_with_code(layout, "s")}) == 1
+    assert "is not what the session began with" in daemons.log()
+    assert "arbd/paper/metrics.py" in daemons.log()
+    assert "version of arbd_code" in arbctl("doctor")[1]
+
+
+def test_code_of_arbd_that_changes_under_a_daemon_is_not_run_by_it(
+    layout: SpoolLayout, arbctl: Arbctl, daemons: Daemons, objectives: Path, tmp_path: Path
+) -> None:
+    folder = other_engine(tmp_path)
+    process = start_from(daemons, folder, "b")
+    arbctl("submit", write_job(tmp_path / "job.yaml", "samples:slow", 3_000), "--session-id", "s")
+    wait_until(lambda: any((layout.sessions / "s").glob("segments/*")))
+    with (folder / "arbd/paper/metrics.py").open("a") as file:
+        file.write("# One more.\n")
+    for pid in filter(is_slot, children(process.pid)):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: "is not what the session began with" in daemons.log())
+    assert "has to be restarted" in daemons.log()
+    assert len({parts["arbd"] for _, parts in rows_with_code(layout, "s")}) == 1
