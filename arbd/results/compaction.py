@@ -28,6 +28,7 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
+from arbd.spool.spans import spans_of
 
 CSV_PATIENCE_S = 10.0
 
@@ -88,7 +89,7 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
         # Before anybody calls the session done, so that no session can be done and not counted.
         keep_record(files, SpoolLayout(paths.folder.parent.parent), record_of(paths.session_id, spec, queue.state.n))
 
-    again = ledger.spans_of(merge.iteration[outdated].tolist(), queue.state.epoch + 1)
+    again = spans_of(merge.iteration[outdated].tolist(), queue.state.epoch + 1)
     uncounted = np.bincount(merge.status[outdated].astype(np.int64), minlength=4).tolist()
 
     def decide(state: LedgerState) -> Sequence[dict[str, Any]]:

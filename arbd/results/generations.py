@@ -27,7 +27,8 @@ from arbd.search.versions import differing, of_plugins, sampler_versions
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import COMPLETED, Span, spans_of
+from arbd.spool.ledger import COMPLETED
+from arbd.spool.spans import Span, spans_of
 from arbd.spool.system import Clock
 
 SUFFIX = ".gen"

@@ -15,7 +15,7 @@ from arbd.results.precedence import Winners, winning
 from arbd.results.segments import SegmentDamage, SegmentReader, read_batch, worker_of
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import Span
+from arbd.spool.spans import Span
 
 GROUP_ROWS = 65_536
 

@@ -22,8 +22,9 @@ from arbd.errors import VersionError
 from arbd.spool.files import Files
 from arbd.spool.frames import MAX_FRAME_BYTES, encode_frame, payloads
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import Claim, LedgerState, Span
+from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
+from arbd.spool.spans import Claim, Span
 
 # Folding less than this is quicker than minding a bookmark.
 WORTH_BYTES = 256 * 1024

@@ -19,8 +19,9 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import Damage, encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import Claim, Finish, LedgerState
+from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import read_record
+from arbd.spool.spans import Claim, Finish
 
 LOCK_TIMEOUT_S = 60.0
 

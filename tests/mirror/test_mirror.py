@@ -25,9 +25,10 @@ from arbd.results.csv_writer import csv_lines
 from arbd.results.store_reader import read_rows
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.ledger import CANCELLED, COMPLETED, CRASHED, FAILED, Span, again, switched
+from arbd.spool.ledger import CANCELLED, COMPLETED, CRASHED, FAILED, again, switched
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.spans import Span
 from tests.beds.redis_server import RedisServer
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 

@@ -18,7 +18,7 @@ from arbd.search.versions import sampler_versions
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.ledger import Span
+from arbd.spool.spans import Span
 from arbd.spool.system import RealSystem, SystemClock
 from tests.spool.sessions import make_session, write_rows
 

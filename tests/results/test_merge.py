@@ -165,15 +165,16 @@ def test_rows_without_a_metric_are_nan_beside_those_that_have_it() -> None:
 
 def test_retried_rows_replace_the_old_in_the_results(layout: SpoolLayout) -> None:
     from arbd.spool import ledger
+    from arbd.spool.spans import spans_of
 
     paths = make_session(layout, 3)
     write_rows(paths, "a", rows_of(1, 2), rows_of(3, 1, status=FAILED))
     queue: SessionQueue = exhaust(paths, 3, (2, 1, 0, 0))
     compact(FILES, paths)
-    queue.change(lambda state: [ledger.again(ledger.spans_of([3], 1), (0, 1, 0, 0), "retry")])
+    queue.change(lambda state: [ledger.again(spans_of([3], 1), (0, 1, 0, 0), "retry")])
     write_rows(paths, "b", rows_of(3, 1, epoch=1))
-    from arbd.spool.ledger import Finish
     from arbd.spool.queue import Worker
+    from arbd.spool.spans import Finish
 
     (claim,) = queue.claim(Worker("b", 2, 1), [], lambda state: (9, 9), 1)
     queue.claim(Worker("b", 2, 1), [Finish(claim.claim_id, (1, 0, 0, 0))], lambda state: (1, 0), 1)

@@ -22,9 +22,10 @@ from arbd.search.versions import sampler_versions
 from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import scan_frames
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState, Span
+from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
+from arbd.spool.spans import Span
 from arbd.spool.system import FileStatus
 from tests.simulation.daemon import TIMING, Objective, SimDaemon
 from tests.simulation.disk import Disk, Handle, Inode

@@ -13,9 +13,9 @@ from arbd.search.problem import MetricGoal
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.ledger import Finish, Span
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.sessions import create_session
+from arbd.spool.spans import Finish, Span
 
 SPACE = SearchSpace((FloatDimension("x", 0.0, 1.0), ChoiceDimension("kind", ("up", "down"))))
 

@@ -11,8 +11,8 @@ from arbd.spool.bookmarks import from_plain, read_state, to_plain
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.ledger import Claim, Finish, Span
 from arbd.spool.queue import SessionQueue
+from arbd.spool.spans import Claim, Finish, Span
 from tests.spool.sessions import make_session
 
 FILES = Files()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from arbd.spool import ledger
-from arbd.spool.ledger import Claim, Finish, LedgerState, Span, spans_of
+from arbd.spool.ledger import LedgerState
+from arbd.spool.spans import Claim, Finish, Span, spans_of
 
 
 def claims_of(spans: list[Span], worker: int, first_id: int) -> list[Claim]:

@@ -15,8 +15,9 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import Claim, Finish, LedgerState
+from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.spans import Claim, Finish
 
 N = 2_000
 

@@ -17,6 +17,7 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.spans import spans_of
 
 if TYPE_CHECKING:
     from arbd.results.merge import Merge
@@ -172,7 +173,7 @@ def _retry(layout: SpoolLayout, queue: SessionQueue, which: Callable[[Merge], An
     def decide(now: LedgerState) -> list[dict[str, Any]]:
         if now.epoch != before:
             raise UsageError(f"session {session} is being retried by somebody else: look at `arbctl status {session}`")
-        return [ledger.again(ledger.spans_of(iterations, now.epoch + 1), uncounted, "retry")]
+        return [ledger.again(spans_of(iterations, now.epoch + 1), uncounted, "retry")]
 
     # The name comes first: a daemon that sees it too early looks once more than it must, one that never sees it
     # would leave the session lying.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
-from arbd.spool.ledger import NO_COUNTS, Counts, Span
+from arbd.spool.spans import NO_COUNTS, Counts, Span
 
 # So many in a row are no accident, and cost little when they are run again elsewhere.
 SUSPICIOUS_FAILURES = 20

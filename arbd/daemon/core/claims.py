@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from arbd.daemon.slots.protocol import ChunkTask
-from arbd.spool.ledger import NO_COUNTS, Claim, Counts, Span
+from arbd.spool.spans import NO_COUNTS, Claim, Counts, Span
 
 
 class ClaimStage(Enum):

@@ -11,7 +11,8 @@ from arbd.results.generations import Suggested, published_up_to, read_generation
 from arbd.search.generations import known_before
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import LedgerState, Span
+from arbd.spool.ledger import LedgerState
+from arbd.spool.spans import Span
 
 # How long another worker may be at a generation before this one computes it too. First writer wins.
 BUSY_PATIENCE_S = 5.0

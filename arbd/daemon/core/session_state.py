@@ -20,8 +20,9 @@ from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, SubSpan
 from arbd.job.spec import JobSpec
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.ledger import NO_COUNTS, Claim, Counts, Finish, LedgerState, Span, add_counts
+from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.spans import NO_COUNTS, Claim, Counts, Finish, Span, add_counts
 from arbd.spool.system import Clock
 
 # Chunks longer than this are claimed only when a slot is free for them: ahead of time they would keep others idle.

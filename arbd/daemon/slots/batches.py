@@ -13,7 +13,8 @@ from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Evaluator
 from arbd.results.columns import Array, RowBatch
 from arbd.search.plan import RUN, PlannedRows
-from arbd.spool.ledger import COMPLETED, Span
+from arbd.spool.ledger import COMPLETED
+from arbd.spool.spans import Span
 
 BATCH_TARGET_S = 0.25
 FIRST_BATCH = 16

@@ -18,7 +18,8 @@ from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubS
 from arbd.results.segments import SegmentReader, segment_name
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import CRASHED, NO_COUNTS, TIMEOUT, Counts, Span, add_counts
+from arbd.spool.ledger import CRASHED, TIMEOUT
+from arbd.spool.spans import NO_COUNTS, Counts, Span, add_counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from arbd.errors import CodeChangedError
 from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN
 from arbd.search.seeds import iteration_seed
-from arbd.spool.ledger import Span
+from arbd.spool.spans import Span
 
 FLUSH_S = 0.2
 SCALAR_ROWS = 4_096

@@ -23,7 +23,8 @@ from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN
 from arbd.search.seeds import iteration_seeds
 from arbd.search.space import Value
-from arbd.spool.ledger import COMPLETED, FAILED, Span
+from arbd.spool.ledger import COMPLETED, FAILED
+from arbd.spool.spans import Span
 
 WINDOW_S = 0.02
 # After something was found, so many iterations are looked at one by one before windows are tried again.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arbd.spool.ledger import Claim, Counts, Span
+from arbd.spool.spans import Claim, Counts, Span
 
 
 @dataclass(frozen=True, slots=True)

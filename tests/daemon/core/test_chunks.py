@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from arbd.daemon.core.chunks import Demand, chunk_size, preempt, share
 from arbd.spool import ledger
-from arbd.spool.ledger import Claim, LedgerState
+from arbd.spool.ledger import LedgerState
+from arbd.spool.spans import Claim
 
 
 def state_of(n: int) -> LedgerState:

@@ -20,7 +20,8 @@ from arbd.objective.protocol import Outcome
 from arbd.results.segments import SegmentReader
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.ledger import CRASHED, Claim, Span
+from arbd.spool.ledger import CRASHED
+from arbd.spool.spans import Claim, Span
 from arbd.spool.system import SystemClock
 from tests.cells import OpenCell
 from tests.spool.sessions import make_session, rows_of, write_rows

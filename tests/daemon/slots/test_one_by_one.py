@@ -21,7 +21,8 @@ from arbd.results.segments import SegmentReader
 from arbd.search.seeds import iteration_seed
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.ledger import COMPLETED, FAILED, Claim, Span
+from arbd.spool.ledger import COMPLETED, FAILED
+from arbd.spool.spans import Claim, Span
 from arbd.spool.system import SystemClock
 from tests.cells import OpenCell
 from tests.spool.sessions import make_session
