@@ -219,7 +219,10 @@ def test_best_prints_the_parameters_in_the_form_that_is_asked_for(
 
 
 def test_best_of_several_objectives_is_the_front_unless_one_is_named(arbctl: Arbctl, front: SessionPaths) -> None:
-    document = json.loads(arbctl("best", "front", "--json")[1])
+    printed = arbctl("best", "front", "--json")[1]
+    assert printed.endswith("}\n")
+    assert not printed.endswith("\n\n")
+    document = json.loads(printed)
     assert [one["iteration"] for one in document["pareto_front"]] == [4, 2, 3, 1]
     assert document["pareto_front"][0] == {
         "iteration": 4, "metrics": {"value": 3.0, "risk": 3.0}, "params": {"x": 0.004, "kind": "up"},
