@@ -164,8 +164,15 @@ class UnopenedError(CorruptionError):
             path,
             0,
             "the record that opens a session is missing; where it stays so, "
-            f"`arbctl purge {session_id} --results --claims --yes`, then restore its archive or submit its job again",
+            f"`arbctl repair {session_id}` makes it from the session's job",
         )
+
+
+class DamageWarning(UserWarning):
+    """A file of the spool is damaged, and what was asked for came from elsewhere, or is short by what is said.
+
+    Commands show it on standard error.
+    """
 
 
 class UnsafePathError(SpoolError, OSError):

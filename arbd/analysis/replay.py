@@ -25,7 +25,7 @@ from arbd.results.columns import RowRules
 from arbd.results.csv_writer import BUDGET, iso_utc
 from arbd.results.result import TuningResult
 from arbd.results.session_code import CodeRecord, SessionCode
-from arbd.results.store_reader import read_rows
+from arbd.results.session_rows import read_rows
 from arbd.search.space import ChoiceDimension
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES

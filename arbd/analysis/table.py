@@ -6,14 +6,14 @@ are read whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
+from arbd.analysis.source import LoadedRows, Source, open_results
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
@@ -21,118 +21,12 @@ from arbd.results.columns import Array, RowBatch, RowRules, concatenate
 from arbd.results.csv_writer import BUDGET, budgets, iso_utc, status_name
 from arbd.results.ranking import Ranking
 from arbd.results.result import TuningResult
-from arbd.results.store_format import ResultGroup, has_results, read_segments
-from arbd.results.store_reader import StoredResults
+from arbd.results.session_rows import in_results
+from arbd.results.store_format import ResultGroup, read_segments
 from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
-
-
-class Source(Protocol):
-    """Where the columns come from: a results file, or rows in memory."""
-
-    n: int
-    counts: tuple[int, ...]
-    workers: tuple[str, ...]
-    worker_counts: Mapping[str, int]
-    code_counts: Mapping[str, int]
-    metric_names: list[str]
-
-    def fixed(self, name: str) -> Array:
-        """A column that every row has."""
-        ...
-
-    def worker(self) -> Array:
-        """Indices into `workers`."""
-        ...
-
-    def origin(self) -> Array | None:
-        """As of `RowBatch.origin`."""
-        ...
-
-    def param(self, name: str) -> Array:
-        """A parameter, encoded."""
-        ...
-
-    def metric(self, name: str) -> Array:
-        """A metric, NaN where a row has none."""
-        ...
-
-    def errors(self) -> Mapping[int, str]:
-        """Error texts by iteration."""
-        ...
-
-    def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
-        """Everything."""
-        ...
-
-    def at(self, positions: Sequence[int]) -> Iterator[tuple[int, ResultGroup]]:
-        """Single rows, each with its place in `positions`."""
-        ...
-
-
-class LoadedRows:
-    """Rows in memory, as a `Source`."""
-
-    def __init__(self, groups: Sequence[ResultGroup]) -> None:
-        workers: dict[str, int] = {}
-        columns = [np.empty(0, dtype=np.int32)]
-        for group in groups:
-            renamed = np.array([workers.setdefault(name, len(workers)) for name in group.workers], dtype=np.int32)
-            columns.append(renamed[group.worker])
-        self._rows = concatenate([group.rows for group in groups])
-        self._worker = np.concatenate(columns)
-        self.n = len(self._rows)
-        self.counts: tuple[int, ...] = self._rows.counts()
-        self.workers = tuple(workers)
-        shares = np.bincount(self._worker, minlength=len(workers)).tolist()
-        self.worker_counts: Mapping[str, int] = dict(zip(workers, shares, strict=True))
-        self.code_counts: Mapping[str, int] = _code_counts(self._rows)
-        self.metric_names = list(self._rows.metrics)
-
-    def fixed(self, name: str) -> Array:
-        """See `Source`."""
-        column: Array = getattr(self._rows, name)
-        return column
-
-    def worker(self) -> Array:
-        """See `Source`."""
-        return self._worker
-
-    def origin(self) -> Array | None:
-        """See `Source`."""
-        return self._rows.origin
-
-    def param(self, name: str) -> Array:
-        """See `Source`."""
-        return self._rows.params[name] if self.n else np.empty(0, dtype=np.int64)
-
-    def metric(self, name: str) -> Array:
-        """See `Source`."""
-        return self._rows.metrics[name]
-
-    def errors(self) -> Mapping[int, str]:
-        """See `Source`."""
-        return self._rows.errors
-
-    def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
-        """See `Source`."""
-        if not self.n:
-            return
-        rows = self._rows if blocks else replace(self._rows, blocks=None)
-        yield ResultGroup(rows, self._worker, self.workers)
-
-    def at(self, positions: Sequence[int]) -> Iterator[tuple[int, ResultGroup]]:
-        """See `Source`."""
-        for place, position in enumerate(positions):
-            one = np.array([position])
-            yield place, ResultGroup(self._rows.select(one), self._worker[one], self.workers)
-
-
-def _code_counts(rows: RowBatch) -> dict[str, int]:
-    digests, counts = np.unique(rows.codes, return_counts=True)
-    return {digest.decode(): int(count) for digest, count in zip(digests.tolist(), counts, strict=True)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +174,7 @@ class ResultTable:
         return (
             f"the results of {self.missing:,} of {self.state.counted:,} recorded iterations are not there: "
             "they were purged or lost; "
-            f"`arbctl purge {self.session_id} --results --claims --yes`, then `arbctl restore` its archive or submit its job again"
+            f"`arbctl repair {self.session_id} --dry-run` says what can be made anew, `arbctl restore` puts an archive back"
         )
 
     def counts(self) -> dict[str, int]:
@@ -304,12 +198,14 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
     layout.require_readable()
     files = layout.files()
     paths = layout.session(session_id)
-    state = SessionQueue(files, paths).refresh()
+    queue = SessionQueue(files, paths)
+    state = queue.refresh()
+    queue.warn_of_damage()
     spec = read_spec(files, paths)
     rules = RowRules.of(spec)
     source: Source
-    if state.done and has_results(files, paths):
-        source = StoredResults(files, paths, rules)
+    if in_results(files, paths, done=state.done):
+        source = open_results(files, paths, rules, blocks=blocks)
     else:
         source = LoadedRows(list(read_segments(files, paths, blocks=blocks, rules=rules)))
     return ResultTable(session_id, spec, state, source, blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import click
 from arbd import __version__
 from arbd.cli.app import App
 from arbd.cli.lazy import LazyGroup
-from arbd.errors import ArbdError
+from arbd.errors import ArbdError, DamageWarning
 from arbd.import_path import leave_current_folder
 from arbd.terminal_text import visible
 
@@ -45,6 +46,7 @@ HOMES = {
     "logs": (f"{_HERE}.logs", "logs", "What the daemons of this host logged."),
     "archive": (f"{_HERE}.retention", "archive", "Write a finished session into one file."),
     "restore": (f"{_HERE}.retention", "restore", "Put an archived session back into the spool."),
+    "repair": (f"{_HERE}.repair", "repair", "Make damaged files of a session anew from the others."),
     "purge": (f"{_HERE}.retention", "purge", "Free the space of a finished session; shows first."),
     "completion": (f"{_HERE}.completion", "completion", "Completion scripts for bash, zsh and fish."),
     "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
@@ -99,6 +101,25 @@ def cli(ctx: click.Context, spool: Path | None, config: Path | None, as_json: bo
 
 def call(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; every error becomes one message on standard error."""
+    with warnings.catch_warnings():
+        told: set[str] = set()
+
+        def tell(message: Warning | str, *_: object) -> None:
+            if str(message) not in told:
+                told.add(str(message))
+                click.echo(f"arbctl: note: {visible(str(message))}", err=True)
+
+        warnings.filterwarnings("always", category=DamageWarning)
+        show, warnings.showwarning = (
+            warnings.showwarning,
+            lambda message, category, *rest: (
+                tell(message) if issubclass(category, DamageWarning) else show(message, category, *rest)
+            ),
+        )
+        return _call(arguments)
+
+
+def _call(arguments: Sequence[str]) -> int:
     debug, stdout = "--debug" in arguments, sys.stdout
     try:
         # Without standalone mode click hands back the code of an Exit instead of ending the process with it.

@@ -95,10 +95,10 @@ class BestSoFar:
             raise
 
     def _of_results(self, state: LedgerState) -> None:
+        from arbd.analysis.source import open_results
         from arbd.analysis.table import ResultTable
-        from arbd.results.store_reader import StoredResults
 
-        source = StoredResults(self._files, self._paths, RowRules.of(self._spec))
+        source = open_results(self._files, self._paths, RowRules.of(self._spec))
         table = ResultTable(self._paths.session_id, self._spec, state, source)
         position, values = table.ranking.best(self.metric), table.column(self.metric)
         if position is None or values is None:

@@ -23,9 +23,10 @@ def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
         raise NotFoundError(
             f"no session {paths.session_id} in {paths.folder.parent.parent}: see `arbctl list`"
         ) from error
+    remedy = f"`arbctl repair {paths.session_id}` resolves its job.yaml again"
     for payload in payloads(data):
         try:
             return read_job_spec(payload, paths.spec)
         except ValueError as error:
-            raise CorruptionError(paths.spec, 0, f"not a resolved job: {error}") from error
-    raise CorruptionError(paths.spec, 0, "damaged: no whole record in it")
+            raise CorruptionError(paths.spec, 0, f"not a resolved job: {error}; {remedy}") from error
+    raise CorruptionError(paths.spec, 0, f"damaged: no whole record in it; {remedy}")

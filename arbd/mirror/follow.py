@@ -18,8 +18,8 @@ from arbd.results.csv_writer import DIRECTION_PREFIX, METRIC_PREFIX, group_cells
 from arbd.results.merge import read_winning, with_originals
 from arbd.results.precedence import Judged, Winners
 from arbd.results.segments import SegmentBatch, SegmentReader, worker_of
+from arbd.results.session_rows import read_rows
 from arbd.results.store_format import ResultGroup
-from arbd.results.store_reader import read_results
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 
@@ -240,7 +240,7 @@ class SessionMirror:
         """
         session_id = self._paths.session_id
         corrected = 0
-        for group in read_results(self._files, self._paths, rules=self._rules):
+        for group in read_rows(self._files, self._paths, done=True, rules=self._rules):
             wrong = self._winners.unlike(group)
             for start in range(0, len(wrong), STEP_ROWS):
                 at = wrong[start : start + STEP_ROWS]

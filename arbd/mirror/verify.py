@@ -9,7 +9,7 @@ from arbd.mirror.follow import hashes
 from arbd.mirror.state import StateManager
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import BUDGET, FEASIBLE, VIOLATION
-from arbd.results.store_reader import read_rows
+from arbd.results.session_rows import read_rows
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.queue import SessionQueue

@@ -63,8 +63,11 @@ def read_generation(files: Files, paths: SessionPaths, number: int) -> Generatio
             schema.GENERATION.require(record, path)
             return _checked(record, number)
         except (ValueError, KeyError, TypeError) as error:
-            raise CorruptionError(path, 0, f"not a generation: {error}") from error
-    raise CorruptionError(path, 0, "damaged; delete it, and it is computed again")
+            raise CorruptionError(
+                path, 0, f"not a generation: {error}; `arbctl repair {paths.session_id}` sets it aside"
+            ) from error
+    session = paths.session_id
+    raise CorruptionError(path, 0, f"damaged; `arbctl repair {session}` sets it aside, and it is computed again")
 
 
 def _checked(record: dict[Any, Any], expected: int) -> Generation:

@@ -9,6 +9,7 @@ checksum; nothing that the index says is believed without looking (I7).
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ import msgpack
 import numpy as np
 
 from arbd import schema
+from arbd.errors import DamageWarning
 from arbd.results.code_runs import TRAILER
 from arbd.results.columns import FIXED_COLUMNS, Array, RowBatch, RowRules, code_runs
 from arbd.results.merge import Merge, MergedGroup
@@ -129,6 +131,17 @@ def read_segments(
 ) -> Iterator[ResultGroup]:
     """All rows of a session from its segments, sorted by iteration; those that do not keep its `rules` do not count."""
     merge = Merge(files, paths, rules)
+    for found in merge.damage:
+        warnings.warn(
+            f"{found.path}, bytes {found.damage.offset} to {found.damage.end}: damaged; its rows do not count",
+            DamageWarning,
+            stacklevel=2,
+        )
+    yield from groups_of(merge, blocks=blocks)
+
+
+def groups_of(merge: Merge, *, blocks: bool = False) -> Iterator[ResultGroup]:
+    """The winning rows of segments as those of results."""
     for group in merge.groups():
         rows = group.rows if blocks else replace(group.rows, blocks=None)
         yield ResultGroup(rows, group.worker, tuple(merge.workers))

@@ -38,8 +38,6 @@ from arbd.results.store_format import (
     REPORTS,
     WORKER,
     ResultGroup,
-    has_results,
-    read_segments,
 )
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, MAX_PAYLOAD_BYTES, frame_length, whole_frame
@@ -92,8 +90,8 @@ class StoredResults:
     """The rows of `results.msgpack`, column by column, each read when asked for.
 
     FileNotFoundError when there is no such file, VersionError when it is another version's, CorruptionError where it is
-    damaged; damaged it is too where rows do
-    not keep the `rules` of the session. It goes on reading the file that it opened when a newer one takes its place.
+    damaged; damaged it is too where rows do not keep the `rules` of the session. It goes on reading the file that it
+    opened when a newer one takes its place.
     """
 
     def __init__(self, files: Files, paths: SessionPaths, rules: RowRules | None = None) -> None:
@@ -109,6 +107,8 @@ class StoredResults:
         index = self._record(offset, length, "the index")
         schema.RESULTS.require(index, self._path)
         try:
+            # Where the session ended, which an early stop makes less than its job says.
+            self.session_n = whole(header["n"], "the number of iterations")
             self._take_index(index)
         except (ValueError, KeyError) as error:
             raise self._damaged(offset, f"its index does not hold: {error}") from error
@@ -323,10 +323,8 @@ class StoredResults:
             raise self._damaged(offset, str(error)) from error
 
     def _damaged(self, offset: int, what: str = "damaged") -> CorruptionError:
-        reason = (
-            f"{what}; delete this file, readers then use the segments beside it; without segments, restore an archive"
-        )
-        return CorruptionError(self._path, offset, reason)
+        remedy = f"`arbctl repair {self._path.parent.name}` makes it anew from its segments; without these, restore an archive"
+        return CorruptionError(self._path, offset, f"{what}; {remedy}")
 
 
 def _column(plain: Any, size: int) -> _Column:
@@ -367,12 +365,3 @@ def read_results(
 ) -> Iterator[ResultGroup]:
     """The groups of `results.msgpack`, as `StoredResults` reads them."""
     yield from StoredResults(files, paths, rules).groups(blocks=blocks)
-
-
-def read_rows(
-    files: Files, paths: SessionPaths, *, done: bool, blocks: bool = False, rules: RowRules | None = None
-) -> Iterator[ResultGroup]:
-    """All rows of a session, sorted by iteration: from `results.msgpack` when `done`, else from the segments."""
-    if done and has_results(files, paths):
-        return read_results(files, paths, blocks=blocks, rules=rules)
-    return read_segments(files, paths, blocks=blocks, rules=rules)

@@ -11,7 +11,7 @@ from arbd.named_file import ANY, ReadRule, first_of
 from arbd.results.columns import RowRules
 from arbd.results.csv_reader import FEWER, read_table
 from arbd.results.csv_writer import BUDGET, budgets
-from arbd.results.store_reader import read_rows
+from arbd.results.session_rows import read_rows
 from arbd.search.problem import PastResult
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED

@@ -40,10 +40,13 @@ def read_state(files: Files, paths: SessionPaths, folder: Path) -> LedgerState:
     queue = SessionQueue(files, paths)
     status = files.look(paths.ledger)
     if status is None or status.size < WORTH_BYTES:
-        return queue.refresh()
+        state = queue.refresh()
+        queue.warn_of_damage()
+        return state
     path = folder / f"{hashlib.sha256(str(paths.ledger.absolute()).encode()).hexdigest()[:32]}.bookmark"
     start = _resume(files, paths, path, queue)
     state = queue.refresh()
+    queue.warn_of_damage()
     if queue.position - start >= WORTH_BYTES:
         # ValueError: a state larger than a frame.
         with contextlib.suppress(OSError, ValueError):

@@ -10,17 +10,20 @@ that even a stale first read costs nothing but the claim.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arbd.errors import CorruptionError, NotFoundError, UnopenedError
+from arbd.errors import CorruptionError, DamageWarning, NotFoundError, UnopenedError
+from arbd.records import mapping, unpack
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import Damage, encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import read_record
+from arbd.spool.readable import iterations_of_job
 from arbd.spool.spans import Claim, Finish
 
 LOCK_TIMEOUT_S = 60.0
@@ -44,6 +47,10 @@ class SessionQueue:
         self.paths = paths
         self.state = LedgerState()
         self.damage: list[Damage] = []
+        self.opened_from_job = False
+        # Whether the records before the one that ends the session came to what that says.
+        self.is_accounted = True
+        self._seen = 0
         self._offset = 0
         self._told: set[Damage] = set()
         self._issued: set[int] = set()
@@ -141,7 +148,9 @@ class SessionQueue:
 
     def _fold_new(self) -> None:
         def read(offset: int, limit: int) -> bytes:
-            return self._files.read(self.paths.ledger, offset, limit)
+            data = self._files.read(self.paths.ledger, offset, limit)
+            self._seen = offset + len(data)
+            return data
 
         for base, scan in scan_file(read, self._offset):
             for damage in scan.damage:
@@ -151,7 +160,11 @@ class SessionQueue:
                     self.damage.append(place)
             for frame in scan.frames:
                 try:
-                    self.state.fold(read_record(frame.payload, self.state.n, self.paths.ledger))
+                    if not self.state.n and base + frame.offset > 0:
+                        self._open_from_job(frame.payload)
+                    record = read_record(frame.payload, self.state.n, self.paths.ledger)
+                    self._account(record)
+                    self.state.fold(record)
                 except ValueError as error:
                     raise CorruptionError(
                         self.paths.ledger, base + frame.offset, f"not a ledger record: {error}"
@@ -159,6 +172,46 @@ class SessionQueue:
             if scan.given_up:
                 raise CorruptionError(self.paths.ledger, base, "more damage than can be searched for records")
             self._offset = base + scan.good_end
+
+    def _account(self, record: dict[str, Any]) -> None:
+        """Notice records that cannot follow the ones before, because some between are lost."""
+        if record["k"] == "done":
+            self.is_accounted &= self.state.exhausted and self.state.counts == record["c"]
+        if record["k"] in ("claim", "finish", "done"):
+            # What is done is claimed only after it was ordered again.
+            self.is_accounted &= not self.state.done
+
+    def _open_from_job(self, payload: memoryview) -> None:
+        """A record stands behind damage in the place of the one that opens a session: the job says the same."""
+        if mapping(unpack(payload), "the record").get("k") == "open":
+            return
+        n = iterations_of_job(self._files, self.paths)
+        if n is not None:
+            self.state.fold(ledger.opened(n))
+            self.opened_from_job = True
+
+    def unread(self) -> list[Damage]:
+        """Stretches that no whole record stands in and that may have told something.
+
+        None of a session that is done and whose whole records came to its end: a writer that died left them.
+        """
+        if self.state.done and self.is_accounted:
+            return []
+        return [*self.damage, *([Damage(self._offset, self._seen)] if self._offset < self._seen else [])]
+
+    def warn_of_damage(self) -> None:
+        """A DamageWarning for what a reader should know of this ledger's damage."""
+        if self.opened_from_job:
+            text = f"{self.paths.ledger}, byte 0: the record that opens the session is damaged; its job says the same"
+        elif found := self.unread():
+            places = ", ".join(f"{damage.offset} to {damage.end}" for damage in found)
+            text = (
+                f"{self.paths.ledger}, bytes {places}: no whole records, cut off or damaged, so that the session may be "
+                "further, and workers have done more, than is said"
+            )
+        else:
+            return
+        warnings.warn(f"{text}; see `arbctl repair {self.paths.session_id}`", DamageWarning, stacklevel=2)
 
     def _append(self, records: Sequence[dict[str, Any]]) -> None:
         if not records:

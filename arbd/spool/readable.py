@@ -17,6 +17,7 @@ from arbd.schema import Schema
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, frame_length, whole_frame
 from arbd.spool.layout import SessionPaths
+from arbd.spool.ledger_records import MAX_ITERATIONS
 
 
 def require_readable_job(files: Files, paths: SessionPaths) -> None:
@@ -38,6 +39,19 @@ def require_readable(files: Files, paths: SessionPaths) -> None:
         # They are published in order, and by whoever came first.
         for name in files.names(paths.generations)[-1:]:
             _require(files, paths.generations / name, schema.GENERATION)
+
+
+def iterations_of_job(files: Files, paths: SessionPaths) -> int | None:
+    """How many iterations the resolved job has, for a ledger that has lost the record that says it; None if unknown.
+
+    VersionError when another version wrote the job, and so, as far as anybody can tell, the ledger.
+    """
+    record = _first_record(files, paths.spec)
+    if not isinstance(record, dict):
+        return None
+    schema.JOB.require(record, paths.spec)
+    found = record.get("n")
+    return found if type(found) is int and 1 <= found <= MAX_ITERATIONS else None
 
 
 def _require(files: Files, path: Path, of: Schema) -> None:

@@ -35,7 +35,8 @@ from arbd.results.csv_writer import csv_lines
 from arbd.results.generations import read_generation
 from arbd.results.merge import Merge
 from arbd.results.segments import SegmentReader
-from arbd.results.store_reader import read_results, read_rows
+from arbd.results.session_rows import read_rows
+from arbd.results.store_reader import read_results
 from arbd.search.generations import Generation
 from arbd.search.plan import PlannedRows
 from arbd.search.samplers import make_sampler

@@ -22,7 +22,7 @@ from arbd.mirror.verify import verify
 from arbd.results.columns import RowRules
 from arbd.results.compaction import compact
 from arbd.results.csv_writer import csv_lines
-from arbd.results.store_reader import read_rows
+from arbd.results.session_rows import read_rows
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CANCELLED, COMPLETED, CRASHED, FAILED, again, switched

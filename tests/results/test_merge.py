@@ -15,7 +15,8 @@ from arbd.results.columns import concatenate, decode_rows
 from arbd.results.compaction import compact
 from arbd.results.merge import Merge
 from arbd.results.segments import SegmentReader, segment_name, worker_of
-from arbd.results.store_reader import read_results, read_rows
+from arbd.results.session_rows import read_rows
+from arbd.results.store_reader import read_results
 from arbd.spool.files import Files
 from arbd.spool.frames import scan_frames
 from arbd.spool.layout import SpoolLayout

@@ -28,25 +28,28 @@ if TYPE_CHECKING:
 @click.option(
     "--patience", default=120.0, show_default=True, type=click.FloatRange(1), help="Wait so long for the partner."
 )
+@click.option("--scrub", is_flag=True, help="Read every byte of every session, and compare every checksum.")
 @json_option
 @pass_app
-def doctor(app: App, verify_fs: bool, seconds: float, patience: float) -> None:
+def doctor(app: App, verify_fs: bool, seconds: float, patience: float, scrub: bool) -> None:
     """Look for what is wrong and say what to do; exit 1 when something is broken.
 
     Mount, permissions, space, locks, rename, O_EXCL, fsync; then the hosts: heartbeats, clocks, versions of code,
     data that differs; then this host's service. --verify-fs proves locks between hosts: run it on two of them at once.
+    --scrub finds damage before a person meets it; let it run once a week.
 
     \b
     Examples:
       arbctl doctor
       arbctl doctor --verify-fs        # at the same time on two hosts
+      arbctl doctor --scrub
     """
     from arbd.spool.layout import SpoolLayout
 
     config = app.config()
     layout = SpoolLayout(config.spool)
     findings = []
-    for finding in _verified(layout, seconds, patience) if verify_fs else _all(config, layout):
+    for finding in _verified(layout, seconds, patience) if verify_fs else _all(config, layout, scrub):
         findings.append(finding)
         if not app.as_json:
             click.echo(_line(finding))
@@ -58,7 +61,7 @@ def doctor(app: App, verify_fs: bool, seconds: float, patience: float) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _all(config: Config, layout: SpoolLayout) -> Iterator[Finding]:
+def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
     from arbd.cli.doctor import filesystem, hosts, service
     from arbd.daemon.startup import versions
 
@@ -67,6 +70,10 @@ def _all(config: Config, layout: SpoolLayout) -> Iterator[Finding]:
     yield filesystem.local_disk(config.cache_dir)
     if found[0].verdict != "broken":
         yield from _guarded("hosts", hosts.examine(layout, versions(), config.objective_paths))
+        if scrub:
+            from arbd.cli.doctor import damage
+
+            yield from _guarded("damage", damage.examine(layout))
     yield from _guarded("service", service.examine())
 
 

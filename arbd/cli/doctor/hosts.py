@@ -166,9 +166,13 @@ def _code_of(files: Files, layout: SpoolLayout, session_id: str, folders: Sequen
 
 def _trouble_of(files: Files, layout: SpoolLayout, session_id: str) -> Finding | None:
     paths = layout.session(session_id)
-    anew = f"`arbctl purge {session_id} --results --claims --yes`, then restore its archive or submit its job again"
+    anew = f"`arbctl repair {session_id} --dry-run` says what can be made anew; `arbctl restore` puts an archive back"
     try:
-        state = SessionQueue(files, paths).refresh()
+        queue = SessionQueue(files, paths)
+        state = queue.refresh()
+        if queue.opened_from_job:
+            told = f"{session_id}: {paths.ledger}, byte 0: the record that opens the session is damaged; its job says the same"
+            return Finding("sessions", WARNING, told, anew)
         spec = read_spec(files, paths)
         if not state.over:
             require_readable(files, paths)
@@ -182,6 +186,8 @@ def _trouble_of(files: Files, layout: SpoolLayout, session_id: str) -> Finding |
         if has_results(files, paths):
             StoredResults(files, paths, RowRules.of(spec))
             return None
+    except CorruptionError as error:
+        return Finding("sessions", WARNING, f"{session_id}: {error}", anew)
     except (ArbdError, OSError) as error:
         return Finding("sessions", WARNING, f"{session_id}: {error}", "as the message says")
     if state.over and state.counted and not files.names(paths.segments):

@@ -1,0 +1,76 @@
+"""`arbctl repair`: damaged files of a session made anew from the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.errors import UsageError
+from arbd.terminal_text import visible_line
+
+if TYPE_CHECKING:
+    from arbd.results.repair import Repair
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions)
+@click.option("--dry-run", is_flag=True, help="Make and check everything, replace nothing, and say what would be.")
+@click.option("--check", is_flag=True, help="Only look: read every byte, compare every checksum.")
+@json_option
+@pass_app
+def repair(app: App, session: str, dry_run: bool, check: bool) -> None:
+    """Make damaged files of SESSION anew: results and claims from its segments, its job from job.yaml.
+
+    What is made is read back before it replaces anything, and the damaged file is kept beside it under a name that
+    begins with .damaged-. Exit 1 when something stays damaged; with --check or --dry-run, when something is.
+
+    \b
+    Examples:
+      arbctl repair kimchi-btc-01 --check
+      arbctl repair kimchi-btc-01 --dry-run
+      arbctl repair kimchi-btc-01
+    """
+    if check and dry_run:
+        raise UsageError("--check looks only; leave --dry-run out")
+    from arbd.results.repair import Repair, repair
+    from arbd.results.scrub import examine
+
+    layout = app.layout()
+    files = layout.files()
+    if check:
+        found = Repair(examine(files, layout.session(session)))
+    else:
+        from arbd.daemon.side.intake import job_resolver
+
+        found = repair(files, layout, session, job_resolver(app.config()), dry_run=dry_run)
+    app.show(_document(session, found), lambda: _text(session, found, looked=check, dry_run=dry_run))
+    if found.left or (found.damage and (check or dry_run)):
+        raise click.exceptions.Exit(1)
+
+
+def _document(session: str, found: Repair) -> dict[str, Any]:
+    return {
+        "session_id": session,
+        "damage": [{"file": str(d.path), "byte": d.offset, "what": d.what} for d in found.damage],
+        "repaired": [
+            {"file": str(step.path), "from": step.what, "kept": None if step.kept is None else str(step.kept)}
+            for step in found.steps
+        ],
+        "left": found.left,
+    }
+
+
+def _text(session: str, found: Repair, *, looked: bool, dry_run: bool) -> str:
+    if not found.damage:
+        return f"{session}: nothing is damaged"
+    lines = [f"damaged: {visible_line(str(damaged))}" for damaged in found.damage]
+    if looked:
+        return "\n".join([*lines, f"{session}: `arbctl repair {session} --dry-run` says what can be made anew"])
+    verb = "would make anew" if dry_run else "made anew"
+    for step in found.steps:
+        kept = f"; the damaged one is kept as {visible_line(step.kept.name)}" if step.kept is not None else ""
+        lines.append(f"{verb} {visible_line(str(step.path))}: {visible_line(step.what)}{kept}")
+    lines += [f"stays as it is: {visible_line(text)}" for text in found.left]
+    return "\n".join(lines)

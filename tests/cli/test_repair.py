@@ -1,0 +1,161 @@
+"""One damaged byte, wherever it is: the right answer or a refusal that says where and what to do; and `arbctl repair`.
+
+Sessions are those of the golden spools. ARBD_TEST_DAMAGE=full tries every place of the sample with every command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from arbd.spool.frames import HEADER, Frame, scan_frames
+from tests.conftest import Arbctl
+from tests.golden.places import SPOOL, copy_spool, names, put_home
+
+FULL = os.environ.get("ARBD_TEST_DAMAGE") == "full"
+GOLDEN = names()[0]
+# With segments and without, an early end, several slots, a retry, odd statuses, and one that was cancelled.
+SESSIONS = ("limits", "stopped", "odd-ends", "cmaes", "cancelled", "grid")
+KINDS = ("spec.msgpack", "ledger", "results.msgpack")
+COMMANDS = ("status", "list", "summary", "best", "export")
+
+
+@dataclass
+class Bench:
+    """A spool with copies of golden sessions, and what is said of them while they are whole."""
+
+    arbctl: Arbctl
+    golden: Path
+    folder: Path
+
+    def put(self, session: str) -> Path:
+        """The session as it was written."""
+        target = self.arbctl.spool / "sessions" / session
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(self.golden / "sessions" / session, target)
+        return target
+
+    def say(self, command: str, session: str) -> tuple[int, Any, str]:
+        """Exit code, what the command says, and its errors."""
+        if command == "export":
+            output = self.folder / "rows.msgpack"
+            output.unlink(missing_ok=True)
+            code, _, err = self.arbctl("export", session, "--format", "msgpack", "--output", output)
+            said = None
+            if code == 0:
+                with output.open("rb") as file:
+                    said = list(msgpack.Unpacker(file, strict_map_key=False))
+            return code, repr(said), err
+        arguments = {"list": ["list"], "best": ["best", session, "--format", "json"]}.get(command, [command, session])
+        code, out, err = self.arbctl(*arguments, "--json")
+        return code, _settled(json.loads(out), session) if code == 0 else None, err
+
+
+def _settled(said: Any, session: str) -> Any:
+    """Without what is of the moment; of a list, the one session."""
+    if isinstance(said, dict) and "sessions" in said and isinstance(said["sessions"], list):
+        found = [s for s in said["sessions"] if isinstance(s, dict) and s.get("session_id") == session]
+        said = found[0] if found else {**said, "errors": said.get("errors")}
+    if isinstance(said, dict):
+        said = {key: value for key, value in said.items() if key not in ("rate_per_s", "eta_s", "notices")}
+    return repr(said)
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    put_home(GOLDEN)
+    return copy_spool(GOLDEN, tmp_path_factory.mktemp("golden") / SPOOL)
+
+
+@pytest.fixture
+def bench(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Bench:
+    home = put_home(GOLDEN)
+    config = tmp_path / "arbd.yaml"
+    config.write_text(
+        f"allow: ['*']\nobjective_paths: [{home / 'objectives'}]\ndata_dirs: [{home}]\ncache_dir: {tmp_path / 'cache'}\n"
+    )
+    spool = tmp_path / "spool"
+    for part in ("incoming/.accepting", "sessions", "rejected", "workers"):
+        (spool / part).mkdir(parents=True)
+    return Bench(Arbctl(capsys, spool, config), golden, tmp_path)
+
+
+def places(data: bytes, seed: str) -> Iterator[tuple[str, int]]:
+    """A byte of each class: length, checksum and payload of the first, a middle and the last two frames; and any."""
+    rng = random.Random(seed)
+    frames: tuple[Frame, ...] = scan_frames(data).frames
+    for name, frame in {"first": frames[0], "middle": frames[len(frames) // 2], "index": frames[-2 if len(frames) > 1 else 0],
+                        "last": frames[-1]}.items():  # fmt: skip
+        yield f"{name}-length", frame.offset + rng.randrange(4)
+        yield f"{name}-checksum", frame.offset + 4 + rng.randrange(4)
+        yield f"{name}-payload", rng.randrange(frame.offset + HEADER.size, frame.end)
+    for number in range(12 if FULL else 2):
+        yield f"any-{number}", rng.randrange(len(data))
+
+
+def damage(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << random.Random(at).randrange(8)
+    path.write_bytes(data)
+
+
+def _files(kind: str) -> list[str]:
+    return [s for s in SESSIONS if kind != "results.msgpack" or s != "cancelled"]
+
+
+CASES = [(kind, session) for kind in KINDS for session in _files(kind)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "session"), CASES)
+def test_a_damaged_byte_never_gives_a_wrong_answer_and_is_repaired(kind: str, session: str, bench: Bench) -> None:
+    folder = bench.put(session)
+    right = {command: bench.say(command, session) for command in COMMANDS}
+    has_segments = any((folder / "segments").glob("*.seg")) if (folder / "segments").is_dir() else False
+    rng = random.Random(f"{kind} {session}")
+    found = list(places((folder / kind).read_bytes(), f"{kind} {session}"))
+    for name, at in found if FULL else rng.sample(found, 6):
+        folder = bench.put(session)
+        damage(folder / kind, at)
+        place = f"{kind} of {session}, {name}, byte {at}"
+        for command in COMMANDS:
+            code, said, err = bench.say(command, session)
+            told = "arbctl repair" in err and str(folder / kind) in err and "byte" in err
+            assert told or (code, said) == (0, right[command][1]), (place, command, code, said, err)
+            # Notes may stand beside an answer that is short in what they say; rows are never.
+            if code == 0 and command in ("summary", "best", "export") and not _lost_its_end(kind, name, said):
+                assert said == right[command][1], (place, command)
+        check = bench.arbctl("repair", session, "--check")
+        assert check[0] == 1 and f"damaged: {folder / kind}, byte" in check[1], (place, check)
+        before = (folder / kind).read_bytes()
+        dry = bench.arbctl("repair", session, "--dry-run")
+        assert (folder / kind).read_bytes() == before
+        code, out, err = bench.arbctl("repair", session)
+        if kind == "results.msgpack" and not has_segments:
+            assert code == 1 and "`arbctl restore` an archive" in out, (place, out, err)
+            assert (folder / kind).read_bytes() == before
+            continue
+        assert code == 0 and f"made anew {folder / kind}" in out, (place, out, err)
+        assert f"would make anew {folder / kind}" in dry[1], (place, dry)
+        kept = [path.read_bytes() for path in folder.glob(".damaged-*")]
+        assert kept == [before], place
+        assert bench.arbctl("repair", session)[1].strip() == f"{session}: nothing is damaged"
+        if session == "cancelled" and kind == "ledger" and name.startswith(("last", "index")):
+            continue
+        for command in COMMANDS:
+            code, said, err = bench.say(command, session)
+            assert (code, err) == (0, "") and said == right[command][1], (place, command, code, said, err)
+
+
+def _lost_its_end(kind: str, name: str, said: Any) -> bool:
+    """True where the ledger has lost the record that ends the session, so that it is called unfinished."""
+    return kind == "ledger" and "'state': 'done'" not in str(said)
