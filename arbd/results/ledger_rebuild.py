@@ -83,8 +83,11 @@ def rebuild(
     for number, record in enumerate(records):
         if rebuilt.state.done and record["k"] in ("claim", "finish"):
             _order_again(rebuilt, records[number:])
-        if number != last:
-            rebuilt.add(record)
+        if number == last:
+            break
+        if record["k"] == "done":
+            _account(files, paths, rules, rebuilt, stored)
+        rebuilt.add(record)
     if last is None and (stored is None or not _is_finished(rebuilt.state, stored)):
         if rebuilt.state.over:
             _account(files, paths, rules, rebuilt, stored)

@@ -22,6 +22,7 @@ from arbd.spool.frames import scan_file
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def examine(files: Files, paths: SessionPaths) -> list[Damaged]:
 
     NotFoundError when there is no such session.
     """
-    if paths.session_id not in files.names(paths.folder.parent):
+    # One that is being made has no ledger yet; one that has lost it has rows.
+    if not exists(files, paths) and not _has_rows(files, paths):
         raise NotFoundError(f"no session {paths.session_id} in {paths.folder.parent}: see `arbctl list`")
     spec, found = _job(files, paths)
     state, in_ledger = _ledger(files, paths)
@@ -55,6 +57,13 @@ def examine(files: Files, paths: SessionPaths) -> list[Damaged]:
     found += _segments(files, paths, state, rules)
     found += _generations(files, paths)
     return found
+
+
+def _has_rows(files: Files, paths: SessionPaths) -> bool:
+    try:
+        return any(NAME.fullmatch(name) for name in files.names(paths.segments))
+    except FileNotFoundError:
+        return False
 
 
 def _job(files: Files, paths: SessionPaths) -> tuple[JobSpec | None, list[Damaged]]:

@@ -152,7 +152,7 @@ def test_a_damaged_results_file_is_told_with_its_place(layout: SpoolLayout) -> N
     whole = paths.results.read_bytes()
     at = scan_frames(whole).frames[1].offset
     paths.results.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-    with pytest.raises(CorruptionError, match=rf"results.msgpack, byte {at}: damaged; delete this file"):
+    with pytest.raises(CorruptionError, match=rf"results.msgpack, byte {at}: damaged; `arbctl repair"):
         list(read_results(FILES, paths))
     paths.results.unlink()
     assert sum(len(g.rows) for g in read_rows(FILES, paths, done=True)) == 3
@@ -222,7 +222,7 @@ def test_one_column_of_a_finished_session_is_read_without_the_others(
     assert (stored.n, stored.counts, stored.worker_counts) == (45, (35, 10, 0, 0), {"a": 25, "b": 20})
     assert [(place, g.rows.iteration.tolist()) for place, g in stored.at([44, 3])] == [(1, [4]), (0, [45])]
     assert stored.errors() == dict.fromkeys(range(36, 46), "broken")
-    with pytest.raises(CorruptionError, match="damaged; delete this file"):
+    with pytest.raises(CorruptionError, match="damaged; `arbctl repair"):
         stored.param("x")
 
 

@@ -107,7 +107,7 @@ def test_an_index_that_lies_is_told_with_its_place(
     with pytest.raises(CorruptionError, match=re.escape(told)) as error:
         StoredResults(FILES, paths, RULES)
     assert f"results.msgpack, byte {place}: " in str(error.value)
-    assert "delete this file, readers then use the segments beside it" in str(error.value)
+    assert "makes it anew from its segments" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def test_rows_that_are_not_the_sessions_are_told_by_whatever_reads_them(
     if told.startswith("its index"):
         return
     stored = StoredResults(FILES, paths, RULES)
-    with pytest.raises(CorruptionError, match="delete this file"):
+    with pytest.raises(CorruptionError, match="`arbctl repair "):
         stored.param(name[2:]) if name.startswith("p:") else stored.worker() if name == "worker" else stored.fixed(name)
 
 
 @pytest.mark.parametrize("plain", [[1], {"5": "broken"}, {5: 6}, {-1: "x"}])
 def test_errors_that_are_none_are_told(paths: SessionPaths, plain: Any) -> None:
     put(paths.results, with_errors(paths.results.read_bytes(), bytes(msgpack.packb(plain))))
-    with pytest.raises(CorruptionError, match="delete this file"):
+    with pytest.raises(CorruptionError, match="`arbctl repair "):
         list(read_results(FILES, paths, rules=RULES))
 
 

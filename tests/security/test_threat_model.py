@@ -443,7 +443,7 @@ def test_case_22_files_that_claim_or_are_more_than_memory_holds(layout: SpoolLay
     segment.write_bytes(HEADER.pack(2**32 - 1, 0) * 100_000)
     assert Merge(layout.files(), paths).duplicates == 0
     paths.results.write_bytes(HEADER.pack(2**32 - 1, 0))
-    with pytest.raises(CorruptionError, match=r"byte 0: damaged; delete this file"):
+    with pytest.raises(CorruptionError, match=r"byte 0: damaged; `arbctl repair"):
         list(read_results(layout.files(), paths))
 
 
@@ -505,7 +505,7 @@ def test_case_24_a_resolved_job_or_results_that_another_host_made_up(layout: Spo
         with_index(data, lambda index: [1]),
     ):
         put(elsewhere.results, hostile)
-        with pytest.raises(CorruptionError, match="delete this file, readers then use the segments beside it"):
+        with pytest.raises(CorruptionError, match="`arbctl repair "):
             list(read_results(layout.files(), elsewhere, rules=rules))
 
 

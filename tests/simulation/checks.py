@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,7 +124,13 @@ class Checks:
         self._haunted: set[int] = set()
         self._done_at: dict[str, float] = {}
         self.revocations = 0
+        self.on_claim: Callable[[str, int], None] | None = None
         disk.watch = self._changed
+
+    @property
+    def has_overwritten(self) -> bool:
+        """True when somebody who was away for longer than the lease wrote to a ledger."""
+        return bool(self._haunted)
 
     def power_was_cut(self) -> None:
         """What was not durable is gone; records that stayed were checked when they were written."""
@@ -175,6 +181,9 @@ class Checks:
                 claim = state.claims.get((incarnation, claim_id))
                 if claim is not None:
                     self._check_durable(session_id, incarnation, claim.span, [Span(*span) for span in returned])
+        elif record["k"] == "claim" and self.on_claim is not None:
+            incarnation = int(str(record["i"]))
+            self.on_claim(session_id, next(d.process.version for d in self.daemons if d.incarnation == incarnation))
         elif record["k"] == "revoke":
             self._check_dead(int(str(record["i"])))
 

@@ -138,7 +138,7 @@ class SimSlot:
         """A fresh process."""
         number = next(self._starts)
         label = f"{self.index}" if number == 0 else f"{self.index}r{number}"
-        self.process = Process(self.daemon.host, f"{self.daemon.process.name}/{label}")
+        self.process = self.daemon.child(label)
         self.files, self.system = self.daemon.files_of(self.process)
         self.setup = SlotSetup(label, self.daemon.worker_id, self.daemon.incarnation, 1, Path(), Path(), Path(), (), ("python:*",))  # fmt: skip
         self.progress = SimProgress(self.process)
@@ -171,6 +171,7 @@ class SimSlot:
     def _run(self) -> None:
         task = self.task
         clock = self.daemon.clock
+        self.process.session = task.session if isinstance(task, ChunkTask) else task
         if isinstance(task, Path):
             try:
                 report = compact(self.files, SessionPaths(task))
@@ -250,7 +251,7 @@ class SimSuggester:
 
     def start(self) -> None:
         """A fresh process, which knows nothing."""
-        self.process = Process(self.daemon.host, f"{self.daemon.process.name}/s{next(self._starts)}")
+        self.process = self.daemon.child(f"s{next(self._starts)}")
         self.files, _ = self.daemon.files_of(self.process)
         self._sessions: dict[Path, Suggester] = {}
         self._busy = False
@@ -267,6 +268,7 @@ class SimSuggester:
     def _run(self) -> None:
         while self.orders:
             order = self.orders[0]
+            self.process.session = order.session
             try:
                 session = self._sessions.get(order.session)
                 if session is None:
@@ -409,7 +411,7 @@ class SimDaemon:
     def __post_init__(self) -> None:
         self.world = self.around.world
         self.incarnation = self.world.rng.getrandbits(63)
-        self.process = Process(self.host, f"{self.worker_id}.{self.incarnation % 1000:03}")
+        self.process = Process(self.host, f"{self.worker_id}.{self.incarnation % 1000:03}", version=self.host.version)
         self.clock = SimClock(self.world, self.host)
         self.files, _ = self.files_of(self.process)
         self.log = SilentLog(self.world, self.process.name, self.lines)
@@ -418,6 +420,10 @@ class SimDaemon:
         self._highest = 0
         self.process.on_death.append(self._take_slots_along)
         self.world.spawn(self.process, self.process.name, self._main)
+
+    def child(self, label: str) -> Process:
+        """A process that this daemon starts, of its own version."""
+        return Process(self.host, f"{self.process.name}/{label}", version=self.process.version)
 
     def files_of(self, process: Process) -> tuple[Files, SimSystem]:
         """A process's way to the disk."""

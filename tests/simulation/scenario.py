@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import random
@@ -23,6 +24,7 @@ from tests.simulation.consistency import states_checked
 from tests.simulation.daemon import Objective, SimDaemon
 from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, failure
 from tests.simulation.simsystem import LOCK_LEASE_S, Fault, LockTable, SimSystem, Surroundings
+from tests.simulation.versions import NEW, OLD, Versions
 from tests.simulation.world import Host, KilledError, Process, World
 from tests.spool.sessions import spec_of
 
@@ -58,9 +60,12 @@ class Outcome:
 
 
 class Scenario:
-    """One seed, played once. `wall_skew` moves the hosts' calendars and must change nothing (I3)."""
+    """One seed, played once. `wall_skew` moves the hosts' calendars and must change nothing (I3).
 
-    def __init__(self, seed: int, *, wall_skew: float = 1.0, calm: bool = False) -> None:
+    With `upgrade` hosts change from one version to the next in the middle of it, each at a time of its own.
+    """
+
+    def __init__(self, seed: int, *, wall_skew: float = 1.0, calm: bool = False, upgrade: bool = False) -> None:
         self.seed = seed
         self.world = World(seed)
         rng = self.rng = random.Random(f"story {seed}")
@@ -92,6 +97,23 @@ class Scenario:
         for host in self.hosts:
             self.world.at(rng.uniform(0.0, 3.0), lambda host=host: self._start(host))  # type: ignore[misc]
         self.world.at(STORM_S, self._calm_down)
+        self.versions = Versions(self.checks, random.Random(f"versions {seed}")) if upgrade else None
+        if self.versions is not None:
+            self.user.version = NEW
+            for host in self.hosts:
+                host.version = self.versions.rng.choice((OLD, OLD, NEW))
+                at_s = self.versions.rng.uniform(0.0, STORM_S)
+                self.world.at(at_s, lambda host=host: self._upgrade(host))  # type: ignore[misc]
+
+    def _upgrade(self, host: Host) -> None:
+        """The next start of the host's worker is of the newer version, and the one that runs comes to its end."""
+        host.version = NEW
+        old = [d for d in self.daemons if d.host is host and d.process.alive and d.process.version == OLD]
+        for daemon in old:
+            self.lines.append(f"{self.world.now:9.3f} == upgrade {daemon.process.name}")
+            daemon.drain()
+        for delay_s in (1.0, 5.0, 15.0, 40.0, 90.0) if old else ():
+            self.world.at(self.world.now + delay_s, lambda: self._start(host))
 
     def _host(self, name: str, wall_skew: float) -> Host:
         rng = self.rng
@@ -353,7 +375,7 @@ class Scenario:
         """Run to the end and check everything."""
         outcome = Outcome(self.seed)
         try:
-            with states_checked():
+            with states_checked(), self.versions.at_work() if self.versions is not None else contextlib.nullcontext():
                 self._play()
         except (Exception, ViolationError) as error:
             outcome.violation = f"{type(error).__name__}: {error}"
@@ -371,6 +393,8 @@ class Scenario:
         self.checks.check_leftovers()
         if self.calm:
             self.checks.check_heartbeats()
+        if self.versions is not None:
+            self.versions.check_files()
 
     def _is_over(self) -> bool:
         if self.fatal:
@@ -384,3 +408,8 @@ class Scenario:
 def play(seed: int) -> Outcome:
     """Play one seed."""
     return Scenario(seed).play()
+
+
+def play_upgrade(seed: int) -> Outcome:
+    """Play one seed in which hosts are upgraded."""
+    return Scenario(seed, upgrade=True).play()

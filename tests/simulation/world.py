@@ -12,6 +12,7 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import greenlet
 
@@ -28,6 +29,7 @@ class Host:
     wall_offset_s: float
     monotonic_offset_s: float
     drift: float
+    version: int = 0
     frozen_until: float = 0.0
     cut_off_until: float = 0.0
     lost_locks: int = 0
@@ -35,7 +37,10 @@ class Host:
 
 @dataclass(eq=False)
 class Process:
-    """A process of a host. `on_death` is called once, from the scheduler, with nothing of it running any more."""
+    """A process of a host. `on_death` is called once, from the scheduler, with nothing of it running any more.
+
+    `version` of two that it runs, `session` of the folder that it writes results or suggestions of.
+    """
 
     host: Host
     name: str
@@ -43,6 +48,8 @@ class Process:
     stopped_until: float = 0.0
     tasks: list[Task] = field(default_factory=list)
     on_death: list[Callable[[], None]] = field(default_factory=list)
+    version: int = 0
+    session: Path | None = None
 
 
 class Task:

@@ -19,7 +19,7 @@ from arbd.results.session_code import SessionCode
 from arbd.results.store_format import has_results
 from arbd.results.store_reader import StoredResults
 from arbd.spool.files import Files
-from arbd.spool.layout import SpoolLayout
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
@@ -165,32 +165,28 @@ def _code_of(files: Files, layout: SpoolLayout, session_id: str, folders: Sequen
 
 
 def _trouble_of(files: Files, layout: SpoolLayout, session_id: str) -> Finding | None:
-    paths = layout.session(session_id)
-    anew = f"`arbctl repair {session_id} --dry-run` says what can be made anew; `arbctl restore` puts an archive back"
     try:
-        queue = SessionQueue(files, paths)
-        state = queue.refresh()
-        if queue.opened_from_job:
-            told = f"{session_id}: {paths.ledger}, byte 0: the record that opens the session is damaged; its job says the same"
-            return Finding("sessions", WARNING, told, anew)
-        spec = read_spec(files, paths)
-        if not state.over:
-            require_readable(files, paths)
+        fault = _fault_of(files, layout.session(session_id))
     except CorruptionError as error:
-        return Finding("sessions", WARNING, f"{session_id}: {error}", anew)
+        fault = str(error)
     except (ArbdError, OSError) as error:
         if is_being_made(files, layout, session_id):
             return None
         return Finding("sessions", WARNING, f"{session_id}: {error}", "as the message says")
-    try:
-        if has_results(files, paths):
-            StoredResults(files, paths, RowRules.of(spec))
-            return None
-    except CorruptionError as error:
-        return Finding("sessions", WARNING, f"{session_id}: {error}", anew)
-    except (ArbdError, OSError) as error:
-        return Finding("sessions", WARNING, f"{session_id}: {error}", "as the message says")
-    if state.over and state.counted and not files.names(paths.segments):
-        told = f"{session_id}: {state.counted:,} iterations were recorded, but no results are there"
-        return Finding("sessions", WARNING, told, anew)
+    anew = f"`arbctl repair {session_id} --dry-run` says what can be made anew; `arbctl restore` puts an archive back"
+    return None if fault is None else Finding("sessions", WARNING, f"{session_id}: {fault}", anew)
+
+
+def _fault_of(files: Files, paths: SessionPaths) -> str | None:
+    queue = SessionQueue(files, paths)
+    state = queue.refresh()
+    if queue.opened_from_job:
+        return f"{paths.ledger}, byte 0: the record that opens the session is damaged; its job says the same"
+    spec = read_spec(files, paths)
+    if not state.over:
+        require_readable(files, paths)
+    if has_results(files, paths):
+        StoredResults(files, paths, RowRules.of(spec))
+    elif state.over and state.counted and not files.names(paths.segments):
+        return f"{state.counted:,} iterations were recorded, but no results are there"
     return None
