@@ -177,11 +177,10 @@ class _Work:
         state = SessionQueue(self.files, self.new).refresh()
         if (state.n, state.counts, state.done) != (made.state.n, made.state.counts, made.state.done):
             raise CorruptionError(self.new.ledger, 0, "what was written does not read back; check the disk")
-        self._made(
-            self.paths.ledger,
-            self.new.ledger,
-            "its whole records" + "".join(f", {a}" for a in dict.fromkeys(made.added)),
-        )
+        said = "".join(f", {added}" for added in dict.fromkeys(made.added))
+        if not made.state.over:
+            said += f"; it is {made.state.label()}: if it was cancelled or paused last, do so again"
+        self._made(self.paths.ledger, self.new.ledger, f"its whole records{said}")
 
     def _results(self, ledger: RebuiltLedger, rules: RowRules) -> None:
         n = ledger.state.n

@@ -53,7 +53,7 @@ def examine(files: Files, paths: SessionPaths) -> list[Damaged]:
     state, in_ledger = _ledger(files, paths)
     found += in_ledger
     rules = RowRules.of(spec) if spec is not None else None
-    found += _results(files, paths, state, rules)
+    found += _results(files, paths, rules)
     found += _segments(files, paths, state, rules)
     found += _generations(files, paths)
     return found
@@ -94,7 +94,7 @@ def _ledger(files: Files, paths: SessionPaths) -> tuple[LedgerState | None, list
     return state, found
 
 
-def _results(files: Files, paths: SessionPaths, state: LedgerState | None, rules: RowRules | None) -> list[Damaged]:
+def _results(files: Files, paths: SessionPaths, rules: RowRules | None) -> list[Damaged]:
     if not has_results(files, paths):
         return []
     try:
@@ -102,8 +102,8 @@ def _results(files: Files, paths: SessionPaths, state: LedgerState | None, rules
         rows = sum(len(group.rows) for group in stored.groups(blocks=True))
     except CorruptionError as error:
         return [_of(error)]
-    if state is not None and state.done and rows != state.n:
-        return [Damaged(paths.results, 0, f"it holds {rows:,} of {state.n:,} iterations")]
+    if rows != stored.session_n:
+        return [Damaged(paths.results, 0, f"it holds {rows:,} of {stored.session_n:,} iterations")]
     return []
 
 

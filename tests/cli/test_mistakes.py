@@ -16,6 +16,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
 from arbd.spool.liveness import Beat, write_beat
+from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from tests.conftest import REPOSITORY, Arbctl, Daemons
 from tests.jobs import write_job
@@ -134,7 +135,10 @@ def test_an_empty_ledger_is_told_as_damage_and_not_written_to(
     assert "hollow/ledger" in told.found
     remedy = told.remedy.partition("`arbctl ")[2].partition("`")[0].split()
     assert arbctl(*remedy)[0] == 0
-    assert session_ids(Files(), layout) == [session]
+    assert paths.ledger.read_bytes() == b""
+    assert arbctl("repair", "hollow")[0] == 0
+    assert SessionQueue(Files(), paths).refresh().n == 5
+    assert session_ids(Files(), layout) == sorted(["hollow", session])
 
 
 def test_results_that_are_gone_are_said_everywhere_and_never_archived(

@@ -18,6 +18,8 @@ from tests.simulation.scenario import Scenario
 from tests.spool.sessions import spec_of
 
 SEEDS = 2_000
+# ARBD_TEST_UPGRADES=2000 plays as many as of the others.
+UPGRADES = int(os.environ.get("ARBD_TEST_UPGRADES", "300"))
 
 
 @pytest.mark.timeout(600)
@@ -25,6 +27,26 @@ def test_every_invariant_holds_on_thousands_of_seeds(capsys: pytest.CaptureFixtu
     failed = play_all(0, SEEDS, len(os.sched_getaffinity(0)))
     assert [f"bin/simulate --seed {outcome.seed}: {outcome.violation}" for outcome in failed] == []
     capsys.readouterr()
+
+
+@pytest.mark.timeout(600)
+def test_hosts_are_upgraded_one_after_the_other_and_nothing_is_lost_or_called_damage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = play_all(0, UPGRADES, len(os.sched_getaffinity(0)), upgrade=True)
+    assert [f"bin/simulate --upgrade --seed {outcome.seed}: {outcome.violation}" for outcome in failed] == []
+    capsys.readouterr()
+
+
+def test_a_newer_version_that_writes_its_own_schema_into_an_older_session_is_caught() -> None:
+    def careless(seed: int) -> Scenario:
+        story = Scenario(seed, upgrade=True)
+        assert story.versions is not None
+        story.versions.keeps = False
+        return story
+
+    told = (careless(seed).play().violation for seed in range(200))
+    assert next((violation for violation in told if "V2" in violation or "V3" in violation), "") != ""
 
 
 @pytest.mark.parametrize("mutant", sorted(MUTANTS))

@@ -24,7 +24,7 @@ def repair(app: App, session: str, dry_run: bool, check: bool) -> None:
     """Make damaged files of SESSION anew: results and claims from its segments, its job from job.yaml.
 
     What is made is read back before it replaces anything, and the damaged file is kept beside it under a name that
-    begins with .damaged-. Exit 1 when something stays damaged; with --check or --dry-run, when something is.
+    begins with .damaged-. Exit 1 when something stays damaged; with --check, when something is.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def repair(app: App, session: str, dry_run: bool, check: bool) -> None:
 
         found = repair(files, layout, session, job_resolver(app.config()), dry_run=dry_run)
     app.show(_document(session, found), lambda: _text(session, found, looked=check, dry_run=dry_run))
-    if found.left or (found.damage and (check or dry_run)):
+    if found.left or (check and found.damage):
         raise click.exceptions.Exit(1)
 
 
