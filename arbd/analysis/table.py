@@ -6,6 +6,7 @@ are read whole.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from arbd.analysis.source import LoadedRows, Source, open_results
-from arbd.errors import UsageError
+from arbd.errors import DamageWarning, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.results.columns import Array, RowBatch, RowRules, concatenate
@@ -208,4 +209,7 @@ def load_table(spool: Path, session_id: str, *, blocks: bool = False) -> ResultT
         source = open_results(files, paths, rules, blocks=blocks)
     else:
         source = LoadedRows(list(read_segments(files, paths, blocks=blocks, rules=rules)))
-    return ResultTable(session_id, spec, state, source, blocks)
+    table = ResultTable(session_id, spec, state, source, blocks)
+    if table.missing and len(table):
+        warnings.warn(f"{paths.segments}: {table.missing_text}", DamageWarning, stacklevel=2)
+    return table

@@ -133,7 +133,8 @@ def read_segments(
     merge = Merge(files, paths, rules)
     for found in merge.damage:
         warnings.warn(
-            f"{found.path}, bytes {found.damage.offset} to {found.damage.end}: damaged; its rows do not count",
+            f"{found.path}, bytes {found.damage.offset} to {found.damage.end}: damaged; its rows do not count: "
+            f"see `arbctl repair {paths.session_id} --check`",
             DamageWarning,
             stacklevel=2,
         )

@@ -161,6 +161,27 @@ def test_a_damaged_byte_never_gives_a_wrong_answer_and_is_repaired(kind: str, se
             assert (code, err) == (0, "") and said == right[command][1], (place, command, code, said, err)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("session", ["limits", "stopped", "cancelled"])
+def test_a_damaged_byte_of_a_segment_loses_no_row_that_results_hold_and_no_other_in_silence(
+    session: str, bench: Bench
+) -> None:
+    folder = bench.put(session)
+    right = {command: bench.say(command, session) for command in COMMANDS}
+    segment = next(iter(sorted((folder / "segments").glob("*.seg"))))
+    found = list(places(segment.read_bytes(), session))
+    for name, at in found if FULL else random.Random(session).sample(found, 4):
+        segment = bench.put(session) / "segments" / segment.name
+        damage(segment, at)
+        for command in COMMANDS:
+            code, said, err = bench.say(command, session)
+            same = (code, said) == (0, right[command][1])
+            assert same or (session == "cancelled" and "arbctl repair" in err), (name, at, command, said, err)
+        code, out, _ = bench.arbctl("repair", session)
+        assert code == 1 and f"stays as it is: {segment}, byte" in out
+        assert ("results.msgpack holds its rows" in out) == (session != "cancelled")
+
+
 @pytest.mark.parametrize("session", ["limits", "cancelled"])
 def test_the_doctor_finds_damage_before_a_person_does_and_advises_no_removal(session: str, bench: Bench) -> None:
     folder = bench.put(session)
