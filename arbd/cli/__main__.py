@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -101,22 +103,27 @@ def cli(ctx: click.Context, spool: Path | None, config: Path | None, as_json: bo
 
 def call(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; every error becomes one message on standard error."""
-    with warnings.catch_warnings():
-        told: set[str] = set()
+    with _damage_noted():
+        return _call(arguments)
 
-        def tell(message: Warning | str, *_: object) -> None:
-            if str(message) not in told:
+
+@contextlib.contextmanager
+def _damage_noted() -> Iterator[None]:
+    """What readers had to do without is said once each, on standard error."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if not issubclass(category, DamageWarning):
+                show(message, category, *rest)
+            elif str(message) not in told:
                 told.add(str(message))
                 click.echo(f"arbctl: note: {visible(str(message))}", err=True)
 
         warnings.filterwarnings("always", category=DamageWarning)
-        show, warnings.showwarning = (
-            warnings.showwarning,
-            lambda message, category, *rest: (
-                tell(message) if issubclass(category, DamageWarning) else show(message, category, *rest)
-            ),
-        )
-        return _call(arguments)
+        warnings.showwarning = note
+        yield
 
 
 def _call(arguments: Sequence[str]) -> int:
