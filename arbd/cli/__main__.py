@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import click
 
@@ -114,9 +114,16 @@ def _damage_noted() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def note(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if not issubclass(category, DamageWarning):
-                show(message, category, *rest)
+                show(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
                 click.echo(f"arbctl: note: {visible(str(message))}", err=True)

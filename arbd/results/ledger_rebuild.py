@@ -21,8 +21,9 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
-from arbd.spool.ledger import Claim, Finish, LedgerState, Span, spans_of
+from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import read_record
+from arbd.spool.spans import Claim, Counts, Finish, Span, spans_of
 
 # A claim that a rebuilt ledger adds has a number that no worker gives.
 FIRST_CLAIM_ID = 1 << 40
@@ -211,7 +212,7 @@ def _found(rows: Sequence[_Rows], span: Span) -> tuple[dict[int, int], int]:
     return status, ended_ns
 
 
-def _counts(status: Mapping[int, int]) -> ledger.Counts:
+def _counts(status: Mapping[int, int]) -> Counts:
     found = np.bincount(list(status.values()), minlength=4)
     return (int(found[0]), int(found[1]), int(found[2]), int(found[3]))
 

@@ -46,7 +46,7 @@ def iterations_of_job(files: Files, paths: SessionPaths) -> int | None:
 
     VersionError when another version wrote the job, and so, as far as anybody can tell, the ledger.
     """
-    record = _first_record(files, paths.spec)
+    record = first_record(files, paths.spec)
     if not isinstance(record, dict):
         return None
     schema.JOB.require(record, paths.spec)
@@ -55,12 +55,12 @@ def iterations_of_job(files: Files, paths: SessionPaths) -> int | None:
 
 
 def _require(files: Files, path: Path, of: Schema) -> None:
-    record = _first_record(files, path)
+    record = first_record(files, path)
     if isinstance(record, dict):
         of.require(record, path)
 
 
-def _first_record(files: Files, path: Path) -> Any:
+def first_record(files: Files, path: Path) -> Any:
     """The record that a file begins with; None where there is none that is whole."""
     try:
         length = frame_length(files.read(path, 0, HEADER.size))

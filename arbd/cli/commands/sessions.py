@@ -226,10 +226,14 @@ def _code_lines(session_id: str, shares: list[CodeShare], differing: list[str]) 
 
 def _missing_metric(files: Files, layout: SpoolLayout, session_id: str) -> str:
     """What is said of a metric that no result has, or ''."""
+    from arbd.results.metric_names import surely_has_metrics
+
+    paths = layout.session(session_id)
+    if surely_has_metrics(files, paths):
+        return ""
     from arbd.job.stored import read_spec
     from arbd.results.missing_metrics import MissingMetrics
 
-    paths = layout.session(session_id)
     return MissingMetrics(files, paths, read_spec(files, paths)).look()
 
 
