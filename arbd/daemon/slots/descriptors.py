@@ -38,6 +38,15 @@ def identity(fd: int) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
+def _is_other(fd: int, known: Identity) -> bool:
+    """True when a descriptor is closed, or open on another file. A filesystem in trouble, which says neither, is no proof."""
+    try:
+        found = os.fstat(fd)
+    except OSError as error:
+        return error.errno == errno.EBADF
+    return (found.st_dev, found.st_ino) != known
+
+
 def raised(fd: int) -> int:
     """The same open file under a high number; `fd` is closed."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -85,7 +94,7 @@ class OwnDescriptors:
 
     def lost(self) -> list[int]:
         """Those of arbd's own that were closed or replaced."""
-        return [fd for fd, known in self._own.items() if identity(fd) != known]
+        return [fd for fd, known in self._own.items() if known is not None and _is_other(fd, known)]
 
     def restore_standard(self) -> list[str]:
         """Put standard input, output and error back, streams and descriptors; what was not in place."""
