@@ -135,7 +135,8 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         front = _front_document(found, loaded.results(found.positions))
         best = loaded.results(found.positions[:top_n])
     failures = grouped_failures(loaded)
-    line, verdict = verdict_line(app.layout().root, loaded, metric) if front is None else ("", None)
+    is_judged = is_ranked and front is None
+    line, verdict = verdict_line(app.layout().root, loaded, metric) if is_judged else ("", None)
     return _View(f"session {session}", name, up, facts, best, failures, notices, front, line, verdict)
 
 
