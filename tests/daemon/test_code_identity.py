@@ -63,7 +63,8 @@ class Hosts:
             return LedgerState()
 
     def finished(self, name: str) -> None:
-        wait_until(lambda: self.state(name).done, what=f"{name}")
+        # A host that could not evaluate it looks again after a minute at the latest.
+        wait_until(lambda: self.state(name).done, 150.0, what=f"{name}")
 
     def began(self, name: str) -> None:
         """Some rows of it are recorded, or nobody can evaluate it."""
