@@ -163,9 +163,10 @@ def _account(
         done, ended_ns = _found([row for row in rows if row.incarnation == claim.incarnation], claim.span)
         span = claim.span
         missing = sorted(set(range(span.first, span.first + span.count)) - done.keys())
-        if done:
-            finish = Finish(claim.claim_id, _counts(done), tuple(spans_of(missing, span.epoch)))
-            rebuilt.add(ledger.finished(claim.incarnation, [finish], ended_ns), f"what {claim.worker_id} finished")
+        # Nobody goes on with it: what has no row was given back.
+        finish = Finish(claim.claim_id, _counts(done), tuple(spans_of(missing, span.epoch)))
+        at_ns = ended_ns or (state.pace[1] if state.pace is not None else 0)
+        rebuilt.add(ledger.finished(claim.incarnation, [finish], at_ns), f"what {claim.worker_id} finished")
     lost = [*state.pool, *([Span(state.cursor, state.n - state.cursor + 1)] if state.cursor <= state.n else [])]
     for worker, spans in _owners(rows, lost).items():
         _add_work(rebuilt, worker, rows, spans)
@@ -213,7 +214,7 @@ def _found(rows: Sequence[_Rows], span: Span) -> tuple[dict[int, int], int]:
 
 
 def _counts(status: Mapping[int, int]) -> Counts:
-    found = np.bincount(list(status.values()), minlength=4)
+    found = np.bincount(np.array(list(status.values()), dtype=np.int64), minlength=4)
     return (int(found[0]), int(found[1]), int(found[2]), int(found[3]))
 
 
