@@ -306,7 +306,7 @@ class SimIntake:
 
     def start(self) -> None:
         """A fresh process, which knows nothing."""
-        self.process = Process(self.daemon.host, f"{self.daemon.process.name}/i{next(self._starts)}")
+        self.process = self.daemon.child(f"i{next(self._starts)}")
         self.files, _ = self.daemon.files_of(self.process)
         process = self.process
         process.on_death.append(lambda: self._died(process))
