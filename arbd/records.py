@@ -38,9 +38,9 @@ def unpack(payload: bytes | memoryview, *, max_items: int = MAX_ITEMS) -> Any:
 
 
 def whole(value: Any, what: str, low: int = 0, high: int = INT64_MAX) -> int:
-    """`value` if it is a whole number between two bounds."""
+    """`value` if it is an integer between two bounds."""
     if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{what} is {shown(value)}, expected a whole number from {low} to {high}")
+        raise ValueError(f"{what} is {shown(value)}, expected an integer from {low} to {high}")
     return value
 
 
@@ -54,7 +54,7 @@ def number(value: Any, what: str) -> float:
 def text(value: Any, what: str, max_chars: int = MAX_TEXT_CHARS) -> str:
     """`value` if it is a text of bounded length."""
     if not isinstance(value, str) or len(value) > max_chars:
-        raise ValueError(f"{what} is {shown(value)}, expected a text of at most {max_chars:,} characters")
+        raise ValueError(f"{what} is {shown(value)}, expected a string of at most {max_chars:,} characters")
     return value
 
 

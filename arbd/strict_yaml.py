@@ -265,7 +265,7 @@ class _Builder:
             self.problems.append(Problem(f"the tag {node.tag[:80]!r} is not allowed here", _dotted(path), *place))
             return text
         if len(text) > MAX_TEXT_CHARS:
-            self.problems.append(Problem(f"a text of {len(text):,} characters", _dotted(path), *place))
+            self.problems.append(Problem(f"a string of {len(text):,} characters", _dotted(path), *place))
             return ""
         bad = _CONTROL.search(text)
         if bad is not None:
@@ -278,7 +278,7 @@ class _Builder:
         value = resolve_plain(text)
         if type(value) is int and not INT_MIN <= value <= INT_MAX:
             self.problems.append(
-                Problem(f"a whole number of {len(text)} digits; -2^63 to 2^63 - 1 can be used", _dotted(path), *place)
+                Problem(f"an integer of {len(text)} digits; -2^63 to 2^63 - 1 can be used", _dotted(path), *place)
             )
             return 0
         return value

@@ -15,12 +15,12 @@ _HIDDEN = re.compile(f"[{_UNSEEN}]")
 _HIDDEN_IN_LINE = re.compile(f"[\t\n{_UNSEEN}]")
 
 
-def visible(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """`text` with nothing in it that is not shown, but for line ends and tabs."""
     return _HIDDEN.sub(_escaped, text)
 
 
-def visible_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """`text` as one line with nothing in it that is not shown."""
     return _HIDDEN_IN_LINE.sub(_escaped, text)
 

@@ -38,9 +38,9 @@ from search_problems import Problem, problems
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.search.generations import Breeder, Generation, default_size
+from arbd.search.generations import Generation, GenerationPlanner, default_size
 from arbd.search.in_process import Search
-from arbd.search.plan import FixedPlan, PlannedRows
+from arbd.search.plan import NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive, built_in
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
@@ -289,22 +289,22 @@ def _suggested(method: str, metrics: int, results: int, further: int = 4) -> tup
         objective=ObjectiveSpec("python", ("benchmark:loss",)), method=method, space=WIDE, n=results + 20 * size, seed=1,
         metrics=goals, generation_size=size,
     )  # fmt: skip
-    breeder, number = Breeder(spec, {}), results // size + 1
-    plan = FixedPlan(dataclasses.replace(spec, method="random", generation_size=0))
-    _learn(breeder, plan.rows(1, (number - 2) * size), 1)
+    planner, number = GenerationPlanner(spec, {}), results // size + 1
+    plan = NonAdaptivePlan(dataclasses.replace(spec, method="random", generation_size=0))
+    _learn(planner, plan.rows(1, (number - 2) * size), 1)
     before = Generation(number - 1, (number - 2) * size + 1, plan.rows((number - 2) * size + 1, size))
-    breeder.warm_up()
+    planner.warm_up()
     taken: list[float] = []
     for at in range(number, number + 1 + further):
         began = time.process_time()
-        made = breeder.generation(at, before)
+        made = planner.generation(at, before)
         taken.append((time.process_time() - began) * 1e3 / size)
-        _learn(breeder, before.rows, before.first)
+        _learn(planner, before.rows, before.first)
         before = made
     return round(taken[0], 3), round(sum(taken[1:]) / further, 3)
 
 
-def _learn(breeder: Breeder, rows: PlannedRows, first: int) -> None:
+def _learn(planner: GenerationPlanner, rows: PlannedRows, first: int) -> None:
     """Results of iterations that are no optimum anywhere: three metrics that pull apart."""
     x = WIDE.to_unit(rows.columns)
     metrics = {
@@ -315,7 +315,7 @@ def _learn(breeder: Breeder, rows: PlannedRows, first: int) -> None:
     if rows.budget is not None:
         metrics["budget"] = rows.budget
     iterations = np.arange(first, first + len(rows))
-    breeder.knowledge.learn(iterations, np.ones(len(rows), dtype=bool), rows.origin, rows.columns, metrics)
+    planner.trial_history.learn(iterations, np.ones(len(rows), dtype=bool), rows.origin, rows.columns, metrics)
 
 
 def reproducible(methods: Sequence[str], seeds: int, n: int = 60) -> None:

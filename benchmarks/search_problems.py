@@ -70,7 +70,7 @@ def _ackley5(p: Params) -> float:
 
 
 def _mixed(p: Params) -> float:
-    """A bowl whose place and depth depend on choices, over a float, two whole numbers, a choice and a boolean."""
+    """A bowl whose place and depth depend on choices, over a float, two integers, a choice and a boolean."""
     middle, depth = {"a": (0.2, 0.3), "b": (0.7, 0.0), "c": (0.5, 0.6), "d": (0.9, 1.0)}[p["kind"]]
     loss = depth + 4 * (p["x"] - middle) ** 2 + (math.log(p["k"]) - math.log(40)) ** 2 / 4 + (p["m"] - 13) ** 2 / 100
     return loss + (0.0 if p["flag"] == (p["kind"] in "bd") else 0.4)

@@ -11,7 +11,7 @@ from typing import Any
 from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
-from arbd.terminal_text import visible
+from arbd.terminal_text import escape_control_chars
 
 STDOUT = Path("-")
 
@@ -53,7 +53,7 @@ def _as_is(piece: bytes) -> bytes:
 def _for_terminal(piece: bytes) -> bytes:
     """UsageError for what is no text; a person who looks at a table is shown what a program would be given unseen."""
     try:
-        return visible(piece.decode()).encode()
+        return escape_control_chars(piece.decode()).encode()
     except UnicodeDecodeError:
         raise UsageError("this format is not for a terminal: pipe it into a program, or name a file") from None
 

@@ -316,5 +316,5 @@ def _steps(table: ResultTable, position: int, s: Array, q: Array) -> tuple[int |
     b = total * total * (a + 1)
     n = (b + math.sqrt(max(0.0, b * b - 4 * a * squares * total * total))) / (2 * a * squares)
     if not math.isfinite(n) or abs(n - round(n)) > max(1e-3, 1e-6 * n) or round(n) < 1:
-        return None, None, "the recorded Sharpe ratio and return blocks agree on no whole number of steps"
+        return None, None, "the recorded Sharpe ratio and return blocks agree on no integer number of steps"
     return round(n), grid_s, ""

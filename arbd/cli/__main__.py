@@ -18,7 +18,7 @@ from arbd.cli.app import App
 from arbd.cli.lazy import LazyGroup
 from arbd.errors import ArbdError, DamageWarning
 from arbd.import_path import leave_current_folder
-from arbd.terminal_text import visible
+from arbd.terminal_text import escape_control_chars
 
 _HERE = "arbd.cli.commands"
 HOMES = {
@@ -126,7 +126,7 @@ def _damage_noted() -> Iterator[None]:
                 show(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
-                click.echo(f"arbctl: note: {visible(str(message))}", err=True)
+                click.echo(f"arbctl: note: {escape_control_chars(str(message))}", err=True)
 
         warnings.filterwarnings("always", category=DamageWarning)
         warnings.showwarning = note
@@ -145,7 +145,7 @@ def _call(arguments: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "arbctl"
         message = " ".join(error.format_message().split()).rstrip(".")
-        click.echo(f"arbctl: {visible(message)}: see `{command} --help`", err=True)
+        click.echo(f"arbctl: {escape_control_chars(message)}: see `{command} --help`", err=True)
         return 2
     except SystemExit:
         # Click's answer to a reader of our output that has seen enough, as `head` has: it mutes the output and exits 1.
@@ -158,14 +158,14 @@ def _call(arguments: Sequence[str]) -> int:
     except ArbdError as error:
         if debug:
             raise
-        click.echo(f"arbctl: {visible(str(error))}", err=True)
+        click.echo(f"arbctl: {escape_control_chars(str(error))}", err=True)
         return error.exit_code
     except OSError as error:
         if debug:
             raise
         hint = HINTS.get(error.errno or 0, "")
         told = f"{error.filename or 'the system'}: {error.strerror or error}"
-        click.echo(f"arbctl: {visible(told)}{hint}", err=True)
+        click.echo(f"arbctl: {escape_control_chars(told)}{hint}", err=True)
         return 4
     return code if isinstance(code, int) else 0
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from arbd.terminal_text import visible, visible_line
+from arbd.terminal_text import escape_control_chars, escape_line
 
 if TYPE_CHECKING:
     from arbd.daemon.host.config import Config
@@ -51,7 +51,7 @@ class App:
     def show(self, document: Any, text: Callable[[], str]) -> None:
         """Print the document as JSON, or what `text` returns."""
         shown = json.dumps(plain(document), indent=2, ensure_ascii=False) if self.as_json else text()
-        click.echo(visible(shown))
+        click.echo(escape_control_chars(shown))
 
 
 def _set_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -101,7 +101,7 @@ def plain(value: Any) -> Any:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned with two blanks between; numbers to the right."""
-    lines = [list(head), *([visible_line(cell) for cell in row] for row in rows)]
+    lines = [list(head), *([escape_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join(

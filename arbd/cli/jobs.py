@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from arbd.daemon.host.config import Config
 from arbd.job.spec import JobSpec
-from arbd.search.problem import Past, PastResult
+from arbd.search.problem import EarlierResult, WarmStart
 from arbd.spool.layout import SpoolLayout
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _as_begun(layout: SpoolLayout, name: str, otherwise: ReadPast) -> ReadPast:
     from arbd.job.stored import read_spec
     from arbd.spool.sessions import exists
 
-    def read(source: str, folders: Sequence[Path]) -> list[PastResult] | Past:
+    def read(source: str, folders: Sequence[Path]) -> list[EarlierResult] | WarmStart:
         files, paths = layout.files(), layout.session(name)
         past = read_spec(files, paths).past if exists(files, paths) else None
         return past if past is not None and past.source == source else otherwise(source, folders)

@@ -11,7 +11,7 @@ from arbd import __version__
 from arbd.errors import ArbdError
 from arbd.import_path import leave_current_folder
 from arbd.objective.processes import adopt_orphans
-from arbd.terminal_text import visible
+from arbd.terminal_text import escape_control_chars
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -69,7 +69,7 @@ def run(
     except ArbdError as error:
         if debug:
             raise
-        click.echo(f"arbd: {visible(str(error))}", err=True)
+        click.echo(f"arbd: {escape_control_chars(str(error))}", err=True)
         sys.exit(error.exit_code)
     sys.exit(code)
 
@@ -112,7 +112,7 @@ def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: 
     except ArbdError as error:
         if debug:
             raise
-        click.echo(f"arbd: {visible(str(error))}", err=True)
+        click.echo(f"arbd: {escape_control_chars(str(error))}", err=True)
         sys.exit(error.exit_code)
 
 

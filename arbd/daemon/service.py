@@ -30,7 +30,7 @@ from arbd.daemon.host.reload import reload
 from arbd.daemon.host.watch import start_watching
 from arbd.daemon.side.compactor import Compactor
 from arbd.daemon.side.intake_supervisor import IntakeSupervisor
-from arbd.daemon.side.services import LAST_SWEEPS_S, Companions
+from arbd.daemon.side.services import LAST_SWEEPS_S, SideServices
 from arbd.daemon.side.suggester import SuggesterPool
 from arbd.daemon.slots.pool import SlotEvent
 from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
@@ -42,13 +42,13 @@ from arbd.results.session_code import publish_engine
 from arbd.spool.files import Files
 from arbd.spool.held import Taker
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import LifeLock
+from arbd.spool.liveness import LivenessLock
 from arbd.spool.queue import Worker
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
 
 TICK_S = 0.1
-LAST_WORDS_S = 10.0
+FINAL_PATIENCE_S = 10.0
 STATUS_S = 2.0
 
 
@@ -127,8 +127,8 @@ class Service:
         life = take_life(files, layout, config.worker_id)
         worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
         self._tell_code(files, layout)
-        companions = Companions(config, files, self._mode.only, self._counters, self._log)
-        coordinator = self._coordinator(files, layout, worker, life, companions)
+        side_services = SideServices(config, files, self._mode.only, self._counters, self._log)
+        coordinator = self._coordinator(files, layout, worker, life, side_services)
         try:
             with contextlib.ExitStack() as stack:
                 run_dir = self._run_dir = stack.enter_context(run_folder())
@@ -142,8 +142,8 @@ class Service:
                 self._supervisor.start(slot_setup(config, worker), config.slots, run_dir, self._events.put)
                 self._compactor.warm_up()
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
-                companions.start()
-                stack.callback(companions.stop, config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
+                side_services.start()
+                stack.callback(side_services.stop, config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
                 if self._mode.intake:
                     taker = Taker(config.worker_id, worker.incarnation)
                     self._intake = IntakeSupervisor(config, taker, coordinator.post, self._log)
@@ -157,7 +157,7 @@ class Service:
                     "started", spool=config.spool, worker=config.worker_id, slots=config.slots, pid=os.getpid()
                 )
                 self._notifier.ready(f"working on {config.spool}")
-                code = self._loop(coordinator, companions)
+                code = self._loop(coordinator, side_services)
         finally:
             life.release()
         if self._supervisor.is_stuck:
@@ -166,7 +166,7 @@ class Service:
         return code
 
     def _coordinator(
-        self, files: Files, layout: SpoolLayout, worker: Worker, life: LifeLock, companions: Companions
+        self, files: Files, layout: SpoolLayout, worker: Worker, life: LivenessLock, side_services: SideServices
     ) -> Coordinator:
         config = self._config
         return Coordinator(
@@ -183,7 +183,7 @@ class Service:
             life=life,
             only=self._mode.only,
             burst=self._mode.burst,
-            more=companions.about,
+            more=side_services.about,
             counters=self._counters,
         )
 
@@ -193,7 +193,7 @@ class Service:
         if altered := altered_since_build():
             self._log.warning("arbd's own code is not what was installed", files=", ".join(altered[:5]))
 
-    def _loop(self, coordinator: Coordinator, companions: Companions) -> int:
+    def _loop(self, coordinator: Coordinator, side_services: SideServices) -> int:
         watchdog_s = watchdog_interval_s()
         next_watchdog = next_status = 0.0
         while True:
@@ -203,7 +203,7 @@ class Service:
                     if isinstance(event, events.Finished):
                         return self._ended(event)
                     if event == _Signal(signal.SIGHUP) and self._reread is not None:
-                        self._reload(self._reread, coordinator, companions)
+                        self._reload(self._reread, coordinator, side_services)
                     else:
                         self._handle(event, coordinator)
                     event = self._events.get_nowait()
@@ -213,7 +213,7 @@ class Service:
             if self._drain_by_s is not None and now >= self._drain_by_s:
                 # Whoever compacts next begins anew.
                 self._compactor.stop()
-            if self._drain_by_s is not None and now > self._drain_by_s + LAST_WORDS_S:
+            if self._drain_by_s is not None and now > self._drain_by_s + FINAL_PATIENCE_S:
                 self._give_up()
             if watchdog_s is not None and now >= next_watchdog:
                 self._notifier.send("WATCHDOG=1")
@@ -231,14 +231,14 @@ class Service:
         parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.slots} slots busy"]
         parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
         silent_s = self._counters.snapshot.age_s(time.monotonic())
-        parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > LAST_WORDS_S else []
+        parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > FINAL_PATIENCE_S else []
         parts += [f"trouble with the spool: {about['trouble']}"] if about.get("trouble") else []
         parts += ["Redis is down"] if about.get("mirror", {}).get("state") == "down" else []
         if self._drain_by_s is not None:
             return "draining: " + "; ".join(parts)
         return "; ".join([*parts, *([self._refused_settings] if self._refused_settings else [])])
 
-    def _reload(self, read: Callable[[], Config], coordinator: Coordinator, companions: Companions) -> None:
+    def _reload(self, read: Callable[[], Config], coordinator: Coordinator, side_services: SideServices) -> None:
         """Take the settings over as the file has them now, or say why not and keep those that are in force."""
         if self._drain_by_s is not None:
             return
@@ -246,7 +246,7 @@ class Service:
         try:
             new = reload(self._config, read)
             Submitters.of(new.config.allowed_submitters)
-            companions.reconfigure(new.config)
+            side_services.reconfigure(new.config)
         except ArbdError as error:
             self._refused_settings = "the settings are wrong and the old ones stay in force, see the log"
             self._log.error("the settings are wrong; the old ones stay in force", reason=error)
@@ -270,7 +270,7 @@ class Service:
         self._log.error(
             "the spool does not answer; ending without it, unfinished work goes to other workers",
             spool=self._config.spool,
-            within_s=LAST_WORDS_S,
+            within_s=FINAL_PATIENCE_S,
         )
         self._supervisor.kill("the daemon stops")
         if self._run_dir is not None:

@@ -20,7 +20,7 @@ from arbd.errors import SpoolError, VersionError
 from arbd.job.code import SHORT, engine
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import LifeLock, lock_path, read_beat, take_life_lock
+from arbd.spool.liveness import LivenessLock, lock_path, read_beat, take_liveness_lock
 from arbd.spool.queue import Worker
 
 LIFE_LOCK_PATIENCE_S = 3.0
@@ -77,13 +77,13 @@ def _version_of(package: str) -> str:
         return "unknown"
 
 
-def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock:
-    """The life lock; SpoolError when another worker lives under this id.
+def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LivenessLock:
+    """The liveness lock; SpoolError when another worker lives under this id.
 
     Others share it for an instant to look; one of them that is stopped just then holds it for longer.
     """
     began_s = time.monotonic()
-    while (lock := take_life_lock(files, layout, worker_id)) is None:
+    while (lock := take_liveness_lock(files, layout, worker_id)) is None:
         is_owned = files.is_locked(lock_path(layout, worker_id))
         if time.monotonic() - began_s > (LIFE_LOCK_PATIENCE_S if is_owned else LOOKERS_PATIENCE_S):
             break

@@ -126,7 +126,7 @@ class Supervisor:
             end_orphans(except_for={pid for slot in self.slots if (pid := slot.pid) is not None})
 
     def assign(self) -> None:
-        """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work gives way."""
+        """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work is preempted."""
         free = [slot for slot in self.slots if slot.task is None]
         for slot in free:
             slot.renew()

@@ -1,4 +1,4 @@
-"""What a resolved job says of guided search, as another host wrote it: checked part by part, see `spec_records`.
+"""What a resolved job says of adaptive search, as another host wrote it: checked part by part, see `spec_records`.
 
 Jobs of the first version have none of these fields.
 """

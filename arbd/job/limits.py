@@ -30,7 +30,7 @@ MAX_PAST = 100_000
 MAX_VALUE_CHARS = 1_000
 MAX_PATH_CHARS = 3_000
 MAX_PART_BYTES = 255
-# Above this, a whole number is no longer the float that samplers compute with.
+# Above this, an integer is no longer the float that samplers compute with.
 MAX_EXACT = 2**53
 MAX_WIDTH = 1e300
 # A parameter's name becomes a column, a variable of a shell, a key: nothing in it may mean anything there.
@@ -47,7 +47,7 @@ def name_fault(name: str) -> str | None:
 def number_fault(low: float, high: float, step: float | None = None) -> str | None:
     """What is wrong with the size of a range; that it is one at all is checked elsewhere."""
     if isinstance(low, int) and isinstance(high, int) and max(abs(low), abs(high)) > MAX_EXACT:
-        return f"whole numbers from -2^53 to 2^53 can be searched, not {low} to {high}"
+        return f"integers from -2^53 to 2^53 can be searched, not {low} to {high}"
     width = float(high) - float(low)
     if math.isfinite(low) and math.isfinite(high) and width > MAX_WIDTH:
         return f"the range {low:g} to {high:g} is too wide to search"
@@ -59,5 +59,5 @@ def number_fault(low: float, high: float, step: float | None = None) -> str | No
 def value_fault(value: object) -> str | None:
     """What is wrong with a value that is a text."""
     if isinstance(value, str) and len(value) > MAX_VALUE_CHARS:
-        return f"a text of {len(value):,} characters; {MAX_VALUE_CHARS:,} are the most"
+        return f"a string of {len(value):,} characters; the maximum is {MAX_VALUE_CHARS:,}"
     return None

@@ -44,7 +44,7 @@ class FloatParameter(_Strict):
 
 
 class IntParameter(_Strict):
-    """A whole number between two bounds, both included."""
+    """An integer between two bounds, both included."""
 
     type: Literal["int"]
     bounds: tuple[Annotated[int, Field(strict=True)], Annotated[int, Field(strict=True)]] = Field(

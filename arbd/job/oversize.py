@@ -72,14 +72,14 @@ def _grid(job: Job) -> Iterator[Fault]:
     in_all = points * len(job.tuning.search_space) if isinstance(points, int) else sum(points.values())
     if in_all > limits.MAX_GRID_POINTS_IN_ALL:
         yield (
-            f"{in_all:,} points over all dimensions; {limits.MAX_GRID_POINTS_IN_ALL:,} are the most",
+            f"{in_all:,} points over all dimensions; the maximum is {limits.MAX_GRID_POINTS_IN_ALL:,}",
             ("tuning", "grid_points"),
         )
 
 
 def _too_many(count: int, most: int, what: str, *path: str | int) -> Iterator[Fault]:
     if count > most:
-        yield f"{count:,} {what}; {most:,} are the most", path
+        yield f"{count:,} {what}; the maximum is {most:,}", path
 
 
 def _at(path: tuple[str | int, ...], fault: str | None) -> Iterator[Fault]:

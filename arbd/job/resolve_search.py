@@ -26,7 +26,7 @@ from arbd.search.constraints import Constraint, ConstraintError, as_values, pars
 from arbd.search.generations import LAG
 from arbd.search.options import resolve_options
 from arbd.search.plan import Limits
-from arbd.search.problem import MetricGoal, Past, PastResult, StopRules
+from arbd.search.problem import EarlierResult, MetricGoal, StopRules, WarmStart
 from arbd.search.sampler import AdaptiveMethod, PlanMethod
 from arbd.search.samplers import METHODS, adaptive, built_in
 from arbd.search.samplers.random import uniform_points
@@ -40,7 +40,7 @@ TRIED_POINTS = 4_096
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 # What a session has that is there already is taken as it is.
-ReadPast = Callable[[str, Sequence[Path]], list[PastResult] | Past]
+ReadPast = Callable[[str, Sequence[Path]], list[EarlierResult] | WarmStart]
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class SearchOptions:
     generation_size: int = 0
     constraints: tuple[str, ...] = ()
     enqueue: tuple[dict[str, Value], ...] = ()
-    past: Past | None = None
+    past: WarmStart | None = None
     stop: StopRules = field(default_factory=StopRules)
     options: Mapping[str, Value] = field(default_factory=dict)
     budgets: tuple[float, ...] = ()
@@ -183,7 +183,7 @@ class SearchOptions:
         texts = {d.name for d in self.space.dimensions if isinstance(d, ChoiceDimension) and _has_text(d.values)}
         texts |= {name for name, value in self.fixed.items() if isinstance(value, str)}
         for name in sorted(constraint.numbers & texts):
-            yield f"{name!r} has texts, which are compared by == and != only"
+            yield f"{name!r} has strings, which are compared by == and != only"
 
     def _unspeakable(self, text: str) -> Iterator[str]:
         """Names of parameters that stand in a constraint and mean something else there."""
@@ -240,7 +240,7 @@ class SearchOptions:
         except ArbdError as error:
             self._wrong(str(error), "start_from")
             return
-        if isinstance(found, Past):
+        if isinstance(found, WarmStart):
             self.past = found
             return
         told = [result for result in map(self._as_chosen_there, found) if result is not None]
@@ -266,7 +266,7 @@ class SearchOptions:
             + _left_out(len(fitting) - len(usable), "had a smaller budget and")
             + _left_out(len(usable) - len(chosen), f"beyond the best {MOST_PAST:,}")
         )
-        self.past = Past(
+        self.past = WarmStart(
             source,
             tuple({name: fitting[i].params[name] for name in self.space.names} for i in chosen),
             tuple(tuple(fitting[i].metrics.get(goal.name, math.nan) for goal in self.metrics) for i in chosen),
@@ -274,7 +274,7 @@ class SearchOptions:
             tuple(budgets[i] for i in chosen),
         )
 
-    def _of_largest_budget(self, results: Sequence[PastResult]) -> list[int]:
+    def _of_largest_budget(self, results: Sequence[EarlierResult]) -> list[int]:
         """Which results can be learnt from together: only a method with budgets of its own can tell them apart."""
         if self.budgets:
             return list(range(len(results)))
@@ -282,7 +282,7 @@ class SearchOptions:
         largest = ordering.largest_budget(budgets, np.array([bool(result.metrics) for result in results]))
         return [i for i, budget in enumerate(budgets.tolist()) if budget == largest]
 
-    def _violation(self, results: Sequence[PastResult]) -> list[float]:
+    def _violation(self, results: Sequence[EarlierResult]) -> list[float]:
         """By how much each result breaks the constraints, those between parameters too; inf where it cannot be told."""
         constraints = tuple(parse_constraint(text) for text in self.constraints)
         if not constraints:
@@ -294,7 +294,7 @@ class SearchOptions:
         found: list[float] = total_violation(constraints, values, len(results)).tolist()
         return found
 
-    def _as_chosen_there(self, result: PastResult) -> PastResult | None:
+    def _as_chosen_there(self, result: EarlierResult) -> EarlierResult | None:
         """A table's result with the choices that it wrote, which may be texts that read as numbers; None for either."""
         params = dict(result.params)
         for d in self.space.dimensions:
@@ -307,7 +307,7 @@ class SearchOptions:
                 params[d.name] = same[0]
         return replace(result, params=params)
 
-    def _fits(self, result: PastResult) -> bool:
+    def _fits(self, result: EarlierResult) -> bool:
         if result.metrics and not all(goal.name in result.metrics for goal in self.metrics):
             return False
         try:
@@ -316,7 +316,7 @@ class SearchOptions:
             return False
         return True
 
-    def _losses(self, results: Sequence[PastResult]) -> npt.NDArray[np.float64]:
+    def _losses(self, results: Sequence[EarlierResult]) -> npt.NDArray[np.float64]:
         """Of the first metric, NaN where a result has none."""
         goal = self.metrics[0]
         return goal.sign * np.array([result.metrics.get(goal.name, math.nan) for result in results], dtype=np.float64)

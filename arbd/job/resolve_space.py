@@ -97,7 +97,7 @@ class _Resolver:
         if isinstance(dimension, IntDimension):
             return IntDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
         if params.PARAMETERS[name].kind == "int":
-            self.wrong(f"{name} is a whole number: type int", *path, "type")
+            self.wrong(f"{name} is an integer: type int", *path, "type")
             return None
         return FloatDimension(name, dimension.low, dimension.high, dimension.log, dimension.step)
 

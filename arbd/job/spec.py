@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arbd import schema
-from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, Past, StopRules
+from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
 from arbd.search.samplers import default_budgets
 from arbd.search.space import SearchSpace, Value
 
@@ -68,7 +68,7 @@ class ResultOptions:
 class JobSpec:
     """A resolved job. Paths are absolute; `digests` holds the SHA-256 of every data, scenario and code file.
 
-    `generation_size` is 0 for a search of a fixed plan, whose parameters follow from seed and number alone.
+    `generation_size` is 0 for a non-adaptive search, whose parameters follow from seed and number alone.
     `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
     `budgets` are those that iterations may have, none where all use all of the data; left out, the method's own.
     `code` are the parts of `arbd.job.code` that every session depends on; jobs of earlier versions have none.
@@ -95,7 +95,7 @@ class JobSpec:
     generation_size: int = 0
     constraints: tuple[str, ...] = ()
     enqueue: tuple[Mapping[str, Value], ...] = ()
-    past: Past | None = None
+    past: WarmStart | None = None
     stop: StopRules = field(default_factory=StopRules)
     min_budget: float = DEFAULT_MIN_BUDGET
     sampler_versions: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class JobSpec:
 
     @property
     def generations(self) -> int:
-        """How many generations there are at most; 0 for a search of a fixed plan."""
+        """How many generations there are at most; 0 for a non-adaptive search."""
         return -(-self.n // self.generation_size) if self.generation_size else 0
 
     def to_plain(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class JobSpec:
             generation_size=plain.get("generation_size", 0),
             constraints=tuple(plain.get("constraints", ())),
             enqueue=tuple(plain.get("enqueue", ())),
-            past=None if plain.get("past") is None else Past.from_plain(plain["past"]),
+            past=None if plain.get("past") is None else WarmStart.from_plain(plain["past"]),
             stop=StopRules(**plain.get("stop", {})),
             min_budget=plain.get("min_budget", DEFAULT_MIN_BUDGET),
             sampler_versions=plain.get("sampler_versions", {}),

@@ -197,4 +197,4 @@ def _ending(code: int) -> str:
 
 def _tail(err: bytes) -> str:
     text = err.decode(errors="replace").strip()[-TAIL_CHARS:]
-    return f"; its last words: {text}" if text else ""
+    return f"; its final output: {text}" if text else ""

@@ -81,7 +81,7 @@ def check_outcome(returned: object, trial: Trial) -> Outcome:
     if not metrics:
         raise ObjectiveError("the objective returned no metric at all")
     if len(metrics) > MAX_METRICS:
-        raise ObjectiveError(f"the objective returned {len(metrics):,} metrics; {MAX_METRICS:,} are the most")
+        raise ObjectiveError(f"the objective returned {len(metrics):,} metrics; the maximum is {MAX_METRICS:,}")
     checked = {_metric_name(name): _metric_value(name, value) for name, value in metrics.items()}
     if blocks is not None:
         blocks = np.asarray(blocks, dtype=np.float64)
@@ -92,7 +92,7 @@ def check_outcome(returned: object, trial: Trial) -> Outcome:
 
 def _metric_name(name: object) -> str:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_METRIC_CHARS or not name.isprintable():
-        raise ObjectiveError(f"the objective returned a metric named {_shown(name)}; names are texts that show")
+        raise ObjectiveError(f"the objective returned a metric named {_shown(name)}; names are printable strings")
     return name
 
 

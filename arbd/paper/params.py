@@ -117,7 +117,7 @@ def check(name: str, value: object) -> Value:
         )
     if parameter.kind == "int":
         if value != int(value):
-            raise UsageError(f"{name} is {value!r}; it is a whole number")
+            raise UsageError(f"{name} is {value!r}; it is an integer")
         return int(value)
     return float(value)
 

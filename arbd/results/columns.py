@@ -167,7 +167,7 @@ def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
     fixed = mapping(record["c"], "the columns")
     params, metrics = mapping(record["p"], "the parameters"), mapping(record["m"], "the metrics")
     if len(params) > MAX_METRICS or len(metrics) > MAX_METRICS:
-        raise ValueError(f"{len(params):,} parameters and {len(metrics):,} metrics; {MAX_METRICS:,} are the most")
+        raise ValueError(f"{len(params):,} parameters and {len(metrics):,} metrics; the maximum is {MAX_METRICS:,}")
     raw_blocks = record["b"] if blocks else None
     return RowBatch(
         **{name: decode_column(fixed[name], form, n) for name, form in FIXED_COLUMNS.items()},

@@ -37,7 +37,7 @@ def load_results_from_csv(csv_path: str | Path) -> list[TuningResult]:
 
     Parameters become int or float where they read as numbers, True and False where they say so, text otherwise. The table
     may have gone through a spreadsheet or pandas: cells separated by what the first line separates them by, a byte order
-    mark, whole numbers as 1.0, decimal commas beside semicolons, an index column, empty lines.
+    mark, integers as 1.0, decimal commas beside semicolons, an index column, empty lines.
 
     Results carry the directions and constraints of their job, where the table has them (`direction_...`, `feasible`).
     """
@@ -146,7 +146,7 @@ def _whole(name: str, cell: str) -> int:
     except ValueError:
         number = _number(name, cell)
         if not number.is_integer():
-            raise ValueError(f"{name} is {cell[:100]!r}, not a whole number") from None
+            raise ValueError(f"{name} is {cell[:100]!r}, not an integer") from None
         return int(number)
 
 

@@ -21,7 +21,7 @@ from arbd.records import mapping, text, unpack, whole
 from arbd.results.columns import RowRules
 from arbd.results.precedence import Winners
 from arbd.results.segments import SegmentReader
-from arbd.search.generations import Breeder, Generation, Knowledge, decode_generation, known_before
+from arbd.search.generations import Generation, GenerationPlanner, TrialHistory, decode_generation, known_before
 from arbd.search.plan import PlannedRows, join
 from arbd.search.versions import differing, of_plugins, sampler_versions
 from arbd.spool.files import Files
@@ -156,7 +156,7 @@ class Suggester:
     files: Files
     paths: SessionPaths
     spec: JobSpec = field(init=False)
-    _breeder: Breeder | None = None
+    _planner: GenerationPlanner | None = None
     _reader: SegmentReader = field(init=False)
     _winners: Winners = field(init=False)
     _versions: Mapping[str, str] = field(default_factory=dict)
@@ -189,8 +189,8 @@ class Suggester:
 
     def warm_up(self) -> None:
         """Import what later generations need."""
-        if self._breeder is not None:
-            self._breeder.warm_up()
+        if self._planner is not None:
+            self._planner.warm_up()
 
     def _begin(self) -> None:
         spec = self.spec
@@ -200,33 +200,33 @@ class Suggester:
             if other:
                 self._unable = f"{other}: install the version that the session began with, or leave it to other hosts"
             else:
-                self._breeder = Breeder(spec, self._versions)
+                self._planner = GenerationPlanner(spec, self._versions)
         except UsageError as error:
             began_with = ", ".join(f"{name} {version}" for name, version in of_plugins(spec.sampler_versions).items())
             self._unable = str(error) + (f" (the session began with {began_with})" if began_with else "")
 
     def _suggest(self, number: int, other: str) -> Suggested:
-        assert self._breeder is not None
+        assert self._planner is not None
         if published_up_to(self.files, self.paths) >= number:
             return Suggested(number, published=True, other_versions=other)
         up_to = known_before(number, self.spec.generation_size)
-        self._learn(self._breeder.knowledge)
-        missing = self._breeder.knowledge.missing(up_to)
+        self._learn(self._planner.trial_history)
+        missing = self._planner.trial_history.missing(up_to)
         damage = tuple(f"{d.path}, bytes {d.damage.offset} to {d.damage.end}" for d in self._reader.damage)
         if missing:
             return Suggested(number, missing=tuple(spans_of(missing, 0)), damage=damage)
         before = read_generation(self.files, self.paths, number - 1) if number > 1 else None
-        generation = self._breeder.generation(number, before)
+        generation = self._planner.generation(number, before)
         path = self.paths.generations / generation_name(number)
         self.files.publish_once(path, encode_frame(generation.encode()))
         return Suggested(number, published=True, other_versions=other, damage=damage)
 
-    def _learn(self, knowledge: Knowledge) -> None:
+    def _learn(self, trial_history: TrialHistory) -> None:
         """Read what is new in the segments. Of several rows of an iteration the winning one counts."""
         for found in self._reader.poll():
             judged = self._winners.add(found)
             if judged.won.any():
                 chosen = found.rows.select(np.flatnonzero(judged.won))
-                knowledge.learn(
+                trial_history.learn(
                     chosen.iteration, chosen.status == COMPLETED, chosen.origins, chosen.params, chosen.metrics
                 )

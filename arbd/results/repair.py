@@ -25,7 +25,7 @@ from arbd.results.retention import alone, require_unused
 from arbd.results.scrub import Damaged, examine
 from arbd.results.store_format import encode_results, has_results
 from arbd.results.store_reader import StoredResults
-from arbd.search.plan import FixedPlan
+from arbd.search.plan import NonAdaptivePlan
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
@@ -146,7 +146,7 @@ class _Work:
             raise UsageError("rows of the session have parameters or iterations that the job has not")
         if spec.generation_size or not len(rows.iteration):
             return
-        plan = FixedPlan(spec)
+        plan = NonAdaptivePlan(spec)
         group = next(rows.groups())
         last = min(int(group.rows.iteration[-1]), CHECKED_ROWS)
         planned = plan.rows(1, last)

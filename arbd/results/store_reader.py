@@ -139,7 +139,7 @@ class StoredResults:
         self.metric_names = [name.removeprefix(METRIC) for name in names if name.startswith(METRIC)]
         self.param_names = [name.removeprefix(PARAM) for name in names if name.startswith(PARAM)]
         if len(self.metric_names) > MAX_METRICS or len(self.param_names) > MAX_METRICS:
-            raise ValueError(f"{len(self.metric_names):,} metrics; {MAX_METRICS:,} are the most")
+            raise ValueError(f"{len(self.metric_names):,} metrics; the maximum is {MAX_METRICS:,}")
         if self._groups and self._rules is not None:
             if self.n > self._rules.n:
                 raise ValueError(f"{self.n} rows of {self._rules.n} iterations")

@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 from arbd import schema
 from arbd.search.history import Floats, History, bounded
 from arbd.search.ordering import comparable
-from arbd.search.plan import INFEASIBLE, RUN, FixedPlan, Ints, Limits, PlannedRows, enqueued_rows
+from arbd.search.plan import INFEASIBLE, RUN, Ints, Limits, NonAdaptivePlan, PlannedRows, enqueued_rows
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveSampler, Sampler
 from arbd.search.samplers import METHODS, adaptive, make_adaptive
@@ -93,7 +93,7 @@ def decode_generation(plain: Mapping[str, Any]) -> Generation:
     )
 
 
-class Knowledge:
+class TrialHistory:
     """All results of a session that are known, by iteration, in columns; `metrics` are those that suggestions need."""
 
     def __init__(self, spec: SearchProblem) -> None:
@@ -190,18 +190,18 @@ class Knowledge:
         return reason(self._spec, losses[whole], whole + 1)
 
 
-class Breeder:
+class GenerationPlanner:
     """Computes generations of a session. Remembers what its sampler remembers, which changes no answer."""
 
     def __init__(self, spec: SearchProblem, versions: Mapping[str, str]) -> None:
         self.spec = spec
-        self.knowledge = Knowledge(spec)
-        self._view = self.knowledge.view
+        self.trial_history = TrialHistory(spec)
+        self._view = self.trial_history.view
         self._versions = dict(versions)
         self._guide: AdaptiveSampler | None = None
         self._threads: ThreadpoolController | None = None
         self.seen = SeenPoints()
-        self._plan = FixedPlan(spec) if adaptive(spec.method) is None else None
+        self._plan = NonAdaptivePlan(spec) if adaptive(spec.method) is None else None
 
     def warm_up(self) -> None:
         """Import what later generations need."""
@@ -215,7 +215,7 @@ class Breeder:
         first = (number - 1) * spec.generation_size + 1
         count = min(spec.generation_size, spec.n - first + 1)
         up_to = known_before(number, spec.generation_size)
-        stop = self.knowledge.stop_reason(up_to)
+        stop = self.trial_history.stop_reason(up_to)
         if stop:
             nothing = self._start(1, 1).select(slice(0, 0))
             return Generation(number, first, nothing, stop, self._versions)
@@ -235,15 +235,15 @@ class Breeder:
             parts.append(PlannedRows(columns, np.zeros(len(queued), dtype=np.int64), self._first_budget(len(queued))))
         wanted = count - len(queued)
         if wanted:
-            history = self.knowledge.history(up_to, pending)
+            history = self.trial_history.history(up_to, pending)
             if len(history):
-                parts.append(self._guided(number, wanted, history))
+                parts.append(self._adaptive(number, wanted, history))
             else:
                 parts.append(self._start(first + len(queued), wanted))
         rows = parts[0] if len(parts) == 1 else _joined(parts)
         return self._settled(number, first, rows, up_to, pending, len(queued))
 
-    def _guided(self, number: int, count: int, history: History) -> PlannedRows:
+    def _adaptive(self, number: int, count: int, history: History) -> PlannedRows:
         self.warm_up()
         assert self._guide is not None and self._threads is not None
         # Several threads add up in another order than one, and the processors belong to the slots.
@@ -253,7 +253,7 @@ class Breeder:
         return PlannedRows(columns, np.zeros(count, dtype=np.int64), proposal.budget)
 
     def _allowed(self, points: Unit) -> npt.NDArray[np.bool_]:
-        limits = self.knowledge.limits
+        limits = self.trial_history.limits
         if not limits.before:
             return np.ones(len(points), dtype=bool)
         return limits.may_run(self._view.from_unit(np.clip(points, 0.0, BELOW_ONE)), len(points))
@@ -276,7 +276,7 @@ class Breeder:
     ) -> PlannedRows:
         """What need not or may not run is marked, after another point was looked for in its place."""
         seen = self.seen
-        seen.begin(self.knowledge.rows(up_to), up_to)
+        seen.begin(self.trial_history.rows(up_to), up_to)
         if pending is not None:
             seen.plan(pending, up_to + 1)
         columns = {name: column.copy() for name, column in rows.columns.items()}
@@ -286,7 +286,7 @@ class Breeder:
         for row in range(len(rows)):
             here = partial(_key, budget=1.0 if budget is None else float(budget[row]))
             source = seen.of(here(columns, row))
-            allowed = self.knowledge.limits.may_run(_row(columns, row), 1)[0]
+            allowed = self.trial_history.limits.may_run(_row(columns, row), 1)[0]
             promoted = lowest is not None and budget is not None and budget[row] > lowest[0]
             if row >= queued and not promoted and (source or not allowed):
                 other = self._other(rng, here, seen, any_point=not allowed)
@@ -305,7 +305,7 @@ class Breeder:
         if space.size is None and not any_point:
             return None
         drawn = view.from_unit(rng.random((DRAWS, len(space.dimensions))))
-        allowed = np.flatnonzero(self.knowledge.limits.may_run(drawn, DRAWS))
+        allowed = np.flatnonzero(self.trial_history.limits.may_run(drawn, DRAWS))
         for position in allowed.tolist():
             if not seen.of(key(drawn, position)):
                 return _row(drawn, position)

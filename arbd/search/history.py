@@ -1,4 +1,4 @@
-"""What a guided method knows when it suggests: results so far, and what was suggested and is not known yet.
+"""What a adaptive method knows when it suggests: results so far, and what was suggested and is not known yet.
 
 Keeps I5: a history is in canonical order (earlier sessions first, then by iteration), holds nothing that depends
 on hosts, slots or time, and a failed iteration stands in it as failed.

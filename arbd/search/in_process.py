@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from arbd.errors import UsageError
-from arbd.search.generations import Breeder, Generation, known_before
-from arbd.search.plan import RUN, FixedPlan, PlannedRows
+from arbd.search.generations import Generation, GenerationPlanner, known_before
+from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import SearchProblem
 from arbd.search.versions import sampler_versions
 
@@ -21,8 +21,8 @@ class Search:
 
     def __init__(self, spec: SearchProblem) -> None:
         self.spec = spec
-        self._plan = FixedPlan(spec) if not spec.generation_size else None
-        self._breeder = Breeder(spec, sampler_versions(spec.method)) if spec.generation_size else None
+        self._plan = NonAdaptivePlan(spec) if not spec.generation_size else None
+        self._planner = GenerationPlanner(spec, sampler_versions(spec.method)) if spec.generation_size else None
         self._made: list[Generation] = []
         self.stopped = ""
 
@@ -30,25 +30,25 @@ class Search:
         """What an iteration is to do; None when the search ended before it. UsageError when it must learn first."""
         if self._plan is not None:
             return self._plan.rows(iteration, 1)
-        assert self._breeder is not None
+        assert self._planner is not None
         size = self.spec.generation_size
         number = (iteration - 1) // size + 1
         while len(self._made) < number and not self.stopped:
-            self._next(self._breeder, size)
+            self._next(self._planner, size)
         if len(self._made) < number:
             return None
         generation = self._made[number - 1]
         return generation.rows.select(slice(iteration - generation.first, iteration - generation.first + 1))
 
-    def _next(self, breeder: Breeder, size: int) -> None:
+    def _next(self, planner: GenerationPlanner, size: int) -> None:
         number = len(self._made) + 1
-        missing = breeder.knowledge.missing(known_before(number, size))
+        missing = planner.trial_history.missing(known_before(number, size))
         if missing:
             raise UsageError(
                 f"generation {number} of a search by {self.spec.method} learns from iteration {missing[0]}: "
                 "run the iterations in order"
             )
-        generation = breeder.generation(number, self._made[-1] if self._made else None)
+        generation = planner.generation(number, self._made[-1] if self._made else None)
         if generation.stop:
             self.stopped = generation.stop
         else:
@@ -56,7 +56,7 @@ class Search:
 
     def tell(self, iteration: int, metrics: Mapping[str, float] | None) -> None:
         """The result of an iteration; None when it failed."""
-        if self._breeder is None:
+        if self._planner is None:
             return
         row = self.row(iteration)
         if row is None:
@@ -65,4 +65,4 @@ class Search:
         if row.budget is not None:
             columns["budget"] = row.budget
         completed = np.array([metrics is not None or int(row.origin[0]) != RUN])
-        self._breeder.knowledge.learn(np.array([iteration]), completed, row.origin, row.columns, columns)
+        self._planner.trial_history.learn(np.array([iteration]), completed, row.origin, row.columns, columns)

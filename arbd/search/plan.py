@@ -1,8 +1,8 @@
 """What each iteration is to do: its parameters, its share of the data, and whether it need be run at all.
 
-For a search of a fixed plan, everything here follows from the job and the iteration's number: points to try first
+For a non-adaptive search, everything here follows from the job and the iteration's number: points to try first
 come first, then those of the method; a point that breaks a constraint between parameters is not run, and one that
-stood before is not run again. For a guided search, generations hold the same.
+stood before is not run again. For a adaptive search, generations hold the same.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Limits:
         return total_violation(self.after, {**self._values(columns), **metrics}, n)
 
 
-class FixedPlan:
+class NonAdaptivePlan:
     """See the module. Repeats are known among `MOST_REMEMBERED` iterations, or in as small a space."""
 
     def __init__(self, spec: SearchProblem) -> None:

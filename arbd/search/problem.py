@@ -54,7 +54,7 @@ class StopRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class WarmStart:
     """Results from elsewhere that a search starts from: rows of the space, values by metric (NaN: failed).
 
     `violation` is by how much each breaks the job's constraints, `budget` the share of the data that it used;
@@ -85,7 +85,7 @@ class Past:
         }
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Past:
+    def from_plain(cls, plain: Mapping[str, Any]) -> WarmStart:
         """From `to_plain`."""
         return cls(
             plain["source"],
@@ -97,7 +97,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class PastResult:
+class EarlierResult:
     """A result that another search gave; `metrics` is empty where it failed. `budget` is its share of the data.
 
     `written` has the parameters as a table wrote them, where it is one: it does not tell the text "1" from the number.
@@ -146,7 +146,7 @@ class SearchProblem(Protocol):
 
     @property
     def generation_size(self) -> int:
-        """Iterations that are suggested at once; 0 for a search of a fixed plan."""
+        """Iterations that are suggested at once; 0 for a non-adaptive search."""
 
     @property
     def generations(self) -> int:
@@ -161,7 +161,7 @@ class SearchProblem(Protocol):
         """Points that are tried first."""
 
     @property
-    def past(self) -> Past | None:
+    def past(self) -> WarmStart | None:
         """Results that the search starts from."""
 
     @property

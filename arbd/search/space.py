@@ -21,7 +21,7 @@ Value = float | int | str | bool
 Column = npt.NDArray[Any]
 Columns = dict[str, Column]
 Unit = npt.NDArray[np.float64]
-# From here on not every whole number is a float, and beyond these not every power of ten.
+# From here on not every integer is a float, and beyond these not every power of ten.
 EXACT = 2.0**53
 MOST_DECIMALS = 22
 
@@ -118,7 +118,7 @@ class FloatDimension:
 
 @dataclass(frozen=True, slots=True)
 class IntDimension:
-    """A whole number in [low, high], both included; uniform, log-uniform, or every `step`-th."""
+    """An integer in [low, high], both included; uniform, log-uniform, or every `step`-th."""
 
     name: str
     low: int
@@ -132,7 +132,7 @@ class IntDimension:
         return (self.high - self.low) // self.step + 1
 
     def from_unit(self, u: Unit) -> Column:
-        """Values for numbers in [0, 1); with `log`, each whole number has the share of its logarithmic width."""
+        """Values for numbers in [0, 1); with `log`, each integer has the share of its logarithmic width."""
         if self.log:
             low, high = log(self.low - 0.5), log(self.high + 0.5)
             values = np.rint(exp(low + u * (high - low))).astype(np.int64)
@@ -144,7 +144,7 @@ class IntDimension:
         numbers = [_member(self.name, value, self.low, self.high) for value in values]
         for number in numbers:
             if number != int(number) or (int(number) - self.low) % self.step:
-                raise ValueError(f"{self.name}: {number:g} is not a whole number of the steps from {self.low}")
+                raise ValueError(f"{self.name}: {number:g} is not a multiple of the step from {self.low}")
         return np.array(numbers, dtype=np.float64).astype(np.int64)
 
     def to_unit(self, values: Column) -> Unit:

@@ -25,7 +25,7 @@ from arbd.spool.leftovers import Leftovers
 from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, is_whole, new_session_id
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import Clock, FileStatus
-from arbd.terminal_text import visible, visible_line
+from arbd.terminal_text import escape_control_chars, escape_line
 
 MAX_REASON_CHARS = 20_000
 # Attempts that end with their process are the job's doing; with their worker, they may be chance.
@@ -131,7 +131,7 @@ class Intake:
                 outcome = step(name)
             except OSError as error:
                 # One file's trouble is not the others'.
-                self.trouble = f"{visible_line(name)}: {error}"
+                self.trouble = f"{escape_line(name)}: {error}"
                 continue
             if outcome is not None:
                 outcomes.append(outcome)
@@ -205,7 +205,7 @@ class Intake:
             raise error
         if not self._arrivals.set_aside(name):
             return None
-        return Rejected(visible_line(name), f"cannot be moved out of incoming/ ({error.strerror}); it is left there")
+        return Rejected(escape_line(name), f"cannot be moved out of incoming/ ({error.strerror}); it is left there")
 
     def _adopt(self, earlier_name: str) -> Outcome | None:
         """What an earlier version had taken up, as `ID,NAME`: it may have made the session already."""
@@ -294,7 +294,7 @@ class Intake:
         self.files.rename(held.path(self.layout), self.layout.incoming / held.name)
         if not self._arrivals.set_aside(held.name):
             return None
-        return Rejected(visible_line(held.name), f"is left in incoming/ for a worker that can take it up: {error}")
+        return Rejected(escape_line(held.name), f"is left in incoming/ for a worker that can take it up: {error}")
 
     def _begin(self, held: Held) -> _Pending:
         # What comes to no end here is gone on with, and is no further attempt as long as this process lives.
@@ -353,7 +353,7 @@ class Intake:
         return not stat.S_ISREG(look.mode) or look.size > MAX_JOB_BYTES or look.links > 1
 
     def _reject(self, held: Held, reason: str) -> Rejected | None:
-        shown = visible(reason[:MAX_REASON_CHARS])
+        shown = escape_control_chars(reason[:MAX_REASON_CHARS])
         taken = set(self.files.names(self.layout.rejected))
         number, target = 1, held.name
         while target in taken or not self.files.publish_once(
@@ -366,4 +366,4 @@ class Intake:
         except FileNotFoundError:
             self.files.remove(self.layout.rejected / f"{target}.error.txt")
             return None
-        return Rejected(visible_line(held.name), shown)
+        return Rejected(escape_line(held.name), shown)

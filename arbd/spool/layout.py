@@ -148,7 +148,7 @@ class SpoolLayout:
 
     @property
     def workers(self) -> Path:
-        """Life locks and heartbeats."""
+        """Liveness locks and heartbeats."""
         return self.root / "workers"
 
     @property

@@ -1,6 +1,6 @@
 """Who works on this spool, and who of them is dead.
 
-Owns the life lock and the heartbeat of a worker, and the judgement of others. Keeps I3: a heartbeat is a
+Owns the liveness lock and the heartbeat of a worker, and the judgement of others. Keeps I3: a heartbeat is a
 counter, and standing still is measured by the observer's own monotonic clock. Keeps I8: judging wrongly
 costs work done twice, never a wrong result.
 """
@@ -42,7 +42,7 @@ class Beat:
 
 
 def lock_path(layout: SpoolLayout, worker_id: str) -> Path:
-    """The life lock of a worker."""
+    """The liveness lock of a worker."""
     return layout.workers / f"{worker_id}.lock"
 
 
@@ -52,7 +52,7 @@ def beat_path(layout: SpoolLayout, worker_id: str) -> Path:
 
 
 @dataclass(slots=True)
-class LifeLock:
+class LivenessLock:
     """The lock that a worker holds as long as it lives."""
 
     files: Files
@@ -84,11 +84,11 @@ class LifeLock:
             self._held.release()
 
 
-def take_life_lock(files: Files, layout: SpoolLayout, worker_id: str) -> LifeLock | None:
-    """The life lock of `worker_id`, or None while another process lives under that id."""
+def take_liveness_lock(files: Files, layout: SpoolLayout, worker_id: str) -> LivenessLock | None:
+    """The liveness lock of `worker_id`, or None while another process lives under that id."""
     path = lock_path(layout, worker_id)
     held = files.try_lock(path)
-    return None if held is None else LifeLock(files, path, held)
+    return None if held is None else LivenessLock(files, path, held)
 
 
 def write_beat(files: Files, layout: SpoolLayout, beat: Beat) -> None:
@@ -228,7 +228,7 @@ def _beats(files: Files, layout: SpoolLayout) -> Iterator[Beat | VersionError | 
 
 
 def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
-    """True while some process holds the worker's life lock."""
+    """True while some process holds the worker's liveness lock."""
     return files.is_locked(lock_path(layout, worker_id))
 
 
@@ -261,7 +261,7 @@ class Observer:
         now = self.clock.monotonic_s()
         watched = self._watched.get((worker_id, incarnation))
         if beat is not None and beat.incarnation != incarnation:
-            # A successor holds the life lock, and got it only after this incarnation had lost it.
+            # A successor holds the liveness lock, and got it only after this incarnation had lost it.
             self._watched.pop((worker_id, incarnation), None)
             return f"{worker_id} was started again"
         counter = beat.counter if beat is not None else -1

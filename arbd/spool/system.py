@@ -278,7 +278,7 @@ class RealSystem:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
         import filelock  # noqa: PLC0415 - who only reads takes no lock, and should not wait for its import
 
-        # Not thread-local: a life lock is taken in one thread and released in another. What filelock would fall back
+        # Not thread-local: a liveness lock is taken in one thread and released in another. What filelock would fall back
         # to where there are no locks outlives a killed holder for ever.
         lock = filelock.FileLock(path, thread_local=False, mode=0o664, fallback_to_soft=False)
         try:

@@ -43,7 +43,7 @@ def damage(paths: SessionPaths, *names: str) -> None:
 
 
 def searched(layout: SpoolLayout, name: str = "s") -> SessionPaths:
-    """Ten rows with everything that a guided search can leave in them."""
+    """Ten rows with everything that a adaptive search can leave in them."""
     paths = make_session(
         layout, 10, name, metrics=GOALS, constraints=("risk <= 0.8", "kind != 'up' or x > 0"), fixed={},
         method="successive_halving",

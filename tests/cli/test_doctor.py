@@ -13,7 +13,7 @@ import pytest
 from arbd.cli.doctor import filesystem, hosts, partners, service
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Beat, take_life_lock, write_beat
+from arbd.spool.liveness import Beat, take_liveness_lock, write_beat
 from tests.conftest import Arbctl, Daemons, wait_until
 
 
@@ -61,7 +61,7 @@ def test_a_spool_that_anybody_may_change_is_broken(layout: SpoolLayout) -> None:
 def test_hosts_that_differ_are_named(layout: SpoolLayout) -> None:
     files, held = Files(), []
     for name, version, wall_ns in (("a", "1", time.time_ns()), ("b", "2", time.time_ns() - 10**11)):
-        held.append(take_life_lock(files, layout, name))
+        held.append(take_liveness_lock(files, layout, name))
         about = {"beat_s": 0.2, "versions": {"arbd": version}, "wall_ns": wall_ns, "blocked": {"s": "other data"}}
         write_beat(files, layout, Beat(name, 1, 1, about))
     code = (

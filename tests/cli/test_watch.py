@@ -16,7 +16,7 @@ from arbd.cli.live import Live
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
-from arbd.spool.liveness import Beat, take_life_lock, write_beat
+from arbd.spool.liveness import Beat, take_liveness_lock, write_beat
 from arbd.spool.queue import SessionQueue
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
@@ -25,7 +25,7 @@ from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 def test_watch_once_shows_progress_best_workers_and_troubles(arbctl: Arbctl, layout: SpoolLayout) -> None:
     paths = make_session(layout, 30, "going")
     write_rows(paths, "a", rows_of(1, 10), rows_of(11, 3, status=FAILED))
-    lock = take_life_lock(Files(), layout, "host-a")
+    lock = take_liveness_lock(Files(), layout, "host-a")
     about = {"slots": 4, "busy": 3, "done": 13, "rate": 2.5, "state": "running", "trouble": "disk full"}
     write_beat(Files(), layout, Beat("host-a", 1, 1, about | {"sessions": ["going"], "blocked": {"other": "no data"}}))
     code, out, _ = arbctl("watch", "--once")

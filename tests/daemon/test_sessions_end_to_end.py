@@ -425,7 +425,7 @@ def test_a_command_objective_is_evaluated_and_killed_when_it_hangs(
     assert daemons.start("a", "--burst").wait(30) == 0
     table = load_table(layout.root, "program")
     assert table.rows.status.tolist() == [0, 0, 2, 1, 0, 0]
-    assert "exited with status 7; its last words: went wrong" in table.rows.errors[4]
+    assert "exited with status 7; its final output: went wrong" in table.rows.errors[4]
     assert table.rows.metrics["value"][5] == 6
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: process_state(pid) in {"", "Z", "X"}, 10, "the end of the hanging program")

@@ -44,7 +44,7 @@ from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.frames import encode_frame
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Observer, Peers, read_beats, take_life_lock
+from arbd.spool.liveness import Observer, Peers, read_beats, take_liveness_lock
 from arbd.spool.queue import SessionQueue, Worker
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.file_targets import EXCHANGES, FILE_TARGETS
@@ -426,7 +426,7 @@ def coordinator(bench: Bench, rng: random.Random) -> str:
     files, layout = bench.files, bench.layout
     outcome = "refused"
     with contextlib.suppress(ArbdError, OSError):
-        life = take_life_lock(files, layout, "me")
+        life = take_liveness_lock(files, layout, "me")
         assert life is not None
         one: Any = Coordinator(
             files, clock, layout, Worker("me", rng.getrandbits(63), 2), Timing(1.0, 1.0, 60.0, 2.0), SilentLog(),  # type: ignore[arg-type]

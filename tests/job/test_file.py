@@ -124,7 +124,7 @@ def test_every_fault_of_the_contents_is_told_at_once() -> None:
         "line 10: tuning.search_space.min_spread_pct.bounds: bounds are reversed",
         "line 12: tuning.search_space.strategy: strategy is 'martingale'",
         "line 13: tuning.search_space.speed: unknown parameter 'speed'",
-        "line 14: tuning.search_space.max_trades_per_hour.type: max_trades_per_hour is a whole number",
+        "line 14: tuning.search_space.max_trades_per_hour.type: max_trades_per_hour is an integer",
         "line 15: tuning.search_space.latency_a_ms.bounds: log needs positive bounds",
         "line 16: tuning.search_space.lot_step.step: step 7.0 is larger than the range",
         "line 17: tuning.search_space.cooldown_s.values: a value stands twice",

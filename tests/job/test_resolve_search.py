@@ -13,9 +13,9 @@ from arbd.errors import JobError
 from arbd.job.file import parse_job
 from arbd.job.resolve import resolve_job
 from arbd.job.spec import JobSpec
-from arbd.search.generations import Knowledge
+from arbd.search.generations import TrialHistory
 from arbd.search.history import best_first
-from arbd.search.problem import PastResult, StopRules
+from arbd.search.problem import EarlierResult, StopRules
 from arbd.search.space import FloatDimension
 
 JOB = """
@@ -40,7 +40,7 @@ def test_everything_survives_the_plain_form_of_a_job() -> None:
     spec = resolved(
         "  generation_size: 8\n  constraints: ['x < k', 'value > 0']\n  enqueue: [{x: 0.5, kind: b}]\n"
         "  stop: {max_time_s: 60, no_improvement: 20, target: 9}\n  start_from: before\n",
-        past=lambda source, folders: [PastResult({"x": 0.1, "k": 3, "kind": "a"}, {"value": 2.0})],
+        past=lambda source, folders: [EarlierResult({"x": 0.1, "k": 3, "kind": "a"}, {"value": 2.0})],
     )
     assert JobSpec.from_plain(spec.to_plain()) == spec
     assert (spec.generation_size, spec.generations, spec.constraints) == (8, 5, ("x < k", "value > 0"))
@@ -63,7 +63,7 @@ def test_a_job_of_the_first_version_is_read() -> None:
         ("  constraints: ['x <']\n", "tpe", r"line 11: tuning.constraints.0: 'x <': not an inequality"),
         ("  enqueue: [{y: 1}]\n", "tpe", "tuning.enqueue.0.y: 'y' is not searched; searched are k, kind, x"),
         ("  enqueue: [{x: 2}]\n", "tpe", r"tuning.enqueue.0.x: x: 2 is not in \[0, 1\]"),
-        ("  enqueue: [{k: 4}]\n", "tpe", "k: 4 is not a whole number of the steps from 1"),
+        ("  enqueue: [{k: 4}]\n", "tpe", "k: 4 is not a multiple of the step from 1"),
         ("  enqueue: [{kind: c}]\n", "random", "kind: 'c' is none of"),
         ("  stop: {target: 1, patience: 3}\n", "tpe", "unknown field"),
         ("  generation_size: 2\n", "cmaes", "cmaes needs at least 4"),
@@ -71,7 +71,7 @@ def test_a_job_of_the_first_version_is_read() -> None:
         (
             "  constraints: ['kind < 3']\n",
             "tpe",
-            "constraints.0: 'kind < 3': 'kind' has texts, which are compared by ==",
+            "constraints.0: 'kind < 3': 'kind' has strings, which are compared by ==",
         ),
         ("  constraints: ['value > kind']\n", "tpe", "'kind' has texts"),
         ("  constraints: ['kind + 1 == 2']\n", "tpe", "'kind' has texts"),
@@ -130,11 +130,11 @@ def test_methods_of_one_metric_refuse_several() -> None:
 
 def test_past_results_outside_of_the_space_are_left_out_and_counted() -> None:
     found = [
-        PastResult({"x": 0.5, "k": 3, "kind": "a", "more": 1}, {"value": 1.0}),
-        PastResult({"x": 1.5, "k": 3, "kind": "a"}, {"value": 1.0}),
-        PastResult({"x": 0.5, "k": 3}, {"value": 1.0}),
-        PastResult({"x": 0.5, "k": 3, "kind": "b"}, {"other": 1.0}),
-        PastResult({"x": 0.7, "k": 5, "kind": "b"}, {}),
+        EarlierResult({"x": 0.5, "k": 3, "kind": "a", "more": 1}, {"value": 1.0}),
+        EarlierResult({"x": 1.5, "k": 3, "kind": "a"}, {"value": 1.0}),
+        EarlierResult({"x": 0.5, "k": 3}, {"value": 1.0}),
+        EarlierResult({"x": 0.5, "k": 3, "kind": "b"}, {"other": 1.0}),
+        EarlierResult({"x": 0.7, "k": 5, "kind": "b"}, {}),
     ]
     spec = resolved("  start_from: before\n", past=lambda source, folders: found)
     assert spec.past is not None
@@ -171,7 +171,7 @@ def test_a_value_off_the_steps_is_refused_and_one_off_by_its_last_digits_taken()
         stepped("  enqueue: [{x: 0.14}]\n")
     spec = stepped("  enqueue: [{x: 0.30000000000000004, k: 1, kind: a}, {x: 1}]\n")
     assert spec.space.dimensions[0].column([spec.enqueue[0]["x"], 1]).tolist() == [0.3, 1.0]
-    found = [PastResult({"x": x, "k": 3, "kind": "a"}, {"value": 1.0}) for x in (0.14, 0.3)]
+    found = [EarlierResult({"x": x, "k": 3, "kind": "a"}, {"value": 1.0}) for x in (0.14, 0.3)]
     spec = stepped("  start_from: before\n", lambda source, folders: found)
     assert spec.notices == ("starts from 1 results of before; 1 do not fit and are left out",)
 
@@ -183,12 +183,12 @@ def test_every_step_of_a_dimension_is_a_value_of_it(step: float) -> None:
     assert dimension.column(values.tolist()).tolist() == values.tolist()
 
 
-def past_of(more: str, found: list[PastResult], method: str = "tpe") -> JobSpec:
+def past_of(more: str, found: list[EarlierResult], method: str = "tpe") -> JobSpec:
     return resolved("  start_from: before\n" + more, method, past=lambda source, folders: found)
 
 
-def result(x: float, **metrics: float) -> PastResult:
-    return PastResult({"x": x, "k": 3, "kind": "a"}, metrics, metrics.get("budget", 1.0))
+def result(x: float, **metrics: float) -> EarlierResult:
+    return EarlierResult({"x": x, "k": 3, "kind": "a"}, metrics, metrics.get("budget", 1.0))
 
 
 def test_earlier_results_that_break_the_constraints_are_learnt_from_as_such() -> None:
@@ -198,7 +198,7 @@ def test_earlier_results_that_break_the_constraints_are_learnt_from_as_such() ->
         result(0.9, value=8.0, trades=50.0),
     ]
     spec = past_of("  constraints: ['trades >= 30', 'x < 0.5']\n", [*found, result(0.3, value=7.0)])
-    history = Knowledge(spec).history(0, None)
+    history = TrialHistory(spec).history(0, None)
     assert history.feasible.tolist() == [False, True, False, False]
     assert history.known.all()
     assert history.points[best_first(history)][0, 0] == 0.2
@@ -209,7 +209,7 @@ def test_earlier_results_that_break_the_constraints_are_learnt_from_as_such() ->
 def test_earlier_results_keep_their_budget_and_are_not_mixed_where_a_method_knows_of_none() -> None:
     found = [result(0.1, value=9.0, budget=1 / 9), result(0.2, value=1.0, budget=1.0), result(0.3, value=2.0)]
     spec = past_of("", found, "successive_halving")
-    assert Knowledge(spec).history(0, None).budget.tolist() == [1 / 9, 1.0, 1.0]
+    assert TrialHistory(spec).history(0, None).budget.tolist() == [1 / 9, 1.0, 1.0]
     assert spec.notices == ("starts from 3 results of before",)
     spec = past_of("", found)
     assert spec.past is not None

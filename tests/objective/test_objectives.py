@@ -137,7 +137,7 @@ def test_a_command_gets_json_arguments_and_a_clean_environment(tmp_path: Path, m
     [
         ("echo '{\"v\": 1'", ObjectiveError, "last line is not JSON"),
         ("true", ObjectiveError, "printed nothing"),
-        ("echo oops >&2; exit 3", CommandError, "exited with status 3; its last words: oops"),
+        ("echo oops >&2; exit 3", CommandError, "exited with status 3; its final output: oops"),
         ("kill -9 $$", CommandError, "was killed by SIGKILL"),
         ("echo '[1]'", ObjectiveError, "returned list"),
         ("yes | head -c 30000000", ObjectiveError, "printed more than 16 MiB"),

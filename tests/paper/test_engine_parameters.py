@@ -103,7 +103,7 @@ def test_aliases_of_the_seed_system_are_understood() -> None:
         ("slippage_bps", True, "is True; it is a number"),
         ("slippage_bps", float("nan"), "is nan"),
         ("strategy", "martingale", "it can be convergence, inventory"),
-        ("max_trades_per_hour", 1.5, "it is a whole number"),
+        ("max_trades_per_hour", 1.5, "it is an integer"),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: object, message: str) -> None:

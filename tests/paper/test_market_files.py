@@ -62,9 +62,9 @@ HEAD = "ts_ns,bid_a,ask_a,bid_b,ask_b\n"
         (HEAD + "1,10,11,10,11\n2,12,11,10,11\n", 2, "crossed"),
         (HEAD + "1,10,11,10,11\n2,ten,11,10,11\n", 2, "bid_a is 'ten', not a number"),
         (HEAD + "1,10,11,10,11\n2,,11,10,11\n", 2, "bid_a is nan, not a positive number"),
-        ("age_a_ns," + HEAD + "1e3,1,10,11,10,11\n", 1, "age_a_ns is '1e3', not a whole number"),
-        ("block," + HEAD + "1,1,10,11,10,11\n,2,10,11,10,11\n", 2, "block is empty, not a whole number"),
-        (HEAD + "1.5,10,11,10,11\n", 1, "ts_ns is '1.5', not a whole number"),
+        ("age_a_ns," + HEAD + "1e3,1,10,11,10,11\n", 1, "age_a_ns is '1e3', not an integer"),
+        ("block," + HEAD + "1,1,10,11,10,11\n,2,10,11,10,11\n", 2, "block is empty, not an integer"),
+        (HEAD + "1.5,10,11,10,11\n", 1, "ts_ns is '1.5', not an integer"),
         ("bid_a,ask_a,bid_b,ask_b\n10,11,10,11\n", None, "needs one time column of ts_ns, ts_us"),
         ("ts_ns,ts_ms,bid_a,ask_a,bid_b,ask_b\n1,1,10,11,10,11\n", None, "it has ts_ns, ts_ms"),
         ("a,b\n1,2\n", None, "has none of the columns of quotes; it has a, b"),
@@ -86,9 +86,9 @@ def test_a_bad_csv_is_refused_with_row_and_value(tmp_path: Path, text: str, row:
 @pytest.mark.parametrize(
     ("column", "values", "row", "reason"),
     [
-        ("ts_s", "(1.0::DOUBLE), (1.75)", 2, "ts_s is 1.75, not a whole number"),
-        ("ts_s", "(1.0::DOUBLE), ('nan')", 2, "ts_s is nan, not a whole number"),
-        ("ts_ns", "(1::UBIGINT), (18446744073709551615)", 2, "ts_ns is 18446744073709551615, not a whole number"),
+        ("ts_s", "(1.0::DOUBLE), (1.75)", 2, "ts_s is 1.75, not an integer"),
+        ("ts_s", "(1.0::DOUBLE), ('nan')", 2, "ts_s is nan, not an integer"),
+        ("ts_ns", "(1::UBIGINT), (18446744073709551615)", 2, "ts_ns is 18446744073709551615, not an integer"),
         ("ts", "(TIMESTAMP '2024-01-01'), (TIMESTAMP '2500-01-01')", 2, "from 1678 to 2262"),
         (
             "ts_ns",
@@ -125,7 +125,7 @@ GOOD = {"bid_a": np.full(3, 10.0), "ask_a": np.full(3, 11.0), "bid_b": np.full(3
         ({"bid_a": np.full((3, 1), 10.0)}, None, "bid_a has 2 dimensions"),
         ({"ts_ns": np.int64(5)}, None, "ts_ns has 0 dimensions"),
         ({"bid_a": np.array(["10", "x", "10"])}, 2, "bid_a is 'x', not a number"),
-        ({"age_a_ns": np.array([0.0, 0.5, 1e30])}, 2, "age_a_ns is 0.5, not a whole number"),
+        ({"age_a_ns": np.array([0.0, 0.5, 1e30])}, 2, "age_a_ns is 0.5, not an integer"),
         ({"bid_a": np.full(3, 10 + 1j)}, None, "bid_a holds complex128, not numbers"),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_file_that_is_newest_first_is_put_in_order_by_the_import_and_told_else
         ("a;b\n1;2\n", None, "has none of the columns of quotes of one venue; it has a, b .separated by ';'."),
         ('ts_s,bid,ask\n1,"2,3\n2,2,3\n', None, "quotation mark"),
         ("ts_s,bid,ask\n1,1_0,11\n", 1, "bid is '1_0', not a number"),
-        ("ts_s,bid,ask\n1.5,10,11\n", 1, "ts_s is '1.5', not a whole number"),
+        ("ts_s,bid,ask\n1.5,10,11\n", 1, "ts_s is '1.5', not an integer"),
         ("ts_s,bid,ask\n" + "x" * 3_000_000 + ",1,2\n", None, "line of more than"),
     ],
 )

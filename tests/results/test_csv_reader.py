@@ -79,8 +79,8 @@ def test_summary_reads_what_excel_saved(tmp_path: Path, arbctl: Arbctl) -> None:
 @pytest.mark.parametrize(
     ("change", "row", "reason"),
     [
-        (lambda text: text.replace(",1,completed", ",1.5,completed"), 1, "iteration is '1.5', not a whole number"),
-        (lambda text: text.replace(",1,completed", ",inf,completed"), 1, "iteration is 'inf', not a whole number"),
+        (lambda text: text.replace(",1,completed", ",1.5,completed"), 1, "iteration is '1.5', not an integer"),
+        (lambda text: text.replace(",1,completed", ",inf,completed"), 1, "iteration is 'inf', not an integer"),
         (lambda text: text.replace("1.25", "high"), 1, "metric_value is 'high', not a number"),
         (lambda text: text.replace("param_x", "iteration"), None, "has 2 columns iteration: which one counts"),
         (lambda text: text.replace("session_id", "id"), None, "no column session_id; is it a results table of arbd"),

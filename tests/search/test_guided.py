@@ -15,11 +15,11 @@ import pytest
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.records import unpack
-from arbd.search.generations import Breeder, Knowledge, decode_generation, default_size, known_before
+from arbd.search.generations import GenerationPlanner, TrialHistory, decode_generation, default_size, known_before
 from arbd.search.history import History, best_first
 from arbd.search.in_process import Search
-from arbd.search.plan import INFEASIBLE, FixedPlan
-from arbd.search.problem import MetricGoal, Past, StopRules
+from arbd.search.plan import INFEASIBLE, NonAdaptivePlan
+from arbd.search.problem import MetricGoal, StopRules, WarmStart
 from arbd.search.samplers import built_in, make_adaptive
 from arbd.search.samplers.successive_halving import rungs
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace, Unit
@@ -86,7 +86,7 @@ def test_it_finds_better_points_than_random_search(method: str) -> None:
         for seed in range(3):
             spec = spec_of(name, 60, seed=seed)
             if name == "random":
-                plan = FixedPlan(spec_of(name, 60, seed=seed, generation_size=0))
+                plan = NonAdaptivePlan(spec_of(name, 60, seed=seed, generation_size=0))
                 found.append(best([bowl(row) for row in SPACE.rows(plan.rows(1, 60).columns)]))
             else:
                 found.append(best(played(spec, bowl)[1]))
@@ -99,14 +99,14 @@ def test_it_finds_better_points_than_random_search(method: str) -> None:
 def test_whoever_computes_a_generation_gets_the_same_bytes(method: str) -> None:
     # Long enough that what a method might remember of earlier generations would matter.
     spec = spec_of(method, 120, generation_size=8)
-    steady = Breeder(spec, {})
+    steady = GenerationPlanner(spec, {})
     before = None
     for number in range(1, spec.generations + 1):
-        fresh = Breeder(spec, {})
+        fresh = GenerationPlanner(spec, {})
         up_to = known_before(number, spec.generation_size)
-        for breeder in (steady, fresh):
-            start = 1 if breeder is fresh else max(1, up_to - spec.generation_size + 1)
-            _teach(breeder, start, up_to)
+        for planner in (steady, fresh):
+            start = 1 if planner is fresh else max(1, up_to - spec.generation_size + 1)
+            _teach(planner, start, up_to)
         generation = steady.generation(number, before)
         assert fresh.generation(number, before).encode() == generation.encode()
         assert decode_generation(unpack(generation.encode())).encode() == generation.encode()
@@ -117,16 +117,16 @@ def test_whoever_computes_a_generation_gets_the_same_bytes(method: str) -> None:
 _MADE: dict[int, Any] = {}
 
 
-def _teach(breeder: Breeder, first: int, last: int) -> None:
-    size = breeder.spec.generation_size
+def _teach(planner: GenerationPlanner, first: int, last: int) -> None:
+    size = planner.spec.generation_size
     for iteration in range(first, last + 1):
         generation = _MADE[(iteration - 1) // size + 1]
         row = generation.rows.select(slice(iteration - generation.first, iteration - generation.first + 1))
-        metrics = bowl(breeder.spec.space.rows(row.columns)[0]) or {}
+        metrics = bowl(planner.spec.space.rows(row.columns)[0]) or {}
         columns = {name: np.array([value]) for name, value in metrics.items()}
         if row.budget is not None:
             columns["budget"] = row.budget
-        breeder.knowledge.learn(np.array([iteration]), np.array([True]), row.origin, row.columns, columns)
+        planner.trial_history.learn(np.array([iteration]), np.array([True]), row.origin, row.columns, columns)
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)
@@ -196,8 +196,8 @@ def test_a_method_itself_proposes_what_may_run(method: str) -> None:
         sampler.suggest(3, 16, history, lambda candidates: np.ones(len(candidates), dtype=bool)).points
     ).sum()
     assert kept >= free + 6
-    breeder = Breeder(spec, {})
-    assert breeder._allowed(points).tolist() == (points[:, 0] < 1 / 3).tolist()
+    planner = GenerationPlanner(spec, {})
+    assert planner._allowed(points).tolist() == (points[:, 0] < 1 / 3).tolist()
 
 
 def test_where_no_point_keeps_a_constraint_none_is_run() -> None:
@@ -237,8 +237,8 @@ def test_points_of_the_job_come_first_and_the_method_fills_what_they_leave_open(
 
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_results_from_elsewhere_are_learnt_from(method: str) -> None:
-    points = tuple(SPACE.rows(FixedPlan(spec_of("random", 60, seed=9, generation_size=0)).rows(1, 60).columns))
-    past = Past("elsewhere", points, tuple(((bowl(point) or {})["loss"],) for point in points))
+    points = tuple(SPACE.rows(NonAdaptivePlan(spec_of("random", 60, seed=9, generation_size=0)).rows(1, 60).columns))
+    past = WarmStart("elsewhere", points, tuple(((bowl(point) or {})["loss"],) for point in points))
 
     def mean(**changed: Any) -> float:
         found = played(spec_of(method, 8, generation_size=4, **changed), bowl)[1]
@@ -353,7 +353,7 @@ def test_a_process_spends_no_iteration_on_a_point_that_it_knows(acquisition: str
 @pytest.mark.parametrize("count", [1, 5, 9, 10, 40])
 def test_few_results_from_elsewhere_are_enough(method: str, count: int) -> None:
     points = tuple({"x": 0.1 * i % 2, "k": 1 + i, "kind": "a"} for i in range(count))
-    past = Past("elsewhere", points, tuple((float(i),) for i in range(count)))
+    past = WarmStart("elsewhere", points, tuple((float(i),) for i in range(count)))
     rows, _ = played(spec_of(method, 24, past=past), lambda params: {"loss": params["x"]})
     assert len(rows) == 24
 
@@ -392,18 +392,18 @@ def test_those_of_a_gaussian_process_grow_faster(n: int, size: int) -> None:
 def test_an_infinite_metric_is_learnt_as_just_beyond_the_finite_ones_and_reaches_a_target() -> None:
     spec = spec_of(
         "tpe", 40, metrics=(MetricGoal("profit_factor", "maximize"),), stop=StopRules(target=3.0),
-        past=Past("elsewhere", ({"x": 0.0, "k": 1, "kind": "a"},) * 2, ((-math.inf,), (4.5,))),
+        past=WarmStart("elsewhere", ({"x": 0.0, "k": 1, "kind": "a"},) * 2, ((-math.inf,), (4.5,))),
     )  # fmt: skip
-    knowledge = Knowledge(spec)
+    trial_history = TrialHistory(spec)
     columns = SPACE.encode([{"x": float(i) / 4, "k": 1, "kind": "a"} for i in range(4)])
     values = np.array([np.inf, 1.5, np.nan, 2.5])
-    knowledge.learn(
+    trial_history.learn(
         np.arange(1, 5), np.ones(4, dtype=bool), np.zeros(4, dtype=np.int64), columns, {"profit_factor": values}
     )
-    history = knowledge.history(4, None)
+    history = trial_history.history(4, None)
     assert np.nan_to_num(history.losses[:, 0], nan=99).tolist() == pytest.approx([-1.2, -4.5, -4.8, -1.5, 99, -2.5])
     assert history.points[best_first(history)][0, 0] == pytest.approx(1 / 3)
-    assert knowledge.stop_reason(4) == "target profit_factor 3 reached by iteration 1 with inf"
+    assert trial_history.stop_reason(4) == "target profit_factor 3 reached by iteration 1 with inf"
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)
@@ -424,7 +424,7 @@ def test_cmaes_begins_where_the_earlier_results_that_worked_were_best(worked: in
         good = tuple({"x": x + 0.001 * i, "y": 0.5} for i in range(worked))
         bad = tuple({"x": 1.0 - x, "y": 0.1 * i} for i in range(9))
         losses = tuple((float(i),) for i in range(worked)) + ((math.nan,),) * 9
-        spec = spec_of("cmaes", 24, space=space, past=Past("elsewhere", good + bad, losses))
+        spec = spec_of("cmaes", 24, space=space, past=WarmStart("elsewhere", good + bad, losses))
         rows, _ = played(spec, lambda params: {"loss": 0.0})
         return float(np.mean([row["x"] for row in rows[: spec.generation_size]]))
 
@@ -438,8 +438,8 @@ def test_what_computes_is_loaded_when_the_sampler_is_made_so_that_its_threads_ar
 import sys
 from threadpoolctl import ThreadpoolController
 from tests.search.test_guided import bowl, spec_of, played
-from arbd.search.generations import Breeder
-Breeder(spec_of({method!r}, 24, generation_size=4), {{}}).warm_up()
+from arbd.search.generations import GenerationPlanner
+GenerationPlanner(spec_of({method!r}, 24, generation_size=4), {{}}).warm_up()
 before = len(ThreadpoolController())
 played(spec_of({method!r}, 24, generation_size=4), bowl)
 assert before == len(ThreadpoolController()), (before, len(ThreadpoolController()))

@@ -8,8 +8,8 @@ from cmaes import CMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.search.generations import Breeder, Generation, known_before
-from arbd.search.plan import RUN, FixedPlan, PlannedRows
+from arbd.search.generations import Generation, GenerationPlanner, known_before
+from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.samplers import built_in
 from arbd.search.seen import SeenPoints, keys_of
@@ -55,33 +55,33 @@ def test_rows_have_the_same_number_when_they_are_the_same_and_else_another(point
     assert taken.among(np.array(points)).all()
 
 
-def learned(breeder: Breeder, rows: PlannedRows, first: int, shift: float = 0.0) -> None:
+def learned(planner: GenerationPlanner, rows: PlannedRows, first: int, shift: float = 0.0) -> None:
     columns = {"loss": rows.columns["k"] * 1.0 + shift}
     if rows.budget is not None:
         columns["budget"] = rows.budget
     n = len(rows)
-    breeder.knowledge.learn(np.arange(first, first + n), np.ones(n, dtype=bool), rows.origin, rows.columns, columns)
+    planner.trial_history.learn(np.arange(first, first + n), np.ones(n, dtype=bool), rows.origin, rows.columns, columns)
 
 
-def begun(method: str, results: int, size: int) -> tuple[Breeder, Generation]:
+def begun(method: str, results: int, size: int) -> tuple[GenerationPlanner, Generation]:
     """A search that knows so many results, and the generation that is pending."""
     spec = spec_of(method, results + 40 * size, generation_size=size)
-    plan = FixedPlan(spec_of("random", results + 40 * size, generation_size=0))
-    breeder = Breeder(spec, {})
-    learned(breeder, plan.rows(1, results), 1)
-    return breeder, Generation(results // size + 1, results + 1, plan.rows(results + 1, size))
+    plan = NonAdaptivePlan(spec_of("random", results + 40 * size, generation_size=0))
+    planner = GenerationPlanner(spec, {})
+    learned(planner, plan.rows(1, results), 1)
+    return planner, Generation(results // size + 1, results + 1, plan.rows(results + 1, size))
 
 
 @pytest.mark.parametrize("method", built_in(learns=True))
 def test_a_further_generation_looks_at_what_is_new_alone(method: str) -> None:
     looked = []
     for results in (400, 4_000):
-        breeder, before = begun(method, results, 8)
-        made = breeder.generation(before.number + 1, before)
-        learned(breeder, before.rows, before.first)
-        count = breeder.seen.looked_at
-        breeder.generation(made.number + 1, made)
-        looked.append(breeder.seen.looked_at - count)
+        planner, before = begun(method, results, 8)
+        made = planner.generation(before.number + 1, before)
+        learned(planner, before.rows, before.first)
+        count = planner.seen.looked_at
+        planner.generation(made.number + 1, made)
+        looked.append(planner.seen.looked_at - count)
     # Those that became known, and those that are pending.
     assert looked == [16, 16]
 
@@ -96,11 +96,11 @@ def test_cmaes_is_told_each_generation_once(monkeypatch: pytest.MonkeyPatch) -> 
         tell(self, solutions)
 
     monkeypatch.setattr(CMA, "tell", counted)
-    breeder, before = begun("cmaes", 400, 8)
+    planner, before = begun("cmaes", 400, 8)
     for generations in range(50, 55):
-        made = breeder.generation(before.number + 1, before)
+        made = planner.generation(before.number + 1, before)
         assert told == generations
-        learned(breeder, before.rows, before.first)
+        learned(planner, before.rows, before.first)
         before = made
 
 
@@ -111,10 +111,10 @@ def test_what_is_remembered_of_earlier_results_is_forgotten_when_they_change(met
     steady, before = begun(method, results, size)
     fresh, _ = begun(method, results, size)
     made = steady.generation(before.number + 1, before)
-    again = FixedPlan(spec_of("random", results + 40 * size, generation_size=0)).rows(9, 4)
-    for breeder in (steady, fresh):
-        learned(breeder, again, 9, shift=-1_000.0)
-        learned(breeder, before.rows, before.first)
+    again = NonAdaptivePlan(spec_of("random", results + 40 * size, generation_size=0)).rows(9, 4)
+    for planner in (steady, fresh):
+        learned(planner, again, 9, shift=-1_000.0)
+        learned(planner, before.rows, before.first)
     assert known_before(made.number + 1, size) == results + size
-    one, other = (breeder.generation(made.number + 1, made) for breeder in (steady, fresh))
+    one, other = (planner.generation(made.number + 1, made) for planner in (steady, fresh))
     assert one.encode() == other.encode()

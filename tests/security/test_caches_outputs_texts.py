@@ -22,7 +22,7 @@ from arbd.mirror.state import StateManager
 from arbd.paper.market.cache import load_market
 from arbd.private_folder import private_folder
 from arbd.results.csv_writer import _text, plain_text
-from arbd.terminal_text import visible, visible_line
+from arbd.terminal_text import escape_control_chars, escape_line
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
 STRANGER = 65_534
@@ -199,11 +199,11 @@ UNSEEN = [
 
 def test_no_character_that_is_not_seen_comes_to_a_terminal() -> None:
     for character in UNSEEN:
-        for shown in (visible(f"a{character}b"), visible_line(f"a{character}b")):
+        for shown in (escape_control_chars(f"a{character}b"), escape_line(f"a{character}b")):
             assert character not in shown
             assert shown.startswith("a\\u") and shown.endswith("b")
     for character in "é\u0301한漢😀\ufffdא":
-        assert visible_line(f"a{character}b") == f"a{character}b"
+        assert escape_line(f"a{character}b") == f"a{character}b"
 
 
 @given(st.text(alphabet=st.sampled_from([*"'=+-@;|% \t\r\n\"x1,", "\u200b", "\uff1d", "\ufeff"]), max_size=8))

@@ -17,7 +17,7 @@ from arbd.results.compaction import compact
 from arbd.spool.bookmarks import read_state
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Beat, take_life_lock, write_beat
+from arbd.spool.liveness import Beat, take_liveness_lock, write_beat
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
@@ -27,7 +27,7 @@ ESCAPE = "\x1b[2J\x1b]0;owned\x07"
 def test_names_and_reasons_cannot_move_the_cursor(arbctl: Arbctl, layout: SpoolLayout) -> None:
     write_rows(make_session(layout, 3, "going"), "a", rows_of(1, 1))
     (layout.sessions / f"{ESCAPE}evil").mkdir()
-    lock = take_life_lock(layout.files(), layout, "host-a")
+    lock = take_liveness_lock(layout.files(), layout, "host-a")
     about = {
         "slots": 2, "busy": -(10**17), "rate": float("nan"), "beat_s": float("nan"), "wall_ns": 0, "state": ESCAPE,
         "trouble": f"first\n{ESCAPE}", "blocked": {ESCAPE: f"why\n{ESCAPE}"}, "versions": {"arbd": ESCAPE},
@@ -52,7 +52,7 @@ def test_names_and_reasons_cannot_move_the_cursor(arbctl: Arbctl, layout: SpoolL
 
 
 def test_a_worker_that_claims_more_busy_slots_than_memory_holds_is_shown(arbctl: Arbctl, layout: SpoolLayout) -> None:
-    lock = take_life_lock(layout.files(), layout, "host-a")
+    lock = take_liveness_lock(layout.files(), layout, "host-a")
     write_beat(layout.files(), layout, Beat("host-a", 1, 1, {"slots": 3, "busy": -(10**17), "done": -5}))
     code, out, _ = arbctl("top", "--once")
     assert (code, "0 of 3 ..." in out) == (0, True)

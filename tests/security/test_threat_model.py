@@ -45,7 +45,7 @@ from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
-from arbd.terminal_text import visible
+from arbd.terminal_text import escape_control_chars
 from tests.conftest import REPOSITORY, Arbctl
 from tests.spool.hostile_results import put, with_column, with_index
 from tests.spool.sessions import exhaust, make_session, rows_of, spec_of, write_rows
@@ -127,7 +127,7 @@ def test_case_04_tags_that_make_objects(gate: Gate) -> None:
 
 
 def test_case_05_numbers_and_texts_that_break_what_reads_them(gate: Gate) -> None:
-    assert "a whole number of 5000 digits" in gate.refuse(GOOD + f"fixed: {{k: {'9' * 5000}}}\n")
+    assert "an integer of 5000 digits" in gate.refuse(GOOD + f"fixed: {{k: {'9' * 5000}}}\n")
     assert "control character U+001B" in gate.refuse(GOOD + 'metric: "\\e[2J"\n')
     assert "invalid Unicode character escape" in gate.refuse(GOOD + 'metric: "\\uD800"\n')
     assert "not UTF-8 text" in gate.refuse(GOOD.encode() + b"metric: \xff\n")
@@ -381,7 +381,7 @@ def test_case_20_a_ledger_that_lies(layout: SpoolLayout) -> None:
     claim = {"k": "claim", "w": "a", "i": 1, "s": 1, "t": 0, "c": [[1, 1, 5, 0]]}
     for record, message in (
         ({**claim, "w": "../../../etc/x"}, "can be no name of a file in the spool"),
-        ({**claim, "c": [[1, 8, 5, 0]]}, "the number of iterations is 5, expected a whole number from 1 to 3"),
+        ({**claim, "c": [[1, 8, 5, 0]]}, "the number of iterations is 5, expected an integer from 1 to 3"),
         ({**claim, "c": [[1, 1, 5]]}, "expected a list of 4"),
         ({**claim, "i": 1.5}, "an incarnation is 1.5"),
         ({**claim, "s": float("nan")}, "the number of slots is nan"),
@@ -585,7 +585,7 @@ def test_texts_of_others_move_no_cursor_fake_no_line_and_are_no_formula(layout: 
     assert not any(line.startswith("session s (done) 5") for line in out.splitlines())
     log = key_values({"reason": evil})
     assert "\n" not in log
-    assert visible(log) == log
+    assert escape_control_chars(log) == log
     target = layout.root / "out.csv"
     assert arbctl("export", "s", "--format", "csv", "--output", target)[0] == 0
     cells = [row["error"] for row in csv.DictReader(io.StringIO(target.read_text()))]

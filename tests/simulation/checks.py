@@ -16,8 +16,8 @@ from arbd.job.stored import read_spec
 from arbd.results.columns import decode_rows
 from arbd.results.segments import SUFFIX
 from arbd.results.store_reader import read_results
-from arbd.search.generations import Breeder, Generation, known_before
-from arbd.search.plan import FixedPlan, PlannedRows, join
+from arbd.search.generations import Generation, GenerationPlanner, known_before
+from arbd.search.plan import NonAdaptivePlan, PlannedRows, join
 from arbd.search.versions import sampler_versions
 from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import scan_frames
@@ -40,23 +40,23 @@ JUDGEMENT_S = 15.0
 def undisturbed(spec: JobSpec, objective: Objective) -> PlannedRows:
     """What a session comes to on which one worker works, one iteration after the other, up to where it ends."""
     if not spec.generation_size:
-        return FixedPlan(spec).rows(1, spec.n)
-    breeder = Breeder(spec, sampler_versions(spec.method))
+        return NonAdaptivePlan(spec).rows(1, spec.n)
+    planner = GenerationPlanner(spec, sampler_versions(spec.method))
     made: list[Generation] = []
     odd = objective.failing | objective.crashing | objective.hanging
     for number in range(1, spec.generations + 1):
         told = known_before(number, spec.generation_size)
         for generation in made:
             last = generation.first + len(generation.rows) - 1
-            if not breeder.knowledge.known[last] and last <= told:
+            if not planner.trial_history.known[last] and last <= told:
                 rows, iterations = generation.rows, np.arange(generation.first, last + 1)
                 xs = rows.columns["x"].tolist()
                 values = [objective.value(i, x) for i, x in zip(iterations.tolist(), xs, strict=True)]
                 completed = np.array([i not in odd for i in iterations.tolist()])
-                breeder.knowledge.learn(
+                planner.trial_history.learn(
                     iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
                 )
-        generation = breeder.generation(number, made[-1] if made else None)
+        generation = planner.generation(number, made[-1] if made else None)
         if generation.stop:
             break
         made.append(generation)

@@ -34,7 +34,7 @@ from arbd.spool.files import Files
 from arbd.spool.held import Taker
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.liveness import Observer, take_life_lock
+from arbd.spool.liveness import Observer, take_liveness_lock
 from arbd.spool.queue import Worker
 from tests.cells import OpenCell
 from tests.simulation.simsystem import SimClock, SimSystem, Surroundings
@@ -449,7 +449,7 @@ class SimDaemon:
     def _main(self) -> None:
         while True:
             try:
-                life = take_life_lock(self.files, self.layout, self.worker_id)
+                life = take_liveness_lock(self.files, self.layout, self.worker_id)
             except OSError:
                 life = None
             if life is not None:

@@ -12,7 +12,7 @@ from unittest import mock
 
 from arbd.results.segments import SegmentWriter
 from arbd.search import generations
-from arbd.search.generations import Breeder, Generation
+from arbd.search.generations import Generation, GenerationPlanner
 from arbd.spool import frames
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, Frame
@@ -96,15 +96,15 @@ def missing_folder_fsync() -> AbstractContextManager[object]:
 
 def suggests_from_whatever_is_known() -> AbstractContextManager[object]:
     """A generation is computed from all results that happen to be there, instead of those it is to depend on."""
-    generation = Breeder.generation
+    generation = GenerationPlanner.generation
 
-    def hasty(self: Breeder, number: int, before: Generation | None) -> Generation:
-        known = self.knowledge.known[1:]
+    def hasty(self: GenerationPlanner, number: int, before: Generation | None) -> Generation:
+        known = self.trial_history.known[1:]
         up_to = len(known) if known.all() else int(known.argmin())
         with mock.patch.object(generations, "known_before", lambda number, size: up_to):
             return generation(self, number, before)
 
-    return mock.patch.object(Breeder, "generation", hasty)
+    return mock.patch.object(GenerationPlanner, "generation", hasty)
 
 
 def generation_not_whole() -> AbstractContextManager[object]:

@@ -142,7 +142,7 @@ class Scenario:
                 retries=rng.choice((0, 1)), max_slots=rng.choice((None, None, 1, 3)), priority=rng.choice((0, 0, 5))
             )
             self.specs[name] = spec_of(n, session_id=name, seed=rng.randint(0, 99), execution=execution)
-            self.specs[name] = self._guided(self.specs[name], random.Random(f"guided {self.seed} {name}"))
+            self.specs[name] = self._adaptive(self.specs[name], random.Random(f"guided {self.seed} {name}"))
             slowly = rng.random() < 0.3
             start_s = rng.uniform(0.0, 8.0)
             self.world.at(start_s, lambda name=name, slowly=slowly: self._submit(name, slowly))  # type: ignore[misc]
@@ -153,7 +153,7 @@ class Scenario:
                 self.world.at(rng.uniform(5.0, 20.0), lambda name=name: self._switch(name, ledger.PAUSED))  # type: ignore[misc]
 
     @staticmethod
-    def _guided(spec: JobSpec, rng: random.Random) -> JobSpec:
+    def _adaptive(spec: JobSpec, rng: random.Random) -> JobSpec:
         """Every third session learns from its results, and some of these end when they have learnt enough."""
         if rng.random() < 0.67:
             return spec

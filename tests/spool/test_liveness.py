@@ -11,14 +11,14 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout, check_name
 from arbd.spool.liveness import (
     Beat,
-    LifeLock,
+    LivenessLock,
     Observer,
     Peers,
     beat_path,
     is_held,
     read_beat,
     read_beats,
-    take_life_lock,
+    take_liveness_lock,
     write_beat,
 )
 from tests.spool.test_intake import Clock
@@ -40,8 +40,8 @@ def beat(layout: SpoolLayout, counter: int, incarnation: int = 7) -> None:
     write_beat(FILES, layout, Beat("w", incarnation, counter, {"slots": 2}))
 
 
-def held(layout: SpoolLayout) -> LifeLock:
-    lock = take_life_lock(FILES, layout, "w")
+def held(layout: SpoolLayout) -> LivenessLock:
+    lock = take_liveness_lock(FILES, layout, "w")
     assert lock is not None
     return lock
 
@@ -110,7 +110,7 @@ def test_a_mount_whose_locks_do_not_hold_is_refused(layout: SpoolLayout, observe
 
 def test_a_second_life_under_one_name_is_refused(layout: SpoolLayout) -> None:
     lock = held(layout)
-    assert take_life_lock(FILES, layout, "w") is None
+    assert take_liveness_lock(FILES, layout, "w") is None
     assert is_held(FILES, layout, "w")
     lock.release()
     assert not is_held(FILES, layout, "w")

@@ -12,7 +12,7 @@ import pytest
 
 from arbd.errors import SpoolError
 from arbd.spool.files import Files
-from arbd.spool.liveness import LifeLock
+from arbd.spool.liveness import LivenessLock
 from arbd.spool.system import REAL_SYSTEM
 
 
@@ -93,7 +93,7 @@ def test_a_lock_that_the_file_server_gave_up_is_noticed_and_taken_again(
 ) -> None:
     held = REAL_SYSTEM.lock(tmp_path / "w.lock", 0.0)
     assert held is not None
-    life = LifeLock(Files(), tmp_path / "w.lock", held)
+    life = LivenessLock(Files(), tmp_path / "w.lock", held)
     assert held.is_ours()
     assert not life.keep()
 

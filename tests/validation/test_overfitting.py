@@ -110,7 +110,7 @@ def test_block_sums_give_what_the_returns_give(metric: str) -> None:
     np.testing.assert_allclose(blocks.out_of_sample, whole.out_of_sample, rtol=1e-9, atol=1e-12)
 
 
-# Whole numbers: their sums are exact, so that equal metrics stay equal however they are summed.
+# Integers: their sums are exact, so that equal metrics stay equal however they are summed.
 tables = st.integers(2, 9).flatmap(lambda n: arrays(np.float64, (12, n), elements=st.integers(-9, 9).map(float)))
 
 

@@ -105,7 +105,7 @@ def _trial(
         params=dict(result.params),
         distributions=distributions,
         values=values if state == TrialState.COMPLETE else None,
-        # Optuna's steps are whole numbers.
+        # Optuna's steps are integers.
         intermediate_values={round(result.budget * STEPS): values[0]} if state == TrialState.PRUNED else None,
         user_attrs=attributes,
         # A number that every storage keeps.

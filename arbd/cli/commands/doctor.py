@@ -12,7 +12,7 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.errors import ArbdError
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.cli.doctor.finding import Finding
@@ -93,7 +93,7 @@ def _verified(layout: SpoolLayout, seconds: float, patience: float) -> Iterator[
 
     layout.require_readable()
     name = f"{socket.gethostname().split('.')[0]}.{os.getpid()}"
-    yield from partners.verify(layout, name, seconds, patience, lambda text: click.echo(visible_line(text), err=True))
+    yield from partners.verify(layout, name, seconds, patience, lambda text: click.echo(escape_line(text), err=True))
 
 
 def _line(finding: Finding) -> str:
@@ -101,5 +101,5 @@ def _line(finding: Finding) -> str:
     verdict = f"{finding.verdict:<8}"
     # https://no-color.org: set to anything but nothing.
     shown = verdict if os.environ.get("NO_COLOR") else click.style(verdict, fg=colour)
-    text = f"{shown} {visible_line(f'{finding.check}: {finding.found}')}"
-    return f"{text}\n         -> {visible_line(finding.remedy)}" if finding.remedy else text
+    text = f"{shown} {escape_line(f'{finding.check}: {finding.found}')}"
+    return f"{text}\n         -> {escape_line(finding.remedy)}" if finding.remedy else text

@@ -14,7 +14,7 @@ import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import NotFoundError, UsageError
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 UNITS = ("arbd.service", "arbd@*.service")
 
@@ -47,10 +47,10 @@ def logs(app: App, session: str | None, worker: str | None, lines: int, follow: 
             kept.append(event)
     if follow:
         for event in kept:
-            click.echo(visible_line(event["line"]))
+            click.echo(escape_line(event["line"]))
         for event in _journal("--follow", f"--after-cursor={last}" if last else "--lines=all"):
             if _wanted(event, session, worker):
-                click.echo(visible_line(event["line"]))
+                click.echo(escape_line(event["line"]))
         return
     for event in kept:
         del event["cursor"]

@@ -8,7 +8,7 @@ import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import UsageError
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.results.repair import Repair
@@ -65,12 +65,12 @@ def _document(session: str, found: Repair) -> dict[str, Any]:
 def _text(session: str, found: Repair, *, looked: bool, dry_run: bool) -> str:
     if not found.damage:
         return f"{session}: nothing is damaged"
-    lines = [f"damaged: {visible_line(str(damaged))}" for damaged in found.damage]
+    lines = [f"damaged: {escape_line(str(damaged))}" for damaged in found.damage]
     if looked:
         return "\n".join([*lines, f"{session}: `arbctl repair {session} --dry-run` says what can be made anew"])
     verb = "would make anew" if dry_run else "made anew"
     for step in found.steps:
-        kept = f"; the damaged one is kept as {visible_line(step.kept.name)}" if step.kept is not None else ""
-        lines.append(f"{verb} {visible_line(str(step.path))}: {visible_line(step.what)}{kept}")
-    lines += [f"stays as it is: {visible_line(text)}" for text in found.left]
+        kept = f"; the damaged one is kept as {escape_line(step.kept.name)}" if step.kept is not None else ""
+        lines.append(f"{verb} {escape_line(str(step.path))}: {escape_line(step.what)}{kept}")
+    lines += [f"stays as it is: {escape_line(text)}" for text in found.left]
     return "\n".join(lines)

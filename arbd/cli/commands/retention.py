@@ -9,7 +9,7 @@ import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import CorruptionError, UsageError
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.results.retention import Found
@@ -81,7 +81,7 @@ def _text(session: str, folder: Path, doomed: list[Found], done: bool) -> str:
         return f"{session}: nothing to remove"
     size = _size(sum(found.size for found in doomed))
     verb = "removed" if done else "would remove"
-    lines = [f"{verb} {visible_line(str(found.path.relative_to(folder)))} ({_size(found.size)})" for found in doomed]
+    lines = [f"{verb} {escape_line(str(found.path.relative_to(folder)))} ({_size(found.size)})" for found in doomed]
     last = f"{session}: {len(doomed)} files, {size}" + ("" if done else "; nothing was removed, --yes does it")
     return "\n".join([*lines, last])
 

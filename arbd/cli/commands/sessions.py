@@ -21,7 +21,7 @@ from arbd.spool.ledger import STATUS_NAMES, LedgerState
 from arbd.spool.liveness import read_beats
 from arbd.spool.readable import require_readable, require_readable_job
 from arbd.spool.sessions import is_being_made, session_names
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.analysis.code import CodeShare
@@ -135,11 +135,11 @@ def _show(app: App, views: list[Overview], errors: list[str], none: str) -> None
     document = {"sessions": [view.document() for view in views], "errors": errors}
     app.show(document, lambda: _table(views) if views else none)
     for error in errors:
-        click.echo(f"arbctl: {visible_line(error)}", err=True)
+        click.echo(f"arbctl: {escape_line(error)}", err=True)
 
 
 def _table(views: list[Overview]) -> str:
-    reasons = [f"{view.session_id}: {visible_line(view.reason)}" for view in views if view.reason]
+    reasons = [f"{view.session_id}: {escape_line(view.reason)}" for view in views if view.reason]
     return "\n".join([table(_HEAD, [_line(view) for view in views]), *reasons])
 
 
@@ -194,7 +194,7 @@ def status(app: App, session: str | None) -> None:
         "differs_here": differing,
         "missing_metric": missing,
     }
-    more = [*_code_lines(session, shares, differing), *([visible_line(missing)] if missing else [])]
+    more = [*_code_lines(session, shares, differing), *([escape_line(missing)] if missing else [])]
     app.show(view.document() | told, lambda: "\n".join([_details(view, blocked), *more]))
 
 
@@ -221,7 +221,7 @@ def _code_lines(session_id: str, shares: list[CodeShare], differing: list[str]) 
         lines += [f"code {share.text()}{told}" for share, told in zip(shares, rows, strict=True)]
     lines += [f"on this host: {text}" for text in differing]
     lines += [mixed_text(session_id, shares)] if is_mixed(shares) else []
-    return [visible_line(line) for line in lines]
+    return [escape_line(line) for line in lines]
 
 
 def _missing_metric(files: Files, layout: SpoolLayout, session_id: str) -> str:
@@ -250,7 +250,7 @@ def _blocked(files: Files, layout: SpoolLayout) -> dict[str, dict[str, str]]:
 def _details(view: Overview, blocked: dict[str, str]) -> str:
     state = view.state
     lines = [table(_HEAD, [_line(view)])]
-    lines += ["", f"left alone: {visible_line(view.reason)}"] if view.reason else []
+    lines += ["", f"left alone: {escape_line(view.reason)}"] if view.reason else []
     if state is None:
         return "\n".join(lines)
     states = [f"{count:,} {name}" for name, count in state.states().items() if count]
@@ -262,5 +262,5 @@ def _details(view: Overview, blocked: dict[str, str]) -> str:
         lines.append(
             f"worker {name}: {sum(counts):,} ({share:.0f} %)" + (f", {sum(counts[1:])} bad" if sum(counts[1:]) else "")
         )
-    lines += [f"worker {name} cannot evaluate it: {visible_line(reason)}" for name, reason in sorted(blocked.items())]
+    lines += [f"worker {name} cannot evaluate it: {escape_line(reason)}" for name, reason in sorted(blocked.items())]
     return "\n".join(lines)

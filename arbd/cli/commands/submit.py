@@ -25,7 +25,7 @@ from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.system import FileStatus, SystemClock
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 POLL_S = 0.2
 SAY_AFTER_S = 2.0
@@ -60,7 +60,7 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
             f"session {name} exists already in {layout.root} and is not overwritten: choose another --session-id"
         )
     for notice in prepared.spec.notices:
-        click.echo(f"note: {visible_line(notice)}", err=True)
+        click.echo(f"note: {escape_line(notice)}", err=True)
     refusal = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
     before = _refused(files, refusal)
     target = layout.incoming / f"{name}{SUBMITTED_SUFFIX}"

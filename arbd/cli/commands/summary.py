@@ -15,7 +15,7 @@ import click
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain, table
 from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError, VersionError
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 import_numpy()
 
@@ -241,7 +241,7 @@ def _text(view: _View) -> str:
         lines += ["", f"best by {view.metric} ({'lowest' if view.ascending else 'highest'} first)", _ranking(view)]
     for failure in view.failures:
         lines.append(
-            f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {visible_line(failure['error'])}"
+            f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {escape_line(failure['error'])}"
         )
     if view.verdict_line:
         lines += ["", view.verdict_line]
@@ -343,7 +343,7 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
     line, _ = verdict_line(app.layout().root, loaded, metric)
     if line:
         # Beside the parameters, not among them: those go to a bot.
-        click.echo(visible_line(line), err=True)
+        click.echo(escape_line(line), err=True)
     click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
 
 
@@ -385,7 +385,7 @@ def _encoded(params: dict[str, Any], form: str) -> str:
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise UsageError(f"several parameters would be the variable {', '.join(twice)}: use --format json or yaml")
-        return "".join(f"{_variable(name)}={shlex.quote(visible_line(str(value)))}\n" for name, value in params.items())
+        return "".join(f"{_variable(name)}={shlex.quote(escape_line(str(value)))}\n" for name, value in params.items())
     import yaml
 
     return str(yaml.safe_dump(plain(params), sort_keys=False))

@@ -46,7 +46,7 @@ def _text(job: Path, spec: JobSpec) -> str:
         *([("first", f"{len(spec.enqueue)} points of the job")] if spec.enqueue else []),
         ("execution", format_pairs({n: v for n, v in spec.execution.to_plain().items() if v is not None})),
     ]
-    text = [f"{job}: a good job", *(f"  {name:<12}{value}" for name, value in lines)]
+    text = [f"{job}: valid", *(f"  {name:<12}{value}" for name, value in lines)]
     return "\n".join([*text, *(f"  note: {notice}" for notice in spec.notices)])
 
 

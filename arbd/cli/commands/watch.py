@@ -14,7 +14,7 @@ from arbd.cli.keyboard import Keyboard
 from arbd.cli.live import Followed, Live, shown_best, worker_facts
 from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError
-from arbd.terminal_text import visible, visible_line
+from arbd.terminal_text import escape_control_chars, escape_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,8 +68,8 @@ class Screen:
         from rich.text import Text
 
         parts = [self._workers(), self._sessions()] if self.workers_first else [self._sessions(), self._workers()]
-        notes = [Text(visible_line(error), style="red") for error in (*self.live.errors, *_troubles(self.live))]
-        return Group(*parts, *notes, Text(visible_line(self.said) or KEYS, style="bold" if self.said else "dim"))
+        notes = [Text(escape_line(error), style="red") for error in (*self.live.errors, *_troubles(self.live))]
+        return Group(*parts, *notes, Text(escape_line(self.said) or KEYS, style="bold" if self.said else "dim"))
 
     def _sessions(self) -> Table:
         from rich.progress_bar import ProgressBar
@@ -82,14 +82,14 @@ class Screen:
             name, state, done, failed, rate, left, best = _cells(followed)
             bar = ProgressBar(total=max(1, followed.state.n), completed=followed.state.counted, width=24)
             row = (
-                Text(visible_line(name)),
+                Text(escape_line(name)),
                 state,
                 bar,
                 done,
                 Text(failed, style="red" if failed != "0" else ""),
                 rate,
                 left,
-                Text(visible_line(best)),
+                Text(escape_line(best)),
             )
             grid.add_row(*row, style="reverse" if index == self.chosen else "")
         if not self.live.sessions:
@@ -102,7 +102,7 @@ class Screen:
 
         grid = Table("WORKER", "STATE", "SLOTS BUSY", "DONE", "PER SECOND", "SESSIONS", box=None, expand=True)
         for row in _worker_rows(self.live):
-            grid.add_row(*(Text(visible_line(cell)) for cell in row), style="dim" if row[1] == "gone" else "")
+            grid.add_row(*(Text(escape_line(cell)) for cell in row), style="dim" if row[1] == "gone" else "")
         return grid
 
 
@@ -178,7 +178,7 @@ def _plain(live: Live, workers_first: bool) -> str:
     )
     workers = table(("WORKER", "STATE", "SLOTS BUSY", "DONE", "PER SECOND", "SESSIONS"), _worker_rows(live))
     parts = [workers, "", sessions] if workers_first else [sessions, "", workers]
-    return "\n".join([*parts, *map(visible_line, (*live.errors, *_troubles(live)))])
+    return "\n".join([*parts, *map(escape_line, (*live.errors, *_troubles(live)))])
 
 
 def _on_terminal(console: Any, screen: Screen, every: float) -> None:
@@ -202,10 +202,10 @@ def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None
     troubles: set[str] = set()
     while True:
         if whole is not None:
-            click.echo(visible(whole()))
+            click.echo(escape_control_chars(whole()))
         for followed in live.sessions if whole is None else ():
             name, state, done, failed, rate, left, best = _cells(followed)
-            line = visible_line(f"{name}: {done} ({state}, {rate} per second, {left} left, {failed} bad, best {best})")
+            line = escape_line(f"{name}: {done} ({state}, {rate} per second, {left} left, {failed} bad, best {best})")
             if said.get(name) != line:
                 said[name] = line
                 click.echo(line)
@@ -213,7 +213,7 @@ def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None
             for trouble in (*live.errors, *_troubles(live)):
                 if trouble not in troubles:
                     troubles.add(trouble)
-                    click.echo(visible_line(trouble), err=True)
+                    click.echo(escape_line(trouble), err=True)
         if live.only is not None and live.sessions and live.sessions[0].state.over:
             return
         time.sleep(every)

@@ -1,4 +1,4 @@
-"""`arbctl workers`: who beats on this spool, and whether anybody still holds the life lock."""
+"""`arbctl workers`: who beats on this spool, and whether anybody still holds the liveness lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arbd.cli.live import ENDED, shown_state, worker_facts
 from arbd.errors import VersionError
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, beat_path, is_held, read_beats, unread_beats
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 # In place of the state of a worker whose heartbeat this version cannot read.
 UNREAD = "unread"
@@ -88,14 +88,14 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
     lines = [table(head, rows)]
     for d in documents:
         if d["state"] == UNREAD:
-            lines.append(f"{d['worker_id']}: {visible_line(d['trouble'])}")
+            lines.append(f"{d['worker_id']}: {escape_line(d['trouble'])}")
         elif d["alive"]:
             lines += [
-                f"{d['worker_id']} cannot evaluate {visible_line(name)}: {visible_line(reason)}"
+                f"{d['worker_id']} cannot evaluate {escape_line(name)}: {escape_line(reason)}"
                 for name, reason in d["blocked"].items()
             ]
             lines += (
-                [f"{d['worker_id']} has trouble with the spool: {visible_line(d['trouble'])}"] if d["trouble"] else []
+                [f"{d['worker_id']} has trouble with the spool: {escape_line(d['trouble'])}"] if d["trouble"] else []
             )
             lines += _mirror(d["worker_id"], d["mirror"])
     lines += [more] if ended else []
@@ -110,14 +110,14 @@ def _mirror(worker_id: str, mirror: Any) -> list[str]:
     """What there is to say of a worker's Redis mirror."""
     if not isinstance(mirror, dict):
         return []
-    count, url = mirror.get("behind"), visible_line(str(mirror.get("url")))
+    count, url = mirror.get("behind"), escape_line(str(mirror.get("url")))
     behind = f"{count:,} results behind" if isinstance(count, int) else "nobody knows how far behind"
     troubles = mirror.get("troubles")
     lines = [
-        f"{worker_id} cannot mirror {visible_line(str(name))} to Redis: {visible_line(str(why))}"
+        f"{worker_id} cannot mirror {escape_line(str(name))} to Redis: {escape_line(str(why))}"
         for name, why in (troubles.items() if isinstance(troubles, dict) else ())
     ]
     if mirror.get("state") == "down":
-        error = visible_line(str(mirror.get("error")))
+        error = escape_line(str(mirror.get("error")))
         return [f"{worker_id} cannot reach Redis at {url}, {behind}: {error}", *lines]
     return [f"{worker_id} mirrors to Redis at {url}, {behind}", *lines]

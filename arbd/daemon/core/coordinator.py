@@ -39,7 +39,7 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.intake import Accepted
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Beat, LifeLock, write_beat
+from arbd.spool.liveness import Beat, LivenessLock, write_beat
 from arbd.spool.queue import Worker
 from arbd.spool.system import Clock
 
@@ -66,7 +66,7 @@ class Coordinator:
         about: Mapping[str, Any],
         intake: bool,
         inbox: events.Inbox,
-        life: LifeLock,
+        life: LivenessLock,
         only: str | None = None,
         burst: bool = False,
         more: Callable[[], Mapping[str, Any]] = dict,

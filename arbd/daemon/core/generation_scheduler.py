@@ -1,4 +1,4 @@
-"""What a worker knows of a guided session's generations: which are published, and when it should compute one."""
+"""What a worker knows of a adaptive session's generations: which are published, and when it should compute one."""
 
 from __future__ import annotations
 

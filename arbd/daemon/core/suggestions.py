@@ -25,7 +25,7 @@ class Suggestions:
     send: Callable[[events.Command], None]
 
     def order_due(self, between: Callable[[], None]) -> None:
-        """Have the next generation of each guided session computed, as soon as what it depends on is recorded.
+        """Have the next generation of each adaptive session computed, as soon as what it depends on is recorded.
 
         `between` is called between any two sessions: there may be thousands.
         """

@@ -171,7 +171,7 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
     """`value` in the type of `default`; relative paths are relative to the file's folder."""
     if isinstance(default, tuple):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{place}: expected a list of texts, got {_shown(value, place)}")
+            raise UsageError(f"{place}: expected a list of strings, got {_shown(value, place)}")
         return (
             tuple(value)
             if place.endswith((": allow", ": allowed_submitters"))
@@ -185,11 +185,11 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
         if place.endswith(": metrics.listen") and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str):
-            raise UsageError(f"{place}: expected a text, got {_shown(value, place)}")
+            raise UsageError(f"{place}: expected a string, got {_shown(value, place)}")
         return value
     if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
         raise UsageError(
-            f"{place}: expected a {'whole number' if isinstance(default, int) else 'number'}, got {_shown(value, place)}"
+            f"{place}: expected a {'integer' if isinstance(default, int) else 'number'}, got {_shown(value, place)}"
         )
     if not math.isfinite(value):
         raise UsageError(f"{place}: expected a finite number, got {_shown(value, place)}")

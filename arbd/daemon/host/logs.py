@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 from arbd.daemon.host import journal
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+/:@%")
 
@@ -19,7 +19,7 @@ def key_values(fields: dict[str, object]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text if text and all(c in _SAFE for c in text) else visible_line(json.dumps(text, ensure_ascii=False))
+    return text if text and all(c in _SAFE for c in text) else escape_line(json.dumps(text, ensure_ascii=False))
 
 
 class Log:
@@ -89,7 +89,7 @@ class _Formatter(logging.Formatter):
             **record.__dict__["fields"],
         }
         if self._json:
-            return visible_line(json.dumps({key: _plain(value) for key, value in fields.items()}, ensure_ascii=False))
+            return escape_line(json.dumps({key: _plain(value) for key, value in fields.items()}, ensure_ascii=False))
         return key_values(fields)
 
 

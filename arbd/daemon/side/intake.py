@@ -39,9 +39,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             past=past_reader(SpoolLayout(config.spool), policy.reading),
         )
         if spec.n > config.max_iterations:
-            most = (
-                f"{spec.n:,} iterations; {config.max_iterations:,} are the most here (`max_iterations` in the settings)"
-            )
+            most = f"{spec.n:,} iterations; the maximum here is {config.max_iterations:,} (`max_iterations` in the settings)"
             raise JobError(name, [document.problem(most, "tuning", "max_iterations")])
         return spec
 

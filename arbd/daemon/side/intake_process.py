@@ -25,7 +25,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
-from arbd.terminal_text import visible_line
+from arbd.terminal_text import escape_line
 
 # Slots go first where all processors are busy.
 NICENESS = 5
@@ -127,7 +127,7 @@ def look(intake: Intake) -> tuple[Looked, bool]:
     """One turn, and whether there is more to do at once. Trouble with the spool is told, and passes."""
     try:
         outcomes = tuple(intake.scan())
-        notes = tuple((visible_line(name), why) for name, why in intake.take_notes())
+        notes = tuple((escape_line(name), why) for name, why in intake.take_notes())
         return Looked(outcomes, notes, intake.left, intake.trouble), intake.more and not intake.trouble
     except (OSError, ArbdError) as error:
         return Looked(waiting=True, trouble=str(error)), False

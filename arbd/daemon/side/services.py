@@ -19,7 +19,7 @@ from arbd.spool.layout import SpoolLayout
 LAST_SWEEPS_S = 2.0
 
 
-class Companions:
+class SideServices:
     """Starts them as the settings say, changes them when the settings do, and stops them."""
 
     def __init__(self, config: Config, files: Files, only: str | None, counters: Counters, log: Log) -> None:

@@ -1,6 +1,6 @@
 """The process in which this worker computes suggestions: what they import stays there.
 
-One process for all sessions, started with the first guided one. It may be killed at any time: what it publishes is
+One process for all sessions, started with the first adaptive one. It may be killed at any time: what it publishes is
 whole or not there, and a new process computes the same.
 """
 

@@ -19,7 +19,7 @@ from arbd.objective.running_code import RunningCode
 from arbd.results.generations import PublishedPlan
 from arbd.results.segments import SegmentWriter
 from arbd.results.session_code import SessionCode, engine_files
-from arbd.search.plan import FixedPlan, Plan
+from arbd.search.plan import NonAdaptivePlan, Plan
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.system import Clock
@@ -61,7 +61,9 @@ class OpenSession:
             self.code.loaded()
         self.baseline = cell.baseline()
         self.plan: Plan = (
-            PublishedPlan(files, clock, self.paths, spec.generation_size) if spec.generation_size else FixedPlan(spec)
+            PublishedPlan(files, clock, self.paths, spec.generation_size)
+            if spec.generation_size
+            else NonAdaptivePlan(spec)
         )
         self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)
         self.batch_size = batches.FIRST_BATCH

@@ -22,7 +22,7 @@ from arbd.errors import DataError, UsageError
 from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
 from arbd.paper.market.entries import Arrays, obtain
 from arbd.paper.market.prepared import BOOK_COLUMNS, Market, fill_market, prepare
-from arbd.paper.market.quotes import COLUMNS, Quotes, untold
+from arbd.paper.market.quotes import COLUMNS, Quotes, defaulted
 from arbd.paper.market.readers import read_quotes, suffix_of
 from arbd.private_folder import private_folder
 
@@ -107,7 +107,7 @@ def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | No
 
 def _quotes(told: Arrays) -> Quotes:
     n = len(told["ts_ns"])
-    return Quotes(**{name: told[name] if name in told else untold(name, n) for name in COLUMNS})
+    return Quotes(**{name: told[name] if name in told else defaulted(name, n) for name in COLUMNS})
 
 
 def _save_quotes(quotes: Quotes, dropped: int, folder: Path) -> None:

@@ -198,7 +198,7 @@ def grid_points(ts_ns: IntArray, grid_s: float) -> int:
     if points > MOST_GRID_POINTS:
         raise UsageError(
             f"grid_s is {grid_s:g}, which makes {points:,} grid points of {span_ns / 1e9:,.0f} s of quotes; "
-            f"{MOST_GRID_POINTS:,} are the most: make it {span_ns / 1e9 / MOST_GRID_POINTS:.3g} or more"
+            f"the maximum is {MOST_GRID_POINTS:,}: make it {span_ns / 1e9 / MOST_GRID_POINTS:.3g} or more"
         )
     return points
 

@@ -65,7 +65,7 @@ class Quotes:
     def __post_init__(self) -> None:
         for name in (*AGES, "block"):
             if getattr(self, name) is _NOT_TOLD:
-                object.__setattr__(self, name, untold(name, len(self)))
+                object.__setattr__(self, name, defaulted(name, len(self)))
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
@@ -79,7 +79,7 @@ class Quotes:
         return {
             name: column
             for name, column in self.columns().items()
-            if name not in DEFAULTS or not is_untold(name, column)
+            if name not in DEFAULTS or not is_defaulted(name, column)
         }
 
 
@@ -87,13 +87,13 @@ COLUMNS = tuple(each.name for each in fields(Quotes))
 REQUIRED = ("ts_ns", *PRICES)
 
 
-def untold(name: str, n: int) -> npt.NDArray[Any]:
+def defaulted(name: str, n: int) -> npt.NDArray[Any]:
     """An optional column of n rows of which the source says nothing."""
     return np.broadcast_to(np.array(DEFAULTS[name], dtype=np.int64 if name in WHOLE else np.float64), (n,))
 
 
-def is_untold(name: str, column: npt.NDArray[Any]) -> bool:
-    """Whether a column is one that `untold` makes."""
+def is_defaulted(name: str, column: npt.NDArray[Any]) -> bool:
+    """Whether a column is one that `defaulted` makes."""
     return column.strides == (0,) and (len(column) == 0 or column[0] == DEFAULTS[name])
 
 
@@ -121,7 +121,7 @@ def build_quotes(
     full: dict[str, npt.NDArray[Any]] = {}
     for name in COLUMNS:
         kind = np.int64 if name in WHOLE else np.float64
-        full[name] = np.asarray(columns[name], dtype=kind) if name in columns else untold(name, n)
+        full[name] = np.asarray(columns[name], dtype=kind) if name in columns else defaulted(name, n)
     if is_newest_first(full["ts_ns"]):
         raise DataError(source, NEWEST_FIRST)
     bad = _first_faults(full)
@@ -133,7 +133,9 @@ def build_quotes(
     dropped = n - int(keep.sum())
     if dropped == n:
         raise DataError(source, f"all {n} rows are bad")
-    kept = {name: untold(name, n - dropped) if name not in columns else column[keep] for name, column in full.items()}
+    kept = {
+        name: defaulted(name, n - dropped) if name not in columns else column[keep] for name, column in full.items()
+    }
     return Quotes(**kept), dropped
 
 

@@ -131,7 +131,7 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
         for row, text in enumerate(texts, 1):
             if not _is(kind, text):
                 shown = "empty" if text is None else repr(text)
-                what = "whole number" if kind is np.int64 else "number"
+                what = "integer" if kind is np.int64 else "number"
                 raise DataError(path, f"{name} is {shown}, not a {what}", row) from None
         raise
 
@@ -144,7 +144,7 @@ def _all_whole(values: npt.NDArray[Any]) -> bool:
 
 
 def _whole(value: Any) -> int:
-    """A number or text as a whole number; ValueError where that would lose something."""
+    """A number or text as an integer; ValueError where that would lose something."""
     whole = int(value)
     if isinstance(value, float) and whole != value:
         raise ValueError(value)

@@ -27,14 +27,14 @@ WHOLE, NUMBER, TEXT = "whole", "number", "text"
 ROWS = "number of the row"
 MAX_ROWS = 1 << 30
 DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
-# What DuckDB makes of a text: NULL where it is not of that kind. Whole numbers may end in .0, as spreadsheets write them.
+# What DuckDB makes of a text: NULL where it is not of that kind. Integers may end in .0, as spreadsheets write them.
 _CASTS = {
     WHOLE: "CASE WHEN regexp_full_match({0}, '\\s*[+-]?[0-9]+(\\.0*)?\\s*') "
     "THEN TRY_CAST(regexp_extract({0}, '-?[0-9]+') AS BIGINT) END",
     NUMBER: "CASE WHEN NOT contains({0}, '_') THEN TRY_CAST({0} AS DOUBLE) END",
     TEXT: "{0}",
 }
-_CALLED = {WHOLE: "a whole number", NUMBER: "a number", TEXT: "a text"}
+_CALLED = {WHOLE: "an integer", NUMBER: "a number", TEXT: "a string"}
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]{1,15},[0-9]+\s*")
 _WIDTHS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 

@@ -30,7 +30,7 @@ def nanoseconds(values: npt.NDArray[Any], name: str, path: Path) -> IntArray:
     if name == "ts":
         return _parsed_times(values, path)
     if values.dtype.kind not in "iu":
-        raise DataError(path, f"{name} holds {values.dtype}, not whole numbers")
+        raise DataError(path, f"{name} holds {values.dtype}, not integers")
     unit = TIME_UNITS[name]
     _check_unit(values, name, path)
     limit = np.iinfo(np.int64).max // unit

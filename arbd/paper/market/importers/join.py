@@ -82,7 +82,7 @@ def join_venues(
 
 
 def _side(venue: VenueQuotes, at: IntArray, letter: str) -> dict[str, npt.NDArray[Any]]:
-    """One venue's columns; sizes that it does not tell stay untold."""
+    """One venue's columns; sizes that it does not tell stay defaulted."""
     told = {name: column for name in _SIDE if (column := getattr(venue, name)).strides != (0,)}
     return {f"{name}_{letter}": column[at] for name, column in told.items()}
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
-from arbd.paper.market.quotes import REMEDY, FloatArray, IntArray, in_time, untold
+from arbd.paper.market.quotes import REMEDY, FloatArray, IntArray, defaulted, in_time
 from arbd.paper.market.times import is_newest_first
 
 
@@ -66,7 +66,7 @@ def checked(
     if n == 0:
         raise DataError(path, "holds no rows")
     full = {
-        name: columns[name] if name in columns else untold(f"{name}_a", n)
+        name: columns[name] if name in columns else defaulted(f"{name}_a", n)
         for name in (field.name for field in fields(VenueQuotes))
     }
     bad = np.zeros(n, dtype=np.bool_)
@@ -113,7 +113,7 @@ def _at(columns: Mapping[str, npt.NDArray[Any]], index: npt.NDArray[Any]) -> dic
     """Rows by a mask or positions; a column that the file does not tell stays one value for all rows."""
     n = int(index.sum()) if index.dtype == np.bool_ else len(index)
     return {
-        name: untold(f"{name}_a", n) if column.strides == (0,) else column[index] for name, column in columns.items()
+        name: defaulted(f"{name}_a", n) if column.strides == (0,) else column[index] for name, column in columns.items()
     }
 
 
