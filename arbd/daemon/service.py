@@ -232,7 +232,8 @@ class Service:
         parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
         silent_s = self._counters.snapshot.age_s(time.monotonic())
         parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > FINAL_PATIENCE_S else []
-        parts += [f"trouble with the spool: {about['trouble']}"] if about.get("trouble") else []
+        trouble = self._counters.condition.spool_trouble or about.get("trouble")
+        parts += [f"trouble with the spool: {trouble}"] if trouble else []
         parts += ["Redis is down"] if about.get("mirror", {}).get("state") == "down" else []
         if self._drain_by_s is not None:
             return "draining: " + "; ".join(parts)

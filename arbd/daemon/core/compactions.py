@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arbd.daemon.core import events
+from arbd.daemon.core.counters import DAMAGE_FOUND
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
 from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.host.logs import Log
@@ -47,6 +48,7 @@ class Compactions:
         if work is None:
             return
         for place in event.damage:
+            self.registry.counters.happened(DAMAGE_FOUND)
             self.log.error("a segment is damaged; iterations that it lost run again", session=session_id, place=place)
         # Unless the session is done now, another worker is at it, or its files cannot be used.
         before = work.compaction.reason

@@ -16,6 +16,7 @@ from typing import Any
 from arbd.daemon.core import events
 from arbd.daemon.core.chunks import share
 from arbd.daemon.core.compactions import Compactions
+from arbd.daemon.core.condition import condition_of, snapshot_of
 from arbd.daemon.core.counters import (
     JOB_ACCEPTED,
     JOB_REJECTED,
@@ -23,8 +24,8 @@ from arbd.daemon.core.counters import (
     SESSION_PAUSED,
     SLOT_DIED,
     SPOOL_TROUBLE,
+    Condition,
     Counters,
-    Snapshot,
 )
 from arbd.daemon.core.generation_scheduler import POLL_S
 from arbd.daemon.core.manners import Manners
@@ -101,6 +102,7 @@ class Coordinator:
         self._slots_ready = 0
         self._draining = False
         self._state = "running"
+        self._jobs_waiting_since_s: float | None = None
         self._trouble = ""
         self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S
         self._ended = threading.Event()
@@ -134,10 +136,12 @@ class Coordinator:
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
             self._in_trouble(error)
+            self._counters.condition = self._condition()
             if self._draining and self._registry.is_idle():
                 self._end(0, "drained")
         else:
             self._out_of_trouble()
+            self._counters.condition = self._condition()
 
     def _listen(self) -> bool:
         """Take all event, waiting for the first until something is due; True when the spool should be scanned."""
@@ -277,24 +281,24 @@ class Coordinator:
                 **self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
             },
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
+            "jobs_rejected": sum(n.endswith(".error.txt") for n in self._files.names(self._layout.rejected)),
             "state": self._state,
             "wall_ns": self._clock.wall_ns(),
         }
-        self._counters.snapshot = self._snapshot(about)
+        self._counters.snapshot = snapshot_of(self._work, about, self._clock.monotonic_s())
         write_beat(
             self._files, self._layout, Beat(self._worker.worker_id, self._worker.incarnation, self._counter, about)
         )
 
-    def _snapshot(self, about: Mapping[str, Any]) -> Snapshot:
-        return Snapshot(
-            about,
-            {name: work.state.states() for name, work in self._work.items()},
-            sum(work.state.superseded for work in self._work.values()),
-            self._clock.monotonic_s(),
-        )
+    def _condition(self) -> Condition:
+        return condition_of(self._registry, self._trouble, self._jobs_waiting_since_s)
 
     def _intake_reported(self, event: events.IntakeReported) -> None:
         self._jobs_waiting = event.waiting
+        if not event.waiting or event.outcomes:
+            self._jobs_waiting_since_s = self._clock.monotonic_s() if event.waiting else None
+        elif self._jobs_waiting_since_s is None:
+            self._jobs_waiting_since_s = self._clock.monotonic_s()
         for outcome in event.outcomes:
             if isinstance(outcome, Accepted):
                 self._counters.happened(JOB_ACCEPTED)

@@ -63,6 +63,20 @@ class Snapshot:
         return 0.0 if self.taken_s is None else max(0.0, now_s - self.taken_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is wrong now, as the coordinator saw it at the end of its last turn, heartbeat or not.
+
+    `spool_trouble` is why the spool cannot be used, or ''. `since` values are of the monotonic clock, None for never.
+    """
+
+    spool_trouble: str = ""
+    sessions_by_standing: Mapping[str, int] = field(default_factory=dict)
+    compactions_failing: int = 0
+    finishing_since_s: float | None = None
+    jobs_waiting_since_s: float | None = None
+
+
 class Counters:
     """The counters of one worker. `events` holds what happened to jobs, slots and leases, by name."""
 
@@ -70,6 +84,7 @@ class Counters:
         self.chunk_wait = Histogram()
         self.lock_wait = Histogram()
         self.snapshot = Snapshot()
+        self.condition = Condition()
         self.slots_busy = 0
         self._recorded = [0] * len(STATUS_NAMES)
         self._events: Counter[str] = Counter()
@@ -102,7 +117,17 @@ class Counters:
 JOB_ACCEPTED, JOB_REJECTED = "job_accepted", "job_rejected"
 SLOT_DIED, SESSION_PAUSED, SPOOL_TROUBLE = "slot_died", "session_paused", "spool_trouble"
 LEASE_REVOKED, LIFE_LOCK_RETAKEN = "lease_revoked", "life_lock_retaken"
-EVENTS = (JOB_ACCEPTED, JOB_REJECTED, SLOT_DIED, SESSION_PAUSED, SPOOL_TROUBLE, LEASE_REVOKED, LIFE_LOCK_RETAKEN)
+DAMAGE_FOUND = "damage_found"
+EVENTS = (
+    JOB_ACCEPTED,
+    JOB_REJECTED,
+    SLOT_DIED,
+    SESSION_PAUSED,
+    SPOOL_TROUBLE,
+    LEASE_REVOKED,
+    LIFE_LOCK_RETAKEN,
+    DAMAGE_FOUND,
+)
 
 
 class MeasuredFiles(Files):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arbd.daemon.core import events
-from arbd.daemon.core.counters import LEASE_REVOKED, Counters
+from arbd.daemon.core.counters import DAMAGE_FOUND, LEASE_REVOKED, Counters
 from arbd.daemon.core.session_state import Exchange, SessionState
 from arbd.daemon.core.standing import SessionStanding, Standing
 from arbd.daemon.host.logs import Log
@@ -219,6 +219,8 @@ class SessionRegistry:
     def _set_aside(self, session_id: str, error: Exception) -> None:
         found = self._standing(session_id)
         if found.standing is not Standing.UNREADABLE or found.reason != str(error):
+            if isinstance(error, CorruptionError):
+                self.counters.happened(DAMAGE_FOUND)
             self.log.error("the session cannot be read; it is looked at again", session=session_id, reason=error)
         found.pause(Standing.UNREADABLE, str(error), self.clock.monotonic_s())
 

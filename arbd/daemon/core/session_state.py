@@ -62,6 +62,7 @@ class SessionState:
     _breaker: Breaker = field(init=False)
     _position: int = 0
     _moved_s: float = 0.0
+    _finishing_since_s: float | None = None
     _code_records: int = 0
 
     def __post_init__(self) -> None:
@@ -119,6 +120,15 @@ class SessionState:
     def has_finished(self) -> bool:
         """True when there are claims that the ledger is to be told of."""
         return any(claim.stage is ClaimStage.FINISHED for claim in self._claims.values())
+
+    @property
+    def finishing_since_s(self) -> float | None:
+        """Since when only its compaction is left, as this worker saw it; None while there is more to do, or nothing."""
+        if not self.state.exhausted or self.state.over:
+            self._finishing_since_s = None
+        elif self._finishing_since_s is None:
+            self._finishing_since_s = self.clock.monotonic_s()
+        return self._finishing_since_s
 
     def demand(self, slots: int) -> Demand | None:
         """What it wants of this worker's slots now, or None."""

@@ -1,4 +1,4 @@
-"""This worker's figures for Prometheus: by HTTP, and as a file for node_exporter's textfile collector.
+"""This worker's metrics for Prometheus: by HTTP, and as a file for node_exporter's textfile collector.
 
 Both show the same metrics, made when they are asked for from what `Counters` and the last heartbeat hold; nothing
 here touches the spool.
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from arbd.atomic_file import replace_file
 from arbd.daemon.core.counters import Counters, Histogram
+from arbd.daemon.core.standing import Standing
 from arbd.daemon.host.config import MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.errors import UsageError
@@ -27,7 +28,7 @@ from arbd.errors import UsageError
 WORKER_STATES = ("running", "draining")
 
 
-class FiguresCollector(Collector):
+class MetricsCollector(Collector):
     """Turns `Counters` into metrics; every one is described in docs/metrics.md."""
 
     def __init__(self, counters: Counters) -> None:
@@ -43,6 +44,7 @@ class FiguresCollector(Collector):
             "arbd_heartbeat_age_seconds", "Since the last heartbeat; it grows while the spool does not answer.",
             self._counters.snapshot.age_s(time.monotonic()),
         )  # fmt: skip
+        yield from self._wrong(about)
         yield from _spool(about)
         mirror = about.get("mirror")
         if mirror is not None:
@@ -90,6 +92,36 @@ class FiguresCollector(Collector):
             snapshot.superseded,
         )
 
+    def _wrong(self, about: Mapping[str, Any]) -> Iterable[Metric]:
+        """What is wrong as of the coordinator's last turn: it needs no heartbeat, which a spool that is away cannot take."""
+        condition, now_s = self._counters.condition, time.monotonic()
+        yield GaugeMetricFamily(
+            "arbd_spool_trouble",
+            "1 while the spool, or the files of a session, cannot be used.",
+            float(bool(condition.spool_trouble or condition.sessions_by_standing.get(Standing.BACKING_OFF.value))),
+        )
+        yield GaugeMetricFamily(
+            "arbd_sessions_unreadable",
+            "Sessions whose files are damaged or of another version; they are looked at again.",
+            condition.sessions_by_standing.get(Standing.UNREADABLE.value, 0),
+        )
+        yield GaugeMetricFamily(
+            "arbd_compactions_failing", "Sessions whose last compaction failed.", condition.compactions_failing
+        )
+        yield GaugeMetricFamily(
+            "arbd_finishing_seconds",
+            "How long the session that waits longest has had all its iterations recorded, and is not done.",
+            _age_s(condition.finishing_since_s, now_s),
+        )
+        yield GaugeMetricFamily(
+            "arbd_jobs_waiting_seconds",
+            "How long dropped jobs have been waiting without any of them being taken up or refused.",
+            _age_s(condition.jobs_waiting_since_s, now_s),
+        )
+        yield GaugeMetricFamily(
+            "arbd_jobs_rejected", "Refused jobs that lie in rejected/.", about.get("jobs_rejected", 0)
+        )
+
     def _events(self) -> Iterable[Metric]:
         events = CounterMetricFamily("arbd_events", "What happened to jobs, slots, leases.", labels=["event"])
         for event, count in self._counters.events.items():
@@ -102,9 +134,6 @@ class FiguresCollector(Collector):
 
 
 def _spool(about: Mapping[str, Any]) -> Iterable[Metric]:
-    yield GaugeMetricFamily(
-        "arbd_spool_trouble", "1 while the spool cannot be used.", float(bool(about.get("trouble")))
-    )
     for key, name, text in (
         ("free_bytes", "arbd_spool_free_bytes", "Free space of the spool's filesystem."),
         ("size_bytes", "arbd_spool_size_bytes", "Size of the spool's filesystem."),
@@ -126,6 +155,10 @@ def _mirror(mirror: Mapping[str, Any]) -> Iterable[Metric]:
     )
 
 
+def _age_s(since_s: float | None, now_s: float) -> float:
+    return 0.0 if since_s is None else max(0.0, now_s - since_s)
+
+
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
     buckets, sum_s = histogram.cumulative()
     return HistogramMetricFamily(name, text, buckets=buckets, sum_value=sum_s)
@@ -138,7 +171,7 @@ class Exporter:
         self.settings = settings
         self._log = log
         self._registry = CollectorRegistry(target_info={"worker": worker_id})
-        self._registry.register(FiguresCollector(counters))
+        self._registry.register(MetricsCollector(counters))
         self._stack = contextlib.ExitStack()
         self._stop = threading.Event()
         if settings.address is not None:

@@ -44,15 +44,15 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def busy_figures() -> Counters:
-    figures = Counters()
-    figures.recorded((10, 2, 1, 0))
-    figures.happened(LEASE_REVOKED)
-    figures.chunk_wait.observe(0.02)
-    figures.lock_wait.observe(0.0005)
-    figures.lock_wait.observe(1000)
-    figures.slots_busy = 2
-    figures.snapshot = Snapshot(
+def busy_counters() -> Counters:
+    counters = Counters()
+    counters.recorded((10, 2, 1, 0))
+    counters.happened(LEASE_REVOKED)
+    counters.chunk_wait.observe(0.02)
+    counters.lock_wait.observe(0.0005)
+    counters.lock_wait.observe(1000)
+    counters.slots_busy = 2
+    counters.snapshot = Snapshot(
         {
             "slots": 4, "state": "running", "rate": 12.5, "trouble": "", "blocked": {"x": "no data"},
             "free_bytes": 100, "size_bytes": 1000, "free_inodes": 7, "versions": {"arbd": "1", "python": "3"},
@@ -61,13 +61,13 @@ def busy_figures() -> Counters:
         {"s": {"pending": 3, "claimed": 4}},
         6,
     )  # fmt: skip
-    return figures
+    return counters
 
 
 @pytest.fixture
 def shown() -> str:
     port = free_port()
-    exporter = Exporter(MetricsSettings(listen=str(port)), busy_figures(), "w", Log())
+    exporter = Exporter(MetricsSettings(listen=str(port)), busy_counters(), "w", Log())
     try:
         return scraped(port)
     finally:
@@ -157,7 +157,7 @@ def test_loopback_is_meant_unless_a_host_is_named() -> None:
 
 def test_a_textfile_appears_whole_and_goes_with_the_worker(tmp_path: Path) -> None:
     path = tmp_path / "arbd.prom"
-    exporter = Exporter(MetricsSettings(textfile=str(path), textfile_s=0.05), busy_figures(), "w", Log())
+    exporter = Exporter(MetricsSettings(textfile=str(path), textfile_s=0.05), busy_counters(), "w", Log())
     wait_until(path.exists)
     assert samples(path.read_text())["arbd_slots",] == 4
     exporter.close()
@@ -207,14 +207,14 @@ def test_a_daemon_shows_what_it_did(arbctl: Arbctl, daemons: Daemons, tmp_path: 
     job = write_job(tmp_path / "job.yaml", "samples:moody", 10, space=space, method="grid", execution={"retries": 0})
     assert arbctl("submit", job, "--session-id", "s", "--wait")[0] == 1
 
-    def figures() -> dict[tuple[str, ...], float]:
+    def counters() -> dict[tuple[str, ...], float]:
         try:
             return samples(scraped(port))
         except urllib.error.URLError:
             return {}
 
-    wait_until(lambda: figures().get(("arbd_iterations_total", "completed"), 0) + figures().get(("arbd_iterations_total", "failed"), 0) > 0)  # fmt: skip
-    found = figures()
+    wait_until(lambda: counters().get(("arbd_iterations_total", "completed"), 0) + counters().get(("arbd_iterations_total", "failed"), 0) > 0)  # fmt: skip
+    found = counters()
     told = json.loads(arbctl("status", "s", "--json")[1])
     counts = told["sessions"][0] if "sessions" in told else told
     for status in ("completed", "failed", "timeout", "crashed"):

@@ -1,0 +1,34 @@
+"""How the coordinator sees its sessions and the spool, put into values that monitoring reads from other threads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from arbd.daemon.core.counters import Condition, Snapshot
+from arbd.daemon.core.session_registry import SessionRegistry
+from arbd.daemon.core.session_state import SessionState
+
+
+def snapshot_of(work: Mapping[str, SessionState], about: Mapping[str, Any], now_s: float) -> Snapshot:
+    """As of a heartbeat, whose payload is `about`."""
+    return Snapshot(
+        about,
+        {name: session.state.states() for name, session in work.items()},
+        sum(session.state.superseded for session in work.values()),
+        now_s,
+    )
+
+
+def condition_of(registry: SessionRegistry, spool_trouble: str, jobs_waiting_since_s: float | None) -> Condition:
+    """As of a turn: what is wrong now, whether a heartbeat can be written or not."""
+    sessions = registry.work.values()
+    finishing = [session.finishing_since_s for session in sessions if session.finishing_since_s is not None]
+    return Condition(
+        spool_trouble,
+        Counter(found.standing.value for found in registry.standings.values()),
+        sum(bool(session.compaction.reason) for session in sessions),
+        min(finishing, default=None),
+        jobs_waiting_since_s,
+    )
