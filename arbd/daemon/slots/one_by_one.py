@@ -17,6 +17,7 @@ from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask
 from arbd.daemon.slots.row_buffer import RowBuffer
+from arbd.daemon.slots.surroundings import NOT_TOLD
 from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.objective.protocol import Outcome, Params, Trial
 from arbd.results.columns import RowBatch
@@ -56,6 +57,8 @@ class Tally:
     def note(self, finding: Finding) -> None:
         """Keep what people should know of an objective's manners."""
         for change in finding.changed:
+            if change in NOT_TOLD:
+                continue
             self.notes[f"the objective changes {change}, which is put back after the iteration"] = None
 
 

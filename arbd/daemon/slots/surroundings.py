@@ -193,6 +193,10 @@ ASPECTS = (
 )
 
 
+# Libraries that an objective imports late change these, and no result depends on them: nobody needs to hear of it.
+NOT_TOLD = frozenset({"warnings filters"})
+
+
 def look() -> Values:
     """All settings as they are now."""
     return tuple([aspect.look() for aspect in ASPECTS])

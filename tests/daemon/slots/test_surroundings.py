@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from arbd.daemon.slots import surroundings
+from arbd.daemon.slots.cell import Finding
+from arbd.daemon.slots.one_by_one import Tally
 
 CHANGES: dict[str, Callable[[], object]] = {
     "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() + 7),
@@ -55,3 +57,10 @@ def test_a_folder_that_is_gone_is_told_as_lasting(tmp_path: Path, monkeypatch: p
     os.chdir("/")
     gone.rmdir()
     assert surroundings.restore(before) == (["the current folder"], ["the current folder"])
+
+
+def test_what_libraries_change_when_they_are_imported_late_is_put_back_and_not_told() -> None:
+    tally = Tally(set())
+    tally.note(Finding(("warnings filters", "the umask"), ""))
+    assert [note for note in tally.notes if "filters" in note] == []
+    assert [note for note in tally.notes if "umask" in note]
