@@ -291,7 +291,7 @@ def test_a_grid_of_more_points_than_a_slot_has_room_for_is_refused(tmp_path: Pat
     job = f"data: [{quotes}]\n" + MINIMAL
     (told,) = problems("fixed: {grid_s: 0.001}\n" + job)
     assert "fixed.grid_s" in told
-    assert "grid_s is 0.001, which makes 86,400,000 grid points of 86,400 s of quotes; 5,000,000 are the most" in told
+    assert "grid_s is 0.001, which makes 86,400,000 grid points of 86,400 s of quotes; the maximum is 5,000,000" in told
     (told,) = problems(job.replace("  search_space:", "  search_space:\n    grid_s: {type: float, bounds: [0.01, 60]}"))
     assert "tuning.search_space.grid_s" in told
     assert resolved("fixed: {grid_s: 1}\n" + job).fixed == {"grid_s": 1.0}

@@ -73,8 +73,8 @@ def test_a_job_of_the_first_version_is_read() -> None:
             "tpe",
             "constraints.0: 'kind < 3': 'kind' has strings, which are compared by ==",
         ),
-        ("  constraints: ['value > kind']\n", "tpe", "'kind' has texts"),
-        ("  constraints: ['kind + 1 == 2']\n", "tpe", "'kind' has texts"),
+        ("  constraints: ['value > kind']\n", "tpe", "'kind' has strings"),
+        ("  constraints: ['kind + 1 == 2']\n", "tpe", "'kind' has strings"),
         ("  constraints: [\"kind < 'b'\"]\n", "tpe", "texts are compared by == and != only"),
         ("  stop: {target: .nan}\n", "tpe", "stop.target: a target is a finite number, not nan"),
         (

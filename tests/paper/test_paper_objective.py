@@ -38,7 +38,7 @@ def test_a_batch_of_more_grid_points_than_are_held_at_a_time_is_cut_without_chan
 
 def test_a_grid_of_too_many_points_is_refused_before_anything_is_allocated() -> None:
     objective = PaperObjective([synth_profile("kimchi", 1, 30_000)], {})
-    with pytest.raises(UsageError, match="5,000,000 are the most"):
+    with pytest.raises(UsageError, match="the maximum is 5,000,000"):
         objective.evaluate({"grid_s": 0.001})
 
 
