@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arbd.cli.best import BestSoFar
-from arbd.errors import CorruptionError
+from arbd.errors import CorruptionError, DamageWarning
 from arbd.job.stored import read_spec
 from arbd.results.compaction import compact
 from arbd.spool.files import Files
@@ -83,6 +83,9 @@ def test_damaged_results_are_told_and_looked_at_again(layout: SpoolLayout) -> No
     compact(FILES, paths)
     whole = paths.results.read_bytes()
     paths.results.write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(DamageWarning, match="results.msgpack"):
+        assert Watched(paths).look() == (5, 5.0)
+    FILES.remove_tree(paths.segments)
     watched = Watched(paths)
     with pytest.raises(CorruptionError):
         watched.look()
