@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import arbd
 from arbd.daemon.host.config import Config
 from arbd.daemon.slots.protocol import SlotSetup
 from arbd.errors import SpoolError, VersionError
+from arbd.installed import version_of
 from arbd.job.code import SHORT, engine
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -60,21 +60,14 @@ def about_worker(config: Config) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of everything that decides the digits of a result."""
-    parts = {name: _version_of(name) for name in ("numpy", "numba", "scipy")}
+    # Importing numba for its number would cost 50 MB.
+    parts = {name: version_of(name, may_import=False) for name in ("numpy", "numba", "scipy")}
     return {
         "arbd": arbd.__version__,
         "arbd_code": engine().digest[:SHORT],
         "python": platform.python_version(),
         **parts,
     }
-
-
-def _version_of(package: str) -> str:
-    # Some ways to package an application drop the metadata; importing numba for its number would cost 50 MB.
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def take_life(files: Files, layout: SpoolLayout, worker_id: str) -> LivenessLock:

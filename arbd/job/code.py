@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import arbd
 from arbd.errors import DataError
+from arbd.installed import version_of
 from arbd.job.modules import locate
 from arbd.named_file import MAX_PROGRAM_BYTES, open_named
 
@@ -66,7 +67,7 @@ def engine() -> Engine:
 
 def base_parts() -> dict[str, str]:
     """What every session depends on, whatever its objective is."""
-    return {ENGINE: engine().digest, PYTHON: platform.python_version(), NUMPY: metadata.version("numpy")}
+    return {ENGINE: engine().digest, PYTHON: platform.python_version(), NUMPY: version_of("numpy")}
 
 
 def module_digest(path: Path) -> str:

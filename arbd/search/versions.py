@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 
 import arbd
+from arbd.installed import version_of
 from arbd.search.samplers import METHODS, adaptive
 
 # Before the name of a distribution that offers the method; libraries have their plain names.
@@ -19,7 +19,7 @@ def sampler_versions(method: str) -> dict[str, str]:
     digest of its code. UsageError when there is no such method on this host, PluginError when it cannot be loaded.
     """
     plugin, declared, learns = METHODS.plugin(method), METHODS.get(method), adaptive(method)
-    versions = {"arbd": arbd.__version__, **{name: importlib.metadata.version(name) for name in declared.libraries}}
+    versions = {"arbd": arbd.__version__, **{name: version_of(name) for name in declared.libraries}}
     if learns is not None:
         versions[f"method {method}"] = str(learns.revision)
     return versions if plugin is None else {**versions, PLUGIN + plugin.distribution: plugin.fingerprint()}
