@@ -183,7 +183,7 @@ def test_one_venue_in_any_quotes_file(tmp_path: Path) -> None:
     [
         ("binance-klines", KLINES_MS.replace("4.15900000", "high"), 2, "close is 'high', not a number"),
         ("binance-klines", KLINES_HEAD + KLINES_MS.replace("4.15900000", ""), 2, "close is empty, not a number"),
-        ("binance-klines", KLINES_MS.replace("1601510459999", "1601510459.5"), 2, "close_time is '1601510459.5', not a whole"),
+        ("binance-klines", KLINES_MS.replace("1601510459999", "1601510459.5"), 2, "close_time is '1601510459.5', not an int"),
         ("binance-klines", KLINES_MS.replace("1601510399999", "1601510399"), 1, "close_time 1601510399 is before open_time"),
         ("binance-klines", KLINES_MS.replace("000,4.", ",4.").replace("459999", "459"), 2, "neither in ms nor in us"),
         ("binance-klines", KLINES_MS.replace(",0\n", "\n"), None, "has 11 columns; without a header there are 12: open_time"),
