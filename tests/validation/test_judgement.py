@@ -61,7 +61,7 @@ def test_a_winner_that_lost_says_that_no_data_would_help() -> None:
 
 def test_a_convincing_record_that_choosing_explains_is_overfit() -> None:
     """Many independent trials, none with an edge: the best of them looks good by itself."""
-    found = [judge(_evidence(seed, trials=300, families=300)) for seed in range(5)]
+    found = [judge(_evidence(seed, trials=300, families=300)) for seed in range(12)]
     overfit = [one for one in found if one.verdict is Verdict.OVERFIT]
     assert overfit
     for one in overfit:
