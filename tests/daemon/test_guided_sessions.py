@@ -159,7 +159,7 @@ def test_repeats_are_copied_infeasible_points_are_not_run_and_both_are_said(
     assert found["statuses"].get("infeasible", 0) == sum(r["origin"] < 0 for r in _rows(layout))
     assert all(r["value"] == r["k"] for r in _rows(layout) if r["origin"] >= 0)
     _, out, _ = arbctl("summary", "s")
-    assert "not run again, they share those results" in out
+    assert "are duplicates: their parameters stood before, they have those results and were not run" in out
     assert "break a constraint and rank last" in out
     _, out, _ = arbctl("export", "s", "--format", "jsonl", "--output", "-")
     assert {line["status"] for line in map(json.loads, out.splitlines())} <= {"completed", "infeasible"}

@@ -131,8 +131,8 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
         for row, text in enumerate(texts, 1):
             if not _is(kind, text):
                 shown = "empty" if text is None else repr(text)
-                what = "integer" if kind is np.int64 else "number"
-                raise DataError(path, f"{name} is {shown}, not a {what}", row) from None
+                what = "an integer" if kind is np.int64 else "a number"
+                raise DataError(path, f"{name} is {shown}, not {what}", row) from None
         raise
 
 
