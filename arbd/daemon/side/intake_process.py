@@ -101,12 +101,10 @@ def _limit(config: Config) -> None:
 
 def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
     config = setup.config
+    wait_s = 0.0
     while True:
-        looked, more = look(intake)
-        pipe.send(looked)
-        wait_s = min(config.scan_s, max(SHORTEST_LOOK_S, config.settle_s / 4)) if looked.waiting else config.scan_s
-        if not pipe.poll(0.0 if more else wait_s):
-            continue
+        # Before every turn, the first included: what a reload said goes for whatever is taken up after it.
+        pipe.poll(wait_s)
         while pipe.poll(0.0):
             message = pipe.recv()
             if message is None:
@@ -114,6 +112,10 @@ def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
             if isinstance(message, Config):
                 config = message
                 reconfigure(intake, config)
+        looked, more = look(intake)
+        pipe.send(looked)
+        often_s = max(SHORTEST_LOOK_S, config.settle_s / 4)
+        wait_s = 0.0 if more else min(config.scan_s, often_s) if looked.waiting else config.scan_s
 
 
 def reconfigure(intake: Intake, config: Config) -> None:

@@ -57,7 +57,9 @@ class IntakeSupervisor:
         self._files = self._layout.files()
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._settings: Config | None = None
+        # Held while the settings change or a process gets them: no turn that begins after a reload has older ones.
+        self._settings = threading.Lock()
+        self._pipe: Connection | None = None
         self._interrupted = ""
         self._trouble = ""
         self._reported: bool | None = None
@@ -73,8 +75,12 @@ class IntakeSupervisor:
         self._wake.set()
 
     def reconfigure(self, config: Config) -> None:
-        """Go on under other settings; never blocks."""
-        self._settings = config
+        """Go on under other settings: whatever is taken up from now on is."""
+        with self._settings:
+            self._config = config
+            if self._pipe is not None:
+                with contextlib.suppress(OSError):
+                    self._pipe.send(config)
         self._wake.set()
 
     def end(self) -> None:
@@ -125,7 +131,9 @@ class IntakeSupervisor:
     def _launch(self) -> _Running:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        setup = Setup(self._config, self._taker, os.getpid(), self._interrupted)
+        with self._settings:
+            setup = Setup(self._config, self._taker, os.getpid(), self._interrupted)
+            self._pipe = here
         process = context.Process(target=intake_process.main, args=(setup, there), name="arbd-intake", daemon=True)
         process.start()
         there.close()
@@ -136,11 +144,9 @@ class IntakeSupervisor:
     def _hear_all(self, running: _Running) -> None:
         while not self._stop.is_set() and not running.killed:
             with contextlib.suppress(OSError):
-                if self._settings is not None:
-                    self._config, self._settings = self._settings, None
-                    running.pipe.send(self._config)
-                elif self._wake.is_set() and not running.job:
-                    running.pipe.send("look")
+                if self._wake.is_set() and not running.job:
+                    with self._settings:
+                        running.pipe.send("look")
             self._wake.clear()
             try:
                 if running.pipe.poll(HEAR_S):
@@ -183,6 +189,8 @@ class IntakeSupervisor:
         if process.is_alive():
             process.kill()
         process.join()
+        with self._settings:
+            self._pipe = None
         running.pipe.close()
         if self._stop.is_set():
             # The spool may be away; then this attempt counts.
