@@ -22,6 +22,7 @@ LONGEST_PAUSE_S = 5.0
 # Slots go first: where all processors are busy, this leaves the mirror about a tenth of one.
 NICENESS = 10
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 STARTING, UP, DOWN = "starting", "up", "down"
 
@@ -57,7 +58,10 @@ def main(setup: Setup, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # What `ps` and `top` show of it.
+    libc.prctl(_PR_SET_NAME, b"arbd-mirror")
     if os.getppid() != setup.parent_pid:
         return
     with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import random
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -379,7 +380,9 @@ class Scenario:
                 self._play()
         except (Exception, ViolationError) as error:
             outcome.violation = f"{type(error).__name__}: {error}"
-        outcome.digest = hashlib.sha256("\n".join(self.world.trace).encode()).hexdigest()[:16]
+        # The name under which a job is held tells people when it was taken up, by their calendar.
+        told = re.sub(r"\d{8}T\d{6}-", "DATE-", "\n".join(self.world.trace))
+        outcome.digest = hashlib.sha256(told.encode()).hexdigest()[:16]
         outcome.calls, outcome.seconds, outcome.disasters = len(self.world.trace), self.world.now, self.disasters
         outcome.story = list(self.lines)
         self.world.close()

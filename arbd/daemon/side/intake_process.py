@@ -33,6 +33,7 @@ NICENESS = 5
 OOM_SCORE_ADJ = 500
 SHORTEST_LOOK_S = 0.05
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,10 @@ def main(setup: Setup, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # What `ps` and `top` show of it.
+    libc.prctl(_PR_SET_NAME, b"arbd-intake")
     if os.getppid() != setup.parent_pid:
         return
     _limit(setup.config)
