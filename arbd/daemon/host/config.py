@@ -189,7 +189,7 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
         return value
     if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
         raise UsageError(
-            f"{place}: expected a {'integer' if isinstance(default, int) else 'number'}, got {_shown(value, place)}"
+            f"{place}: expected {'an integer' if isinstance(default, int) else 'a number'}, got {_shown(value, place)}"
         )
     if not math.isfinite(value):
         raise UsageError(f"{place}: expected a finite number, got {_shown(value, place)}")
