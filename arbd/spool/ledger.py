@@ -96,6 +96,7 @@ class LedgerState:
     """A session as its ledger tells it. `fold` is the only way to change it."""
 
     n: int = 0
+    opened_n: int = 0
     cursor: int = 1
     epoch: int = 0
     state: str = RUNNING
@@ -267,7 +268,7 @@ class LedgerState:
             self.slots.clear()
             self._held.clear()
         elif kind == "open":
-            self.n = record["n"]
+            self.n = self.opened_n = record["n"]
         else:
             raise ValueError(f"unknown record {kind!r}")
 

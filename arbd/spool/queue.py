@@ -162,7 +162,7 @@ class SessionQueue:
                 try:
                     if not self.state.n and base + frame.offset > 0:
                         self._open_from_job(frame.payload)
-                    record = read_record(frame.payload, self.state.n, self.paths.ledger)
+                    record = read_record(frame.payload, self.state.opened_n, self.paths.ledger)
                     self._account(record)
                     self.state.fold(record)
                 except ValueError as error:

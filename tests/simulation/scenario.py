@@ -145,7 +145,8 @@ class Scenario:
             self.specs[name] = spec_of(n, session_id=name, seed=rng.randint(0, 99), execution=execution)
             self.specs[name] = self._adaptive(self.specs[name], random.Random(f"guided {self.seed} {name}"))
             slowly = rng.random() < 0.3
-            start_s = rng.uniform(0.0, 8.0)
+            # Where nothing happens, hosts have heard of each other before there is work: who is alone asks nobody.
+            start_s = rng.uniform(0.0, 8.0) + (5.0 if self.calm else 0.0)
             self.world.at(start_s, lambda name=name, slowly=slowly: self._submit(name, slowly))  # type: ignore[misc]
         if rng.random() < 0.2:
             self.world.at(rng.uniform(0.0, 8.0), lambda: self._drop("nonsense.submitted.yaml", b"nonsense end\n"))

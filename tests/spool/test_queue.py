@@ -14,10 +14,11 @@ from arbd.errors import CorruptionError, NotFoundError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
-from arbd.spool.layout import SessionPaths
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.spans import Claim, Finish
+from arbd.spool.spans import Claim, Finish, Span
+from tests.spool.sessions import make_session
 
 N = 2_000
 
@@ -207,3 +208,17 @@ def test_a_writer_that_reads_an_old_copy_loses_its_claim_and_nothing_else(paths:
     assert (stale.state.counted, [c.span for c in stale.state.claims.values()]) == (5, [theirs.span])
     (again,) = stale.claim(Worker("stale", 1, 1), [], lambda state: (5, 5), 1)
     assert (theirs.span.first, again.span.first) == (6, 11)
+
+
+def test_a_claim_beyond_the_end_of_a_search_that_was_stopped_meanwhile_is_void_and_no_damage(
+    layout: SpoolLayout,
+) -> None:
+    paths = make_session(layout, 30)
+    queue = SessionQueue(Files(), paths)
+    queue.refresh()
+    stale = ledger.claimed([Claim(1, Span(12, 5), "late", 7)], 1, 0)
+    for record in (ledger.stopped(11, "max_time_s"), stale):
+        Files().append(paths.ledger, encode_frame(ledger.pack(record)))
+    state = queue.refresh()
+    assert (state.n, state.claims) == (11, {})
+    state.assert_consistent()

@@ -9,6 +9,16 @@ from typing import Any
 from arbd.daemon.core.counters import Condition, Snapshot
 from arbd.daemon.core.session_registry import SessionRegistry
 from arbd.daemon.core.session_state import SessionState
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+
+# Seldom, and never in a heartbeat, which others judge this worker by.
+COUNT_REJECTED_S = 5.0
+
+
+def rejected_jobs(files: Files, layout: SpoolLayout) -> int:
+    """How many refused jobs lie in `rejected/`, each with its reason."""
+    return sum(name.endswith(".error.txt") for name in files.names(layout.rejected))
 
 
 def snapshot_of(work: Mapping[str, SessionState], about: Mapping[str, Any], now_s: float) -> Snapshot:

@@ -1,8 +1,7 @@
 """The coordinator: everything that this worker does on the spool, in one thread that may wait for the disk.
 
-Keeps the main loop free of file access, so that a hanging mount cannot stop it from watching its slots.
-Trouble with the spool (full, away, stale) never loses anything: what is finished stays in memory, nothing
-more is claimed, and the same calls are made again until they work.
+Keeps the main loop free of file access, so that a hanging mount cannot stop it from watching its slots. Trouble with the
+spool never loses anything: what is finished stays in memory, nothing more is claimed, the same calls are made again.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from arbd.daemon.core import events
 from arbd.daemon.core.chunks import share
 from arbd.daemon.core.compactions import Compactions
-from arbd.daemon.core.condition import condition_of, snapshot_of
+from arbd.daemon.core.condition import COUNT_REJECTED_S, condition_of, rejected_jobs, snapshot_of
 from arbd.daemon.core.counters import (
     JOB_ACCEPTED,
     JOB_REJECTED,
@@ -103,16 +102,18 @@ class Coordinator:
         self._draining = False
         self._state = "running"
         self._jobs_waiting_since_s: float | None = None
+        self._jobs_rejected = 0
+        self._next_count_s = clock.monotonic_s() + COUNT_REJECTED_S
         self._trouble = ""
         self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S
         self._ended = threading.Event()
 
     def post(self, event: events.Event) -> None:
-        """Hand over event; never blocks."""
+        """Hand an event over; never blocks."""
         self._inbox.put(event)
 
     def run(self) -> None:
-        """Work until finished. Any error that is not the spool's trouble ends the worker with it."""
+        """Work until finished; any error that is not the spool's trouble is fatal."""
         try:
             while not self._ended.is_set():
                 self._turn()
@@ -130,6 +131,11 @@ class Coordinator:
                 self._registry.look(self._beat_if_due)
                 self._next_scan = now + self._timing.scan_s
             self._exchange()
+            if now >= self._next_count_s:
+                self._jobs_rejected, self._next_count_s = (
+                    rejected_jobs(self._files, self._layout),
+                    now + COUNT_REJECTED_S,
+                )
             if not self._draining:
                 self._suggestions.order_due(self._beat_if_due)
                 self._compactions.order_due()
@@ -281,7 +287,7 @@ class Coordinator:
                 **self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
             },
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
-            "jobs_rejected": sum(n.endswith(".error.txt") for n in self._files.names(self._layout.rejected)),
+            "jobs_rejected": self._jobs_rejected,
             "state": self._state,
             "wall_ns": self._clock.wall_ns(),
         }
