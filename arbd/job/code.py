@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import arbd
 from arbd.errors import DataError
-from arbd.installed import version_of
 from arbd.job.modules import locate
 from arbd.named_file import MAX_PROGRAM_BYTES, open_named
 
@@ -67,7 +66,9 @@ def engine() -> Engine:
 
 def base_parts() -> dict[str, str]:
     """What every session depends on, whatever its objective is."""
-    return {ENGINE: engine().digest, PYTHON: platform.python_version(), NUMPY: version_of("numpy")}
+    import numpy  # noqa: PLC0415 - whoever asks computes with it; `status` does not
+
+    return {ENGINE: engine().digest, PYTHON: platform.python_version(), NUMPY: numpy.__version__}
 
 
 def module_digest(path: Path) -> str:
