@@ -23,7 +23,7 @@ from arbd.daemon.side.intake_process import look
 from arbd.daemon.slots.evaluation import evaluate
 from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.pool import ExitReport
-from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress
+from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, SETTLING, WAITING, Progress
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.errors import ArbdError
 from arbd.job.spec import JobSpec
@@ -65,6 +65,9 @@ class SimProgress:
 
     def window(self, first: int, *, stained: bool) -> None:
         self._write(window=first, stained=stained)
+
+    def settling(self) -> None:
+        self._write(phase=SETTLING)
 
     def waiting(self, error_number: int) -> None:
         self._write(phase=WAITING, first=error_number)

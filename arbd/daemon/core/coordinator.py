@@ -33,7 +33,6 @@ from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.core.standing import Standing
 from arbd.daemon.core.suggestions import Suggestions
 from arbd.daemon.host.logs import Log
-from arbd.daemon.slots.progress import EVALUATING
 from arbd.daemon.slots.protocol import ChunkTask
 from arbd.spool import ledger
 from arbd.spool.files import Files
@@ -226,7 +225,7 @@ class Coordinator:
         self._counters.happened(SLOT_DIED)
         task, exit_report = event.task, event.exit_report
         # Which iteration it was on, where it was on one.
-        on = {"iteration": exit_report.progress.first} if exit_report.progress.phase == EVALUATING else {}
+        on = {"iteration": exit_report.progress.first} if exit_report.progress.of_iterations else {}
         self._log.warning(
             "a slot died", session=task.session.name, slot=exit_report.setup.label, reason=exit_report.error(), **on
         )

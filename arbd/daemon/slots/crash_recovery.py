@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from arbd.daemon.slots.pool import ExitReport, Limits
-from arbd.daemon.slots.progress import EVALUATING, LOADING
+from arbd.daemon.slots.progress import LOADING
 from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubSpan
 from arbd.results.segments import SegmentReader, segment_name
 from arbd.spool.files import Files
@@ -48,7 +48,7 @@ def recover(
     # Failure records that the dead process did not come to write are owed still.
     failures = tuple(v for v in task.failures if v[1].iteration not in recorded)
     running = look.task == task.number
-    if exit_report.interrupted or not running or look.phase != EVALUATING or look.first in recorded:
+    if exit_report.interrupted or not running or not look.of_iterations or look.first in recorded:
         if not todo and not failures:
             return Recovery(counts, None)
         rest = replace(task, number=number, sub_spans=tuple(todo), failures=failures, exits=task.exits + 1)

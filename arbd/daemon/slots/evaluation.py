@@ -184,7 +184,6 @@ class _TaskRun:
         if cell.is_foreign:
             cell.leave(None)
         took_s = (clock.monotonic_ns() - started) / 1e9
-        self._progress.idle()
         if cell.randomness_used():
             session.batched = False
             self._tally.notes[SHARED_RANDOMNESS] = None
@@ -203,7 +202,9 @@ class _TaskRun:
     def _settle(self, evaluated: int) -> None:
         """Look at the process after a batch."""
         session = self._session
+        self._progress.settling()
         finding = session.cell.settle(session.baseline)
+        self._progress.idle()
         session.cell.evaluated += evaluated
         self._tally.note(finding)
         limit = session.spec.execution.iterations_per_process

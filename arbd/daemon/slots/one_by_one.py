@@ -121,12 +121,11 @@ class OneByOne:
         except MemoryError as error:
             self._ran_out(window, error)
             return
-        # From here on nothing is the iterations' fault.
-        self._progress.idle()
         if window.evaluated == 0:
+            self._progress.idle()
             self._accept(window)
             return
-        finding = cell.settle(session.baseline)
+        finding = self._settle()
         drew = not window.seeded and cell.randomness_used()
         session.draws |= drew
         session.careful = CAREFUL_ITERATIONS if finding.changed else max(0, session.careful - window.evaluated)
@@ -151,11 +150,18 @@ class OneByOne:
             return
         self._judge(window, finding)
 
+    def _settle(self) -> Finding:
+        """Look at the process; a process that ends of what is found was ended by its iterations."""
+        self._progress.settling()
+        finding = self._session.cell.settle(self._session.baseline)
+        # From here on nothing is their fault.
+        self._progress.idle()
+        return finding
+
     def _ran_out(self, window: _Window, error: MemoryError) -> None:
         """There was no memory for what stands between two calls of the objective."""
-        self._progress.idle()
         self.buffer.drop(len(self.buffer) - self._settled_rows)
-        self._session.cell.settle(self._session.baseline)
+        self._settle()
         self.retire, self.again = "the process ran out of memory", not window.was_fresh
         if window.was_fresh:
             # It had the process for itself.

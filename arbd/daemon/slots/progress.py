@@ -16,7 +16,7 @@ _FIELDS = 16
 _SIZE = _FIELDS * 8
 _PID, _TASK, _PHASE, _FIRST, _COUNT, _STARTED_NS, _STOP_UP_TO, _WINDOW, _STAINED = range(9)
 
-IDLE, LOADING, EVALUATING, WAITING = range(4)
+IDLE, LOADING, EVALUATING, WAITING, SETTLING = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Progress:
     started_ns: int
     window: int = 0
     stained: bool = False
+
+    @property
+    def of_iterations(self) -> bool:
+        """True when the iterations named are at fault for what happens to the process now."""
+        return self.phase in (EVALUATING, SETTLING)
 
 
 class ProgressPage:
@@ -74,6 +79,10 @@ class ProgressPage:
         """The slot starts on iterations that it looks at together, from `first` on."""
         self._cells[_WINDOW] = first
         self._cells[_STAINED] = stained
+
+    def settling(self) -> None:
+        """The slot looks at what the iterations left in its process."""
+        self._cells[_PHASE] = SETTLING
 
     def waiting(self, error_number: int) -> None:
         """The slot has results that the disk does not take, and tries again."""

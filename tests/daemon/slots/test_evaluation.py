@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arbd.daemon.slots.cell import Finding
 from arbd.daemon.slots.crash_recovery import recover
 from arbd.daemon.slots.evaluation import evaluate
 from arbd.daemon.slots.open_session import OpenSession
@@ -91,3 +92,51 @@ def test_a_verdict_that_is_recorded_is_not_owed_again_after_a_batch_that_killed_
     assert saved.rest.scalar
     assert saved.rest.failures == failures[1:]
     assert sum(np.sum(counts) for counts in saved.counts.values()) == 1
+
+
+class Ended(BaseException):
+    """The process ended here."""
+
+
+class EndsWhenLookedAt(OpenCell):
+    """A process in which an iteration left what ends it: it is seen after the iteration, once it was loaded."""
+
+    loaded = False
+
+    def settle(self, baseline: object) -> Finding:
+        if self.loaded:
+            raise Ended
+        return super().settle(baseline)
+
+
+class Batches(RaisingBatch):
+    """An objective that works either way."""
+
+    def evaluate_batch(self, columns: dict[str, Any], budget: float = 1.0) -> Any:
+        self.evaluated += len(columns["x"])
+        return {"value": columns["x"]}, None
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["one by one", "in a batch"])
+def test_a_process_that_ends_of_what_is_found_after_an_iteration_was_ended_by_that_iteration(
+    layout: SpoolLayout, tmp_path: Path, progress: ProgressPage, batch: bool
+) -> None:
+    paths = make_session(layout, N)
+    evaluator, cell, setup = Batches(), EndsWhenLookedAt(), setup_of(tmp_path)
+    evaluator.batch = batch
+    load: Any = lambda spec, name: evaluator  # noqa: E731
+    session = OpenSession(Files(), SystemClock(), paths.folder, "0.1", setup, load, cell)
+    task = ChunkTask(1, paths.folder, (SubSpan(Claim(1, Span(1, N), "w", 1), Span(1, N)),))
+    progress.loading(1, 0)
+    cell.loaded = True
+    with pytest.raises(Ended):
+        evaluate(session, task, progress)
+    session.close()
+    look = progress.look()
+    assert look.of_iterations
+    assert (look.window or look.first, look.first + look.count - 1) == (1, evaluator.evaluated)
+    saved = recover(Files(), task, ExitReport(look, "", "exited with status 117", "", setup), Limits(None, 0), 2)
+    assert saved.rest is not None
+    # It is found out which of them it was; nothing goes round in circles.
+    assert saved.rest.exits == 0
+    assert saved.rest.careful == evaluator.evaluated or saved.rest.scalar
