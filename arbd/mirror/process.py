@@ -7,13 +7,12 @@ for Redis must hold nobody up.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import signal
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from arbd import child_process
 from arbd.mirror.settings import RedisSettings
 
 SWEEP_S = 0.5
@@ -21,8 +20,6 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 # Slots go first: where all processors are busy, this leaves the mirror about a tenth of one.
 NICENESS = 10
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
 
 STARTING, UP, DOWN = "starting", "up", "down"
 
@@ -55,14 +52,7 @@ class Setup:
 
 def main(setup: Setup, pipe: Connection) -> None:
     """Sweep until the other end of the pipe says so, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # What `ps` and `top` show of it.
-    libc.prctl(_PR_SET_NAME, b"arbd-mirror")
-    if os.getppid() != setup.parent_pid:
+    if not child_process.begin(setup.parent_pid, "arbd-mirror"):
         return
     with contextlib.suppress(OSError):
         os.nice(NICENESS)

@@ -8,33 +8,22 @@ killed at any time: whoever compacts next begins anew.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arbd.child_process import begin_or_exit
 from arbd.daemon.core import events
 from arbd.errors import VersionError
 
 if TYPE_CHECKING:
     from arbd.results.compaction import CompactionReport
 
-_PR_SET_PDEATHSIG = 1
 STOP_S = 5.0
-
-
-def _start(parent_pid: int) -> None:
-    """Initialise the process: die with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        os._exit(1)
 
 
 def _ready() -> None:
@@ -69,7 +58,10 @@ class Compactor:
         """Have the process ready."""
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                1, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=begin_or_exit,
+                initargs=(os.getpid(), "arbd-compact"),
             )
             self._executor.submit(_ready)
 

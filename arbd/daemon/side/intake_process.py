@@ -7,15 +7,14 @@ and one attempt at that job. It has limits of memory and, kept by its parent, of
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from arbd import child_process
 from arbd.daemon.host.config import Config
 from arbd.daemon.side.intake import job_resolver, warm_up
 from arbd.errors import ArbdError
@@ -32,8 +31,6 @@ NICENESS = 5
 # Where a host runs out of memory, this process is what it should end first.
 OOM_SCORE_ADJ = 500
 SHORTEST_LOOK_S = 0.05
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +62,7 @@ class Looked:
 
 def main(setup: Setup, pipe: Connection) -> None:
     """Take jobs up until the other end of the pipe says so (None), or is gone. A `Config` there replaces the settings."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # What `ps` and `top` show of it.
-    libc.prctl(_PR_SET_NAME, b"arbd-intake")
-    if os.getppid() != setup.parent_pid:
+    if not child_process.begin(setup.parent_pid, "arbd-intake"):
         return
     _limit(setup.config)
     warm_up()

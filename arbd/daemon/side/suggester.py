@@ -7,16 +7,15 @@ whole or not there, and a new process computes the same.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arbd.child_process import begin_or_exit
 from arbd.daemon.core import events
 from arbd.errors import VersionError
 
@@ -25,19 +24,9 @@ if TYPE_CHECKING:
     from arbd.spool.system import FileStatus
 
 MAX_SESSIONS = 8
-_PR_SET_PDEATHSIG = 1
 
 # The sessions of this process, which functions sent to the pool reach.
 _sessions: dict[Path, tuple[FileStatus | None, Suggester]] = {}
-
-
-def _start(parent_pid: int) -> None:
-    """Initialise the process: die with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        os._exit(1)
 
 
 def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
@@ -79,7 +68,10 @@ class SuggesterPool:
     def _running(self) -> ProcessPoolExecutor:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                1, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=begin_or_exit,
+                initargs=(os.getpid(), "arbd-suggest"),
             )
         return self._executor
 

@@ -6,7 +6,6 @@ an objective becomes the status of that iteration; what goes wrong with the proc
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import resource
@@ -16,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arbd import child_process
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup, StaleProcess
 from arbd.errors import ArbdError, ObjectiveError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from arbd.spool.system import FileStatus
 
 MAX_OPEN_SESSIONS = 8
-_PR_SET_PDEATHSIG = 1
 
 
 class SlotProcess:
@@ -133,11 +132,9 @@ def start(setup: SlotSetup) -> None:
     global _process  # noqa: PLW0603 - see above
     # Its own group, so that the parent can kill the slot with every command that it started.
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != setup.parent_pid:
-        os._exit(1)
+    child_process.begin_or_exit(setup.parent_pid, "arbd-slot")
+    # An objective's programs inherit what is ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     spare_own_processes()
     # Before anything that computes is imported: what is on the disk then is what this process runs.
     engine()
