@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from arbd.cli.pace import bad, eta_s, rate_per_s
+from arbd.analysis.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, NotFoundError
 from arbd.job.stored import read_spec
 from arbd.spool.files import Files
@@ -108,7 +108,7 @@ class Live:
     def _followed(self, name: str) -> Followed:
         followed = self._known.get(name)
         if followed is None:
-            from arbd.cli.best import BestSoFar
+            from arbd.analysis.best_so_far import BestSoFar
             from arbd.results.missing_metrics import MissingMetrics
 
             paths = self.layout.session(name)

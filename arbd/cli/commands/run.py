@@ -12,8 +12,8 @@ import click
 
 from arbd.atomic_file import check_output
 from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.incomplete import say_incomplete
 from arbd.cli.jobs import PreparedJob, read_job
-from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
 from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arbd.analysis.pace import bad, eta_s, rate_per_s
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
-from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError, UnopenedError, VersionError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.files import Files

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.incomplete import say_incomplete
 from arbd.cli.jobs import read_job
-from arbd.cli.pace import say_incomplete
 from arbd.cli.progress import ProgressView
 from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
 from arbd.job.stored import read_spec

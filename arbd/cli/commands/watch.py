@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arbd.analysis.pace import bad, eta_s, rate_per_s
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.keyboard import Keyboard
 from arbd.cli.live import Followed, Live, shown_best, worker_facts
-from arbd.cli.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError
 from arbd.terminal_text import escape_control_chars, escape_line
 
@@ -55,7 +55,7 @@ class Screen:
         return True
 
     def _change(self, session_id: str, state: str) -> str:
-        from arbd.cli.commands.control import change_state
+        from arbd.spool.control import change_state
 
         try:
             return f"{session_id}: {change_state(self.live.layout, session_id, state)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from arbd.analysis.source import open_results
+from arbd.analysis.table import ResultTable
 from arbd.job.spec import JobSpec
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import BUDGET, budgets
@@ -95,9 +97,6 @@ class BestSoFar:
             raise
 
     def _of_results(self, state: LedgerState) -> None:
-        from arbd.analysis.source import open_results
-        from arbd.analysis.table import ResultTable
-
         source = open_results(self._files, self._paths, RowRules.of(self._spec))
         table = ResultTable(self._paths.session_id, self._spec, state, source)
         position, values = table.ranking.best(self.metric), table.column(self.metric)

@@ -1,8 +1,6 @@
-"""What a session's ledger tells of its pace and its failures, for every command alike."""
+"""What a session's ledger tells of its pace and its failures, for every command and page alike."""
 
 from __future__ import annotations
-
-import click
 
 from arbd.spool.ledger import PAUSED, LedgerState
 
@@ -21,15 +19,3 @@ def eta_s(state: LedgerState) -> float | None:
     """Seconds left at the rate of late; None when nothing can be said."""
     rate, left = rate_per_s(state), state.n - state.counted
     return left / rate if rate and left else None
-
-
-def say_incomplete(session_id: str, state: LedgerState) -> bool:
-    """Say how many iterations of a session that was waited for did not complete, if any; True when there are any."""
-    missing = state.n - state.counts[0]
-    if missing:
-        click.echo(
-            f"arbctl: session {session_id} is {state.label()}: {missing:,} of {state.n:,} iterations did not complete: "
-            f"see `arbctl summary {session_id}`",
-            err=True,
-        )
-    return bool(missing)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arbd.cli.best import BestSoFar
+from arbd.analysis.best_so_far import BestSoFar
 from arbd.errors import CorruptionError, DamageWarning
 from arbd.job.stored import read_spec
 from arbd.results.compaction import compact

@@ -1,0 +1,48 @@
+"""Iterations that a person wants run again go back into their session's queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from arbd.errors import UsageError
+from arbd.job.stored import read_spec
+from arbd.results.columns import RowRules
+from arbd.results.merge import Merge
+from arbd.spool import ledger
+from arbd.spool.files import Files
+from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.ledger import LedgerState
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.spans import spans_of
+
+
+def merged(files: Files, paths: SessionPaths) -> Merge:
+    """Every iteration of a session by its winning row."""
+    return Merge(files, paths, RowRules.of(read_spec(files, paths)))
+
+
+def run_again(layout: SpoolLayout, queue: SessionQueue, which: Callable[[Merge], Any]) -> int:
+    """Put the iterations that `which` picks back into the queue; how many. UsageError when somebody else does the same."""
+    files, session = layout.files(), queue.paths.session_id
+    merge = merged(files, queue.paths)
+    chosen = which(merge)
+    iterations = merge.iteration[chosen].tolist()
+    uncounted = np.bincount(merge.status[chosen].astype(np.int64), minlength=4).tolist()
+    if not iterations:
+        return 0
+    before = queue.state.epoch
+
+    def decide(now: LedgerState) -> list[dict[str, Any]]:
+        if now.epoch != before:
+            raise UsageError(f"session {session} is being retried by somebody else: look at `arbctl status {session}`")
+        return [ledger.again(spans_of(iterations, now.epoch + 1), uncounted, "retry")]
+
+    # The name comes first: a daemon that sees it too early looks once more than it must, one that never sees it
+    # would leave the session lying.
+    files.publish(layout.sessions / f"{REOPENED_PREFIX}{session}", b"")
+    queue.change(decide)
+    return len(iterations)
