@@ -32,7 +32,7 @@ from engine_peers import hftbacktest_events, hftbacktest_loop, simd_loop, vector
 
 from arbd.paper import metrics
 from arbd.paper.kernel.parameter_sets import Index, build_index, run_batch
-from arbd.paper.market.prepared import Market, Series, fill_market, grid_rows, parameter_rows, prepare
+from arbd.paper.market.prepared import Market, Series, fill_market, grid_rows, market_forms, parameter_rows, prepare
 from arbd.paper.market.quotes import FloatArray, Quotes
 from arbd.paper.market.synth import PROFILES, synth_quotes
 from arbd.paper.params import resolve
@@ -204,13 +204,13 @@ def measure_growth(bench: Bench, smoke: bool) -> None:
 def measure_preparation(quotes: Quotes) -> None:
     """Series and index, once per market and host; memory for one that is warm already."""
     n = len(quotes)
-    arrays = np.empty((n, 8)), np.empty(n), np.empty(n), np.empty(n, dtype=np.uint8)
-    fill_market(quotes, *arrays)
+    arrays = {name: np.empty(*form) for name, form in market_forms(quotes).items()}
+    fill_market(quotes, arrays)
     market = None
 
     def again() -> None:
         nonlocal market
-        market = fill_market(quotes, *arrays)
+        market = fill_market(quotes, arrays)
 
     series = timed(again)
     assert market is not None

@@ -318,5 +318,6 @@ def test_what_is_imported_survives_every_format_of_quotes_files(tmp_path: Path, 
         write_quotes(quotes, tmp_path / f"q{suffix}")
         again, _ = read_quotes(tmp_path / f"q{suffix}")
         assert all(
-            np.array_equal(x, y) for x, y in zip(quotes.columns().values(), again.columns().values(), strict=True)
+            np.array_equal(x, y, equal_nan=True)
+            for x, y in zip(quotes.columns().values(), again.columns().values(), strict=True)
         )

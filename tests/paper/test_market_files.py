@@ -28,7 +28,9 @@ from tests.conftest import wait_until
 
 
 def same(a: Quotes, b: Quotes) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(a.columns().values(), b.columns().values(), strict=True))
+    return all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(a.columns().values(), b.columns().values(), strict=True)
+    )
 
 
 prices = st.floats(1e-9, 1e12, allow_nan=False)

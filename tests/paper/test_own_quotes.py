@@ -24,15 +24,15 @@ from arbd.paper.kernel.parameter_sets import build_index
 from arbd.paper.kernel.sweep import sweep
 from arbd.paper.market import prepare_kernel
 from arbd.paper.market.cache import load_market
-from arbd.paper.market.prepared import Market, fill_market, prepare
-from arbd.paper.market.quotes import DEFAULTS, REQUIRED, Quotes, build_quotes
+from arbd.paper.market.prepared import Market, fill_market, market_forms, prepare
+from arbd.paper.market.quotes import DEFAULTS, FUNDING, REQUIRED, Quotes, build_quotes
 from arbd.paper.market.readers import read_quotes
 from arbd.paper.market.writers import write_quotes
 from arbd.paper.objective import PaperObjective
 from arbd.paper.params import resolve
 from tests.conftest import REPOSITORY, Arbctl
 
-OPTIONAL = tuple(DEFAULTS)
+OPTIONAL = tuple(name for name in DEFAULTS if name not in FUNDING)
 SUBSETS = [tuple(c) for size in range(len(OPTIONAL) + 1) for c in itertools.combinations(OPTIONAL, size)]
 PARAMS = {"min_spread_pct": 0.2, "exit_spread_pct": 0.0, "latency_a_ms": 500.0, "max_position": 50.0, "grid_s": 5.0}
 SECOND = 10**9
@@ -161,12 +161,12 @@ def test_no_layout_of_the_arrays_is_compiled_for_itself(tmp_path: Path, seed: in
         forms = [form for form in FORMS if form != "broadcast" or name in SIDES]
         changed[name] = FORMS[rng.choice(forms)](column)
     quotes = Quotes(**changed)
-    mapped = [
-        np.lib.format.open_memmap(tmp_path / f"{i}.npy", mode="w+", dtype=kind, shape=(60, 8) if i == 0 else (60,))
-        for i, kind in enumerate((np.float64, np.float64, np.float64, np.uint8))
-    ]
+    mapped = {
+        name: np.lib.format.open_memmap(tmp_path / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
+        for name, (shape, kind) in market_forms(quotes).items()
+    }
     expected = prepare(build_quotes(columns(), "made")[0])
-    market = fill_market(quotes, *mapped)
+    market = fill_market(quotes, mapped)
     assert np.array_equal(market.book, expected.book)
     assert np.array_equal(market.edge_ab, expected.edge_ab, equal_nan=True)
     build_index(market.series(0.0, carry_over_gaps=False))

@@ -60,7 +60,7 @@ def test_what_a_source_does_not_tell_costs_no_memory_and_is_not_written() -> Non
     assert (quotes.age_a_ns.tolist(), quotes.age_b_ns.tolist()) == ([0] * 4, [0] * 4)
     assert quotes.block.tolist() == [1, 1, 2, 2]
     assert {name for name, column in quotes.columns().items() if column.strides == (0,)} == {
-        "bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b", "fx", "age_a_ns", "age_b_ns",
+        "bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b", "fx", "age_a_ns", "age_b_ns", "funding_a", "funding_b",
     }  # fmt: skip
     assert set(quotes.told()) == {"ts_ns", "bid_a", "ask_a", "bid_b", "ask_b", "block"}
     assert set(Quotes(**{name: getattr(quotes, name) for name in COLUMNS[:10]}).told()) == set(REQUIRED)

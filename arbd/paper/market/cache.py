@@ -20,13 +20,13 @@ import numpy as np
 from arbd.atomic_file import replace_file
 from arbd.errors import DataError, UsageError
 from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
-from arbd.paper.market.entries import Arrays, obtain
-from arbd.paper.market.prepared import BOOK_COLUMNS, Market, fill_market, prepare
-from arbd.paper.market.quotes import COLUMNS, Quotes, defaulted
+from arbd.paper.market.entries import obtain
+from arbd.paper.market.prepared import FUNDING_ARRAYS, Market, fill_market, market_forms, market_of, prepare
+from arbd.paper.market.quotes import Quotes, quotes_of
 from arbd.paper.market.readers import read_quotes, suffix_of
 from arbd.private_folder import private_folder
 
-FORMAT = 6
+FORMAT = 7
 # A file that was written to this shortly before it was hashed may be written to again without that showing in its times.
 SETTLED_NS = 2 * 10**9
 _DROPPED = "rows_dropped"
@@ -83,10 +83,7 @@ def load_market(
         loaded, entry = _load(named, cache_dir, on_bad_rows, expected_digest)
         quotes = loaded.quotes
         arrays = obtain(entry.with_name(f"{entry.name}-market"), lambda folder: _save_market(quotes, folder))
-    return quotes, Market(
-        quotes.ts_ns, arrays["book"], arrays["edge_ab"], arrays["edge_ba"], arrays.get("unusable", np.empty(0, np.uint8)),
-        quotes.age_a_ns, quotes.age_b_ns, quotes.block,
-    )  # fmt: skip
+    return quotes, market_of(quotes, arrays)
 
 
 def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | None) -> tuple[Loaded, Path]:
@@ -102,12 +99,7 @@ def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | No
 
     entry = cache_dir / f"{digest[:40]}{suffix_of(file.path)}-{FORMAT}-{on_bad_rows}"
     arrays = obtain(entry, build)
-    return Loaded(_quotes(arrays), int(arrays[_DROPPED][0]), digest), entry
-
-
-def _quotes(told: Arrays) -> Quotes:
-    n = len(told["ts_ns"])
-    return Quotes(**{name: told[name] if name in told else defaulted(name, n) for name in COLUMNS})
+    return Loaded(quotes_of(arrays), int(arrays[_DROPPED][0]), digest), entry
 
 
 def _save_quotes(quotes: Quotes, dropped: int, folder: Path) -> None:
@@ -117,17 +109,15 @@ def _save_quotes(quotes: Quotes, dropped: int, folder: Path) -> None:
 
 def _save_market(quotes: Quotes, folder: Path) -> None:
     """Chunk by chunk into files: a market of any length takes little memory here."""
-    n = len(quotes)
-    shapes = {"book": (n, len(BOOK_COLUMNS)), "edge_ab": (n,), "edge_ba": (n,), "unusable": (n,)}
     arrays = {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="w+", dtype=np.uint8 if name == "unusable" else np.float64, shape=shape
-        )
-        for name, shape in shapes.items()
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
+        for name, (shape, kind) in market_forms(quotes).items()
     }
-    market = fill_market(quotes, arrays["book"], arrays["edge_ab"], arrays["edge_ba"], arrays["unusable"])
+    market = fill_market(quotes, arrays)
     for array in arrays.values():
         array.flush()
+    for name in FUNDING_ARRAYS if len(market.funding_rows) else ():
+        np.save(folder / f"{name}.npy", getattr(market, name), allow_pickle=False)
     if not len(market.unusable):
         (folder / "unusable.npy").unlink()
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from arbd.errors import DataError
 from arbd.named_file import NamedFile
 
-MAX_MEMBERS = 256
+MAX_MEMBERS = 512
 MAX_NPZ_BYTES = 4 << 30
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

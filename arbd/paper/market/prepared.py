@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import UsageError
+from arbd.paper.market.levels import Level
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 from arbd.paper.params import PARAMETERS, Value
 from arbd.paper.strategies import convergence
@@ -29,6 +30,7 @@ REBALANCE_NONE, REBALANCE_TRANSFER, REBALANCE_REVERSE = range(3)
 DUST_SHARE = 1e-9
 
 BOOK_COLUMNS = ("bid_a", "ask_a", "bid_b", "ask_b", "bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")
+FUNDING_ARRAYS = ("funding_rows", "funding_rates")
 UNUSABLE_A, UNUSABLE_B = 1, 2
 CHUNK_ROWS = 1 << 16
 MOST_GRID_POINTS = 5_000_000
@@ -60,6 +62,11 @@ class Market:
     `book` has a row per quote and the columns BOOK_COLUMNS: what a fill reads lies together. A venue whose quote
     is not one (a price that is no positive number) shows the quote it had before, and its bit in `unusable`.
     Edges are in percent of the price bought; closing a position costs the opposite direction's edge, less than zero.
+
+    `levels`, shape (n, L - 1, 8), is the book below the touch: its second index is level 2, 3, ..., its third as in
+    `book`. A level that the book did not have, and all of a quote that is none, has the price of the touch and size 0.
+    `funding_rows` are the rows at which a venue paid funding, `funding_rates`, shape (m, 2), what A and B paid at each
+    as a share of the notional, 0 for the venue that paid none.
     """
 
     ts_ns: IntArray
@@ -70,6 +77,9 @@ class Market:
     age_a_ns: IntArray
     age_b_ns: IntArray
     block: IntArray
+    levels: FloatArray
+    funding_rows: IntArray
+    funding_rates: FloatArray
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
@@ -81,9 +91,11 @@ class Market:
 
     def beginning(self, count: int) -> Market:
         """The first `count` quotes."""
+        paid = int(np.searchsorted(self.funding_rows, count))
         return Market(
             self.ts_ns[:count], self.book[:count], self.edge_ab[:count], self.edge_ba[:count], self.unusable[:count],
-            self.age_a_ns[:count], self.age_b_ns[:count], self.block[:count],
+            self.age_a_ns[:count], self.age_b_ns[:count], self.block[:count], self.levels[:count],
+            self.funding_rows[:paid], self.funding_rates[:paid],
         )  # fmt: skip
 
     @cached_property
@@ -143,20 +155,27 @@ class Market:
 
 def prepare(quotes: Quotes) -> Market:
     """Convert B's prices and compute the edges."""
-    n = len(quotes)
-    return fill_market(
-        quotes, np.empty((n, len(BOOK_COLUMNS))), np.empty(n), np.empty(n), np.empty(n, dtype=np.uint8)
-    )  # fmt: skip
+    return fill_market(quotes, {name: np.empty(*form) for name, form in market_forms(quotes).items()})
 
 
-def fill_market(
-    quotes: Quotes, book: FloatArray, edge_ab: FloatArray, edge_ba: FloatArray, unusable: npt.NDArray[np.uint8]
-) -> Market:
-    """`prepare` into arrays that the caller made, perhaps memory-mapped: the compiled loops never see those."""
+def market_forms(quotes: Quotes) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of the arrays that `fill_market` fills."""
+    n, width = len(quotes), len(BOOK_COLUMNS)
+    forms: dict[str, tuple[tuple[int, ...], type]] = {
+        "book": ((n, width), np.float64),
+        "edge_ab": ((n,), np.float64),
+        "edge_ba": ((n,), np.float64),
+        "unusable": ((n,), np.uint8),
+    }
+    return forms | ({"levels": ((n, len(quotes.levels), width), np.float64)} if quotes.levels else {})
+
+
+def fill_market(quotes: Quotes, targets: Mapping[str, npt.NDArray[Any]]) -> Market:
+    """`prepare` into arrays of `market_forms`, perhaps memory-mapped: the compiled loops never see those."""
     from arbd.paper.compiled import as_argument  # noqa: PLC0415 - numba
     from arbd.paper.market.prepare_kernel import fill_chunk, first_quote  # noqa: PLC0415 - numba
 
-    columns = [quotes.columns()[name] for name in (*BOOK_COLUMNS, "fx")]
+    columns = [getattr(quotes, name) for name in (*BOOK_COLUMNS, "fx")]
     chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(quotes), CHUNK_ROWS)]
     before = np.full(len(BOOK_COLUMNS), np.nan)
     for chunk in chunks:
@@ -166,16 +185,52 @@ def fill_market(
     rows = min(CHUNK_ROWS, len(quotes))
     fresh: list[npt.NDArray[Any]] = [np.empty((rows, len(BOOK_COLUMNS))), np.empty(rows), np.empty(rows)]
     fresh.append(np.empty(rows, dtype=np.uint8))
-    targets: list[npt.NDArray[Any]] = [book, edge_ab, edge_ba, unusable]
     for chunk in chunks:
         part = tuple(as_argument(column[chunk], np.float64) for column in columns)
         faults |= fill_chunk(part, before, *fresh)
-        for target, filled in zip(targets, fresh, strict=True):
-            target[chunk] = filled[: len(part[0])]
-    return Market(
-        quotes.ts_ns, book, edge_ab, edge_ba, unusable if faults else unusable[:0],
-        quotes.age_a_ns, quotes.age_b_ns, quotes.block,
-    )  # fmt: skip
+        book, *_, unusable = filled = [array[: len(part[0])] for array in fresh]
+        for name, values in zip(("book", "edge_ab", "edge_ba", "unusable"), filled, strict=True):
+            targets[name][chunk] = values
+        for number, level in enumerate(quotes.levels):
+            targets["levels"][chunk, number] = _converted(level, chunk, quotes.fx[chunk], book, unusable)
+    funding = dict(zip(FUNDING_ARRAYS, _funding(quotes), strict=True))
+    return market_of(quotes, {**targets, **funding, "unusable": targets["unusable"][: len(quotes) if faults else 0]})
+
+
+def _converted(
+    level: Level, chunk: slice, fx: FloatArray, touch: FloatArray, unusable: npt.NDArray[np.uint8]
+) -> FloatArray:
+    """Rows of a level, in the order of BOOK_COLUMNS, with B's prices converted."""
+    lines = np.stack([getattr(level, name)[chunk] for name in BOOK_COLUMNS], axis=1)
+    for at, name in enumerate(BOOK_COLUMNS[:4]):
+        venue_b = name.endswith("_b")
+        if venue_b:
+            lines[:, at] *= fx
+        absent = np.isnan(lines[:, at]) | (unusable & (UNUSABLE_B if venue_b else UNUSABLE_A) != 0)
+        lines[absent, at] = touch[absent, at]
+        lines[absent, at + 4] = 0.0
+    return lines
+
+
+def _funding(quotes: Quotes) -> tuple[IntArray, FloatArray]:
+    """FUNDING_ARRAYS."""
+    columns = quotes.funding_a, quotes.funding_b
+    if all(column.strides == (0,) for column in columns):
+        return np.empty(0, dtype=np.int64), np.empty((0, 2))
+    rows = np.flatnonzero(~np.isnan(columns[0]) | ~np.isnan(columns[1])).astype(np.int64)
+    return rows, np.stack([np.nan_to_num(column[rows]) for column in columns], axis=1)
+
+
+def market_of(quotes: Quotes, arrays: Mapping[str, npt.NDArray[Any]]) -> Market:
+    """A market from its arrays, of which those that hold nothing may be missing."""
+    none: dict[str, npt.NDArray[Any]] = {
+        "unusable": np.empty(0, np.uint8),
+        "levels": np.empty((len(quotes), 0, len(BOOK_COLUMNS))),
+        "funding_rows": np.empty(0, np.int64),
+        "funding_rates": np.empty((0, 2)),
+    }
+    own = {name: arrays[name] if name in arrays else none[name] for name in ("book", "edge_ab", "edge_ba", *none)}
+    return Market(ts_ns=quotes.ts_ns, age_a_ns=quotes.age_a_ns, age_b_ns=quotes.age_b_ns, block=quotes.block, **own)
 
 
 def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n: int) -> FloatArray:

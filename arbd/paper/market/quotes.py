@@ -5,8 +5,9 @@ Keeps: whoever holds a `Quotes` that `build_quotes` made need not check it again
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.market.levels import LEVEL_COLUMNS, Level, level_columns, level_faults, levels_of, named_levels
 from arbd.paper.market.times import NEWEST_FIRST, is_newest_first
 
 FloatArray = npt.NDArray[np.float64]
@@ -23,12 +25,18 @@ IntArray = npt.NDArray[np.int64]
 PRICES = ("bid_a", "ask_a", "bid_b", "ask_b")
 SIZES = ("bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")
 AGES = ("age_a_ns", "age_b_ns")
+FUNDING = ("funding_a", "funding_b")
 # Optional columns, and what every row of them is where the source does not tell.
-DEFAULTS = {**dict.fromkeys(SIZES, np.inf), "fx": 1.0, "age_a_ns": 0, "age_b_ns": 0, "block": 0}
+DEFAULTS = {
+    **dict.fromkeys(SIZES, np.inf),
+    "fx": 1.0,
+    **dict.fromkeys((*AGES, "block"), 0),
+    **dict.fromkeys(FUNDING, np.nan),
+}
 WHOLE = ("ts_ns", *AGES, "block")
 
 
-def _not_told() -> IntArray:
+def _not_told() -> Any:
     return _NOT_TOLD
 
 
@@ -37,13 +45,16 @@ _NOT_TOLD: IntArray = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quotes:
-    """Top of book of venues A and B, one row per change, all columns of the same length n.
+    """What venues A and B quoted, one row per change, all columns of the same length n.
 
     `ts_ns` is UTC nanoseconds, non-decreasing. Prices are in each venue's own quote currency; sizes are in
     base units, `inf` where the source does not tell; `fx` is units of A's quote currency per unit of B's.
 
     `age_a_ns` is how long before this row venue A's quote arrived, 0 where it arrived in this row or the source
     does not tell. Rows of one uninterrupted recording share `block`; where it changes, there is a gap between two rows.
+
+    `funding_a` is the rate that venue A's perpetual paid at this row: the share of the notional that who is long pays
+    to who is short (0.0001 is 1 bp), NaN where nothing is paid. `levels` is the book below the touch, levels 2, 3, ...
 
     A column that is the same in all rows because the source does not tell has stride 0: n rows in the room of one.
     """
@@ -61,9 +72,12 @@ class Quotes:
     age_a_ns: IntArray = field(default_factory=_not_told)
     age_b_ns: IntArray = field(default_factory=_not_told)
     block: IntArray = field(default_factory=_not_told)
+    funding_a: FloatArray = field(default_factory=_not_told)
+    funding_b: FloatArray = field(default_factory=_not_told)
+    levels: tuple[Level, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (*AGES, "block"):
+        for name in (*AGES, "block", *FUNDING):
             if getattr(self, name) is _NOT_TOLD:
                 object.__setattr__(self, name, defaulted(name, len(self)))
 
@@ -71,8 +85,8 @@ class Quotes:
         return int(self.ts_ns.shape[0])
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """All columns by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        """All columns by name; of levels those that the source tells."""
+        return {name: getattr(self, name) for name in COLUMNS} | named_levels(self.levels)
 
     def told(self) -> dict[str, npt.NDArray[Any]]:
         """The columns that a file needs: all but those of which every row is the default, by their stride."""
@@ -83,8 +97,17 @@ class Quotes:
         }
 
 
-COLUMNS = tuple(each.name for each in fields(Quotes))
+COLUMNS = tuple(each.name for each in fields(Quotes) if each.name != "levels")
+# What is read of a file.
+KNOWN_COLUMNS = (*COLUMNS, *LEVEL_COLUMNS)
 REQUIRED = ("ts_ns", *PRICES)
+
+
+def quotes_of(columns: Mapping[str, npt.NDArray[Any]]) -> Quotes:
+    """Quotes from columns that were checked before; what is missing is defaulted."""
+    n = len(columns["ts_ns"])
+    own = {name: columns[name] if name in columns else defaulted(name, n) for name in COLUMNS}
+    return Quotes(**own, levels=levels_of(columns, n))
 
 
 def defaulted(name: str, n: int) -> npt.NDArray[Any]:
@@ -94,7 +117,9 @@ def defaulted(name: str, n: int) -> npt.NDArray[Any]:
 
 def is_defaulted(name: str, column: npt.NDArray[Any]) -> bool:
     """Whether a column is one that `defaulted` makes."""
-    return column.strides == (0,) and (len(column) == 0 or column[0] == DEFAULTS[name])
+    if column.strides != (0,):
+        return False
+    return len(column) == 0 or column[0] == DEFAULTS[name] or (name in FUNDING and bool(np.isnan(column[0])))
 
 
 # What to do about a bad row of a file.
@@ -107,9 +132,10 @@ def build_quotes(
     """Check columns and return quotes, and how many bad rows were dropped (only with `on_bad_rows="drop"`).
 
     A row is bad when a price or fx is not a positive finite number, a bid is above its ask (equal is a locked
-    book, which is allowed), a size is negative or NaN, an age is negative, or its time is out of order among the
-    good ones (`in_time`). What optional columns are where they are missing stands in `DEFAULTS`. DataError names
-    the source, the row, the reason and the `remedy`.
+    book, which is allowed), a size is negative or NaN, an age is negative, a funding rate is not between -1 and 1, a
+    level is better than the one above it, or its time is out of order among the good ones (`in_time`). What optional
+    columns are where they are missing stands in `DEFAULTS`. DataError names the source, the row, the reason and the
+    `remedy`.
     """
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
@@ -122,12 +148,13 @@ def build_quotes(
     for name in COLUMNS:
         kind = np.int64 if name in WHOLE else np.float64
         full[name] = np.asarray(columns[name], dtype=kind) if name in columns else defaulted(name, n)
+    full |= level_columns(columns, source)
     if is_newest_first(full["ts_ns"]):
         raise DataError(source, NEWEST_FIRST)
     bad = _first_faults(full)
     if on_bad_rows == "refuse":
         _refuse(full, bad, source, remedy)
-        return Quotes(**full), 0
+        return quotes_of(full), 0
     keep = bad < 0
     keep[keep] = in_time(full["ts_ns"][keep])
     dropped = n - int(keep.sum())
@@ -136,23 +163,28 @@ def build_quotes(
     kept = {
         name: defaulted(name, n - dropped) if name not in columns else column[keep] for name, column in full.items()
     }
-    return Quotes(**kept), dropped
+    return quotes_of(kept), dropped
 
 
-def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Kinds of faults that a row can have by itself, each with the mask of the rows that have it."""
-    faults: list[tuple[str, npt.NDArray[np.bool_]]] = []
     for name in (*PRICES, "fx"):
         column = columns[name]
-        faults.append((f"{name} is {{{name}}}, not a positive number", ~((column > 0) & (column < np.inf))))
+        yield f"{name} is {{{name}}}, not a positive number", ~((column > 0) & (column < np.inf))
     for venue in ("a", "b"):
         crossed = columns[f"bid_{venue}"] > columns[f"ask_{venue}"]
-        faults.append(
-            (f"the book of venue {venue.upper()} is crossed: bid {{bid_{venue}}} above ask {{ask_{venue}}}", crossed)
+        yield f"the book of venue {venue.upper()} is crossed: bid {{bid_{venue}}} above ask {{ask_{venue}}}", crossed
+    for name in SIZES:
+        yield f"{name} is {{{name}}}, not a size", ~(columns[name] >= 0)
+    for name in AGES:
+        yield f"{name} is {{{name}}}, a negative age", columns[name] < 0
+    for name in FUNDING:
+        far = ~(np.isnan(columns[name]) | (np.abs(columns[name]) < 1))
+        yield (
+            f"{name} is {{{name}}}, not a rate: a share of the notional, 0.0001 for 1 bp, empty where none is paid",
+            far,
         )
-    faults += [(f"{name} is {{{name}}}, not a size", ~(columns[name] >= 0)) for name in SIZES]
-    faults += [(f"{name} is {{{name}}}, a negative age", columns[name] < 0) for name in AGES]
-    return faults
+    yield from level_faults(columns)
 
 
 def _first_faults(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
@@ -211,5 +243,5 @@ def _refuse(
         raise DataError(source, f"time goes backwards, from {before} to {after} ns; {remedy}", row + 1)
     if len(faulty):
         values = {name: column[first_bad].item() for name, column in columns.items()}
-        text = _faults(columns)[int(bad[first_bad])][0].format(**values)
+        text = next(itertools.islice(_faults(columns), int(bad[first_bad]), None))[0].format(**values)
         raise DataError(source, f"{text}; {remedy}", first_bad + 1)

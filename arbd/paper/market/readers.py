@@ -12,7 +12,7 @@ import numpy.typing as npt
 from arbd.errors import DataError
 from arbd.named_file import NamedFile, opened
 from arbd.paper.market.npz import read_npz
-from arbd.paper.market.quotes import COLUMNS, WHOLE, Quotes, build_quotes, check_shapes
+from arbd.paper.market.quotes import KNOWN_COLUMNS, WHOLE, Quotes, build_quotes, check_shapes
 from arbd.paper.market.texttable import MAX_ROWS, NUMBER, TEXT, TextTable, connect
 from arbd.paper.market.texttable import WHOLE as WHOLE_NUMBER
 from arbd.paper.market.times import TIME_NAMES, TIME_UNITS, nanoseconds
@@ -24,10 +24,11 @@ def read_quotes(file: Path | NamedFile, on_bad_rows: str = "refuse") -> tuple[Qu
     """Quotes of a file, and how many bad rows were dropped; DataError with file, row and reason.
 
     Columns: `ts_ns` (or `ts_us`, `ts_ms`, `ts_s`, or `ts` in ISO 8601), `bid_a`, `ask_a`, `bid_b`, `ask_b`;
-    optional are sizes, `fx`, `age_a_ns`, `age_b_ns` and `block`. Others are ignored. Rows keep their order.
+    optional are sizes, `fx`, `age_a_ns`, `age_b_ns`, `block`, `funding_a`, `funding_b` and levels (`bid_a_2`, ...).
+    Others are ignored. Rows keep their order.
     """
     path = file.path if isinstance(file, NamedFile) else Path(file)
-    return build_quotes(read_columns(file, COLUMNS, "quotes"), path, on_bad_rows)
+    return build_quotes(read_columns(file, KNOWN_COLUMNS, "quotes"), path, on_bad_rows)
 
 
 def read_columns(file: Path | NamedFile, names: Sequence[str], what: str) -> dict[str, npt.NDArray[Any]]:
@@ -110,6 +111,9 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
     """A column as numbers (`ts` stays what it is); DataError names the first row that holds none."""
     values = np.asarray(column)
     if isinstance(column, np.ma.MaskedArray) and np.ma.is_masked(column):
+        if values.dtype.kind == "f":
+            # As in CSV: what is empty is no number, which a column of prices or sizes then refuses.
+            return np.ma.filled(column.astype(np.float64), np.nan)
         values = values.astype(object)
         values[np.ma.getmaskarray(column)] = None
     if name == "ts":

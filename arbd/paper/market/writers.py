@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from arbd.atomic_file import check_output, whole_file
-from arbd.paper.market.quotes import Quotes
+from arbd.paper.market.levels import LEVEL_COLUMNS
+from arbd.paper.market.quotes import FUNDING, Quotes
 from arbd.paper.market.readers import suffix_of
 
 CSV_ROWS = 50_000
+EMPTY_WHERE_NAN = frozenset((*FUNDING, *LEVEL_COLUMNS))
 
 
 def write_quotes(quotes: Quotes, path: Path) -> None:
@@ -54,7 +56,11 @@ def _csv_pieces(quotes: Quotes) -> Iterator[bytes]:
     yield (",".join(columns) + "\n").encode()
     for start in range(0, len(quotes), CSV_ROWS):
         # repr of a float is the shortest text that reads back as the same bits.
-        lists = [column[start : start + CSV_ROWS].tolist() for column in columns.values()]
+        lists = [
+            [None if value != value else value for value in values] if name in EMPTY_WHERE_NAN else values  # noqa: PLR0124
+            for name, column in columns.items()
+            for values in (column[start : start + CSV_ROWS].tolist(),)
+        ]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(zip(*lists, strict=True))
         yield text.getvalue().encode()
@@ -69,6 +75,10 @@ def _write_with_duckdb(quotes: Quotes, path: Path, suffix: str) -> None:
         columns = {name: np.ascontiguousarray(column) for name, column in quotes.told().items()}
         connection.register("quotes", columns)
         target = str(path).replace("'", "''")
-        connection.execute(f"COPY (SELECT {', '.join(columns)} FROM quotes) TO '{target}' {form}")  # noqa: S608
+        chosen = ", ".join(
+            f"CASE WHEN NOT isnan({name}) THEN {name} END AS {name}" if name in EMPTY_WHERE_NAN else name
+            for name in columns
+        )
+        connection.execute(f"COPY (SELECT {chosen} FROM quotes) TO '{target}' {form}")  # noqa: S608
     finally:
         connection.close()
