@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
 from arbd.spool.spans import spans_of
@@ -92,10 +92,10 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
     again = spans_of(merge.iteration[outdated].tolist(), queue.state.epoch + 1)
     uncounted = np.bincount(merge.status[outdated].astype(np.int64), minlength=4).tolist()
 
-    def decide(state: LedgerState) -> Sequence[dict[str, Any]]:
+    def decide(state: LedgerState) -> Sequence[LedgerRecord]:
         if not state.exhausted or state.over:
             return ()
-        orders: list[dict[str, Any]] = []
+        orders: list[LedgerRecord] = []
         if missing:
             surplus = [told - found for told, found in zip(state.counts, merge.counts, strict=True)]
             orders.append(ledger.again(missing, surplus, "their results could not be read"))

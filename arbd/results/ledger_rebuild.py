@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from arbd.errors import CorruptionError
-from arbd.records import unpack
 from arbd.results.columns import Array, RowRules
 from arbd.results.segments import SegmentReader, worker_of
 from arbd.results.store_reader import StoredResults
@@ -22,7 +20,15 @@ from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
-from arbd.spool.ledger_records import read_record
+from arbd.spool.ledger_records import (
+    LEDGER,
+    ClaimRecord,
+    DoneRecord,
+    FinishRecord,
+    LedgerRecord,
+    OpenRecord,
+    read_record,
+)
 from arbd.spool.spans import Claim, Counts, Finish, Span, spans_of
 
 # A claim that a rebuilt ledger adds has a number that no worker gives.
@@ -41,10 +47,10 @@ class RebuiltLedger:
         """The bytes of the file."""
         return b"".join(encode_frame(payload) for payload in self.payloads)
 
-    def add(self, record: dict[str, Any], why: str = "") -> None:
-        """One more record."""
+    def add(self, record: LedgerRecord, why: str = "", payload: bytes | None = None) -> None:
+        """One more record; `payload` is what it was read from."""
         self.state.fold(record)
-        self.payloads.append(ledger.pack(record))
+        self.payloads.append(ledger.pack(record) if payload is None else payload)
         if why:
             self.added.append(why)
 
@@ -64,9 +70,10 @@ def opening(payloads: Sequence[bytes], paths: SessionPaths) -> int | None:
     """The iterations that the ledger's own opening record says; None where that is lost."""
     for payload in payloads[:1]:
         try:
-            return int(read_record(payload, 0, paths.ledger)["n"])
+            record = read_record(payload, 0, paths.ledger)
         except ValueError:
             return None
+        return record.n if isinstance(record, OpenRecord) else None
     return None
 
 
@@ -78,17 +85,18 @@ def rebuild(
     if opening(payloads, paths) is None:
         rebuilt.add(ledger.opened(n), f"the record that opens it, with {n:,} iterations")
     else:
-        rebuilt.add(read_record(payloads[0], 0, paths.ledger))
-    records = list(_records(payloads, rebuilt.state.n, paths))
-    last = len(records) - 1 if records and records[-1]["k"] == "done" else None
-    for number, record in enumerate(records):
-        if rebuilt.state.done and record["k"] in ("claim", "finish"):
+        rebuilt.add(read_record(payloads[0], 0, paths.ledger), payload=payloads[0])
+    found = list(_records(payloads, rebuilt.state.n, paths))
+    records = [record for _, record in found]
+    last = len(records) - 1 if records and isinstance(records[-1], DoneRecord) else None
+    for number, (payload, record) in enumerate(found):
+        if rebuilt.state.done and isinstance(record, ClaimRecord | FinishRecord):
             _order_again(rebuilt, records[number:])
         if number == last:
             break
-        if record["k"] == "done":
+        if isinstance(record, DoneRecord):
             _account(files, paths, rules, rebuilt, stored)
-        rebuilt.add(record)
+        rebuilt.add(record, payload=payload)
     if last is None and (stored is None or not _is_finished(rebuilt.state, stored)):
         if rebuilt.state.over:
             _account(files, paths, rules, rebuilt, stored)
@@ -97,34 +105,35 @@ def rebuild(
         rebuilt.add(ledger.stopped(stored.session_n, _reason(files, paths)), "where the session stops")
     _account(files, paths, rules, rebuilt, stored)
     if last is not None:
-        rebuilt.add(records[last])
+        payload, record = found[last]
+        rebuilt.add(record, payload=payload)
     else:
         assert stored is not None
         rebuilt.add(ledger.compacted(stored.counts, stored.duplicates), "that the session is done")
     return rebuilt
 
 
-def _records(payloads: Sequence[bytes], n: int, paths: SessionPaths) -> Iterator[dict[str, Any]]:
+def _records(payloads: Sequence[bytes], n: int, paths: SessionPaths) -> Iterator[tuple[bytes, LedgerRecord]]:
     """All records but the one that opens the session; frames that hold none are left out."""
     for payload in payloads:
         try:
-            yield read_record(payload, n, paths.ledger)
+            yield payload, read_record(payload, n, paths.ledger)
         except ValueError:
             continue
 
 
-def _order_again(rebuilt: RebuiltLedger, records: Sequence[dict[str, Any]]) -> None:
+def _order_again(rebuilt: RebuiltLedger, records: Sequence[LedgerRecord]) -> None:
     """Iterations of a session that is done are claimed: the record that orders them to run again is lost."""
     spans: list[Span] = []
     finished = np.zeros(4, dtype=np.int64)
     counts = rebuilt.state.counts
     for record in records:
-        if record["k"] == "claim":
-            spans += [Span(*span) for _, *span in record["c"]]
-        elif record["k"] == "finish":
-            finished += np.sum([finish[1] for finish in record["c"]], axis=0)
-        elif record["k"] == "done":
-            uncounted = np.array(counts) + finished - np.array(record["c"])
+        if isinstance(record, ClaimRecord):
+            spans += [Span(claim.first, claim.count, claim.epoch) for claim in record.claims]
+        elif isinstance(record, FinishRecord):
+            finished += np.sum([finish.counts for finish in record.finishes], axis=0, dtype=np.int64)
+        elif isinstance(record, DoneRecord):
+            uncounted = np.array(counts) + finished - np.array(record.counts)
             rebuilt.add(ledger.again(spans, uncounted.tolist(), "retry"), "what was ordered to run again")
             return
 
@@ -191,8 +200,8 @@ def _rows(files: Files, paths: SessionPaths, rules: RowRules) -> Iterator[_Rows]
 
 def _stored_rows(stored: StoredResults, rebuilt: RebuiltLedger) -> Iterator[_Rows]:
     """The rows of the results by worker, for each start of it that the ledger knows."""
-    claims = (ledger_record for ledger_record in map(unpack, rebuilt.payloads) if ledger_record["k"] == "claim")
-    known = dict.fromkeys((record["w"], record["i"]) for record in claims)
+    records = map(LEDGER.decode, rebuilt.payloads)
+    known = dict.fromkeys((r.worker_id, r.incarnation) for r in records if isinstance(r, ClaimRecord))
     worker = stored.worker()
     columns = [stored.fixed(name) for name in ("iteration", "status", "epoch", "ended_ns")]
     for number, worker_id in enumerate(stored.workers):

@@ -15,6 +15,7 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.spans import spans_of
@@ -36,7 +37,7 @@ def run_again(layout: SpoolLayout, queue: SessionQueue, which: Callable[[Merge],
         return 0
     before = queue.state.epoch
 
-    def decide(now: LedgerState) -> list[dict[str, Any]]:
+    def decide(now: LedgerState) -> list[LedgerRecord]:
         if now.epoch != before:
             raise UsageError(f"session {session} is being retried by somebody else: look at `arbctl status {session}`")
         return [ledger.again(spans_of(iterations, now.epoch + 1), uncounted, "retry")]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from arbd.errors import UsageError
 from arbd.spool import ledger
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue
 
 
@@ -29,7 +28,7 @@ def change_state(layout: SpoolLayout, session: str, state: str) -> str:
     """Pause, resume or cancel a session; how it is called then. UsageError when it cannot become that."""
     queue = open_queue(layout, session)
 
-    def decide(now: LedgerState) -> list[dict[str, Any]]:
+    def decide(now: LedgerState) -> list[LedgerRecord]:
         if now.done or now.state not in ALLOWED_FROM[state]:
             raise UsageError(f"session {session} is {now.label()}: it cannot become {state}")
         return [] if now.state == state else [ledger.switched(state)]

@@ -1,4 +1,4 @@
-"""The claim log of a session: its record types and the state that folding them gives. Pure: no files here.
+"""The claim log of a session: what is written into it, and the state that folding its records gives. Pure: no files here.
 
 The order of the records in the file decides, not what a writer believed when it wrote: a claim of iterations
 that an earlier record had given away is void, and so is what is finished under it. Some network filesystems
@@ -14,12 +14,26 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import msgpack
+import msgspec
 
 from arbd import schema
-from arbd.spool.spans import Claim, Finish, Span
+from arbd.spool import ledger_records
+from arbd.spool.ledger_records import (
+    AgainRecord,
+    ClaimedSpan,
+    ClaimRecord,
+    DoneRecord,
+    FinishedClaim,
+    FinishRecord,
+    LedgerRecord,
+    OpenRecord,
+    RevokeRecord,
+    StateRecord,
+    StopRecord,
+    span_records,
+)
+from arbd.spool.spans import Claim, Counts, Finish, Span
 
 # Finish records over which the rate that people see is taken.
 RECENT_FINISHES = 64
@@ -31,64 +45,67 @@ SEARCHES_A_CLAIM = 1_000
 COMPLETED, FAILED, TIMEOUT, CRASHED = range(4)
 STATUS_NAMES = ("completed", "failed", "timeout", "crashed")
 
-RUNNING, PAUSED, CANCELLED = "running", "paused", "cancelled"
+RUNNING, PAUSED, CANCELLED = ledger_records.RUNNING, ledger_records.PAUSED, ledger_records.CANCELLED
+
+_ENCODER = msgspec.msgpack.Encoder()
 
 
-def pack(record: dict[str, Any]) -> bytes:
+def pack(record: LedgerRecord) -> bytes:
     """The payload of a ledger frame."""
-    return bytes(msgpack.packb(record))
+    return _ENCODER.encode(record)
 
 
-def opened(n: int) -> dict[str, Any]:
+def opened(n: int) -> OpenRecord:
     """First record of every ledger."""
-    return {"k": "open", **schema.LEDGER.stamp(), "n": n}
+    stamp = schema.LEDGER.stamp()
+    return OpenRecord(version=stamp[schema.LEDGER.key], writer=stamp[schema.WRITER], n=n)
 
 
-def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> dict[str, Any]:
-    """A worker with `slots` slots takes `claims` (all of one incarnation). `wall_ns` is for people alone (I3)."""
-    return {
-        "k": "claim",
-        "w": claims[0].worker_id,
-        "i": claims[0].incarnation,
-        "s": slots,
-        "t": wall_ns,
-        "c": [[c.claim_id, c.span.first, c.span.count, c.span.epoch] for c in claims],
-    }
+def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> ClaimRecord:
+    """A worker with `slots` slots takes `claims`, all of one incarnation."""
+    return ClaimRecord(
+        worker_id=claims[0].worker_id,
+        incarnation=claims[0].incarnation,
+        slots=slots,
+        wall_ns=wall_ns,
+        claims=tuple(ClaimedSpan(c.claim_id, c.span.first, c.span.count, c.span.epoch) for c in claims),
+    )
 
 
-def finished(incarnation: int, finishes: Sequence[Finish], wall_ns: int) -> dict[str, Any]:
-    """Claims of an incarnation are done; their results are durable (I2). `wall_ns` is for people alone (I3)."""
-    return {
-        "k": "finish",
-        "i": incarnation,
-        "t": wall_ns,
-        "c": [[f.claim_id, list(f.counts), [span.plain() for span in f.returned]] for f in finishes],
-    }
+def finished(incarnation: int, finishes: Sequence[Finish], wall_ns: int) -> FinishRecord:
+    """Claims of an incarnation are done."""
+    done = tuple(FinishedClaim(f.claim_id, f.counts, span_records(f.returned)) for f in finishes)
+    return FinishRecord(incarnation=incarnation, wall_ns=wall_ns, finishes=done)
 
 
-def revoked(incarnation: int, reason: str) -> dict[str, Any]:
+def revoked(incarnation: int, reason: str) -> RevokeRecord:
     """All outstanding claims of a dead incarnation go back to the pool."""
-    return {"k": "revoke", "i": incarnation, "why": reason}
+    return RevokeRecord(incarnation=incarnation, why=reason)
 
 
-def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str) -> dict[str, Any]:
+def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str) -> AgainRecord:
     """Finished iterations run again; `uncounted` is what leaves the counts, by status."""
-    return {"k": "again", "r": [span.plain() for span in spans], "u": list(uncounted), "why": reason}
+    return AgainRecord(spans=span_records(spans), uncounted=_by_status(uncounted), why=reason)
 
 
-def stopped(n: int, reason: str) -> dict[str, Any]:
+def stopped(n: int, reason: str) -> StopRecord:
     """The session ends after iteration `n` (or after the last that was claimed already)."""
-    return {"k": "stop", "n": n, "why": reason}
+    return StopRecord(n=n, why=reason)
 
 
-def switched(state: str) -> dict[str, Any]:
+def switched(state: str) -> StateRecord:
     """The session is paused, resumed or cancelled."""
-    return {"k": "state", "s": state}
+    return StateRecord(state=state)
 
 
-def compacted(counts: Sequence[int], duplicates: int) -> dict[str, Any]:
+def compacted(counts: Sequence[int], duplicates: int) -> DoneRecord:
     """`results.msgpack` holds every iteration, `counts` by status; the session is done."""
-    return {"k": "done", "c": list(counts), "d": duplicates}
+    return DoneRecord(counts=_by_status(counts), duplicates=duplicates)
+
+
+def _by_status(counts: Sequence[int]) -> Counts:
+    completed, failed, timeout, crashed = counts
+    return completed, failed, timeout, crashed
 
 
 @dataclass(slots=True)
@@ -231,46 +248,46 @@ class LedgerState:
             total -= span.count
         return spans
 
-    def fold(self, record: dict[str, Any]) -> None:
-        """Apply one record; ValueError or KeyError when it is none that a ledger can hold."""
-        kind = record["k"]
-        if "t" in record:
-            self._pass_time(record["i"], record["t"])
-        if kind == "claim":
-            self._fold_claim(record)
-        elif kind == "finish":
-            for claim_id, counts, returned in record["c"]:
-                self._fold_finish((record["i"], claim_id), counts, [Span(*span) for span in returned])
-            self.recent.append((record["t"], self.counted))
-        elif kind == "revoke":
-            self._fold_revoke(record["i"])
-        elif kind == "again":
-            self._fold_again([Span(*span) for span in record["r"]], record["u"])
-        elif kind == "state":
-            self.state = record["s"]
-        else:
-            self._fold_stage(kind, record)
+    def fold(self, record: LedgerRecord) -> None:
+        """Apply one record; ValueError when following it costs more than workers' records do."""
+        match record:
+            case ClaimRecord():
+                self._pass_time(record.incarnation, record.wall_ns)
+                self._fold_claim(record)
+            case FinishRecord():
+                self._pass_time(record.incarnation, record.wall_ns)
+                for finish in record.finishes:
+                    self._fold_finish(record.incarnation, finish)
+                self.recent.append((record.wall_ns, self.counted))
+            case RevokeRecord():
+                self._fold_revoke(record.incarnation)
+            case AgainRecord():
+                self._fold_again([part.span() for part in record.spans], record.uncounted)
+            case StateRecord():
+                self.state = record.state
+            case StopRecord():
+                self._fold_stop(record)
+            case DoneRecord():
+                self._fold_done(record)
+            case OpenRecord():
+                self.n = self.opened_n = record.n
 
-    def _fold_stage(self, kind: str, record: dict[str, Any]) -> None:
-        """Records that begin and end a session."""
-        if kind == "stop":
-            if max(record["n"], self.cursor - 1) < self.n:
-                self.n = max(record["n"], self.cursor - 1)
-                self.stopped = record["why"]
-        elif kind == "done":
-            self.done = True
-            self.duplicates = record["d"]
-            self.counts = list(record["c"])
-            # The rows were counted themselves: whatever claims say that a damaged ledger still shows, it is over.
-            self.cursor = self.n + 1
-            self.pool.clear()
-            self.claims.clear()
-            self.slots.clear()
-            self._held.clear()
-        elif kind == "open":
-            self.n = self.opened_n = record["n"]
-        else:
-            raise ValueError(f"unknown record {kind!r}")
+    def _fold_stop(self, record: StopRecord) -> None:
+        last = max(record.n, self.cursor - 1)
+        if last < self.n:
+            self.n = last
+            self.stopped = record.why
+
+    def _fold_done(self, record: DoneRecord) -> None:
+        self.done = True
+        self.duplicates = record.duplicates
+        self.counts = list(record.counts)
+        # The rows were counted themselves: whatever claims say that a damaged ledger still shows, it is over.
+        self.cursor = self.n + 1
+        self.pool.clear()
+        self.claims.clear()
+        self.slots.clear()
+        self._held.clear()
 
     def _pass_time(self, incarnation: int, wall_ns: int) -> None:
         """Time of work so far, by the clock of one incarnation after the other: no two hosts' are compared (I3)."""
@@ -281,18 +298,19 @@ class LedgerState:
             return
         self.pace = (incarnation, wall_ns)
 
-    def _fold_claim(self, record: dict[str, Any]) -> None:
-        incarnation = record["i"]
-        for claim_id, first, count, _ in record["c"]:
-            span = self._remove_unclaimed(first, count)
+    def _fold_claim(self, record: ClaimRecord) -> None:
+        incarnation = record.incarnation
+        for claimed in record.claims:
+            span = self._remove_unclaimed(claimed.first, claimed.count)
             if span is not None:
-                self._held[incarnation] += (incarnation, claim_id) not in self.claims
-                self.claims[incarnation, claim_id] = Claim(claim_id, span, record["w"], incarnation)
+                key = (incarnation, claimed.claim_id)
+                self._held[incarnation] += key not in self.claims
+                self.claims[key] = Claim(claimed.claim_id, span, record.worker_id, incarnation)
         if self._held[incarnation]:
-            self.slots[incarnation] = record["s"]
+            self.slots[incarnation] = record.slots
         if not self.started_ns:
-            self.started_ns = record["t"]
-            self.recent.append((record["t"], self.counted))
+            self.started_ns = record.wall_ns
+            self.recent.append((record.wall_ns, self.counted))
 
     def _remove_unclaimed(self, first: int, count: int) -> Span | None:
         """Take iterations out of what nobody holds; None, and nothing is taken, when somebody has them."""
@@ -324,16 +342,16 @@ class LedgerState:
         if self._searched > SEARCHES_AT_ONCE + SEARCHES_A_CLAIM * self._searches:
             raise ValueError("claims and revocations that cost more to follow than those of workers do")
 
-    def _fold_finish(self, claim_id: tuple[int, int], counts: Sequence[int], returned: list[Span]) -> None:
-        claim = self.claims.pop(claim_id, None)
+    def _fold_finish(self, incarnation: int, finish: FinishedClaim) -> None:
+        claim = self.claims.pop((incarnation, finish.claim_id), None)
         if claim is None:
-            self.superseded += sum(counts)
+            self.superseded += sum(finish.counts)
             return
         per_worker = self.worker_counts.setdefault(claim.worker_id, [0, 0, 0, 0])
-        for status, count in enumerate(counts):
+        for status, count in enumerate(finish.counts):
             self.counts[status] += count
             per_worker[status] += count
-        self.pool.extend(returned)
+        self.pool.extend(part.span() for part in finish.returned)
         self._held[claim.incarnation] -= 1
         self._forget_idle_slots(claim.incarnation)
 

@@ -1,135 +1,206 @@
-"""Ledger records as another host wrote them: checked part by part before the state of the session folds them.
+"""The records of a ledger, each declared once: its fields, what they are called in the file, and their bounds.
 
-What passes cannot make `LedgerState.fold` raise, ask for more than the session has, or name a worker whose files
-would stand outside of the spool. Whether it is true is not checked: who may write the ledger may lie in it.
+A record is a map; `k` says which it is. What passes cannot make `LedgerState.fold` raise, ask for more than the session
+has, or name a worker whose files would stand outside of the spool. Whether it is true is not checked: who may write the
+ledger may lie in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
+
+from msgspec import Meta, Struct, field
 
 from arbd import schema
-from arbd.records import INT64_MAX, mapping, sequence, shown, text, unpack, whole
+from arbd.records import Items, Natural, Positive, RecordFormat, Signed, Text, shown
 from arbd.spool.layout import NAME_PATTERN
-from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING
+from arbd.spool.spans import Span
 
 MAX_ITERATIONS = 10**12
 MAX_SLOTS = 1 << 20
 MAX_EPOCH = 2**31 - 1
 INCARNATION_MAX = 2**64 - 1
 
+RUNNING, PAUSED, CANCELLED = "running", "paused", "cancelled"
 
-def read_record(payload: bytes | memoryview, n: int, path: Path | str = "a ledger") -> dict[str, Any]:
+# The largest integer of msgpack is the largest incarnation.
+Incarnation = Annotated[int, Meta(ge=0)]
+WorkerId = Annotated[str, Meta(max_length=64, pattern=rf"^{NAME_PATTERN.pattern}\Z")]
+# Nobody, or a worker.
+Avoided = Annotated[str, Meta(max_length=64, pattern=rf"^(?:{NAME_PATTERN.pattern})?\Z")]
+Slots = Annotated[int, Meta(ge=0, le=MAX_SLOTS)]
+Epoch = Annotated[int, Meta(ge=0, le=MAX_EPOCH)]
+Attempt = Annotated[int, Meta(ge=1, le=MAX_EPOCH)]
+Count = Annotated[int, Meta(ge=0, le=MAX_ITERATIONS)]
+Change = Annotated[int, Meta(ge=-MAX_ITERATIONS, le=MAX_ITERATIONS)]
+
+
+class ClaimedSpan(Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One claim: its number, which is its incarnation's own, and the iterations that it is of."""
+
+    claim_id: Natural
+    first: Positive
+    count: Positive
+    epoch: Epoch
+
+
+class SpanRecord(Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Iterations that go back to the pool, as at first: see `Span`."""
+
+    first: Positive
+    count: Positive
+    epoch: Epoch
+
+    def span(self) -> Span:
+        """The value."""
+        return Span(self.first, self.count, self.epoch)
+
+
+class RetriedSpanRecord(SpanRecord, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Iterations that were tried before. What has the form of a `SpanRecord` is read as a first attempt."""
+
+    attempt: Attempt = 1
+    avoid: Avoided = ""
+
+    def span(self) -> Span:
+        """The value."""
+        return Span(self.first, self.count, self.epoch, self.attempt, self.avoid)
+
+
+Spans = Annotated[tuple[RetriedSpanRecord, ...], Items]
+
+
+def span_records(spans: Iterable[Span]) -> tuple[RetriedSpanRecord, ...]:
+    """Spans as records hold them; what is tried for the first time is written in its short form."""
+    return tuple(
+        RetriedSpanRecord(span.first, span.count, span.epoch, span.attempt, span.avoid)
+        if span.attempt > 1
+        else cast("RetriedSpanRecord", SpanRecord(span.first, span.count, span.epoch))
+        for span in spans
+    )
+
+
+class FinishedClaim(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What became of a claim: results by status, and what it gives back."""
+
+    claim_id: Natural
+    counts: tuple[Count, Count, Count, Count]
+    returned: Spans
+
+
+class _Record(Struct, frozen=True, tag_field="k", omit_defaults=True, kw_only=True):
+    """What every record can say: the schema, and which version of arbd wrote it."""
+
+    version: int | None = field(default=None, name=schema.LEDGER.key)
+    writer: Annotated[str, Meta(max_length=100)] = field(default="", name=schema.WRITER)
+
+
+class OpenRecord(_Record, tag="open", frozen=True, kw_only=True):
+    """The first record of every ledger: how many iterations the session has."""
+
+    version: int = field(name=schema.LEDGER.key)
+    n: Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
+
+
+class ClaimRecord(_Record, tag="claim", frozen=True, kw_only=True):
+    """A worker with some slots takes claims, all of one incarnation. `wall_ns` is for people alone (I3)."""
+
+    worker_id: WorkerId = field(name="w")
+    incarnation: Incarnation = field(name="i")
+    slots: Slots = field(name="s")
+    wall_ns: Signed = field(name="t")
+    claims: Annotated[tuple[ClaimedSpan, ...], Items] = field(name="c")
+
+
+class FinishRecord(_Record, tag="finish", frozen=True, kw_only=True):
+    """Claims of an incarnation are done; their results are durable (I2). `wall_ns` is for people alone (I3)."""
+
+    incarnation: Incarnation = field(name="i")
+    wall_ns: Signed = field(name="t")
+    finishes: Annotated[tuple[FinishedClaim, ...], Items] = field(name="c")
+
+
+class RevokeRecord(_Record, tag="revoke", frozen=True, kw_only=True):
+    """All outstanding claims of a dead incarnation go back to the pool; why is for people."""
+
+    incarnation: Incarnation = field(name="i")
+    why: Text
+
+
+class AgainRecord(_Record, tag="again", frozen=True, kw_only=True):
+    """Finished iterations run again; `uncounted` is what leaves the counts, by status.
+
+    Rows can be found that no record told of, so that a count grows.
+    """
+
+    spans: Spans = field(name="r")
+    uncounted: tuple[Change, Change, Change, Change] = field(name="u")
+    why: Text
+
+
+class StateRecord(_Record, tag="state", frozen=True, kw_only=True):
+    """The session is paused, resumed or cancelled."""
+
+    state: Annotated[str, Meta(pattern=rf"^(?:{RUNNING}|{PAUSED}|{CANCELLED})\Z")] = field(name="s")
+
+
+class StopRecord(_Record, tag="stop", frozen=True, kw_only=True):
+    """The session ends after iteration `n`, or after the last that was claimed already."""
+
+    n: Natural
+    why: Text
+
+
+class DoneRecord(_Record, tag="done", frozen=True, kw_only=True):
+    """`results.msgpack` holds every iteration, `counts` by status; the session is done."""
+
+    counts: tuple[Count, Count, Count, Count] = field(name="c")
+    duplicates: Natural = field(name="d")
+
+
+LedgerRecord = (
+    OpenRecord | ClaimRecord | FinishRecord | RevokeRecord | AgainRecord | StateRecord | StopRecord | DoneRecord
+)
+
+
+def _says_schema(record: Mapping[Any, Any]) -> bool:
+    # The record that opens a session says of which schema all are; one that says so itself is believed, too.
+    return record.get("k") == "open" or schema.LEDGER.key in record
+
+
+LEDGER: RecordFormat[LedgerRecord] = RecordFormat("the record", LedgerRecord, lambda: schema.LEDGER, _says_schema)
+
+
+def read_record(payload: bytes | memoryview, n: int, path: Path | str = "a ledger") -> LedgerRecord:
     """The record in a frame of the ledger `path` of a session of `n` iterations (0: the first record, which says it).
 
-    The record that opens a session says of which schema all are; one that says so itself is believed, too. VersionError
-    when that is another than this version's, ValueError when it is no record.
+    VersionError when it is of another schema than this version's, ValueError when it is no record.
     """
-    record = mapping(unpack(payload), "the record")
-    kind = record.get("k")
-    if kind == "open" or schema.LEDGER.key in record:
-        schema.LEDGER.require(record, path)
-    check = _CHECKS.get(kind) if isinstance(kind, str) else None
-    if check is None:
-        raise ValueError(f"unknown record {shown(kind)}")
-    if (kind == "open") != (n == 0):
+    record = LEDGER.read(payload, path)
+    if isinstance(record, OpenRecord) != (n == 0):
+        kind = record.__struct_config__.tag
         raise ValueError("the session is opened twice" if n else f"a record {kind!r} before the one that opens it")
-    try:
-        check(record, n)
-    except KeyError as error:
-        raise ValueError(f"a record {kind!r} without {error}") from error
+    if isinstance(record, StopRecord) and record.n > n:
+        raise ValueError(f"the last iteration is {record.n}, expected an integer from 0 to {n}")
+    for span in _spans(record):
+        if span.first + span.count - 1 > n:
+            raise ValueError(f"iterations {span.first} to {span.first + span.count - 1}, of a session of {n}")
     return record
+
+
+def _spans(record: LedgerRecord) -> Sequence[ClaimedSpan | SpanRecord]:
+    """All iterations that a record is about."""
+    if isinstance(record, ClaimRecord):
+        return record.claims
+    if isinstance(record, FinishRecord):
+        return [span for finish in record.finishes for span in finish.returned]
+    return record.spans if isinstance(record, AgainRecord) else ()
 
 
 def check_worker_id(value: Any) -> str:
     """A worker id, which is the name of files."""
-    name = text(value, "a worker id", 64)
-    if not NAME_PATTERN.fullmatch(name):
-        raise ValueError(f"a worker id {shown(name)}, which can be no name of a file in the spool")
-    return name
-
-
-def _span(plain: Any, n: int) -> None:
-    parts = sequence(plain, "a span")
-    if len(parts) not in (3, 5):
-        raise ValueError(f"a span of {len(parts)} parts")
-    first = whole(parts[0], "the first iteration", 1, n)
-    whole(parts[1], "the number of iterations", 1, n - first + 1)
-    whole(parts[2], "an epoch", 0, MAX_EPOCH)
-    if len(parts) == 5:
-        whole(parts[3], "an attempt", 1, MAX_EPOCH)
-        if parts[4] != "":
-            check_worker_id(parts[4])
-
-
-def _counts(plain: Any, low: int = 0) -> None:
-    for count in sequence(plain, "the counts", 4):
-        whole(count, "a count", low, MAX_ITERATIONS)
-
-
-def _open(record: Mapping[str, Any], n: int) -> None:
-    del n
-    whole(record["n"], "the number of iterations", 1, MAX_ITERATIONS)
-
-
-def _claim(record: Mapping[str, Any], n: int) -> None:
-    check_worker_id(record["w"])
-    whole(record["i"], "an incarnation", 0, INCARNATION_MAX)
-    whole(record["s"], "the number of slots", 0, MAX_SLOTS)
-    whole(record["t"], "a time", -INT64_MAX)
-    for claim in sequence(record["c"], "the claims"):
-        whole(sequence(claim, "a claim", 4)[0], "a claim id", 0)
-        _span(claim[1:], n)
-
-
-def _finish(record: Mapping[str, Any], n: int) -> None:
-    whole(record["i"], "an incarnation", 0, INCARNATION_MAX)
-    whole(record["t"], "a time", -INT64_MAX)
-    for finish in sequence(record["c"], "the finishes"):
-        whole(sequence(finish, "a finish", 3)[0], "a claim id", 0)
-        _counts(finish[1])
-        for span in sequence(finish[2], "the spans"):
-            _span(span, n)
-
-
-def _revoke(record: Mapping[str, Any], n: int) -> None:
-    del n
-    whole(record["i"], "an incarnation", 0, INCARNATION_MAX)
-
-
-def _again(record: Mapping[str, Any], n: int) -> None:
-    for span in sequence(record["r"], "the spans"):
-        _span(span, n)
-    # Rows can be found that no record told of, so that a count grows.
-    _counts(record["u"], -MAX_ITERATIONS)
-
-
-def _state(record: Mapping[str, Any], n: int) -> None:
-    del n
-    if record["s"] not in (RUNNING, PAUSED, CANCELLED):
-        raise ValueError(f"unknown state {shown(record['s'])}")
-
-
-def _stop(record: Mapping[str, Any], n: int) -> None:
-    whole(record["n"], "the last iteration", 0, n)
-    text(record["why"], "a reason")
-
-
-def _done(record: Mapping[str, Any], n: int) -> None:
-    del n
-    _counts(record["c"])
-    whole(record["d"], "the number of duplicates")
-
-
-_CHECKS: Mapping[str, Callable[[Mapping[str, Any], int], None]] = {
-    "open": _open,
-    "claim": _claim,
-    "finish": _finish,
-    "revoke": _revoke,
-    "again": _again,
-    "state": _state,
-    "stop": _stop,
-    "done": _done,
-}
+    if not isinstance(value, str) or not NAME_PATTERN.fullmatch(value):
+        raise ValueError(f"a worker id {shown(value)}, which can be no name of a file in the spool")
+    return value

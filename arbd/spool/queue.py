@@ -13,7 +13,6 @@ import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from arbd.errors import CorruptionError, DamageWarning, NotFoundError, UnopenedError
 from arbd.records import mapping, unpack
@@ -22,7 +21,7 @@ from arbd.spool.files import Files
 from arbd.spool.frames import Damage, encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
-from arbd.spool.ledger_records import read_record
+from arbd.spool.ledger_records import ClaimRecord, DoneRecord, FinishRecord, LedgerRecord, read_record
 from arbd.spool.readable import iterations_of_job
 from arbd.spool.spans import Claim, Finish
 
@@ -120,7 +119,7 @@ class SessionQueue:
         """
         with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
             self._fold_new()
-            records: list[dict[str, Any]] = []
+            records: list[LedgerRecord] = []
             if finishes:
                 records.append(ledger.finished(worker.incarnation, finishes, wall_ns))
             state = self.state
@@ -139,7 +138,7 @@ class SessionQueue:
         self._issued = {claim.claim_id for claim in own}
         return fresh
 
-    def change(self, decide: Callable[[LedgerState], Sequence[dict[str, Any]]]) -> LedgerState:
+    def change(self, decide: Callable[[LedgerState], Sequence[LedgerRecord]]) -> LedgerState:
         """Append the records that `decide` returns for the current state, under the lock."""
         with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
             self._fold_new()
@@ -173,11 +172,11 @@ class SessionQueue:
                 raise CorruptionError(self.paths.ledger, base, "more damage than can be searched for records")
             self._offset = base + scan.good_end
 
-    def _account(self, record: dict[str, Any]) -> None:
+    def _account(self, record: LedgerRecord) -> None:
         """Notice records that cannot follow the ones before, because some between are lost."""
-        if record["k"] == "done":
-            self.is_accounted &= self.state.exhausted and self.state.counts == record["c"]
-        if record["k"] in ("claim", "finish", "done"):
+        if isinstance(record, DoneRecord):
+            self.is_accounted &= self.state.exhausted and self.state.counts == list(record.counts)
+        if isinstance(record, ClaimRecord | FinishRecord | DoneRecord):
             # What is done is claimed only after it was ordered again.
             self.is_accounted &= not self.state.done
 
@@ -213,7 +212,7 @@ class SessionQueue:
             return
         warnings.warn(f"{text}; see `arbctl repair {self.paths.session_id}`", DamageWarning, stacklevel=2)
 
-    def _append(self, records: Sequence[dict[str, Any]]) -> None:
+    def _append(self, records: Sequence[LedgerRecord]) -> None:
         if not records:
             return
         self._files.append(self.paths.ledger, b"".join(encode_frame(ledger.pack(record)) for record in records))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 # Iterations by status: completed, failed, timeout, crashed.
 Counts = tuple[int, int, int, int]
@@ -42,11 +41,6 @@ class Span:
     def part(self, first: int, count: int) -> Span:
         """Some of its iterations."""
         return Span(first, count, self.epoch, self.attempt, self.avoid, self.lost)
-
-    def plain(self) -> list[Any]:
-        """As a ledger record holds it."""
-        short = [self.first, self.count, self.epoch]
-        return short if self.attempt == 1 else [*short, self.attempt, self.avoid]
 
 
 def spans_of(iterations: Sequence[int], epoch: int) -> list[Span]:

@@ -28,7 +28,7 @@ LATE_MODULES = ("virtio_net", "virtio_rng", "sunrpc", "nfsd", "nfsv4", "nfs_layo
 # The guests run this Python's packages.
 PYTHON = (3, 11)
 MODULES_NEEDED = (
-    "numpy", "msgpack", "filelock", "yaml", "click", "watchdog", "pydantic", "pydantic_core", "annotated_types", "typing_extensions",
+    "numpy", "msgpack", "msgspec", "filelock", "yaml", "click", "watchdog", "pydantic", "pydantic_core", "annotated_types", "typing_extensions",
     "typing_inspection", "threadpoolctl",
 )  # fmt: skip
 

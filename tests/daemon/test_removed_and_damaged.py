@@ -7,13 +7,13 @@ import signal
 import time
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from arbd.analysis.table import load_table
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.ledger import pack
 from arbd.spool.queue import SessionQueue
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.jobs import write_job
@@ -109,7 +109,7 @@ def test_a_ledger_that_cannot_be_read_stops_its_session_alone(
     wait_until(lambda: running(layout, "later"))
     queue = SessionQueue(Files(), layout.session("later"))
     with Files().lock(queue.paths.ledger_lock, 10):
-        Files().append(queue.paths.ledger, encode_frame(pack({"k": "of-a-later-version"})))
+        Files().append(queue.paths.ledger, encode_frame(msgpack.packb({"k": "of-a-later-version"})))
     submit(arbctl, tmp_path, "next")
     wait_until(lambda: done(layout, "next"), 30, "the other session")
     wait_until(lambda: "the session cannot be read; it is looked at again" in daemons.log(), 30, "word of it")

@@ -24,8 +24,22 @@ for number, reason, _ in play.play_range(Path(sys.argv[1]), 2026, range({cases})
 """
 # Records of foreign ledgers are believed, whatever is in them.
 CARELESS = """
+from typing import get_args
+from arbd.records import RecordFormat, unpack
 from arbd.spool import ledger_records
-ledger_records._CHECKS = dict.fromkeys(ledger_records._CHECKS, lambda record, n: None)
+KINDS = {each.__struct_config__.tag: each for each in get_args(ledger_records.LedgerRecord)}
+decode = RecordFormat.decode
+def believe(self, payload, path="a record"):
+    try:
+        return decode(self, payload, path)
+    except ValueError:
+        plain = unpack(payload)
+        kind = KINDS.get(plain.get("k")) if self is ledger_records.LEDGER and isinstance(plain, dict) else None
+        if kind is None:
+            raise
+        names = zip(kind.__struct_fields__, kind.__struct_encode_fields__)
+        return kind(**{name: plain.get(key) for name, key in names})
+RecordFormat.decode = believe
 """
 
 

@@ -23,6 +23,7 @@ from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import scan_frames
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState
+from arbd.spool.ledger_records import LEDGER, ClaimRecord, DoneRecord, FinishRecord, LedgerRecord, RevokeRecord
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from arbd.spool.spans import Span
@@ -166,26 +167,26 @@ class Checks:
             ledger = self._ledgers[inode.number] = _Ledger()
         scan = scan_frames(content[ledger.offset :])
         for frame in scan.frames:
-            record = msgpack.unpackb(frame.payload, strict_map_key=False)
+            record = LEDGER.decode(frame.payload)
             if not fresh:
                 self._check_record(session_id, ledger.state, record)
             ledger.state.fold(record)
         ledger.offset += scan.good_end
 
-    def _check_record(self, session_id: str, state: LedgerState, record: Mapping[str, object]) -> None:
-        if record["k"] == "done":
+    def _check_record(self, session_id: str, state: LedgerState, record: LedgerRecord) -> None:
+        if isinstance(record, DoneRecord):
             self._done_at.setdefault(session_id, self.world.now)
-        elif record["k"] == "finish":
-            incarnation = int(str(record["i"]))
-            for claim_id, _, returned in record["c"]:  # type: ignore[attr-defined]
-                claim = state.claims.get((incarnation, claim_id))
+        elif isinstance(record, FinishRecord):
+            for finish in record.finishes:
+                claim = state.claims.get((record.incarnation, finish.claim_id))
                 if claim is not None:
-                    self._check_durable(session_id, incarnation, claim.span, [Span(*span) for span in returned])
-        elif record["k"] == "claim" and self.on_claim is not None:
-            incarnation = int(str(record["i"]))
-            self.on_claim(session_id, next(d.process.version for d in self.daemons if d.incarnation == incarnation))
-        elif record["k"] == "revoke":
-            self._check_dead(int(str(record["i"])))
+                    returned = [part.span() for part in finish.returned]
+                    self._check_durable(session_id, record.incarnation, claim.span, returned)
+        elif isinstance(record, ClaimRecord) and self.on_claim is not None:
+            versions = (d.process.version for d in self.daemons if d.incarnation == record.incarnation)
+            self.on_claim(session_id, next(versions))
+        elif isinstance(record, RevokeRecord):
+            self._check_dead(record.incarnation)
 
     def _check_durable(self, session_id: str, incarnation: int, span: Span, returned: list[Span]) -> None:
         durable = self._durable_rows(session_id, incarnation)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger_records import LedgerRecord
 
 
 @contextlib.contextmanager
@@ -16,7 +16,7 @@ def states_checked() -> Iterator[None]:
     """AssertionError as soon as a ledger's state after a fold, or a session's after a turn, contradicts itself."""
     fold, turn = LedgerState.fold, Coordinator._turn
 
-    def fold_and_check(self: LedgerState, record: dict[str, Any]) -> None:
+    def fold_and_check(self: LedgerState, record: LedgerRecord) -> None:
         fold(self, record)
         self.assert_consistent()
 

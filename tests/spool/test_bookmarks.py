@@ -11,6 +11,7 @@ from arbd.spool.bookmarks import from_plain, read_state, to_plain
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue
 from arbd.spool.spans import Claim, Finish, Span
 from tests.spool.sessions import make_session
@@ -36,8 +37,8 @@ def folded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     kinds: list[str] = []
     fold = ledger.LedgerState.fold
 
-    def spy(self: ledger.LedgerState, record: dict[str, object]) -> None:
-        kinds.append(str(record["k"]))
+    def spy(self: ledger.LedgerState, record: LedgerRecord) -> None:
+        kinds.append(str(record.__struct_config__.tag))
         fold(self, record)
 
     monkeypatch.setattr(ledger.LedgerState, "fold", spy)

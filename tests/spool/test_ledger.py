@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from arbd.spool import ledger
 from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger_records import LEDGER, LedgerRecord, read_record
 from arbd.spool.spans import Claim, Finish, Span, spans_of
 
 
@@ -29,8 +30,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.lost: list[Claim] = []
         self.ids = itertools.count(1000, 1000)
 
-    def fold(self, record: dict[str, object]) -> None:
-        self.state.fold(msgpack.unpackb(ledger.pack(record), strict_map_key=False))
+    def fold(self, record: LedgerRecord) -> None:
+        self.state.fold(LEDGER.decode(ledger.pack(record)))
         self.state.assert_consistent()
 
     @rule(chunk=st.integers(1, 20), total=st.integers(1, 40), worker=st.integers(0, 3))
@@ -136,8 +137,8 @@ def test_labels_tell_where_a_session_is() -> None:
 
 
 def test_a_record_of_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown record"):
-        LedgerState().fold({"k": "spell"})
+    with pytest.raises(ValueError, match="k is 'spell'"):
+        read_record(msgpack.packb({"k": "spell"}), 5)
 
 
 def test_states_tell_lost_quarantined_and_cancelled_iterations_apart() -> None:

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from arbd.daemon.core import events
 from arbd.daemon.core.counters import DAMAGE_FOUND, LEASE_REVOKED, Counters
@@ -23,6 +22,7 @@ from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.liveness import Observer, Peers
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.readable import require_readable
@@ -297,7 +297,7 @@ class SessionRegistry:
             return None
 
     def _revoke(self, work: SessionState, worker_id: str, incarnation: int, reason: str) -> None:
-        def decide(state: ledger.LedgerState) -> list[dict[str, Any]]:
+        def decide(state: ledger.LedgerState) -> list[LedgerRecord]:
             still = any(claim.incarnation == incarnation for claim in state.claims.values())
             return [ledger.revoked(incarnation, reason)] if still else []
 

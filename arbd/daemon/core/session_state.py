@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
 
 from arbd.daemon.core.breaker import Breaker, Ruling
 from arbd.daemon.core.chunks import Demand, chunk_size
@@ -21,6 +20,7 @@ from arbd.job.spec import JobSpec
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.spans import NO_COUNTS, Claim, Counts, Finish, Span, add_counts
 from arbd.spool.system import Clock
@@ -188,7 +188,7 @@ class SessionState:
     def run_again(self, spans: Sequence[Span]) -> int:
         """Order settled iterations to run again, whose rows nobody can read; how many."""
 
-        def decide(state: LedgerState) -> list[dict[str, Any]]:
+        def decide(state: LedgerState) -> list[LedgerRecord]:
             lost = [span for span in spans if span.first + span.count - 1 <= state.settled and not state.over]
             again = [Span(span.first, span.count, state.epoch + 1) for span in lost]
             # What they were recorded as is lost with them; the final counts are those of the rows.
