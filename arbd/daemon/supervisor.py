@@ -40,6 +40,7 @@ class Supervisor:
         self._limits: dict[Path, Limits] = {}
         self._kill_at: dict[int, float] = {}
         self._claimed_s: dict[int, float] = {}
+        self._begun_s: dict[int, float] = {}
         self._disk_errors: set[int] = set()
         self._highest_task = 0
         self._draining = False
@@ -88,11 +89,12 @@ class Supervisor:
         slot, task = event.slot, event.task
         self._kill_at.pop(task.number, None)
         error = event.future.exception()
+        occupied_s = time.monotonic() - self._begun_s.pop(task.number, time.monotonic())
         if isinstance(error, BrokenProcessPool):
             exit_report = slot.exit_report()
             slot.restart()
             self._end_orphans()
-            self._post(events.Lost(task, exit_report))
+            self._post(events.Lost(task, exit_report, occupied_s))
             return
         wanted = not slot.is_preempted()
         slot.finished()
@@ -109,7 +111,7 @@ class Supervisor:
                 if result.retire:
                     slot.restart()
                     self._end_orphans()
-                self._post(events.Reported(task, result))
+                self._post(events.Reported(task, result, occupied_s))
 
     def _begin_anew(self, slot: Slot, task: ChunkTask, reason: str, *, wanted: bool) -> None:
         """The slot's process has loaded other code than the task needs: a fresh one does it, if it is wanted still."""
@@ -136,6 +138,7 @@ class Supervisor:
             self._counters.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
             slot = min(free, key=partial(_unfitness, order.task))
             free.remove(slot)
+            self._begun_s[order.task.number] = time.monotonic()
             slot.submit(order.task)
         if self._ready:
             busy = [slot for slot in self.slots if slot.task is not None]

@@ -19,6 +19,7 @@ import msgpack
 
 from arbd import __version__, schema
 from arbd.errors import VersionError
+from arbd.spool import provenance
 from arbd.spool.files import Files
 from arbd.spool.frames import MAX_FRAME_BYTES, encode_frame, payloads
 from arbd.spool.layout import SessionPaths
@@ -93,6 +94,7 @@ def to_plain(state: LedgerState) -> dict[str, Any]:
     plain["pool"] = [astuple(span) for span in state.pool]
     plain["claims"] = [[c.claim_id, astuple(c.span), c.worker_id, c.incarnation] for c in state.claims.values()]
     plain["recent"] = [list(point) for point in state.recent]
+    plain["provenance"] = provenance.to_plain(state.provenance)
     return plain
 
 
@@ -105,11 +107,12 @@ def from_plain(plain: dict[str, Any]) -> LedgerState:
         Claim(claim_id, Span(*span), worker, incarnation) for claim_id, span, worker, incarnation in plain["claims"]
     ]
     for name, value in plain.items():
-        if name not in ("pool", "claims", "recent", "pace", "_held"):
+        if name not in ("pool", "claims", "recent", "pace", "provenance", "_held"):
             setattr(state, name, value)
     state.pool = deque(Span(*span) for span in plain["pool"])
     state.claims = {(claim.incarnation, claim.claim_id): claim for claim in claims}
     state.pace = None if plain["pace"] is None else (plain["pace"][0], plain["pace"][1])
+    state.provenance = provenance.from_plain(plain["provenance"])
     state._held = Counter(plain["_held"])
     state.recent.extend((int(ns), int(count)) for ns, count in plain["recent"])
     return state

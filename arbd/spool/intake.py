@@ -19,11 +19,12 @@ from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
 from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker
-from arbd.spool.job_file import MAX_JOB_BYTES, name_fault, plain_name, read_job
+from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, name_fault, plain_name, read_job
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
+from arbd.spool.provenance import Submission
 from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, is_whole, new_session_id
-from arbd.spool.submitters import Submitters
+from arbd.spool.submitters import Submitters, user_name
 from arbd.spool.system import Clock, FileStatus
 from arbd.terminal_text import escape_control_chars, escape_line
 
@@ -91,6 +92,7 @@ class Intake:
     dead: Callable[[str, int], str | None] = lambda worker_id, incarnation: None
     began: Callable[[str], None] = lambda name: None
     interrupted: str = ""
+    host: str = ""
     more: bool = False
     left: bool = True
     trouble: str = ""
@@ -269,7 +271,7 @@ class Intake:
             session_id = spec.session_id or held.session_id
             if exists(self.files, self.layout.session(session_id)):
                 return self._there_already(held, session_id, data)
-            create_session(self.files, self.layout, session_id, data, spec)
+            create_session(self.files, self.layout, session_id, data, spec, submission=self._submission(held, pending))
         except FileNotFoundError:
             # Passed on to another worker, or a network client does not show it yet.
             return None
@@ -278,6 +280,12 @@ class Intake:
         except ArbdError as error:
             return self._failed(held, error, pending, last=last)
         return self._remove(held, data, Accepted(held.name, session_id, spec.n))
+
+    def _submission(self, held: Held, pending: _Pending) -> Submission:
+        """Who dropped the file; where, and when it was taken up."""
+        uid = pending.look.uid if pending.look is not None else 0
+        name = held.name[:MAX_NAME_BYTES]
+        return Submission(user=user_name(uid), uid=uid, host=self.host, wall_ns=self.clock.wall_ns(), file=name)
 
     def _failed(self, held: Held, error: ArbdError, pending: _Pending, *, last: bool) -> Rejected | None:
         if isinstance(error, VersionError):

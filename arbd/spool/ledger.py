@@ -11,14 +11,15 @@ outstanding, never what is done. Keeps I8: a finish whose claim was revoked chan
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from arbd import schema
-from arbd.spool import ledger_records
+from arbd.spool import ledger_records, ledger_view
+from arbd.spool.acts import note
 from arbd.spool.ledger_records import (
     AgainRecord,
     ClaimedSpan,
@@ -33,17 +34,16 @@ from arbd.spool.ledger_records import (
     StopRecord,
     span_records,
 )
+from arbd.spool.ledger_view import LedgerView
+from arbd.spool.provenance import Actor, Submission
 from arbd.spool.spans import Claim, Counts, Finish, Span
-
-# Finish records over which the rate that people see is taken.
-RECENT_FINISHES = 64
 
 # Claims take spans from the front of the pool, but for the few that a worker leaves to others.
 SEARCHES_AT_ONCE = 50_000_000
 SEARCHES_A_CLAIM = 1_000
 
 COMPLETED, FAILED, TIMEOUT, CRASHED = range(4)
-STATUS_NAMES = ("completed", "failed", "timeout", "crashed")
+STATUS_NAMES = ledger_view.STATUS_NAMES
 
 RUNNING, PAUSED, CANCELLED = ledger_records.RUNNING, ledger_records.PAUSED, ledger_records.CANCELLED
 
@@ -55,10 +55,10 @@ def pack(record: LedgerRecord) -> bytes:
     return _ENCODER.encode(record)
 
 
-def opened(n: int) -> OpenRecord:
+def opened(n: int, submission: Submission | None = None) -> OpenRecord:
     """First record of every ledger."""
     stamp = schema.LEDGER.stamp()
-    return OpenRecord(version=stamp[schema.LEDGER.key], writer=stamp[schema.WRITER], n=n)
+    return OpenRecord(version=stamp[schema.LEDGER.key], writer=stamp[schema.WRITER], n=n, submission=submission)
 
 
 def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> ClaimRecord:
@@ -72,10 +72,10 @@ def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> ClaimRecord:
     )
 
 
-def finished(incarnation: int, finishes: Sequence[Finish], wall_ns: int) -> FinishRecord:
-    """Claims of an incarnation are done."""
+def finished(incarnation: int, finishes: Sequence[Finish], wall_ns: int, busy_ns: int = 0) -> FinishRecord:
+    """Claims of an incarnation are done, with which slots were busy for so long."""
     done = tuple(FinishedClaim(f.claim_id, f.counts, span_records(f.returned)) for f in finishes)
-    return FinishRecord(incarnation=incarnation, wall_ns=wall_ns, finishes=done)
+    return FinishRecord(incarnation=incarnation, wall_ns=wall_ns, finishes=done, busy_ns=busy_ns)
 
 
 def revoked(incarnation: int, reason: str) -> RevokeRecord:
@@ -83,9 +83,9 @@ def revoked(incarnation: int, reason: str) -> RevokeRecord:
     return RevokeRecord(incarnation=incarnation, why=reason)
 
 
-def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str) -> AgainRecord:
+def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str, actor: Actor | None = None) -> AgainRecord:
     """Finished iterations run again; `uncounted` is what leaves the counts, by status."""
-    return AgainRecord(spans=span_records(spans), uncounted=_by_status(uncounted), why=reason)
+    return AgainRecord(spans=span_records(spans), uncounted=_by_status(uncounted), why=reason, actor=actor)
 
 
 def stopped(n: int, reason: str) -> StopRecord:
@@ -109,118 +109,8 @@ def _by_status(counts: Sequence[int]) -> Counts:
 
 
 @dataclass(slots=True)
-class LedgerState:
+class LedgerState(LedgerView):
     """A session as its ledger tells it. `fold` is the only way to change it."""
-
-    n: int = 0
-    opened_n: int = 0
-    cursor: int = 1
-    epoch: int = 0
-    state: str = RUNNING
-    done: bool = False
-    duplicates: int = 0
-    pool: deque[Span] = field(default_factory=deque)
-    claims: dict[tuple[int, int], Claim] = field(default_factory=dict)
-    slots: dict[int, int] = field(default_factory=dict)
-    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
-    worker_counts: dict[str, list[int]] = field(default_factory=dict)
-    superseded: int = 0
-    started_ns: int = 0
-    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT_FINISHES))
-    stopped: str = ""
-    worked_ns: int = 0
-    pace: tuple[int, int] | None = None
-    _held: Counter[int] = field(default_factory=Counter)
-    _searches: int = 0
-    _searched: int = 0
-
-    @property
-    def counted(self) -> int:
-        """Iterations whose results are recorded."""
-        return sum(self.counts)
-
-    @property
-    def claimed(self) -> int:
-        """Iterations that some worker holds."""
-        return sum(claim.span.count for claim in self.claims.values())
-
-    @property
-    def unclaimed(self) -> int:
-        """Iterations that nobody holds."""
-        return self.n - self.cursor + 1 + sum(span.count for span in self.pool)
-
-    def unclaimed_up_to(self, limit: int) -> int:
-        """Those of them that are not beyond iteration `limit`."""
-        return max(0, min(self.n, limit) - self.cursor + 1) + sum(span.count for span in self.pool)
-
-    @property
-    def settled(self) -> int:
-        """The last iteration up to which every one is recorded."""
-        outstanding = [span.first for span in self.pool] + [claim.span.first for claim in self.claims.values()]
-        return min([self.cursor, *outstanding]) - 1
-
-    @property
-    def lost(self) -> int:
-        """Iterations that a dead worker had and nobody has taken yet."""
-        return sum(span.count for span in self.pool if span.lost and span.attempt == 1)
-
-    @property
-    def quarantined(self) -> int:
-        """Iterations that failed on a suspicious host or killed their process, and wait to be tried again."""
-        return sum(span.count for span in self.pool if span.attempt > 1)
-
-    def states(self) -> dict[str, int]:
-        """Iterations by state; each is in exactly one, so the sum is `n`."""
-        waiting = self.unclaimed - self.lost - self.quarantined
-        cancelled = self.state == CANCELLED
-        return {
-            "pending": 0 if cancelled else waiting,
-            "claimed": 0 if cancelled else self.claimed,
-            **dict(zip(STATUS_NAMES, self.counts, strict=True)),
-            "lost": 0 if cancelled else self.lost,
-            "quarantined": 0 if cancelled else self.quarantined,
-            "cancelled": self.n - self.counted if cancelled else 0,
-        }
-
-    def unclaimed_for(self, worker_id: str, limit: int) -> int:
-        """Iterations up to `limit` that nobody holds and that this worker need not leave to another."""
-        return self.unclaimed_up_to(limit) - sum(span.count for span in self.pool if span.avoid == worker_id)
-
-    @property
-    def exhausted(self) -> bool:
-        """True when every iteration is recorded and only compaction is left."""
-        return self.n > 0 and not self.claims and not self.pool and self.cursor > self.n
-
-    @property
-    def over(self) -> bool:
-        """True when nobody will evaluate anything any more, unless a person asks for it."""
-        return self.done or self.state == CANCELLED
-
-    def rate(self) -> float | None:
-        """Iterations a second of late, by the workers' own clocks; None while nothing can be said."""
-        if len(self.recent) < 2:
-            return None
-        (first_ns, first_count), (last_ns, last_count) = self.recent[0], self.recent[-1]
-        if last_ns <= first_ns or last_count <= first_count:
-            return None
-        return (last_count - first_count) * 1e9 / (last_ns - first_ns)
-
-    def label(self) -> str:
-        """One word for people: pending, running, paused, cancelled, finishing or done."""
-        if self.state == CANCELLED:
-            return CANCELLED
-        if self.done:
-            return "done"
-        if self.state == PAUSED:
-            return PAUSED
-        if self.exhausted:
-            return "finishing"
-        return RUNNING if self.cursor > 1 else "pending"
-
-    def live_slots(self) -> int:
-        """Slots of all workers that hold claims now."""
-        holders = {claim.incarnation for claim in self.claims.values()}
-        return sum(slots for incarnation, slots in self.slots.items() if incarnation in holders)
 
     def take(self, chunk: int, total: int, leave_to_others: str = "", limit: int | None = None) -> list[Span]:
         """Spans of at most `chunk` iterations each, `total` in all, none beyond `limit`, to claim next.
@@ -250,14 +140,14 @@ class LedgerState:
 
     def fold(self, record: LedgerRecord) -> None:
         """Apply one record; ValueError when following it costs more than workers' records do."""
+        note(self.provenance, record)
         match record:
             case ClaimRecord():
                 self._pass_time(record.incarnation, record.wall_ns)
                 self._fold_claim(record)
             case FinishRecord():
                 self._pass_time(record.incarnation, record.wall_ns)
-                for finish in record.finishes:
-                    self._fold_finish(record.incarnation, finish)
+                self._fold_finishes(record)
                 self.recent.append((record.wall_ns, self.counted))
             case RevokeRecord():
                 self._fold_revoke(record.incarnation)
@@ -341,6 +231,14 @@ class LedgerState:
         self._searched += spans
         if self._searched > SEARCHES_AT_ONCE + SEARCHES_A_CLAIM * self._searches:
             raise ValueError("claims and revocations that cost more to follow than those of workers do")
+
+    def _fold_finishes(self, record: FinishRecord) -> None:
+        before = self.counted
+        for finish in record.finishes:
+            self._fold_finish(record.incarnation, finish)
+        if record.busy_ns:
+            self.busy_ns += record.busy_ns
+            self.timed += self.counted - before
 
     def _fold_finish(self, incarnation: int, finish: FinishedClaim) -> None:
         claim = self.claims.pop((incarnation, finish.claim_id), None)

@@ -16,11 +16,14 @@ from msgspec import Meta, Struct, field
 from arbd import schema
 from arbd.records import Items, Natural, Positive, RecordFormat, Signed, Text, shown
 from arbd.spool.layout import NAME_PATTERN
+from arbd.spool.provenance import Actor, Changes, Name, Submission
 from arbd.spool.spans import Span
 
 MAX_ITERATIONS = 10**12
 MAX_SLOTS = 1 << 20
 MAX_EPOCH = 2**31 - 1
+# A slot for a century: sums of it stay far below what overflows.
+MAX_BUSY_NS = 10**9 * 3600 * 24 * 36_525
 INCARNATION_MAX = 2**64 - 1
 
 RUNNING, PAUSED, CANCELLED = "running", "paused", "cancelled"
@@ -34,6 +37,7 @@ Slots = Annotated[int, Meta(ge=0, le=MAX_SLOTS)]
 Epoch = Annotated[int, Meta(ge=0, le=MAX_EPOCH)]
 Attempt = Annotated[int, Meta(ge=1, le=MAX_EPOCH)]
 Count = Annotated[int, Meta(ge=0, le=MAX_ITERATIONS)]
+BusyTime = Annotated[int, Meta(ge=0, le=MAX_BUSY_NS)]
 Change = Annotated[int, Meta(ge=-MAX_ITERATIONS, le=MAX_ITERATIONS)]
 
 
@@ -98,10 +102,11 @@ class _Record(Struct, frozen=True, tag_field="k", omit_defaults=True, kw_only=Tr
 
 
 class OpenRecord(_Record, tag="open", frozen=True, kw_only=True):
-    """The first record of every ledger: how many iterations the session has."""
+    """The first record of every ledger: how many iterations the session has, and who asked for it."""
 
     version: int = field(name=schema.LEDGER.key)
     n: Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
+    submission: Submission | None = field(default=None, name="sub")
 
 
 class ClaimRecord(_Record, tag="claim", frozen=True, kw_only=True):
@@ -115,11 +120,15 @@ class ClaimRecord(_Record, tag="claim", frozen=True, kw_only=True):
 
 
 class FinishRecord(_Record, tag="finish", frozen=True, kw_only=True):
-    """Claims of an incarnation are done; their results are durable (I2). `wall_ns` is for people alone (I3)."""
+    """Claims of an incarnation are done; their results are durable (I2). `wall_ns` is for people alone (I3).
+
+    `busy_ns` is how long slots were busy with what is recorded; 0 where nobody says.
+    """
 
     incarnation: Incarnation = field(name="i")
     wall_ns: Signed = field(name="t")
     finishes: Annotated[tuple[FinishedClaim, ...], Items] = field(name="c")
+    busy_ns: BusyTime = field(default=0, name="b")
 
 
 class RevokeRecord(_Record, tag="revoke", frozen=True, kw_only=True):
@@ -138,12 +147,19 @@ class AgainRecord(_Record, tag="again", frozen=True, kw_only=True):
     spans: Spans = field(name="r")
     uncounted: tuple[Change, Change, Change, Change] = field(name="u")
     why: Text
+    actor: Actor | None = field(default=None, name="who")
 
 
 class StateRecord(_Record, tag="state", frozen=True, kw_only=True):
-    """The session is paused, resumed or cancelled."""
+    """The session is paused, resumed or cancelled; or it stays as it is, and something else of it changes.
+
+    `action` is what somebody did, where it is not the state that says so.
+    """
 
     state: Annotated[str, Meta(pattern=rf"^(?:{RUNNING}|{PAUSED}|{CANCELLED})\Z")] = field(name="s")
+    action: Name = field(default="", name="a")
+    actor: Actor | None = field(default=None, name="who")
+    changes: Changes | None = field(default=None, name="set")
 
 
 class StopRecord(_Record, tag="stop", frozen=True, kw_only=True):

@@ -107,10 +107,12 @@ class SessionQueue:
         wall_ns: int,
         leave_to_others: str = "",
         limit: int | None = None,
+        busy_ns: int = 0,
     ) -> list[Claim]:
         """Record `finishes`, then claim as `plan` says after seeing the state: (iterations a chunk, in all).
 
-        Iterations that worker `leave_to_others` should avoid are left alone, and those beyond `limit`.
+        Iterations that worker `leave_to_others` should avoid are left alone, and those beyond `limit`. Slots were busy
+        with `finishes` for `busy_ns`.
 
         Returned are the claims that stand in the ledger and were not returned before. Everything is one append:
         either all of it is durable on return, or an OSError was raised and the same call can be made again. An
@@ -121,7 +123,7 @@ class SessionQueue:
             self._fold_new()
             records: list[LedgerRecord] = []
             if finishes:
-                records.append(ledger.finished(worker.incarnation, finishes, wall_ns))
+                records.append(ledger.finished(worker.incarnation, finishes, wall_ns, busy_ns))
             state = self.state
             if not state.over and state.state == ledger.RUNNING:
                 chunk, total = plan(state)

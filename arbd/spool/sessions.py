@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgpack
+from msgspec.structs import replace
 
 from arbd import schema
 from arbd.errors import UnsafePathError, UsageError
@@ -23,6 +24,7 @@ from arbd.spool import ledger
 from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.spool.provenance import UNKNOWN, Submission
 from arbd.spool.system import Clock, HeldLock
 
 HIDDEN = re.compile(r"\..*\.[0-9a-f]{8}\.(new|removed)")
@@ -64,14 +66,22 @@ def new_session_id(files: Files, clock: Clock) -> str:
 
 
 def create_session(
-    files: Files, layout: SpoolLayout, session_id: str, job: bytes, spec: ResolvedJob, *, say: Say = lambda what: None
+    files: Files,
+    layout: SpoolLayout,
+    session_id: str,
+    job: bytes,
+    spec: ResolvedJob,
+    *,
+    submission: Submission = UNKNOWN,
+    say: Say = lambda what: None,
 ) -> SessionPaths:
     """Make a session, or finish one whose making was interrupted. SessionExistsError when it is there.
 
     The folder has its final name from the start: some network filesystems lose a folder for good that is renamed
     while others look at it. It is a session once it has a ledger, which appears last, whole, by rename within the
     folder. All is done under the ledger's lock: of several makers one at a time is at work, and what a crash left is
-    written over by the next. `say` is told what is waited for. TimeoutError when somebody keeps that lock.
+    written over by the next. `submission` is kept, see `arbd.spool.provenance`; `say` is told what is waited for.
+    TimeoutError when somebody keeps that lock.
     """
     paths = layout.session(session_id)
     for looks_left in reversed(range(MAKING_LOOKS)):
@@ -80,7 +90,7 @@ def create_session(
             with _making(files, paths, say) as held:
                 if is_whole(files, paths):
                     break
-                _fill(files, paths, job, spec, held)
+                _fill(files, paths, job, spec, held, submission)
                 return paths
         except (FileNotFoundError, UnsafePathError):
             # The leftover of a crash, which another worker removed in this moment.
@@ -110,14 +120,25 @@ def _making(files: Files, paths: SessionPaths, say: Say) -> Iterator[HeldLock]:
         held.release()
 
 
-def _fill(files: Files, paths: SessionPaths, job: bytes, spec: ResolvedJob, held: HeldLock) -> None:
+def _fill(
+    files: Files,
+    paths: SessionPaths,
+    job: bytes,
+    spec: ResolvedJob,
+    held: HeldLock,
+    submission: Submission,
+) -> None:
+    plain = spec.to_plain()
     files.remove_temporaries(paths.folder)
     files.publish(paths.job, job)
-    files.publish(paths.spec, encode_frame(bytes(msgpack.packb({**schema.JOB.stamp(), **spec.to_plain()}))))
+    files.publish(paths.spec, encode_frame(bytes(msgpack.packb({**schema.JOB.stamp(), **plain}))))
     files.make_folder(paths.segments)
     files.make_folder(paths.generations)
     _require_lock(held, paths)
-    files.publish(paths.ledger, encode_frame(ledger.pack(ledger.opened(spec.n))))
+    # What listings show of the job stands in the ledger, which they read anyhow.
+    shown = {"method": plain.get("method", ""), "priority": plain.get("execution", {}).get("priority", 0)}
+    said = replace(submission, **shown, labels=plain.get("labels", {}))
+    files.publish(paths.ledger, encode_frame(ledger.pack(ledger.opened(spec.n, said))))
 
 
 def _require_lock(held: HeldLock, paths: SessionPaths) -> None:

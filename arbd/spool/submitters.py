@@ -48,7 +48,7 @@ class Submitters:
         if not self.names or uid in self.users or self.groups & _groups_of(uid):
             return None
         return (
-            f"{_user_name(uid)} may not submit jobs here (allowed: {', '.join(self.names)}); "
+            f"{_shown(uid)} may not submit jobs here (allowed: {', '.join(self.names)}); "
             "an administrator can add that user to `allowed_submitters` in the daemon's settings"
         )
 
@@ -61,8 +61,14 @@ def _groups_of(uid: int) -> set[int]:
     return set(os.getgrouplist(user.pw_name, user.pw_gid))
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """What this host calls a user; the number where it knows no name."""
     try:
-        return f"user {pwd.getpwuid(uid).pw_name} ({uid})"
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"user {uid}"
+        return str(uid)
+
+
+def _shown(uid: int) -> str:
+    name = user_name(uid)
+    return f"user {uid}" if name == str(uid) else f"user {name} ({uid})"

@@ -1,10 +1,9 @@
-"""How much to claim at once, for whom, and who gives way: guided self-scheduling, priorities, then fairness. Pure."""
+"""How much to claim at once, and who gives way: guided self-scheduling, priorities. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from arbd.spool.ledger import LedgerState
 
@@ -36,37 +35,6 @@ def chunk_size(
     by_time = int(target_s / seconds_each)
     by_rest = min(reach, max(math.ceil(reach / (2 * live_slots)), int(LEAST_S / seconds_each)))
     return max(1, min(by_time, by_rest, last_chunk * GROWTH, MAX_CHUNK))
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """A session that wants slots: `running` tasks of it here, `unclaimed` iterations, at most `room` more tasks."""
-
-    session_id: str
-    priority: int
-    running: int
-    room: int
-
-
-def share(demands: Sequence[Demand], depth: int, out: Mapping[int, int]) -> dict[str, int]:
-    """Tasks to claim per session: the highest priority first, equals one by one to whoever has fewest.
-
-    A priority gets what is left of `depth` tasks by those of the same or a higher one; `out` counts the tasks that
-    are out by priority. So urgent work is claimed though slots are full of other work, which has to give way then.
-    """
-    running = {demand.session_id: demand.running for demand in demands}
-    given: dict[str, int] = {}
-    for priority in sorted({demand.priority for demand in demands}, reverse=True):
-        group = [demand for demand in demands if demand.priority == priority]
-        free = depth - sum(given.values()) - sum(n for other, n in out.items() if other >= priority)
-        for _ in range(free):
-            open_to = [d for d in group if given.get(d.session_id, 0) < d.room]
-            if not open_to:
-                break
-            best = min(open_to, key=lambda d: (running[d.session_id], d.session_id))
-            running[best.session_id] += 1
-            given[best.session_id] = given.get(best.session_id, 0) + 1
-    return given
 
 
 def preempt(waiting: Sequence[int], running: Sequence[tuple[int, bool]]) -> list[int]:

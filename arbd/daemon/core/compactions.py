@@ -39,7 +39,7 @@ class Compactions:
                 continue
             if state.exhausted and not state.over:
                 compaction.begin()
-                self.send(events.Compact(work.queue.paths.folder, work.spec.execution.priority))
+                self.send(events.Compact(work.queue.paths.folder, work.priority))
 
     def ended(self, event: events.Compacted, pause_s: float) -> None:
         """One came back from its slot."""

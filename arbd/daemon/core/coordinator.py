@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from arbd.daemon.core import events
-from arbd.daemon.core.chunks import share
 from arbd.daemon.core.compactions import Compactions
 from arbd.daemon.core.condition import COUNT_REJECTED_S, condition_of, rejected_jobs, snapshot_of
 from arbd.daemon.core.counters import (
@@ -26,6 +24,8 @@ from arbd.daemon.core.counters import (
     Condition,
     Counters,
 )
+from arbd.daemon.core.exchanges import Exchanges
+from arbd.daemon.core.fairness import Fairness
 from arbd.daemon.core.generation_scheduler import POLL_S
 from arbd.daemon.core.manners import Manners
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry, Timing
@@ -91,6 +91,7 @@ class Coordinator:
         self._registry = SessionRegistry(files, clock, layout, worker, timing, log, send, only, self._counters)
         self._suggestions = Suggestions(clock, log, self._registry, send)
         self._manners = Manners(log)
+        self._exchanges = Exchanges(self._registry, send, Fairness(worker.incarnation))
         self._compactions = Compactions(files, layout, clock, log, self._registry, send)
         self._work = self._registry.work
         self._counter = 0
@@ -200,7 +201,7 @@ class Coordinator:
         rest = report.rest
         if rest is not None:
             task, rest = work.goes_on(task, rest)
-        tripped = work.reported(task, report)
+        tripped = work.reported(task, report, event.occupied_s)
         if report.first_error:
             self._log.warning("iterations failed", session=work.session_id, first_error=report.first_error)
         if report.code_changed:
@@ -243,7 +244,7 @@ class Coordinator:
             work = self._work[exited.task.session.name]
             try:
                 with self._registry.handling(work.session_id):
-                    rest = work.lost(exited.task, exited.exit_report)
+                    rest = work.lost(exited.task, exited.exit_report, exited.occupied_s)
             except BackingOffError:
                 if not self._registry.is_lost(work.session_id):
                     continue
@@ -321,34 +322,12 @@ class Coordinator:
             self._beat_if_due()
 
     def _exchange(self) -> None:
-        """Record what is finished and claim what the slots can take, until neither gives anything more."""
+        """Record what is finished and claim what the slots can take."""
+        slots = 0 if self._draining else self._slots_ready
         for work in self._registry.usable():
-            if self._draining or work.demand(self._slots_ready) is None:
+            if not work.demand(slots).room:
                 self._say_tripped(work, work.settle())
-        for _ in range(100):
-            given = self._shares()
-            to_do = [
-                work
-                for work in self._registry.usable()
-                if (work.has_finished or work.has_unconfirmed or given.get(work.session_id)) and not work.is_backing_off
-            ]
-            if not to_do:
-                return
-            for work in sorted(to_do, key=lambda w: -w.spec.execution.priority):
-                with contextlib.suppress(BackingOffError), self._registry.handling(work.session_id):
-                    for task in work.exchange(given.get(work.session_id, 0)):
-                        self._send(events.Run(task, work.limits))
-                self._beat_if_due()
-
-    def _shares(self) -> dict[str, int]:
-        """Tasks to claim now, by session."""
-        if self._draining:
-            return {}
-        demands = [work.demand(self._slots_ready) for work in self._registry.usable()]
-        out: Counter[int] = Counter()
-        for work in self._work.values():
-            out[work.spec.execution.priority] += len(work.tasks)
-        return share([demand for demand in demands if demand is not None], 2 * self._slots_ready, out)
+        self._exchanges.run(slots, self._beat_if_due)
 
     def _finish_if_done(self) -> None:
         if self._draining and self._registry.is_idle():

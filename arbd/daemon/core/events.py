@@ -68,10 +68,11 @@ Command = Run | Compact | Suggest | Stop | Finished | Fatal
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """To the coordinator: a task is evaluated."""
+    """To the coordinator: a task is evaluated; its slot was occupied for so long, loading included."""
 
     task: ChunkTask
     report: ChunkReport
+    occupied_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,11 @@ class Unloadable:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """To the coordinator: the process died on a task."""
+    """To the coordinator: the process died on a task, after so long."""
 
     task: ChunkTask
     exit_report: ExitReport
+    occupied_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from msgspec import UNSET
+
 from arbd.daemon.core.breaker import Breaker, Ruling
-from arbd.daemon.core.chunks import Demand, chunk_size
+from arbd.daemon.core.chunks import chunk_size
 from arbd.daemon.core.claims import ClaimStage, OpenClaim, claim_ids, grouped, spans_by_claim
+from arbd.daemon.core.fairness import Demand, served_s
 from arbd.daemon.core.generation_scheduler import GenerationScheduler
+from arbd.daemon.core.session_changes import end_early
 from arbd.daemon.core.standing import Compaction, SessionStanding, Standing
 from arbd.daemon.slots.crash_recovery import recover
 from arbd.daemon.slots.pool import ExitReport, Limits
@@ -20,7 +24,6 @@ from arbd.job.spec import JobSpec
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.ledger import LedgerState
-from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.spans import NO_COUNTS, Claim, Counts, Finish, Span, add_counts
 from arbd.spool.system import Clock
@@ -64,6 +67,8 @@ class SessionState:
     _moved_s: float = 0.0
     _finishing_since_s: float | None = None
     _code_records: int = 0
+    _busy_s: float = 0.0
+    _refreshed_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._breaker = Breaker(self.worker.worker_id)
@@ -89,7 +94,24 @@ class SessionState:
     def limits(self) -> Limits:
         """What the slots' parent enforces."""
         execution = self.spec.execution
-        return Limits(execution.timeout_s, execution.retries, execution.priority)
+        return Limits(execution.timeout_s, execution.retries, self.priority)
+
+    @property
+    def priority(self) -> int:
+        """As it is now."""
+        changed = self.state.provenance.changes.priority
+        return self.spec.execution.priority if changed is UNSET else changed
+
+    @property
+    def max_slots(self) -> int | None:
+        """As it is now; None means no limit."""
+        changed = self.state.provenance.changes.max_slots
+        return self.spec.execution.max_slots if changed is UNSET else changed
+
+    @property
+    def owner(self) -> str:
+        """The user whose session it is; '' where nobody knows."""
+        return self.state.provenance.owner
 
     @property
     def is_blocked(self) -> bool:
@@ -130,18 +152,35 @@ class SessionState:
             self._finishing_since_s = self.clock.monotonic_s()
         return self._finishing_since_s
 
-    def demand(self, slots: int) -> Demand | None:
-        """What it wants of this worker's slots now, or None."""
+    def demand(self, slots: int) -> Demand:
+        """What it wants of this worker's slots now, and what it had of all."""
+        served, chunk_s = self.served_s(), self.target_s
+        if self.seconds_each is not None:
+            chunk_s = self.seconds_each * self._chunk
+        room = max(0, self._room(slots))
+        return Demand(self.session_id, self.priority, room, self.owner, served, chunk_s)
+
+    def served_s(self) -> float:
+        """What slots of all hosts spent for it, or are about to."""
+        return served_s(self.state, self.seconds_each, self.target_s)
+
+    def _room(self, slots: int) -> int:
         state = self.state
         if state.over or state.state != ledger.RUNNING or self.is_blocked or self.is_backing_off:
-            return None
+            return 0
         if not self._within_reach():
-            return None
+            return 0
         ahead = self.seconds_each is not None and self.seconds_each * self._chunk <= PREFETCH_LIMIT_S
         room = slots * (2 if ahead else 1) - len(self.tasks)
-        if self.spec.execution.max_slots is not None:
-            room = min(room, self.spec.execution.max_slots - len(state.claims))
-        return Demand(self.session_id, self.spec.execution.priority, len(self.tasks), room) if room > 0 else None
+        cap = self.max_slots
+        return room if cap is None else min(room, cap - len(state.claims))
+
+    def refresh_if_older(self, age_s: float) -> None:
+        """Read what is new in the ledger, unless that was done a moment ago."""
+        now_s = self.clock.monotonic_s()
+        if now_s - self._refreshed_s > age_s:
+            self.queue.refresh()
+            self._refreshed_s = now_s
 
     def _within_reach(self) -> int:
         state = self.state
@@ -173,34 +212,12 @@ class SessionState:
 
     def end_if_stopped(self) -> None:
         """Record that the session ends early, when a generation says so or its time is up."""
-        state, most_s = self.state, self.spec.stop.max_time_s
-        if state.over or state.stopped:
-            return
-        generations = self.generations
-        if generations is not None and generations.ends_before:
-            end, reason = (generations.ends_before - 1) * self.spec.generation_size, generations.stop
-        elif most_s is not None and state.worked_ns >= most_s * 1e9 and state.unclaimed:
-            end, reason = 0, f"max_time_s {most_s:g} was over"
-        else:
-            return
-        self.queue.change(lambda now: [] if now.stopped or now.over else [ledger.stopped(end, reason)])
-
-    def run_again(self, spans: Sequence[Span]) -> int:
-        """Order settled iterations to run again, whose rows nobody can read; how many."""
-
-        def decide(state: LedgerState) -> list[LedgerRecord]:
-            lost = [span for span in spans if span.first + span.count - 1 <= state.settled and not state.over]
-            again = [Span(span.first, span.count, state.epoch + 1) for span in lost]
-            # What they were recorded as is lost with them; the final counts are those of the rows.
-            total = sum(span.count for span in lost)
-            return [ledger.again(again, (total, 0, 0, 0), "their results could not be read")] if lost else []
-
-        before = self.state.unclaimed
-        return self.queue.change(decide).unclaimed - before
+        end_early(self.queue, self.spec, self.generations)
 
     def look(self, patience_s: float) -> None:
         """Read what is new in the ledger; all of it, when others have let this worker wait for so long."""
         state, now = self.queue.refresh(), self.clock.monotonic_s()
+        self._refreshed_s = now
         if self.is_blocked:
             self._look_for_code()
         waits = state.state == ledger.RUNNING and not (state.over or state.unclaimed_up_to(self.last))
@@ -223,17 +240,21 @@ class SessionState:
         self._position, self._moved_s = self.queue.position, self.clock.monotonic_s()
         self.exchanged = Exchange.UNCONFIRMED
 
-    def exchange(self, tasks_wanted: int) -> list[ChunkTask]:
+    def exchange(self, tasks_wanted: int, expected_s: float | None = None) -> list[ChunkTask]:
         """Tell the ledger what is finished, claim for `tasks_wanted` tasks.
 
+        Nothing is claimed when others claimed of it meanwhile, so that it has had more than `expected_s`: then it may
+        be another session's turn.
         After an OSError it is unconfirmed what reached the ledger: claims that did come out of the next call.
         """
         self.exchanged = Exchange.UNCONFIRMED
         finished = {number: held for number, held in self._claims.items() if held.stage is ClaimStage.FINISHED}
         finishes = [Finish(number, held.counts, held.left) for number, held in finished.items()]
-        cap = self.spec.execution.max_slots
+        cap, busy_s = self.max_slots, self._busy_s
 
         def plan(state: LedgerState) -> tuple[int, int]:
+            if expected_s is not None and self.served_s() > expected_s:
+                return 1, 0
             wanted = tasks_wanted if cap is None else min(tasks_wanted, cap - len(state.claims))
             reach = state.unclaimed_up_to(self.last)
             size = chunk_size(state, reach, self.worker.slots, self.seconds_each, self._chunk, self.target_s)
@@ -241,8 +262,12 @@ class SessionState:
             return size, size * max(0, wanted)
 
         leave = self.worker.worker_id if self._others_can() else ""
-        claims = self.queue.claim(self.worker, finishes, plan, self.clock.wall_ns(), leave, self.last)
+        claims = self.queue.claim(
+            self.worker, finishes, plan, self.clock.wall_ns(), leave, self.last, int(busy_s * 1e9) if finishes else 0
+        )
         self.exchanged = Exchange.CONFIRMED
+        self._busy_s -= busy_s if finishes else 0.0
+        self._refreshed_s = self.clock.monotonic_s()
         for number, held in finished.items():
             held.move(ClaimStage.RECORDED)
             del self._claims[number]
@@ -282,8 +307,9 @@ class SessionState:
         self.tasks[done.number] = done
         return done, rest
 
-    def reported(self, task: ChunkTask, report: ChunkReport) -> str:
-        """A slot came back with a report. Why this host pauses the session now, or ''."""
+    def reported(self, task: ChunkTask, report: ChunkReport, occupied_s: float = 0.0) -> str:
+        """A slot came back with a report, after it was occupied. Why this host pauses the session now, or ''."""
+        self._busy_s += max(occupied_s, report.busy_s)
         evaluated = sum(sum(counts) for counts in report.counts.values())
         if evaluated and report.busy_s > 0:
             each = report.busy_s / evaluated
@@ -317,11 +343,12 @@ class SessionState:
         self._pause(reason)
         self._close(task, {}, spans_by_claim(task))
 
-    def lost(self, task: ChunkTask, exit_report: ExitReport) -> ChunkTask | None:
+    def lost(self, task: ChunkTask, exit_report: ExitReport, occupied_s: float = 0.0) -> ChunkTask | None:
         """A slot died on a task: what it recorded counts, the rest is a new task, or goes back to others."""
         elsewhere = self.worker.worker_id if self._others_can() else ""
         saved = recover(self.files, task, exit_report, self.limits, next(self.numbers), elsewhere)
         rest = saved.rest
+        self._busy_s += occupied_s
         if rest is not None and exit_report.interrupted and not saved.exited_loading:
             self._close(task, saved.counts, spans_by_claim(rest))
             return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arbd.daemon.core import events
+from arbd.daemon.core.session_changes import run_again
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
 from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.host.logs import Log
@@ -85,7 +86,7 @@ class Suggestions:
                 versions=outcome.other_versions,
             )
         with contextlib.suppress(BackingOffError), self.registry.handling(work.session_id):
-            if lost and work.run_again(lost):
+            if lost and run_again(work.queue, lost):
                 self.log.error("recorded iterations cannot be read and run again", session=work.session_id)
             if outcome.published:
                 with contextlib.suppress(CorruptionError, VersionError):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from arbd.daemon.core.chunks import Demand, chunk_size, preempt, share
+from arbd.daemon.core.chunks import chunk_size, preempt
 from arbd.spool import ledger
 from arbd.spool.ledger import LedgerState
 from arbd.spool.spans import Claim
@@ -42,36 +40,6 @@ def test_chunks_shrink_with_the_slots_that_are_live_elsewhere() -> None:
     claims = [Claim(1, span, "other", 9) for span in state.take(10, 10)]
     state.fold(ledger.claimed(claims, 98, 1))
     assert chunk_size(state, state.unclaimed, 2, 1e-2, 4096, 2.0) == 6
-
-
-def test_priority_goes_first_then_whoever_has_fewest() -> None:
-    low, high = Demand("low", 0, 5, 4), Demand("high", 9, 0, 2)
-    assert share([low, high], 3, {}) == {"high": 2, "low": 1}
-    assert share([Demand("a", 0, 2, 4), Demand("b", 0, 0, 4)], 4, {}) == {"b": 3, "a": 1}
-    assert share([], 3, {}) == {}
-
-
-def test_urgent_work_is_claimed_though_all_slots_have_other_work() -> None:
-    low, high = Demand("low", 0, 4, 4), Demand("high", 9, 0, 2)
-    assert share([low, high], 4, {0: 4}) == {"high": 2}
-    assert share([low, high], 4, {0: 2, 9: 3}) == {"high": 1}
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 5)), max_size=6),
-    st.integers(0, 12),
-    st.dictionaries(st.integers(0, 2), st.integers(0, 6)),
-)
-def test_nothing_is_given_beyond_room_or_depth(
-    wants: list[tuple[int, int, int]], depth: int, out: dict[int, int]
-) -> None:
-    demands = [Demand(str(i), *want) for i, want in enumerate(wants)]
-    given_ = share(demands, depth, out)
-    assert all(count <= demands[int(name)].room for name, count in given_.items())
-    for priority in (0, 1, 2):
-        as_urgent = sum(count for name, count in given_.items() if demands[int(name)].priority >= priority)
-        if any(demands[int(name)].priority == priority for name in given_):
-            assert as_urgent + sum(n for other, n in out.items() if other >= priority) <= depth
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""What is finished goes into the ledgers, and what the slots can take comes out of them, in the order of fairness."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from arbd.daemon.core import events
+from arbd.daemon.core.fairness import Demand, Fairness
+from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
+from arbd.errors import ArbdError
+
+# Rounds of a turn: each records or claims something, or finds that others were first.
+MAX_ROUNDS = 100
+# Where others claim, too, what they did is read again before it is decided whose turn it is.
+FRESH_S = 0.25
+MAX_REFRESHED = 64
+
+
+@dataclass(slots=True)
+class Exchanges:
+    """For all sessions of this worker. Not thread-safe: the coordinator owns it."""
+
+    registry: SessionRegistry
+    send: Callable[[events.Command], None]
+    fairness: Fairness
+    _kept: Mapping[str, int] = field(default_factory=dict)
+
+    def run(self, slots: int, between: Callable[[], None]) -> None:
+        """Record and claim until neither gives anything more; nothing is claimed for 0 `slots`.
+
+        `between` is called between any two sessions.
+        """
+        is_fresh = False
+        for _ in range(MAX_ROUNDS):
+            given, demands = self._shares(slots)
+            if given and not is_fresh:
+                is_fresh = True
+                if self._refresh(demands):
+                    continue
+            to_do = [
+                work
+                for work in self.registry.usable()
+                if (work.has_finished or work.has_unconfirmed or given.get(work.session_id)) and not work.is_backing_off
+            ]
+            if not to_do:
+                return
+            # Somebody else may be served first only where there is somebody else.
+            contested = sum(demand.room > 0 for demand in demands.values()) > 1
+            for work in sorted(to_do, key=lambda w: -w.priority):
+                demand = demands.get(work.session_id)
+                expected_s = demand.served_s + demand.chunk_s / 2 if demand is not None and contested else None
+                with contextlib.suppress(BackingOffError), self.registry.handling(work.session_id):
+                    for task in work.exchange(given.get(work.session_id, 0), expected_s):
+                        self.send(events.Run(task, work.limits))
+                between()
+
+    def _shares(self, slots: int) -> tuple[dict[str, int], dict[str, Demand]]:
+        """Tasks to claim now, by session, and what every session wants."""
+        if not slots:
+            return {}, {}
+        usable = self.registry.usable()
+        demands = {work.session_id: work.demand(slots) for work in usable}
+        kept = {name: demand.priority for name, demand in demands.items()}
+        if kept != self._kept:
+            self.fairness.forget(kept)
+            self._kept = kept
+        out: Counter[int] = Counter()
+        for work in self.registry.work.values():
+            out[work.priority] += len(work.tasks)
+        return self.fairness.share(list(demands.values()), 2 * slots, out), demands
+
+    def _refresh(self, demands: Mapping[str, Demand]) -> bool:
+        """Read what other workers did meanwhile to the sessions that compete; True when there was anything to read."""
+        works = [self.registry.work[name] for name, demand in demands.items() if demand.room > 0]
+        if len(works) < 2:
+            return False
+        shared = [work for work in works if work.others_can(work.session_id)][:MAX_REFRESHED]
+        for work in shared:
+            with contextlib.suppress(BackingOffError, ArbdError), self.registry.handling(work.session_id):
+                work.refresh_if_older(FRESH_S)
+        return bool(shared)
