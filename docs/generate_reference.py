@@ -19,6 +19,7 @@ from arbd.cli.__main__ import cli as arbctl
 from arbd.daemon.__main__ import cli as arbd
 from arbd.job.file import job_schema
 from arbd.paper.market.importers.formats import FORMATS as MARKET_FORMATS
+from arbd.paper.market.importers.funding_formats import FUNDING_FORMATS
 from arbd.paper.metrics import METRICS
 from arbd.paper.params import ALIASES, PARAMETERS
 from arbd.search.sampler import AdaptiveMethod
@@ -146,6 +147,7 @@ def methods_page() -> str:
         lines.append(f"| `{name}` | {'yes' if learns else 'no'} | {most} | {own} | {method.summary} |")
     for title, registry in (
         ("Market data formats (`arbctl market import --format`)", MARKET_FORMATS),
+        ("Formats of funding rates (`arbctl market import --funding-format-a`)", FUNDING_FORMATS),
         ("Export formats (`arbctl export --format`)", EXPORT_FORMATS),
     ):
         lines += ["", f"## {title}", "", "| format | what it is |", "|---|---|"]

@@ -21,10 +21,11 @@ _PARTS = ("bid", "bid_size", "ask", "ask_size")
 
 
 def level_names(venue: str, level: int) -> tuple[str, ...]:
-    """The four columns of one venue's level in a file."""
-    return tuple(f"{part}_{venue}_{level}" for part in _PARTS)
+    """The four columns of one venue's level in a file; of a file of one venue alone (venue "") `bid_2`, ..."""
+    return tuple(f"{part}_{venue}_{level}" if venue else f"{part}_{level}" for part in _PARTS)
 
 
+VENUE_LEVEL_COLUMNS = tuple(name for level in range(2, MAX_LEVELS + 1) for name in level_names("", level))
 LEVEL_COLUMNS = tuple(
     name for level in range(2, MAX_LEVELS + 1) for venue in "ab" for name in level_names(venue, level)
 )
@@ -67,13 +68,15 @@ def _absent(column: FloatArray) -> bool:
     return column.strides == (0,) and (len(column) == 0 or not column[0] > 0)
 
 
-def level_columns(columns: Mapping[str, npt.NDArray[Any]], source: Path | str) -> dict[str, FloatArray]:
+def level_columns(
+    columns: Mapping[str, npt.NDArray[Any]], source: Path | str, venues: Sequence[str] = "ab"
+) -> dict[str, FloatArray]:
     """Those of the columns that are levels, as numbers; a missing price and its size are NaN and 0.
 
     DataError when a level has not all of its columns, or is there without the one above it.
     """
     found: dict[str, FloatArray] = {}
-    for venue in "ab":
+    for venue in venues:
         above = True
         for level in range(2, MAX_LEVELS + 1):
             names = level_names(venue, level)
@@ -99,16 +102,18 @@ def _first_not(names: Sequence[str], given: Sequence[str]) -> str:
     return next(name for name in names if name not in given)
 
 
-def level_faults(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+def level_faults(
+    columns: Mapping[str, npt.NDArray[Any]], venues: Sequence[str] = "ab"
+) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Kinds of faults that a row's levels can have, each with the mask of the rows that have it."""
-    for venue in "ab":
+    for venue in venues:
         for level in range(2, MAX_LEVELS + 1):
-            bid = level_names(venue, level)[0]
-            if bid not in columns:
+            names = level_names(venue, level)
+            if names[0] not in columns:
                 break
-            for side in ("bid", "ask"):
-                price, size = f"{side}_{venue}_{level}", f"{side}_size_{venue}_{level}"
-                above = f"{side}_{venue}" if level == 2 else f"{side}_{venue}_{level - 1}"
+            touch = (f"bid_{venue}", f"ask_{venue}") if venue else ("bid", "ask")
+            before_names = touch if level == 2 else level_names(venue, level - 1)[::2]
+            for side, (price, size), above in zip(("bid", "ask"), (names[:2], names[2:]), before_names, strict=True):
                 at, before = columns[price], columns[above]
                 absent = np.isnan(at)
                 yield f"{price} is {{{price}}}, not a positive number", ~(absent | ((at > 0) & (at < np.inf)))

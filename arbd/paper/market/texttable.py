@@ -65,14 +65,24 @@ def connect() -> Any:
 class TextTable:
     """A CSV file opened for reading. With a `layout` a file without header is taken to have these columns.
 
-    `packing` is the suffix that tells how the file is packed: .gz, .zst, .zip, anything else for not at all.
+    `packing` is the suffix that tells how the file is packed: .gz, .zst, .zip, anything else for not at all. `headless`
+    files have no header even where their first cell is no number. Of `short_names` counts what is before a stroke.
     """
 
-    def __init__(self, file: Path | NamedFile, layout: Sequence[str] | None = None, packing: str | None = None) -> None:
+    def __init__(
+        self,
+        file: Path | NamedFile,
+        layout: Sequence[str] | None = None,
+        packing: str | None = None,
+        *,
+        headless: bool = False,
+        short_names: bool = False,
+    ) -> None:
         import duckdb  # noqa: PLC0415 - as above
 
         self.path = file.path if isinstance(file, NamedFile) else Path(file)
         self._error = duckdb.Error
+        self._headless, self._short_names = headless, short_names
         self._closing = contextlib.ExitStack()
         packed = self.path.suffix if packing is None else packing
         try:
@@ -104,7 +114,9 @@ class TextTable:
         # Of several that are possible the first, which is the comma.
         self.delimiter = max(cells, key=lambda delimiter: len(cells[delimiter]))
         first = [cell.strip() for cell in cells[self.delimiter]]
-        self._has_header = layout is None or not _is_number(first[0])
+        self._has_header = layout is None or not (self._headless or _is_number(first[0]))
+        if self._short_names:
+            first = [cell.partition("/")[0].strip() for cell in first]
         self.names = first if self._has_header or layout is None else list(layout)
         if len(self.names) != len(first):
             raise DataError(

@@ -1,13 +1,15 @@
-"""What is packed in .gz and .zip files, unpacked within bounds into a file without a name."""
+"""What is packed in .gz, .zip, .zst and .tar.gz files, unpacked within bounds into a file without a name."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from arbd.errors import DataError
 from arbd.named_file import NamedFile
@@ -15,17 +17,31 @@ from arbd.named_file import NamedFile
 MAX_UNPACKED_BYTES = 16 << 30
 
 
+PACKINGS = (".tar.gz", ".tgz", ".gz", ".zip")
+
+
+def packing_of(path: Path) -> str:
+    """Which of PACKINGS a name ends in, "" for none."""
+    return next((packing for packing in PACKINGS if path.name.endswith(packing)), "")
+
+
 @contextlib.contextmanager
-def unpacked(file: NamedFile, packing: str) -> Iterator[str]:
+def unpacked(file: NamedFile, packing: str, members: Sequence[str] = (".csv",)) -> Iterator[str]:
     """The place of what a file holds, for as long as it is needed; of the file itself where `packing` is another suffix.
 
-    DataError when it is broken, or holds more than MAX_UNPACKED_BYTES.
+    Of an archive the one file whose name ends in one of `members`. DataError when it is broken, or holds more than
+    MAX_UNPACKED_BYTES.
     """
-    pieces = {".gz": _gzip_pieces, ".zip": _zip_pieces}.get(packing)
-    if pieces is None:
+    if packing == ".gz":
+        pieces = _gzip_pieces(file)
+    elif packing == ".zip":
+        pieces = _zip_pieces(file, tuple(members))
+    elif packing in (".tar.gz", ".tgz"):
+        pieces = _tar_pieces(file, tuple(members))
+    else:
         yield file.place
         return
-    with _kept(file, pieces(file)) as place:
+    with _kept(file, pieces) as place:
         yield place
 
 
@@ -55,18 +71,38 @@ def _gzip_pieces(file: NamedFile) -> Iterator[bytes]:
             raise DataError(file.path, "is not packed with gzip, or broken: download or pack it again") from None
 
 
-def _zip_pieces(file: NamedFile) -> Iterator[bytes]:
-    """Of the one CSV file in a .zip."""
+def _zip_pieces(file: NamedFile, suffixes: tuple[str, ...]) -> Iterator[bytes]:
     with file.stream() as source:
         try:
             with zipfile.ZipFile(source) as archive:
-                members = [info for info in archive.infolist() if info.filename.endswith(".csv")]
+                members = [info for info in archive.infolist() if info.filename.endswith(suffixes)]
                 if len(members) != 1:
-                    raise DataError(
-                        file.path, f"holds {len(members)} CSV files, not one; unpack it and name those you mean"
-                    )
+                    raise _not_one(file, len(members), suffixes)
                 with archive.open(members[0]) as member:
                     while piece := member.read(1 << 20):
                         yield piece
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
             raise DataError(file.path, "is not a zip file that can be read: download it again") from None
+
+
+def _tar_pieces(file: NamedFile, suffixes: tuple[str, ...]) -> Iterator[bytes]:
+    with file.stream() as source:
+        try:
+            with tarfile.open(fileobj=source, mode="r|gz") as archive:
+                found = 0
+                for member in archive:
+                    if not member.isreg() or not member.name.endswith(suffixes):
+                        continue
+                    found += 1
+                    content = archive.extractfile(member) if found == 1 else None
+                    while content is not None and (piece := content.read(1 << 20)):
+                        yield piece
+                if found != 1:
+                    raise _not_one(file, found, suffixes)
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError):
+            raise DataError(file.path, "is not a .tar.gz file that can be read: download it again") from None
+
+
+def _not_one(file: NamedFile, found: int, suffixes: tuple[str, ...]) -> DataError:
+    what = "CSV files" if suffixes == (".csv",) else f"files ({', '.join(suffixes)})"
+    return DataError(file.path, f"holds {found} {what}, not one; unpack it and name those you mean")

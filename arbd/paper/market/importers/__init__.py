@@ -6,21 +6,45 @@ One file per format reads one venue (`VenueQuotes`), see `formats`; `join` puts 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from arbd.errors import DataError
+from arbd.errors import DataError, UsageError
+from arbd.named_file import MissingFileError
+from arbd.paper.market.importers.candles import missing_candles
 from arbd.paper.market.importers.formats import FORMATS
+from arbd.paper.market.importers.funding import Funding, read_funding
+from arbd.paper.market.importers.funding_formats import FUNDING_FORMATS
 from arbd.paper.market.importers.join import Joined, join_venues
 from arbd.paper.market.importers.rates import Rates, rates_of_quotes, read_rates
+from arbd.paper.market.importers.recognise import recognised
 from arbd.paper.market.importers.venue import Imported, VenueOptions, VenueQuotes, in_sequence
+from arbd.paper.market.levels import MAX_LEVELS
 from arbd.paper.market.times import clock_note, iso
 
 
 def import_venue(format_name: str, paths: Sequence[Path], options: VenueOptions | None = None) -> Imported:
     """Quotes of one venue from one or several files, in any order; DataError or UsageError when they are no good."""
     importer, chosen = FORMATS.get(format_name), options or VenueOptions()
-    parts = [(Path(path), importer.read(Path(path), chosen)) for path in paths]
-    return in_sequence([(path, _dated(path, part, own=importer.own_clock)) for path, part in parts])
+    if not 1 <= chosen.levels <= MAX_LEVELS:
+        raise UsageError(f"levels is {chosen.levels}; it is 1 to {MAX_LEVELS}")
+    parts = [(Path(path), _read(format_name, Path(path), chosen)) for path in paths]
+    done = in_sequence([(path, _dated(path, part, own=importer.own_clock)) for path, part in parts])
+    missing = missing_candles(done.quotes.ts_ns, done.step_ns)
+    return replace(done, notes=(*done.notes, missing)) if missing else done
+
+
+def _read(format_name: str, path: Path, options: VenueOptions) -> Imported:
+    """DataError says what the file seems to be, where that is another format."""
+    try:
+        return FORMATS.get(format_name).read(path, options)
+    except MissingFileError:
+        raise
+    except DataError as error:
+        found = recognised(path, format_name)
+        if found is None:
+            raise
+        raise DataError(path, f"{error.reason}; {found}", error.row) from None
 
 
 def _dated(path: Path, part: Imported, *, own: bool) -> Imported:
@@ -32,11 +56,13 @@ def _dated(path: Path, part: Imported, *, own: bool) -> Imported:
         raise DataError(
             path, f"its times begin at {iso(int(part.quotes.ts_ns[0]))}, when no such market was: is it whole?"
         )
-    return Imported(part.quotes, (*part.notes, note))
+    return replace(part, notes=(*part.notes, note))
 
 
 __all__ = [
     "FORMATS",
+    "FUNDING_FORMATS",
+    "Funding",
     "Imported",
     "Joined",
     "Rates",
@@ -45,5 +71,6 @@ __all__ = [
     "import_venue",
     "join_venues",
     "rates_of_quotes",
+    "read_funding",
     "read_rates",
 ]

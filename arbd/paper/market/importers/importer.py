@@ -14,10 +14,12 @@ class Importer:
     """`summary`: one line for people. `read`: one file; DataError or UsageError when it is no good.
 
     `candles`: the files tell no bid and ask, so that whoever imports them names a half-spread. `own_clock`: times may count
-    from any moment; else one before there were such markets is a fault.
+    from any moment; else one before there were such markets is a fault. `marks`: columns, or keys of a JSON line, by which
+    such a file is known when it was taken for another.
     """
 
     summary: str
     read: Callable[[Path, VenueOptions], Imported]
     candles: bool = False
     own_clock: bool = False
+    marks: tuple[str, ...] = ()

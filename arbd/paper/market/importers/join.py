@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.market.importers.funding import Funding
 from arbd.paper.market.importers.rates import Rates
 from arbd.paper.market.importers.venue import VenueQuotes
 from arbd.paper.market.quotes import IntArray, Quotes, build_quotes
 
 
-def _times_of_change(a: IntArray, b: IntArray) -> IntArray:
-    """The distinct times of both, sorted."""
-    # A stable sort merges two sorted runs in one pass; np.union1d hashes every value, at ten times the time.
-    both = np.sort(np.concatenate([a, b]), kind="stable")
+def _times_of_change(*times: IntArray) -> IntArray:
+    """The distinct times of all, sorted."""
+    # A stable sort merges sorted runs in one pass; np.union1d hashes every value, at ten times the time.
+    both = np.sort(np.concatenate(times), kind="stable")
     distinct: IntArray = both[np.concatenate([[True], both[1:] != both[:-1]])]
     return distinct
 
@@ -30,24 +32,37 @@ class Joined:
     """Quotes of both venues, and what was left out.
 
     Counted are times of change that not all files cover (`outside`) and those in which a venue was silent for
-    longer than the gap (`silent`).
+    longer than the gap (`silent`); `unpaid` is how many payments of funding lie outside of the rows.
     """
 
     quotes: Quotes
     outside: int
     silent: int
     blocks: int
+    unpaid: int = 0
 
 
 def join_venues(
-    a: VenueQuotes, b: VenueQuotes, fx: float | Rates, source: str, max_gap_ns: int | None = None
+    a: VenueQuotes,
+    b: VenueQuotes,
+    fx: float | Rates,
+    source: str,
+    max_gap_ns: int | None = None,
+    funding: Mapping[str, Funding] | None = None,
 ) -> Joined:
     """One row for each distinct time at which A or B changed, from when both (and the rate) are known until one ends.
 
-    Of several quotes of a venue at one time the last counts. With `max_gap_ns`, rows in which a quote is older than
-    that are left out, and `block` grows where a venue is back after a longer silence. DataError when nothing is left.
+    A payment of `funding`, by venue ("a", "b"), makes a row too; in a gap it is in the first row after it, added to
+    what else is paid there. Of several quotes of a venue at one time the last counts. With `max_gap_ns`, rows in which a
+    quote is older than that are left out, and `block` grows where a venue is back after a longer silence. DataError when
+    nothing is left.
     """
-    ts = _times_of_change(a.ts_ns, b.ts_ns)
+    start, end = (
+        max(a.ts_ns[0], b.ts_ns[0], *(fx.ts_ns[:1] if isinstance(fx, Rates) else ())),
+        min(a.ts_ns[-1], b.ts_ns[-1]),
+    )
+    paid = {letter: each.between(int(start), int(end)) for letter, each in (funding or {}).items()}
+    ts = _times_of_change(a.ts_ns, b.ts_ns, *(each.ts_ns for each in paid.values()))
     at_a, at_b = (np.searchsorted(v.ts_ns, ts, side="right") - 1 for v in (a, b))
     keep = (at_a >= 0) & (at_b >= 0) & (ts <= min(a.ts_ns[-1], b.ts_ns[-1]))
     at_fx = np.zeros(len(ts), dtype=np.int64)
@@ -74,17 +89,33 @@ def join_venues(
         columns["fx"] = fx.rate[at_fx]
     elif fx != 1.0:
         columns["fx"] = np.full(len(ts), float(fx))
+    for letter, each in paid.items():
+        columns[f"funding_{letter}"] = _paid(each.between(int(ts[0]), int(ts[-1])), ts)
+    unpaid = sum(int((each.ts_ns < ts[0]).sum() + (each.ts_ns > ts[-1]).sum()) for each in (funding or {}).values())
     blocks = 1
     if max_gap_ns is not None:
         columns["block"] = _blocks(ts, a, b, max_gap_ns)
         blocks = int(columns["block"][-1]) + 1
-    return Joined(build_quotes(columns, source)[0], len(keep) - inside, inside - len(ts), blocks)
+    return Joined(build_quotes(columns, source)[0], len(keep) - inside, inside - len(ts), blocks, unpaid)
 
 
 def _side(venue: VenueQuotes, at: IntArray, letter: str) -> dict[str, npt.NDArray[Any]]:
     """One venue's columns; sizes that it does not tell stay defaulted."""
     told = {name: column for name in _SIDE if (column := getattr(venue, name)).strides != (0,)}
-    return {f"{name}_{letter}": column[at] for name, column in told.items()}
+    named = {f"{name}_{letter}": column[at] for name, column in told.items()}
+    for name, column in venue.deeper.items():
+        part, _, level = name.rpartition("_")
+        named[f"{part}_{letter}_{level}"] = column[at]
+    return named
+
+
+def _paid(funding: Funding, ts: IntArray) -> npt.NDArray[np.float64]:
+    """The column of payments, all of which are within the rows."""
+    rows = np.searchsorted(ts, funding.ts_ns, side="left")
+    column = np.full(len(ts), np.nan)
+    column[rows] = 0.0
+    np.add.at(column, rows, funding.rate)
+    return column
 
 
 def _blocks(ts: IntArray, a: VenueQuotes, b: VenueQuotes, max_gap_ns: int) -> IntArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +12,66 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.market.levels import level_columns, level_faults
 from arbd.paper.market.quotes import REMEDY, FloatArray, IntArray, defaulted, in_time
 from arbd.paper.market.times import is_newest_first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VenueQuotes:
-    """Top of book of one venue. `ts_ns` is when a quote became known, never decreasing; sizes are in base units."""
+    """The book of one venue. `ts_ns` is when a quote became known, never decreasing; sizes are in base units.
+
+    `deeper` is the book below the touch by column: `bid_2`, `bid_size_2`, `ask_2`, `ask_size_2`, `bid_3`, ...
+    """
 
     ts_ns: IntArray
     bid: FloatArray
     ask: FloatArray
     bid_size: FloatArray
     ask_size: FloatArray
+    deeper: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
 
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """All columns by name."""
+        return {name: getattr(self, name) for name in TOUCH} | dict(self.deeper)
+
+
+TOUCH = ("ts_ns", "bid", "ask", "bid_size", "ask_size")
+
+
+def venue_quotes(columns: Mapping[str, npt.NDArray[Any]]) -> VenueQuotes:
+    """The reverse of `VenueQuotes.columns`."""
+    deeper = {name: column for name, column in columns.items() if name not in TOUCH}
+    return VenueQuotes(**{name: columns[name] for name in TOUCH}, deeper=deeper)
+
 
 @dataclass(frozen=True, slots=True)
 class VenueOptions:
-    """How a venue's files are read. `half_spread_bps` and `candle_s` are for candles, `symbol` for files of many."""
+    """How a venue's files are read. `half_spread_bps` and `candle_s` are for candles, `symbol` for files of many.
+
+    `levels` is how much of the book is kept of files that tell more than the touch.
+    """
 
     on_bad_rows: str = "refuse"
     symbol: str | None = None
     half_spread_bps: float | None = None
     candle_s: float | None = None
+    levels: int = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Imported:
-    """Quotes of one venue and what the reader of the files had to decide or leave out, in words."""
+    """Quotes of one venue and what the reader of the files had to decide or leave out, in words.
+
+    `step_ns` is how long one candle is, 0 where the quotes are none of candles.
+    """
 
     quotes: VenueQuotes
     notes: tuple[str, ...] = ()
+    step_ns: int = 0
 
 
 def checked(
@@ -65,10 +91,9 @@ def checked(
     n = len(columns["ts_ns"])
     if n == 0:
         raise DataError(path, "holds no rows")
-    full = {
-        name: columns[name] if name in columns else defaulted(f"{name}_a", n)
-        for name in (field.name for field in fields(VenueQuotes))
-    }
+    full: dict[str, npt.NDArray[Any]] = {
+        name: columns[name] if name in columns else defaulted(f"{name}_a", n) for name in TOUCH
+    } | level_columns(columns, path, ("",))
     bad = np.zeros(n, dtype=np.bool_)
     for reason, mask in _faults(full):
         bad |= mask
@@ -85,7 +110,7 @@ def checked(
         sequence = sequence[~bad] if sequence is not None else None
     full, note = _in_order(path, full, number, sequence, on_bad_rows)
     notes += [note] if note else []
-    return Imported(VenueQuotes(**full), tuple(notes))
+    return Imported(venue_quotes(full), tuple(notes))
 
 
 def _in_order(
@@ -125,6 +150,7 @@ def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDAr
         ("the book is crossed: bid {bid} above ask {ask}", bid > ask),
         ("bid_size is {bid_size}, not a size", ~(columns["bid_size"] >= 0)),
         ("ask_size is {ask_size}, not a size", ~(columns["ask_size"] >= 0)),
+        *level_faults(columns, ("",)),
     ]
 
 
@@ -135,10 +161,16 @@ def in_sequence(parts: Sequence[tuple[Path, Imported]]) -> Imported:
         if after.quotes.ts_ns[0] < before.quotes.ts_ns[-1]:
             raise DataError(next_path, f"begins before {path} ends; files of one venue must not overlap in time")
     notes = tuple(f"{path.name}: {note}" for path, part in ordered for note in part.notes)
+    step_ns = max(part.step_ns for _, part in ordered)
     if len(ordered) == 1:
-        return Imported(ordered[0][1].quotes, notes)
-    columns = {
-        field.name: np.concatenate([getattr(part.quotes, field.name) for _, part in ordered])
-        for field in fields(VenueQuotes)
-    }
-    return Imported(VenueQuotes(**columns), notes)
+        return Imported(ordered[0][1].quotes, notes, step_ns)
+    parts_columns = [part.quotes.columns() for _, part in ordered]
+    names = dict.fromkeys(name for columns in parts_columns for name in columns)
+    joined = {
+        name: np.concatenate([
+            columns[name] if name in columns else np.full(len(columns["ts_ns"]), 0.0 if "size" in name else np.nan)
+            for columns in parts_columns
+        ])
+        for name in names
+    }  # fmt: skip
+    return Imported(venue_quotes(joined), notes, step_ns)

@@ -33,5 +33,7 @@ def read_binance_bookticker(path: Path, options: VenueOptions) -> Imported:
 
 
 IMPORTER = Importer(
-    summary="Binance's public bookTicker dumps (futures): every change of the touch.", read=read_binance_bookticker
+    summary="Binance's public bookTicker dumps (futures): every change of the touch.",
+    read=read_binance_bookticker,
+    marks=LAYOUT[:5],
 )

@@ -25,13 +25,20 @@ def read_binance_klines(path: Path, options: VenueOptions) -> Imported:
     """A file's closes as quotes from the end of each kline on (one unit after its `close_time`)."""
     with TextTable(path, LAYOUT) as table:
         table.require(("open_time", "close", "close_time"), "a file of klines")
-        columns = table.read({"open_time": WHOLE, "close": NUMBER, "close_time": WHOLE})
+        kinds = {"open_time": WHOLE, "close": NUMBER, "close_time": WHOLE}
+        columns = table.read(kinds | ({"volume": NUMBER} if table.has("volume") else {}))
     closes, opens = columns["close_time"], columns["open_time"]
     if (closes < opens).any():
         row = int((closes < opens).argmax())
         raise DataError(path, f"close_time {int(closes[row])} is before open_time {int(opens[row])}", row + 1)
-    end_ns = (closes + 1) * unit_ns(closes, "close_time", path)
-    return quotes_of_candles(path, end_ns, columns["close"], options)
+    unit = unit_ns(closes, "close_time", path)
+    volume, length_ns = columns.get("volume"), (closes + 1 - opens) * unit
+    return quotes_of_candles(path, (closes + 1) * unit, columns["close"], options, volume=volume, length_ns=length_ns)
 
 
-IMPORTER = Importer(summary="Binance's public klines: candles.", read=read_binance_klines, candles=True)
+IMPORTER = Importer(
+    summary="Binance's public klines: candles.",
+    read=read_binance_klines,
+    candles=True,
+    marks=("open_time", "close", "close_time"),
+)

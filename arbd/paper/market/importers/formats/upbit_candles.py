@@ -6,15 +6,14 @@ The API gives the newest first and no candle where nothing was traded.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arbd.errors import DataError, UsageError
-from arbd.named_file import MAX_TABLE_BYTES, open_named
 from arbd.paper.market.importers.candles import quotes_of_candles
+from arbd.paper.market.importers.documents import document, is_json
 from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.symbols import chosen_symbol, one_symbol
 from arbd.paper.market.importers.venue import Imported, VenueOptions
@@ -31,7 +30,7 @@ def read_upbit_candles(path: Path, options: VenueOptions) -> Imported:
 
     The length of a candle is its `unit` in minutes; for seconds, days and weeks, which have none, `candle_s`.
     """
-    if path.suffix in (".json", ".jsonl", ".ndjson"):
+    if is_json(path):
         start_ns, close, minutes = _from_json(path, options.symbol)
     else:
         start_ns, close, minutes = _from_csv(path, options.symbol)
@@ -54,7 +53,9 @@ def read_upbit_candles(path: Path, options: VenueOptions) -> Imported:
                 f"tells another trade_price ({close[second]}) than row {first + 1} ({close[first]}) of the same candle",
                 int(second) + 1,
             )
-    return quotes_of_candles(path, start_ns + length_ns, close, options, sequence=np.arange(len(close)))
+    return quotes_of_candles(
+        path, start_ns + length_ns, close, options, sequence=np.arange(len(close)), length_ns=length_ns
+    )
 
 
 def _from_csv(path: Path, symbol: str | None) -> tuple[IntArray, FloatArray, IntArray | None]:
@@ -69,7 +70,10 @@ def _from_csv(path: Path, symbol: str | None) -> tuple[IntArray, FloatArray, Int
 
 
 def _from_json(path: Path, symbol: str | None) -> tuple[IntArray, FloatArray, IntArray | None]:
-    candles = _objects(path)
+    found = document(path)
+    candles = found if isinstance(found, list) else [found]
+    if not candles:
+        raise DataError(path, "holds no candles")
     for row, candle in enumerate(candles, 1):
         missing = [name for name in NEEDED if name not in candle] if isinstance(candle, dict) else list(NEEDED)
         if missing:
@@ -99,18 +103,6 @@ def _from_json(path: Path, symbol: str | None) -> tuple[IntArray, FloatArray, In
     return starts, np.array(closes), whole if bool((whole > 0).all()) else None
 
 
-def _objects(path: Path) -> list[Any]:
-    with open_named(path, MAX_TABLE_BYTES) as file:
-        data = file.read(MAX_TABLE_BYTES)
-    try:
-        text = data.decode("utf-8-sig")
-        found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(t) for t in text.splitlines() if t]
-    except (ValueError, RecursionError) as error:
-        place = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise DataError(path, f"is not JSON in UTF-8{place}") from None
-    if not found:
-        raise DataError(path, "holds no candles")
-    return list(found)
-
-
-IMPORTER = Importer(summary="Upbit's candles, as its API gives them.", read=read_upbit_candles, candles=True)
+IMPORTER = Importer(
+    summary="Upbit's candles, as its API gives them.", read=read_upbit_candles, candles=True, marks=NEEDED
+)
