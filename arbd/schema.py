@@ -23,13 +23,15 @@ _VERSION_OF_ARBD = re.compile(r"[0-9A-Za-z.+!-]{1,40}")
 class Schema:
     """One kind of record: its name for people, the schema number that this version writes and reads, and where it stands.
 
-    `unmarked` is the schema of a record without a number, for kinds that once had none.
+    `unmarked` is the schema of a record without a number, for kinds that once had none; `also` are
+    earlier schemas that this version reads.
     """
 
     what: str
     version: int
     key: str = "v"
     unmarked: int | None = None
+    also: frozenset[int] = frozenset()
 
     def stamp(self) -> dict[str, Any]:
         """What a record of this kind begins with."""
@@ -39,7 +41,7 @@ class Schema:
         """VersionError, which names `path`, unless the record is of the schema that this version reads."""
         found = record.get(self.key, self.unmarked)
         # True is 1 to Python; a record in which it stands was not written by this version.
-        if type(found) is not int or found != self.version:
+        if type(found) is not int or found not in {self.version, *self.also}:
             number = found if type(found) is int else None
             raise VersionError(path, self.what, self.version, number, writer_of(record))
 
@@ -53,7 +55,7 @@ def writer_of(record: Mapping[Any, Any]) -> str:
 # A change to one of these that an earlier version would misread gets the next number, a line in CHANGELOG.md, and a
 # golden spool of what was written until then.
 LEDGER = Schema("ledger", 1)
-JOB = Schema("job", 1, key="version")
+JOB = Schema("job", 2, key="version", also=frozenset({1}))
 SEGMENT = Schema("segment", 1)
 RESULTS = Schema("results", 2)
 GENERATION = Schema("generation", 1)

@@ -38,7 +38,7 @@ from search_problems import Problem, problems
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.search.generations import Generation, GenerationPlanner, default_size
+from arbd.search.generations import Generation, GenerationPlanner, default_schedule
 from arbd.search.in_process import Search
 from arbd.search.plan import NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal
@@ -58,8 +58,9 @@ def say(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
-def ours(problem: Problem, method: str, seed: int) -> Curve:
-    """Best losses at the marks."""
+def ours(problem: Problem, method: str, seed: int, slots: int) -> Curve:
+    """Best losses at the marks, of a search by so many slots."""
+    schedule = default_schedule(method, ITERATIONS, slots)
     spec = JobSpec(
         objective=ObjectiveSpec("python", ("benchmark:loss",)),
         method=method,
@@ -67,7 +68,8 @@ def ours(problem: Problem, method: str, seed: int) -> Curve:
         n=ITERATIONS,
         seed=seed,
         metrics=(MetricGoal("loss", "minimize"),),
-        generation_size=default_size(method, ITERATIONS) if method in built_in(learns=True) else 0,
+        generation_size=schedule.size if method in built_in(learns=True) else 0,
+        generation_lag=schedule.lag,
     )
     search, losses = Search(spec), []
     for iteration in range(1, ITERATIONS + 1):
@@ -277,13 +279,13 @@ def suggestions(methods: Sequence[str], known: Sequence[int] = KNOWN) -> None:
                 first_ms, next_ms = _suggested(method, count, results)
                 say(
                     benchmark="cpu of a suggestion", method=method, metrics=count, results=results,
-                    generation=default_size(method, results), first_ms=first_ms, ms=next_ms,
+                    generation=default_schedule(method, results).size, first_ms=first_ms, ms=next_ms,
                 )  # fmt: skip
 
 
 def _suggested(method: str, metrics: int, results: int, further: int = 4) -> tuple[float, float]:
     """Milliseconds of CPU a point: of the first generation after so many results, and of the `further` ones after it."""
-    size = default_size(method, results)
+    size = default_schedule(method, results).size
     goals = tuple(MetricGoal(f"m{i}", "minimize") for i in range(metrics))
     spec = JobSpec(
         objective=ObjectiveSpec("python", ("benchmark:loss",)), method=method, space=WIDE, n=results + 20 * size, seed=1,
@@ -297,7 +299,7 @@ def _suggested(method: str, metrics: int, results: int, further: int = 4) -> tup
     taken: list[float] = []
     for at in range(number, number + 1 + further):
         began = time.process_time()
-        made = planner.generation(at, before)
+        made = planner.generation(at, [before])
         taken.append((time.process_time() - began) * 1e3 / size)
         _learn(planner, before.rows, before.first)
         before = made

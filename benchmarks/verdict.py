@@ -24,7 +24,7 @@ from verdict_markets import KINDS, market
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.paper.metrics import block_counts
 from arbd.paper.objective import PaperObjective
-from arbd.search.generations import default_size
+from arbd.search.generations import default_schedule
 from arbd.search.in_process import Search
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive
@@ -57,7 +57,8 @@ def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) ->
     goal = MetricGoal("pnl", "maximize")
     spec = JobSpec(
         objective=ObjectiveSpec("paper", ()), method=method, space=SPACE, n=ITERATIONS, seed=seed, metrics=(goal,),
-        generation_size=default_size(method, ITERATIONS) if adaptive(method) else 0,
+        generation_size=default_schedule(method, ITERATIONS).size if adaptive(method) else 0,
+        generation_lag=default_schedule(method, ITERATIONS).lag,
     )  # fmt: skip
     search = Search(spec)
     rows, blocks = [], []

@@ -14,6 +14,7 @@ from arbd.spool.layout import SpoolLayout
 
 if TYPE_CHECKING:
     from arbd.job.resolve_search import ReadPast
+    from arbd.search.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,13 @@ def read_job(
     *,
     joins: bool = False,
     otherwise: str | None = None,
+    slots: int | None = None,
 ) -> PreparedJob:
     """Read a job, once. JobError holds everything that is wrong with it.
 
     `session_id` goes before the job's own, and `otherwise` is for a job that has none. A job that `joins` its session,
-    if that is there, starts from the results that the session started from, whatever became of them since.
+    if that is there, starts from the results that the session started from, whatever became of them since, and has its
+    schedule. `slots` are those of a new session, by default those of the spool's workers.
     """
     from arbd.job.file import apply_overrides, load_job
     from arbd.job.resolve import resolve_job
@@ -47,9 +50,10 @@ def read_job(
         document = apply_overrides(document, overrides)
     layout = SpoolLayout(config.spool)
     past: ReadPast = past_reader(layout)
-    name = session_id or document.job.session_id
+    name, begun = session_id or document.job.session_id, None
     if joins and name is not None:
         past = _as_begun(layout, name, past)
+        begun = _schedule(layout, name)
     spec = resolve_job(
         document,
         base_dirs=(path.absolute().parent, Path.cwd(), *config.data_dirs),
@@ -57,8 +61,31 @@ def read_job(
         search_paths=config.objective_paths,
         cache_dir=config.cache_dir,
         past=past,
+        slots=slots or _slots(layout),
+        begun=begun,
     )
     return PreparedJob(spec, _portable(document.value, spec, path.absolute().parent))
+
+
+def _slots(layout: SpoolLayout) -> int | None:
+    """Those of the spool's workers; None where there is none, or who may only drop jobs cannot see them."""
+    from arbd.spool.liveness import live_slots
+
+    try:
+        return live_slots(layout.files(), layout) or None
+    except OSError:
+        return None
+
+
+def _schedule(layout: SpoolLayout, name: str) -> Schedule | None:
+    """That of a session that is there."""
+    from arbd.job.stored import read_spec
+    from arbd.search.generations import schedule_of
+    from arbd.spool.sessions import exists
+
+    files, paths = layout.files(), layout.session(name)
+    spec = read_spec(files, paths) if exists(files, paths) else None
+    return schedule_of(spec) if spec is not None and spec.generation_size else None
 
 
 def _as_begun(layout: SpoolLayout, name: str, otherwise: ReadPast) -> ReadPast:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.waiting import waiting_share
 from arbd.errors import ArbdError, NotFoundError
 from arbd.job.stored import read_spec
 from arbd.spool.files import Files
@@ -105,6 +106,10 @@ class Live:
         self.errors += [str(error) for error in unread_beats(self._files, self.layout).values()]
         self.beats = [(beat, alive) for beat, alive in beats if alive or beat.about.get("state") != ENDED]
 
+    def waiting(self, session_id: str) -> float | None:
+        """The share of the slots' time that goes by waiting for suggestions."""
+        return waiting_share((beat for beat, alive in self.beats if alive), session_id)
+
     def _followed(self, name: str) -> Followed:
         followed = self._known.get(name)
         if followed is None:
@@ -136,6 +141,7 @@ class Live:
                     "best": f.best.value,
                     "best_iteration": f.best.iteration or None,
                     "missing_metric": self.missing.get(f.session_id, ""),
+                    "slots_waiting": self.waiting(f.session_id),
                 }
                 for f in self.sessions
             ],

@@ -11,6 +11,7 @@ from typing import Any
 from arbd.job import limits
 from arbd.records import mapping, number, sequence, shown, text, whole
 from arbd.search.constraints import parse_constraint
+from arbd.search.schedule import LAG, MAX_LAG
 
 MAX_VERSIONS = 100
 
@@ -18,6 +19,7 @@ MAX_VERSIONS = 100
 def check_guidance(record: Mapping[Any, Any]) -> None:
     """ValueError unless constraints, points, earlier results, stop rules, options, budgets and versions are what arbd writes."""
     whole(record.get("generation_size", 0), "the generation size", 0, limits.MAX_GENERATION)
+    whole(record.get("generation_lag", LAG), "the generation lag", 1, MAX_LAG)
     if not 0 < number(record.get("min_budget", 1.0), "the least budget") <= 1:
         raise ValueError(f"a least budget of {shown(record['min_budget'])}")
     constraints = sequence(record.get("constraints", []), "the constraints")

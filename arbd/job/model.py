@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from arbd.errors import UsageError
 from arbd.job import limits
 from arbd.search.samplers import METHODS
+from arbd.search.schedule import MAX_LAG
 
 Scalar = bool | int | float | str
+AUTO = "auto"
 
 
 def _known_method(name: str) -> str:
@@ -25,6 +27,10 @@ def _known_method(name: str) -> str:
 def _with_methods(schema: dict[str, Any]) -> None:
     schema["enum"] = list(METHODS.names())
     schema.pop("type", None)
+
+
+def _or_auto(schema: dict[str, Any]) -> None:
+    schema.setdefault("anyOf", []).append({"const": AUTO})
 
 
 MethodName = Annotated[str, AfterValidator(_known_method)]
@@ -128,12 +134,22 @@ class Tuning(_Strict):
         None,
         description="Where bayesian looks next: confidence bound, expected improvement (default), its probability.",
     )
-    generation_size: int | None = Field(
+    generation_size: Annotated[int | None, BeforeValidator(lambda given: None if given == AUTO else given)] = Field(
         None,
         ge=1,
         le=limits.MAX_GENERATION,
         strict=True,
-        description="Iterations that are suggested together by a method that learns; by default from max_iterations.",
+        description="Iterations that are suggested together by a method that learns; auto or left out: from the slots "
+        "that there are at submission, and max_iterations.",
+        json_schema_extra=_or_auto,
+    )
+    generation_lag: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LAG,
+        strict=True,
+        description="Generations in work at a time; 1 waits for all results before it suggests. Left out: from the "
+        "slots, or 2 beside a generation_size.",
     )
     constraints: list[str] = Field(
         default_factory=list,

@@ -43,6 +43,7 @@ from arbd.paper.scenario import Scenario, read_scenario
 from arbd.search.problem import MetricGoal
 from arbd.search.sampler import AdaptiveMethod, PlanMethod, PlanSize
 from arbd.search.samplers import METHODS, built_in, planned
+from arbd.search.schedule import LAG, Schedule
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 from arbd.search.versions import sampler_versions
 from arbd.strict_yaml import MAX_BYTES
@@ -62,18 +63,21 @@ def resolve_job(
     reading: ReadRule = ANY,
     may_run: Callable[[ObjectiveSpec], str | None] = lambda objective: None,
     past: ReadPast | None = None,
+    slots: int | None = None,
+    begun: Schedule | None = None,
 ) -> JobSpec:
     """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
 
     `reading` is the rule for files that the job names; `may_run` says why the objective may not run, before anything of
     it is opened. `past` reads what `start_from` names. Quotes are read, so that bad ones are told here; through the
-    cache, where one is named.
+    cache, where one is named. `slots` are those that will work on it, as far as is known, for a job that leaves its
+    generations to arbd; `begun` is the schedule of its session, where that is there.
     JobError holds everything that is wrong, each with its line and its field.
     """
     too_large = [document.problem(message, *path) for message, path in faults(document.job)]
     if too_large:
         raise JobError(document.document.source, [*document.faults, *too_large])
-    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, reading, may_run, past)
+    resolver = _Resolver(document, base_dirs, search_paths, cache_dir, reading, may_run, past, begun or slots)
     spec = resolver.resolve(session_id)
     if resolver.problems:
         order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
@@ -92,10 +96,12 @@ class _Resolver:
         reading: ReadRule,
         may_run: Callable[[ObjectiveSpec], str | None],
         past: ReadPast | None,
+        slots: Schedule | int | None,
     ) -> None:
         self._reading = reading
         self._may_run = may_run
         self._past = past
+        self._slots = slots
         self._document = document
         self._job = document.job
         self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
@@ -136,7 +142,7 @@ class _Resolver:
         n = self._count(space, points) if space.dimensions else 0
         search = SearchOptions.of(
             self._document, self._method, space, fixed, metrics, n,
-            paper=paper, past=self._past, folders=self._base_dirs,
+            paper=paper, past=self._past, folders=self._base_dirs, slots=self._slots,
         )  # fmt: skip
         self.problems += search.problems
         self._notices += search.notices
@@ -169,7 +175,7 @@ class _Resolver:
             ),
             results=ResultOptions(results.csv, results.blocks),
             notices=tuple(self._notices),
-            generation_size=search.generation_size,
+            generation_size=search.schedule.size if search.schedule is not None else 0,
             constraints=search.constraints,
             enqueue=search.enqueue,
             past=search.past,
@@ -179,6 +185,7 @@ class _Resolver:
             options=search.options,
             budgets=search.budgets,
             code=base_parts(),
+            generation_lag=search.schedule.lag if search.schedule is not None else LAG,
         )
 
     def _check_mode(self, mode: str) -> None:

@@ -23,13 +23,13 @@ from arbd.paper import params
 from arbd.paper.metrics import METRICS
 from arbd.search import ordering
 from arbd.search.constraints import Constraint, ConstraintError, as_values, parse_constraint, renamed, total_violation
-from arbd.search.generations import LAG
 from arbd.search.options import resolve_options
 from arbd.search.plan import Limits
 from arbd.search.problem import EarlierResult, MetricGoal, StopRules, WarmStart
 from arbd.search.sampler import AdaptiveMethod, PlanMethod
 from arbd.search.samplers import METHODS, adaptive, built_in
 from arbd.search.samplers.random import uniform_points
+from arbd.search.schedule import DEFAULT_SLOTS, LAG, Schedule, busy_share
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 
 MAX_LEARNED = 1_000_000
@@ -37,6 +37,8 @@ MOST_PAST = 5_000
 # Fields of `tuning` that some methods read and others do not.
 OF_METHODS = ("acquisition_fn", "min_budget", "grid_points")
 TRIED_POINTS = 4_096
+# Slots that wait for less of their time than the rest of this are not spoken of.
+BUSY_ENOUGH = 0.85
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 # What a session has that is there already is taken as it is.
@@ -56,7 +58,7 @@ class SearchOptions:
     paper: bool
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    generation_size: int = 0
+    schedule: Schedule | None = None
     constraints: tuple[str, ...] = ()
     enqueue: tuple[dict[str, Value], ...] = ()
     past: WarmStart | None = None
@@ -78,12 +80,13 @@ class SearchOptions:
         paper: bool,
         past: ReadPast | None,
         folders: Sequence[Path],
+        slots: Schedule | int | None = None,
     ) -> SearchOptions:
         """Check everything."""
         options = cls(document, method, space, fixed, metrics, n, paper)
         options._of_method()
         options._stop()
-        options._generations()
+        options._generations(slots)
         options._constraints()
         options._enqueue()
         options._past(past, folders)
@@ -128,23 +131,55 @@ class SearchOptions:
         if self.stop.needs_results and self.n > MAX_LEARNED:
             self._wrong(f"rules that look at results take at most {MAX_LEARNED:,} iterations", "stop")
 
-    def _generations(self) -> None:
+    def _generations(self, slots: Schedule | int | None) -> None:
         tuning, sizes = self.document.job.tuning, self.method.generation
         # The plan of a plug-in is published too: hosts that do not have it can evaluate all the same.
         if not self.adaptive and not self.plugin and not self.stop.needs_results:
-            if tuning.generation_size is not None:
-                self.notices.append(f"generation_size has no effect with method {tuning.method}")
+            for name in ("generation_size", "generation_lag"):
+                if getattr(tuning, name) is not None:
+                    self.notices.append(f"{name} has no effect with method {tuning.method}")
             return
-        self.generation_size = tuning.generation_size or sizes.default(max(1, self.n))
-        if self.adaptive and tuning.start_from is None and self.n <= LAG * self.generation_size:
+        self.schedule = found = self._schedule(slots)
+        if self.adaptive and tuning.start_from is None and self.n <= found.reach:
             smaller = max(sizes.required, self.n // 4)
             change = f"generation_size: {smaller}" if LAG * smaller < self.n else "more iterations"
             self.notices.append(
-                f"{tuning.method} learns nothing: all {self.n:,} iterations are in the first {LAG} generations of "
-                f"{self.generation_size:,}, which know no result; {change} would change that"
+                f"{tuning.method} learns nothing: all {self.n:,} iterations are in the first {found.lag} generations of "
+                f"{found.size:,}, which know no result; {change} would change that"
             )
-        if self.generation_size < sizes.required:
+        if found.size < sizes.required:
             self._wrong(f"{tuning.method} needs at least {sizes.required}, its population", "generation_size")
+        if isinstance(slots, int):
+            self._idle_slots(found, self._cap(slots))
+
+    def _cap(self, slots: int) -> int:
+        """Those slots of the farm that the job may have."""
+        return min(slots, self.document.job.execution.max_slots or slots)
+
+    def _schedule(self, slots: Schedule | int | None) -> Schedule:
+        """What the job says; beside a size, the lag is what it always was, so that both stand in the job or neither."""
+        tuning, sizes = self.document.job.tuning, self.method.generation
+        if tuning.generation_size is not None:
+            return Schedule(tuning.generation_size, tuning.generation_lag or LAG)
+        if isinstance(slots, Schedule):
+            return slots
+        known = slots or self.document.job.execution.max_slots or DEFAULT_SLOTS
+        found = sizes.schedule(max(1, self.n), self._cap(known))
+        return found if tuning.generation_lag is None else Schedule(found.size, tuning.generation_lag)
+
+    def _idle_slots(self, schedule: Schedule, slots: int) -> None:
+        share = busy_share(schedule, slots)
+        if share < BUSY_ENOUGH and self.n > schedule.reach:
+            self.notices.append(
+                f"about {1 - share:.0%} of {slots:,} slots will wait for suggestions: "
+                f"{schedule.size:,} iterations a generation, {schedule.lag} generations at a time; "
+                + (
+                    "max_slots or larger generations"
+                    if self.document.job.tuning.generation_size is None
+                    else "generation_size: auto"
+                )
+                + " would change that"
+            )
 
     def _constraints(self) -> None:
         parsed: list[Constraint] = []

@@ -12,10 +12,12 @@ from typing import Any
 from arbd import schema
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
 from arbd.search.samplers import default_budgets
+from arbd.search.schedule import LAG
 from arbd.search.space import SearchSpace, Value
 
 # Stands for the budgets that the method declares, in specs that do not name any.
 OF_METHOD: tuple[float, ...] = (-1.0,)
+FIRST_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class ResultOptions:
 class JobSpec:
     """A resolved job. Paths are absolute; `digests` holds the SHA-256 of every data, scenario and code file.
 
-    `generation_size` is 0 for a non-adaptive search, whose parameters follow from seed and number alone.
+    `generation_size` is 0 for a non-adaptive search, whose parameters follow from seed and number alone; generation g
+    depends on the results of generations up to g - `generation_lag`.
     `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
     `budgets` are those that iterations may have, none where all use all of the data; left out, the method's own.
     `code` are the parts of `arbd.job.code` that every session depends on; jobs of earlier versions have none.
@@ -102,6 +105,7 @@ class JobSpec:
     code: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Value] = field(default_factory=dict)
     budgets: tuple[float, ...] = OF_METHOD
+    generation_lag: int = LAG
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -117,10 +121,15 @@ class JobSpec:
         """How many generations there are at most; 0 for a non-adaptive search."""
         return -(-self.n // self.generation_size) if self.generation_size else 0
 
+    @property
+    def _schema(self) -> int:
+        """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
+        return FIRST_SCHEMA if self.generation_lag == LAG else schema.JOB.version
+
     def to_plain(self) -> dict[str, Any]:
         """For msgpack and JSON."""
         return {
-            schema.JOB.key: schema.JOB.version,
+            schema.JOB.key: self._schema,
             "session_id": self.session_id,
             "objective": {"kind": self.objective.kind, "target": list(self.objective.target)},
             "mode": self.mode,
@@ -149,6 +158,7 @@ class JobSpec:
             "options": dict(self.options),
             "budgets": list(self.budgets),
             "code": dict(self.code),
+            **({"generation_lag": self.generation_lag} if self.generation_lag != LAG else {}),
         }
 
     @classmethod
@@ -184,4 +194,5 @@ class JobSpec:
             options=plain.get("options", {}),
             budgets=tuple(plain["budgets"]) if "budgets" in plain else OF_METHOD,
             code=plain.get("code", {}),
+            generation_lag=plain.get("generation_lag", LAG),
         )

@@ -9,13 +9,13 @@ from arbd.search.sampler import (
     AdaptiveMethod,
     AdaptiveSampler,
     Allowed,
-    GenerationSizes,
     PlanMethod,
     PlanRequest,
     PlanSize,
     Proposal,
     Sampler,
 )
+from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator, iteration_seed
 from arbd.search.space import ChoiceDimension, Columns, FloatDimension, IntDimension, SearchSpace, Unit, Value
 

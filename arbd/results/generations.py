@@ -6,6 +6,7 @@ a worker that computes it again gets the same. Keeps I4: a file appears whole, b
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from arbd import schema
-from arbd.errors import CorruptionError, UsageError
+from arbd.errors import CorruptionError, UsageError, VersionError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
-from arbd.records import mapping, text, unpack, whole
+from arbd.records import mapping, sequence, text, unpack, whole
 from arbd.results.columns import RowRules
 from arbd.results.precedence import Winners
 from arbd.results.segments import SegmentReader
-from arbd.search.generations import Generation, GenerationPlanner, TrialHistory, decode_generation, known_before
+from arbd.search.generations import Generation, GenerationPlanner, TrialHistory, decode_generation
 from arbd.search.plan import PlannedRows, join
+from arbd.search.schedule import Schedule
 from arbd.search.versions import differing, of_plugins, sampler_versions
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
@@ -81,7 +83,18 @@ def _checked(record: dict[Any, Any], expected: int) -> Generation:
         text(version, "a version", 100)
     for name in mapping(record["p"], "the parameters"):
         text(name, "a parameter", 200)
+    for part in sequence(record.get("schedule", [1, 1]), "the schedule", 2):
+        whole(part, "a part of the schedule", 1)
     return decode_generation(record)
+
+
+def published_schedule(files: Files, paths: SessionPaths) -> Schedule | None:
+    """The schedule that the session's generations say they follow; None when none that can be read says so."""
+    for number in range(1, published_up_to(files, paths) + 1):
+        with contextlib.suppress(CorruptionError, VersionError):
+            if (found := read_generation(files, paths, number).schedule) is not None:
+                return found
+    return None
 
 
 class PublishedPlan:
@@ -161,6 +174,7 @@ class Suggester:
     _winners: Winners = field(init=False)
     _versions: Mapping[str, str] = field(default_factory=dict)
     _unable: str = ""
+    _pending: dict[int, Generation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.spec = read_spec(self.files, self.paths)
@@ -209,17 +223,22 @@ class Suggester:
         assert self._planner is not None
         if published_up_to(self.files, self.paths) >= number:
             return Suggested(number, published=True, other_versions=other)
-        up_to = known_before(number, self.spec.generation_size)
+        schedule = self._planner.schedule
+        up_to = schedule.known_before(number)
         self._learn(self._planner.trial_history)
         missing = self._planner.trial_history.missing(up_to)
         damage = tuple(f"{d.path}, bytes {d.damage.offset} to {d.damage.end}" for d in self._reader.damage)
         if missing:
             return Suggested(number, missing=tuple(spans_of(missing, 0)), damage=damage)
-        before = read_generation(self.files, self.paths, number - 1) if number > 1 else None
-        generation = self._planner.generation(number, before)
+        self._pending = {at: self._published(at) for at in schedule.pending(number)}
+        generation = self._planner.generation(number, list(self._pending.values()))
         path = self.paths.generations / generation_name(number)
         self.files.publish_once(path, encode_frame(generation.encode()))
         return Suggested(number, published=True, other_versions=other, damage=damage)
+
+    def _published(self, number: int) -> Generation:
+        """Read once: what is published is never replaced."""
+        return self._pending.get(number) or read_generation(self.files, self.paths, number)
 
     def _learn(self, trial_history: TrialHistory) -> None:
         """Read what is new in the segments. Of several rows of an iteration the winning one counts."""

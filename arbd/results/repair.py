@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgpack
@@ -19,6 +19,7 @@ from arbd.errors import ArbdError, CorruptionError, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
+from arbd.results.generations import published_schedule
 from arbd.results.ledger_rebuild import RebuiltLedger, opening, rebuild, whole_payloads
 from arbd.results.merge import Merge
 from arbd.results.retention import alone, require_unused
@@ -125,7 +126,7 @@ class _Work:
             return read_spec(self.files, self.paths)
         try:
             job = self.files.read(self.paths.job, limit=MAX_JOB_BYTES)
-            spec = resolve(job, str(self.paths.job))
+            spec = self._as_scheduled(resolve(job, str(self.paths.job)))
             self._require_same(spec, n)
         except (ArbdError, OSError, ValueError) as error:
             self.found.left.append(f"{self.paths.spec}: the job cannot be resolved again on this host: {error}")
@@ -136,6 +137,12 @@ class _Work:
         said = "resolved again from job.yaml, with digests of data and code as they are on this host now"
         self._made(self.paths.spec, self.new.spec, said)
         return made
+
+    def _as_scheduled(self, spec: JobSpec) -> JobSpec:
+        """With the schedule of the generations: a job may leave it to the slots that there were."""
+        has_any = self.paths.generations.name in self.files.names(self.paths.folder)
+        found = published_schedule(self.files, self.paths) if spec.generation_size and has_any else None
+        return spec if found is None else replace(spec, generation_size=found.size, generation_lag=found.lag)
 
     def _require_same(self, spec: JobSpec, n: int | None) -> None:
         """UsageError unless the job is the one that the session's records and rows are of."""

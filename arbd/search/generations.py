@@ -1,6 +1,7 @@
 """Generations: the iterations of a search that learns, suggested together from the results of earlier ones.
 
-Keeps I5: a generation is a function of the job and of the results of all generations but the one just before it.
+Keeps I5: a generation is a function of the job and of the results of all generations but some just before it
+(`arbd.search.schedule`).
 So nobody waits for the last results to come in, any worker can compute it, and all get the same to the bit.
 """
 
@@ -19,37 +20,36 @@ from threadpoolctl import ThreadpoolController
 from arbd import schema
 from arbd.search.history import Floats, History, bounded
 from arbd.search.ordering import comparable
-from arbd.search.plan import INFEASIBLE, RUN, Ints, Limits, NonAdaptivePlan, PlannedRows, enqueued_rows
+from arbd.search.plan import INFEASIBLE, RUN, Ints, Limits, NonAdaptivePlan, PlannedRows, enqueued_rows, join
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveSampler, Sampler
 from arbd.search.samplers import METHODS, adaptive, make_adaptive
 from arbd.search.samplers.lhs import LatinHypercubeSampler
+from arbd.search.schedule import DEFAULT_SLOTS, Schedule
 from arbd.search.seeds import generator
 from arbd.search.seen import SeenPoints, keys_of
 from arbd.search.space import Columns, SearchSpace, Unit
 from arbd.search.unit_view import UnitView
 
-# Results of the generation before are not waited for.
-LAG = 2
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 DRAWS = 2_000
 
 
-def default_size(method: str, n: int) -> int:
-    """Iterations of a generation when a job does not say, as the method declares."""
-    return METHODS.get(method).generation.default(n)
+def default_schedule(method: str, n: int, slots: int = DEFAULT_SLOTS) -> Schedule:
+    """What a search by so many slots gets when a job does not say, as the method declares."""
+    return METHODS.get(method).generation.schedule(n, slots)
 
 
-def known_before(number: int, size: int) -> int:
-    """The last iteration whose result generation `number` depends on; 0 for none."""
-    return max(0, (number - LAG) * size)
+def schedule_of(spec: SearchProblem) -> Schedule:
+    """That of a resolved job whose iterations come in generations."""
+    return Schedule(spec.generation_size, spec.generation_lag)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generation:
     """Iterations from `first` on. With `stop`, there are none, and the session ends before it for that reason.
 
-    `versions` are of the libraries that computed it.
+    `versions` are of the libraries that computed it, `schedule` is the session's (None: of an earlier version).
     """
 
     number: int
@@ -57,6 +57,7 @@ class Generation:
     rows: PlannedRows
     stop: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    schedule: Schedule | None = None
 
     def encode(self) -> bytes:
         """The msgpack payload of its file."""
@@ -72,6 +73,7 @@ class Generation:
                     "b": None if budget is None else budget.astype("<f8").tobytes(),
                     "stop": self.stop,
                     "versions": dict(self.versions),
+                    **({"schedule": [self.schedule.size, self.schedule.lag]} if self.schedule is not None else {}),
                 }
             )
         )
@@ -88,9 +90,9 @@ def decode_generation(plain: Mapping[str, Any]) -> Generation:
     budget = None if plain["b"] is None else np.frombuffer(plain["b"], dtype="<f8")
     if any(len(column) != len(origin) for column in columns.values()):
         raise ValueError("columns of different lengths")
-    return Generation(
-        plain["g"], plain["first"], PlannedRows(columns, origin, budget), plain["stop"], plain["versions"]
-    )
+    schedule = Schedule(*plain["schedule"]) if "schedule" in plain else None
+    rows = PlannedRows(columns, origin, budget)
+    return Generation(plain["g"], plain["first"], rows, plain["stop"], plain["versions"], schedule)
 
 
 class TrialHistory:
@@ -195,6 +197,7 @@ class GenerationPlanner:
 
     def __init__(self, spec: SearchProblem, versions: Mapping[str, str]) -> None:
         self.spec = spec
+        self.schedule = schedule_of(spec)
         self.trial_history = TrialHistory(spec)
         self._view = self.trial_history.view
         self._versions = dict(versions)
@@ -209,20 +212,24 @@ class GenerationPlanner:
             self._guide = make_adaptive(_with_space(self.spec, self._view.seen))
             self._threads = ThreadpoolController()
 
-    def generation(self, number: int, before: Generation | None) -> Generation:
-        """Generation `number`, whose results up to `known_before` are known; `before` is the one before it."""
+    def generation(self, number: int, pending: Sequence[Generation]) -> Generation:
+        """Generation `number`, whose results up to `Schedule.known_before` are known.
+
+        `pending` are those of `Schedule.pending`, in order: suggested, and not known yet.
+        """
         spec = self.spec
         first = (number - 1) * spec.generation_size + 1
         count = min(spec.generation_size, spec.n - first + 1)
-        up_to = known_before(number, spec.generation_size)
+        up_to = self.schedule.known_before(number)
         stop = self.trial_history.stop_reason(up_to)
         if stop:
             nothing = self._start(1, 1).select(slice(0, 0))
-            return Generation(number, first, nothing, stop, self._versions)
+            return Generation(number, first, nothing, stop, self._versions, self.schedule)
         if self._plan is not None:
-            return Generation(number, first, self._plan.rows(first, count), "", self._versions)
-        rows = self._suggested(number, first, count, up_to, before.rows if before is not None else None)
-        return Generation(number, first, rows, "", self._versions)
+            return Generation(number, first, self._plan.rows(first, count), "", self._versions, self.schedule)
+        assert [generation.number for generation in pending] == list(self.schedule.pending(number)), number
+        rows = self._suggested(number, first, count, up_to, join([g.rows for g in pending]) if pending else None)
+        return Generation(number, first, rows, "", self._versions, self.schedule)
 
     def _suggested(self, number: int, first: int, count: int, up_to: int, pending: PlannedRows | None) -> PlannedRows:
         spec = self.spec
@@ -236,12 +243,23 @@ class GenerationPlanner:
         wanted = count - len(queued)
         if wanted:
             history = self.trial_history.history(up_to, pending)
-            if len(history):
+            if self._suggests(first, history):
                 parts.append(self._adaptive(number, wanted, history))
             else:
                 parts.append(self._start(first + len(queued), wanted))
         rows = parts[0] if len(parts) == 1 else _joined(parts)
         return self._settled(number, first, rows, up_to, pending, len(queued))
+
+    def _suggests(self, first: int, history: History) -> bool:
+        """True when the method has something to go by: results, and enough of them, or points of its own to start with."""
+        start = method_start(self.spec)
+        from_elsewhere = self.spec.past is not None and len(self.spec.past.points) > 0
+        return start is None or from_elsewhere or (len(history) > 0 and first > self._first_of_method(start))
+
+    def _first_of_method(self, start: int) -> int:
+        """How many iterations fill the space evenly: whole generations, and a quarter of a short search at most."""
+        size = self.schedule.size
+        return max(self.schedule.reach, -(-min(start, self.spec.n // 4) // size) * size)
 
     def _adaptive(self, number: int, count: int, history: History) -> PlannedRows:
         self.warm_up()
@@ -261,7 +279,7 @@ class GenerationPlanner:
     def _space_filling(self) -> Sampler:
         """The points of the generations that know nothing: together they fill the space evenly."""
         spec = self.spec
-        n = min(spec.n, LAG * spec.generation_size)
+        n = min(spec.n, self._first_of_method(method_start(spec) or 0))
         return _Viewed(LatinHypercubeSampler(self._view.seen, spec.seed, n), self._view)
 
     def _start(self, first: int, count: int) -> PlannedRows:
@@ -310,6 +328,12 @@ class GenerationPlanner:
             if not seen.of(key(drawn, position)):
                 return _row(drawn, position)
         return _row(drawn, int(allowed[0])) if any_point and len(allowed) else None
+
+
+def method_start(spec: SearchProblem) -> int | None:
+    """See `AdaptiveMethod.start`."""
+    found = adaptive(spec.method)
+    return found.start if found is not None else 0
 
 
 def _with_space(spec: SearchProblem, space: SearchSpace) -> SearchProblem:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from arbd.errors import UsageError
-from arbd.search.generations import Generation, GenerationPlanner, known_before
+from arbd.search.generations import Generation, GenerationPlanner
 from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import SearchProblem
 from arbd.search.versions import sampler_versions
@@ -34,21 +34,21 @@ class Search:
         size = self.spec.generation_size
         number = (iteration - 1) // size + 1
         while len(self._made) < number and not self.stopped:
-            self._next(self._planner, size)
+            self._next(self._planner)
         if len(self._made) < number:
             return None
         generation = self._made[number - 1]
         return generation.rows.select(slice(iteration - generation.first, iteration - generation.first + 1))
 
-    def _next(self, planner: GenerationPlanner, size: int) -> None:
+    def _next(self, planner: GenerationPlanner) -> None:
         number = len(self._made) + 1
-        missing = planner.trial_history.missing(known_before(number, size))
+        missing = planner.trial_history.missing(planner.schedule.known_before(number))
         if missing:
             raise UsageError(
                 f"generation {number} of a search by {self.spec.method} learns from iteration {missing[0]}: "
                 "run the iterations in order"
             )
-        generation = planner.generation(number, self._made[-1] if self._made else None)
+        generation = planner.generation(number, [self._made[at - 1] for at in planner.schedule.pending(number)])
         if generation.stop:
             self.stopped = generation.stop
         else:

@@ -149,6 +149,10 @@ class SearchProblem(Protocol):
         """Iterations that are suggested at once; 0 for a non-adaptive search."""
 
     @property
+    def generation_lag(self) -> int:
+        """Generation g depends on the results of generations up to g - lag."""
+
+    @property
     def generations(self) -> int:
         """How many generations there are at most."""
 

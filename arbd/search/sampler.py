@@ -20,8 +20,12 @@ import numpy.typing as npt
 from arbd.search.history import Floats, History
 from arbd.search.options import Option
 from arbd.search.problem import SearchProblem
+from arbd.search.schedule import GenerationSizes
 from arbd.search.space import Columns, SearchSpace, Unit, Value
 
+BY_THE_SEARCH = GenerationSizes()
+# Where a rule looks at the results of a fixed plan. It learns nothing, so small ones would only be more files.
+OF_A_PLAN = GenerationSizes(usual=4)
 Allowed = Callable[[Unit], npt.NDArray[np.bool_]]
 
 
@@ -68,25 +72,6 @@ class PlanSize:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationSizes:
-    """How many iterations a method suggests at once.
-
-    By default a multiple of 4 near sqrt(n) / `divisor` x 4: `usual` at least, except in short searches, where half of
-    the generations are to know something all the same, and `short` at least there. A job may ask for `required` or
-    more. Small generations learn sooner, large ones keep more slots busy.
-    """
-
-    usual: int = 4
-    divisor: int = 16
-    short: int = 1
-    required: int = 1
-
-    def default(self, n: int) -> int:
-        """For a search of `n` iterations."""
-        return int(min(256, max(self.usual, 4 * round(n**0.5 / self.divisor)), max(self.short, n // 4)))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Method:
     """What both kinds declare.
@@ -100,7 +85,7 @@ class _Method:
     libraries: tuple[str, ...] = ("numpy",)
     fields: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
-    generation: GenerationSizes = GenerationSizes()
+    generation: GenerationSizes = BY_THE_SEARCH
     max_iterations: int | None = None
 
 
@@ -112,6 +97,7 @@ class PlanMethod(_Method):
     """
 
     make: Callable[[PlanRequest], Sampler]
+    generation: GenerationSizes = OF_A_PLAN
     size: Callable[[SearchSpace, Mapping[str, int]], PlanSize] | None = None
     distinct: bool = False
 
@@ -122,11 +108,14 @@ class AdaptiveMethod(_Method):
 
     Several threads add up in another order than one. `max_metrics`: how many it optimises at most (None: any number).
 
-    `budgets`: for one that gives iterations different budgets, these from the smallest to 1, given `min_budget`.
-    `revision` grows when the same results lead to other suggestions than before; it is recorded with each session.
+    `start`: iterations that fill the space evenly before it suggests any, where the search is long enough; None for a
+    method that has points of its own to start with. `budgets`: for one that gives iterations different budgets, these
+    from the smallest to 1, given `min_budget`. `revision` grows when the same results lead to other suggestions than
+    before; it is recorded with each session.
     """
 
     make: Callable[[SearchProblem], AdaptiveSampler]
     max_metrics: int | None = None
+    start: int | None = 0
     budgets: Callable[[float], Floats] | None = None
     revision: int = 1

@@ -232,6 +232,17 @@ def is_held(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
     return files.is_locked(lock_path(layout, worker_id))
 
 
+def live_slots(files: Files, layout: SpoolLayout) -> int:
+    """Slots of all workers that hold their liveness locks, take any session and do not end: what a new job may get."""
+    return sum(
+        max(0, int(beat.about.get("slots", 0)))
+        for beat in read_beats(files, layout)
+        if beat.about.get("only") is None
+        and beat.about.get("state", "running") == "running"
+        and is_held(files, layout, beat.worker_id)
+    )
+
+
 @dataclass(slots=True)
 class _Watched:
     counter: int

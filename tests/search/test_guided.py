@@ -15,13 +15,14 @@ import pytest
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.records import unpack
-from arbd.search.generations import GenerationPlanner, TrialHistory, decode_generation, default_size, known_before
+from arbd.search.generations import GenerationPlanner, TrialHistory, decode_generation, default_schedule
 from arbd.search.history import History, best_first
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, NonAdaptivePlan
 from arbd.search.problem import MetricGoal, StopRules, WarmStart
 from arbd.search.samplers import built_in, make_adaptive
 from arbd.search.samplers.successive_halving import rungs
+from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace, Unit
 from tests.conftest import REPOSITORY
 
@@ -38,12 +39,17 @@ Metrics = Mapping[str, float] | None
 
 
 def spec_of(method: str, n: int, **changed: Any) -> JobSpec:
+    schedule = default_schedule(method, n)
+    if "generation_size" in changed:
+        # As in a job file: beside a size of its own, the lag is 2.
+        schedule = Schedule(changed["generation_size"])
     given: dict[str, Any] = {
         "objective": ObjectiveSpec("python", ("m:f",)),
         "space": SPACE,
         "seed": 1,
         "metrics": (MetricGoal("loss", "minimize"),),
-        "generation_size": default_size(method, n),
+        "generation_size": schedule.size,
+        "generation_lag": schedule.lag,
     }
     return JobSpec(method=method, n=n, **(given | changed))
 
@@ -100,17 +106,18 @@ def test_whoever_computes_a_generation_gets_the_same_bytes(method: str) -> None:
     # Long enough that what a method might remember of earlier generations would matter.
     spec = spec_of(method, 120, generation_size=8)
     steady = GenerationPlanner(spec, {})
-    before = None
+    _MADE.clear()
     for number in range(1, spec.generations + 1):
         fresh = GenerationPlanner(spec, {})
-        up_to = known_before(number, spec.generation_size)
+        up_to = steady.schedule.known_before(number)
+        before = [_MADE[at] for at in steady.schedule.pending(number)]
         for planner in (steady, fresh):
             start = 1 if planner is fresh else max(1, up_to - spec.generation_size + 1)
             _teach(planner, start, up_to)
         generation = steady.generation(number, before)
         assert fresh.generation(number, before).encode() == generation.encode()
         assert decode_generation(unpack(generation.encode())).encode() == generation.encode()
-        _MADE[number] = before = generation
+        _MADE[number] = generation
     _MADE.clear()
 
 
@@ -377,16 +384,6 @@ def test_results_of_less_of_the_data_do_not_end_a_search() -> None:
     rows, _ = played(spec, lambda params: {"loss": params["x"]})
     assert 0 < sum(row["budget"] == 1.0 for row in rows) < 60
     assert len(rows) == 200
-
-
-@pytest.mark.parametrize(("n", "size"), [(1, 1), (12, 3), (200, 4), (1_000, 8), (10_000, 24), (10**6, 248)])
-def test_generations_grow_with_the_search(n: int, size: int) -> None:
-    assert default_size("tpe", n) == size
-
-
-@pytest.mark.parametrize(("n", "size"), [(1, 1), (16, 4), (200, 8), (300, 12), (1_000, 20)])
-def test_those_of_a_gaussian_process_grow_faster(n: int, size: int) -> None:
-    assert default_size("bayesian", n) == size
 
 
 def test_an_infinite_metric_is_learnt_as_just_beyond_the_finite_ones_and_reaches_a_target() -> None:

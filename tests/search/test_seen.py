@@ -8,7 +8,7 @@ from cmaes import CMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.search.generations import Generation, GenerationPlanner, known_before
+from arbd.search.generations import Generation, GenerationPlanner
 from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.samplers import built_in
@@ -65,7 +65,7 @@ def learned(planner: GenerationPlanner, rows: PlannedRows, first: int, shift: fl
 
 def begun(method: str, results: int, size: int) -> tuple[GenerationPlanner, Generation]:
     """A search that knows so many results, and the generation that is pending."""
-    spec = spec_of(method, results + 40 * size, generation_size=size)
+    spec = spec_of(method, results + 40 * size, generation_size=size, generation_lag=2)
     plan = NonAdaptivePlan(spec_of("random", results + 40 * size, generation_size=0))
     planner = GenerationPlanner(spec, {})
     learned(planner, plan.rows(1, results), 1)
@@ -77,10 +77,10 @@ def test_a_further_generation_looks_at_what_is_new_alone(method: str) -> None:
     looked = []
     for results in (400, 4_000):
         planner, before = begun(method, results, 8)
-        made = planner.generation(before.number + 1, before)
+        made = planner.generation(before.number + 1, [before])
         learned(planner, before.rows, before.first)
         count = planner.seen.looked_at
-        planner.generation(made.number + 1, made)
+        planner.generation(made.number + 1, [made])
         looked.append(planner.seen.looked_at - count)
     # Those that became known, and those that are pending.
     assert looked == [16, 16]
@@ -98,7 +98,7 @@ def test_cmaes_is_told_each_generation_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(CMA, "tell", counted)
     planner, before = begun("cmaes", 400, 8)
     for generations in range(50, 55):
-        made = planner.generation(before.number + 1, before)
+        made = planner.generation(before.number + 1, [before])
         assert told == generations
         learned(planner, before.rows, before.first)
         before = made
@@ -110,11 +110,11 @@ def test_what_is_remembered_of_earlier_results_is_forgotten_when_they_change(met
     size, results = 4, 32
     steady, before = begun(method, results, size)
     fresh, _ = begun(method, results, size)
-    made = steady.generation(before.number + 1, before)
+    made = steady.generation(before.number + 1, [before])
     again = NonAdaptivePlan(spec_of("random", results + 40 * size, generation_size=0)).rows(9, 4)
     for planner in (steady, fresh):
         learned(planner, again, 9, shift=-1_000.0)
         learned(planner, before.rows, before.first)
-    assert known_before(made.number + 1, size) == results + size
-    one, other = (planner.generation(made.number + 1, made) for planner in (steady, fresh))
+    assert steady.schedule.known_before(made.number + 1) == results + size
+    one, other = (planner.generation(made.number + 1, [made]) for planner in (steady, fresh))
     assert one.encode() == other.encode()

@@ -16,7 +16,7 @@ from arbd.job.stored import read_spec
 from arbd.results.columns import decode_rows
 from arbd.results.segments import SUFFIX
 from arbd.results.store_reader import read_results
-from arbd.search.generations import Generation, GenerationPlanner, known_before
+from arbd.search.generations import Generation, GenerationPlanner
 from arbd.search.plan import NonAdaptivePlan, PlannedRows, join
 from arbd.search.versions import sampler_versions
 from arbd.spool.files import TEMPORARY_SUFFIX, Files
@@ -46,7 +46,7 @@ def undisturbed(spec: JobSpec, objective: Objective) -> PlannedRows:
     made: list[Generation] = []
     odd = objective.failing | objective.crashing | objective.hanging
     for number in range(1, spec.generations + 1):
-        told = known_before(number, spec.generation_size)
+        told = planner.schedule.known_before(number)
         for generation in made:
             last = generation.first + len(generation.rows) - 1
             if not planner.trial_history.known[last] and last <= told:
@@ -57,7 +57,7 @@ def undisturbed(spec: JobSpec, objective: Objective) -> PlannedRows:
                 planner.trial_history.learn(
                     iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
                 )
-        generation = planner.generation(number, made[-1] if made else None)
+        generation = planner.generation(number, [made[at - 1] for at in planner.schedule.pending(number)])
         if generation.stop:
             break
         made.append(generation)

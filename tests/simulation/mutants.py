@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from arbd.results.segments import SegmentWriter
-from arbd.search import generations
 from arbd.search.generations import Generation, GenerationPlanner
+from arbd.search.schedule import Schedule
 from arbd.spool import frames
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, Frame
@@ -98,11 +98,11 @@ def suggests_from_whatever_is_known() -> AbstractContextManager[object]:
     """A generation is computed from all results that happen to be there, instead of those it is to depend on."""
     generation = GenerationPlanner.generation
 
-    def hasty(self: GenerationPlanner, number: int, before: Generation | None) -> Generation:
+    def hasty(self: GenerationPlanner, number: int, pending: Sequence[Generation]) -> Generation:
         known = self.trial_history.known[1:]
         up_to = len(known) if known.all() else int(known.argmin())
-        with mock.patch.object(generations, "known_before", lambda number, size: up_to):
-            return generation(self, number, before)
+        with mock.patch.object(Schedule, "known_before", lambda self, number: up_to):
+            return generation(self, number, pending)
 
     return mock.patch.object(GenerationPlanner, "generation", hasty)
 

@@ -163,7 +163,8 @@ class Scenario:
         method = rng.choice(("tpe", "nsga2", "random"))
         if method == "random" and not stop.needs_results:
             method = "tpe"
-        return replace(spec, method=method, generation_size=rng.choice((1, 3, 8)), stop=stop)
+        size, lag = rng.choice(((1, 2), (3, 2), (8, 2), (1, 1), (4, 1), (1, 5), (2, 3)))
+        return replace(spec, method=method, generation_size=size, generation_lag=lag, stop=stop)
 
     def resolve(self, data: bytes, name: str) -> JobSpec:
         """The job of a file, as the real resolver would: or what is wrong with it."""

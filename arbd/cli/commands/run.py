@@ -64,7 +64,7 @@ def run(
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
     if output_csv is not None:
         check_output(output_csv)
-    prepared = read_job(config, job, overrides, session_id, joins=True)
+    prepared = read_job(config, job, overrides, session_id, joins=True, slots=workers or config.slots)
     here = _settings(config, prepared.spec, workers, worker_id, job)
     name = prepared.spec.session_id or new_session_id(layout.files(), SystemClock())
     if _make_or_join(layout, name, prepared):

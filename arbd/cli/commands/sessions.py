@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.waiting import waiting_share, waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.errors import ArbdError, UnopenedError, VersionError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES, LedgerState
-from arbd.spool.liveness import read_beats
+from arbd.spool.liveness import is_held, read_beats
 from arbd.spool.readable import require_readable, require_readable_job
 from arbd.spool.sessions import is_being_made, session_names
 from arbd.terminal_text import escape_line
@@ -193,8 +194,10 @@ def status(app: App, session: str | None) -> None:
         "code": [share.document() for share in shares],
         "differs_here": differing,
         "missing_metric": missing,
+        "slots_waiting": (waits := None if view.is_over else _waiting(files, layout, session)),
     }
-    more = [*_code_lines(session, shares, differing), *([escape_line(missing)] if missing else [])]
+    notes = [note for note in (missing, waiting_text(waits)) if note]
+    more = [*_code_lines(session, shares, differing), *map(escape_line, notes)]
     app.show(view.document() | told, lambda: "\n".join([_details(view, blocked), *more]))
 
 
@@ -235,6 +238,11 @@ def _missing_metric(files: Files, layout: SpoolLayout, session_id: str) -> str:
     from arbd.results.missing_metrics import MissingMetrics
 
     return MissingMetrics(files, paths, read_spec(files, paths)).look()
+
+
+def _waiting(files: Files, layout: SpoolLayout, session_id: str) -> float | None:
+    beats = [beat for beat in read_beats(files, layout) if is_held(files, layout, beat.worker_id)]
+    return waiting_share(beats, session_id)
 
 
 def _blocked(files: Files, layout: SpoolLayout) -> dict[str, dict[str, str]]:

@@ -88,6 +88,7 @@ def summary(
 def _of_session(app: App, session: str, metric: str | None, top_n: int, ascending: bool) -> _View:
     from arbd.analysis.budgets import budget_notices
     from arbd.analysis.failures import grouped_failures
+    from arbd.analysis.slots import slots_notice
     from arbd.analysis.table import load_table
     from arbd.analysis.verdict import verdict_line
 
@@ -126,7 +127,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     facts["code"] = code
     notices = [*loaded.spec.notices, *_versions_notice(app, loaded), *mixed]
     notices += [loaded.missing_text] if loaded.missing else []
-    notices += budget_notices(loaded)
+    notices += [*budget_notices(loaded), *slots_notice(loaded)]
     absent = missing_metric(loaded.spec, loaded.metric_names) if completed else ""
     notices += [absent] if absent else []
     front = None

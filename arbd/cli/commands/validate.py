@@ -41,7 +41,15 @@ def _text(job: Path, spec: JobSpec) -> str:
         ("metric", ", ".join(f"{goal.name} ({goal.direction})" for goal in spec.metrics)),
         ("method", f"{spec.method}, seed {spec.seed}"),
         ("searched", ", ".join(spec.space.names)),
-        ("iterations", f"{spec.n:,}" + (f", {spec.generation_size:,} a generation" if spec.generation_size else "")),
+        (
+            "iterations",
+            f"{spec.n:,}"
+            + (
+                f", {spec.generation_size:,} a generation, {spec.generation_lag} at a time"
+                if spec.generation_size
+                else ""
+            ),
+        ),
         *([("constraints", "; ".join(spec.constraints))] if spec.constraints else []),
         *([("first", f"{len(spec.enqueue)} points of the job")] if spec.enqueue else []),
         ("execution", format_pairs({n: v for n, v in spec.execution.to_plain().items() if v is not None})),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.waiting import waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.keyboard import Keyboard
 from arbd.cli.live import Followed, Live, shown_best, worker_facts
@@ -69,6 +70,7 @@ class Screen:
 
         parts = [self._workers(), self._sessions()] if self.workers_first else [self._sessions(), self._workers()]
         notes = [Text(escape_line(error), style="red") for error in (*self.live.errors, *_troubles(self.live))]
+        notes += [Text(escape_line(text), style="yellow") for text in _waits(self.live)]
         return Group(*parts, *notes, Text(escape_line(self.said) or KEYS, style="bold" if self.said else "dim"))
 
     def _sessions(self) -> Table:
@@ -155,6 +157,11 @@ def _troubles(live: Live) -> list[str]:
     return told
 
 
+def _waits(live: Live) -> list[str]:
+    texts = {f.session_id: waiting_text(live.waiting(f.session_id)) for f in live.sessions}
+    return [f"{name}: {text}" for name, text in texts.items() if text]
+
+
 def _follow(app: App, session: str | None, every: float, once: bool, workers_first: bool) -> None:
     from rich.console import Console
 
@@ -178,7 +185,7 @@ def _plain(live: Live, workers_first: bool) -> str:
     )
     workers = table(("WORKER", "STATE", "SLOTS BUSY", "DONE", "PER SECOND", "SESSIONS"), _worker_rows(live))
     parts = [workers, "", sessions] if workers_first else [sessions, "", workers]
-    return "\n".join([*parts, *map(escape_line, (*live.errors, *_troubles(live)))])
+    return "\n".join([*parts, *map(escape_line, (*live.errors, *_troubles(live), *_waits(live)))])
 
 
 def _on_terminal(console: Any, screen: Screen, every: float) -> None:
@@ -205,7 +212,11 @@ def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None
             click.echo(escape_control_chars(whole()))
         for followed in live.sessions if whole is None else ():
             name, state, done, failed, rate, left, best = _cells(followed)
-            line = escape_line(f"{name}: {done} ({state}, {rate} per second, {left} left, {failed} bad, best {best})")
+            waits = waiting_text(live.waiting(name))
+            line = escape_line(
+                f"{name}: {done} ({state}, {rate} per second, {left} left, {failed} bad, best {best}"
+                + (f", {waits})" if waits else ")")
+            )
             if said.get(name) != line:
                 said[name] = line
                 click.echo(line)

@@ -132,13 +132,12 @@ class Coordinator:
                 self._next_scan = now + self._timing.scan_s
             self._exchange()
             if now >= self._next_count_s:
-                self._jobs_rejected, self._next_count_s = (
-                    rejected_jobs(self._files, self._layout),
-                    now + COUNT_REJECTED_S,
-                )
+                self._jobs_rejected = rejected_jobs(self._files, self._layout)
+                self._next_count_s = now + COUNT_REJECTED_S
             if not self._draining:
                 self._suggestions.order_due(self._beat_if_due)
                 self._compactions.order_due()
+            self._registry.observe_slots(self._slots_ready)
             self._finish_if_done()
         except (OSError, TimeoutError) as error:
             self._in_trouble(error)
@@ -287,6 +286,7 @@ class Coordinator:
                 **self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
             },
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
+            "waiting": self._registry.waiting(),
             "jobs_rejected": self._jobs_rejected,
             "state": self._state,
             "wall_ns": self._clock.wall_ns(),

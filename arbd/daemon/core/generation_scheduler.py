@@ -1,4 +1,4 @@
-"""What a worker knows of a adaptive session's generations: which are published, and when it should compute one."""
+"""What a worker knows of an adaptive session's generations: which are published, and when it should compute one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 from arbd.job.spec import JobSpec
 from arbd.results.generations import Suggested, published_up_to, read_generation
-from arbd.search.generations import known_before
+from arbd.search.generations import schedule_of
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
@@ -89,7 +89,7 @@ class GenerationScheduler:
         number = self.published + 1
         if self.stage is not Stage.WAITING or now_s < self._again_at_s:
             return None
-        return number if state.settled >= known_before(number, self.spec.generation_size) else None
+        return number if state.settled >= schedule_of(self.spec).known_before(number) else None
 
     def begin(self) -> None:
         """It is being computed."""

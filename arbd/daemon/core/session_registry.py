@@ -128,6 +128,24 @@ class SessionRegistry:
             name: work.unable for name, work in self.work.items() if work.unable and (work.is_starved or not starved)
         }
 
+    def observe_slots(self, slots: int) -> None:
+        """Slots that are free, and would not be if more were suggested, wait for suggestions."""
+        idle = max(0, slots - sum(len(work.tasks) for work in self.work.values()))
+        now_s = self.clock.monotonic_s()
+        for work in self.work.values():
+            if work.generations is not None:
+                cap = work.spec.execution.max_slots or slots
+                most = min(slots, cap)
+                work.slot_wait.observe(now_s, min(idle, most) if work.is_starved else 0, most)
+
+    def waiting(self) -> dict[str, float]:
+        """The share of their time that slots wait for suggestions, by session that learns."""
+        return {
+            name: round(work.slot_wait.share, 3)
+            for name, work in self.work.items()
+            if work.generations is not None and work.state.state == ledger.RUNNING
+        }
+
     def accepted(self, session_id: str) -> None:
         """A new session has that name, whatever had it before; it is looked at."""
         if session_id not in self.work:

@@ -9,6 +9,7 @@ from arbd.errors import JobError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import live_slots
 
 
 def warm_up() -> None:
@@ -18,9 +19,18 @@ def warm_up() -> None:
     import arbd.results.warm_start  # noqa: F401, PLC0415 - as above
 
 
+def _slots(layout: SpoolLayout) -> int:
+    """Those of the farm now; 0 where that cannot be seen."""
+    try:
+        return live_slots(layout.files(), layout)
+    except OSError:
+        return 0
+
+
 def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
     """A function of (bytes, name) that raises JobError with everything that is wrong."""
     policy = ObjectivePolicy(config.allow, config.data_dirs)
+    layout = SpoolLayout(config.spool)
 
     def resolve(data: bytes, name: str) -> JobSpec:
         # The validating models take half a second to import; a daemon that only works on sessions never needs them.
@@ -36,7 +46,8 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             cache_dir=config.cache_dir,
             reading=policy.reading,
             may_run=policy.check,
-            past=past_reader(SpoolLayout(config.spool), policy.reading),
+            past=past_reader(layout, policy.reading),
+            slots=_slots(layout) or config.slots,
         )
         if spec.n > config.max_iterations:
             most = f"{spec.n:,} iterations; the maximum here is {config.max_iterations:,} (`max_iterations` in the settings)"

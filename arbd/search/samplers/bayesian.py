@@ -17,7 +17,8 @@ import numpy as np
 from arbd.search.history import Floats, History, Ints, best_first, bounded
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.problem import SearchProblem
-from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
+from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
@@ -228,6 +229,5 @@ METHOD = AdaptiveMethod(
     revision=2,
     libraries=("numpy", "scipy"),
     fields=("acquisition_fn",),
-    # The process takes the longer the more it knows, so its generations grow faster.
-    generation=GenerationSizes(usual=8, divisor=6),
+    generation=GenerationSizes(generations=100, waits=True),
 )

@@ -13,7 +13,8 @@ import numpy as np
 
 from arbd.search.history import Floats, History, Ints, best_first
 from arbd.search.problem import SearchProblem
-from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
+from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Unit
 
@@ -135,5 +136,5 @@ METHOD = AdaptiveMethod(
     libraries=("numpy", "cmaes"),
     max_metrics=1,
     # A generation is its population.
-    generation=GenerationSizes(usual=8, short=4, required=4),
+    generation=GenerationSizes(usual=8, short=4, required=4, max_lag=2, waits=True),
 )

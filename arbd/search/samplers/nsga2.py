@@ -14,7 +14,8 @@ import numpy.typing as npt
 from arbd.search.history import History, best_first
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.problem import SearchProblem
-from arbd.search.sampler import AdaptiveMethod, Allowed, GenerationSizes, Proposal
+from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
+from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
