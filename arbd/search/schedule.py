@@ -75,7 +75,8 @@ class GenerationSizes:
         """For a search of `n` iterations by so many slots."""
         if slots == 1:
             return Schedule(self.default(n), 1 if self.waits else min(LAG, self.max_lag))
-        window = in_work(slots)
+        # Of a short search, no more than a quarter is to be suggested blindly, as long as every slot has an iteration.
+        window = min(in_work(slots), max(-(-5 * slots // 4), n // 4))
         least = max(-(-slots // GENERATIONS_A_ROUND), -(-window // self.max_lag))
         size = max(self.default(n), min(least, max(self.short, n // 4)))
         return Schedule(size, max(min(LAG, self.max_lag), min(self.max_lag, -(-window // size))))

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from arbd.cli.commands.watch import Screen
 from arbd.cli.live import Live
 from arbd.spool.files import Files
@@ -27,14 +29,27 @@ def test_watch_once_shows_progress_best_workers_and_troubles(arbctl: Arbctl, lay
     write_rows(paths, "a", rows_of(1, 10), rows_of(11, 3, status=FAILED))
     lock = take_liveness_lock(Files(), layout, "host-a")
     about = {"slots": 4, "busy": 3, "done": 13, "rate": 2.5, "state": "running", "trouble": "disk full"}
-    write_beat(Files(), layout, Beat("host-a", 1, 1, about | {"sessions": ["going"], "blocked": {"other": "no data"}}))
+    write_beat(
+        Files(),
+        layout,
+        Beat(
+            "host-a",
+            1,
+            1,
+            about | {"sessions": ["going"], "blocked": {"other": "no data"}, "waiting": {"going": 0.853}},
+        ),
+    )
     code, out, _ = arbctl("watch", "--once")
     assert code == 0
     assert "value 10 (#10)" in out
     assert "host-a  running  3 of 4 ###." in out
     assert "host-a has trouble with the spool: disk full" in out
     assert "host-a cannot evaluate other: no data" in out
+    assert "going: slots wait for suggestions: 85%" in out
+    assert "slots wait for suggestions: 85%" in arbctl("status", "going")[1]
+    assert json.loads(arbctl("status", "going", "--json")[1])["slots_waiting"] == pytest.approx(0.853)
     document = json.loads(arbctl("watch", "going", "--once", "--json")[1])
+    assert document["sessions"][0]["slots_waiting"] == pytest.approx(0.853)
     assert (document["sessions"][0]["best"], document["sessions"][0]["best_iteration"]) == (10.0, 10)
     assert document["workers"][0]["alive"] is True
     assert arbctl("top", "--once")[1].startswith("WORKER")

@@ -16,6 +16,7 @@ import yaml
 
 from arbd.analysis.table import load_table
 from arbd.job.stored import read_spec
+from arbd.search.generations import default_schedule
 from arbd.search.in_process import Search
 from arbd.search.samplers import built_in
 from arbd.spool.files import Files
@@ -92,11 +93,18 @@ def in_the_spool(layout: SpoolLayout, name: str) -> dict[str, bytes]:
     return {n: c.tobytes() for n, c in table.rows.params.items()} | {"value": value.tobytes()}
 
 
+# Small and large generations, from one at a time to many.
+SCHEDULES: Mapping[str, tuple[int, int]] = {
+    "tpe": (3, 5), "bayesian": (2, 6), "cmaes": (8, 2), "nsga2": (12, 1), "successive_halving": (8, 2)
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_every_method_gives_the_same_with_1_slot_4_slots_and_two_daemons_that_are_killed(
     arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path, method: str
 ) -> None:
-    job = write_job(tmp_path / "job.yaml", method, 72, tuning={"generation_size": 8})
+    size, lag = SCHEDULES.get(method, (8, 2))
+    job = write_job(tmp_path / "job.yaml", method, 72, tuning={"generation_size": size, "generation_lag": lag})
     for name, slots in (("one", 1), ("four", 4)):
         code, _, err = arbctl("run", job, "--session-id", name, "--workers", slots, "--worker-id", f"w{slots}")
         assert code == 0, err
@@ -115,6 +123,50 @@ def test_every_method_gives_the_same_with_1_slot_4_slots_and_two_daemons_that_ar
     assert in_the_spool(layout, "one") == expected
     assert in_the_spool(layout, "four") == expected
     assert in_the_spool(layout, "killed") == expected
+
+
+def test_generations_follow_the_slots_and_whoever_joins_follows_the_session(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.yaml", "bayesian", 16)
+    for name, workers in (("one", 1), ("eight", 8), ("one", 3)):
+        assert arbctl("run", job, "--session-id", name, "--workers", workers, "--worker-id", f"w{workers}")[0] == 0
+    daemons.start("a", "--slots", "3")
+    assert arbctl("submit", job, "--session-id", "farm", "--wait")[0] in (0, 1)
+    for name, slots in (("one", 1), ("eight", 8), ("farm", 3)):
+        spec, found = read_spec(Files(), layout.session(name)), default_schedule("bayesian", 16, slots)
+        assert (spec.generation_size, spec.generation_lag) == (found.size, found.lag)
+        assert in_the_spool(layout, name) == alone(layout, name)
+
+
+def test_a_search_whose_job_is_lost_goes_on_by_the_schedule_of_its_generations(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.yaml", "tpe", 24)
+    assert arbctl("run", job, "--session-id", "s", "--workers", 7)[0] == 0
+    paths = layout.session("s")
+    spec = read_spec(Files(), paths)
+    data = bytearray(paths.spec.read_bytes())
+    data[40] ^= 0xFF
+    paths.spec.write_bytes(bytes(data))
+    code, out, err = arbctl("repair", "s")
+    assert code == 0, out + err
+    again = read_spec(Files(), paths)
+    assert (again.generation_size, again.generation_lag) == (spec.generation_size, spec.generation_lag)
+    assert (spec.generation_size, spec.generation_lag) != (default_schedule("tpe", 24, 4).size, 2)
+
+
+def test_slots_that_wait_for_suggestions_are_told_before_and_after(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.yaml", "tpe", 40, tuning={"generation_size": 1, "generation_lag": 1})
+    code, _, err = arbctl("run", job, "--session-id", "s", "--workers", 4)
+    assert code == 0, err
+    _, out, _ = arbctl("summary", "s")
+    assert "of 4 slots will wait for suggestions: 1 iterations a generation, 1 generations at a time" in out
+    assert "slots were busy" in out
+    _, out, _ = arbctl("validate", job)
+    assert "1 a generation, 1 at a time" in out
 
 
 def test_a_session_ends_where_its_rule_says_and_tells_why(arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path) -> None:

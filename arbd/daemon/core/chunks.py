@@ -11,6 +11,10 @@ GROWTH = 16
 # Less work than this is not worth a claim, which takes a few milliseconds.
 LEAST_S = 0.02
 MAX_CHUNK = 1 << 20
+# Chunks longer than this are claimed only when a slot is free for them: ahead of time they would keep others idle.
+PREFETCH_LIMIT_S = 5.0
+# What a search has suggested is little: claimed ahead, it would wait here while slots elsewhere have nothing.
+SUGGESTED_PREFETCH_LIMIT_S = 0.1
 
 
 def chunk_size(
@@ -50,3 +54,9 @@ def preempt(waiting: Sequence[int], running: Sequence[tuple[int, bool]]) -> list
             break
         chosen.append(open_to[len(chosen)][1])
     return chosen
+
+
+def claims_ahead(seconds_each: float | None, chunk: int, *, suggested: bool) -> bool:
+    """True when chunks of that size may be claimed before a slot is free; `suggested` are those of an adaptive search."""
+    limit_s = SUGGESTED_PREFETCH_LIMIT_S if suggested else PREFETCH_LIMIT_S
+    return seconds_each is not None and seconds_each * chunk <= limit_s

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from arbd.daemon.core import events
 from arbd.daemon.core.counters import DAMAGE_FOUND, LEASE_REVOKED, Counters
 from arbd.daemon.core.session_state import Exchange, SessionState
+from arbd.daemon.core.slot_wait import SlotWait
 from arbd.daemon.core.standing import SessionStanding, Standing
 from arbd.daemon.host.logs import Log
 from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageError, VersionError
@@ -69,6 +70,7 @@ class SessionRegistry:
     _missed: dict[str, int] = field(default_factory=dict)
     _unfound: dict[str, int] = field(default_factory=dict)
     _unjudged: dict[str, str] = field(default_factory=dict)
+    _slot_waits: dict[str, SlotWait] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -130,20 +132,23 @@ class SessionRegistry:
 
     def observe_slots(self, slots: int) -> None:
         """Slots that are free, and would not be if more were suggested, wait for suggestions."""
+        self._slot_waits = {name: wait for name, wait in self._slot_waits.items() if name in self.work}
         idle = max(0, slots - sum(len(work.tasks) for work in self.work.values()))
         now_s = self.clock.monotonic_s()
         for work in self.work.values():
             if work.generations is not None:
-                cap = work.spec.execution.max_slots or slots
+                cap = work.max_slots or slots
                 most = min(slots, cap)
-                work.slot_wait.observe(now_s, min(idle, most) if work.is_starved else 0, most)
+                self._slot_waits.setdefault(work.session_id, SlotWait()).observe(
+                    now_s, min(idle, most) if work.is_starved else 0, most
+                )
 
     def waiting(self) -> dict[str, float]:
         """The share of their time that slots wait for suggestions, by session that learns."""
         return {
-            name: round(work.slot_wait.share, 3)
+            name: round(self._slot_waits[name].share, 3)
             for name, work in self.work.items()
-            if work.generations is not None and work.state.state == ledger.RUNNING
+            if name in self._slot_waits and work.state.state == ledger.RUNNING
         }
 
     def accepted(self, session_id: str) -> None:

@@ -11,12 +11,11 @@ from enum import Enum
 from msgspec import UNSET
 
 from arbd.daemon.core.breaker import Breaker, Ruling
-from arbd.daemon.core.chunks import chunk_size
+from arbd.daemon.core.chunks import chunk_size, claims_ahead
 from arbd.daemon.core.claims import ClaimStage, OpenClaim, claim_ids, grouped, spans_by_claim
 from arbd.daemon.core.fairness import Demand, served_s
 from arbd.daemon.core.generation_scheduler import GenerationScheduler
 from arbd.daemon.core.session_changes import end_early
-from arbd.daemon.core.slot_wait import SlotWait
 from arbd.daemon.core.standing import Compaction, SessionStanding, Standing
 from arbd.daemon.slots.crash_recovery import recover
 from arbd.daemon.slots.pool import ExitReport, Limits
@@ -29,9 +28,6 @@ from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.spans import NO_COUNTS, Claim, Counts, Finish, Span, add_counts
 from arbd.spool.system import Clock
 
-# Chunks longer than this are claimed only when a slot is free for them: ahead of time they would keep others idle.
-PREFETCH_LIMIT_S = 5.0
-SUGGESTED_PREFETCH_LIMIT_S = 0.1
 MAX_EXITS = 5
 
 
@@ -62,7 +58,6 @@ class SessionState:
     compaction: Compaction = field(default_factory=Compaction)
     seconds_each: float | None = None
     generations: GenerationScheduler | None = None
-    slot_wait: SlotWait = field(default_factory=SlotWait)
     _chunk: int = 1
     _claims: dict[int, OpenClaim] = field(default_factory=dict)
     _breaker: Breaker = field(init=False)
@@ -173,9 +168,7 @@ class SessionState:
             return 0
         if not self._within_reach():
             return 0
-        # What a search has suggested is little: claimed ahead, it would wait here while slots elsewhere have nothing.
-        limit_s = PREFETCH_LIMIT_S if self.generations is None else SUGGESTED_PREFETCH_LIMIT_S
-        ahead = self.seconds_each is not None and self.seconds_each * self._chunk <= limit_s
+        ahead = claims_ahead(self.seconds_each, self._chunk, suggested=self.generations is not None)
         room = slots * (2 if ahead else 1) - len(self.tasks)
         cap = self.max_slots
         return room if cap is None else min(room, cap - len(state.claims))

@@ -226,7 +226,8 @@ def _make(problem: SearchProblem) -> BayesianSampler:
 METHOD = AdaptiveMethod(
     summary="A Gaussian process of the metric, for few and expensive iterations.",
     make=_make,
-    revision=2,
+    revision=3,
+    start=5,
     libraries=("numpy", "scipy"),
     fields=("acquisition_fn",),
     generation=GenerationSizes(generations=100, waits=True),

@@ -193,5 +193,6 @@ def _make(problem: SearchProblem) -> TpeSampler:
 METHOD = AdaptiveMethod(
     summary="Points that are likely under the good results and unlikely under the others.",
     make=_make,
-    revision=2,
+    revision=3,
+    start=8,
 )
