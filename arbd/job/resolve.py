@@ -43,7 +43,7 @@ from arbd.paper.scenario import Scenario, read_scenario
 from arbd.search.problem import MetricGoal
 from arbd.search.sampler import AdaptiveMethod, PlanMethod, PlanSize
 from arbd.search.samplers import METHODS, built_in, planned
-from arbd.search.schedule import LAG, Schedule
+from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 from arbd.search.versions import sampler_versions
 from arbd.strict_yaml import MAX_BYTES
@@ -148,7 +148,7 @@ class _Resolver:
         self._notices += search.notices
         if self.problems:
             return None
-        execution, results = job.execution, job.results
+        results = job.results
         return JobSpec(
             objective=objective,
             method=job.tuning.method,
@@ -165,17 +165,10 @@ class _Resolver:
             fixed=fixed,
             grid_points=points,
             acquisition_fn=job.tuning.acquisition_fn,
-            execution=Execution(
-                execution.timeout_s,
-                execution.retries,
-                execution.max_slots,
-                execution.priority,
-                execution.memory_mb,
-                execution.iterations_per_process,
-            ),
+            execution=Execution(**job.execution.model_dump()),
             results=ResultOptions(results.csv, results.blocks),
             notices=tuple(self._notices),
-            generation_size=search.schedule.size if search.schedule is not None else 0,
+            generation_size=search.schedule.size,
             constraints=search.constraints,
             enqueue=search.enqueue,
             past=search.past,
@@ -185,7 +178,7 @@ class _Resolver:
             options=search.options,
             budgets=search.budgets,
             code=base_parts(),
-            generation_lag=search.schedule.lag if search.schedule is not None else LAG,
+            generation_lag=search.schedule.lag,
         )
 
     def _check_mode(self, mode: str) -> None:

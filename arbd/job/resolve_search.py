@@ -37,6 +37,7 @@ MOST_PAST = 5_000
 # Fields of `tuning` that some methods read and others do not.
 OF_METHODS = ("acquisition_fn", "min_budget", "grid_points")
 TRIED_POINTS = 4_096
+NO_GENERATIONS = Schedule(0)
 # Slots that wait for less of their time than the rest of this are not spoken of.
 BUSY_ENOUGH = 0.85
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -58,7 +59,7 @@ class SearchOptions:
     paper: bool
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    schedule: Schedule | None = None
+    schedule: Schedule = NO_GENERATIONS
     constraints: tuple[str, ...] = ()
     enqueue: tuple[dict[str, Value], ...] = ()
     past: WarmStart | None = None
