@@ -52,7 +52,7 @@ def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target:
     except UsageError as error:
         # Results that are not whole are made anew from the segments, if those are.
         skipped = paths.results.name
-        rows = len(Merge(files, paths, RowRules.of(read_spec(files, paths))).iteration)
+        rows = len(Merge(files, paths, RowRules.of(read_spec(files, paths))))
         if rows < state.counted:
             raise UsageError(
                 f"session {paths.session_id} cannot be archived: its segments hold {rows:,} of {state.counted:,} recorded "
@@ -218,7 +218,7 @@ def _require_good(files: Files, path: Path, new: SessionPaths) -> None:
         state = SessionQueue(files, new).refresh()
         rules = RowRules.of(read_spec(files, new))
         if files.look(new.results) is None:
-            rows = len(Merge(files, new, rules).iteration)
+            rows = len(Merge(files, new, rules))
         else:
             rows = sum(len(group.rows) for group in read_results(files, new, rules=rules))
     except (FileNotFoundError, NotFoundError, CorruptionError) as error:

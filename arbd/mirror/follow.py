@@ -15,11 +15,11 @@ from arbd.job.spec import JobSpec
 from arbd.mirror.state import DONE, MovedError, StateManager
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import DIRECTION_PREFIX, METRIC_PREFIX, group_cells, header
-from arbd.results.merge import read_winning, with_originals
 from arbd.results.precedence import Judged, Winners
 from arbd.results.segments import SegmentBatch, SegmentReader, worker_of
 from arbd.results.session_rows import read_rows
 from arbd.results.store_format import ResultGroup
+from arbd.results.winning_rows import read_winning, with_originals
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 

@@ -68,8 +68,8 @@ class RowBatch:
     def __len__(self) -> int:
         return int(self.iteration.shape[0])
 
-    def select(self, index: Array) -> RowBatch:
-        """The rows at `index` (positions or a mask), in that order."""
+    def select(self, index: Array | slice) -> RowBatch:
+        """The rows at `index` (positions, a mask, or a slice, which copies nothing), in that order."""
         iteration = self.iteration[index]
         kept = set(iteration.tolist()) if self.errors or self.reports else set()
         return RowBatch(
@@ -266,11 +266,15 @@ class RowRules:
             raise ValueError(f"values of {shown(name)} that are none of its choices")
 
 
-def concatenate(batches: Sequence[RowBatch]) -> RowBatch:
-    """One batch of all rows in order. A metric or block that a batch lacks is NaN there."""
-    params = _union(batches, "params")
-    metrics = _union(batches, "metrics")
-    with_blocks = [batch.blocks for batch in batches if batch.blocks is not None]
+def concatenate(batches: Sequence[RowBatch], like: Sequence[RowBatch] | None = None) -> RowBatch:
+    """One batch of all rows in order. A metric or block that a batch lacks is NaN there.
+
+    The names of columns, in their order, and the form of blocks are those of `like`.
+    """
+    forms = batches if like is None else like
+    params = _union(batches, forms, "params")
+    metrics = _union(batches, forms, "metrics")
+    with_blocks = [batch.blocks for batch in forms if batch.blocks is not None]
     blocks = None
     if with_blocks:
         shape = with_blocks[0].shape[1:]
@@ -300,9 +304,9 @@ def _blocks_of(batch: RowBatch, shape: tuple[int, ...]) -> Array:
     return batch.blocks if batch.blocks is not None and fits else np.full((len(batch), *shape), np.nan)
 
 
-def _union(batches: Sequence[RowBatch], which: str) -> dict[str, Array]:
+def _union(batches: Sequence[RowBatch], forms: Sequence[RowBatch], which: str) -> dict[str, Array]:
     names: dict[str, None] = {}
-    for batch in batches:
+    for batch in forms:
         names.update(dict.fromkeys(getattr(batch, which)))
     return {
         name: np.concatenate([getattr(b, which)[name] if name in getattr(b, which) else _missing(b) for b in batches])

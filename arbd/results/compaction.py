@@ -10,16 +10,15 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from arbd.job.code import expected_parts
+from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import csv_lines
 from arbd.results.merge import Merge
 from arbd.results.session_code import SessionCode
 from arbd.results.store_format import encode_results
-from arbd.results.store_reader import read_results
+from arbd.results.store_reader import StoredResults
 from arbd.results.trials import keep_record, record_of
 from arbd.spool import ledger
 from arbd.spool.files import Files
@@ -28,7 +27,6 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
-from arbd.spool.spans import spans_of
 
 CSV_PATIENCE_S = 10.0
 
@@ -73,24 +71,14 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
     merge = Merge(files, paths, rules)
     missing = merge.missing(queue.state.n, queue.state.epoch)
     # Rows of code that was given up: those that were on their way when it was.
-    outdated = merge.made_with(SessionCode(files, paths, expected_parts(spec)).given_up())
-    if not missing and not outdated.any():
+    given_up = SessionCode(files, paths, expected_parts(spec)).given_up()
+    outdated = merge.choose(lambda rows: rows.made_with(given_up)) if given_up else None
+    if not missing and not outdated:
         files.publish_stream(paths.results, encode_results(paths.session_id, queue.state.n, merge))
         if spec.results.csv:
-            with contextlib.ExitStack() as stack:
-                # The worker that follows the session lets go of the table now; one that hangs is not waited for.
-                with contextlib.suppress(TimeoutError):
-                    stack.enter_context(files.lock(paths.csv_lock, CSV_PATIENCE_S))
-                files.remove_temporaries(paths.folder, of=paths.results_csv.name)
-                files.publish_stream(
-                    paths.results_csv, csv_lines(spec, paths.session_id, read_results(files, paths, rules=rules))
-                )
-
+            _write_csv(files, paths, spec, rules)
         # Before anybody calls the session done, so that no session can be done and not counted.
         keep_record(files, SpoolLayout(paths.folder.parent.parent), record_of(paths.session_id, spec, queue.state.n))
-
-    again = spans_of(merge.iteration[outdated].tolist(), queue.state.epoch + 1)
-    uncounted = np.bincount(merge.status[outdated].astype(np.int64), minlength=4).tolist()
 
     def decide(state: LedgerState) -> Sequence[LedgerRecord]:
         if not state.exhausted or state.over:
@@ -99,14 +87,27 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
         if missing:
             surplus = [told - found for told, found in zip(state.counts, merge.counts, strict=True)]
             orders.append(ledger.again(missing, surplus, "their results could not be read"))
-        if outdated.any():
-            orders.append(ledger.again(again, uncounted, "their code was given up"))
+        if outdated:
+            again = outdated.iterations.spans(queue.state.epoch + 1)
+            orders.append(ledger.again(again, outdated.counts, "their code was given up"))
         if orders:
             return orders
         return (ledger.compacted(merge.counts, merge.duplicates),)
 
     queue.change(decide)
     return CompactionReport(
-        sum(span.count for span in missing) + int(outdated.sum()),
+        sum(span.count for span in missing) + len(outdated or ()),
         tuple(f"{found.path}, bytes {found.damage.offset} to {found.damage.end}" for found in merge.damage),
     )
+
+
+def _write_csv(files: Files, paths: SessionPaths, spec: JobSpec, rules: RowRules) -> None:
+    """The results that were just published as a table."""
+    stored = StoredResults(files, paths, rules)
+    lines = csv_lines(spec, paths.session_id, stored.groups(), metric_names=stored.metric_names)
+    with contextlib.ExitStack() as stack:
+        # The worker that follows the session lets go of the table now; one that hangs is not waited for.
+        with contextlib.suppress(TimeoutError):
+            stack.enter_context(files.lock(paths.csv_lock, CSV_PATIENCE_S))
+        files.remove_temporaries(paths.folder, of=paths.results_csv.name)
+        files.publish_stream(paths.results_csv, lines)

@@ -150,15 +150,24 @@ def encode_cells(lines: Iterable[Sequence[object]]) -> bytes:
 
 
 def csv_lines(
-    spec: JobSpec, session_id: str, groups: Iterable[ResultGroup], more: Mapping[str, Sequence[object]] | None = None
+    spec: JobSpec,
+    session_id: str,
+    groups: Iterable[ResultGroup],
+    more: Mapping[str, Sequence[object]] | None = None,
+    metric_names: Sequence[str] | None = None,
 ) -> Iterator[bytes]:
-    """A whole results table, piece by piece. Metric columns are those that any row has; `more` stand at the end."""
-    kept = list(groups)
-    names = metric_names_of(kept)
+    """A whole results table, piece by piece; `more` columns stand at the end.
+
+    Metric columns are those that any row has. Who does not say which these are has all groups in memory.
+    """
+    if metric_names is None:
+        groups = list(groups)
+        metric_names = metric_names_of(groups)
+    names = metric_names
     extra = more or {}
     yield encode_cells([[*header(spec, names), *extra]])
     done = 0
-    for group in kept:
+    for group in groups:
         cells = group_cells(spec, session_id, group, names)
         yield encode_cells(
             [*line, *(column[done + position] for column in extra.values())] for position, line in enumerate(cells)

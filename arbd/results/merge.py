@@ -1,23 +1,32 @@
 """From segments to results: the winning row of each iteration, in order, duplicates with the result of their original.
 
-Keeps I1 as read: one row per iteration, chosen by the rule of `arbd.results.precedence`.
+Keeps I1 as read: one row per iteration, chosen by the rule of `arbd.results.precedence`. An external merge: batches are
+runs that are sorted already, so one pass over the segments notes where they stand, and from then on the rows of a few
+thousand iterations at a time are read and merged. In memory are these, and an index that does not grow with the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from arbd.errors import CorruptionError
+from arbd.results.batch_index import BatchIndex, Presence, Stretch
 from arbd.results.columns import CODE_FORM, Array, RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners, winning
-from arbd.results.segments import SegmentDamage, SegmentReader, read_batch, worker_of
+from arbd.results.segments import SegmentDamage, SegmentReader, read_stretch, worker_of
+from arbd.results.winning_rows import with_results
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
-from arbd.spool.spans import Span
+from arbd.spool.spans import NO_COUNTS, Counts, Span
 
 GROUP_ROWS = 65_536
+# Of a group whose rows take more than `GROUP_BYTES` together, no more than these are in memory at once.
+SLICE_ROWS = 16_384
+GROUP_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,200 +37,285 @@ class MergedGroup:
     worker: Array
 
 
-class Merge:
-    """The winning rows of a session, found by one pass over its segments; the rows are read when asked for.
+@dataclass(frozen=True, slots=True, eq=False)
+class WinningRows:
+    """What is known of some winning rows without their results, sorted by iteration.
 
-    Only rows that keep the session's `rules` count.
+    `status` and `code` (the digest of the code that made it, empty where it is not known) are those of the original
+    where the row is a duplicate of one that `has_result`; `own_status`, `epoch` and the places in `segments` are its own.
+    """
+
+    iteration: Array
+    status: Array
+    code: Array
+    has_result: Array
+    own_status: Array
+    epoch: Array
+    segment: Array
+    offset: Array
+    segments: Sequence[str]
+
+    def made_with(self, digests: Sequence[str]) -> Array:
+        """Which of them have a result of this code."""
+        return np.isin(self.code, np.array([digest.encode() for digest in digests], dtype=CODE_FORM))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Some of a session's iterations, and how many of them have which status."""
+
+    iterations: Presence
+    counts: Counts
+
+    def __len__(self) -> int:
+        return self.iterations.count
+
+
+class Merge:
+    """The winning rows of a session; the rows are read when asked for.
+
+    Only rows that keep the session's `rules` count. Everybody who asks for rows reads the segments once more.
     """
 
     def __init__(self, files: Files, paths: SessionPaths, rules: RowRules | None = None) -> None:
         self._files = files
         self._paths = paths
         self._rules = rules
-        self._batches: list[tuple[str, int]] = []
-        self._batch_codes: list[bytes] = []
+        self._index = BatchIndex()
+        self._present = Presence()
+        self._row_bytes = 0
+        self._counts: Counts | None = None
         # It goes on from here for those who follow the session.
-        self.reader = SegmentReader(files, paths, rules=rules)
+        self.reader = SegmentReader(files, paths, blocks=True, rules=rules)
         names: dict[str, None] = {}
-        iterations: list[Array] = []
-        epochs: list[Array] = []
-        statuses: list[Array] = []
-        origins: list[Array] = []
+        rows = 0
         for found in self.reader.poll():
             names.update(dict.fromkeys(found.rows.metrics))
-            self._batches.append((found.segment, found.offset))
-            # A slot writes no batch of two codes.
-            self._batch_codes.append(bytes(found.rows.codes[0]) if len(found.rows) else b"")
-            iterations.append(found.rows.iteration)
-            epochs.append(found.rows.epoch)
-            statuses.append(found.rows.status)
-            origins.append(found.rows.origins)
+            self._index.add(found)
+            self._present.add(found.rows.iteration)
+            self._row_bytes = max(self._row_bytes, _row_bytes(found.rows))
+            rows += len(found.rows)
         self.damage: list[SegmentDamage] = self.reader.damage
         self.metric_names = list(names)
-        self._index(iterations, epochs, statuses, origins)
-        self.workers = sorted({worker_of(segment) for segment, _ in self._batches})
+        self.workers = sorted(set(map(worker_of, self._index.segments)))
+        self.duplicates = rows - self._present.count
 
-    def _index(self, iterations: list[Array], epochs: list[Array], statuses: list[Array], origins: list[Array]) -> None:
-        empty = np.empty(0, dtype=np.int64)
-        sizes = np.array([len(column) for column in iterations], dtype=np.int64)
-        iteration = np.concatenate([empty, *iterations]).astype(np.int64)
-        epoch = np.concatenate([empty, *epochs])
-        status = np.concatenate([empty, *statuses])
-        batch = np.repeat(np.arange(len(sizes)), sizes)
-        starts = np.cumsum(sizes) - sizes
-        row = np.arange(len(iteration)) - np.repeat(starts, sizes)
-        winners = winning(iteration, epoch, status)
-        self.iteration = iteration[winners]
-        self.status = status[winners]
-        self._epoch = epoch[winners]
-        self._own_status = self.status
-        self._batch = batch[winners]
-        self._row = row[winners]
-        self.duplicates = len(iteration) - len(winners)
-        self._origin = np.concatenate([empty, *origins])[winners].astype(np.int64)
-        self._find_originals()
+    def __len__(self) -> int:
+        """Iterations that have a row."""
+        return self._present.count
 
-    def _find_originals(self) -> None:
-        """A duplicate has the status of its original; `_source` is where its result stands, -1 while it has none."""
-        n = len(self.iteration)
-        self._source = np.arange(n)
-        repeats = np.flatnonzero(self._origin > 0)
-        place = np.searchsorted(self.iteration, self._origin[repeats])
-        there = (
-            (place < n) & (self.iteration[np.minimum(place, max(n - 1, 0))] == self._origin[repeats]) if n else place
-        )
-        self._source[repeats] = np.where(there, place, -1)
-        self.status = self.status.copy()
-        self.status[repeats[there]] = self.status[place[there]] if n else 0
+    def missing(self, n: int, epoch: int) -> list[Span]:
+        """The iterations of 1 to n that no row stands for."""
+        return self._present.missing(n, epoch)
 
     @property
-    def counts(self) -> tuple[int, int, int, int]:
+    def counts(self) -> Counts:
         """Winning rows by status, in the ledger's order."""
-        found = np.bincount(self.status.astype(np.int64), minlength=4)
-        return (int(found[0]), int(found[1]), int(found[2]), int(found[3]))
-
-    def winners(self, n: int) -> Winners:
-        """The same rows, for those who follow the session of `n` iterations from here."""
-        found = Winners(n)
-        segments = np.array([found.index_of(segment) for segment, _ in self._batches], dtype=np.int32)
-        offsets = np.array([offset for _, offset in self._batches], dtype=np.int64)
-        known = np.flatnonzero((self.iteration >= 1) & (self.iteration <= n))
-        batch = self._batch[known]
-        found.put(self.iteration[known], segments[batch], offsets[batch], self._epoch[known], self._own_status[known])
-        return found
+        if self._counts is None:
+            self._counts = self.choose(lambda rows: np.ones(len(rows.iteration), dtype=bool)).counts
+        return self._counts
 
     @property
     def waiting(self) -> Array:
         """Iterations that duplicate one that has no row yet, which `groups` leaves out."""
-        return self.iteration[self._source < 0]
+        parts = [rows.iteration[~rows.has_result] for rows in self.winning_rows()]
+        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
-    @property
-    def codes(self) -> Array:
-        """Of each winning row the digest of the code that made its result, empty where it is not known."""
-        codes = np.array([*self._batch_codes, b""], dtype=CODE_FORM)
-        source = np.maximum(self._source, 0)
-        return codes[self._batch[source]] if len(source) else codes[:0]
+    def choose(self, which: Callable[[WinningRows], Array]) -> Chosen:
+        """The iterations of those of which `which` says True."""
+        iterations, counts = Presence(), np.zeros(4, dtype=np.int64)
+        for rows in self.winning_rows():
+            chosen = which(rows)
+            iterations.add(rows.iteration[chosen])
+            counts += np.bincount(rows.status[chosen], minlength=4)
+        return Chosen(iterations, _counts(counts))
 
-    def made_with(self, digests: Sequence[str]) -> Array:
-        """Which winning rows have a result of this code."""
-        if not digests:
-            return np.zeros(len(self.iteration), dtype=bool)
-        return np.isin(self.codes, np.array([digest.encode() for digest in digests], dtype=CODE_FORM))
+    def winners(self, n: int) -> Winners:
+        """The same rows, for those who follow the session of `n` iterations from here."""
+        found = Winners(n)
+        numbers = np.array([found.index_of(segment) for segment in self._index.segments], dtype=np.int32)
+        for rows in self.winning_rows():
+            known = (rows.iteration >= 1) & (rows.iteration <= n)
+            found.put(
+                rows.iteration[known],
+                numbers[rows.segment[known]],
+                rows.offset[known],
+                rows.epoch[known],
+                rows.own_status[known],
+            )
+        return found
 
-    def missing(self, n: int, epoch: int) -> list[Span]:
-        """The iterations of 1 to n that no row stands for."""
-        present = np.zeros(n + 2, dtype=bool)
-        present[0] = present[n + 1] = True
-        present[self.iteration[(self.iteration >= 1) & (self.iteration <= n)]] = True
-        edges = np.flatnonzero(present[1:] != present[:-1])
-        return [Span(int(a) + 1, int(b - a), epoch) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    def winning_rows(self) -> Iterator[WinningRows]:
+        """All of them, some thousands at a time."""
+        numbers = {segment: number for number, segment in enumerate(self._index.segments)}
+        for first, last, count in self._present.portions(GROUP_ROWS):
+            parts = self._between(first, last, count, whole=False)
+            own, part = _sorted(parts)
+            shown = self._with_originals(own, whole=False)
+            yield WinningRows(
+                own.iteration,
+                shown.status,
+                shown.codes,
+                self._have_results(own),
+                own.status,
+                own.epoch,
+                np.array([numbers[found.segment] for found in parts], dtype=np.int64)[part],
+                np.array([found.offset for found in parts], dtype=np.int64)[part],
+                self._index.segments,
+            )
 
     def groups(self) -> Iterator[MergedGroup]:
         """All winning rows with everything they hold, sorted by iteration, in groups of bounded size.
 
         A duplicate holds the result of its original; while there is none it is left out.
         """
-        for start in range(0, len(self.iteration), GROUP_ROWS):
-            positions = np.arange(start, min(start + GROUP_ROWS, len(self.iteration)))
-            positions = positions[self._source[positions] >= 0]
-            if not len(positions):
+        counts = np.zeros(4, dtype=np.int64)
+        for first, last, count in self._present.portions(GROUP_ROWS):
+            fits = count * self._row_bytes <= GROUP_BYTES
+            parts = self._between(first, last, count, whole=fits)
+            ready = [_selected(part, self._have_results(part.rows)) for part in parts]
+            counts += _by_status(parts) - _by_status(ready)
+            ready = [part for part in ready if len(part.rows)]
+            if not ready:
                 continue
-            rows, worker = self._read(positions)
-            repeats = np.flatnonzero(self._source[positions] != positions)
-            if len(repeats):
-                sources, inverse = np.unique(self._source[positions[repeats]], return_inverse=True)
-                rows = _with_results(rows, repeats, self._read(sources)[0].select(inverse))
-            yield MergedGroup(rows, worker)
+            for group in [self._group(ready)] if fits else self._slices(ready):
+                counts += group.rows.counts()
+                yield group
+        self._counts = _counts(counts)
 
-    def _read(self, positions: Array) -> tuple[RowBatch, Array]:
-        """The winning rows at sorted positions, and their workers."""
-        worker_index = {worker: index for index, worker in enumerate(self.workers)}
-        batch_of, row_of = self._batch[positions], self._row[positions]
-        parts: list[RowBatch] = []
-        workers: list[Array] = []
-        for number in np.unique(batch_of):
-            segment, offset = self._batches[number]
-            part = read_batch(self._files, self._paths, segment, offset, self._rules).select(row_of[batch_of == number])
-            parts.append(part)
-            workers.append(np.full(len(part), worker_index[worker_of(segment)], dtype=np.int32))
-        rows = concatenate(parts)
-        order = np.argsort(rows.iteration, kind="stable")
-        return rows.select(order), np.concatenate(workers)[order]
+    def _slices(self, parts: list[_Part]) -> Iterator[MergedGroup]:
+        """A group of which the rows are too large to be in memory at once; `parts` are without results."""
+        rows, _ = _sorted(parts)
+        originals = rows.origins[_duplicates(rows)]
+        of_originals = (
+            [part.shell for part in self._holding(np.unique(originals), whole=False)] if len(originals) else []
+        )
+        # What one row has all rows of the group have, if only as NaN, whichever slice they are in.
+        like = [*(part.shell for part in parts), *of_originals]
+        for start in range(0, len(rows), SLICE_ROWS):
+            some = rows.iteration[start : start + SLICE_ROWS]
+            yield self._group(self._holding(some, whole=True), like, of_originals)
+
+    def _group(
+        self, parts: list[_Part], like: Sequence[RowBatch] = (), originals_like: Sequence[RowBatch] = ()
+    ) -> MergedGroup:
+        rows, part = _sorted(parts, like)
+        numbers = {worker: number for number, worker in enumerate(self.workers)}
+        worker = np.array([numbers[worker_of(found.segment)] for found in parts], dtype=np.int32)[part]
+        return MergedGroup(self._with_originals(rows, originals_like, whole=True), worker)
+
+    def _have_results(self, rows: RowBatch) -> Array:
+        origins = rows.origins
+        return np.asarray((origins <= 0) | self._present.has(origins))
+
+    def _with_originals(self, rows: RowBatch, like: Sequence[RowBatch] = (), *, whole: bool) -> RowBatch:
+        """`rows`, the duplicates among them whose originals have rows with what these hold."""
+        duplicates = np.flatnonzero(_duplicates(rows) & self._have_results(rows))
+        if not len(duplicates):
+            return rows
+        originals, inverse = np.unique(rows.origins[duplicates], return_inverse=True)
+        found, _ = _sorted(self._holding(originals, whole=whole), like)
+        if not whole:
+            found = replace(found, code=found.codes)
+        return with_results(rows, duplicates, found.select(inverse))
+
+    def _between(self, first: int, last: int, count: int, *, whole: bool) -> list[_Part]:
+        """The `count` winning rows of iterations `first` to `last`."""
+
+        def inside(iteration: Array) -> slice:
+            return slice(*np.searchsorted(iteration, (first, last + 1)))
+
+        return self._winning(self._index.between(first, last), inside, count, whole=whole)
+
+    def _holding(self, iterations: Array, *, whole: bool) -> list[_Part]:
+        """The winning rows of sorted iterations, which have some."""
+
+        def among(iteration: Array) -> Array:
+            place = np.searchsorted(iterations, iteration)
+            return np.asarray(iterations[np.minimum(place, len(iterations) - 1)] == iteration)
+
+        return self._winning(self._index.holding(iterations), among, len(iterations), whole=whole)
+
+    def _winning(
+        self, stretches: Iterator[Stretch], which: Callable[[Array], slice | Array], count: int, *, whole: bool
+    ) -> list[_Part]:
+        parts: list[_Part] = []
+        for stretch in stretches:
+            for found in read_stretch(
+                self._files, self._paths, stretch.segment, stretch.offset, stretch.end, self._rules
+            ):
+                rows = found.rows if whole else replace(found.rows, params={}, metrics={}, blocks=None)
+                rows = rows.select(which(rows.iteration))
+                if len(rows):
+                    shell = rows if whole else found.rows.select(_NONE)
+                    parts.append(_Part(found.segment, found.offset, rows, shell))
+        if sum(len(part.rows) for part in parts) == count:
+            return parts
+        columns = [(part.rows.iteration, part.rows.epoch, part.rows.status) for part in parts]
+        iteration, epoch, status = map(np.concatenate, zip(*columns, strict=True))
+        won = np.zeros(len(iteration), dtype=bool)
+        won[winning(iteration, epoch, status)] = True
+        if np.count_nonzero(won) != count:
+            raise CorruptionError(
+                self._paths.segments, 0, "rows that were read a moment ago are not there any more; read them once more"
+            )
+        ends = np.cumsum([len(part.rows) for part in parts])
+        masks = np.split(won, ends[:-1])
+        chosen = [_selected(part, mask) for part, mask in zip(parts, masks, strict=True)]
+        return [part for part in chosen if len(part.rows)]
 
 
-def read_winning(
-    files: Files, paths: SessionPaths, rules: RowRules | None, winners: Winners, iterations: Array
-) -> tuple[RowBatch, Array, tuple[str, ...]]:
-    """The winning rows of iterations that have one, in the order given: rows, worker of each, names of the workers."""
-    workers: dict[str, int] = {}
-    parts: list[RowBatch] = []
-    places = [np.empty(0, dtype=np.int64)]
-    worker = np.empty(len(iterations), dtype=np.int32)
-    for segment, offset, positions in winners.places(iterations):
-        batch = read_batch(files, paths, segment, offset, rules)
-        parts.append(batch.select(np.searchsorted(batch.iteration, iterations[positions])))
-        places.append(positions)
-        worker[positions] = workers.setdefault(worker_of(segment), len(workers))
-    return concatenate(parts).select(np.argsort(np.concatenate(places))), worker, tuple(workers)
+_NONE = np.empty(0, dtype=np.int64)
 
 
-def with_originals(
-    files: Files, paths: SessionPaths, rules: RowRules | None, winners: Winners, rows: RowBatch
-) -> RowBatch:
-    """`rows`, the duplicates among them with the results of their originals, which have rows."""
-    duplicates = np.flatnonzero(rows.origins > 0)
-    if not len(duplicates):
-        return rows
-    originals, inverse = np.unique(rows.origins[duplicates], return_inverse=True)
-    return _with_results(rows, duplicates, read_winning(files, paths, rules, winners, originals)[0].select(inverse))
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of one batch; `shell` has the names and forms of all its columns."""
+
+    segment: str
+    offset: int
+    rows: RowBatch
+    shell: RowBatch
 
 
-def _with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch:
-    """`rows` with status, metrics, blocks and errors of `sources` at the positions `repeats`."""
+def _selected(part: _Part, which: Array) -> _Part:
+    return part if which.all() else replace(part, rows=part.rows.select(which))
 
-    def put(into: Array | None, column: Array | None) -> Array | None:
-        if column is None:
-            return into
-        filled = np.full((len(rows), *column.shape[1:]), np.nan) if into is None else into.copy()
-        if filled.shape[1:] == column.shape[1:]:
-            filled[repeats] = column
-        return filled
 
-    names = dict.fromkeys((*rows.metrics, *sources.metrics))
-    metrics = {name: put(rows.metrics.get(name), sources.metrics.get(name)) for name in names}
-    status = rows.status.copy()
-    status[repeats] = sources.status
-    code = rows.code if sources.code is None else rows.codes.copy()
-    if code is not None and sources.code is not None:
-        code[repeats] = sources.code
-    numbers = rows.iteration[repeats].tolist()
-    found = zip(numbers, sources.iteration.tolist(), strict=True)
-    errors = {number: sources.errors[source] for number, source in found if source in sources.errors}
+def _sorted(parts: Sequence[_Part], like: Sequence[RowBatch] = ()) -> tuple[RowBatch, Array]:
+    """All rows by iteration, and of which part each is; the names of columns in the order of the parts, or of `like`."""
+    batches = [part.rows for part in parts]
+    order = sorted(range(len(parts)), key=lambda number: int(batches[number].iteration[0]))
+    follow = all(batches[a].iteration[-1] < batches[b].iteration[0] for a, b in itertools.pairwise(order))
+    if not follow:
+        order = list(range(len(parts)))
+    rows = concatenate([batches[number] for number in order], like or [part.shell for part in parts])
+    part = np.repeat(np.array(order, dtype=np.int64), [len(batches[number]) for number in order])
+    if not follow:
+        by_iteration = np.argsort(rows.iteration, kind="stable")
+        rows, part = rows.select(by_iteration), part[by_iteration]
+    # What is said of single rows stands in the order of the parts too.
     return replace(
         rows,
-        status=status,
-        metrics={name: column for name, column in metrics.items() if column is not None},
-        blocks=put(rows.blocks, sources.blocks),
-        code=code,
-        errors={**rows.errors, **errors},
-    )
+        errors={i: text for batch in batches for i, text in batch.errors.items()},
+        reports={i: steps for batch in batches for i, steps in batch.reports.items()},
+    ), part
+
+
+def _duplicates(rows: RowBatch) -> Array:
+    return np.asarray((rows.origins > 0) & (rows.origins != rows.iteration))
+
+
+def _by_status(parts: Sequence[_Part]) -> Array:
+    return np.asarray(np.sum([NO_COUNTS, *(part.rows.counts() for part in parts)], axis=0, dtype=np.int64))
+
+
+def _counts(found: Array) -> Counts:
+    completed, failed, timeout, crashed = found.tolist()
+    return completed, failed, timeout, crashed
+
+
+def _row_bytes(rows: RowBatch) -> int:
+    """What one row takes in memory, without its texts."""
+    n_blocks = 0 if rows.blocks is None else rows.blocks.shape[1]
+    return 64 + 8 * (len(rows.params) + len(rows.metrics)) + 16 * n_blocks

@@ -149,9 +149,9 @@ class _Work:
         if n is not None and spec.n != n:
             raise UsageError(f"it has {spec.n:,} iterations, the ledger {n:,}")
         rows = Merge(self.files, self.paths)
-        if len(rows.iteration) != len(Merge(self.files, self.paths, RowRules.of(spec)).iteration):
+        if len(rows) != len(Merge(self.files, self.paths, RowRules.of(spec))):
             raise UsageError("rows of the session have parameters or iterations that the job has not")
-        if spec.generation_size or not len(rows.iteration):
+        if spec.generation_size or not len(rows):
             return
         plan = NonAdaptivePlan(spec)
         group = next(rows.groups())
@@ -192,7 +192,7 @@ class _Work:
     def _results(self, ledger: RebuiltLedger, rules: RowRules) -> None:
         n = ledger.state.n
         merge = Merge(self.files, self.paths, rules) if self._has_segments() else None
-        rows = len(merge.iteration) - len(merge.waiting) if merge is not None else 0
+        rows = len(merge) - len(merge.waiting) if merge is not None else 0
         if merge is None or rows < n:
             self.found.left.append(
                 f"{self.paths.results}: its segments hold {rows:,} of {n:,} iterations; `arbctl restore` an archive of it"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
-from arbd.results.columns import RowRules
-from arbd.results.merge import Merge
+from arbd.results.columns import Array, RowRules
+from arbd.results.merge import Merge, WinningRows
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
@@ -18,7 +15,6 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
-from arbd.spool.spans import spans_of
 
 
 def merged(files: Files, paths: SessionPaths) -> Merge:
@@ -26,24 +22,21 @@ def merged(files: Files, paths: SessionPaths) -> Merge:
     return Merge(files, paths, RowRules.of(read_spec(files, paths)))
 
 
-def run_again(layout: SpoolLayout, queue: SessionQueue, which: Callable[[Merge], Any]) -> int:
+def run_again(layout: SpoolLayout, queue: SessionQueue, which: Callable[[WinningRows], Array]) -> int:
     """Put the iterations that `which` picks back into the queue; how many. UsageError when somebody else does the same."""
     files, session = layout.files(), queue.paths.session_id
-    merge = merged(files, queue.paths)
-    chosen = which(merge)
-    iterations = merge.iteration[chosen].tolist()
-    uncounted = np.bincount(merge.status[chosen].astype(np.int64), minlength=4).tolist()
-    if not iterations:
+    chosen = merged(files, queue.paths).choose(which)
+    if not len(chosen):
         return 0
     before = queue.state.epoch
 
     def decide(now: LedgerState) -> list[LedgerRecord]:
         if now.epoch != before:
             raise UsageError(f"session {session} is being retried by somebody else: look at `arbctl status {session}`")
-        return [ledger.again(spans_of(iterations, now.epoch + 1), uncounted, "retry")]
+        return [ledger.again(chosen.iterations.spans(now.epoch + 1), chosen.counts, "retry")]
 
     # The name comes first: a daemon that sees it too early looks once more than it must, one that never sees it
     # would leave the session lying.
     files.publish(layout.sessions / f"{REOPENED_PREFIX}{session}", b"")
     queue.change(decide)
-    return len(iterations)
+    return len(chosen)

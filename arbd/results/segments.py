@@ -113,11 +113,12 @@ class SegmentWriter:
 
 @dataclass(frozen=True, slots=True)
 class SegmentBatch:
-    """A batch as found: in which segment, at which byte."""
+    """A batch as found: in which segment, at which byte, and where the next one begins."""
 
     segment: str
     offset: int
     rows: RowBatch
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class SegmentReader:
                 except ValueError:
                     self._damaged(path, base + frame.offset, base + frame.end)
                     continue
-                yield SegmentBatch(name, base + frame.offset, rows)
+                yield SegmentBatch(name, base + frame.offset, rows, base + frame.end)
 
     def _damaged(self, path: Path, offset: int, end: int) -> None:
         self.damage.append(SegmentDamage(path, Damage(offset, end)))
@@ -208,15 +209,25 @@ class SegmentReader:
 
 def read_batch(files: Files, paths: SessionPaths, segment: str, offset: int, rules: RowRules | None = None) -> RowBatch:
     """The whole batch (with blocks) at a place that a `SegmentBatch` named; CorruptionError when it is gone."""
+    length = frame_length(files.read(paths.segments / segment, offset, HEADER.size))
+    (found,) = read_stretch(files, paths, segment, offset, offset + HEADER.size + length, rules)
+    return found.rows
+
+
+def read_stretch(
+    files: Files, paths: SessionPaths, segment: str, offset: int, end: int, rules: RowRules | None = None
+) -> Iterator[SegmentBatch]:
+    """The whole batches (with blocks) between two places that `SegmentBatch` named; CorruptionError when one is gone."""
     path = paths.segments / segment
-    length = frame_length(files.read(path, offset, HEADER.size))
-    frames = scan_frames(files.read(path, offset, HEADER.size + length)).frames
-    if not frames or frames[0].offset != 0:
-        raise CorruptionError(path, offset, "the batch that stood here is damaged now")
-    try:
-        rows = decode_rows(frames[0].payload, path)
-        if rules is not None:
-            rules.check(rows)
-    except ValueError as error:
-        raise CorruptionError(path, offset, str(error)) from error
-    return rows
+    scan = scan_frames(files.read(path, offset, end - offset))
+    if scan.damage or scan.good_end != end - offset:
+        place = scan.damage[0].offset if scan.damage else scan.good_end
+        raise CorruptionError(path, offset + place, "the batch that stood here is damaged now")
+    for frame in scan.frames:
+        try:
+            rows = decode_rows(frame.payload, path)
+            if rules is not None:
+                rules.check(rows)
+        except ValueError as error:
+            raise CorruptionError(path, offset + frame.offset, str(error)) from error
+        yield SegmentBatch(segment, offset + frame.offset, rows, offset + frame.end)

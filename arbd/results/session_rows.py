@@ -74,9 +74,9 @@ def whole_segments(files: Files, paths: SessionPaths, rules: RowRules | None, er
         raise error
     merge = Merge(files, paths, rules)
     n = SessionQueue(files, paths).refresh().n
-    if len(merge.iteration) - len(merge.waiting) < n:
+    if len(merge) - len(merge.waiting) < n:
         raise CorruptionError(
-            error.path, error.offset, f"{error.reason}; its segments hold {len(merge.iteration):,} of {n:,} iterations"
+            error.path, error.offset, f"{error.reason}; its segments hold {len(merge):,} of {n:,} iterations"
         ) from error
     warnings.warn(f"{error}; the rows come from the segments beside it", DamageWarning, stacklevel=2)
     return merge

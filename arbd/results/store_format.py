@@ -21,13 +21,12 @@ from arbd import schema
 from arbd.errors import DamageWarning
 from arbd.results.code_runs import TRAILER
 from arbd.results.columns import FIXED_COLUMNS, Array, RowBatch, RowRules, code_runs
-from arbd.results.merge import Merge, MergedGroup
+from arbd.results.merge import SLICE_ROWS, Merge, MergedGroup
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import STATUS_NAMES
 
-SLICE_ROWS = 16_384
 BLOCK_PIECE_BYTES = 16 * 1024 * 1024
 WORKER, ORIGIN, ERRORS, REPORTS, BLOCKS = "worker", "origin", "errors", "reports", "blocks"
 PARAM, METRIC = "p:", "m:"
@@ -89,11 +88,11 @@ def _slices(groups: Iterator[MergedGroup]) -> Iterator[MergedGroup]:
     """Smaller groups: who shows a few rows reads only those around them."""
     for group in groups:
         for start in range(0, len(group.rows), SLICE_ROWS):
-            chosen = np.arange(start, min(start + SLICE_ROWS, len(group.rows)))
+            chosen = slice(start, start + SLICE_ROWS)
             yield MergedGroup(group.rows.select(chosen), group.worker[chosen])
 
 
-def _columns(group: MergedGroup) -> Iterator[tuple[str, str, bytes]]:
+def _columns(group: MergedGroup) -> Iterator[tuple[str, str, bytes | memoryview]]:
     """Name, form and bytes of each column; the blocks of a large group come in several pieces."""
     rows = group.rows
     for name, form in FIXED_COLUMNS.items():
@@ -117,8 +116,9 @@ def _columns(group: MergedGroup) -> Iterator[tuple[str, str, bytes]]:
             yield BLOCKS, str(rows.blocks.shape[1]), _bytes(rows.blocks[start : start + step], "<f8")
 
 
-def _bytes(column: Array, form: str) -> bytes:
-    return np.ascontiguousarray(column, dtype=form).tobytes()
+def _bytes(column: Array, form: str) -> memoryview:
+    """Not copied where the column is as it should be."""
+    return np.ascontiguousarray(column, dtype=form).reshape(-1).view(np.uint8).data
 
 
 def has_results(files: Files, paths: SessionPaths) -> bool:

@@ -21,18 +21,19 @@ MAX_FRAME_BYTES = HEADER.size + MAX_PAYLOAD_BYTES
 RESYNC_BUDGET_BYTES = 8 * MAX_PAYLOAD_BYTES
 # What trying one place costs beside its checksum, in bytes that could be checksummed in the same time.
 CANDIDATE_COST_BYTES = 256
-# A file is read in windows, each of which holds any frame that begins in its first half.
+# A file is read in windows. Where there is damage they hold any frame that begins in their first half; else small ones do.
 WINDOW_BYTES = 2 * MAX_FRAME_BYTES
+SMALL_WINDOW_BYTES = 4 * 1024 * 1024
 _NULS = bytes(4096)
 # Where a header can be: its length is more than 0 and at most MAX_PAYLOAD_BYTES. Found by a search that is not Python.
 _PLAUSIBLE = re.compile(rb"(?!\0\0\0\0)[\x00-\x04]", re.DOTALL)
 
 
-def encode_frame(payload: bytes) -> bytes:
+def encode_frame(payload: bytes | memoryview) -> bytes:
     """Return `payload` with its header; ValueError when it is empty or larger than a reader accepts."""
     if not 0 < len(payload) <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a frame holds 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
-    return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+    return b"".join((HEADER.pack(len(payload), zlib.crc32(payload)), payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,11 @@ def scan_file(read: Callable[[int, int], bytes], offset: int = 0) -> Iterator[tu
     """
     budget = Budget()
     while True:
+        good = _good_frames(read, offset)
+        if good is not None:
+            yield offset, good
+            offset += good.good_end
+            continue
         data = read(offset, WINDOW_BYTES)
         more = len(data) == WINDOW_BYTES
         scan = scan_frames(data, budget, more=more)
@@ -184,6 +190,21 @@ def scan_file(read: Callable[[int, int], bytes], offset: int = 0) -> Iterator[tu
         offset += scan.good_end
         if not more:
             return
+
+
+def _good_frames(read: Callable[[int, int], bytes], offset: int) -> Scan | None:
+    """The good frames of a small window with which it begins; None when it has none, or the file ends in it."""
+    data = read(offset, SMALL_WINDOW_BYTES)
+    if len(data) < SMALL_WINDOW_BYTES:
+        return None
+    length = frame_length(data[: HEADER.size])
+    if length > len(data) - HEADER.size:
+        data = read(offset, HEADER.size + length)
+    view, frames, end = memoryview(data), [], 0
+    while (frame := _frame_at(view, end)) is not None:
+        frames.append(frame)
+        end = frame.end
+    return Scan(tuple(frames), (), end) if frames else None
 
 
 def payloads(data: bytes | memoryview) -> Iterator[memoryview]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from arbd.errors import CorruptionError
 from arbd.results import merge as merge_module
+from arbd.results.batch_index import Presence
 from arbd.results.columns import concatenate, decode_rows
 from arbd.results.compaction import compact
 from arbd.results.merge import Merge
@@ -76,13 +77,15 @@ def test_groups_are_sorted_and_bounded(layout: SpoolLayout, monkeypatch: pytest.
 
 
 def test_missing_iterations_are_found() -> None:
-    class Found(Merge):
-        def __init__(self, iterations: list[int]) -> None:
-            self.iteration = np.array(iterations, dtype=np.int64)
+    def missing(iterations: list[int], n: int) -> list[tuple[int, int]]:
+        found = Presence()
+        for iteration in iterations:
+            found.add(np.array([iteration], dtype=np.int64))
+        return [(span.first, span.count) for span in found.missing(n, 0)]
 
-    assert [(s.first, s.count) for s in Found([2, 3, 7]).missing(9, 0)] == [(1, 1), (4, 3), (8, 2)]
-    assert Found([1, 2, 3]).missing(3, 0) == []
-    assert [(s.first, s.count) for s in Found([]).missing(3, 5)] == [(1, 3)]
+    assert missing([2, 7, 3, 3], 9) == [(1, 1), (4, 3), (8, 2)]
+    assert missing([1, 2, 3], 3) == missing([3, 2, 1, 4], 3) == []
+    assert missing([], 3) == [(1, 3)]
 
 
 def test_compaction_writes_every_iteration_and_closes_the_session(layout: SpoolLayout) -> None:

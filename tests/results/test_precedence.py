@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbd.results.columns import concatenate
-from arbd.results.merge import Merge, read_winning, with_originals
+from arbd.results.merge import Merge
 from arbd.results.precedence import Winners, winning
 from arbd.results.segments import SegmentBatch, SegmentReader
+from arbd.results.winning_rows import read_winning, with_originals
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, CRASHED, FAILED
@@ -39,7 +40,7 @@ def batches(draw: st.DrawFn) -> Drawn:
         status = draw(st.lists(st.sampled_from([COMPLETED, FAILED, CRASHED]), min_size=count, max_size=count))
         found.append((segment, replace(rows, status=np.array(status, dtype=np.uint8))))
     found.sort(key=lambda pair: pair[0])
-    made = [SegmentBatch(f"{segment}.seg", number, rows) for number, (segment, rows) in enumerate(found)]
+    made = [SegmentBatch(f"{segment}.seg", number, rows, number + 1) for number, (segment, rows) in enumerate(found)]
     return Drawn(made, draw(st.permutations(range(len(made)))))
 
 
@@ -96,14 +97,14 @@ def test_in_whatever_order_rows_come_the_same_ones_win(drawn: Drawn, step: int) 
 
 def test_seeing_the_same_rows_twice_changes_nothing() -> None:
     winners = Winners(N)
-    batch = SegmentBatch("a.seg", 0, rows_of(1, 3))
+    batch = SegmentBatch("a.seg", 0, rows_of(1, 3), 1)
     assert winners.add(batch).won.all()
     assert not winners.add(batch).won.any()
 
 
 def test_a_row_of_no_iteration_of_the_session_never_wins() -> None:
     winners = Winners(2)
-    judged = winners.add(SegmentBatch("a.seg", 0, replace(rows_of(1, 3), iteration=np.array([-1, 2, 3]))))
+    judged = winners.add(SegmentBatch("a.seg", 0, replace(rows_of(1, 3), iteration=np.array([-1, 2, 3])), 1))
     assert (judged.won.tolist(), winners.count) == ([False, True, False], 1)
 
 
@@ -158,5 +159,6 @@ def test_a_duplicate_whose_original_has_no_row_yet_is_left_out_and_waits(layout:
     assert group.rows.status.tolist() == [FAILED, COMPLETED, FAILED]
     assert (merge.waiting.tolist(), group.rows.errors) == ([6, 7], {2: "broken", 5: "broken"})
     # The row of the next iteration is not taken for that of a missing original.
-    assert merge.status.tolist() == [FAILED, COMPLETED, FAILED, COMPLETED, COMPLETED]
+    (rows,) = merge.winning_rows()
+    assert rows.status.tolist() == [FAILED, COMPLETED, FAILED, COMPLETED, COMPLETED]
     assert len(list(SegmentReader(FILES, paths).poll())) == 3

@@ -429,7 +429,8 @@ def test_case_21_segments_with_rows_of_another_session(layout: SpoolLayout) -> N
     merge = Merge(layout.files(), paths, rules)
     assert len(merge.damage) == len(hostile)
     assert all(place.path.name.startswith("z-") for place in merge.damage)
-    assert (merge.workers, merge.iteration.tolist(), merge.duplicates) == (["a"], [1, 2, 3, 4, 5], 0)
+    (rows,) = merge.winning_rows()
+    assert (merge.workers, rows.iteration.tolist(), merge.duplicates) == (["a"], [1, 2, 3, 4, 5], 0)
     assert [span.first for span in merge.missing(10, 0)] == [6]
 
 
@@ -624,7 +625,8 @@ def test_a_hostile_name_in_one_place_does_not_hide_the_rest(layout: SpoolLayout,
     (layout.sessions / "link").symlink_to("/")
     (layout.sessions / ".left.0123abcd.new").symlink_to("/")
     merge = Merge(layout.files(), paths, RowRules.of(spec_of(5)))
-    assert (merge.iteration.tolist(), len(merge.damage)) == ([1, 2, 3, 4, 5], 1)
+    (rows,) = merge.winning_rows()
+    assert (rows.iteration.tolist(), len(merge.damage)) == ([1, 2, 3, 4, 5], 1)
     code, out, err = arbctl("status")
     assert (code, out.splitlines()[1].split()[0]) == (0, "s")
     assert "is a symbolic link, or no folder" in err

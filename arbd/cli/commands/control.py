@@ -87,7 +87,7 @@ def retry(context: click.Context, app: App, session: str, states: str, code: str
     if queue.state.state == ledger.CANCELLED:
         raise UsageError(f"session {session} is cancelled: submit the job again under another session_id")
     statuses = [ledger.STATUS_NAMES.index(name) for name in wanted]
-    by_status = partial(run_again, layout, queue, lambda merge: isin(merge.status, statuses))
+    by_status = partial(run_again, layout, queue, lambda rows: isin(rows.status, statuses))
     count = by_status() if code is None else _retry_code(layout, queue, code)
     app.show(
         {"session_id": session, "iterations": count},
@@ -97,6 +97,8 @@ def retry(context: click.Context, app: App, session: str, states: str, code: str
 
 def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str) -> int:
     """Give up the code that somebody names, and run again what it made."""
+    import numpy as np
+
     from arbd.analysis.code import UNKNOWN, chosen, code_shares
     from arbd.job.code import expected_parts
     from arbd.results.run_again import merged, run_again
@@ -104,7 +106,8 @@ def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str) -> int:
 
     files, paths = layout.files(), queue.paths
     code = SessionCode(files, paths, expected_parts(read_spec(files, paths)))
-    counts = {"": 0} | {digest.decode(): 0 for digest in merged(files, paths).codes.tolist()}
+    rows = merged(files, paths).winning_rows()
+    counts = {"": 0} | {digest.decode(): 0 for some in rows for digest in np.unique(some.code).tolist()}
     share = chosen(code_shares(code, counts), given)
     if share.era is None:
         digests = ["" if share.digest == UNKNOWN else share.digest]
@@ -117,4 +120,4 @@ def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str) -> int:
                     "another: put the new version on the hosts"
                 )
             code.give_up()
-    return run_again(layout, queue, lambda merge: merge.made_with(digests))
+    return run_again(layout, queue, lambda rows: rows.made_with(digests))

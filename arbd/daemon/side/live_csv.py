@@ -21,10 +21,11 @@ from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import encode_cells, group_cells, header
-from arbd.results.merge import Merge, read_winning, with_originals
+from arbd.results.merge import Merge
 from arbd.results.precedence import Ints, Winners
 from arbd.results.segments import SegmentReader, worker_of
 from arbd.results.store_format import ResultGroup
+from arbd.results.winning_rows import read_winning, with_originals
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
