@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from arbd.analysis.text import format_value
+from arbd.atomic_file import check_output, replace_file
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.commands.market_import import ON_BAD_ROWS, import_
+from arbd.errors import UsageError
 
 
 @click.group()
@@ -50,24 +52,54 @@ def synth(app: App, output: Path, profile: str, ticks: int, span_s: float, seed:
 
 @market.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--job", type=click.Path(path_type=Path), help="Write a job with the suggested bounds, to begin from.")
 @ON_BAD_ROWS
 @json_option
 @pass_app
-def describe(app: App, file: Path, on_bad_rows: str) -> None:
-    """What the market in FILE looks like: touch, edges, half-life, sizes, gaps."""
+def describe(app: App, file: Path, job: Path | None, on_bad_rows: str) -> None:
+    """What the market in FILE looks like: touch, edges, half-life, sizes, gaps, ages, funding; bounds for a search.
+
+    \b
+    Examples:
+      arbctl market describe quotes.parquet
+      arbctl market describe quotes.parquet --job first.yaml
+    """
     from arbd.paper.market.describe import describe_quotes
     from arbd.paper.market.readers import read_quotes
+    from arbd.paper.market.suggest import job_text, suggestions
 
+    if job is not None:
+        check_new_file(job)
     quotes, dropped = read_quotes(file, on_bad_rows)
-    document = {"file": str(file), "rows_dropped": dropped, **describe_quotes(quotes).to_plain()}
-    app.show(document, lambda: "\n".join(_lines(document)))
+    found = describe_quotes(quotes)
+    suggested = {each.name: each.to_plain() for each in suggestions(found)}
+    document = {"file": str(file), "rows_dropped": dropped, **found.to_plain(), "suggested": suggested}
+    if job is not None:
+        replace_file(job, job_text(file.resolve(), found, on_bad_rows=on_bad_rows).encode())
+        document["job"] = str(job)
+    app.show(document, lambda: "\n".join([*_lines(document), *_next(job)]))
+
+
+def _next(job: Path | None) -> list[str]:
+    return [f"put your fees and latencies into {job}, then: arbctl run {job}"] if job is not None else []
+
+
+def check_new_file(path: Path) -> None:
+    """UsageError when there is such a file already, or none can be written there."""
+    check_output(path)
+    if path.exists():
+        raise UsageError(f"{path} exists: name another file, or remove it")
 
 
 def _lines(document: dict[str, Any], indent: str = "") -> list[str]:
     lines: list[str] = []
     for name, value in document.items():
+        if isinstance(value, dict) and (not value or value.get("payments") == 0):
+            continue  # JSON says that there is none
         if isinstance(value, dict):
             lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines.append(f"{indent}{name}: {' to '.join(format_value(each) for each in value)}")
         else:
             lines.append(f"{indent}{name}: {format_value(value)}")
     return lines

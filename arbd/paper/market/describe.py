@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from arbd.paper.market.prepared import prepare
-from arbd.paper.market.quotes import FloatArray, Quotes
+from arbd.paper.market.quotes import PRICES, FloatArray, Quotes
 
-QUANTILES = (1, 5, 50, 95, 99)
+QUANTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
+TIME_QUANTILES = (50, 90, 99, 99.9)
 LEVELS_BPS = (0, 5, 10, 20, 30)
 MAX_ACF_LAGS = 200_000
 
@@ -28,10 +29,23 @@ class EdgeFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class FundingFigures:
+    """What a venue's perpetual paid: who is long pays a positive rate."""
+
+    payments: int
+    mean_bps: float
+    sum_bps: float
+    per_day_bps: float
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """Figures of a market; a half-life is NaN where the premium does not revert within the data.
 
-    All are of what was recorded: the time between two blocks belongs to no quote, and counts in no figure.
+    All are of what was recorded: the time between two blocks belongs to no quote, and counts in no figure. `coverage` is
+    the part of the time from the first quote to the last that is within blocks. `edge_best` is the larger edge of the
+    two. `sizes` has the median size of each side by level, the touch being level 1, `away_bps` how far a level's price
+    is from the touch's.
     """
 
     rows: int
@@ -52,6 +66,16 @@ class Description:
     half_life_acf_s: float
     median_size_a: float
     median_size_b: float
+    mid_a: float
+    coverage: float
+    step_quantiles_s: dict[str, float]
+    age_quantiles_a_s: dict[str, float]
+    age_quantiles_b_s: dict[str, float]
+    edge_best: EdgeFigures
+    sizes: dict[str, dict[str, float]]
+    away_bps: dict[str, dict[str, float]]
+    funding_a: FundingFigures
+    funding_b: FundingFigures
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -68,6 +92,10 @@ def describe_quotes(quotes: Quotes) -> Description:
     mid_a = (market.column("bid_a") + market.column("ask_a")) / 2
     premium_bps = ((market.column("bid_b") + market.column("ask_b")) / 2 / mid_a - 1) * 1e4
     mean, sd = _weighted(premium_bps, weights)
+    size_ab = np.minimum(market.column("bid_size_a"), market.column("ask_size_b"))
+    size_ba = np.minimum(market.column("ask_size_a"), market.column("bid_size_b"))
+    ab_is_best = market.edge_ab >= market.edge_ba
+    whole_s = float(all_steps_s.sum())
     return Description(
         rows=len(quotes),
         start_ns=int(quotes.ts_ns[0]),
@@ -79,19 +107,57 @@ def describe_quotes(quotes: Quotes) -> Description:
         oldest_quote_b_s=float(quotes.age_b_ns.max() / 1e9),
         touch_a_bps=float(np.median((quotes.ask_a - quotes.bid_a) / mid_a) * 1e4),
         touch_b_bps=float(np.median((quotes.ask_b - quotes.bid_b) / (quotes.bid_b + quotes.ask_b)) * 2e4),
-        edge_ab=_edge(
-            market.edge_ab * 100, weights, np.minimum(market.column("bid_size_a"), market.column("ask_size_b"))
-        ),
-        edge_ba=_edge(
-            market.edge_ba * 100, weights, np.minimum(market.column("ask_size_a"), market.column("bid_size_b"))
-        ),
+        edge_ab=_edge(market.edge_ab * 100, weights, size_ab),
+        edge_ba=_edge(market.edge_ba * 100, weights, size_ba),
         premium_mean_bps=mean,
         premium_sd_bps=sd,
         half_life_ar1_s=_half_life_ar1(quotes, premium_bps),
         half_life_acf_s=_half_life_acf(quotes, premium_bps),
         median_size_a=float(np.median(np.minimum(quotes.bid_size_a, quotes.ask_size_a))),
         median_size_b=float(np.median(np.minimum(quotes.bid_size_b, quotes.ask_size_b))),
+        mid_a=float(np.median(mid_a)),
+        coverage=float(steps_s.sum()) / whole_s if whole_s > 0 else 1.0,
+        step_quantiles_s=_times(steps_s),
+        age_quantiles_a_s=_times(quotes.age_a_ns / 1e9),
+        age_quantiles_b_s=_times(quotes.age_b_ns / 1e9),
+        edge_best=_edge(
+            np.maximum(market.edge_ab, market.edge_ba) * 100, weights, np.where(ab_is_best, size_ab, size_ba)
+        ),
+        sizes={str(level): _sizes(quotes, level) for level in range(1, 2 + len(quotes.levels))},
+        away_bps={str(level): _away(quotes, level) for level in range(2, 2 + len(quotes.levels))},
+        funding_a=_paid(quotes.funding_a, whole_s),
+        funding_b=_paid(quotes.funding_b, whole_s),
     )
+
+
+def _times(seconds: FloatArray) -> dict[str, float]:
+    found = np.quantile(seconds, np.array(TIME_QUANTILES) / 100) if len(seconds) else [math.nan] * len(TIME_QUANTILES)
+    return {f"{q:g}%": float(value) for q, value in zip(TIME_QUANTILES, found, strict=True)}
+
+
+def _sizes(quotes: Quotes, level: int) -> dict[str, float]:
+    """The median sizes of a level, 0 where the book has no such level most of the time."""
+    names = [f"{side}_size_{venue}" for venue in "ab" for side in ("bid", "ask")]
+    owner: Any = quotes if level == 1 else quotes.levels[level - 2]
+    return {name.replace("_size", ""): float(np.median(getattr(owner, name))) for name in names}
+
+
+def _away(quotes: Quotes, level: int) -> dict[str, float]:
+    """How many bps behind the touch the median price of a level is, NaN where there is none."""
+    found = {}
+    for name in PRICES:
+        price = getattr(quotes.levels[level - 2], name)
+        there = ~np.isnan(price)
+        touch = getattr(quotes, name)[there]
+        found[name] = float(np.median(np.abs(price[there] / touch - 1)) * 1e4) if there.any() else math.nan
+    return found
+
+
+def _paid(rates: FloatArray, span_s: float) -> FundingFigures:
+    paid = rates[~np.isnan(rates)] if rates.strides != (0,) else rates[:0]
+    total = float(paid.sum()) * 1e4
+    mean = total / len(paid) if len(paid) else math.nan
+    return FundingFigures(len(paid), mean, total, total / span_s * 86_400 if span_s > 0 else math.nan)
 
 
 def _weighted(values: FloatArray, weights: FloatArray) -> tuple[float, float]:
@@ -109,7 +175,7 @@ def _edge(edge_bps: FloatArray, weights: FloatArray, size: FloatArray) -> EdgeFi
     return EdgeFigures(
         mean,
         sd,
-        {f"{q}%": float(value) for q, value in zip(QUANTILES, found, strict=True)},
+        {f"{q:g}%": float(value) for q, value in zip(QUANTILES, found, strict=True)},
         {f"{level} bps": float(weights[edge_bps > level].sum() / weights.sum()) for level in LEVELS_BPS},
         float(np.median(large)) if len(large) else math.nan,
     )
