@@ -61,6 +61,7 @@ def _check(record: dict[Any, Any]) -> None:
     _goals(record["metrics"])
     _space(record["space"])
     _execution(mapping(record["execution"], "the execution"))
+    _labels(mapping(record.get("labels", {}), "the labels"))
     for name, flag in mapping(record["results"], "the results").items():
         if type(flag) is not bool:
             raise ValueError(f"{shown(name)} of the results is {shown(flag)}")
@@ -110,6 +111,14 @@ def _dimension(plain: dict[Any, Any]) -> None:
             raise ValueError(f"a step of {shown(step)}")
         if (fault := limits.number_fault(low, high, step)) is not None:
             raise ValueError(fault)
+
+
+def _labels(labels: dict[Any, Any]) -> None:
+    for label in (*labels, *labels.values()):
+        if not isinstance(label, str) or not limits.LABEL.fullmatch(label):
+            raise ValueError(f"a label {shown(label)}")
+    if len(labels) > limits.MAX_LABELS:
+        raise ValueError(f"{len(labels)} labels; the maximum is {limits.MAX_LABELS}")
 
 
 def _execution(plain: dict[Any, Any]) -> None:

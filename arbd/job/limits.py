@@ -25,6 +25,7 @@ MAX_SLOTS = 1 << 20
 MAX_GENERATION = 100_000
 MAX_ENQUEUED = 10_000
 MAX_CONSTRAINTS = 1_000
+MAX_LABELS = 32
 # Results of an earlier search that a session starts from.
 MAX_PAST = 100_000
 MAX_VALUE_CHARS = 1_000
@@ -34,6 +35,7 @@ MAX_PART_BYTES = 255
 MAX_EXACT = 2**53
 MAX_WIDTH = 1e300
 # A parameter's name becomes a column, a variable of a shell, a key: nothing in it may mean anything there.
+LABEL = re.compile(r"[A-Za-z0-9_./:@+-]{1,64}")
 PARAMETER_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
 
 

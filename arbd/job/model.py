@@ -192,6 +192,9 @@ Objective = Annotated[
 ]
 
 
+Label = Annotated[str, Field(pattern=rf"^{limits.LABEL.pattern}$")]
+
+
 class ExecutionModel(_Strict):
     """How iterations run."""
 
@@ -259,6 +262,9 @@ class Job(_Strict):
     metric: str | list[str] | None = Field(None, description="What is optimised; by default pnl for paper, else value.")
     direction: Literal["maximize", "minimize"] | list[Literal["maximize", "minimize"]] | None = Field(
         None, description="By default what suits the engine's metric; else maximize."
+    )
+    labels: dict[Label, Label] = Field(
+        default_factory=dict, max_length=limits.MAX_LABELS, description="Names of your own, to find and filter by."
     )
     tuning: Tuning
     execution: ExecutionModel = Field(default_factory=ExecutionModel)

@@ -179,6 +179,7 @@ class _Resolver:
             budgets=search.budgets,
             code=base_parts(),
             generation_lag=search.schedule.lag,
+            labels=dict(sorted(job.labels.items())),
         )
 
     def _check_mode(self, mode: str) -> None:

@@ -106,6 +106,7 @@ class JobSpec:
     options: Mapping[str, Value] = field(default_factory=dict)
     budgets: tuple[float, ...] = OF_METHOD
     generation_lag: int = LAG
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -159,6 +160,8 @@ class JobSpec:
             "budgets": list(self.budgets),
             "code": dict(self.code),
             **({"generation_lag": self.generation_lag} if self.generation_lag != LAG else {}),
+            # Left out where there are none, so that such a job reads the same to workers that do not know of them.
+            **({"labels": dict(self.labels)} if self.labels else {}),
         }
 
     @classmethod
@@ -195,4 +198,5 @@ class JobSpec:
             budgets=tuple(plain["budgets"]) if "budgets" in plain else OF_METHOD,
             code=plain.get("code", {}),
             generation_lag=plain.get("generation_lag", LAG),
+            labels=plain.get("labels", {}),
         )

@@ -1,13 +1,41 @@
-"""What a person does to a session as a whole: pause, resume, cancel. One record in its ledger each."""
+"""What a person does to a session as a whole: pause, resume, cancel, change. One record in its ledger each."""
 
 from __future__ import annotations
 
+import os
+import socket
+import time
+
 from arbd.errors import UsageError
-from arbd.spool import ledger
+from arbd.spool import acts, ledger
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
+from arbd.spool.provenance import MAX_REASON_CHARS, Actor, Changes, Submission
 from arbd.spool.queue import SessionQueue
+from arbd.spool.submitters import user_name
+
+MAX_USER_CHARS = 64
+
+
+def this_user(reason: str = "") -> Actor:
+    """Who runs this process, on which host, now. UsageError when the reason is longer than a record takes."""
+    if len(reason) > MAX_REASON_CHARS:
+        raise UsageError(f"--reason has {len(reason):,} characters; the maximum is {MAX_REASON_CHARS:,}")
+    user, behind = user_name(os.getuid()), os.environ.get("SUDO_USER", "")[:MAX_USER_CHARS]
+    return Actor(
+        user=f"{user} (sudo by {behind})" if behind and behind != user else user,
+        uid=os.getuid(),
+        host=socket.gethostname(),
+        wall_ns=time.time_ns(),
+        reason=reason,
+    )
+
+
+def submitted_here(file: str) -> Submission:
+    """A session that whoever runs this process asks for, on this host, now."""
+    actor = this_user()
+    return Submission(user=actor.user, uid=actor.uid, host=actor.host, wall_ns=actor.wall_ns, file=file)
 
 
 def open_queue(layout: SpoolLayout, session: str) -> SessionQueue:
@@ -24,14 +52,29 @@ ALLOWED_FROM = {
 }
 
 
-def change_state(layout: SpoolLayout, session: str, state: str) -> str:
-    """Pause, resume or cancel a session; how it is called then. UsageError when it cannot become that."""
+def change_state(layout: SpoolLayout, session: str, state: str, actor: Actor | None = None) -> str:
+    """Pause, resume or cancel a session; how it is called then. UsageError when it cannot become that.
+
+    Whoever runs this process does it, where nobody else is named.
+    """
     queue = open_queue(layout, session)
 
     def decide(now: LedgerState) -> list[LedgerRecord]:
         if now.done or now.state not in ALLOWED_FROM[state]:
             raise UsageError(f"session {session} is {now.label()}: it cannot become {state}")
-        return [] if now.state == state else [ledger.switched(state)]
+        return [] if now.state == state else [acts.switched(state, actor or this_user())]
 
     queue.change(decide)
     return queue.state.label()
+
+
+def change(layout: SpoolLayout, session: str, changes: Changes, actor: Actor) -> LedgerState:
+    """Change priority, slots or labels of a session that is not over; how it stands then. UsageError when it is."""
+    queue = open_queue(layout, session)
+
+    def decide(now: LedgerState) -> list[LedgerRecord]:
+        if now.over:
+            raise UsageError(f"session {session} is {now.label()}: nothing of it can be changed any more")
+        return [acts.switched(now.state, actor, "set", changes)]
+
+    return queue.change(decide)

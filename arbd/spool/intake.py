@@ -19,7 +19,7 @@ from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
 from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker
-from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, name_fault, plain_name, read_job
+from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
 from arbd.spool.provenance import Submission
@@ -271,7 +271,9 @@ class Intake:
             session_id = spec.session_id or held.session_id
             if exists(self.files, self.layout.session(session_id)):
                 return self._there_already(held, session_id, data)
-            create_session(self.files, self.layout, session_id, data, spec, submission=self._submission(held, pending))
+            create_session(
+                self.files, self.layout, session_id, data, spec, submission=self._submission(held, pending, data)
+            )
         except FileNotFoundError:
             # Passed on to another worker, or a network client does not show it yet.
             return None
@@ -281,11 +283,12 @@ class Intake:
             return self._failed(held, error, pending, last=last)
         return self._remove(held, data, Accepted(held.name, session_id, spec.n))
 
-    def _submission(self, held: Held, pending: _Pending) -> Submission:
-        """Who dropped the file; where, and when it was taken up."""
+    def _submission(self, held: Held, pending: _Pending, data: bytes) -> Submission:
+        """Who dropped the file, where as far as it says so, and when it was taken up."""
         uid = pending.look.uid if pending.look is not None else 0
+        host = host_in(data) or self.host
         name = held.name[:MAX_NAME_BYTES]
-        return Submission(user=user_name(uid), uid=uid, host=self.host, wall_ns=self.clock.wall_ns(), file=name)
+        return Submission(user=user_name(uid), uid=uid, host=host, wall_ns=self.clock.wall_ns(), file=name)
 
     def _failed(self, held: Held, error: ArbdError, pending: _Pending, *, last: bool) -> Rejected | None:
         if isinstance(error, VersionError):

@@ -15,6 +15,7 @@ from arbd.spool.system import FileStatus
 MAX_JOB_BYTES = 1024 * 1024
 # With what `Held` puts before it and an ending behind it, a name must still be one that a filesystem takes.
 MAX_NAME_BYTES = 120
+_HOST = re.compile(rb"# submitted from ([A-Za-z0-9._-]{1,64})\n")
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -43,6 +44,17 @@ def read_job(files: Files, path: Path, name: str, submitters: Submitters) -> tup
     if len(data) != found.size:
         raise FileNotFoundError(errno.ENOENT, "a network client shows an old copy", str(path))
     return data, found
+
+
+def host_line(host: str) -> bytes:
+    """The first line of a job that says where it was submitted, which a file that was copied here cannot tell."""
+    return f"# submitted from {re.sub('[^A-Za-z0-9._-]', '_', host)[:64]}\n".encode()
+
+
+def host_in(data: bytes) -> str:
+    """What such a line says; '' when there is none."""
+    found = _HOST.match(data)
+    return found[1].decode() if found else ""
 
 
 def name_fault(name: str) -> str:

@@ -10,41 +10,47 @@ from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
-from arbd.spool.control import change_state, open_queue
+from arbd.spool.control import change_state, open_queue, this_user
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue
 
+reason_option = click.option("--reason", default="", help="Why, for whoever looks at `arbctl history`.")
 
-def _switch(app: App, session: str, state: str) -> None:
-    label = change_state(app.layout(), session, state)
+
+def _switch(app: App, session: str, state: str, reason: str) -> None:
+    label = change_state(app.layout(), session, state, this_user(reason))
     app.show({"session_id": session, "state": label}, lambda: f"{session}: {label}")
 
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
+@reason_option
 @json_option
 @pass_app
-def pause(app: App, session: str) -> None:
+def pause(app: App, session: str, reason: str) -> None:
     """Stop working on SESSION within seconds; iterations that run are finished and recorded."""
-    _switch(app, session, ledger.PAUSED)
+    _switch(app, session, ledger.PAUSED, reason)
 
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
+@reason_option
 @json_option
 @pass_app
-def resume(app: App, session: str) -> None:
+def resume(app: App, session: str, reason: str) -> None:
     """Go on with a paused SESSION."""
-    _switch(app, session, ledger.RUNNING)
+    _switch(app, session, ledger.RUNNING, reason)
 
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
+@reason_option
 @json_option
 @pass_app
-def cancel(app: App, session: str) -> None:
+def cancel(app: App, session: str, reason: str) -> None:
     """End SESSION for good. What is recorded stays and can be summarised and exported."""
-    _switch(app, session, ledger.CANCELLED)
+    _switch(app, session, ledger.CANCELLED, reason)
 
 
 @click.command()
@@ -57,10 +63,11 @@ def cancel(app: App, session: str) -> None:
     help="Which iterations, by status, with commas between.",
 )
 @click.option("--code", metavar="DIGEST", help="All that this code made instead; `arbctl status` names it.")
+@reason_option
 @json_option
 @pass_app
 @click.pass_context
-def retry(context: click.Context, app: App, session: str, states: str, code: str | None) -> None:
+def retry(context: click.Context, app: App, session: str, states: str, code: str | None, reason: str) -> None:
     """Run the failed, timed-out and crashed iterations of SESSION again; the new results replace the old.
 
     With --code, everything that this code made, after a strategy, a module that it imports, or arbd was changed: that code
@@ -82,20 +89,20 @@ def retry(context: click.Context, app: App, session: str, states: str, code: str
         raise UsageError(f"--state {states!r}: expected some of {', '.join(ledger.STATUS_NAMES[1:])}")
     if code is not None and context.get_parameter_source("states") is not click.core.ParameterSource.DEFAULT:
         raise UsageError("--code runs everything again that the code made: it goes without --state")
-    layout = app.layout()
+    layout, actor = app.layout(), this_user(reason)
     queue = open_queue(layout, session)
     if queue.state.state == ledger.CANCELLED:
         raise UsageError(f"session {session} is cancelled: submit the job again under another session_id")
     statuses = [ledger.STATUS_NAMES.index(name) for name in wanted]
-    by_status = partial(run_again, layout, queue, lambda rows: isin(rows.status, statuses))
-    count = by_status() if code is None else _retry_code(layout, queue, code)
+    by_status = partial(run_again, layout, queue, lambda rows: isin(rows.status, statuses), actor)
+    count = by_status() if code is None else _retry_code(layout, queue, code, actor)
     app.show(
         {"session_id": session, "iterations": count},
         lambda: f"{session}: {count} iterations run again" if count else f"{session}: nothing to run again",
     )
 
 
-def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str) -> int:
+def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str, actor: Actor) -> int:
     """Give up the code that somebody names, and run again what it made."""
     import numpy as np
 
@@ -120,4 +127,4 @@ def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str) -> int:
                     "another: put the new version on the hosts"
                 )
             code.give_up()
-    return run_again(layout, queue, lambda rows: rows.made_with(digests))
+    return run_again(layout, queue, lambda rows: rows.made_with(digests), actor)

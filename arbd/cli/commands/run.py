@@ -19,6 +19,7 @@ from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
+from arbd.spool.control import submitted_here
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import SessionExistsError, create_session, exists, new_session_id
@@ -93,6 +94,7 @@ def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool
                 name,
                 prepared.data,
                 prepared.spec,
+                submission=submitted_here(prepared.spec.session_id or ""),
                 say=lambda what: click.echo(f"arbctl: {what}", err=True),
             )
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from arbd.spool import ledger
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.files import Files
 from arbd.spool.held import Held
+from arbd.spool.job_file import host_line
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
@@ -71,7 +73,7 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
             "--session-id, or remove it there"
         )
     with _readable():
-        files.publish(target, prepared.data)
+        files.publish(target, host_line(socket.gethostname()) + prepared.data)
     if not _somebody_lives(files, layout):
         click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
     if not wait:

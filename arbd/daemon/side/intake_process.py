@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -79,7 +80,7 @@ def make_intake(setup: Setup, began: Callable[[str], None]) -> Intake:
     observer = Observer(files, layout, clock, config.beat_s, config.lease_s)
     return Intake(
         files, layout, clock, job_resolver(config), config.settle_s, submitters=Submitters.of(config.allowed_submitters),
-        taker=setup.taker, dead=observer.dead, began=began, interrupted=setup.interrupted,
+        taker=setup.taker, dead=observer.dead, began=began, interrupted=setup.interrupted, host=socket.gethostname(),
     )  # fmt: skip
 
 
