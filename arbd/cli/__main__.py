@@ -40,6 +40,8 @@ HOMES = {
     "pause": (f"{_HERE}.control", "pause", "Stop working on a session until it is resumed."),
     "resume": (f"{_HERE}.control", "resume", "Go on with a paused session."),
     "cancel": (f"{_HERE}.control", "cancel", "End a session; what is recorded stays."),
+    "set": (f"{_HERE}.control", "set_", "Change priority, slots or labels of a session that runs."),
+    "history": (f"{_HERE}.control", "history", "Who did what to a session, when, from where, why."),
     "retry": (f"{_HERE}.control", "retry", "Run failed, crashed and timed-out iterations again."),
     "workers": (f"{_HERE}.workers", "workers", "Who works on this spool, on what, how fast."),
     "mirror": (f"{_HERE}.mirror", "mirror", "Write the Redis mirror anew, compare it, remove sessions."),

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from arbd.errors import UsageError
 from arbd.spool import acts, ledger
@@ -78,3 +82,31 @@ def change(layout: SpoolLayout, session: str, changes: Changes, actor: Actor) ->
         return [acts.switched(now.state, actor, "set", changes)]
 
     return queue.change(decide)
+
+
+def parse_changes(settings: Sequence[str], labels: Mapping[str, str]) -> Changes:
+    """`priority=5`, `max_slots=none`, `labels.desk=btc` over the `labels` that there are; UsageError for anything else."""
+    values: dict[str, Any] = {}
+    new_labels = dict(labels)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"{setting!r}: expected NAME=VALUE")
+        if name in ("priority", "max_slots"):
+            values[name] = None if name == "max_slots" and value == "none" else _integer(name, value)
+        elif name.startswith("labels."):
+            new_labels[name.removeprefix("labels.")] = value
+            values["labels"] = {key: text for key, text in new_labels.items() if text}
+        else:
+            raise UsageError(f"{name!r} cannot be changed: expected priority, max_slots or labels.NAME")
+    try:
+        return msgspec.convert(values, Changes)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{' '.join(settings)}: {error}") from error
+
+
+def _integer(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise UsageError(f"{name}={value}: expected an integer") from None

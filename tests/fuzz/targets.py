@@ -18,9 +18,9 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from arbd.analysis.overview import Overview
 from arbd.analysis.table import load_table
 from arbd.cli.__main__ import call
-from arbd.cli.commands.sessions import Overview
 from arbd.daemon.core import events
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.session_registry import Timing

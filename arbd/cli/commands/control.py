@@ -1,16 +1,19 @@
-"""`arbctl pause`, `resume`, `cancel`, `retry`: one record in a session's ledger each."""
+"""`arbctl pause`, `resume`, `cancel`, `set`, `retry`: one record in a session's ledger each; and `history`, which reads them."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import click
+import msgspec
 
-from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.analysis.overview import iso_time
+from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
-from arbd.spool.control import change_state, open_queue, this_user
+from arbd.spool.control import change, change_state, open_queue, parse_changes, this_user
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue
@@ -51,6 +54,59 @@ def resume(app: App, session: str, reason: str) -> None:
 def cancel(app: App, session: str, reason: str) -> None:
     """End SESSION for good. What is recorded stays and can be summarised and exported."""
     _switch(app, session, ledger.CANCELLED, reason)
+
+
+@click.command("set")
+@click.argument("session", shell_complete=complete_sessions)
+@click.argument("settings", nargs=-1, required=True, metavar="NAME=VALUE ...")
+@reason_option
+@json_option
+@pass_app
+def set_(app: App, session: str, settings: tuple[str, ...], reason: str) -> None:
+    """Change SESSION while it runs: priority, max_slots ('none' for no limit), labels.NAME (nothing removes it).
+
+    \b
+    Examples:
+      arbctl set kimchi-btc-01 priority=5 max_slots=4
+      arbctl set kimchi-btc-01 labels.desk=btc labels.draft= --reason "goes live on Monday"
+    """
+    layout = app.layout()
+    now = open_queue(layout, session).state.provenance
+    changes = parse_changes(settings, now.labels)
+    state = change(layout, session, changes, this_user(reason))
+    told = msgspec.to_builtins(state.provenance.changes)
+    app.show({"session_id": session, "changed": told}, lambda: f"{session}: {', '.join(settings)}")
+
+
+@click.command()
+@click.argument("session", shell_complete=complete_sessions)
+@json_option
+@pass_app
+def history(app: App, session: str) -> None:
+    """Who submitted, paused, resumed, changed, retried or cancelled SESSION: when, from which host, why.
+
+    Times are by the calendars of the hosts. What was done with an earlier version of arbd has no name.
+    """
+    from arbd.spool.history import history_of
+
+    layout = app.layout()
+    deeds = history_of(layout.files(), layout.session(session))
+    documents = [
+        {"what": deed.what, "when": iso_time(deed.wall_ns), "user": deed.user or None, "host": deed.host or None}
+        | {"reason": deed.reason, "changes": deed.changes}
+        for deed in deeds
+    ]
+    rows = [
+        [iso_time(deed.wall_ns) or "-", deed.what, deed.user or "-", deed.host or "-", _told(deed.reason, deed.changes)]
+        for deed in deeds
+    ]
+    head = ("WHEN", "WHAT", "USER", "HOST", "WHY")
+    app.show({"session_id": session, "history": documents}, lambda: table(head, rows))
+
+
+def _told(reason: str, changes: dict[str, Any]) -> str:
+    parts = [f"{name}={value}" for name, value in changes.items()]
+    return "; ".join([*([", ".join(parts)] if parts else []), *([reason] if reason else [])])
 
 
 @click.command()

@@ -5,93 +5,27 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from arbd.analysis.overview import Overview, Selection, read_overview
 from arbd.analysis.pace import bad, eta_s, rate_per_s
 from arbd.analysis.waiting import waiting_share, waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
-from arbd.errors import ArbdError, UnopenedError, VersionError
-from arbd.spool.bookmarks import read_state
+from arbd.cli.selection import selection_options
+from arbd.errors import ArbdError, VersionError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.ledger import STATUS_NAMES, LedgerState
 from arbd.spool.liveness import is_held, read_beats
-from arbd.spool.readable import require_readable, require_readable_job
+from arbd.spool.readable import require_readable
 from arbd.spool.sessions import is_being_made, session_names
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.analysis.code import CodeShare
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A session as its ledger tells it; `state` is None where another version wrote that.
-
-    `reason` is why this host, or a worker, leaves the session alone.
-    """
-
-    session_id: str
-    state: LedgerState | None
-    reason: str = ""
-
-    @property
-    def is_over(self) -> bool:
-        """True when it is known that nobody will evaluate anything any more."""
-        return self.state is not None and self.state.over
-
-    def document(self) -> dict[str, Any]:
-        """Stable keys for scripts."""
-        state = self.state
-        if state is None:
-            unknown = ("iterations", "done", "claimed", "pending", "rate_per_s", "eta_s", "duplicates")
-            return {
-                "session_id": self.session_id,
-                "state": "blocked",
-                "reason": self.reason,
-                **dict.fromkeys(unknown),
-                **{name: {} for name in ("statuses", "states", "workers")},
-            }
-        return {
-            "session_id": self.session_id,
-            "state": state.label(),
-            "reason": self.reason,
-            "iterations": state.n,
-            "done": state.counted,
-            "claimed": state.claimed,
-            "pending": state.unclaimed,
-            "statuses": dict(zip(STATUS_NAMES, state.counts, strict=True)),
-            "states": state.states(),
-            "rate_per_s": rate_per_s(state),
-            "eta_s": eta_s(state),
-            "duplicates": state.duplicates,
-            "workers": {
-                name: {"done": sum(counts), **dict(zip(STATUS_NAMES, counts, strict=True))}
-                for name, counts in sorted(state.worker_counts.items())
-            },
-        }
-
-
-def read_overview(layout: SpoolLayout, session_id: str, bookmarks: Path) -> Overview:
-    """Read one session's ledger; NotFoundError when there is none, UnopenedError when it does not begin."""
-    files, paths = layout.files(), layout.session(session_id)
-    try:
-        state = read_state(files, paths, bookmarks)
-        if not state.n:
-            raise UnopenedError(paths.ledger, session_id)
-    except VersionError as error:
-        return Overview(session_id, None, str(error))
-    if state.over:
-        return Overview(session_id, state)
-    try:
-        require_readable_job(files, paths)
-    except VersionError as error:
-        return Overview(session_id, state, str(error))
-    return Overview(session_id, state)
 
 
 def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], list[str]]:
@@ -120,6 +54,7 @@ def _line(view: Overview) -> list[str]:
     return [
         view.session_id,
         state.label(),
+        view.submitter or "-",
         f"{state.counted:,}",
         f"{state.n:,}",
         f"{share:.1f}%",
@@ -129,7 +64,7 @@ def _line(view: Overview) -> list[str]:
     ]
 
 
-_HEAD = ("SESSION", "STATE", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
+_HEAD = ("SESSION", "STATE", "USER", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
 
 
 def _show(app: App, views: list[Overview], errors: list[str], none: str) -> None:
@@ -145,12 +80,19 @@ def _table(views: list[Overview]) -> str:
 
 
 @click.command("list")
+@selection_options
 @json_option
 @pass_app
-def list_(app: App) -> None:
-    """All sessions of the spool, one line each."""
+def list_(app: App, selection: Selection) -> None:
+    """The sessions of the spool, one line each; with filters, those that fit all of them.
+
+    \b
+    Examples:
+      arbctl list --user anna --state running,paused
+      arbctl list --label desk=btc --since 7d
+    """
     views, errors = _overviews(app.layout(), app.bookmarks())
-    _show(app, views, errors, "no sessions")
+    _show(app, [view for view in views if selection.fits(view)], errors, "no sessions")
 
 
 @click.command()
@@ -261,6 +203,7 @@ def _details(view: Overview, blocked: dict[str, str]) -> str:
     lines += ["", f"left alone: {escape_line(view.reason)}"] if view.reason else []
     if state is None:
         return "\n".join(lines)
+    lines += _provenance_lines(view)
     states = [f"{count:,} {name}" for name, count in state.states().items() if count]
     lines += ["", f"iterations: {', '.join(states)}"]
     # What was run again counts for both who ran it.
@@ -272,3 +215,22 @@ def _details(view: Overview, blocked: dict[str, str]) -> str:
         )
     lines += [f"worker {name} cannot evaluate it: {escape_line(reason)}" for name, reason in sorted(blocked.items())]
     return "\n".join(lines)
+
+
+def _provenance_lines(view: Overview) -> list[str]:
+    """Whose it is and since when, as far as anybody said."""
+    told = view.document()
+    submitted = [f"by {told['submitter']}"] if told["submitter"] else []
+    submitted += [f"from {told['host']}"] if told["host"] else []
+    submitted += [f"at {told['submitted']}"] if told["submitted"] else []
+    lines = ["", f"submitted {' '.join(submitted)}"] if submitted else []
+    times = [f"{name} {told[name]}" for name in ("started", "ended") if told[name]]
+    lines += [", ".join(times)] if times else []
+    what = [told["method"]] if told["method"] else []
+    what += [f"priority {told['priority']}"] if told["priority"] else []
+    what += [f"{name}={value}" for name, value in told["labels"].items()]
+    lines += [", ".join(what)] if what else []
+    if last := told["last_action"]:
+        why = f": {last['reason']}" if last["reason"] else ""
+        lines.append(f"{last['what']} by {last['user']} on {last['host']} at {last['when']}{why}")
+    return [escape_line(line) for line in lines]

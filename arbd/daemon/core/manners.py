@@ -1,16 +1,32 @@
-"""What people should know of an objective's manners: said once per session, however often it happens."""
+"""What people should know of an objective's manners, said once per session however often it happens; and of each other."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import msgspec
 
 from arbd.daemon.host.logs import Log
 from arbd.daemon.slots.protocol import ChunkReport
 from arbd.results.missing_metrics import missing_text
+from arbd.spool.provenance import Action
 
 MAX_SESSIONS = 1_000
 # Results had every metric that the job optimises: that a later one lacks one is its own affair.
 COMPLETE = "complete"
+
+
+def tell_actions(log: Log, session_id: str, actions: Iterable[Action]) -> None:
+    """Log what people did to a session."""
+    for action in actions:
+        if action.actor is None:
+            continue
+        changes = {} if action.changes is None else msgspec.to_builtins(action.changes)
+        changed = {"changes": ", ".join(f"{name}={value}" for name, value in changes.items())} if changes else {}
+        why = {"reason": action.actor.reason} if action.actor.reason else {}
+        who = {"user": action.actor.user, "host": action.actor.host}
+        log.info("somebody acted on the session", session=session_id, action=action.what, **who, **changed, **why)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from arbd.daemon.core import events
 from arbd.daemon.core.counters import DAMAGE_FOUND, LEASE_REVOKED, Counters
+from arbd.daemon.core.manners import tell_actions
 from arbd.daemon.core.session_state import Exchange, SessionState
 from arbd.daemon.core.slot_wait import SlotWait
 from arbd.daemon.core.standing import SessionStanding, Standing
@@ -69,6 +70,7 @@ class SessionRegistry:
     _observer: Observer = field(init=False)
     _missed: dict[str, int] = field(default_factory=dict)
     _unfound: dict[str, int] = field(default_factory=dict)
+    _told: dict[str, tuple[str, int]] = field(default_factory=dict)
     _unjudged: dict[str, str] = field(default_factory=dict)
     _slot_waits: dict[str, SlotWait] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -103,6 +105,7 @@ class SessionRegistry:
             if self.only in (None, session_id):
                 self._look_safely(session_id)
                 between()
+        self._told = {name: told for name, told in self._told.items() if name in self.work}
         self._drop_removed(sessions)
         self._drop_unreadable()
 
@@ -277,9 +280,13 @@ class SessionRegistry:
                 # What an earlier look at it claimed and lost sight of comes out of the first exchange.
                 exchanged=Exchange.UNCONFIRMED if self._claims_of_mine(session_queue.state) else Exchange.CONFIRMED,
             )
-        before = work.state.state
+            self._told[session_id] = work.state.state, work.state.provenance.acted
         work.look(self.timing.lease_s)
         state = work.state
+        # What was seen since the last look: claims read the ledger, too.
+        before, acted = self._told[session_id]
+        self._told[session_id] = state.state, state.provenance.acted
+        tell_actions(self.log, session_id, state.provenance.since(acted))
         for damage in work.queue.take_damage():
             self.log.warning("the ledger has an unreadable stretch; nothing is lost", session=session_id, place=damage)
         if state.state not in (before, ledger.RUNNING):

@@ -1,0 +1,228 @@
+"""What lists of sessions show: how far each is, whose it is, since when; and which of them somebody asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from arbd.analysis.pace import eta_s, rate_per_s
+from arbd.errors import UnopenedError, UsageError, VersionError
+from arbd.spool.bookmarks import read_state
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING, STATUS_NAMES, LedgerState
+from arbd.spool.readable import require_readable_job
+
+STATES = ("pending", RUNNING, PAUSED, "finishing", "done", CANCELLED, "blocked", "queued", "rejected")
+_PERIODS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def iso_time(wall_ns: int) -> str | None:
+    """ISO 8601 UTC to the second; None for 0, which stands for a time that nobody told."""
+    if not wall_ns:
+        return None
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=wall_ns // 10**9)).isoformat(timespec="seconds")
+    except OverflowError:
+        return None
+
+
+def ended_ns(state: LedgerState) -> int:
+    """When the last of a session that is over was recorded, or it was cancelled; 0 while it goes on."""
+    if not state.over:
+        return 0
+    return state.provenance.cancelled_ns or (state.recent[-1][0] if state.recent else state.started_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A session as its ledger tells it; `state` is None where another version wrote that.
+
+    `reason` is why this host, or a worker, leaves the session alone.
+    """
+
+    session_id: str
+    state: LedgerState | None
+    reason: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """True when it is known that nobody will evaluate anything any more."""
+        return self.state is not None and self.state.over
+
+    @property
+    def label(self) -> str:
+        """Its state in one word."""
+        return self.state.label() if self.state is not None else "blocked"
+
+    @property
+    def submitter(self) -> str:
+        """Whose it is; '' where an earlier version took it up."""
+        return self.state.provenance.owner if self.state is not None else ""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """As they are now."""
+        return self.state.provenance.labels if self.state is not None else {}
+
+    @property
+    def priority(self) -> int:
+        """As it is now."""
+        if self.state is None:
+            return 0
+        changed = self.state.provenance.changes.priority
+        return changed if isinstance(changed, int) else self.state.provenance.submission.priority
+
+    @property
+    def newest_ns(self) -> int:
+        """When something of it happened last: its end, else its beginning or submission."""
+        if self.state is None:
+            return 0
+        return ended_ns(self.state) or self.state.started_ns or self.state.provenance.submission.wall_ns
+
+    def document(self) -> dict[str, Any]:
+        """Stable keys for scripts."""
+        state = self.state
+        if state is None:
+            unknown = ("iterations", "done", "claimed", "pending", "rate_per_s", "eta_s", "duplicates")
+            return {
+                "session_id": self.session_id,
+                "state": "blocked",
+                "reason": self.reason,
+                **dict.fromkeys(unknown),
+                **{name: {} for name in ("statuses", "states", "workers")},
+                **_provenance(LedgerState()),
+            }
+        return {
+            "session_id": self.session_id,
+            "state": state.label(),
+            "reason": self.reason,
+            "iterations": state.n,
+            "done": state.counted,
+            "claimed": state.claimed,
+            "pending": state.unclaimed,
+            "statuses": dict(zip(STATUS_NAMES, state.counts, strict=True)),
+            "states": state.states(),
+            "rate_per_s": rate_per_s(state),
+            "eta_s": eta_s(state),
+            "duplicates": state.duplicates,
+            "workers": {
+                name: {"done": sum(counts), **dict(zip(STATUS_NAMES, counts, strict=True))}
+                for name, counts in sorted(state.worker_counts.items())
+            },
+            **_provenance(state),
+            "priority": self.priority,
+        }
+
+
+def _provenance(state: LedgerState) -> dict[str, Any]:
+    provenance = state.provenance
+    said = provenance.submission
+    last = next((action for action in reversed(provenance.actions) if action.actor is not None), None)
+    return {
+        "submitter": said.user or None,
+        "host": said.host or None,
+        "submitted": iso_time(said.wall_ns),
+        "started": iso_time(state.started_ns),
+        "ended": iso_time(ended_ns(state)),
+        "method": said.method or None,
+        "priority": said.priority,
+        "labels": provenance.labels,
+        "last_action": None
+        if last is None or last.actor is None
+        else {
+            "what": last.what,
+            "user": last.actor.user,
+            "host": last.actor.host,
+            "when": iso_time(last.actor.wall_ns),
+            "reason": last.actor.reason,
+        },
+    }
+
+
+def read_overview(layout: SpoolLayout, session_id: str, bookmarks: Path) -> Overview:
+    """Read one session's ledger; NotFoundError when there is none, UnopenedError when it does not begin."""
+    files, paths = layout.files(), layout.session(session_id)
+    try:
+        state = read_state(files, paths, bookmarks)
+        if not state.n:
+            raise UnopenedError(paths.ledger, session_id)
+    except VersionError as error:
+        return Overview(session_id, None, str(error))
+    if state.over:
+        return Overview(session_id, state)
+    try:
+        require_readable_job(files, paths)
+    except VersionError as error:
+        return Overview(session_id, state, str(error))
+    return Overview(session_id, state)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which sessions somebody asks for: all that every one of these fits. Times are by the hosts' calendars."""
+
+    users: Sequence[str] = ()
+    states: Sequence[str] = ()
+    labels: Sequence[tuple[str, str | None]] = field(default=())
+    since_ns: int | None = None
+    before_ns: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        now_ns: int,
+        users: Sequence[str] = (),
+        states: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        since: str | None = None,
+        older_than: str | None = None,
+    ) -> Selection:
+        """From what a command line says; UsageError for what cannot be meant."""
+        named = [part.strip() for given in states for part in given.split(",")]
+        for state in named:
+            if state not in STATES:
+                raise UsageError(f"--state {state!r}: expected some of {', '.join(STATES)}")
+        pairs: list[tuple[str, str | None]] = []
+        for label in labels:
+            name, equals, value = label.partition("=")
+            pairs.append((name, value if equals else None))
+        before_ns = None if older_than is None else now_ns - _period_ns(older_than, "--older-than")
+        return cls(users, named, pairs, None if since is None else _moment_ns(since, now_ns), before_ns)
+
+    @property
+    def is_all(self) -> bool:
+        """True when nothing is asked for in particular."""
+        return self == Selection()
+
+    def fits(self, view: Overview) -> bool:
+        """True when it is one of them."""
+        if self.users and view.submitter not in self.users:
+            return False
+        if self.states and view.label not in self.states:
+            return False
+        for name, value in self.labels:
+            if name not in view.labels or value not in (None, view.labels[name]):
+                return False
+        if self.since_ns is not None and view.newest_ns < self.since_ns:
+            return False
+        return self.before_ns is None or 0 < view.newest_ns < self.before_ns
+
+
+def _period_ns(given: str, option: str) -> int:
+    found = re.fullmatch(r"(\d{1,9})\s*([a-z]+)", given.strip())
+    if found is None or found[2] not in _PERIODS:
+        raise UsageError(f"{option} {given!r}: expected a number and a unit, one of {', '.join(_PERIODS)}, as in 30d")
+    return int(found[1]) * _PERIODS[found[2]] * 10**9
+
+
+def _moment_ns(given: str, now_ns: int) -> int:
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        return now_ns - _period_ns(given, "--since")
+    # A time without a zone is meant where the person is.
+    return int(moment.astimezone().timestamp()) * 10**9

@@ -1,0 +1,74 @@
+"""`list` with filters, `set`, `history`: as somebody at a desk that shares a spool uses them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.provenance import Submission
+from arbd.spool.sessions import create_session
+from tests.conftest import Arbctl
+from tests.spool.sessions import spec_of
+
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.fixture
+def desk(layout: SpoolLayout) -> SpoolLayout:
+    for name, user, hours, label in (("a", "anna", 1, "btc"), ("b", "bob", 50, "btc"), ("c", "bob", 2, "eth")):
+        said = Submission(user=user, uid=1, host="desk", wall_ns=time.time_ns() - hours * HOUR_NS)
+        create_session(Files(), layout, name, b"", spec_of(4, labels={"desk": label}), submission=said)
+    return layout
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ((), "abc"),
+        (("--user", "bob"), "bc"),
+        (("--user", "bob", "--user", "anna"), "abc"),
+        (("--label", "desk=btc"), "ab"),
+        (("--label", "desk"), "abc"),
+        (("--label", "other"), ""),
+        (("--since", "1d"), "ac"),
+        (("--older-than", "1d"), "b"),
+        (("--state", "paused"), ""),
+        (("--state", "pending,running", "--user", "bob", "--label", "desk=eth"), "c"),
+    ],
+)
+def test_a_list_has_what_fits_every_filter(
+    arbctl: Arbctl, desk: SpoolLayout, filters: tuple[str, ...], expected: str
+) -> None:  # fmt: skip
+    code, out, _ = arbctl("list", "--json", *filters)
+    assert code == 0
+    assert "".join(view["session_id"] for view in json.loads(out)["sessions"]) == expected
+
+
+@pytest.mark.parametrize("wrong", [("--state", "sleeping"), ("--since", "soon"), ("--older-than", "30 days")])
+def test_a_filter_that_cannot_be_meant_is_bad_usage(arbctl: Arbctl, desk: SpoolLayout, wrong: tuple[str, str]) -> None:
+    code, _, err = arbctl("list", *wrong)
+    assert (code, wrong[0] in err) == (2, True)
+
+
+def test_who_did_what_is_shown_where_one_looks(arbctl: Arbctl, desk: SpoolLayout) -> None:
+    assert arbctl("pause", "a", "--reason", "wrong fees")[0] == 0
+    assert arbctl("set", "a", "priority=3", "labels.draft=yes")[0] == 0
+    told = json.loads(arbctl("status", "a", "--json")[1])
+    assert (told["submitter"], told["host"], told["method"], told["priority"]) == ("anna", "desk", "random", 3)
+    assert told["labels"] == {"desk": "btc", "draft": "yes"}
+    assert told["last_action"]["what"] == "set"
+    assert "submitted by anna from desk" in arbctl("status", "a")[1]
+    history = json.loads(arbctl("history", "a", "--json")[1])["history"]
+    assert [(deed["what"], deed["reason"]) for deed in history[1:]] == [("pause", "wrong fees"), ("set", "")]
+    assert "wrong fees" in arbctl("history", "a")[1]
+    assert arbctl("history", "nobody")[0] == 3
+    assert arbctl("set", "a", "seed=1")[0] == 2
+
+
+def test_a_reason_too_long_for_a_record_is_refused(arbctl: Arbctl, desk: SpoolLayout) -> None:
+    assert arbctl("cancel", "a", "--reason", "x" * 1001)[0] == 2
+    assert json.loads(arbctl("status", "a", "--json")[1])["state"] == "pending"
