@@ -109,14 +109,6 @@ def test_space_filling_methods_fill_more_evenly_than_random(method: str) -> None
     assert qmc.discrepancy(unit_points(method, 256, 2)) < 0.5 * qmc.discrepancy(unit_points("random", 256, 2))
 
 
-@pytest.mark.parametrize(("method", "engine"), [("sobol", qmc.Sobol), ("halton", qmc.Halton)])
-def test_entering_a_sequence_late_is_scipys_fast_forward(method: str, engine: Any) -> None:
-    expected = engine(2, scramble=True, rng=np.random.default_rng(5)).fast_forward(1_000).random(10)
-    space = SearchSpace((FloatDimension("d0", 0.0, 1.0), FloatDimension("d1", 0.0, 1.0)))
-    found = make_sampler(method, space, 5, 10**6, {}).rows(1_001, 10)
-    assert np.allclose(np.column_stack(list(found.values())), expected, rtol=0, atol=1e-15)
-
-
 def test_a_grid_is_every_combination_once_in_order() -> None:
     space = SearchSpace((IntDimension("a", 1, 3), ChoiceDimension("b", ("x", "y")), FloatDimension("c", 0.0, 1.0)))
     rows = space.rows(make_sampler("grid", space, 0, 18, {"a": 3, "c": 3}).rows(1, 18))
