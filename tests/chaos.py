@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from arbd.analysis.table import ResultTable, load_table
+from arbd.objective.processes import descendants
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
@@ -86,20 +87,20 @@ class Victim:
     def signal(self, number: int) -> None:
         """To the daemon, and for stopping to its slots as well."""
         assert self.process is not None
-        for pid in [self.process.pid, *_children(self.process.pid)]:
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def kill(self) -> None:
         """SIGKILL to the daemon alone: its slots have to follow by themselves."""
         assert self.process is not None
-        children = _children(self.process.pid)
+        below = descendants(self.process.pid)
         self.process.kill()
         self.process.wait()
         self.process = None
         # One that was stopped between its fork and its start has the daemon's files open, the locked one among them,
         # until it goes on; a stopped host would not have it outlive the daemon.
-        for pid in children:
+        for pid in below:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
@@ -170,12 +171,6 @@ class Storm:
         else:
             victim.starved_until = now + self.rng.uniform(1.0, 5.0)
             self.tally.starvations += 1
-
-
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
 
 
 def _command(folder: Path, spool: Path, name: str, slots: int, *more: str) -> list[str]:

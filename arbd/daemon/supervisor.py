@@ -104,7 +104,7 @@ class Supervisor:
         else:
             result = event.future.result()
             if isinstance(result, StaleProcess):
-                self._begin_anew(slot, task, result.reason, wanted=wanted)
+                self._begin_anew(slot, task, result, wanted=wanted)
             elif isinstance(result, LoadFailure):
                 self._post(events.Unloadable(task, result.reason))
             else:
@@ -113,10 +113,10 @@ class Supervisor:
                     self._end_orphans()
                 self._post(events.Reported(task, result, occupied_s))
 
-    def _begin_anew(self, slot: Slot, task: ChunkTask, reason: str, *, wanted: bool) -> None:
+    def _begin_anew(self, slot: Slot, task: ChunkTask, stale: StaleProcess, *, wanted: bool) -> None:
         """The slot's process has loaded other code than the task needs: a fresh one does it, if it is wanted still."""
-        self._log.info("a slot begins anew", session=task.session.name, slot=slot.index, reason=reason)
-        slot.restart()
+        self._log.info("a slot begins anew", session=task.session.name, slot=slot.index, reason=stale.reason)
+        slot.restart(from_disk=stale.engine)
         if wanted:
             slot.submit(replace(task, fresh=True))
         else:

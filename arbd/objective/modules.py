@@ -32,6 +32,10 @@ class StaleProcessError(ObjectiveError):
     """This process has loaded other code than is asked for; a fresh one may have what is asked for."""
 
 
+class StaleEngineError(StaleProcessError):
+    """arbd's own code on the disk is not what this process began with."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModule:
     """A module that ran in this process: from which file, of which content."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from arbd.errors import CodeChangedError
 from arbd.job.code import ENGINE, MODULE, REMEDY, base_parts, command_parts, differences, engine, read_engine
 from arbd.job.spec import JobSpec
-from arbd.objective.modules import ObjectiveModules, StaleProcessError
+from arbd.objective.modules import ObjectiveModules, StaleEngineError, StaleProcessError
 
 
 class RunningCode:
@@ -66,11 +66,11 @@ class RunningCode:
         self.modules.expected = _by_name(expected)
 
     def require_engine(self) -> None:
-        """StaleProcessError when arbd's own files are not those any more that this process began with."""
+        """StaleEngineError when arbd's own files are not those any more that this process began with."""
         now = read_engine()
         if now != engine():
             names = [name for name, digest in now.files.items() if engine().files.get(name) != digest]
-            raise StaleProcessError(
+            raise StaleEngineError(
                 f"arbd's own code on this host was changed while it ran ({', '.join(names[:3]) or 'files are gone'}): "
                 "restart the daemon"
             )

@@ -17,7 +17,7 @@ import pytest
 
 from arbd.analysis.table import load_table
 from arbd.errors import NotFoundError
-from arbd.objective.processes import children
+from arbd.objective.processes import descendants
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import read_beats
@@ -76,7 +76,7 @@ class Hosts:
         return [str(beat.about["blocked"][name]) for beat in beats if name in beat.about.get("blocked", {})]
 
     def kill_a_slot(self, chance: random.Random) -> None:
-        slots = [pid for pid in sorted(children(chance.choice(self.pids))) if is_slot(pid)]
+        slots = [pid for pid in sorted(descendants(chance.choice(self.pids))) if is_slot(pid)]
         if slots:
             os.kill(chance.choice(slots), signal.SIGKILL)
 
@@ -178,7 +178,7 @@ def test_an_edit_under_a_session_is_named_where_the_user_looks_and_retry_goes_on
     name = hosts.submit(2_000)
     hosts.began(name)
     due = hosts.code.edit("plain", hosts.code.folders)
-    for pid in filter(is_slot, children(hosts.pids[0])):
+    for pid in filter(is_slot, descendants(hosts.pids[0])):
         os.kill(pid, signal.SIGKILL)
     path = hosts.code.folders[0] / "plain.py"
     wait_until(lambda: any(f"{path} on this host is not the file" in reason for reason in hosts.blocked(name)))
@@ -275,7 +275,7 @@ def test_code_of_arbd_that_changes_under_a_daemon_is_not_run_by_it(
     wait_until(lambda: any((layout.sessions / "s").glob("segments/*")))
     with (folder / "arbd/paper/metrics.py").open("a") as file:
         file.write("# One more.\n")
-    for pid in filter(is_slot, children(process.pid)):
+    for pid in filter(is_slot, descendants(process.pid)):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: "is not what the session began with" in daemons.log())
     assert "has to be restarted" in daemons.log()

@@ -16,6 +16,7 @@ import pytest
 
 from arbd.analysis import load_results_from_csv
 from arbd.analysis.table import ResultTable, load_table
+from arbd.objective.processes import descendants
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
@@ -100,8 +101,8 @@ def test_slots_die_with_a_killed_daemon(arbctl: Arbctl, daemons: Daemons, layout
     arbctl("submit", write_job(tmp_path / "job.yaml", "samples:very_slow", 50), "--session-id", "orphans")
     process = daemons.start("a")
     wait_until(lambda: layout.session("orphans").ledger.exists() and state_of(layout, "orphans").counted > 0)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    assert len(children) >= 2
+    below = descendants(process.pid)
+    assert {Path(f"/proc/{pid}/comm").read_text() for pid in below} > {"arbd-slot\n"}
     process.kill()
     process.wait()
 
@@ -111,7 +112,7 @@ def test_slots_die_with_a_killed_daemon(arbctl: Arbctl, daemons: Daemons, layout
         except FileNotFoundError:
             return True
 
-    wait_until(lambda: all(gone(pid) for pid in children), 10, "the end of the slots")
+    wait_until(lambda: all(gone(pid) for pid in below), 10, "the end of the slots")
 
 
 def test_work_of_a_daemon_that_died_is_taken_over_by_another(

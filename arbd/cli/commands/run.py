@@ -124,7 +124,7 @@ def _settings(config: Config, spec: JobSpec, workers: int | None, worker_id: str
         config,
         slots=workers,
         worker_id=worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}",
-        allow=(*config.allow, pattern_of(spec.objective)),
+        allow=(pattern_of(spec.objective),),
         objective_paths=(*config.objective_paths, job.absolute().parent, Path.cwd()),
         data_dirs=(*config.data_dirs, *(Path(name).parent for name in (*spec.data, *spec.scenarios))),
     )

@@ -8,7 +8,6 @@ killed at any time: whoever compacts next begins anew.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arbd.child_process import begin_or_exit
+from arbd.daemon import forks
 from arbd.daemon.core import events
 from arbd.errors import VersionError
 
@@ -59,8 +58,8 @@ class Compactor:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
                 1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=begin_or_exit,
+                mp_context=forks.forking_context(),
+                initializer=forks.begin,
                 initargs=(os.getpid(), "arbd-compact"),
             )
             self._executor.submit(_ready)

@@ -7,7 +7,6 @@ whole or not there, and a new process computes the same.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arbd.child_process import begin_or_exit
+from arbd.daemon import forks
 from arbd.daemon.core import events
 from arbd.errors import VersionError
 
@@ -69,8 +68,8 @@ class SuggesterPool:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
                 1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=begin_or_exit,
+                mp_context=forks.forking_context(),
+                initializer=forks.begin,
                 initargs=(os.getpid(), "arbd-suggest"),
             )
         return self._executor

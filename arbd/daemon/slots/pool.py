@@ -16,9 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from arbd.daemon.forks import forking_context
 from arbd.daemon.slots import process as slot_process
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
@@ -70,6 +72,8 @@ class Slot:
         self.kill_reason = ""
         self.is_fresh = True
         self._outdated = False
+        self._context: multiprocessing.context.BaseContext = forking_context(compiler=setup.may_compile)
+        self._server_pid: int | None = None
         self._start().add_done_callback(lambda _: on_ready())
 
     def _start(self) -> Future[int]:
@@ -81,14 +85,20 @@ class Slot:
         )
         self.progress = ProgressPage(self.setup.progress, create=True)
         self._executor = ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context("spawn"), initializer=slot_process.start, initargs=(self.setup,)
+            1, mp_context=self._context, initializer=slot_process.start, initargs=(self.setup,)
         )
         ready = self._executor.submit(slot_process.ready)
+        ready.add_done_callback(self._note_server)
         # The pool does not tell how its process ended; the process object does, once it is gone.
         self._process = next(iter(self._executor._processes.values()))
+        self._manager: Any = self._executor._executor_manager_thread
         self.kill_reason = ""
         self.is_fresh = True
         return ready
+
+    def _note_server(self, ready: Future[int]) -> None:
+        if not ready.cancelled() and ready.exception() is None:
+            self._server_pid = ready.result()
 
     def _enter(self, state: SlotState) -> None:
         assert (self.state, state) in LEGAL, f"slot {self.index}: {self.state} to {state}"
@@ -131,7 +141,7 @@ class Slot:
 
     def _kill_tree(self) -> None:
         pid = self._process.pid
-        if pid is not None and self._process.exitcode is None and is_running(pid):
+        if pid is not None and not self._has_ended():
             # What it started may have sessions of its own, so that the group alone is not all of it.
             kill_tree(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -175,8 +185,13 @@ class Slot:
         look = self.progress.look()
         return os.strerror(look.first) if self.task is not None and look.phase == WAITING else ""
 
-    def restart(self) -> None:
-        """Replace the process, whatever is left of it, and forget its task."""
+    def restart(self, *, from_disk: bool = False) -> None:
+        """Replace the process, whatever is left of it, and forget its task.
+
+        With `from_disk`, from now on by processes that import arbd's code as it is on the disk then.
+        """
+        if from_disk:
+            self._context = multiprocessing.get_context("spawn")
         if self.state is not SlotState.FREE:
             self._enter(SlotState.FREE)
         self.task = None
@@ -222,14 +237,17 @@ class Slot:
 
     def _is_gone(self, within_s: float) -> bool:
         """True once the process is no more, or only waits to be asked for its status."""
-        # The process object may say for a while that it lives, see `_exit_code`.
         give_up = time.monotonic() + within_s
-        while self._process.exitcode is None and is_running(self._process.pid):
+        while not self._has_ended():
             left_s = give_up - time.monotonic()
             if left_s <= 0:
                 return False
-            self._process.join(min(left_s, 0.05))
+            wait([self._process.sentinel], min(left_s, 0.05))
         return True
+
+    def _has_ended(self) -> bool:
+        # Its exit code is not asked for here, see `_exit_code`. What it left running may hold the sentinel open.
+        return bool(wait([self._process.sentinel], 0)) or not is_running(self._process.pid)
 
     @property
     def pid(self) -> int | None:
@@ -245,16 +263,15 @@ class Slot:
             ending = f"killed by {signal.Signals(-code).name}"
         else:
             ending = f"exited with status {code}"
-        return ExitReport(self.progress.look(), self.kill_reason, ending, self._output_tail(), self.setup)
+        reason = self.kill_reason
+        if not reason and self._server_pid is not None and not is_running(self._server_pid):
+            reason = "the process that slots are copies of ended"
+        return ExitReport(self.progress.look(), reason, ending, self._output_tail(), self.setup)
 
     def _exit_code(self) -> int | None:
-        # The executor's thread waits for the process as well. The one of the two that comes second is told
-        # nothing by the kernel, and learns the code only when the first has written it down.
-        give_up = time.monotonic() + EXIT_TIMEOUT_S
-        self._process.join(EXIT_TIMEOUT_S)
-        while (code := self._process.exitcode) is None and time.monotonic() < give_up:
-            time.sleep(0.01)
-        return code
+        # A code can be asked for once, and the executor's thread asks as well: it goes first.
+        self._manager.join(EXIT_TIMEOUT_S)
+        return None if self._manager.is_alive() else self._process.exitcode
 
     def _output_tail(self) -> str:
         try:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arbd import child_process
+from arbd.daemon import forks
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup, StaleProcess
 from arbd.errors import ArbdError, ObjectiveError
@@ -48,14 +48,15 @@ class SlotProcess:
 
     def run(self, task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
         """Evaluate a task; a `LoadFailure` when its session cannot be opened here, a `StaleProcess` when not in here."""
-        from arbd.objective.modules import StaleProcessError  # noqa: PLC0415 - not before the first task
+        from arbd.objective.modules import StaleEngineError, StaleProcessError  # noqa: PLC0415 - not before the first task
 
         self._descriptors.bound_output()
         self.progress.loading(task.number, time.monotonic_ns())
         try:
             session = self._open(task.session)
         except StaleProcessError as error:
-            return LoadFailure(str(error)) if task.fresh else StaleProcess(str(error))
+            stale = StaleProcess(str(error), engine=isinstance(error, StaleEngineError))
+            return LoadFailure(stale.reason) if task.fresh else stale
         except BaseException as error:  # also SystemExit of a module that is a script
             self._cell.raised(error)
             self._cell.settle(None)
@@ -132,7 +133,7 @@ def start(setup: SlotSetup) -> None:
     global _process  # noqa: PLW0603 - see above
     # Its own group, so that the parent can kill the slot with every command that it started.
     os.setpgid(0, 0)
-    child_process.begin_or_exit(setup.parent_pid, "arbd-slot")
+    forks.begin(setup.parent_pid, "arbd-slot")
     # An objective's programs inherit what is ignored.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     spare_own_processes()
@@ -150,15 +151,21 @@ def run(task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
     return _process.run(task)
 
 
-def ready() -> int:
-    """Return once the pool's process is up, with everything imported that the first task needs; its pid."""
+def import_what_evaluates() -> None:
+    """Import everything that the first task needs, but for the engine's own compiler."""
     # The parent, which imports this module, has no use for them.
     import numpy.random  # noqa: F401, PLC0415
 
-    from arbd.daemon.slots import evaluation  # noqa: F401, PLC0415
-    from arbd.objective import protocol, python  # noqa: F401, PLC0415
+    from arbd.daemon.slots import cell, descriptors, evaluation, open_session  # noqa: F401, PLC0415
+    from arbd.objective import load, modules, protocol, python, running_code  # noqa: F401, PLC0415
+    from arbd.search import samplers  # noqa: F401, PLC0415
     from arbd.spool import confined  # noqa: F401, PLC0415
 
-    # What is there now stays; looking for garbage in it would cost as much as many an objective.
-    gc.freeze()
-    return os.getpid()
+
+def ready() -> int:
+    """Return once the pool's process is up, with everything imported that the first task needs; its parent's pid."""
+    if not forks.is_copy():
+        import_what_evaluates()
+        # What is there now stays; looking for garbage in it would cost as much as many an objective.
+        gc.freeze()
+    return os.getppid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,11 @@ class SlotSetup:
     search_paths: tuple[Path, ...]
     allow: tuple[str, ...]
     data_dirs: tuple[Path, ...] | None = None
+
+    @property
+    def may_compile(self) -> bool:
+        """True when the paper engine may be asked for here."""
+        return any(fnmatch.fnmatchcase("paper", pattern) for pattern in self.allow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,10 @@ class LoadFailure:
 
 @dataclass(frozen=True, slots=True)
 class StaleProcess:
-    """This process has loaded other code than the task needs; nothing was recorded, and a fresh one is to try."""
+    """This process has loaded other code than the task needs; nothing was recorded, and a fresh one is to try.
+
+    With `engine`, one that begins from the disk, because arbd's own code was changed there.
+    """
 
     reason: str
+    engine: bool = False

@@ -1,0 +1,34 @@
+"""Processes as copies of one that has imported what evaluates: the standard library's forkserver, for this process.
+
+The first that is asked for starts that server, which ends with this process; a copy ends with the server. Starting one
+costs a hundredth of importing everything again. Programs that an objective starts see nothing of it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from multiprocessing.context import BaseContext
+
+from arbd import child_process
+
+# What the server imports before its first copy.
+TEMPLATE = "arbd.daemon.slots.template"
+COMPILER = "arbd.daemon.slots.compiler"
+
+
+def forking_context(*, compiler: bool = False) -> BaseContext:
+    """For pools of processes that begin with `begin`. Whoever asks first says whether copies have the engine's compiler."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([TEMPLATE, COMPILER] if compiler else [TEMPLATE])
+    return context
+
+
+def begin(creator_pid: int, name: str) -> None:
+    """As `child_process.begin_or_exit`, in a copy or in a process that began from the disk."""
+    child_process.begin_or_exit(sys.modules[TEMPLATE].SERVER_PID if is_copy() else creator_pid, name)
+
+
+def is_copy() -> bool:
+    """True in a copy, which has imported everything."""
+    return TEMPLATE in sys.modules
