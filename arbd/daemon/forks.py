@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
 from arbd import child_process
@@ -22,6 +23,11 @@ def forking_context(*, compiler: bool = False) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([TEMPLATE, COMPILER] if compiler else [TEMPLATE])
     return context
+
+
+def stop_server() -> None:
+    """End the server, after its copies, and wait for it: so it is done with, and counted, when this process ends."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def begin(creator_pid: int, name: str) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from arbd.daemon import forks
 from arbd.daemon.core import events
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.counters import Counters, MeasuredFiles
@@ -134,6 +135,7 @@ class Service:
                 run_dir = self._run_dir = stack.enter_context(run_folder())
                 stack.enter_context(self._signals())
                 self._supervisor = Supervisor(self._log, self._counters, coordinator.post)
+                stack.callback(forks.stop_server)
                 stack.callback(self._supervisor.end)
                 self._suggester = SuggesterPool(coordinator.post)
                 stack.callback(self._suggester.stop)

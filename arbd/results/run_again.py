@@ -18,6 +18,8 @@ from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
 
+ATTEMPTS = 5
+
 
 def merged(files: Files, paths: SessionPaths) -> Merge:
     """Every iteration of a session by its winning row."""
@@ -27,20 +29,36 @@ def merged(files: Files, paths: SessionPaths) -> Merge:
 def run_again(
     layout: SpoolLayout, queue: SessionQueue, which: Callable[[WinningRows], Array], actor: Actor | None = None
 ) -> int:
-    """Put the iterations that `which` picks back into the queue; how many. UsageError when somebody else does the same."""
+    """Put the iterations that `which` picks back into the queue; how many.
+
+    What changes meanwhile is looked at again, a few times. UsageError when somebody else does the same over and over.
+    """
+    for _ in range(ATTEMPTS):
+        count = _try(layout, queue, which, actor or this_user())
+        if count is not None:
+            return count
+        queue.refresh()
+    session = queue.paths.session_id
+    raise UsageError(f"session {session} is being retried by somebody else: look at `arbctl status {session}`")
+
+
+def _try(layout: SpoolLayout, queue: SessionQueue, which: Callable[[WinningRows], Array], actor: Actor) -> int | None:
+    """As `run_again`; None when iterations were put back, or lost their rows, since the queue was read."""
     files, session = layout.files(), queue.paths.session_id
     chosen = merged(files, queue.paths).choose(which)
     if not len(chosen):
         return 0
     before = queue.state.epoch
+    current = True
 
     def decide(now: LedgerState) -> list[LedgerRecord]:
-        if now.epoch != before:
-            raise UsageError(f"session {session} is being retried by somebody else: look at `arbctl status {session}`")
-        return [ledger.again(chosen.iterations.spans(now.epoch + 1), chosen.counts, "retry", actor or this_user())]
+        nonlocal current
+        current = now.epoch == before
+        again = ledger.again(chosen.iterations.spans(now.epoch + 1), chosen.counts, "retry", actor)
+        return [again] if current else []
 
     # The name comes first: a daemon that sees it too early looks once more than it must, one that never sees it
     # would leave the session lying.
     files.publish(layout.sessions / f"{REOPENED_PREFIX}{session}", b"")
     queue.change(decide)
-    return len(chosen)
+    return len(chosen) if current else None

@@ -1,0 +1,101 @@
+"""Processes are copies of one that has imported everything: they cost no import, and end with the daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arbd.daemon import forks
+from arbd.daemon.slots.pool import Slot, SlotEvent
+from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
+from arbd.objective.processes import descendants, is_running
+from tests.conftest import Daemons, wait_until
+
+SERVER, SLOT = "arbd-forkserver", "arbd-slot"
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Iterator[Slot]:
+    (tmp_path / "run").mkdir()
+    events: queue.Queue[SlotEvent] = queue.Queue()
+    ready: queue.Queue[None] = queue.Queue()
+    setup = SlotSetup("", "w", 1, os.getpid(), Path(), Path(), tmp_path / "cache", (), ("python:*",))
+    slot = Slot(0, setup, tmp_path / "run", events.put, lambda: ready.put(None))
+    try:
+        ready.get(timeout=60)
+        yield slot
+    finally:
+        assert slot.end(5.0)
+        forks.stop_server()
+
+
+def named(pid: int | None) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def parent(pid: int | None) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_slot_is_a_copy_of_the_server_and_so_is_the_next_one(slot: Slot) -> None:
+    server = parent(slot.pid)
+    assert (named(server), named(slot.pid)) == (SERVER, SLOT)
+    before = slot.pid
+    slot.restart()
+    wait_until(lambda: slot.progress.look().pid > 0)
+    assert (slot.pid != before, parent(slot.pid)) == (True, server)
+
+
+def test_a_slot_begins_from_the_disk_where_arbds_own_code_changed_and_stays_with_that(slot: Slot) -> None:
+    for _ in range(2):
+        slot.restart(from_disk=True)
+        wait_until(lambda: slot.progress.look().pid > 0)
+        assert parent(slot.pid) == os.getpid()
+
+
+def test_no_iteration_is_at_fault_when_the_server_ends_and_the_next_slot_has_another(
+    slot: Slot, tmp_path: Path
+) -> None:
+    server, pid = parent(slot.pid), slot.pid
+    slot.submit(ChunkTask(1, tmp_path / "spool" / "sessions" / "none", ()))
+    os.kill(server, signal.SIGKILL)
+    wait_until(lambda: not is_running(pid), what="the end of the slot")
+    exit_report = slot.exit_report()
+    assert exit_report.interrupted
+    assert exit_report.error() == "the process that slots are copies of ended"
+    slot.restart()
+    wait_until(lambda: slot.progress.look().pid > 0)
+    assert (named(parent(slot.pid)), parent(slot.pid) != server) == (SERVER, True)
+
+
+@pytest.mark.parametrize(("allow", "compiles"), [(("python:*",), False), (("paper",), True), (("*",), True)])
+def test_the_compiler_is_loaded_where_the_paper_engine_is_allowed(
+    allow: tuple[str, ...], compiles: bool, daemons: Daemons
+) -> None:
+    settings = daemons.config.read_text().splitlines()
+    kept = [line for line in settings if not line.startswith("allow:")]
+    daemons.config.write_text("\n".join([*kept, f"allow: [{', '.join(map(repr, allow))}]", ""]))
+    daemon = daemons.start("a", slots=1)
+
+    def slots() -> list[int]:
+        return [pid for pid in descendants(daemon.pid) if named(pid) == SLOT]
+
+    wait_until(slots)
+    assert ("llvmlite" in Path(f"/proc/{parent(slots()[0])}/maps").read_text()) is compiles
+
+
+def test_a_daemon_that_ends_leaves_no_server_behind(daemons: Daemons, arbctl: object, tmp_path: Path) -> None:
+    daemon = daemons.start("a", slots=1)
+    wait_until(lambda: {SERVER, SLOT} <= {named(pid) for pid in descendants(daemon.pid)})
+    below = descendants(daemon.pid)
+    daemon.terminate()
+    assert daemon.wait(30) == 0
+    assert [pid for pid in below if is_running(pid)] == []
