@@ -22,6 +22,7 @@ from arbd.job.oversize import faults
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import resolve_space
+from arbd.job.sanity import Look, sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
 from arbd.named_file import (
     ANY,
@@ -113,6 +114,7 @@ class _Resolver:
         self._scenarios: dict[str, Scenario] = {}
         self._profiles: dict[str, Mapping[str, Value]] = {}
         self._times: dict[str, list[IntArray]] = {}
+        self._looks: dict[str, Look] = {}
         self._method = self._declared(document.job.tuning.method)
 
     def wrong(self, message: str, *path: str | int) -> None:
@@ -148,6 +150,7 @@ class _Resolver:
         self._notices += search.notices
         if self.problems:
             return None
+        self._notices += sanity_notes(space, fixed, self._looks) if paper else []
         results = job.results
         return JobSpec(
             objective=objective,
@@ -267,6 +270,7 @@ class _Resolver:
         loaded = load(file, self._cache_dir, self._job.on_bad_rows)
         self._digests[str(file.path)] = loaded.digest
         self._times[str(file.path)] = [loaded.quotes.ts_ns[[0, -1]]]
+        self._looks[str(file.path)] = Look.at(loaded.quotes)
         if loaded.dropped:
             self._notices.append(f"{loaded.dropped:,} bad rows of {file.path} are dropped")
         note = clock_note(loaded.quotes.ts_ns)

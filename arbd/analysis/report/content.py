@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from arbd.analysis.activity import trades_notice
 from arbd.analysis.failures import grouped_failures
 from arbd.analysis.report import figures
 from arbd.analysis.table import ResultTable
@@ -33,7 +34,7 @@ def report_content(
         "statuses": table.counts(),
         "worker_iterations": table.worker_counts(),
         "duplicates": table.state.duplicates,
-        "notices": [*spec.notices, *([table.missing_text] if table.missing else [])],
+        "notices": [*spec.notices, *filter(None, (trades_notice(table), table.missing_text if table.missing else ""))],
         "metric": metric,
         "metrics": [{"name": goal.name, "direction": goal.direction} for goal in spec.metrics],
         "ascending": ascending,

@@ -19,6 +19,7 @@ from arbd.terminal_text import escape_line
 
 import_numpy()
 
+from arbd.analysis.activity import require_trades, trades_notice  # noqa: E402
 from arbd.analysis.text import format_pairs, format_value  # noqa: E402
 from arbd.results.missing_metrics import missing_metric  # noqa: E402
 from arbd.results.result import TuningResult  # noqa: E402
@@ -127,7 +128,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     facts["code"] = code
     notices = [*loaded.spec.notices, *_versions_notice(app, loaded), *mixed]
     notices += [loaded.missing_text] if loaded.missing else []
-    notices += [*budget_notices(loaded), *slots_notice(loaded)]
+    notices += [*budget_notices(loaded), *slots_notice(loaded), *filter(None, [trades_notice(loaded)])]
     absent = missing_metric(loaded.spec, loaded.metric_names) if completed else ""
     notices += [absent] if absent else []
     front = None
@@ -304,9 +305,10 @@ def _ranking(view: _View) -> str:
     show_default=True,
     help="How to print.",
 )
+@click.option("--anyway", is_flag=True, help="Also where the best result made no trade.")
 @json_option
 @pass_app
-def best(app: App, session: str, metric: str | None, ascending: bool, form: str) -> None:
+def best(app: App, session: str, metric: str | None, ascending: bool, form: str, anyway: bool) -> None:
     """The winning parameters of SESSION, those that were fixed included, to feed a bot.
 
     With several metrics: all results of the Pareto front, unless --metric names one.
@@ -326,7 +328,7 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
         raise NotFoundError(f"session {session} has no completed iteration yet: see `arbctl status {session}`")
     name = metric or loaded.spec.metrics[0].name
     if metric is None and len(loaded.spec.metrics) > 1:
-        _show_front(app, loaded, form)
+        _show_front(app, loaded, form, anyway=anyway)
         return
     up = loaded.ranking.ascending(name, ascending or None)
     first = loaded.rank(name, 1, up)
@@ -338,6 +340,7 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str)
             )
         raise NotFoundError(f"session {session}: no result has a number for {name}: see `arbctl summary {session}`")
     (result,) = loaded.results(first)
+    require_trades(loaded, [result], anyway=anyway)
     params = {**loaded.spec.fixed, **result.params}
     from arbd.analysis.verdict import verdict_line
 
@@ -353,19 +356,21 @@ def _variable(name: str) -> str:
     return "PARAM_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())
 
 
-def _show_front(app: App, loaded: ResultTable, form: str) -> None:
+def _show_front(app: App, loaded: ResultTable, form: str, *, anyway: bool) -> None:
     """All results of a Pareto front: which of them is best is for a person to say."""
     front = loaded.ranking.front()
     if not front.positions:
         raise NotFoundError(f"session {loaded.session_id}: no result keeps every constraint and has every metric")
     names = [goal.name for goal in loaded.spec.metrics]
+    results = loaded.results(front.positions)
+    require_trades(loaded, results, anyway=anyway)
     points = [
         {
             "iteration": result.iteration,
             "metrics": {name: result.metrics[name] for name in names},
             "params": {**loaded.spec.fixed, **result.params},
         }
-        for result in loaded.results(front.positions)
+        for result in results
     ]
     document: dict[str, Any] = {"hypervolume": front.hypervolume}
     if front.left_out:

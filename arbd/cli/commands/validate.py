@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from arbd.analysis.text import format_pairs
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import read_job
 from arbd.job.spec import JobSpec
+
+if TYPE_CHECKING:
+    from arbd.objective.sampled_cost import SampledCost
 
 
 @click.command()
@@ -22,6 +25,8 @@ from arbd.job.spec import JobSpec
 def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
     """Check JOB and show what it resolves to: every error at once with its line, or the resolved job and N.
 
+    What looks odd is noted: units, bounds beside what the market shows, sets that would trade all the time.
+
     \b
     Examples:
       arbctl validate etc/jobs/grid.yaml
@@ -29,10 +34,14 @@ def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
     """
     prepared = read_job(app.config(), job, overrides, None)
     spec = prepared.spec
-    app.show({"job": str(job), "valid": True, "resolved": spec.to_plain()}, lambda: _text(job, spec))
+    from arbd.objective.sampled_cost import sampled_cost
+
+    cost = sampled_cost(spec, app.config().cache_dir)
+    document = {"job": str(job), "valid": True, "resolved": spec.to_plain()}
+    app.show(document | ({"cost": cost.to_plain()} if cost else {}), lambda: _text(job, spec, cost))
 
 
-def _text(job: Path, spec: JobSpec) -> str:
+def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
     lines: list[tuple[str, Any]] = [
         ("objective", str(spec.objective)),
         ("data", ", ".join(spec.data) or "-"),
@@ -55,7 +64,8 @@ def _text(job: Path, spec: JobSpec) -> str:
         ("execution", format_pairs({n: v for n, v in spec.execution.to_plain().items() if v is not None})),
     ]
     text = [f"{job}: valid", *(f"  {name:<12}{value}" for name, value in lines)]
-    return "\n".join([*text, *(f"  note: {notice}" for notice in spec.notices)])
+    notices = [*spec.notices, *([cost.notice] if cost is not None and cost.notice else [])]
+    return "\n".join([*text, *(f"  note: {notice}" for notice in notices)])
 
 
 @click.command()
