@@ -17,6 +17,7 @@ from arbd.job.code import differences as code_differences
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
+from arbd.named_file import ANY, ReadRule
 from arbd.objective.load import load_evaluator
 from arbd.objective.modules import ObjectiveModules
 from arbd.objective.protocol import Evaluator, Trial
@@ -103,11 +104,13 @@ def replay(
     cache_dir: Path | None,
     search_paths: Sequence[Path] = (),
     allow: Sequence[str] | None = None,
+    reading: ReadRule = ANY,
 ) -> Replay:
     """Run a completed iteration again, in this process, with its recorded parameters and the session's job.
 
     Data and code must have the digests that the job was accepted with. With `allow` only objectives on that list
-    run. ArbdError when the iteration did not complete, since there is nothing to reproduce then.
+    run; `reading` is the rule for files that the job names.
+    ArbdError when the iteration did not complete, since there is nothing to reproduce then.
     """
     spec, recorded = find_recorded(spool, session_id, iteration)
     if recorded.status != "completed":
@@ -118,7 +121,7 @@ def replay(
     refusal = ObjectivePolicy(tuple(allow)).check(spec.objective) if allow is not None else None
     if refusal is not None:
         raise ObjectiveError(refusal)
-    evaluator = load_evaluator(spec, session_id, cache_dir, search_paths)
+    evaluator = load_evaluator(spec, session_id, cache_dir, search_paths, reading=reading)
     other_code = tuple(each.text for each in code_differences(spec.code, base_parts(), ()))
     found: list[tuple[Mapping[str, float], tuple[Difference, ...]]] = []
     # What was recorded came from a batch or from a call of its own; an objective may round differently in these.

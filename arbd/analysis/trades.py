@@ -12,6 +12,7 @@ import numpy as np
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
+from arbd.named_file import ANY, ReadRule
 from arbd.objective.markets import beginning, load_markets
 from arbd.objective.protocol import Params
 from arbd.paper.engine import Run, run
@@ -34,16 +35,18 @@ class MarketRun:
     run: Run
 
 
-def run_markets(spec: JobSpec, params: Params, cache_dir: Path | None, budget: float = 1.0) -> list[MarketRun]:
+def run_markets(
+    spec: JobSpec, params: Params, cache_dir: Path | None, budget: float = 1.0, reading: ReadRule = ANY
+) -> list[MarketRun]:
     """Run the first `budget` of every market of a paper job with one set of parameters.
 
-    UsageError for another kind of objective.
+    `reading` is this host's rule for files that jobs name. UsageError for another kind of objective.
     """
     if spec.objective.kind != "paper":
         raise UsageError(f"only paper sessions have fills; this one evaluates {spec.objective}")
     own = {canonical(name): check(name, value) for name, value in params.items()}
     runs = []
-    for each in load_markets(spec, cache_dir):
+    for each in load_markets(spec, cache_dir, reading=reading):
         resolved = {**resolve({**each.defaults, **spec.fixed}), **own}
         market = beginning(each.market, budget)
         blocks = each.quotes.block[: len(market)]

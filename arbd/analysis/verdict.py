@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from arbd.analysis.neighbours import nearest
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import NotComputableError
 from arbd.paper.metrics import SECONDS_PER_YEAR, block_counts
 from arbd.results.columns import Array
 from arbd.results.trials import trials_on_data
-from arbd.search.space import ChoiceDimension
 from arbd.spool.layout import SpoolLayout
 from arbd.validation.judgement import LEVEL, Evidence, Judgement, Verdict, judge
 from arbd.validation.robustness import Plateau, plateau
@@ -275,23 +275,12 @@ def _of_winner(table: ResultTable, name: str, position: int) -> float | None:
 
 def _plateau(table: ResultTable, position: int, name: str) -> tuple[Plateau, float]:
     """How the nearest trials score, and how far the farthest of them is, as a share of a parameter's range."""
-    space = table.spec.space
-    rows = np.flatnonzero(table.completed)
-    points = space.to_unit({dimension: table.source.param(dimension)[rows] for dimension in space.names})
-    winner = points[int(np.searchsorted(rows, position))]
-    away = np.abs(points - winner)
-    for at, dimension in enumerate(space.dimensions):
-        if isinstance(dimension, ChoiceDimension):
-            # Another choice is no neighbour.
-            away[:, at] = np.where(away[:, at] > 0, np.inf, 0.0)
-    distance = away.max(axis=1, initial=0.0)
-    others = np.flatnonzero((distance > 0) & np.isfinite(distance))
-    wanted = max(NEIGHBOURS, 2 * len(space.dimensions))
-    near = others[np.argsort(distance[others], kind="stable")[:wanted]]
+    wanted = max(NEIGHBOURS, 2 * len(table.spec.space.dimensions))
+    near, distance = nearest(table, position, wanted)
     if len(near) < wanted:
         raise NotComputableError(f"the winner has {len(near)} other trials around it; a plateau takes {wanted}")
     scores = -table.ranking.loss(name)
-    return plateau(float(scores[position]), scores[rows[near]]), float(distance[near[-1]])
+    return plateau(float(scores[position]), scores[near]), float(distance[-1])
 
 
 def _steps(table: ResultTable, position: int, s: Array, q: Array) -> tuple[int | None, float | None, str]:

@@ -34,6 +34,7 @@ HOMES = {
     "best": (f"{_HERE}.summary", "best", "The winning parameters, to feed a bot."),
     "verdict": (f"{_HERE}.verdict", "verdict", "Is the winner skill or luck? By which rule, and what would change it."),
     "report": (f"{_HERE}.report", "report", "One HTML page that works offline: figures, ranking, job."),
+    "serve": (f"{_HERE}.serve", "serve", "The live page: sessions, iterations, workers, in a browser."),
     "compare": (f"{_HERE}.compare", "compare", "Put sessions side by side."),
     "export": (f"{_HERE}.export", "export", "Write results as CSV, Parquet, JSON lines, msgpack, Optuna."),
     "replay": (f"{_HERE}.replay", "replay", "Run one iteration again: the same to the bit? Its fills, a picture."),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from arbd.analysis.activity import trades_notice
 from arbd.analysis.failures import grouped_failures
-from arbd.analysis.report import figures
+from arbd.analysis.report import figures, winner
 from arbd.analysis.table import ResultTable
 from arbd.results.csv_writer import iso_utc
+from arbd.results.result import TuningResult
 from arbd.search.ordering import improvements
 from arbd.search.space import ChoiceDimension, Dimension
 
@@ -18,9 +20,21 @@ RANKED = 500
 
 
 def report_content(
-    table: ResultTable, metric: str, ascending: bool, job: str, verdict: dict[str, Any] | None = None
+    table: ResultTable,
+    metric: str,
+    ascending: bool,
+    job: str,
+    verdict: dict[str, Any] | None = None,
+    *,
+    verdict_text: str = "",
+    ranked: int = RANKED,
+    equity: Callable[[ResultTable, TuningResult], dict[str, Any] | None] = lambda table, winner: None,
 ) -> dict[str, Any]:
-    """Everything on the page, `verdict` being that of the winner. Figures are of completed rows; failures are of all."""
+    """Everything on the page, `verdict` being that of the winner. Figures are of completed rows; failures are of all.
+
+    `verdict_text` stands where there is no verdict; `ranked` is how many rows are listed.
+    `equity` gives what `arbd.analysis.report.winner.equity` does.
+    """
     spec, source = table.spec, table.source
     completed = np.flatnonzero(table.completed)
     document: dict[str, Any] = {
@@ -46,12 +60,23 @@ def report_content(
         "digests": dict(spec.digests),
         "figures": None,
         "verdict": verdict,
+        "verdict_text": verdict_text,
+        "headline": [],
+        "neighbours": [],
+        "traded": None,
+        "winner": None,
         "ranking": [],
     }
     if not len(completed):
         return document
     values = table.source.metric(metric)[completed]
     document["figures"] = _figures(table, metric, ascending, completed)
+    order = table.rank(metric, ranked, ascending)
+    best = table.results(order)
+    document["headline"] = winner.headline(table, best[0], metric)
+    document["neighbours"] = winner.neighbours(table, order[0], metric)
+    document["traded"] = winner.traded(table)
+    document["winner"] = equity(table, best[0])
     document["ranking"] = [
         {
             "iteration": result.iteration,
@@ -60,8 +85,9 @@ def report_content(
             "attempt": result.attempt,
             "params": dict(result.params),
             "metrics": dict(result.metrics),
+            "feasible": result.violation <= 0,
         }
-        for result in table.results(table.rank(metric, RANKED, ascending))
+        for result in best
     ]
     document["undefined"] = int(np.isnan(values).sum())
     document["first_ended"] = iso_utc(int(source.fixed("ended_ns").min()))
@@ -76,9 +102,13 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
     iteration = table.source.fixed("iteration")[completed]
     losses = table.ranking.loss(metric, ascending)[completed]
     comparable = table.ranking.comparable(metric, ascending)[completed]
+    feasible = table.ranking.feasible[completed]
     chosen = figures.sample(losses)
+    best = table.ranking.best(metric, ascending)
+    first = None if best is None else int(np.searchsorted(completed, best))
     changed = improvements(np.where(comparable, losses, np.nan))
     shares = figures.importance(dimensions, columns, values)
+    better = figures.better_half_importance(dimensions, columns, np.where(comparable, losses, np.nan))
     told = [str(one["name"]) for one in shares[: figures.CONTOUR_PARAMETERS]]
     return {
         "drawn": len(chosen),
@@ -86,10 +116,19 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
         "iteration": iteration[chosen].tolist(),
         "values": values[chosen].tolist(),
         "params": {name: column[chosen].tolist() for name, column in columns.items()},
+        # 0 for what counts, 1 for what breaks a constraint, 2 for what ran on a part of the data.
+        "state": np.where(feasible, np.where(comparable | np.isnan(losses), 0, 2), 1)[chosen].tolist(),
+        "winner": None
+        if first is None
+        else {
+            "iteration": int(iteration[first]),
+            "value": float(values[first]),
+            "params": {name: column[first].item() for name, column in columns.items()},
+        },
         "best": {"iteration": iteration[changed].tolist(), "values": values[changed].tolist()},
         "distribution": figures.distribution(values),
-        "importance": shares,
-        "contours": figures.contours(dimensions, columns, values, told),
+        "importance": [{**one, "better": better[one["name"]]} for one in shares],
+        "contours": figures.contours(dimensions, columns, values, told, first),
         "pareto": _pareto(table, completed),
     }
 
@@ -112,6 +151,7 @@ def _pareto(table: ResultTable, completed: Any) -> dict[str, Any] | None:
         "x": values[0][shown].tolist(),
         "y": values[1][shown].tolist(),
         "in_front": np.isin(shown, front).tolist(),
+        "state": np.where(table.ranking.feasible[completed][shown], 0, 1).tolist(),
     }
 
 

@@ -29,7 +29,7 @@ def report(app: App, session: str, output: Path | None, metric: str | None, asce
     from arbd.analysis.report.page import write_report
 
     target = output or Path(f"{session}.html")
-    size = write_report(app.layout().root, session, target, metric, ascending)
+    size = write_report(app.layout().root, session, target, metric, ascending, app.config().cache_dir)
     app.show(
         {"session_id": session, "output": str(target), "bytes": size}, lambda: f"{target} ({size / 1024:,.0f} KiB)"
     )
