@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,32 +13,35 @@ import numpy as np
 import pytest
 
 from arbd.analysis.report import figures
+from arbd.analysis.report.winner import traded
+from arbd.analysis.table import load_table
 from arbd.results.compaction import compact
 from arbd.search.problem import MetricGoal
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
-from tests.beds.needs import require_programs
+from tests.browser import PHONE, WIDE, appear, asked_urls, chromium, complaints, is_wider_than_window, violations
 from tests.conftest import Arbctl, brought_up
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
 EVIL = "</script><script>window.hurt=1</script><img src=x onerror=window.hurt=1>{{style}}"
 
 
-def session(layout: SpoolLayout, n: int = 40, name: str = "s", bad: int = 2) -> str:
+def session(layout: SpoolLayout, n: int = 40, name: str = "s", bad: int = 2, **more: Any) -> str:
     space = SearchSpace((FloatDimension("x", 0.0, 1.0), ChoiceDimension("kind", (EVIL, "down"))))
     goals = (MetricGoal("value", "maximize"), MetricGoal("risk", "minimize"))
-    paths = make_session(layout, n, name, space=space, metrics=goals, fixed={"fee": EVIL})
+    paths = make_session(layout, n, name, space=space, metrics=goals, fixed={"fee": EVIL}, **more)
     paths.job.write_text(f"# {EVIL}\n")
     good = rows_of(1, n - bad)
     spread = np.random.default_rng(1).random(len(good))
     good = replace(
         good, params={"x": spread, "kind": good.params["kind"]}, metrics={"value": spread**2 * 100 + 1, "risk": spread}
     )
-    failed = rows_of(n - bad + 1, bad, status=FAILED)
     write_rows(paths, "host-a", good)
-    write_rows(paths, "host-b", replace(failed, errors=dict.fromkeys(failed.errors, EVIL)))
+    if bad:
+        failed = rows_of(n - bad + 1, bad, status=FAILED)
+        write_rows(paths, "host-b", replace(failed, errors=dict.fromkeys(failed.errors, EVIL)))
     exhaust(paths, n, (n - bad, bad, 0, 0))
     compact(Files(), paths)
     return name
@@ -107,26 +109,6 @@ def test_importance_is_nil_for_what_does_not_matter() -> None:
     assert shares["y"] < 0.02
 
 
-@contextlib.contextmanager
-def chromium() -> Iterator[Any]:
-    """A real browser without a screen."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    require_programs({"chromium": "chromium", "chromedriver": "chromium-driver"})
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,900",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    running = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        yield running
-    finally:
-        running.quit()
-
-
 @pytest.fixture
 def browser() -> Iterator[Any]:
     with brought_up(chromium()) as up:
@@ -143,8 +125,8 @@ def test_a_browser_shows_sorts_and_reports_no_error(
     run = browser.execute_script
     titles = run("return [...document.querySelectorAll('main h2')].map(h => h.textContent)")
     assert titles == [
-        "Best", "Optimisation history", "Distribution", "Importance", "Parallel coordinates", "Slices", "Contours",
-        "Pareto front", "Workers", "Failures", "Ranking", "Job and fingerprints",
+        "Best", "Optimisation history", "Slices", "Contours", "Importance", "Parallel coordinates", "Pareto front",
+        "Distribution", "Failures", "Ranking", "Workers", "Job and fingerprints",
     ]  # fmt: skip
     # Something is drawn on every canvas, and every one says in words what it shows.
     blank = """return [...document.querySelectorAll('canvas')].filter(c =>
@@ -160,15 +142,15 @@ def test_a_browser_shows_sorts_and_reports_no_error(
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    column = "return [...document.querySelectorAll('#ranking-table tbody tr')].map(r => r.children[2].textContent)"
+    column = "return [...document.querySelectorAll('#ranking-table tbody tr')].map(r => r.children[4].textContent)"
     before = run(column)
     assert len(before) == 500
-    button = browser.find_element(By.CSS_SELECTOR, "#ranking-table th:nth-child(3) button")
+    button = browser.find_element(By.CSS_SELECTOR, "#ranking-table th:nth-child(5) button")
     button.send_keys(Keys.ENTER)  # by keyboard alone
-    assert run("return document.querySelector('#ranking-table th:nth-child(3)').ariaSort") == "ascending"
+    assert run("return document.querySelector('#ranking-table th:nth-child(5)').ariaSort") == "ascending"
     assert run(column) == before[::-1]
     button.send_keys(Keys.SPACE)
-    assert run("return document.querySelector('#ranking-table th:nth-child(3)').ariaSort") == "descending"
+    assert run("return document.querySelector('#ranking-table th:nth-child(5)').ariaSort") == "descending"
     assert run("return document.getElementById('status').textContent") == "sorted by value, descending"
     assert [float(cell) for cell in run(column)] == sorted((float(cell) for cell in before), reverse=True)
     # A choice is shown above every figure that follows it, and changes what is drawn.
@@ -189,7 +171,70 @@ def test_a_browser_shows_sorts_and_reports_no_error(
     # What jobs and errors say stays text.
     assert run("return [window.hurt, document.querySelectorAll('img').length]") == [None, 0]
     assert EVIL in run("return document.querySelector('#failures td.text').textContent")
-    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
-    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = {m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"}
-    assert {url.partition(":")[0] for url in urls} <= {"file", "data"}
+    assert complaints(browser) == []
+    assert {url.partition(":")[0] for url in asked_urls(browser)} <= {"file", "data"}
+
+
+@pytest.mark.bed
+def test_a_report_is_read_on_a_phone_in_the_dark_by_everybody_and_printed(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path, browser: Any
+) -> None:
+    output = tmp_path / "s.html"
+    arbctl("report", session(layout, 500), "--output", output)
+    for size, dark in ((WIDE, False), (PHONE, True)):
+        appear(browser, size, dark=dark)
+        browser.get(output.as_uri())
+        assert not is_wider_than_window(browser)
+        assert violations(browser) == []
+    pdf = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"]
+    pages = base64.b64decode(pdf).count(b"/Type /Page\n") or base64.b64decode(pdf).count(b"/Type /Page")
+    assert 0 < pages <= 20
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    hidden = (
+        "return [...document.querySelectorAll('nav, .controls')].every(e => getComputedStyle(e).display === 'none')"
+    )
+    assert browser.execute_script(hidden)
+    assert complaints(browser) == []
+
+
+def test_constrained_points_are_told_apart_and_never_the_best(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    name = session(layout, 40, "held", bad=0, constraints=("x <= 0.5", "risk <= 0.5"))
+    assert arbctl("report", name, "--output", tmp_path / "s.html")[0] == 0
+    data = content((tmp_path / "s.html").read_text())
+    drawn = data["figures"]
+    assert {state for state, x in zip(drawn["state"], drawn["params"]["x"], strict=True) if x > 0.5} == {1}
+    assert {state for state, x in zip(drawn["state"], drawn["params"]["x"], strict=True) if x < 0.5} == {0}
+    assert drawn["winner"]["params"]["x"] < 0.5
+    assert drawn["winner"]["iteration"] == data["ranking"][0]["iteration"]
+    assert drawn["winner"]["value"] == drawn["best"]["values"][-1]
+    assert [row["feasible"] for row in data["ranking"]] == sorted(
+        (row["feasible"] for row in data["ranking"]), reverse=True
+    )
+
+
+def test_importance_of_the_better_half_finds_what_sets_the_best_apart() -> None:
+    """Two parameters: one tells good from bad, the other the best from the good."""
+    rng = np.random.default_rng(5)
+    columns = {"coarse": rng.random(20_000), "fine": rng.random(20_000), "idle": rng.random(20_000)}
+    dimensions = tuple(FloatDimension(name, 0, 1) for name in columns)
+    losses = np.where(columns["coarse"] > 0.5, 100.0, 0.0) + columns["fine"]
+    whole = {one["name"]: one["share"] for one in figures.importance(dimensions, columns, losses)}
+    better = figures.better_half_importance(dimensions, columns, losses)
+    assert whole["coarse"] > 0.9
+    assert better["fine"] is not None
+    assert better["fine"] > 0.9
+    assert sum(share for share in better.values() if share is not None) == pytest.approx(1.0)
+    assert figures.better_half_importance(dimensions, columns, np.full(20_000, np.nan)) == dict.fromkeys(columns)
+
+
+@pytest.mark.parametrize(("trades", "never"), [([0, 0, 0], 3), ([0, 5, 0], 2), ([1, 2, 3], None)])
+def test_how_many_never_traded_is_said(layout: SpoolLayout, trades: list[int], never: int | None) -> None:
+    paths = make_session(layout, 3)
+    good = rows_of(1, 3)
+    write_rows(
+        paths, "a", replace(good, metrics={"value": good.metrics["value"], "trades": np.array(trades, dtype=float)})
+    )
+    found = traded(load_table(layout.root, "s"))
+    assert (None if found is None else found["never"]) == never

@@ -22,20 +22,20 @@
     let made = "";
     const update = () => {
       const { data } = view;
-      const stamp = JSON.stringify([data.ranking[0], data.headline, data.verdict, data.winner_stamp, data.neighbours, data.traded]);
+      const stamp = JSON.stringify([data.ranking[0], data.headline, data.verdict, data.neighbours, data.traded, data.notices]);
       if (stamp === made) return;
       made = stamp;
       node.replaceChildren(...bestParts(data, view.options));
-      view.options.links?.(node);
     };
     return { node, update };
   }
   function bestParts(data, options) {
-    if (!data.ranking.length) return [note("No iteration has completed, so there is nothing to rank yet.")];
+    const notices = data.notices.map((text) => note(`Note: ${text}`));
+    if (!data.ranking.length) return [note("No iteration has completed, so there is nothing to rank yet."), ...notices];
     const first = data.ranking[0];
     const parts = [element("p", {}, "Iteration ", options.iterationLink ? options.iterationLink(first.iteration) : shown(first.iteration), ` by ${first.worker}: ${data.metric} ${shown(first.metrics[data.metric])}.${first.feasible ? "" : " IT BREAKS A CONSTRAINT, as every other one does."}`)];
     if (data.traded) parts.push(element("p", { class: data.traded.never === data.traded.of ? "alert" : "note" }, data.traded.text));
-    parts.push(headline(data), sentence(data));
+    parts.push(...notices, headline(data), sentence(data));
     if (data.winner) {
       if (data.winner.missing) parts.push(note(`No equity curve: ${data.winner.missing}`));
       else parts.push(...data.winner.markets.map((market) => {

@@ -14,7 +14,7 @@
   function timeAxis(pen, width, height, x, [start, end]) {
     pen.fillStyle = colour("soft");
     pen.textBaseline = "top";
-    const parts = width < 500 ? 3 : 6;
+    const parts = width < 420 ? 2 : width < 700 ? 3 : 6;
     for (let i = 0; i <= parts; i++) {
       const at = start + ((end - start) * i) / parts;
       pen.textAlign = i === 0 ? "left" : i === parts ? "right" : "center";

@@ -35,9 +35,40 @@ def report_content(
     `verdict_text` stands where there is no verdict; `ranked` is how many rows are listed.
     `equity` gives what `arbd.analysis.report.winner.equity` does.
     """
-    spec, source = table.spec, table.source
     completed = np.flatnonzero(table.completed)
-    document: dict[str, Any] = {
+    document = _about(table, metric, ascending) | {
+        "job": job,
+        "figures": None,
+        "verdict": verdict,
+        "verdict_text": verdict_text,
+        "headline": [],
+        "neighbours": [],
+        "traded": None,
+        "winner": None,
+        "ranking": [],
+    }
+    if not len(completed):
+        return document
+    order = table.rank(metric, ranked, ascending)
+    best = table.results(order)
+    ended = table.source.fixed("ended_ns")
+    return document | {
+        "figures": _figures(table, metric, ascending, completed),
+        "headline": winner.headline(table, best[0], metric),
+        "neighbours": winner.neighbours(table, order[0], metric),
+        "traded": winner.traded(table),
+        "winner": equity(table, best[0]),
+        "ranking": [_ranked(result) for result in best],
+        "undefined": int(np.isnan(table.source.metric(metric)[completed]).sum()),
+        "first_ended": iso_utc(int(ended.min())),
+        "last_ended": iso_utc(int(ended.max())),
+    }
+
+
+def _about(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any]:
+    """What there is to say without any result."""
+    spec = table.spec
+    return {
         "session_id": table.session_id,
         "state": table.state.label(),
         "method": spec.method,
@@ -56,43 +87,20 @@ def report_content(
         "dimensions": [_dimension(dimension) for dimension in spec.space.dimensions],
         "failures": grouped_failures(table),
         "timeline": figures.timelines(table),
-        "job": job,
         "digests": dict(spec.digests),
-        "figures": None,
-        "verdict": verdict,
-        "verdict_text": verdict_text,
-        "headline": [],
-        "neighbours": [],
-        "traded": None,
-        "winner": None,
-        "ranking": [],
     }
-    if not len(completed):
-        return document
-    values = table.source.metric(metric)[completed]
-    document["figures"] = _figures(table, metric, ascending, completed)
-    order = table.rank(metric, ranked, ascending)
-    best = table.results(order)
-    document["headline"] = winner.headline(table, best[0], metric)
-    document["neighbours"] = winner.neighbours(table, order[0], metric)
-    document["traded"] = winner.traded(table)
-    document["winner"] = equity(table, best[0])
-    document["ranking"] = [
-        {
-            "iteration": result.iteration,
-            "worker": result.worker_id,
-            "duration_s": result.duration_s,
-            "attempt": result.attempt,
-            "params": dict(result.params),
-            "metrics": dict(result.metrics),
-            "feasible": result.violation <= 0,
-        }
-        for result in best
-    ]
-    document["undefined"] = int(np.isnan(values).sum())
-    document["first_ended"] = iso_utc(int(source.fixed("ended_ns").min()))
-    document["last_ended"] = iso_utc(int(source.fixed("ended_ns").max()))
-    return document
+
+
+def _ranked(result: TuningResult) -> dict[str, Any]:
+    return {
+        "iteration": result.iteration,
+        "worker": result.worker_id,
+        "duration_s": result.duration_s,
+        "attempt": result.attempt,
+        "params": dict(result.params),
+        "metrics": dict(result.metrics),
+        "feasible": result.violation <= 0,
+    }
 
 
 def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -> dict[str, Any]:
