@@ -29,7 +29,7 @@ from arbd.page.sessions import (
 from arbd.page.watch import SpoolWatch
 from arbd.results.run_again import run_again
 from arbd.spool import ledger
-from arbd.spool.control import change_state, open_queue
+from arbd.spool.control import change_state, open_queue, this_user
 from arbd.spool.layout import SpoolLayout
 
 # Beside the scripts of the charts, which come before them.
@@ -40,6 +40,8 @@ _TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-
 _CONTROLS = {"pause": ledger.PAUSED, "resume": ledger.RUNNING, "cancel": ledger.CANCELLED}
 _STATUS = {2: 400, 3: 404, 4: 503}
 RUN_WAIT_S = 240.0
+# Why, in the record of what was done.
+ON_PAGE = "on the live page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,13 @@ class Routes:
                 return Response(200, as_json({"session_id": name, "iterations": self._retry(name)}))
             case ["session", name, verb] if verb in _CONTROLS:
                 return Response(
-                    200, as_json({"session_id": name, "state": change_state(self._layout, name, _CONTROLS[verb])})
+                    200,
+                    as_json(
+                        {
+                            "session_id": name,
+                            "state": change_state(self._layout, name, _CONTROLS[verb], this_user(ON_PAGE)),
+                        }
+                    ),
                 )
         raise NotFoundError("there is nothing at this address")
 
@@ -166,7 +174,7 @@ class Routes:
         if queue.state.state == ledger.CANCELLED:
             raise UsageError(f"session {name} is cancelled: submit the job again under another session_id")
         bad = [ledger.STATUS_NAMES.index(status) for status in ("failed", "timeout", "crashed")]
-        return run_again(self._layout, queue, lambda merge: np.isin(merge.status, bad))
+        return run_again(self._layout, queue, lambda merge: np.isin(merge.status, bad), this_user(ON_PAGE))
 
 
 def _assets() -> dict[str, Response]:

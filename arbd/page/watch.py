@@ -223,7 +223,6 @@ class SpoolWatch:
             "metric": spec.metrics[0].name,
             "objective": str(spec.objective),
             "owner": self._owner(self._files.system.look(paths.job).uid),
-            "tags": list(getattr(spec, "tags", ())),
         }
 
     def _owner(self, uid: int) -> str:
@@ -286,4 +285,7 @@ def _row(name: str, state: LedgerState, facts: dict[str, Any]) -> dict[str, Any]
         "started": state.started_ns / 1e6 if state.started_ns else None,
         "workers": len(state.worker_counts),
         **facts,
+        # Sessions of earlier versions have no author; their job file has an owner.
+        "owner": state.provenance.owner or facts["owner"],
+        "labels": [f"{name}={text}" if text else name for name, text in state.provenance.labels.items()],
     }

@@ -9,7 +9,7 @@
   const rows = new Map();
   const state = { version: 0, jobs: [], workers: [], complete: false };
   const shared = {
-    list: { search: "", state: "", owner: "", tag: "", sort: "newest first", page: 0 },
+    list: { search: "", state: "", owner: "", label: "", sort: "newest first", page: 0 },
     marked: new Set(), metric: {}, control: false,
     rows: () => [...state.jobs, ...rows.values()],
     row: (id) => rows.get(id),

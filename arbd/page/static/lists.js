@@ -36,11 +36,11 @@
     };
     const [state, stateLabel] = select("State", "state", [["", "all"]]);
     const [owner, ownerLabel] = select("Owner", "owner", [["", "all"]]);
-    const [tag, tagLabel] = select("Tag", "tag", [["", "all"]]);
+    const [label, labelLabel] = select("Label", "label", [["", "all"]]);
     const [, sortLabel] = select("Sort by", "sort", Object.keys(SORTS).map((name) => [name, name]));
     const compareButton = element("button", { type: "button" }, "Compare");
     compareButton.addEventListener("click", () => { location.hash = to.compare([...marked]); });
-    const head = ["compare", "session", "state", "done", "of", "bad", "per second", "left", "best", "method", "owner", "tags", "started (UTC)", "reason"];
+    const head = ["compare", "session", "state", "done", "of", "bad", "per second", "left", "best", "method", "owner", "labels", "started (UTC)", "reason"];
     const numbers = new Set(["done", "of", "bad", "per second", "best"]);
     const body = element("tbody");
     const caption = element("caption");
@@ -49,7 +49,7 @@
     search.addEventListener("input", () => { chosen.search = search.value; chosen.page = 0; draw(true); });
     main.replaceChildren(
       element("h1", { tabindex: "-1" }, "Sessions"),
-      element("div", { class: "bar", role: "search" }, element("label", { for: "search" }, "Search", search), stateLabel, ownerLabel, tagLabel, sortLabel, compareButton),
+      element("div", { class: "bar", role: "search" }, element("label", { for: "search" }, "Search", search), stateLabel, ownerLabel, labelLabel, sortLabel, compareButton),
       element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Sessions" }, sheet), pager,
     );
     let [bests, asked, told] = [{}, -Infinity, ""];
@@ -57,8 +57,8 @@
     function found() {
       const words = chosen.search.toLowerCase().split(/\s+/).filter(Boolean);
       return shared.rows().filter((row) =>
-        (!chosen.state || row.state === chosen.state) && (!chosen.owner || row.owner === chosen.owner) && (!chosen.tag || (row.tags || []).includes(chosen.tag)) &&
-        words.every((word) => [row.id, row.state, row.method, row.owner, row.objective, row.metric, ...(row.tags || [])].some((text) => String(text || "").toLowerCase().includes(word))));
+        (!chosen.state || row.state === chosen.state) && (!chosen.owner || row.owner === chosen.owner) && (!chosen.label || (row.labels || []).includes(chosen.label)) &&
+        words.every((word) => [row.id, row.state, row.method, row.owner, row.objective, row.metric, ...(row.labels || [])].some((text) => String(text || "").toLowerCase().includes(word))));
     }
     function line(row) {
       const box = element("input", { type: "checkbox", "aria-label": `compare ${row.id}` });
@@ -69,7 +69,7 @@
       const cells = [
         isJob ? "" : box, isJob ? element("span", {}, row.id) : link(to.session(row.id), row.id), stateText(row.state), shown(row.done), shown(row.of), shown(row.bad),
         row.rate ? shown(row.rate) : "–", duration(row.left_s), best && best.value !== null && best.value !== undefined ? `${best.metric} ${shown(best.value)}` : "–",
-        shown(row.method), shown(row.owner), (row.tags || []).join(", "), when(row.started), element("span", { class: "reason" }, row.reason || ""),
+        shown(row.method), shown(row.owner), (row.labels || []).join(", "), when(row.started), element("span", { class: "reason" }, row.reason || ""),
       ];
       return element("tr", {}, ...cells.map((cell, i) => element("td", { class: numbers.has(head[i]) ? "number" : null }, cell)));
     }
@@ -82,9 +82,9 @@
       const options = (values) => [["", "all"], ...[...new Set(values)].filter(Boolean).sort().map((value) => [value, value])];
       state.fill(options(all.map((row) => row.state)));
       owner.fill(options(all.map((row) => row.owner)));
-      tag.fill(options(all.flatMap((row) => row.tags || [])));
+      label.fill(options(all.flatMap((row) => row.labels || [])));
       ownerLabel.hidden = owner.options.length < 3;
-      tagLabel.hidden = tag.options.length < 2;
+      labelLabel.hidden = label.options.length < 2;
       const rows = found().sort(SORTS[chosen.sort] || SORTS["newest first"]);
       const pages = Math.max(1, Math.ceil(rows.length / PAGE));
       chosen.page = Math.min(chosen.page, pages - 1);
