@@ -98,4 +98,5 @@ def test_a_daemon_that_ends_leaves_no_server_behind(daemons: Daemons, arbctl: ob
     below = descendants(daemon.pid)
     daemon.terminate()
     assert daemon.wait(30) == 0
-    assert [pid for pid in below if is_running(pid)] == []
+    # The interpreter's own helper ends a moment after the last process that used it.
+    wait_until(lambda: not any(map(is_running, below)), 10, "the end of all processes")
