@@ -1,154 +1,250 @@
-"""The resolved job as another host wrote it: checked part by part before a `JobSpec` is made of it.
+"""The resolved job in the file, declared once: what another host wrote is checked before a `JobSpec` is made of it.
 
 What passes can be shown, searched and written as a table without an error. Whether this host may evaluate it is the
-policy's to say, each time it is opened.
+policy's to say, each time it is opened. Jobs of the first version have nothing of what has a default here.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, TypeVar
+
+from msgspec import Meta, Struct, structs
 
 from arbd import schema
 from arbd.job import limits
-from arbd.job.codec_search import check_guidance, check_scalar
-from arbd.job.spec import JobSpec
-from arbd.records import INT64_MAX, mapping, number, sequence, shown, text, unpack, whole
+from arbd.job.spec import OF_METHOD, Execution, JobSpec, ObjectiveSpec, ResultOptions
+from arbd.records import MAX_TEXT_CHARS, Items, Positive, RecordFormat, Text, shown
+from arbd.search.constraints import parse_constraint
+from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
+from arbd.search.schedule import LAG, MAX_LAG
+from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 from arbd.spool.layout import NAME_PATTERN
+
+T = TypeVar("T")
 
 # Arguments of a command, files and notices are lists of text; each file can have a notice.
 MAX_TEXTS = limits.MAX_FILES + limits.MAX_ARGUMENTS
 
+# An integer stays one: a job that is written again is the same to the byte.
+Number = int | float
+Scalar = bool | int | float | Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+Texts = Annotated[tuple[Text, ...], Meta(max_length=MAX_TEXTS)]
+Exact = Annotated[int, Meta(ge=-limits.MAX_EXACT, le=limits.MAX_EXACT)]
+Budget = Annotated[int, Meta(gt=0, le=1)] | Annotated[float, Meta(gt=0, le=1)]
+Name = Annotated[str, Meta(max_length=200)]
+Versions = Annotated[
+    dict[Annotated[str, Meta(max_length=100)], Annotated[str, Meta(max_length=100)]], Meta(max_length=100)
+]
+Label = Annotated[str, Meta(pattern=rf"^(?:{limits.LABEL.pattern})\Z")]
+Point = dict[Name, Scalar]
+
+
+class ObjectiveRecord(Struct, frozen=True):
+    """See `ObjectiveSpec`."""
+
+    kind: Text
+    target: Texts
+
+
+class GoalRecord(Struct, frozen=True):
+    """See `MetricGoal`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=limits.MAX_METRIC_CHARS)]
+    direction: Literal["maximize", "minimize"]
+
+
+class FloatRecord(Struct, frozen=True, tag_field="type", tag="float"):
+    """See `FloatDimension`."""
+
+    name: Text
+    low: Number
+    high: Number
+    log: bool
+    step: Number | None
+
+    def dimension(self) -> FloatDimension:
+        """ValueError when it is no range that can be searched."""
+        if not self.low <= self.high or not math.isfinite(self.high - self.low):
+            raise ValueError(f"{self.name}: a range from {shown(self.low)} to {shown(self.high)}")
+        if self.step is not None and not 0 < self.step < math.inf:
+            raise ValueError(f"{self.name}: a step of {shown(self.step)}")
+        _check_range(self)
+        return FloatDimension(self.name, self.low, self.high, self.log, self.step)
+
+
+class IntRecord(Struct, frozen=True, tag_field="type", tag="int"):
+    """See `IntDimension`."""
+
+    name: Text
+    low: Exact
+    high: Exact
+    log: bool
+    step: Positive
+
+    def dimension(self) -> IntDimension:
+        """ValueError when it is no range that can be searched."""
+        if self.low > self.high:
+            raise ValueError(f"{self.name}: a range from {self.low} to {self.high}")
+        _check_range(self)
+        return IntDimension(self.name, self.low, self.high, self.log, self.step)
+
+
+class ChoiceRecord(Struct, frozen=True, tag_field="type", tag="choice"):
+    """See `ChoiceDimension`."""
+
+    name: Text
+    values: Annotated[tuple[Scalar, ...], Meta(min_length=1, max_length=limits.MAX_CHOICES)]
+
+    def dimension(self) -> ChoiceDimension:
+        """The dimension."""
+        return ChoiceDimension(self.name, self.values)
+
+
+class ExecutionRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """See `Execution`. A rule that this version does not know is one that it would not keep."""
+
+    timeout_s: Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)] | None
+    retries: Annotated[int, Meta(ge=0, le=limits.MAX_RETRIES)]
+    max_slots: Annotated[int, Meta(ge=1, le=limits.MAX_SLOTS)] | None
+    priority: Annotated[int, Meta(ge=-limits.MAX_PRIORITY, le=limits.MAX_PRIORITY)]
+    memory_mb: Annotated[int, Meta(ge=1, le=limits.MAX_MEMORY_MB)] | None
+    iterations_per_process: Annotated[int, Meta(ge=1, le=limits.MAX_EXACT)] | None = None
+
+
+class ResultsRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """See `ResultOptions`."""
+
+    csv: bool = False
+    blocks: bool = True
+
+
+class StopRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """See `StopRules`. A rule that this version does not know is one that it would not keep."""
+
+    max_time_s: Number | None = None
+    no_improvement: Positive | None = None
+    target: Number | None = None
+
+
+class PastRecord(Struct, frozen=True):
+    """See `WarmStart`."""
+
+    source: Text
+    points: Annotated[tuple[Point, ...], Meta(max_length=limits.MAX_PAST)]
+    metrics: Annotated[tuple[tuple[Number, ...], ...], Meta(max_length=limits.MAX_PAST)]
+    violation: Annotated[tuple[Number, ...], Meta(max_length=limits.MAX_PAST)] = ()
+    budget: Annotated[tuple[Number, ...], Meta(max_length=limits.MAX_PAST)] = ()
+
+
+class JobRecord(Struct, frozen=True, kw_only=True):
+    """See `JobSpec`."""
+
+    version: int
+    session_id: Annotated[str, Meta(max_length=64, pattern=rf"^{NAME_PATTERN.pattern}\Z")] | None
+    objective: ObjectiveRecord
+    mode: Text
+    data: Texts
+    scenarios: Texts
+    on_bad_rows: Text
+    digests: dict[Text, Annotated[str, Meta(max_length=64)]]
+    fixed: dict[Text, Scalar]
+    metrics: Annotated[tuple[GoalRecord, ...], Meta(min_length=1, max_length=limits.MAX_GOALS)]
+    method: Text
+    space: Annotated[
+        tuple[FloatRecord | IntRecord | ChoiceRecord, ...], Meta(min_length=1, max_length=limits.MAX_PARAMETERS)
+    ]
+    n: Annotated[int, Meta(ge=1, le=limits.MAX_ITERATIONS)]
+    seed: Annotated[int, Meta(ge=0, le=limits.MAX_SEED)]
+    grid_points: dict[Text, Positive]
+    acquisition_fn: Text | None
+    execution: ExecutionRecord
+    results: ResultsRecord
+    notices: Texts
+    generation_size: Annotated[int, Meta(ge=0, le=limits.MAX_GENERATION)] = 0
+    constraints: Annotated[tuple[Text, ...], Meta(max_length=limits.MAX_CONSTRAINTS)] = ()
+    enqueue: Annotated[tuple[Point, ...], Meta(max_length=limits.MAX_ENQUEUED)] = ()
+    past: PastRecord | None = None
+    stop: StopRecord = StopRecord()
+    min_budget: Budget = DEFAULT_MIN_BUDGET
+    sampler_versions: Versions = {}
+    options: dict[Name, Scalar] = {}
+    budgets: Annotated[tuple[Budget, ...], Items] | None = None
+    code: Versions = {}
+    labels: Annotated[dict[Label, Label], Meta(max_length=limits.MAX_LABELS)] = {}
+    generation_lag: Annotated[int, Meta(ge=1, le=MAX_LAG)] = LAG
+
+
+JOB: RecordFormat[JobRecord] = RecordFormat("the job", JobRecord, lambda: schema.JOB)
+
 
 def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> JobSpec:
     """The job in a record of the file `path`; VersionError when it is another version's, ValueError when it is none."""
-    record = mapping(unpack(payload), "the job")
-    schema.JOB.require(record, path)
-    try:
-        _check(record)
-        return JobSpec.from_plain(record)
-    except KeyError as error:
-        raise ValueError(f"a job without {error}") from error
-    except (TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(str(error)) from error
+    record = JOB.read(payload, path)
+    _check(record)
+    past = record.past
+    return JobSpec(
+        objective=ObjectiveSpec(record.objective.kind, record.objective.target),
+        method=record.method,
+        space=SearchSpace(tuple(dimension.dimension() for dimension in record.space)),
+        n=record.n,
+        seed=record.seed,
+        metrics=tuple(MetricGoal(goal.name, goal.direction) for goal in record.metrics),
+        session_id=record.session_id,
+        mode=record.mode,
+        data=record.data,
+        scenarios=record.scenarios,
+        on_bad_rows=record.on_bad_rows,
+        digests=record.digests,
+        fixed=record.fixed,
+        grid_points=record.grid_points,
+        acquisition_fn=record.acquisition_fn,
+        execution=_same(record.execution, Execution),
+        results=_same(record.results, ResultOptions),
+        notices=record.notices,
+        generation_size=record.generation_size,
+        constraints=record.constraints,
+        enqueue=record.enqueue,
+        past=None if past is None else _same(past, WarmStart),
+        stop=_same(record.stop, StopRules),
+        min_budget=record.min_budget,
+        sampler_versions=record.sampler_versions,
+        options=record.options,
+        budgets=OF_METHOD if record.budgets is None else record.budgets,
+        code=record.code,
+        labels=record.labels,
+        generation_lag=record.generation_lag,
+    )
 
 
-def _check(record: dict[Any, Any]) -> None:
-    whole(record["n"], "the number of iterations", 1, limits.MAX_ITERATIONS)
-    whole(record["seed"], "the seed", 0, limits.MAX_SEED)
-    session_id = record["session_id"]
-    if session_id is not None and not NAME_PATTERN.fullmatch(text(session_id, "the session id")):
-        raise ValueError(f"the session id is {shown(session_id)}")
-    objective = mapping(record["objective"], "the objective")
-    _printable(objective["kind"], "the kind of objective")
-    _texts(objective["target"], "the objective")
-    if objective["kind"] != "paper" and not objective["target"]:
+def _same(record: Struct, of: type[T]) -> T:
+    """The value of the same fields."""
+    return of(**structs.asdict(record))
+
+
+def _check(record: JobRecord) -> None:
+    """What no declaration says."""
+    if record.objective.kind != "paper" and not record.objective.target:
         raise ValueError("an objective without a target")
-    for name in ("method", "mode", "on_bad_rows"):
-        _printable(record[name], name)
-    for name in ("data", "scenarios", "notices"):
-        _texts(record[name], name)
-    for path, digest in mapping(record["digests"], "the digests").items():
-        text(path, "a path")
-        text(digest, "a digest", 64)
-    for name, value in mapping(record["fixed"], "the fixed parameters").items():
-        _name(name)
-        check_scalar(value)
-    for name, points in mapping(record["grid_points"], "the grid").items():
-        _name(name)
-        whole(points, "the points of a dimension", 1, INT64_MAX)
-    _goals(record["metrics"])
-    _space(record["space"])
-    _execution(mapping(record["execution"], "the execution"))
-    _labels(mapping(record.get("labels", {}), "the labels"))
-    for name, flag in mapping(record["results"], "the results").items():
-        if type(flag) is not bool:
-            raise ValueError(f"{shown(name)} of the results is {shown(flag)}")
-    check_guidance(record)
-
-
-def _goals(plain: Any) -> None:
-    goals = [mapping(goal, "a metric") for goal in sequence(plain, "the metrics")]
-    if not 1 <= len(goals) <= limits.MAX_GOALS:
-        raise ValueError(f"{len(goals)} metrics")
-    for goal in goals:
-        if not 1 <= len(_printable(goal["name"], "a metric")) <= limits.MAX_METRIC_CHARS:
-            raise ValueError(f"a metric {shown(goal['name'])}")
-        if goal["direction"] not in ("maximize", "minimize"):
-            raise ValueError(f"a direction {shown(goal['direction'])}")
-
-
-def _space(plain: Any) -> None:
-    space = [mapping(dimension, "a dimension") for dimension in sequence(plain, "the search space")]
-    if not 1 <= len(space) <= limits.MAX_PARAMETERS or len({_name(dimension["name"]) for dimension in space}) < len(
-        space
-    ):
-        raise ValueError(f"a search space of {len(space)} dimensions, of which each has a name of its own")
-    for dimension in space:
-        _dimension(dimension)
-
-
-def _dimension(plain: dict[Any, Any]) -> None:
-    kind = plain["type"]
-    if kind == "choice":
-        values = sequence(plain["values"], "the values of a choice")
-        if not 1 <= len(values) <= limits.MAX_CHOICES:
-            raise ValueError(f"a choice of {len(values)} values")
-        for value in values:
-            check_scalar(value)
-    elif kind in ("float", "int"):
-        low, high, step = plain["low"], plain["high"], plain["step"]
-        if kind == "int":
-            low = whole(low, "the lowest value", -limits.MAX_EXACT, limits.MAX_EXACT)
-            high = whole(high, "the highest value", low, limits.MAX_EXACT)
-            whole(step, "the step", 1)
-        elif not number(low, "the lowest value") <= number(high, "the highest value") or not math.isfinite(high - low):
-            raise ValueError(f"a range from {shown(low)} to {shown(high)}")
-        if type(plain["log"]) is not bool or (plain["log"] and low <= 0):
-            raise ValueError(f"log is {shown(plain['log'])} with {shown(low)} as the lowest value")
-        if step is not None and not 0 < number(step, "the step") < math.inf:
-            raise ValueError(f"a step of {shown(step)}")
-        if (fault := limits.number_fault(low, high, step)) is not None:
+    shown_to_people = (record.objective.kind, record.method, record.mode, record.on_bad_rows)
+    for text in (*shown_to_people, *(goal.name for goal in record.metrics)):
+        if not text.isprintable():
+            raise ValueError(f"a character that cannot be shown in {shown(text)}")
+    names = [dimension.name for dimension in record.space]
+    for name in (*names, *record.fixed, *record.grid_points):
+        if (fault := limits.name_fault(name)) is not None:
             raise ValueError(fault)
+    if len(set(names)) < len(names):
+        raise ValueError(f"a search space of {len(names)} dimensions, of which two have the same name")
+    for constraint in record.constraints:
+        parse_constraint(constraint)
+    if record.past is not None and len(record.past.points) != len(record.past.metrics):
+        raise ValueError("earlier results of different lengths")
 
 
-def _labels(labels: dict[Any, Any]) -> None:
-    for label in (*labels, *labels.values()):
-        if not isinstance(label, str) or not limits.LABEL.fullmatch(label):
-            raise ValueError(f"a label {shown(label)}")
-    if len(labels) > limits.MAX_LABELS:
-        raise ValueError(f"{len(labels)} labels; the maximum is {limits.MAX_LABELS}")
-
-
-def _execution(plain: dict[Any, Any]) -> None:
-    if plain["timeout_s"] is not None and not number(plain["timeout_s"], "the timeout") > 0:
-        raise ValueError(f"a timeout of {shown(plain['timeout_s'])}")
-    whole(plain["retries"], "the retries", 0, limits.MAX_RETRIES)
-    whole(plain["priority"], "the priority", -limits.MAX_PRIORITY, limits.MAX_PRIORITY)
-    for name, most in (("max_slots", limits.MAX_SLOTS), ("memory_mb", limits.MAX_MEMORY_MB)):
-        if plain[name] is not None:
-            whole(plain[name], name, 1, most)
-    if (count := plain.get("iterations_per_process")) is not None:
-        whole(count, "iterations_per_process", 1, limits.MAX_EXACT)
-
-
-def _name(value: Any) -> str:
-    name = _printable(value, "a name")
-    if (fault := limits.name_fault(name)) is not None:
+def _check_range(dimension: FloatRecord | IntRecord) -> None:
+    if dimension.log and dimension.low <= 0:
+        raise ValueError(f"{dimension.name}: log with {shown(dimension.low)} as the lowest value")
+    if (fault := limits.number_fault(dimension.low, dimension.high, dimension.step)) is not None:
         raise ValueError(fault)
-    return name
-
-
-def _printable(value: Any, what: str) -> str:
-    found = text(value, what)
-    if not found.isprintable():
-        raise ValueError(f"{what} with a character that cannot be shown: {shown(found)}")
-    return found
-
-
-def _texts(plain: Any, what: str) -> None:
-    if len(sequence(plain, what)) > MAX_TEXTS:
-        raise ValueError(f"{what} of {len(plain):,} parts")
-    for item in plain:
-        text(item, what)

@@ -164,39 +164,3 @@ class JobSpec:
             **({"labels": dict(self.labels)} if self.labels else {}),
         }
 
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> JobSpec:
-        """From `to_plain`; KeyError, TypeError or ValueError when it is not of that form."""
-        return cls(
-            objective=ObjectiveSpec(plain["objective"]["kind"], tuple(plain["objective"]["target"])),
-            method=plain["method"],
-            space=SearchSpace.from_plain(plain["space"]),
-            n=plain["n"],
-            seed=plain["seed"],
-            metrics=tuple(MetricGoal(goal["name"], goal["direction"]) for goal in plain["metrics"]),
-            session_id=plain["session_id"],
-            mode=plain["mode"],
-            data=tuple(plain["data"]),
-            scenarios=tuple(plain["scenarios"]),
-            on_bad_rows=plain["on_bad_rows"],
-            digests=plain["digests"],
-            fixed=plain["fixed"],
-            grid_points=plain["grid_points"],
-            acquisition_fn=plain["acquisition_fn"],
-            execution=Execution(**plain["execution"]),
-            results=ResultOptions(**plain["results"]),
-            notices=tuple(plain["notices"]),
-            # What follows is absent from jobs of the first version.
-            generation_size=plain.get("generation_size", 0),
-            constraints=tuple(plain.get("constraints", ())),
-            enqueue=tuple(plain.get("enqueue", ())),
-            past=None if plain.get("past") is None else WarmStart.from_plain(plain["past"]),
-            stop=StopRules(**plain.get("stop", {})),
-            min_budget=plain.get("min_budget", DEFAULT_MIN_BUDGET),
-            sampler_versions=plain.get("sampler_versions", {}),
-            options=plain.get("options", {}),
-            budgets=tuple(plain["budgets"]) if "budgets" in plain else OF_METHOD,
-            code=plain.get("code", {}),
-            generation_lag=plain.get("generation_lag", LAG),
-            labels=plain.get("labels", {}),
-        )

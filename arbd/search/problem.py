@@ -84,17 +84,6 @@ class WarmStart:
             "budget": list(self.budget),
         }
 
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> WarmStart:
-        """From `to_plain`."""
-        return cls(
-            plain["source"],
-            tuple(plain["points"]),
-            tuple(tuple(row) for row in plain["metrics"]),
-            tuple(plain.get("violation", ())),
-            tuple(plain.get("budget", ())),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class EarlierResult:

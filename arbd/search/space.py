@@ -282,19 +282,3 @@ class SearchSpace:
     def to_plain(self) -> list[dict[str, Any]]:
         """For msgpack."""
         return [dimension.to_plain() for dimension in self.dimensions]
-
-    @classmethod
-    def from_plain(cls, plain: Sequence[Mapping[str, Any]]) -> SearchSpace:
-        """From `to_plain`; KeyError or ValueError when it is not of that form."""
-        return cls(tuple(_dimension(item) for item in plain))
-
-
-def _dimension(plain: Mapping[str, Any]) -> Dimension:
-    kind, name = plain["type"], plain["name"]
-    if kind == "float":
-        return FloatDimension(name, plain["low"], plain["high"], plain["log"], plain["step"])
-    if kind == "int":
-        return IntDimension(name, plain["low"], plain["high"], plain["log"], plain["step"])
-    if kind == "choice":
-        return ChoiceDimension(name, tuple(plain["values"]))
-    raise ValueError(f"unknown type of dimension {kind!r}")

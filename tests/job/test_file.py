@@ -9,6 +9,7 @@ import msgpack
 import pytest
 
 from arbd.errors import JobError, UsageError
+from arbd.job.codec import read_job_spec
 from arbd.job.file import apply_overrides, job_schema, load_job, parse_job
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.resolve import resolve_job
@@ -47,7 +48,7 @@ def test_a_shipped_job_is_good(path: Path, tmp_path: Path) -> None:
     spec = resolve_job(load_job(path), base_dirs=[path.parent, tmp_path], search_paths=[REPOSITORY / "etc/objectives"])
     assert spec.n > 0
     assert spec.digests
-    assert JobSpec.from_plain(msgpack.unpackb(msgpack.packb(spec.to_plain()))) == spec
+    assert read_job_spec(bytes(msgpack.packb(spec.to_plain()))) == spec
 
 
 def test_a_lone_tuning_block_is_a_complete_job() -> None:

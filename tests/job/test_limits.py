@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -85,9 +86,61 @@ def test_a_job_at_its_limit_is_taken_and_read_back_and_one_more_is_refused_by_bo
         ("metrics", [{"name": "m", "direction": "maximize"}] * (limits.MAX_GOALS + 1)),
         ("enqueue", [{"x": 1.0}] * (limits.MAX_ENQUEUED + 1)),
         ("fixed", {"two words": 1}),
+        ("fixed", {"a": None}),
+        ("session_id", "../x"),
+        ("objective", {"kind": "python", "target": []}),
+        ("objective", {"kind": "pap\x1ber", "target": []}),
+        ("method", "ran\ndom"),
+        ("space", []),
+        ("space", [{"type": "spiral", "name": "x"}]),
+        ("space", [{"type": "choice", "name": "x", "values": []}]),
+        ("space", [{"type": "choice", "name": "x", "values": [1]}, {"type": "choice", "name": "x", "values": [2]}]),
+        ("space", [{"type": "int", "name": "x", "low": 3, "high": 2, "log": False, "step": 1}]),
+        ("space", [{"type": "int", "name": "x", "low": 0, "high": 2, "log": True, "step": 1}]),
+        ("space", [{"type": "int", "name": "x", "low": 0, "high": 2**53 + 1, "log": False, "step": 1}]),
+        ("space", [{"type": "float", "name": "x", "low": 0.0, "high": math.inf, "log": False, "step": None}]),
+        ("space", [{"type": "float", "name": "x", "low": math.nan, "high": 1.0, "log": False, "step": None}]),
+        ("space", [{"type": "float", "name": "x", "low": 0.0, "high": 1.0, "log": 0, "step": None}]),
+        ("space", [{"type": "float", "name": "x", "low": 0.0, "high": 1.0, "log": False, "step": 0.0}]),
+        ("space", [{"type": "float", "name": "x", "low": 0.0, "high": 1.0, "log": False, "step": 1e-300}]),
+        ("metrics", []),
+        ("metrics", [{"name": "m", "direction": "sideways"}]),
+        ("metrics", [{"name": "", "direction": "maximize"}]),
+        ("constraints", ["m >"]),
+        ("budgets", [0.5, 0.0]),
+        ("min_budget", math.nan),
+        ("stop", {"later_rule": 1}),
+        ("stop", {"no_improvement": 0}),
+        ("results", {"csv": 1}),
+        ("past", {"source": "s", "points": [{"x": 1}], "metrics": []}),
+        ("past", {"source": "s", "points": [{"x": 1}], "metrics": [[1.0]], "budget": [1.0, 1.0]}),
+        ("code", dict.fromkeys(map(str, range(101)), "v")),
+        ("data", [1]),
     ],
 )
 def test_a_stored_job_beyond_a_limit_is_refused(name: str, value: Any) -> None:
     spec = replace(resolved(job()), notices=())
     with pytest.raises(ValueError, match="."):
         read_job_spec(bytes(msgpack.packb({**spec.to_plain(), name: value})))
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [("timeout_s", 0), ("timeout_s", math.nan), ("retries", -1), ("max_slots", 0), ("memory_mb", 0), ("later_rule", 1)],
+)
+def test_a_stored_job_with_a_rule_that_nobody_could_keep_is_refused(rule: str, value: Any) -> None:
+    plain = resolved(job()).to_plain()
+    with pytest.raises(ValueError, match=rule):
+        read_job_spec(bytes(msgpack.packb({**plain, "execution": {**plain["execution"], rule: value}})))
+
+
+def test_numbers_of_a_stored_job_stay_what_they_are_so_that_it_is_the_same_when_it_is_written_again() -> None:
+    plain = resolved(job()).to_plain()
+    plain["space"] = [
+        {"type": "float", "name": "x", "low": 0, "high": 1.0, "log": False, "step": None},
+        {"type": "choice", "name": "y", "values": [1, 1.0, True, "1"]},
+    ]
+    plain["execution"]["timeout_s"] = 60
+    plain |= {"min_budget": 1, "budgets": [0.5, 1], "stop": {"max_time_s": 5, "no_improvement": None, "target": 1.0}}
+    payload = bytes(msgpack.packb(plain))
+    assert msgpack.packb(read_job_spec(payload).to_plain()) == payload

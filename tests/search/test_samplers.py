@@ -178,9 +178,6 @@ def test_no_version_changes_what_a_seed_gives(method: str) -> None:
     assert digest(sampler(method).rows(1, 200)) == json.loads(GOLDEN.read_text())[method]
 
 
-def test_a_space_survives_its_plain_form() -> None:
-    assert SearchSpace.from_plain(SPACE.to_plain()) == SPACE
-    with pytest.raises(ValueError, match="unknown type"):
-        SearchSpace.from_plain([{"type": "spiral", "name": "x"}])
+def test_a_method_that_there_is_not_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown method"):
         make_sampler("guess", SPACE, 1, 1, {})
