@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -36,6 +36,17 @@ Items = Meta(max_length=MAX_ITEMS)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 _PLACE = re.compile(r"(?s)(.*?)(?: - at (?:`key` in )?`\$([^`]*)`)?")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
+_TYPE = re.compile(r"`(\w+)`")
+_WORDS = {
+    "array": "a list",
+    "object": "a map",
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "bytes": "bytes",
+    "null": "nothing",
+}
 
 
 def unpack(payload: bytes | memoryview, *, max_items: int = MAX_ITEMS) -> Any:
@@ -121,7 +132,11 @@ def _fault(message: str, form: Any, record: Any) -> str:
     if missing := _MISSING.fullmatch(said):
         step, _ = _named(form, missing[1], "", value)
         return f"no {f'{names}.{step}' if names else step} ({missing[1]!r}) in it"
-    said = said[:1].lower() + said[1:]
+    described = _description(form)
+    if described and known:
+        said = f"expected {described}"
+    else:
+        said = _TYPE.sub(lambda found: _WORDS.get(found[1], found[0]), said[:1].lower() + said[1:])
     if not names:
         return said
     return f"{names} is {shown(value)}, {said}" if known else f"{names}: {said}"
@@ -162,46 +177,13 @@ def _struct_in(form: Any, value: Any) -> Any:
     return next((each for each in several if get_args(each) or hasattr(each, "__struct_fields__")), None)
 
 
-def whole(value: Any, what: str, low: int = 0, high: int = INT64_MAX) -> int:
-    """`value` if it is an integer between two bounds."""
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{what} is {shown(value)}, expected an integer from {low} to {high}")
-    return value
-
-
-def number(value: Any, what: str) -> float:
-    """`value` if it is a number."""
-    if type(value) not in (int, float):
-        raise ValueError(f"{what} is {shown(value)}, expected a number")
-    return float(value)
-
-
-def text(value: Any, what: str, max_chars: int = MAX_TEXT_CHARS) -> str:
-    """`value` if it is a text of bounded length."""
-    if not isinstance(value, str) or len(value) > max_chars:
-        raise ValueError(f"{what} is {shown(value)}, expected a string of at most {max_chars:,} characters")
-    return value
-
-
-def sequence(value: Any, what: str, length: int | None = None) -> Sequence[Any]:
-    """`value` if it is a list (of `length` items)."""
-    if not isinstance(value, list) or length not in (None, len(value)):
-        raise ValueError(f"{what} is {shown(value)}, expected a list" + (f" of {length}" if length is not None else ""))
-    return value
-
-
-def mapping(value: Any, what: str) -> dict[Any, Any]:
-    """`value` if it is a map."""
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} is {shown(value)}, expected a map")  # noqa: TRY004 - one kind of error for a record
-    return value
-
-
-def raw(value: Any, what: str) -> bytes:
-    """`value` if it is bytes."""
-    if not isinstance(value, bytes):
-        raise ValueError(f"{what} is {shown(value)}, expected bytes")  # noqa: TRY004 - as above
-    return value
+def _description(form: Any) -> str:
+    """How a declaration says in words what it expects; '' where it does not."""
+    for part in getattr(form, "__metadata__", ()) or get_args(form):
+        found = part.description if isinstance(part, Meta) else _description(part)
+        if found:
+            return str(found)
+    return ""
 
 
 def shown(value: Any) -> str:

@@ -38,7 +38,8 @@ from search_problems import Problem, problems
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.search.generations import Generation, GenerationPlanner, default_schedule
+from arbd.search.generation import Generation
+from arbd.search.generations import GenerationPlanner, default_schedule
 from arbd.search.in_process import Search
 from arbd.search.plan import NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal

@@ -52,15 +52,15 @@ def test_a_record_that_fits_is_read_and_more_than_is_declared_is_skipped() -> No
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"p": [["a", 1], ["b", "many"]]}, "the thing: parts[1].size is 'many', expected `int`, got `str`"),
-        ({"p": [["a", -1]]}, "the thing: parts[0].size is -1, expected `int` >= 0"),
-        ({"p": [["a"]]}, "the thing: parts[0] is a list of 1, expected `array` of at least length 2, got 1"),
-        ({"p": [["a", 1, 2]]}, "the thing: parts[0] is a list of 3, expected `array` of at most length 2, got 3"),
-        ({"p": {"a": 1}}, "the thing: parts is a dict of 1, expected `array`, got `object`"),
-        ({"n": {"x": b"xx"}}, "the thing: by_name[...]: expected `int`, got `bytes`"),
-        ({"n": dict.fromkeys("abcd", 1)}, "the thing: by_name is a dict of 4, expected `object` of length <= 3"),
-        ({"t": [1, "x"]}, "the thing: pair[1] is 'x', expected `float`, got `str`"),
-        ({"i": ["x", True]}, "the thing: inner.size is True, expected `int`, got `bool`"),
+        ({"p": [["a", 1], ["b", "many"]]}, "the thing: parts[1].size is 'many', expected an integer, got a string"),
+        ({"p": [["a", -1]]}, "the thing: parts[0].size is -1, expected an integer >= 0"),
+        ({"p": [["a"]]}, "the thing: parts[0] is a list of 1, expected a list of at least length 2, got 1"),
+        ({"p": [["a", 1, 2]]}, "the thing: parts[0] is a list of 3, expected a list of at most length 2, got 3"),
+        ({"p": {"a": 1}}, "the thing: parts is a dict of 1, expected a list, got a map"),
+        ({"n": {"x": b"xx"}}, "the thing: by_name[...]: expected an integer, got bytes"),
+        ({"n": dict.fromkeys("abcd", 1)}, "the thing: by_name is a dict of 4, expected a map of length <= 3"),
+        ({"t": [1, "x"]}, "the thing: pair[1] is 'x', expected a number, got a string"),
+        ({"i": ["x", True]}, "the thing: inner.size is True, expected an integer, got true or false"),
     ],
 )
 def test_an_error_names_the_declared_field_its_place_and_its_value(change: dict[str, Any], said: str) -> None:
@@ -166,7 +166,10 @@ def test_ledger_records_are_the_bytes_that_they_always_were(
         ({"k": "spell"}, "k is 'spell'"),
         ({"k": 3}, "k is 3"),
         ({}, "no k"),
-        ({"k": "claim", "w": "../w", "i": 1, "s": 1, "t": 1, "c": []}, "worker_id is '../w'"),
+        (
+            {"k": "claim", "w": "../w", "i": 1, "s": 1, "t": 1, "c": []},
+            "worker_id is '../w', expected a name that a file in the spool can have",
+        ),
         (
             {"k": "claim", "w": "w", "i": 1, "s": 1, "t": 1, "c": [[1, 8, 4, 0]]},
             "iterations 8 to 11, of a session of 10",
@@ -178,7 +181,7 @@ def test_ledger_records_are_the_bytes_that_they_always_were(
         ),
         ({"k": "again", "r": [[1, 11, 0]], "u": [0, 0, 0, 0], "why": ""}, "iterations 1 to 11"),
         ({"k": "stop", "n": 11, "why": ""}, "the last iteration is 11"),
-        ({"k": "state", "s": "asleep"}, "state is 'asleep'"),
+        ({"k": "state", "s": "asleep"}, "state is 'asleep', expected running, paused or cancelled"),
         ({"k": "done", "c": [0, 0, 0, -1], "d": 0}, r"counts\[3\] is -1"),
     ],
 )

@@ -20,7 +20,7 @@ from arbd.search.constraints import parse_constraint
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
 from arbd.search.schedule import LAG, MAX_LAG
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
-from arbd.spool.layout import NAME_PATTERN
+from arbd.spool.ledger_records import FileName
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     """See `JobSpec`."""
 
     version: int
-    session_id: Annotated[str, Meta(max_length=64, pattern=rf"^{NAME_PATTERN.pattern}\Z")] | None
+    session_id: FileName | None
     objective: ObjectiveRecord
     mode: Text
     data: Texts

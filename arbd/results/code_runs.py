@@ -5,12 +5,14 @@ Imports no NumPy, for those who only look at a session.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
-from arbd.records import mapping, sequence, shown, text, unpack, whole
+from msgspec import UNSET
+
+from arbd.errors import VersionError
+from arbd.results.records import INDEX, CodeRun
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, whole_frame
 from arbd.spool.layout import SessionPaths
@@ -18,20 +20,13 @@ from arbd.spool.layout import SessionPaths
 CodeRuns = list[tuple[str, int]]
 # The last frame of `results.msgpack`: where its index is, and how long.
 TRAILER = struct.Struct(">QQ")
-_CODE = re.compile(r"[0-9a-f]{16}|")
 
 
-def read_code_runs(plain: Any, n: int) -> CodeRuns:
-    """The runs of n rows; ValueError when it is none."""
-    runs = []
-    for run in sequence(plain, "the code"):
-        digest, count = sequence(run, "a run of rows", 2)
-        if not _CODE.fullmatch(text(digest, "a digest")):
-            raise ValueError(f"code {shown(digest)}")
-        runs.append((digest, whole(count, "a number of rows", 1, n)))
-    if sum(count for _, count in runs) != n:
+def code_of(runs: Sequence[CodeRun], n: int) -> CodeRuns:
+    """The runs of n rows; ValueError when they are of more or fewer."""
+    if sum(run.count for run in runs) != n:
         raise ValueError(f"code of other rows than the {n} that there are")
-    return runs
+    return [(run.digest, run.count) for run in runs]
 
 
 def counts_of(runs: CodeRuns) -> dict[str, int]:
@@ -50,8 +45,7 @@ def stored_code_counts(files: Files, paths: SessionPaths) -> dict[str, int] | No
         trailer = whole_frame(reader.read(max(0, reader.size - length), length))
         offset, length = TRAILER.unpack(trailer or b"")
         payload = whole_frame(reader.read(offset, min(length, reader.size)))
-        index = mapping(unpack(payload or b""), "the index")
-        rows = whole(index["rows"], "the number of rows")
-        return counts_of(read_code_runs(index["code"], rows)) if "code" in index else {"": rows}
-    except (OSError, ValueError, KeyError, struct.error):
+        index = INDEX.decode(payload or b"")
+        return {"": index.rows} if index.code is UNSET else counts_of(code_of(index.code, index.rows))
+    except (OSError, ValueError, VersionError, struct.error):
         return None

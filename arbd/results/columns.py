@@ -13,18 +13,16 @@ from typing import Any
 import msgpack
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET
 
 from arbd import schema
 from arbd.job.spec import JobSpec
-from arbd.records import INT64_MAX, mapping, number, raw, sequence, shown, text, unpack, whole
-from arbd.results.code_runs import CodeRuns, read_code_runs
+from arbd.records import shown
+from arbd.results.code_runs import CodeRuns, code_of
+from arbd.results.records import BATCH, BlockColumn, ReportedStep
 from arbd.search.space import ChoiceDimension
 from arbd.spool.ledger import CRASHED
 
-MAX_ROWS = 1 << 20
-# Each costs a column over all rows, whoever writes it.
-MAX_METRICS = 1_000
-MAX_NAME_CHARS = 200
 CODE_FORM = "|S16"
 
 Array = npt.NDArray[Any]
@@ -151,40 +149,26 @@ def decode_rows(payload: bytes | memoryview, path: Path | str = "a batch", *, bl
 
     VersionError when another version wrote it, ValueError when the payload is none.
     """
-    record = mapping(unpack(payload), "the batch")
-    schema.SEGMENT.require(record, path)
-    try:
-        rows = _decoded(record, blocks)
-    except KeyError as error:
-        raise ValueError(f"a batch without {error}") from error
-    if len(rows):
+    record = BATCH.read(payload, path)
+    n = record.rows
+    rows = RowBatch(
+        **{name: decode_column(getattr(record.fixed, name), form, n) for name, form in FIXED_COLUMNS.items()},
+        params={name: decode_column(column.data, column.form, n) for name, column in record.params.items()},
+        metrics={name: decode_column(data, "<f8", n) for name, data in record.metrics.items()},
+        blocks=_blocks(record.blocks, n) if blocks and record.blocks is not None else None,
+        errors=record.errors,
+        reports=plain_reports(record.reports),
+        origin=None if record.origin is UNSET else decode_column(record.origin, "<i8", n),
+        code=None if record.code is UNSET else expand_code(code_of(record.code, n)),
+    )
+    if n:
         check_fixed(rows)
     return rows
 
 
-def _decoded(record: Mapping[str, Any], blocks: bool) -> RowBatch:
-    n = whole(record["n"], "the number of rows", 0, MAX_ROWS)
-    fixed = mapping(record["c"], "the columns")
-    params, metrics = mapping(record["p"], "the parameters"), mapping(record["m"], "the metrics")
-    if len(params) > MAX_METRICS or len(metrics) > MAX_METRICS:
-        raise ValueError(f"{len(params):,} parameters and {len(metrics):,} metrics; the maximum is {MAX_METRICS:,}")
-    raw_blocks = record["b"] if blocks else None
-    return RowBatch(
-        **{name: decode_column(fixed[name], form, n) for name, form in FIXED_COLUMNS.items()},
-        params={check_column_name(name): decode_column(*_with_form(column), n) for name, column in params.items()},
-        metrics={check_column_name(name): decode_column(data, "<f8", n) for name, data in metrics.items()},
-        blocks=None if raw_blocks is None else _blocks(raw_blocks, n),
-        errors={
-            whole(iteration, "an iteration"): text(error, "an error")
-            for iteration, error in mapping(record["e"], "the errors").items()
-        },
-        reports={
-            whole(iteration, "an iteration"): [read_step(step) for step in sequence(steps, "the reports")]
-            for iteration, steps in mapping(record["r"], "the reports").items()
-        },
-        origin=decode_column(record["o"], "<i8", n) if "o" in record else None,
-        code=expand_code(read_code_runs(record["d"], n)) if "d" in record else None,
-    )
+def plain_reports(reports: Mapping[int, tuple[ReportedStep, ...]]) -> dict[int, list[tuple[int, float]]]:
+    """As of `RowBatch.reports`."""
+    return {iteration: [(step.step, step.value) for step in steps] for iteration, steps in reports.items()}
 
 
 def check_fixed(rows: RowBatch) -> None:
@@ -197,38 +181,18 @@ def check_fixed(rows: RowBatch) -> None:
         raise ValueError("a negative epoch or attempt")
 
 
-def check_column_name(value: Any) -> str:
-    """The name of a parameter or metric."""
-    return text(value, "a name", MAX_NAME_CHARS)
-
-
-def read_step(plain: Any) -> tuple[int, float]:
-    """One intermediate value: step and value."""
-    step, value = sequence(plain, "a report", 2)
-    return whole(step, "a step", -INT64_MAX), number(value, "a reported value")
-
-
-def _with_form(plain: Any) -> tuple[Any, str]:
-    form, data = sequence(plain, "a parameter", 2)
-    if form not in ("<i8", "<f8"):
-        raise ValueError(f"column of type {shown(form)}")
-    return data, form
-
-
-def decode_column(data: Any, form: str, n: int) -> Array:
-    """`n` values of a form; ValueError when `data` is something else."""
-    column = np.frombuffer(raw(data, "a column"), dtype=form)
+def decode_column(data: bytes, form: str, n: int) -> Array:
+    """`n` values of a form; ValueError when there are more or fewer."""
+    column = np.frombuffer(data, dtype=form)
     if column.shape[0] != n:
         raise ValueError(f"a column of {column.shape[0]} values among {n} rows")
     return column
 
 
-def _blocks(plain: Any, n: int) -> Array:
-    n_blocks, data = sequence(plain, "the blocks", 2)
-    whole(n_blocks, "the number of blocks", 0)
-    if len(raw(data, "the blocks")) != n * n_blocks * 16:
-        raise ValueError(f"{shown(data)} for {n_blocks} blocks of {n} rows")
-    return np.frombuffer(data, dtype="<f8").reshape(n, n_blocks, 2)
+def _blocks(column: BlockColumn, n: int) -> Array:
+    if len(column.data) != n * column.count * 16:
+        raise ValueError(f"{len(column.data)} bytes for {column.count} blocks of {n} rows")
+    return np.frombuffer(column.data, dtype="<f8").reshape(n, column.count, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,17 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from arbd import schema
 from arbd.errors import CorruptionError, UsageError, VersionError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
-from arbd.records import mapping, sequence, text, unpack, whole
 from arbd.results.columns import RowRules
 from arbd.results.precedence import Winners
 from arbd.results.segments import SegmentReader
-from arbd.search.generations import Generation, GenerationPlanner, TrialHistory, decode_generation
+from arbd.search.generation import Generation, decode_generation
+from arbd.search.generations import GenerationPlanner, TrialHistory
 from arbd.search.plan import PlannedRows, join
 from arbd.search.schedule import Schedule
 from arbd.search.versions import differing, of_plugins, sampler_versions
@@ -61,31 +59,13 @@ def read_generation(files: Files, paths: SessionPaths, number: int) -> Generatio
     path = paths.generations / generation_name(number)
     for payload in payloads(files.read(path)):
         try:
-            record = mapping(unpack(payload), "the generation")
-            schema.GENERATION.require(record, path)
-            return _checked(record, number)
-        except (ValueError, KeyError, TypeError) as error:
+            return decode_generation(payload, number, path)
+        except ValueError as error:
             raise CorruptionError(
                 path, 0, f"not a generation: {error}; `arbctl repair {paths.session_id}` sets it aside"
             ) from error
     session = paths.session_id
     raise CorruptionError(path, 0, f"damaged; `arbctl repair {session}` sets it aside, and it is computed again")
-
-
-def _checked(record: dict[Any, Any], expected: int) -> Generation:
-    """A generation as another host wrote it: its parts are what they should be before anything is made of them."""
-    if whole(record["g"], "the number of the generation") != expected:
-        raise ValueError(f"generation {record['g']} in the file of {expected}")
-    whole(record["first"], "the first iteration", 1)
-    text(record["stop"], "the reason to stop")
-    for name, version in mapping(record["versions"], "the versions").items():
-        text(name, "a library", 100)
-        text(version, "a version", 100)
-    for name in mapping(record["p"], "the parameters"):
-        text(name, "a parameter", 200)
-    for part in sequence(record.get("schedule", [1, 1]), "the schedule", 2):
-        whole(part, "a part of the schedule", 1)
-    return decode_generation(record)
 
 
 def published_schedule(files: Files, paths: SessionPaths) -> Schedule | None:

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from arbd.errors import CorruptionError, UnsafePathError, VersionError
-from arbd.results.columns import MAX_METRICS, RowBatch, RowRules, decode_rows
+from arbd.results.columns import RowBatch, RowRules, decode_rows
+from arbd.results.records import MAX_METRICS
 from arbd.spool.files import Appender, Files
 from arbd.spool.frames import HEADER, Damage, encode_frame, frame_length, scan_file, scan_frames
 from arbd.spool.layout import SessionPaths

@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgpack
+from msgspec import Meta, Struct, field
 
 from arbd import schema
 from arbd.errors import CodeChangedError, CorruptionError
 from arbd.job.code import REMEDY, SHORT, differences, digest_of, engine, is_code
-from arbd.records import mapping, sequence, text, unpack, whole
+from arbd.records import RecordFormat, Text
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths, SpoolLayout
@@ -28,6 +29,29 @@ _NAME = re.compile(r"(\d{6,})\.code")
 LOCK_PATIENCE_S = 30.0
 MAX_PARTS = 10_000
 MAX_ERAS = 1_000
+
+Parts = Annotated[dict[Text, Annotated[str, Meta(max_length=100)]], Meta(max_length=MAX_PARTS)]
+
+
+class _CodeRecord(Struct, frozen=True):
+    """A `CodeRecord` in its file."""
+
+    version: int = field(name=schema.CODE.key)
+    era: Annotated[int, Meta(ge=0, le=MAX_ERAS)]
+    parts: Parts
+    given_up: Annotated[tuple[Parts, ...], Meta(max_length=MAX_ERAS)]
+
+
+class _PartsOfJob(Struct, frozen=True):
+    """What a resolved job says of code."""
+
+    digests: Parts = {}
+    code: Parts = {}
+
+
+_CODE: RecordFormat[_CodeRecord] = RecordFormat("the record", _CodeRecord, lambda: schema.CODE)
+_PARTS: RecordFormat[dict[str, str]] = RecordFormat("the parts", Parts)
+_PARTS_OF_JOB: RecordFormat[_PartsOfJob] = RecordFormat("the job", _PartsOfJob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +110,9 @@ class SessionCode:
         path = self._path(number)
         for payload in payloads(self._files.read(path)):
             try:
-                record = mapping(unpack(payload), "the record")
-                schema.CODE.require(record, path)
-                return _checked(record)
-            except (ValueError, KeyError) as error:
+                found = _CODE.read(payload, path)
+                return CodeRecord(found.era, found.parts, found.given_up)
+            except ValueError as error:
                 raise CorruptionError(path, 0, f"not a record of code of this version: {error}") from error
         raise CorruptionError(path, 0, "damaged: no whole record in it")
 
@@ -162,31 +185,11 @@ def accepted_parts(files: Files, paths: SessionPaths) -> dict[str, str]:
     """`arbd.job.code.expected_parts` of a session's job, of which nothing else is read; empty where it cannot be."""
     try:
         for payload in payloads(files.read(paths.spec)):
-            job = mapping(unpack(payload), "the job")
-            digests = _parts(job.get("digests", {}))
-            return {**_parts(job.get("code", {})), **{name: digests[name] for name in digests if is_code(name)}}
+            job = _PARTS_OF_JOB.decode(payload)
+            return {**job.code, **{name: digest for name, digest in job.digests.items() if is_code(name)}}
     except (FileNotFoundError, ValueError):
         pass
     return {}
-
-
-def _checked(record: dict[Any, Any]) -> CodeRecord:
-    """A record as another host wrote it."""
-    given_up = sequence(record["given_up"], "the parts that were given up")
-    if len(given_up) > MAX_ERAS:
-        raise ValueError(f"{len(given_up):,} eras")
-    return CodeRecord(
-        whole(record["era"], "the era", 0, MAX_ERAS),
-        _parts(record["parts"]),
-        tuple(_parts(parts) for parts in given_up),
-    )
-
-
-def _parts(plain: Any) -> dict[str, str]:
-    found = mapping(plain, "the parts")
-    if len(found) > MAX_PARTS:
-        raise ValueError(f"{len(found):,} parts")
-    return {text(name, "a part"): text(digest, "a digest", 100) for name, digest in found.items()}
 
 
 def publish_engine(files: Files, layout: SpoolLayout) -> None:
@@ -201,7 +204,7 @@ def engine_files(files: Files, layout: SpoolLayout, digest: str) -> dict[str, st
     """The files, with shortened digests, of the own code that has this digest; empty when nobody told."""
     try:
         found = list(payloads(files.read(_engine_path(layout, digest), limit=1 << 20)))
-        return _parts(unpack(found[0])) if found else {}
+        return _PARTS.decode(found[0]) if found else {}
     except (FileNotFoundError, ValueError):
         return {}
 

@@ -6,29 +6,27 @@ them, names that may be names, rows that keep the rules of the session. What fai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from arbd import schema
 from arbd.errors import CorruptionError
-from arbd.records import mapping, sequence, text, unpack, whole
-from arbd.results.code_runs import TRAILER, CodeRuns, counts_of, read_code_runs
+from arbd.records import RecordFormat
+from arbd.results import records
+from arbd.results.code_runs import TRAILER, CodeRuns, code_of, counts_of
 from arbd.results.columns import (
     FIXED_COLUMNS,
-    MAX_METRICS,
-    MAX_ROWS,
     Array,
     RowBatch,
     RowRules,
-    check_column_name,
     check_fixed,
     decode_column,
     expand_code,
-    read_step,
+    plain_reports,
 )
+from arbd.results.records import MAX_METRICS, MAX_NAME_CHARS, ResultsGroup, ResultsIndex
 from arbd.results.store_format import (
     BLOCKS,
     ERRORS,
@@ -43,7 +41,6 @@ from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, MAX_PAYLOAD_BYTES, frame_length, whole_frame
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import CRASHED, STATUS_NAMES
-from arbd.spool.ledger_records import check_worker_id
 
 T = TypeVar("T")
 
@@ -98,42 +95,39 @@ class StoredResults:
         self._path = paths.results
         self._rules = rules
         self._reader = files.reader(self._path)
-        header = self._record(0, HEADER.size + frame_length(self._reader.read(0, HEADER.size)), "the header")
-        schema.RESULTS.require(header, self._path)
+        header = self._record(0, HEADER.size + frame_length(self._reader.read(0, HEADER.size)), records.HEADER)
         trailer_length = HEADER.size + TRAILER.size
         trailer_offset = max(0, self._reader.size - trailer_length)
         trailer = self._payload(trailer_offset, trailer_length)
         offset, length = TRAILER.unpack(trailer)
-        index = self._record(offset, length, "the index")
-        schema.RESULTS.require(index, self._path)
+        index = self._record(offset, length, records.INDEX)
+        self.session_n = header.n
         try:
-            # Where the session ended, which an early stop makes less than its job says.
-            self.session_n = whole(header["n"], "the number of iterations")
             self._take_index(index)
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             raise self._damaged(offset, f"its index does not hold: {error}") from error
 
-    def _take_index(self, index: Mapping[str, Any]) -> None:
-        self.n = whole(index["rows"], "the number of rows")
-        self.counts = tuple(whole(count, "a count") for count in sequence(index["counts"], "the counts", 4))
-        self.duplicates = whole(index["duplicates"], "the number of duplicates")
-        self.workers = tuple(check_worker_id(name) for name in sequence(index["workers"], "the workers"))
-        shares = [whole(share, "a share") for share in sequence(index["shares"], "the shares", len(self.workers))]
-        self.worker_counts: Mapping[str, int] = dict(zip(self.workers, shares, strict=True))
+    def _take_index(self, index: ResultsIndex) -> None:
+        self.n = index.rows
+        self.counts: tuple[int, ...] = index.counts
+        self.duplicates = index.duplicates
+        self.workers = index.workers
+        if len(index.shares) != len(self.workers):
+            raise ValueError(f"{len(index.shares)} shares of {len(self.workers)} workers")
+        self.worker_counts: Mapping[str, int] = dict(zip(self.workers, index.shares, strict=True))
         self._groups: list[_Group] = []
         start = spent = 0
-        for plain in sequence(index["groups"], "the groups"):
-            group = self._group(mapping(plain, "a group"), start)
+        for found in index.groups:
+            group = self._group(found, start)
             self._groups.append(group)
             start += group.n
             spent += sum(length for column in group.at.values() for _, length in column.pieces)
         if len(self.worker_counts) != len(self.workers):
             raise ValueError("a worker is named twice")
-        if not start == self.n == sum(self.counts) == sum(shares) or spent > self._reader.size:
+        if not start == self.n == sum(self.counts) == sum(index.shares) or spent > self._reader.size:
             raise ValueError("it contradicts itself")
-        self._codes = _Codes(
-            read_code_runs(index["code"], self.n) if index.get("code") else [("", self.n)] * bool(self.n)
-        )
+        # Earlier versions did not tell.
+        self._codes = _Codes(code_of(index.code, self.n) if index.code else [("", self.n)] * bool(self.n))
         self.code_counts: Mapping[str, int] = self._codes.counts()
         names = dict.fromkeys(name for group in self._groups for name in group.at)
         self.metric_names = [name.removeprefix(METRIC) for name in names if name.startswith(METRIC)]
@@ -145,13 +139,10 @@ class StoredResults:
                 raise ValueError(f"{self.n} rows of {self._rules.n} iterations")
             self._rules.check_names(self.param_names)
 
-    def _group(self, plain: Mapping[str, Any], start: int) -> _Group:
+    def _group(self, found: ResultsGroup, start: int) -> _Group:
         """A group, of which everything but the content was looked at."""
-        n = whole(plain["n"], "the number of rows", 1, MAX_ROWS)
-        at = {
-            text(name, "a name"): _column(place, self._reader.size)
-            for name, place in mapping(plain["at"], "the columns").items()
-        }
+        n = found.rows
+        at = {name: _column(place, self._reader.size) for name, place in found.at.items()}
         for name, column in at.items():
             if name in _TEXTS:
                 continue
@@ -277,21 +268,18 @@ class StoredResults:
         return decode_column(self._content(column), column.form, group.n)
 
     def _errors(self, group: _Group) -> dict[int, str]:
-        return self._mapping(group, ERRORS, "the errors", lambda error: text(error, "an error"))
+        return self._mapping(group, ERRORS, records.ERRORS)
 
     def _reports(self, group: _Group) -> dict[int, list[tuple[int, float]]]:
-        return self._mapping(
-            group, REPORTS, "the reports", lambda steps: [read_step(step) for step in sequence(steps, "the reports")]
-        )
+        return plain_reports(self._mapping(group, REPORTS, records.REPORTS))
 
-    def _mapping(self, group: _Group, name: str, what: str, read: Callable[[Any], T]) -> dict[int, T]:
+    def _mapping(self, group: _Group, name: str, form: RecordFormat[dict[int, T]]) -> dict[int, T]:
         """What a column that is a map says by iteration."""
         if name not in group.at:
             return {}
         content = self._content(group.at[name])
         try:
-            found = mapping(unpack(content), what)
-            return {whole(iteration, "an iteration"): read(value) for iteration, value in found.items()}
+            return form.read(content, self._path)
         except ValueError as error:
             raise self._damaged(group.at[name].pieces[0][0], str(error)) from error
 
@@ -315,10 +303,10 @@ class StoredResults:
             raise self._damaged(offset)
         return payload
 
-    def _record(self, offset: int, length: int, what: str) -> dict[Any, Any]:
+    def _record(self, offset: int, length: int, form: RecordFormat[T]) -> T:
         payload = self._payload(offset, length)
         try:
-            return mapping(unpack(payload), what)
+            return form.read(payload, self._path)
         except ValueError as error:
             raise self._damaged(offset, str(error)) from error
 
@@ -327,24 +315,24 @@ class StoredResults:
         return CorruptionError(self._path, offset, f"{what}; {remedy}")
 
 
-def _column(plain: Any, size: int) -> _Column:
-    form, *places = sequence(plain, "a column") or [""]
-    if not places or len(places) % 2:
+def _column(found: Sequence[int | str], size: int) -> _Column:
+    form, *places = found
+    numbers = [place for place in places if isinstance(place, int)]
+    if not isinstance(form, str) or len(numbers) < len(places) or not numbers or len(numbers) % 2:
         raise ValueError("a column without its place")
-    numbers = [whole(place, "a place", 0, size) for place in places]
     pieces = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    if max(numbers) > size:
+        raise ValueError(f"a place is {max(numbers)} in a file of {size} bytes")
     if any(length <= HEADER.size for _, length in pieces):
         raise ValueError("a place of no content")
-    return _Column(text(form, "a form", 20), pieces)
+    return _Column(form, pieces)
 
 
 def _row_bytes(name: str, form: str) -> int:
     """What a row has in a column; ValueError for a column or a form that there is not."""
     for prefix, forms in ((PARAM, ("<i8", "<f8")), (METRIC, ("<f8",))):
-        if name.startswith(prefix):
-            check_column_name(name.removeprefix(prefix))
-            if form in forms:
-                return _ITEM_BYTES[form]
+        if name.startswith(prefix) and form in forms and len(name) - len(prefix) <= MAX_NAME_CHARS:
+            return _ITEM_BYTES[form]
     if _FORMS.get(name) != form:
         raise ValueError(f"a column {name[:40]!a} of type {form!a}")
     return _ITEM_BYTES[form]

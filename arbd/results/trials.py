@@ -9,18 +9,18 @@ The same job once more, under whatever id, gives the same results (I5), and is n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgpack
+from msgspec import Struct, field
 
 from arbd import schema
 from arbd.errors import ArbdError, VersionError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
-from arbd.records import mapping, sequence, text, unpack, whole
+from arbd.records import Items, Natural, RecordFormat, Text
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths, SpoolLayout
@@ -29,7 +29,19 @@ from arbd.spool.sessions import session_ids
 
 SUFFIX = ".trials"
 MAX_RECORD_BYTES = 1 << 20
-MAX_DIGESTS = 10_000
+
+
+class _TrialRecord(Struct, frozen=True):
+    """A `TrialRecord` in its file."""
+
+    version: int = field(name=schema.TRIALS.key)
+    session_id: Text
+    data: Annotated[tuple[Text, ...], Items]
+    search: Text
+    trials: Natural
+
+
+_TRIALS: RecordFormat[_TrialRecord] = RecordFormat("the record", _TrialRecord, lambda: schema.TRIALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +164,8 @@ def _records(files: Files, layout: SpoolLayout) -> list[TrialRecord | None]:
 def _read(files: Files, path: Path) -> TrialRecord | None:
     try:
         for payload in payloads(files.read(path, limit=MAX_RECORD_BYTES)):
-            return _decoded(mapping(unpack(payload), "the record"), path)
-    except (OSError, ValueError, KeyError, VersionError):
+            found = _TRIALS.read(payload, path)
+            return TrialRecord(found.session_id, frozenset(found.data), found.search, found.trials)
+    except (OSError, ValueError, VersionError):
         return None
     return None
-
-
-def _decoded(plain: Mapping[Any, Any], path: Path) -> TrialRecord:
-    schema.TRIALS.require(plain, path)
-    return TrialRecord(
-        text(plain["session_id"], "a session id"),
-        frozenset(text(digest, "a digest") for digest in sequence(plain["data"], "the data")[:MAX_DIGESTS]),
-        text(plain["search"], "a search"),
-        whole(plain["trials"], "the number of trials", 0),
-    )

@@ -8,16 +8,15 @@ So nobody waits for the last results to come in, any worker can compute it, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from arbd import schema
+from arbd.search.generation import Generation
 from arbd.search.history import Floats, History, bounded
 from arbd.search.ordering import comparable
 from arbd.search.plan import INFEASIBLE, RUN, Ints, Limits, NonAdaptivePlan, PlannedRows, enqueued_rows, join
@@ -43,56 +42,6 @@ def default_schedule(method: str, n: int, slots: int = DEFAULT_SLOTS) -> Schedul
 def schedule_of(spec: SearchProblem) -> Schedule:
     """That of a resolved job whose iterations come in generations."""
     return Schedule(spec.generation_size, spec.generation_lag)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Generation:
-    """Iterations from `first` on. With `stop`, there are none, and the session ends before it for that reason.
-
-    `versions` are of the libraries that computed it, `schedule` is the session's (None: of an earlier version).
-    """
-
-    number: int
-    first: int
-    rows: PlannedRows
-    stop: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    schedule: Schedule | None = None
-
-    def encode(self) -> bytes:
-        """The msgpack payload of its file."""
-        budget = self.rows.budget
-        return bytes(
-            msgpack.packb(
-                {
-                    **schema.GENERATION.stamp(),
-                    "g": self.number,
-                    "first": self.first,
-                    "p": {name: [column.dtype.str, column.tobytes()] for name, column in self.rows.columns.items()},
-                    "o": self.rows.origin.astype("<i8").tobytes(),
-                    "b": None if budget is None else budget.astype("<f8").tobytes(),
-                    "stop": self.stop,
-                    "versions": dict(self.versions),
-                    **({"schedule": [self.schedule.size, self.schedule.lag]} if self.schedule is not None else {}),
-                }
-            )
-        )
-
-
-def decode_generation(plain: Mapping[str, Any]) -> Generation:
-    """From what `encode` packed, unpacked; ValueError, KeyError or TypeError when it is no generation."""
-    columns: Columns = {}
-    for name, (form, data) in plain["p"].items():
-        if form not in ("<i8", "<f8"):
-            raise ValueError(f"column of type {form!r}")
-        columns[name] = np.frombuffer(data, dtype=form)
-    origin = np.frombuffer(plain["o"], dtype="<i8")
-    budget = None if plain["b"] is None else np.frombuffer(plain["b"], dtype="<f8")
-    if any(len(column) != len(origin) for column in columns.values()):
-        raise ValueError("columns of different lengths")
-    schedule = Schedule(*plain["schedule"]) if "schedule" in plain else None
-    rows = PlannedRows(columns, origin, budget)
-    return Generation(plain["g"], plain["first"], rows, plain["stop"], plain["versions"], schedule)
 
 
 class TrialHistory:

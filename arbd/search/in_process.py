@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from arbd.errors import UsageError
-from arbd.search.generations import Generation, GenerationPlanner
+from arbd.search.generation import Generation
+from arbd.search.generations import GenerationPlanner
 from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import SearchProblem
 from arbd.search.versions import sampler_versions

@@ -30,9 +30,15 @@ RUNNING, PAUSED, CANCELLED = "running", "paused", "cancelled"
 
 # The largest integer of msgpack is the largest incarnation.
 Incarnation = Annotated[int, Meta(ge=0)]
-WorkerId = Annotated[str, Meta(max_length=64, pattern=rf"^{NAME_PATTERN.pattern}\Z")]
-# Nobody, or a worker.
-Avoided = Annotated[str, Meta(max_length=64, pattern=rf"^(?:{NAME_PATTERN.pattern})?\Z")]
+_NAME = "a name that a file in the spool can have"
+FileName = Annotated[str, Meta(max_length=64, pattern=rf"^{NAME_PATTERN.pattern}\Z", description=_NAME)]
+Avoided = Annotated[
+    str, Meta(max_length=64, pattern=rf"^(?:{NAME_PATTERN.pattern})?\Z", description=f"{_NAME}, or nothing")
+]
+State = Annotated[
+    str,
+    Meta(pattern=rf"^(?:{RUNNING}|{PAUSED}|{CANCELLED})\Z", description=f"{RUNNING}, {PAUSED} or {CANCELLED}"),
+]
 Slots = Annotated[int, Meta(ge=0, le=MAX_SLOTS)]
 Epoch = Annotated[int, Meta(ge=0, le=MAX_EPOCH)]
 Attempt = Annotated[int, Meta(ge=1, le=MAX_EPOCH)]
@@ -112,7 +118,7 @@ class OpenRecord(_Record, tag="open", frozen=True, kw_only=True):
 class ClaimRecord(_Record, tag="claim", frozen=True, kw_only=True):
     """A worker with some slots takes claims, all of one incarnation. `wall_ns` is for people alone (I3)."""
 
-    worker_id: WorkerId = field(name="w")
+    worker_id: FileName = field(name="w")
     incarnation: Incarnation = field(name="i")
     slots: Slots = field(name="s")
     wall_ns: Signed = field(name="t")
@@ -156,7 +162,7 @@ class StateRecord(_Record, tag="state", frozen=True, kw_only=True):
     `action` is what somebody did, where it is not the state that says so.
     """
 
-    state: Annotated[str, Meta(pattern=rf"^(?:{RUNNING}|{PAUSED}|{CANCELLED})\Z")] = field(name="s")
+    state: State = field(name="s")
     action: Name = field(default="", name="a")
     actor: Actor | None = field(default=None, name="who")
     changes: Changes | None = field(default=None, name="set")

@@ -8,20 +8,22 @@ costs work done twice, never a wrong result.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgpack
+from msgspec import Struct
+from msgspec import field as named
 
 from arbd import schema
 from arbd.errors import SpoolError, UnsafePathError, VersionError
-from arbd.records import mapping, shown, unpack, whole
+from arbd.records import Natural, RecordFormat, Text, shown, unpack
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, encode_frame, scan_frames
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
-from arbd.spool.ledger_records import INCARNATION_MAX
+from arbd.spool.ledger_records import FileName, Incarnation
 from arbd.spool.system import Clock, HeldLock
 
 BEAT_SUFFIX = ".beat"
@@ -39,6 +41,38 @@ class Beat:
     incarnation: int
     counter: int
     about: Mapping[str, Any]
+
+
+class _About(Struct, frozen=True):
+    """What readers rely on of what a worker says of itself; nothing of it need be there."""
+
+    host: Text = ""
+    pid: int = 0
+    slots: int = 0
+    busy: int = 0
+    done: int = 0
+    started_ns: int = 0
+    beat_s: float = 0.0
+    rate: float = 0.0
+    sessions: tuple[Text, ...] = ()
+    blocked: dict[Text, Text] = {}
+    versions: dict[Text, Text] = {}
+    trouble: Text = ""
+    state: Text = ""
+    only: Text | None = None
+
+
+class _Heartbeat(Struct, frozen=True):
+    """A `Beat` in its file."""
+
+    version: int = named(name=schema.HEARTBEAT.key)
+    worker_id: FileName
+    incarnation: Incarnation
+    counter: Natural
+    about: _About
+
+
+_HEARTBEAT: RecordFormat[_Heartbeat] = RecordFormat("the heartbeat", _Heartbeat, lambda: schema.HEARTBEAT)
 
 
 def lock_path(layout: SpoolLayout, worker_id: str) -> Path:
@@ -134,77 +168,32 @@ def read_beat(files: Files, layout: SpoolLayout, worker_id: str) -> Beat | None:
     if not frames:
         return None
     try:
-        record = mapping(unpack(frames[0].payload), "the heartbeat")
-        schema.HEARTBEAT.require(record, path)
-        return _checked(record, worker_id)
+        return _beat(frames[0].payload, worker_id, path)
     except ValueError:
         return None
 
 
-def _checked(record: Mapping[str, Any], worker_id: str) -> Beat:
+def _beat(payload: bytes | memoryview, worker_id: str, path: Path) -> Beat:
     """The heartbeat in a record; ValueError when it is none, or another worker's."""
-    if record.get("worker_id") != worker_id:
-        raise ValueError(f"a heartbeat of {shown(record.get('worker_id'))} in the name of {worker_id}")
-    about = mapping(record.get("about"), "what it says of itself")
-    for name, value in about.items():
-        if not isinstance(name, str) or not _ABOUT.get(name, _is_plain)(value):
-            raise ValueError(f"{shown(name)} is {shown(value)}")
-    return Beat(
-        worker_id,
-        whole(record.get("incarnation"), "the incarnation", 0, INCARNATION_MAX),
-        whole(record.get("counter"), "the counter", 0),
-        about,
-    )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_whole(value: object) -> bool:
-    return type(value) is int
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _are_named_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(part, str) for item in value.items() for part in item)
+    record = _HEARTBEAT.read(payload, path)
+    if record.worker_id != worker_id:
+        raise ValueError(f"a heartbeat of {shown(record.worker_id)} in the name of {worker_id}")
+    # Later versions may say more, and whoever shows it shows it as it is.
+    about = unpack(payload)["about"]
+    if not _is_plain(about):
+        raise ValueError("it says more than strings and numbers, or lists and maps of these")
+    return Beat(worker_id, record.incarnation, record.counter, about)
 
 
 def _is_plain(value: object, depth: int = 0) -> bool:
-    """What a later version may say beside: a text or a number, or lists and maps of these."""
-    if depth > MAX_ABOUT_DEPTH:
+    """A string or a number, or lists and maps of these."""
+    if depth > MAX_ABOUT_DEPTH + 1:
         return False
     if isinstance(value, dict):
         return all(isinstance(name, str) and _is_plain(item, depth + 1) for name, item in value.items())
     if isinstance(value, list):
         return all(_is_plain(item, depth + 1) for item in value)
     return isinstance(value, str | int | float | None)
-
-
-# What readers rely on in `about`; nothing of it need be there.
-_ABOUT: Mapping[str, Callable[[object], bool]] = {
-    "host": _is_text,
-    "pid": _is_whole,
-    "slots": _is_whole,
-    "busy": _is_whole,
-    "done": _is_whole,
-    "started_ns": _is_whole,
-    "beat_s": _is_number,
-    "rate": _is_number,
-    "sessions": _are_texts,
-    "blocked": _are_named_texts,
-    "versions": _are_named_texts,
-    "trouble": _is_text,
-    "state": _is_text,
-    "only": lambda value: value is None or _is_text(value),
-}
 
 
 def read_beats(files: Files, layout: SpoolLayout) -> list[Beat]:

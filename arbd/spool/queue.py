@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from arbd.errors import CorruptionError, DamageWarning, NotFoundError, UnopenedError
-from arbd.records import mapping, unpack
+from arbd.records import unpack
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import Damage, encode_frame, scan_file
@@ -184,7 +184,8 @@ class SessionQueue:
 
     def _open_from_job(self, payload: memoryview) -> None:
         """A record stands behind damage in the place of the one that opens a session: the job says the same."""
-        if mapping(unpack(payload), "the record").get("k") == "open":
+        record = unpack(payload)
+        if isinstance(record, dict) and record.get("k") == "open":
             return
         n = iterations_of_job(self._files, self.paths)
         if n is not None:

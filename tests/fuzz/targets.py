@@ -37,7 +37,7 @@ from arbd.results.merge import Merge
 from arbd.results.segments import SegmentReader
 from arbd.results.session_rows import read_rows
 from arbd.results.store_reader import read_results
-from arbd.search.generations import Generation
+from arbd.search.generation import Generation
 from arbd.search.plan import PlannedRows
 from arbd.search.samplers import make_sampler
 from arbd.spool.arrivals import SUBMITTED_SUFFIX

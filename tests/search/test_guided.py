@@ -14,8 +14,8 @@ import pytest
 
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.records import unpack
-from arbd.search.generations import GenerationPlanner, TrialHistory, decode_generation, default_schedule
+from arbd.search.generation import decode_generation
+from arbd.search.generations import GenerationPlanner, TrialHistory, default_schedule
 from arbd.search.history import History, best_first
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, NonAdaptivePlan
@@ -116,7 +116,7 @@ def test_whoever_computes_a_generation_gets_the_same_bytes(method: str) -> None:
             _teach(planner, start, up_to)
         generation = steady.generation(number, before)
         assert fresh.generation(number, before).encode() == generation.encode()
-        assert decode_generation(unpack(generation.encode())).encode() == generation.encode()
+        assert decode_generation(generation.encode(), number, "a file").encode() == generation.encode()
         _MADE[number] = generation
     _MADE.clear()
 

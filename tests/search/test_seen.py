@@ -8,7 +8,8 @@ from cmaes import CMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.search.generations import Generation, GenerationPlanner
+from arbd.search.generation import Generation
+from arbd.search.generations import GenerationPlanner
 from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.samplers import built_in

@@ -29,10 +29,11 @@ from arbd.job.spec import ObjectiveSpec
 from arbd.job.stored import read_spec
 from arbd.objective.load import load_evaluator
 from arbd.objective.protocol import Trial
-from arbd.results.columns import MAX_METRICS, RowBatch, RowRules
+from arbd.results.columns import RowBatch, RowRules
 from arbd.results.compaction import compact
 from arbd.results.csv_writer import csv_lines
 from arbd.results.merge import Merge
+from arbd.results.records import MAX_METRICS
 from arbd.results.store_reader import read_results
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.confined import spool_files
@@ -380,18 +381,24 @@ def record_in_ledger(layout: SpoolLayout, record: Any) -> str:
 def test_case_20_a_ledger_that_lies(layout: SpoolLayout) -> None:
     claim = {"k": "claim", "w": "a", "i": 1, "s": 1, "t": 0, "c": [[1, 1, 5, 0]]}
     for record, message in (
-        ({**claim, "w": "../../../etc/x"}, "can be no name of a file in the spool"),
-        ({**claim, "c": [[1, 8, 5, 0]]}, "the number of iterations is 5, expected an integer from 1 to 3"),
-        ({**claim, "c": [[1, 1, 5]]}, "expected a list of 4"),
-        ({**claim, "i": 1.5}, "an incarnation is 1.5"),
-        ({**claim, "s": float("nan")}, "the number of slots is nan"),
-        ({"k": "finish", "i": 1, "t": 0, "c": [[1, [1, 0, 0, -5], []]]}, "a count is -5"),
-        ({"k": "again", "r": [[1, 10**18, 0]], "u": [0] * 4}, "the number of iterations is 1000000000000000000"),
-        ({"k": "state", "s": "\x1b[2J"}, "unknown state '\\x1b[2J'"),
-        ({"k": "done", "c": [1, 2, 3], "d": 0}, "expected a list of 4"),
+        (
+            {**claim, "w": "../../../etc/x"},
+            "worker_id is '../../../etc/x', expected a name that a file in the spool can have",
+        ),
+        ({**claim, "c": [[1, 8, 5, 0]]}, "iterations 8 to 12, of a session of 10"),
+        ({**claim, "c": [[1, 1, 5]]}, "claims[0] is a list of 3, expected a list of at least length 4"),
+        ({**claim, "i": 1.5}, "incarnation is 1.5, expected an integer"),
+        ({**claim, "s": float("nan")}, "slots is nan, expected an integer"),
+        ({"k": "finish", "i": 1, "t": 0, "c": [[1, [1, 0, 0, -5], []]]}, "finishes[0].counts[3] is -5"),
+        (
+            {"k": "again", "r": [[1, 10**18, 0]], "u": [0] * 4, "why": ""},
+            "iterations 1 to 1000000000000000000, of a session of 10",
+        ),
+        ({"k": "state", "s": "\x1b[2J"}, "state is '\\x1b[2J', expected running, paused or cancelled"),
+        ({"k": "done", "c": [1, 2, 3], "d": 0}, "counts is a list of 3, expected a list of length 4"),
         ({"k": "open", "v": 1, "n": 10**12}, "the session is opened twice"),
-        ({"k": ["claim"]}, "unknown record a list of 1"),
-        ({"k": "claim"}, "a record 'claim' without 'w'"),
+        ({"k": ["claim"]}, "k is a list of 1"),
+        ({"k": "claim"}, "no worker_id ('w') in it"),
         ([1], "the record is a list of 1, expected a map"),
         (b"\xdd\xff\xff\xff\xff" * 50, "exceeds max_array_len"),
         (b"\x91" * 5_000 + b"\xc0", "no record"),
@@ -481,13 +488,13 @@ def test_case_24_a_resolved_job_or_results_that_another_host_made_up(layout: Spo
         OpenSession(layout.files(), SystemClock(), elsewhere.folder, "0.1", setup, lambda spec, name: None, OpenCell())  # type: ignore[arg-type,return-value]
     plain = spec_of(5).to_plain()
     for change, message in (
-        ({"n": 2**63}, "the number of iterations"),
-        ({"space": []}, "a search space of 0 dimensions"),
+        ({"n": 2**63}, "n is 9223372036854775808, expected an integer <= 1000000000000"),
+        ({"space": []}, "space is a list of 0, expected a list of length >= 1"),
         (
             {"space": [{"type": "choice", "name": "\x1b[2J", "values": [1]}]},
-            "a name with a character that cannot be shown",
+            "the name '\\x1b[2J' is not usable",
         ),
-        ({"metrics": [{"name": "v", "direction": "sideways"}]}, "a direction 'sideways'"),
+        ({"metrics": [{"name": "v", "direction": "sideways"}]}, "metrics[0].direction is 'sideways'"),
         ({"execution": {**plain["execution"], "memory_mb": 2**62}}, "memory_mb is"),
         ({"data": "x"}, "data is 'x', expected a list"),
     ):

@@ -16,7 +16,8 @@ from arbd.job.stored import read_spec
 from arbd.results.columns import decode_rows
 from arbd.results.segments import SUFFIX
 from arbd.results.store_reader import read_results
-from arbd.search.generations import Generation, GenerationPlanner
+from arbd.search.generation import Generation
+from arbd.search.generations import GenerationPlanner
 from arbd.search.plan import NonAdaptivePlan, PlannedRows, join
 from arbd.search.versions import sampler_versions
 from arbd.spool.files import TEMPORARY_SUFFIX, Files

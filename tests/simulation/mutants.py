@@ -11,7 +11,8 @@ from typing import Any
 from unittest import mock
 
 from arbd.results.segments import SegmentWriter
-from arbd.search.generations import Generation, GenerationPlanner
+from arbd.search.generation import Generation
+from arbd.search.generations import GenerationPlanner
 from arbd.search.schedule import Schedule
 from arbd.spool import frames
 from arbd.spool.files import Files
