@@ -163,4 +163,3 @@ class JobSpec:
             # Left out where there are none, so that such a job reads the same to workers that do not know of them.
             **({"labels": dict(self.labels)} if self.labels else {}),
         }
-
