@@ -33,6 +33,11 @@ class Schema:
     unmarked: int | None = None
     also: frozenset[int] = frozenset()
 
+    @property
+    def earliest(self) -> int:
+        """The number of a record that says nothing that is new since: whoever reads that one can read it."""
+        return min({self.version, *self.also})
+
     def stamp(self) -> dict[str, Any]:
         """What a record of this kind begins with."""
         return {self.key: self.version, WRITER: __version__}

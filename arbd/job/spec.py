@@ -17,7 +17,6 @@ from arbd.search.space import SearchSpace, Value
 
 # Stands for the budgets that the method declares, in specs that do not name any.
 OF_METHOD: tuple[float, ...] = (-1.0,)
-FIRST_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class JobSpec:
     @property
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
-        return FIRST_SCHEMA if self.generation_lag == LAG else schema.JOB.version
+        return schema.JOB.earliest if self.generation_lag == LAG else schema.JOB.version
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack and JSON."""

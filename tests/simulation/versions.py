@@ -44,6 +44,11 @@ class RaisedSchema:
         """The number that the process that runs writes, where it writes."""
         return (self._new if self._versions.writes() == NEW else self._old).version
 
+    @property
+    def earliest(self) -> int:
+        """See `Schema`; what the newer version writes says something new throughout."""
+        return self._new.version if self._versions.writes() == NEW else self._old.earliest
+
     def stamp(self) -> dict[str, Any]:
         """See `Schema`."""
         return {**self._old.stamp(), self.key: self.version}
