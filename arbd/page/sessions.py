@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.best_so_far import BestSoFar
+from arbd.analysis.charts.one_file import finite
 from arbd.analysis.comparison import compare_sessions
 from arbd.analysis.report.content import report_content
-from arbd.analysis.report.page import finite, job_text
+from arbd.analysis.report.page import job_text
 from arbd.analysis.table import ResultTable, load_table
 from arbd.analysis.verdict import verdict_line
 from arbd.errors import ArbdError, NotFoundError, UsageError

@@ -163,7 +163,7 @@ def test_a_browser_shows_sorts_and_reports_no_error(
     ) == {"0.01"}
     assert run(picture) != whole
     # Landmarks, a heading each, a language, names for what can be reached.
-    for landmark in ("header", "main", "nav[aria-label]", "footer", "html[lang]", "a.skip[href='#ranking']"):
+    for landmark in ("header", "main", "nav[aria-label]", "footer", "html[lang]", "a.skip[href='#main']"):
         assert run(f'return document.querySelectorAll("{landmark}").length') == 1
     assert run(
         "return [...document.querySelectorAll('section')].every(s => document.getElementById(s.getAttribute('aria-labelledby')))"

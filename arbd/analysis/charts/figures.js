@@ -106,9 +106,10 @@
         made.points.push([(x(edges[i]) + x(edges[i + 1])) / 2, y(count), `${shown(edges[i])} to ${shown(edges[i + 1])}: ${shown(count)}`]);
       });
     };
+    const far = () => { const { below, above } = view.data.figures.distribution; return `${below ? ` Far below and not drawn: ${shown(below)}.` : ""}${above ? ` Far above and not drawn: ${shown(above)}.` : ""}`; };
     const made = canvas(240, () => `Histogram of ${view.data.metric}: ${words()}`, draw);
     const told = element("p");
-    const update = () => { told.textContent = `${words() || "No number is finite"}.${view.data.undefined ? ` Undefined: ${shown(view.data.undefined)}.` : ""}`; made.redraw(); };
+    const update = () => { told.textContent = `${words() || "No number is finite"}.${view.data.undefined ? ` Undefined: ${shown(view.data.undefined)}.` : ""}${far()}`; made.redraw(); };
     return { node: [told, figure(made)], update };
   }
 

@@ -17,6 +17,7 @@ from arbd.search.space import ChoiceDimension, Dimension
 POINTS = 3_000
 BEST_POINTS = 1_000
 BINS = 40
+FAR = 5.0
 CONTOUR_CELLS = 14
 CONTOUR_PARAMETERS = 6
 TIMELINE_BINS = 120
@@ -35,14 +36,27 @@ def sample(keys: Array) -> Array:
 
 
 def distribution(values: Array) -> dict[str, Any]:
-    """A histogram of the finite values, and their quantiles."""
+    """A histogram of the finite values, and their quantiles.
+
+    A few values far from all others would press the rest into one bin: beyond `FAR` interquartile ranges from the
+    quartiles they are counted as `below` and `above` instead.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite):
-        return {"edges": [], "counts": [], "quantiles": {}}
-    counts, edges = np.histogram(finite, bins=BINS)
+        return {"edges": [], "counts": [], "quantiles": {}, "below": 0, "above": 0}
     marks = np.quantile(finite, [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]).tolist()
+    reach = FAR * (marks[4] - marks[2])
+    low, high = (marks[2] - reach, marks[4] + reach) if reach > 0 else (marks[0], marks[6])
+    inside = finite[(finite >= low) & (finite <= high)]
+    counts, edges = np.histogram(inside, bins=BINS)
     names = ("min", "5 %", "25 %", "median", "75 %", "95 %", "max")
-    return {"edges": edges.tolist(), "counts": counts.tolist(), "quantiles": dict(zip(names, marks, strict=True))}
+    return {
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "quantiles": dict(zip(names, marks, strict=True)),
+        "below": int((finite < low).sum()),
+        "above": int((finite > high).sum()),
+    }
 
 
 def _bins(dimension: Dimension, column: Array, most: int) -> tuple[Array, list[str]]:

@@ -1,22 +1,12 @@
-"""The report as one HTML file: markup, style, script and data, nothing fetched, nothing of the data executed.
-
-Session ids, parameters, error texts and the job are as untrusted as the jobs were. They travel as JSON in a block
-that no browser executes, with every `<` escaped, and the script puts them on the page as text alone. A content
-security policy names the digests of the one style and the one script, so nothing else on the page can run.
-"""
+"""The report as one HTML file that works offline: see `arbd.analysis.charts.one_file`."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import math
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from arbd import __version__
-from arbd.analysis import charts
+from arbd.analysis.charts.one_file import finite, one_file
 from arbd.analysis.report.content import report_content
 from arbd.analysis.report.winner import equity
 from arbd.analysis.table import load_table
@@ -77,36 +67,4 @@ def job_text(spool: Path, session_id: str) -> str:
 
 def render(content: dict[str, Any]) -> str:
     """The page."""
-    own = {name: (resources.files(__package__) / name).read_text() for name in ("page.html", "page.js")}
-    return one_file(own["page.html"], own["page.js"], content | {"version": __version__})
-
-
-def one_file(page: str, own_script: str, content: dict[str, Any]) -> str:
-    """A page that works offline: a template with the charts' style and script, a script of its own, and its data."""
-    style, code = charts.asset(charts.STYLE), f"{charts.script()}\n{own_script}"
-    data = json.dumps(finite(content), ensure_ascii=True, allow_nan=False)
-    for mark, value in (
-        ("{{style-digest}}", _digest(style)),
-        ("{{script-digest}}", _digest(code)),
-        ("{{style}}", style),
-        ("{{script}}", code),
-        # Last, so that nothing is replaced within it. Inside JSON, \u003c is the same text.
-        ("{{data}}", data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")),
-    ):
-        page = page.replace(mark, value, 1)
-    return page
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def finite(value: Any) -> Any:
-    """`value` as JSON can hold it. JSON has no NaN: an undefined number is null."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
+    return one_file("arbd report", (resources.files(__package__) / "report.js").read_text(encoding="utf-8"), content)

@@ -20,7 +20,7 @@ _FILE = click.Path(path_type=Path)
 @click.argument("session", shell_complete=complete_sessions)
 @click.argument("iteration", type=int)
 @click.option("--trades", type=_FILE, help="Write every fill to this CSV file (paper sessions).")
-@click.option("--plot", type=_FILE, help="Write edges, entries, exits and equity to this HTML file (paper sessions).")
+@click.option("--plot", type=_FILE, help="Write edges, fills, equity and drawdown to this HTML file (paper sessions).")
 @click.option(
     "--objective-path",
     multiple=True,
@@ -80,9 +80,9 @@ def _explain(done: Replay, cache_dir: Path, trades: Path | None, plot: Path | No
         written["fills"] = write_fills(runs, trades)
         written["trades"] = str(trades)
     if plot is not None:
-        from arbd.analysis.plot import write_plot
+        from arbd.analysis.run_page import write_run_page
 
-        write_plot(done, runs, plot)
+        write_run_page(done, runs, plot)
         written["plot"] = str(plot)
     return written
 
