@@ -43,7 +43,7 @@ class Schema:
         return {self.key: self.version, WRITER: __version__}
 
     def require(self, record: Mapping[Any, Any], path: Path | str) -> None:
-        """VersionError, which names `path`, unless the record is of the schema that this version reads."""
+        """VersionError, which names `path`, unless the record is of a schema that this version reads."""
         found = record.get(self.key, self.unmarked)
         # True is 1 to Python; a record in which it stands was not written by this version.
         if type(found) is not int or found not in {self.version, *self.also}:

@@ -16,13 +16,13 @@ TRADES = "trades"
 
 def trades_notice(table: ResultTable) -> str:
     """That no iteration of a session of the paper engine traded, and what to look at; "" where one did."""
-    if table.spec.objective.kind != "paper" or not table.completed.any():
+    if table.spec.objective.kind != "paper" or not table.ranking.completed.any():
         return ""
     trades = table.column(TRADES)
-    if trades is None or bool((trades[table.completed] > 0).any()):
+    if trades is None or bool((trades[table.ranking.completed] > 0).any()):
         return ""
     return (
-        f"nothing was traded in any of {int(table.completed.sum()):,} iterations: compare the bounds with what "
+        f"nothing was traded in any of {int(table.ranking.completed.sum()):,} iterations: compare the bounds with what "
         "`arbctl market describe` says of the edges, and limits and sizes with what is quoted"
     )
 

@@ -30,6 +30,7 @@ class _Winning:
         n = spec.n + 1
         self._values = np.zeros(n)
         self._completed = np.zeros(n, dtype=bool)
+        self._searched = spec.search_n
         self._violation = np.zeros(n) if self._limits.after else None
         self._budget = np.zeros(n) if spec.has_shares else None
 
@@ -50,7 +51,7 @@ class _Winning:
 
     def best(self) -> tuple[int, float] | None:
         """Iteration and value."""
-        there = np.flatnonzero(self._completed)
+        there = np.flatnonzero(self._completed[: self._searched + 1])
         metric, values = self._goals[0].name, self._values[there]
         columns = PlainColumns(
             np.ones(len(there), dtype=bool),

@@ -28,7 +28,7 @@ def budget_notices(table: ResultTable) -> list[str]:
     values = table.column(name)
     if budget is None or values is None or len(table.spec.budgets) < 2:
         return []
-    known = table.completed & ~np.isnan(values)
+    known = table.ranking.completed & ~np.isnan(values)
     rungs = [np.flatnonzero(known & np.isclose(budget, share)) for share in table.spec.budgets]
     return [*_equal(table, name, values, rungs), *_disagreeing(table, name, values, rungs)]
 

@@ -46,7 +46,7 @@ def _document(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any
     if not counts["completed"] or metric not in table.metric_names:
         return document
     comparable = table.ranking.comparable(metric, ascending)
-    values = table.source.metric(metric)[comparable if comparable.any() else table.completed]
+    values = table.source.metric(metric)[comparable if comparable.any() else table.ranking.completed]
     values = values[~np.isnan(values)]
     position = table.ranking.best(metric, ascending)
     if len(values):

@@ -15,7 +15,7 @@ def nearest(table: ResultTable, position: int, wanted: int) -> tuple[Array, Arra
     The distance is the largest difference in any parameter, as a share of that one's range; another choice is no neighbour.
     """
     space = table.spec.space
-    rows = np.flatnonzero(table.completed)
+    rows = np.flatnonzero(table.ranking.completed)
     points = space.to_unit({dimension: table.source.param(dimension)[rows] for dimension in space.names})
     away = np.abs(points - points[int(np.searchsorted(rows, position))])
     for at, dimension in enumerate(space.dimensions):

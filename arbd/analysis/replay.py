@@ -20,7 +20,7 @@ from arbd.job.stored import read_spec
 from arbd.named_file import ANY, ReadRule
 from arbd.objective.load import load_evaluator
 from arbd.objective.modules import ObjectiveModules
-from arbd.objective.protocol import Evaluator, Trial
+from arbd.objective.protocol import Evaluator, Settings, Trial
 from arbd.objective.randomness import seed_generators
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import BUDGET, iso_utc
@@ -159,7 +159,8 @@ def _evaluate(evaluator: Evaluator, spec: JobSpec, recorded: TuningResult, *, ba
         return {**evaluator.evaluate(recorded.params, trial).metrics, **share}
     choices = {dimension.name for dimension in spec.space.dimensions if isinstance(dimension, ChoiceDimension)}
     columns = {name: [value] if name in choices else np.array([value]) for name, value in recorded.params.items()}
-    metrics, _ = evaluator.evaluate_batch(columns, recorded.budget)
+    setting = Settings(spec).of(recorded.duplicate_of or recorded.iteration)
+    metrics, _ = evaluator.evaluate_batch(columns, recorded.budget, setting)
     return {**{name: float(np.asarray(column, dtype=np.float64)[0]) for name, column in metrics.items()}, **share}
 
 

@@ -24,7 +24,7 @@ from arbd.results.ranking import Ranking
 from arbd.results.result import TuningResult
 from arbd.results.session_rows import in_results
 from arbd.results.store_format import ResultGroup, read_segments
-from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
+from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
@@ -82,7 +82,14 @@ class ResultTable:
             completed = np.ones(self.source.n, dtype=bool)
         else:
             completed = np.asarray(self.source.fixed("status") == COMPLETED)
-        return completed if self._origin is None else np.asarray(completed & (self._origin != INFEASIBLE))
+        return completed if self._origin is None else np.asarray(completed & (self._origin >= RUN))
+
+    @cached_property
+    def ranked(self) -> Array | None:
+        """Which rows are of the session's own search; None where all are."""
+        if self.spec.validation is None:
+            return None
+        return self.spec.layout.own_search(self.source.fixed("iteration"))
 
     @cached_property
     def violation(self) -> Array | None:
@@ -136,6 +143,8 @@ class ResultTable:
         budget = budgets(rows.metrics[BUDGET]) if self._has_budgets and BUDGET in rows.metrics else np.ones(n)
         violation = self._limits.violation(rows.params, rows.metrics, n)
         directions = {goal.name: goal.direction for goal in self.spec.metrics}
+        layout = self.spec.layout
+        places = [layout.stretches[at] for at in layout.indices(rows.iteration).tolist()]
         return [
             TuningResult(
                 session_id=self.session_id,
@@ -150,8 +159,10 @@ class ResultTable:
                 error=rows.errors.get(int(rows.iteration[i]), ""),
                 duplicate_of=max(0, int(origins[i])),
                 budget=float(budget[i]),
-                violation=float(violation[i]) if rows.status[i] == COMPLETED and origins[i] != INFEASIBLE else 0.0,
+                violation=float(violation[i]) if rows.status[i] == COMPLETED and origins[i] >= RUN else 0.0,
                 directions=directions,
+                phase=str(places[i].phase),
+                fold=places[i].fold,
             )
             for i in range(n)
         ]
@@ -180,15 +191,18 @@ class ResultTable:
 
     def counts(self) -> dict[str, int]:
         """Rows by status; those that were not run only where there are any."""
-        infeasible = 0 if self._origin is None else int((self._origin == INFEASIBLE).sum())
         counts = dict(zip(STATUS_NAMES, self.source.counts, strict=True))
-        return {**counts, "completed": counts["completed"] - infeasible} | (
-            {INFEASIBLE_NAME: infeasible} if infeasible else {}
-        )
+        if self._origin is None:
+            return counts
+        for origin, name in NOT_RUN_NAMES.items():
+            found = int(np.count_nonzero(self._origin == origin))
+            counts["completed"] -= found
+            counts |= {name: found} if found else {}
+        return counts
 
 
 def _metrics(rows: RowBatch, i: int) -> dict[str, float]:
-    if rows.status[i] != COMPLETED or rows.origins[i] == INFEASIBLE:
+    if rows.status[i] != COMPLETED or rows.origins[i] < RUN:
         return {}
     return {name: float(column[i]) for name, column in rows.metrics.items()}
 

@@ -12,8 +12,10 @@ import numpy as np
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
+from arbd.job.validation import WHOLE, Setting
 from arbd.named_file import ANY, ReadRule
-from arbd.objective.markets import beginning, load_markets
+from arbd.objective.markets import beginning, load_markets, markets_of
+from arbd.objective.paper import under
 from arbd.objective.protocol import Params
 from arbd.paper.engine import Run, run
 from arbd.paper.fills import REASONS, Fill
@@ -36,9 +38,14 @@ class MarketRun:
 
 
 def run_markets(
-    spec: JobSpec, params: Params, cache_dir: Path | None, budget: float = 1.0, reading: ReadRule = ANY
+    spec: JobSpec,
+    params: Params,
+    cache_dir: Path | None,
+    budget: float = 1.0,
+    reading: ReadRule = ANY,
+    setting: Setting = WHOLE,
 ) -> list[MarketRun]:
-    """Run the first `budget` of every market of a paper job with one set of parameters.
+    """Run the first `budget` of what a setting shows of a paper job's markets with one set of parameters.
 
     `reading` is this host's rule for files that jobs name. UsageError for another kind of objective.
     """
@@ -46,11 +53,11 @@ def run_markets(
         raise UsageError(f"only paper sessions have fills; this one evaluates {spec.objective}")
     own = {canonical(name): check(name, value) for name, value in params.items()}
     runs = []
-    for each in load_markets(spec, cache_dir, reading=reading):
-        resolved = {**resolve({**each.defaults, **spec.fixed}), **own}
-        market = beginning(each.market, budget)
-        blocks = each.quotes.block[: len(market)]
-        runs.append(MarketRun(each.source, market, blocks, resolved, run(market, resolved)))
+    loaded = load_markets(spec, cache_dir, reading=reading)
+    for whole, at in zip(*markets_of(loaded, setting, spec.seed), strict=True):
+        each, market = loaded[at], beginning(whole, budget)
+        resolved = under({**resolve({**each.defaults, **spec.fixed}), **own}, setting.changes)
+        runs.append(MarketRun(each.source, market, market.block, resolved, run(market, resolved)))
     return runs
 
 

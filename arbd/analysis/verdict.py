@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arbd.analysis.neighbours import nearest
+from arbd.analysis.phases import NOT_ASKED, PhaseResults
+from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import NotComputableError
+from arbd.job.spec import JobSpec
 from arbd.paper.metrics import SECONDS_PER_YEAR, block_counts
 from arbd.results.columns import Array
-from arbd.results.trials import trials_on_data
+from arbd.results.trials import records_of, trials_on_data, windows_of
+from arbd.search.phase_planner import NEAR
+from arbd.search.phases import Phase
 from arbd.spool.layout import SpoolLayout
-from arbd.validation.judgement import LEVEL, Evidence, Judgement, Verdict, judge
+from arbd.validation.claim import LEVEL, Beyond
+from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
 from arbd.validation.robustness import Plateau, plateau
 
 # Metrics by which a search chooses as a Sharpe ratio does: reward over risk.
 BY_RISK = ("sharpe", "sortino", "profit_factor")
 # What a judgement has, and what is missing of it where there is nothing to judge.
 NUMBERS = ("effective_trials", "sharpe", "luck_line", "psr", "dsr", "min_track_record_steps", "pbo", "spa", "plateau")
-NO_VALIDATION = "the job asks for no such validation"
 NO_BLOCKS = (
     "no return blocks were kept: the job turned them off (`results: {blocks: false}`), its objective gives none, or its "
     "iterations gave different numbers of them"
 )
-PAPER_ONLY = "how many steps a block has is known of sessions of the paper engine only"
+PHASED = ("null_searches", "out_of_sample", "stress")
 # How many of the nearest trials are the neighbours of a winner: at least this many, and two for each parameter.
 NEIGHBOURS = 10
 # With more trials than this, those who did not ask for a verdict are not kept waiting for one.
@@ -51,10 +56,13 @@ class SessionVerdict:
     iterations: Array
     plateau: Plateau | None = None
     plateau_reach: float = 0.0
+    phases: PhaseResults | None = None
+    winner: int | None = None
 
     def document(self) -> dict[str, Any]:
         """For `--json`: a number that cannot be computed is None, with its reason under `missing`."""
         found, evidence = self.judgement, self.evidence
+        beyond = Beyond() if evidence is None else evidence.beyond
         block_s = None if evidence is None else evidence.block_s
         per_year = math.sqrt(SECONDS_PER_YEAR / block_s) if block_s else 1.0
         return {
@@ -76,12 +84,28 @@ class SessionVerdict:
             "min_track_record_steps": self._track_record(),
             "pbo": self._pbo(),
             "spa": self._spa(),
-            "null_searches": {"k": 0, "p": None},
-            "out_of_sample": None,
+            "null_searches": {"k": self._null_searches(), "p": beyond.null},
+            "out_of_sample": self._out_of_sample(beyond, per_year),
             "plateau": self._plateau(),
-            "stress": [],
-            "missing": {**found.missing, **dict.fromkeys(("null_searches", "out_of_sample", "stress"), NO_VALIDATION)},
+            "stress": [] if self.phases is None or self.winner is None else self.phases.stress(self.winner),
+            "blocks": self._blocks(),
+            "missing": found.missing,
         }
+
+    def _null_searches(self) -> int:
+        return 0 if self.phases is None else len(self.phases.stretches(Phase.NULL))
+
+    def _out_of_sample(self, beyond: Beyond, per_year: float) -> dict[str, Any] | None:
+        if beyond.test is None or self.phases is None:
+            return None
+        return self.phases.out_of_sample_document(beyond.test, per_year)
+
+    def _blocks(self) -> dict[str, Any] | None:
+        """Steps of the equity grid in each block of the search's time, where known, and how long a step is."""
+        evidence = self.evidence
+        if evidence is None or evidence.counts is None:
+            return None
+        return {"steps": evidence.counts.tolist(), "step_s": evidence.step_s}
 
     def _track_record(self) -> int | None:
         blocks, evidence = self.judgement.min_track_record_blocks, self.evidence
@@ -126,6 +150,7 @@ class SessionVerdict:
             "floor": found.floor,
             "kept": found.kept,
             "neighbours": found.neighbours,
+            "around": "winner" if self.phases is not None and self.phases.stretches(Phase.NEIGHBOUR) else "nearest",
             "reach": self.plateau_reach,
         }
 
@@ -145,9 +170,17 @@ def session_verdict(spool: Path, session_id: str, metric: str | None = None) -> 
 def _judged(spool: Path, table: ResultTable, metric: str | None) -> SessionVerdict:
     """A verdict that knows the trials of all searches on the same data, this one's as far as they ran."""
     layout = SpoolLayout(spool)
-    counted = trials_on_data(layout.files(), layout, table.session_id, table.spec)
+    files, spec = layout.files(), table.spec
+    seen, held_out = windows_of(spec)
+    own = {record.window: record.trials for record in records_of(table.session_id, spec, table.state.counted)}
+    counted = trials_on_data(files, layout, table.session_id, spec, seen)
     # What the ledger counts of this session has iterations in it that repeat others; they are no trials.
-    found = judge_table(table, metric, counted.trials - (table.state.counted - trials_of(table)))
+    on_data = counted.trials - (own.get(seen, 0) - trials_of(table))
+    share = 1.0
+    if held_out is not None:
+        tested = trials_on_data(files, layout, table.session_id, spec, held_out).trials
+        share = own.get(held_out, 0) / tested if tested else 1.0
+    found = judge_table(table, metric, on_data, share or 1.0)
     if counted.unreadable:
         found.judgement.reasons.append(
             f"{counted.unreadable:,} records in {layout.trials} are damaged or of another version of arbd: there may have "
@@ -173,21 +206,31 @@ def verdict_line(spool: Path, table: ResultTable, metric: str | None = None) -> 
 
 
 def trials_of(table: ResultTable) -> int:
-    """How many parameter sets were tried: all that ran, failed ones too, and none twice."""
+    """How many parameter sets were tried: all that the searches ran, those of folds and failed ones too, and none twice."""
+    layout = table.spec.layout
+    searched = np.array([stretch.phase is Phase.SEARCH for stretch in layout.stretches])
+    of_search = searched[layout.indices(table.source.fixed("iteration"))]
     origin = table.source.origin()
-    return len(table) if origin is None else int((origin == 0).sum())
+    return int(of_search.sum() if origin is None else (of_search & (origin == 0)).sum())
 
 
-def judge_table(table: ResultTable, metric: str | None = None, trials_on_data: int = 0) -> SessionVerdict:
-    """Judge the winner of a table that was loaded with its blocks; `trials_on_data` of all searches on the same data."""
+def judge_table(
+    table: ResultTable, metric: str | None = None, trials_on_data: int = 0, test_share: float = 1.0
+) -> SessionVerdict:
+    """Judge the winner of a table that was loaded with its blocks; `trials_on_data` of all searches on the same data.
+
+    `test_share` is what part of all trials on what was held out are this session's.
+    """
     name = metric or table.spec.metrics[0].name
     trials = trials_of(table)
     on_data = max(trials, trials_on_data)
 
     def nothing(why: str, iteration: int | None = None, best: float = math.nan) -> SessionVerdict:
-        judgement = Judgement(
-            Verdict.NO_DATA, why, missing=dict.fromkeys(NUMBERS, why), trials=trials, trials_on_data=on_data
-        )
+        missing = {
+            **dict.fromkeys(NUMBERS, why),
+            **dict.fromkeys(PHASED, NOT_ASKED if table.spec.validation is None else why),
+        }
+        judgement = Judgement(Verdict.NO_DATA, why, missing=missing, trials=trials, trials_on_data=on_data)
         return SessionVerdict(table.session_id, name, iteration, best, judgement, None, np.empty(0, dtype=np.int64))
 
     if not table.completed.any():
@@ -203,20 +246,23 @@ def judge_table(table: ResultTable, metric: str | None = None, trials_on_data: i
     winner = np.flatnonzero(index == _ran(table, position))
     if not len(winner):
         return nothing("the winner has no return blocks, or ones that are not finite", iteration, best)
-    evidence = _evidence(table, position, (s, q), int(winner[0]), trials, on_data, name)
+    phases, missing = PhaseResults(table, name), dict[str, str]()
+    beyond = phases.beyond(position, test_share, missing)
+    evidence = replace(_evidence(table, position, (s, q), int(winner[0]), trials, on_data, name), beyond=beyond)
     judgement = judge(evidence)
-    around = judgement.compute("plateau", lambda: _plateau(table, position, name))
+    judgement.missing |= missing
+    found, reach = judgement.compute("plateau", lambda: _plateau(phases, position, name)) or (None, 0.0)
+    iterations = table.source.fixed("iteration")[index]
     return SessionVerdict(
-        table.session_id, name, iteration, best, judgement, evidence, table.source.fixed("iteration")[index],
-        *(around or (None, 0.0)),
-    )  # fmt: skip
+        table.session_id, name, iteration, best, judgement, evidence, iterations, found, reach, phases, position
+    )
 
 
 def _evidence(
     table: ResultTable, position: int, sums: tuple[Array, Array], winner: int, trials: int, on_data: int, name: str
 ) -> Evidence:
     s, q = sums
-    n_steps, step_s, no_counts = _steps(table, position, s[winner], q[winner])
+    n_steps, step_s, no_counts = grid_steps(table, position, s[winner], q[winner])
     counts = None if n_steps is None else block_counts(n_steps, s.shape[1])
     if counts is not None:
         # Where there are fewer steps than blocks, some blocks are no time at all.
@@ -225,7 +271,7 @@ def _evidence(
         s,
         q,
         winner,
-        adaptive=table.spec.generation_size > 0,
+        adaptive=_is_adaptive(table.spec),
         trials=trials,
         trials_on_data=on_data,
         counts=counts,
@@ -235,6 +281,11 @@ def _evidence(
         hold_s=_of_winner(table, "avg_hold_s", position),
         chosen_by="sharpe" if name in BY_RISK else "mean",
     )
+
+
+def _is_adaptive(spec: JobSpec) -> bool:
+    """True when trials were placed by looking at results; with phases, all plans are published."""
+    return spec.generation_size > 0 and (spec.validation is None or bool(spec.sampler_versions))
 
 
 def _column(table: ResultTable, name: str) -> Array:
@@ -273,37 +324,14 @@ def _of_winner(table: ResultTable, name: str, position: int) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _plateau(table: ResultTable, position: int, name: str) -> tuple[Plateau, float]:
-    """How the nearest trials score, and how far the farthest of them is, as a share of a parameter's range."""
+def _plateau(phases: PhaseResults, position: int, name: str) -> tuple[Plateau, float]:
+    """How the neighbours score, or else the nearest trials, and how far the farthest is, as a share of a range."""
+    table = phases.table
+    if phases.stretches(Phase.NEIGHBOUR):
+        return phases.neighbours(position), NEAR
     wanted = max(NEIGHBOURS, 2 * len(table.spec.space.dimensions))
     near, distance = nearest(table, position, wanted)
     if len(near) < wanted:
         raise NotComputableError(f"the winner has {len(near)} other trials around it; a plateau takes {wanted}")
     scores = -table.ranking.loss(name)
     return plateau(float(scores[position]), scores[near]), float(distance[-1])
-
-
-def _steps(table: ResultTable, position: int, s: Array, q: Array) -> tuple[int | None, float | None, str]:
-    """Grid steps in all, and the seconds of each, as the winner had them; or the reason why they are not known.
-
-    A session of the paper engine records the annualised Sharpe ratio of the very returns that its blocks sum up, and
-    there is one number of steps with which sum, sum of squares and ratio agree. So sessions of every version tell it.
-    """
-    if table.spec.objective.kind != "paper":
-        return None, None, PAPER_ONLY
-    from arbd.paper.params import PARAMETERS  # noqa: PLC0415 - sessions of other objectives have no use for it
-
-    (row,) = table.results([position])
-    given = {**table.spec.fixed, **row.params}
-    if "grid_s" not in given and table.spec.scenarios:
-        return None, None, "a scenario's risk profile may set grid_s, so that the length of a step is not known"
-    grid_s = float(given.get("grid_s", PARAMETERS["grid_s"].default))
-    total, squares, ratio = float(s.sum()), float(q.sum()), row.metrics.get("sharpe", math.nan)
-    if not math.isfinite(ratio) or ratio == 0 or squares == 0:
-        return None, None, "the winner has no Sharpe ratio, from which the number of steps follows"
-    a = ratio * ratio * grid_s / SECONDS_PER_YEAR
-    b = total * total * (a + 1)
-    n = (b + math.sqrt(max(0.0, b * b - 4 * a * squares * total * total))) / (2 * a * squares)
-    if not math.isfinite(n) or abs(n - round(n)) > max(1e-3, 1e-6 * n) or round(n) < 1:
-        return None, None, "the recorded Sharpe ratio and return blocks agree on no integer number of steps"
-    return round(n), grid_s, ""

@@ -30,6 +30,8 @@ ENGINE, PYTHON, NUMPY = "arbd", "python", "numpy"
 MODULE, COMMAND = "python:", "command:"
 # The packages of arbd whose code decides parameters and metrics.
 COMPUTING = ("objective", "paper", "search")
+# And what else makes the markets that they compute on.
+MARKETS = ("job/validation.py", "validation/surrogate.py")
 SHORT = 12
 REMEDY = (
     "copy the same version to every host, or go on with another: `arbctl status SESSION` names the code so far, and "
@@ -49,8 +51,10 @@ def read_engine(root: Path = Path(arbd.__file__).parent) -> Engine:
     """The computing code as it is on the disk now; a few milliseconds."""
     files = {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for package in COMPUTING
-        for path in sorted((root / package).rglob("*.py"))
+        for path in [
+            *(path for package in COMPUTING for path in sorted((root / package).rglob("*.py"))),
+            *(path for path in map(root.joinpath, MARKETS) if path.is_file()),
+        ]
     }
     whole = hashlib.sha256()
     for name, digest in files.items():

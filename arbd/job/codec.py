@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, structs
 
 from arbd import schema
 from arbd.job import limits
+from arbd.job.codec_validation import ValidationRecord
 from arbd.job.spec import OF_METHOD, Execution, JobSpec, ObjectiveSpec, ResultOptions
 from arbd.records import MAX_TEXT_CHARS, Items, Positive, RecordFormat, Text, shown
 from arbd.search.constraints import parse_constraint
@@ -174,6 +175,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     code: Versions = {}
     labels: Annotated[dict[Label, Label], Meta(max_length=limits.MAX_LABELS)] = {}
     generation_lag: Annotated[int, Meta(ge=1, le=MAX_LAG)] = LAG
+    validation: ValidationRecord | None = None
 
 
 JOB: RecordFormat[JobRecord] = RecordFormat("the job", JobRecord, lambda: schema.JOB)
@@ -184,7 +186,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
     record = JOB.read(payload, path)
     _check(record)
     past = record.past
-    return JobSpec(
+    spec = JobSpec(
         objective=ObjectiveSpec(record.objective.kind, record.objective.target),
         method=record.method,
         space=SearchSpace(tuple(dimension.dimension() for dimension in record.space)),
@@ -215,7 +217,11 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         code=record.code,
         labels=record.labels,
         generation_lag=record.generation_lag,
+        validation=None if record.validation is None else record.validation.spec(),
     )
+    if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):
+        raise ValueError(f"a validation of {spec.layout.n:,} iterations in all, of {spec.n:,}")
+    return spec
 
 
 def _same(record: Struct, of: type[T]) -> T:

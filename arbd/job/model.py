@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from arbd.errors import UsageError
 from arbd.job import limits
+from arbd.job.model_validation import ValidationModel
 from arbd.search.samplers import METHODS
 from arbd.search.schedule import MAX_LAG
 
@@ -269,3 +270,4 @@ class Job(_Strict):
     tuning: Tuning
     execution: ExecutionModel = Field(default_factory=ExecutionModel)
     results: ResultsModel = Field(default_factory=ResultsModel)
+    validation: ValidationModel | None = Field(None, description="What judges the winner; see docs/validation.md.")

@@ -18,10 +18,11 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Import = ast.Import | ast.ImportFrom
 
 
-def fault_of(source: Path, function: str, *, needs_budget: str) -> str | None:
+def fault_of(source: Path, function: str, *, needs_budget: str, needs_window: bool = False) -> str | None:
     """Why `function` of a module cannot be the objective; None when it may be, or only running it would tell.
 
-    `needs_budget` names the method that gives it a budget; '' where none does.
+    `needs_budget` names the method that gives it a budget; '' where none does. `needs_window`: it is told which part of
+    the data it may use.
     """
     try:
         with open_named(source, MAX_SOURCE_BYTES) as file:
@@ -44,21 +45,28 @@ def fault_of(source: Path, function: str, *, needs_budget: str) -> str | None:
         )
     if not isinstance(node, _Function) or node.decorator_list or node.args.vararg:
         return None
-    return _fault_of_parameters(source, node, needs_budget=needs_budget)
+    return _fault_of_parameters(source, node, needs_budget=needs_budget, needs_window=needs_window)
 
 
-def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: str) -> str | None:
+def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: str, needs_window: bool) -> str | None:
     place = f"{source}, line {node.lineno}: {node.name}"
     arguments = [*node.args.posonlyargs, *node.args.args]
     without_default = {argument.arg for argument in arguments[: len(arguments) - len(node.args.defaults)]}
-    positional = [argument.arg for argument in arguments if argument.arg != "budget"]
+    others = {"budget", "window"} if needs_window else {"budget"}
+    positional = [argument.arg for argument in arguments if argument.arg not in others]
     needed = [name for name in positional if name in without_default]
     if isinstance(node, ast.AsyncFunctionDef):
         return f"{place} is a coroutine: an objective is a plain function"
     if not positional or len(needed) > 2:
         return f"{place} takes {len(needed)} parameters; expected (params) or (params, trial)"
     takes_trial = len(needed) == 2 or (len(positional) > 1 and positional[1] == "trial")
-    takes_budget = "budget" in {argument.arg for argument in (*arguments, *node.args.kwonlyargs)}
+    names = {argument.arg for argument in (*arguments, *node.args.kwonlyargs)}
+    takes_budget = "budget" in names
+    if needs_window and not (takes_trial or "window" in names):
+        return (
+            f"{place} takes no window, which the job's validation needs: give it a parameter `window` (from_ns, to_ns: use "
+            "only data in it), or `trial` and read trial.window"
+        )
     if needs_budget and not (takes_trial or takes_budget):
         return (
             f"{place} takes no budget, which {needs_budget} needs: give it a parameter `budget` (the share to use, "

@@ -22,8 +22,10 @@ from arbd.job.oversize import faults
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import resolve_space
+from arbd.job.resolve_validation import ValidationOptions, with_validation
 from arbd.job.sanity import Look, sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
+from arbd.job.validation import ValidationSpec
 from arbd.named_file import (
     ANY,
     MAX_DATA_BYTES,
@@ -115,6 +117,7 @@ class _Resolver:
         self._profiles: dict[str, Mapping[str, Value]] = {}
         self._times: dict[str, list[IntArray]] = {}
         self._looks: dict[str, Look] = {}
+        self._takes_window = True
         self._method = self._declared(document.job.tuning.method)
 
     def wrong(self, message: str, *path: str | int) -> None:
@@ -148,11 +151,13 @@ class _Resolver:
         )  # fmt: skip
         self.problems += search.problems
         self._notices += search.notices
+        times = [span for name in (*data, *scenarios) if name for span in self._times.get(name, ())]
+        validation = self._validation(objective.kind, space, fixed, times, n)
         if self.problems:
             return None
         self._notices += sanity_notes(space, fixed, self._looks) if paper else []
         results = job.results
-        return JobSpec(
+        spec = JobSpec(
             objective=objective,
             method=job.tuning.method,
             space=space,
@@ -184,6 +189,19 @@ class _Resolver:
             generation_lag=search.schedule.lag,
             labels=dict(sorted(job.labels.items())),
         )
+        return spec if validation is None else with_validation(spec, validation)
+
+    def _validation(
+        self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], times: Sequence[IntArray], n: int
+    ) -> ValidationSpec | None:
+        given = self._job.validation
+        if given is None or not n:
+            return None
+        spans = [(int(each[0]), int(each[-1])) for each in times]
+        options = ValidationOptions(given, kind, space, fixed, spans, self.wrong)
+        found = options.resolve(n, start_from=self._job.tuning.start_from is not None, takes_window=self._takes_window)
+        self._notices += options.notices
+        return found
 
     def _check_mode(self, mode: str) -> None:
         if mode != "paper":
@@ -216,8 +234,11 @@ class _Resolver:
         if source is None:
             return
         takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
-        fault = fault_of(source, function, needs_budget=self._job.tuning.method if takes else "")
+        validation = self._job.validation
+        folds = validation is not None and bool(validation.schemes)
+        fault = fault_of(source, function, needs_budget=self._job.tuning.method if takes else "", needs_window=folds)
         if fault is not None:
+            self._takes_window = False
             self.wrong(fault, "objective", "python")
         for name, file in locate(module, self._search_paths).items():
             self._digest(f"{MODULE}{name}", file, "objective", "python")

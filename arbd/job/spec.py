@@ -6,13 +6,16 @@ Keeps I5: with the data files and the code that its digests name, a spec decides
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from arbd import schema
+from arbd.job.validation import ValidationSpec
+from arbd.search.phases import Layout, Phase, Stretch
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
 from arbd.search.samplers import default_budgets
-from arbd.search.schedule import LAG
+from arbd.search.schedule import LAG, Schedule
+from arbd.search.seeds import iteration_seed
 from arbd.search.space import SearchSpace, Value
 
 # Stands for the budgets that the method declares, in specs that do not name any.
@@ -74,6 +77,7 @@ class JobSpec:
     `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
     `budgets` are those that iterations may have, none where all use all of the data; left out, the method's own.
     `code` are the parts of `arbd.job.code` that every session depends on; jobs of earlier versions have none.
+    With a `validation`, `n` counts its iterations too, and all of them are published.
     """
 
     objective: ObjectiveSpec
@@ -106,6 +110,7 @@ class JobSpec:
     budgets: tuple[float, ...] = OF_METHOD
     generation_lag: int = LAG
     labels: Mapping[str, str] = field(default_factory=dict)
+    validation: ValidationSpec | None = None
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -119,12 +124,32 @@ class JobSpec:
     @property
     def generations(self) -> int:
         """How many generations there are at most; 0 for a non-adaptive search."""
-        return -(-self.n // self.generation_size) if self.generation_size else 0
+        return self.layout.generations if self.generation_size else 0
+
+    @property
+    def layout(self) -> Layout:
+        """What stands where. It is made anew each time."""
+        if self.validation is None:
+            return Layout.plain(self.n, Schedule(self.generation_size or self.n, self.generation_lag))
+        schedule = Schedule(self.generation_size, self.generation_lag)
+        return Layout.of(self.validation.search_n, schedule, self.validation.counts)
+
+    @property
+    def search_n(self) -> int:
+        """The iterations of the session's own search."""
+        return self.n if self.validation is None else self.validation.search_n
+
+    def search(self, stretch: Stretch) -> JobSpec:
+        """The search of a stretch, by itself. Each but the session's own has its own stream of random numbers."""
+        stream = -(1 << 41) - 2 * stretch.fold - (stretch.phase is Phase.NULL)
+        seed = self.seed if stretch.is_own_search else iteration_seed(self.seed, stream)
+        return replace(self, n=stretch.count, seed=seed, validation=None)
 
     @property
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
-        return schema.JOB.earliest if self.generation_lag == LAG else schema.JOB.version
+        says_more = self.generation_lag != LAG or self.validation is not None
+        return schema.JOB.version if says_more else schema.JOB.earliest
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack and JSON."""
@@ -161,4 +186,5 @@ class JobSpec:
             **({"generation_lag": self.generation_lag} if self.generation_lag != LAG else {}),
             # Left out where there are none, so that such a job reads the same to workers that do not know of them.
             **({"labels": dict(self.labels)} if self.labels else {}),
+            **({} if self.validation is None else {"validation": self.validation.to_plain()}),
         }

@@ -8,7 +8,7 @@ from arbd.job.stored import read_spec
 from arbd.mirror.follow import hashes
 from arbd.mirror.state import StateManager
 from arbd.results.columns import RowRules
-from arbd.results.csv_writer import BUDGET, FEASIBLE, VIOLATION
+from arbd.results.csv_writer import BUDGET, FEASIBLE, FOLD, PHASE, VIOLATION
 from arbd.results.session_rows import read_rows
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
@@ -16,7 +16,7 @@ from arbd.spool.queue import SessionQueue
 
 STEP_ROWS = 1_000
 # Fields that hashes of earlier versions have not.
-ADDED = frozenset({BUDGET, FEASIBLE, VIOLATION})
+ADDED = frozenset({BUDGET, FEASIBLE, FOLD, PHASE, VIOLATION})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.digests import check_digest
 from arbd.job.policy import written_by_anybody
 from arbd.job.spec import JobSpec
+from arbd.job.validation import WHOLE, Setting
 from arbd.objective.processes import adopt_orphans, children, kill_children, kill_tree
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome
 
@@ -75,6 +76,9 @@ class CommandEvaluator:
             "ARBD_SESSION_ID": trial.session_id,
             "ARBD_BUDGET": repr(trial.budget),
         }
+        if trial.window is not None:
+            start, end = trial.window
+            environment |= {"ARBD_WINDOW_FROM_NS": str(start), "ARBD_WINDOW_TO_NS": str(end)}
         adopt_orphans()
         own = children()
         with subprocess.Popen(  # noqa: S603 - which programs may run is the policy's to say; no shell is involved
@@ -88,7 +92,9 @@ class CommandEvaluator:
             preexec_fn=_confine,  # noqa: PLW1509 - a slot has one thread
         ) as process:
             try:
-                out, err = _exchange(process, json.dumps({**self._fixed, **params}).encode(), own)
+                out, err = _exchange(
+                    process, json.dumps(trial.setting.changed({**self._fixed, **params})).encode(), own
+                )
             except BaseException:
                 kill_tree(process.pid)
                 raise
@@ -104,7 +110,7 @@ class CommandEvaluator:
             raise CodeChangedError(f"{self._program} was changed while the session ran")
 
     def evaluate_batch(
-        self, columns: Mapping[str, Any], budget: float = 1.0
+        self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE
     ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """A command evaluates one set at a time."""
         raise ObjectiveError("a command has no evaluate_batch")

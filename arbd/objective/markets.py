@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from arbd.errors import ObjectiveError
 from arbd.job.digests import not_the_same
 from arbd.job.spec import JobSpec
+from arbd.job.validation import OPEN_FROM, OPEN_TO, Setting
 from arbd.named_file import ANY, MAX_DATA_BYTES, ReadRule, open_named
 from arbd.paper.market.cache import load_market
 from arbd.paper.market.prepared import Market, prepare
-from arbd.paper.market.quotes import Quotes
+from arbd.paper.market.quotes import Quotes, quotes_of
 from arbd.paper.scenario import read_scenario
 from arbd.strict_yaml import MAX_BYTES
+
+# How many increments of the premium get one random sign where an edge is taken out of a market.
+NULL_BLOCK_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +38,42 @@ class JobMarket:
 def beginning(market: Market, budget: float) -> Market:
     """The first `budget` of a market's quotes, at least one."""
     return market if budget >= 1.0 else market.beginning(max(1, math.ceil(len(market) * budget)))
+
+
+def markets_of(loaded: Sequence[JobMarket], setting: Setting, seed: int) -> tuple[list[Market], list[int]]:
+    """What a setting shows of a job's markets, and which of them each is of: every window is a market of its own.
+
+    A market without an edge is made of what the window shows alone, with random signs of the job's `seed`.
+    """
+    windows = setting.windows or (((OPEN_FROM, OPEN_TO),),) * len(loaded)
+    if len(windows) != len(loaded):
+        raise ObjectiveError(f"the job's windows are of {len(windows)} markets; it has {len(loaded)} here")
+    markets, which = [], []
+    for number, (market, own) in enumerate(zip(loaded, windows, strict=True)):
+        for at, (start_ns, end_ns) in enumerate(own):
+            first, last = np.searchsorted(market.quotes.ts_ns, [start_ns, end_ns]).tolist()
+            if setting.null:
+                key = [seed, setting.null, number, at]
+                columns = {name: column[first:last] for name, column in market.quotes.columns().items()}
+                markets.append(_without_edge(quotes_of(columns), key))
+            else:
+                whole = last - first == len(market.market)
+                markets.append(market.market if whole else market.market.part(first, last))
+            which.append(number)
+    return markets, which
+
+
+def _without_edge(quotes: Quotes, key: Sequence[int]) -> Market:
+    from arbd.validation.surrogate import surrogate  # noqa: PLC0415 - few jobs ask for it
+
+    if len(quotes) < 2:
+        return prepare(quotes)
+    random = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0])
+    made = surrogate(quotes, random, NULL_BLOCK_ROWS)
+    # What of B's book lies below the touch moves with it.
+    by = made.bid_b / quotes.bid_b
+    levels = tuple(replace(level, bid_b=level.bid_b * by, ask_b=level.ask_b * by) for level in quotes.levels)
+    return prepare(replace(made, levels=levels))
 
 
 def load_markets(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.job.spec import JobSpec
+from arbd.job.validation import WHOLE, Change, Setting
 from arbd.named_file import ANY, ReadRule
-from arbd.objective.markets import beginning, load_markets
+from arbd.objective.markets import beginning, load_markets, markets_of
 from arbd.objective.protocol import Outcome, Params, Trial
 from arbd.paper.compiled import compile_once, use_cache
 from arbd.paper.objective import PaperObjective
+from arbd.paper.params import PARAMETERS, resolve
+
+# Markets as settings see them are kept for the next iterations, which mostly see the same.
+KEPT_SETTINGS = 4
 
 
 class PaperEvaluator:
@@ -28,29 +34,61 @@ class PaperEvaluator:
     def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool, reading: ReadRule = ANY) -> None:
         if cache_dir is not None:
             use_cache(cache_dir)
-        loaded = load_markets(spec, cache_dir, verify=verify, reading=reading)
-        markets, defaults = [each.market for each in loaded], [each.defaults for each in loaded]
-        self._markets, self._defaults, self._fixed = markets, defaults, spec.fixed
-        self._sources = [each.source for each in loaded]
-        self._objective = PaperObjective(markets, spec.fixed, defaults, self._sources)
-        self._shares = {1.0: self._objective}
+        self._loaded = load_markets(spec, cache_dir, verify=verify, reading=reading)
+        self._seed = spec.seed
+        self._defaults, self._fixed = [each.defaults for each in self._loaded], spec.fixed
+        self._kept: OrderedDict[tuple[float, Setting], PaperObjective] = OrderedDict()
+        whole = self._of(1.0, WHOLE)
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
-        compile_once(self._objective.compile)
+        compile_once(whole.compile)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""
-        metrics, blocks = self._of_share(trial.budget).evaluate(params)
+        objective = self._of(trial.budget, trial.setting)
+        columns = _changed({name: [value] for name, value in params.items()}, trial.setting.changes)
+        metrics, blocks = objective.evaluate({name: column[0] for name, column in columns.items()})
         return Outcome(metrics, blocks)
 
-    def _of_share(self, budget: float) -> PaperObjective:
-        """The engine over the first `budget` of every market's quotes."""
-        if budget not in self._shares:
-            parts = [beginning(market, budget) for market in self._markets]
-            self._shares[budget] = PaperObjective(parts, self._fixed, self._defaults, self._sources)
-        return self._shares[budget]
+    def _of(self, budget: float, setting: Setting) -> PaperObjective:
+        """The engine over the first `budget` of what a setting shows of the markets, under its conditions."""
+        key = (budget, setting)
+        if key not in self._kept:
+            markets, which = markets_of(self._loaded, setting, self._seed)
+            parts = [beginning(market, budget) for market in markets]
+            sources = [self._loaded[at].source for at in which]
+            defaults, fixed = [self._defaults[at] for at in which], self._fixed
+            if setting.changes:
+                defaults = [under(resolve({**own, **fixed}), setting.changes) for own in defaults]
+                fixed = {}
+            while len(self._kept) >= KEPT_SETTINGS:
+                self._kept.popitem(last=False)
+            self._kept[key] = PaperObjective(parts, fixed, defaults, sources)
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
     def evaluate_batch(
-        self, columns: Mapping[str, Any], budget: float = 1.0
+        self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE
     ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """See `Evaluator`."""
-        return self._of_share(budget).evaluate_batch(columns)
+        return self._of(budget, setting).evaluate_batch(_changed(columns, setting.changes))
+
+
+def _changed(columns: Mapping[str, Any], changes: tuple[Change, ...]) -> Mapping[str, Any]:
+    """Searched parameters under changed conditions, within what the engine takes."""
+    found = dict(columns)
+    for change in changes:
+        if change.name in found:
+            values = change.of(np.asarray(found[change.name], dtype=np.float64))
+            found[change.name] = _within(change.name, np.broadcast_to(values, len(columns[change.name])))
+    return found
+
+
+def under(base: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, Any]:
+    """Resolved parameters under changed conditions, within what the engine takes."""
+    return {**base, **{c.name: _within(c.name, np.array([c.of(base[c.name])]))[0] for c in changes}}
+
+
+def _within(name: str, values: npt.NDArray[np.float64]) -> list[float]:
+    parameter = PARAMETERS[name]
+    inside = np.clip(values, parameter.low, parameter.high)
+    return list((np.rint(inside) if parameter.kind == "int" else inside).tolist())

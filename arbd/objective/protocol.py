@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
+from arbd.job.validation import WHOLE, Setting, Window
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Value
 
@@ -33,7 +34,8 @@ class Outcome:
 class Trial:
     """The iteration that an objective is called for.
 
-    `data` are the paths of the job's data files, `budget` is the share of them (or of any other effort) to use.
+    `data` are the paths of the job's data files, `budget` is the share of them (or of any other effort) to use. Of the data
+    only what lies in `window` may be used, [from_ns, to_ns) in nanoseconds UTC, where that is not None.
     """
 
     iteration: int
@@ -42,15 +44,43 @@ class Trial:
     data: tuple[str, ...] = ()
     reports: list[tuple[int, float]] = field(default_factory=list)
     budget: float = 1.0
+    setting: Setting = WHOLE
 
     @classmethod
     def of(cls, spec: JobSpec, session_id: str, iteration: int, budget: float = 1.0) -> Trial:
         """The trial of an iteration of a session."""
-        return cls(iteration, iteration_seed(spec.seed, iteration), session_id, spec.data, budget=budget)
+        seed, setting = iteration_seed(spec.seed, iteration), Settings(spec).of(iteration)
+        return cls(iteration, seed, session_id, spec.data, budget=budget, setting=setting)
+
+    @property
+    def window(self) -> Window | None:
+        """The interval of time of the data that it may use; None for all."""
+        return self.setting.window
 
     def report(self, step: int, value: float) -> None:
         """Keep an intermediate value; it is stored with the iteration's results."""
         self.reports.append((int(step), float(value)))
+
+
+class Settings:
+    """On what each iteration of a job is evaluated."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._validation = spec.validation
+        self._layout = spec.layout
+
+    def of(self, iteration: int) -> Setting:
+        """Of one iteration."""
+        return WHOLE if self._validation is None else self._validation.setting(self._layout.at(iteration))
+
+    def groups(self, iterations: npt.NDArray[np.int64]) -> Iterator[tuple[Setting, npt.NDArray[np.int64]]]:
+        """Positions of iterations that have a setting in common."""
+        if self._validation is None:
+            yield WHOLE, np.arange(len(iterations))
+            return
+        where = self._layout.indices(iterations)
+        for index in np.unique(where).tolist():
+            yield self._validation.setting(self._layout.stretches[index]), np.flatnonzero(where == index)
 
 
 class Evaluator(Protocol):
@@ -63,9 +93,9 @@ class Evaluator(Protocol):
         ...
 
     def evaluate_batch(
-        self, columns: Mapping[str, Any], budget: float = 1.0
+        self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE
     ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
-        """Evaluate many sets with the same share of the data: columns of values in, metrics (and blocks) out."""
+        """Evaluate many sets in the same setting, with the same share of the data: columns of values in, metrics (and blocks) out."""
         ...
 
 

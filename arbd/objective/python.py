@@ -6,7 +6,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,14 @@ from arbd.errors import ObjectiveError
 from arbd.job.code import MODULE
 from arbd.job.modules import locate
 from arbd.job.spec import JobSpec
+from arbd.job.validation import WHOLE, Setting
 from arbd.objective.modules import ObjectiveModules, RefusedImportError
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome
+
+NO_WINDOW = (
+    "takes no window, which the job's validation needs: give it a parameter `window` (from_ns, to_ns: use only data in it), "
+    "or `trial` and read trial.window"
+)
 
 
 class PythonEvaluator:
@@ -55,30 +61,44 @@ class PythonEvaluator:
                 f"the objective {target}: {function_name!r} is not defined in {module_name} but comes from {owner}; "
                 f"only what a module itself defines can be its objective"
             )
-        self._with_trial = _takes_trial(function, target)
-        self._with_budget = _takes_budget(function)
+        windows = spec.validation is not None and bool(spec.validation.scheme)
+        # Without folds a parameter of that name is any other one.
+        self._with_trial = _takes_trial(function, target, {"budget", "window"} if windows else {"budget"})
+        self._with_budget = _takes(function, "budget")
+        self._with_window = _takes(function, "window")
         if spec.has_shares and not (self._with_trial or self._with_budget):
             raise ObjectiveError(
                 f"the objective {target} takes no budget, which {spec.method} needs: "
                 "give it a parameter `budget` (the share to use, up to 1), or `trial` and read trial.budget"
             )
+        if windows and not (self._with_trial or self._with_window):
+            raise ObjectiveError(f"the objective {target} {NO_WINDOW}")
         self._function: Callable[..., object] = function
         batch = getattr(module, "evaluate_batch", None)
-        self._batch_with_budget = callable(batch) and _takes_budget(batch)
-        # One that does not know of budgets would use all data every time.
-        self.batch = callable(batch) and (self._batch_with_budget or not spec.has_shares)
+        self._batch_with_budget = callable(batch) and _takes(batch, "budget")
+        self._batch_with_window = callable(batch) and _takes(batch, "window")
+        # One that does not know of budgets, or of windows, would use all data every time.
+        self.batch = (
+            callable(batch)
+            and (self._batch_with_budget or not spec.has_shares)
+            and (self._batch_with_window or not windows)
+        )
         self._batch: Callable[..., object] | None = batch if callable(batch) else None
         self._fixed = dict(spec.fixed)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""
         given = {**self._fixed, **params} if self._fixed else params
-        more = {"budget": trial.budget} if self._with_budget else {}
+        if trial.setting.changes:
+            given = trial.setting.changed(given)
+        more: dict[str, Any] = {"budget": trial.budget} if self._with_budget else {}
+        if self._with_window and trial.window is not None:
+            more["window"] = trial.window
         returned = self._function(given, trial, **more) if self._with_trial else self._function(given, **more)
         return check_outcome(returned, trial)
 
     def evaluate_batch(
-        self, columns: Mapping[str, Any], budget: float = 1.0
+        self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE
     ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """See `Evaluator`. Fixed parameters come as columns too."""
         if self._batch is None:
@@ -87,8 +107,10 @@ class PythonEvaluator:
         fixed = {
             name: [value] * n if isinstance(value, str) else np.full(n, value) for name, value in self._fixed.items()
         }
-        more = {"budget": budget} if self._batch_with_budget else {}
-        returned = self._batch({**fixed, **columns}, **more)
+        more: dict[str, Any] = {"budget": budget} if self._batch_with_budget else {}
+        if self._batch_with_window and setting.window is not None:
+            more["window"] = setting.window
+        returned = self._batch(setting.changed({**fixed, **columns}), **more)
         if not isinstance(returned, Mapping) or not returned:
             raise ObjectiveError(f"evaluate_batch returned {type(returned).__name__}; expected a mapping of columns")
         metrics = {str(name): column for name, column in returned.items() if name != "blocks"}
@@ -117,13 +139,13 @@ def _defined_in(value: Callable[..., object]) -> str:
     return str(owner.__module__)
 
 
-def _takes_trial(function: Callable[..., object], target: str) -> bool:
+def _takes_trial(function: Callable[..., object], target: str, others: Set[str]) -> bool:
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:
         return False
     positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "budget"
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in others
     ]
     needed = [p for p in positional if p.default is p.empty]
     if not positional or len(needed) > 2:
@@ -133,8 +155,8 @@ def _takes_trial(function: Callable[..., object], target: str) -> bool:
     return len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")
 
 
-def _takes_budget(function: Callable[..., object]) -> bool:
+def _takes(function: Callable[..., object], name: str) -> bool:
     try:
-        return "budget" in inspect.signature(function).parameters
+        return name in inspect.signature(function).parameters
     except ValueError:
         return False

@@ -19,7 +19,7 @@ from arbd.results.merge import Merge
 from arbd.results.session_code import SessionCode
 from arbd.results.store_format import encode_results
 from arbd.results.store_reader import StoredResults
-from arbd.results.trials import keep_record, record_of
+from arbd.results.trials import keep_records, records_of
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
@@ -78,7 +78,7 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
         if spec.results.csv:
             _write_csv(files, paths, spec, rules)
         # Before anybody calls the session done, so that no session can be done and not counted.
-        keep_record(files, SpoolLayout(paths.folder.parent.parent), record_of(paths.session_id, spec, queue.state.n))
+        keep_records(files, SpoolLayout(paths.folder.parent.parent), records_of(paths.session_id, spec, queue.state.n))
 
     def decide(state: LedgerState) -> Sequence[LedgerRecord]:
         if not state.exhausted or state.over:

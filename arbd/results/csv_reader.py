@@ -14,9 +14,11 @@ from arbd.results.csv_writer import (
     BUDGET,
     DIRECTION_PREFIX,
     FEASIBLE,
+    FOLD,
     METRIC_PREFIX,
     OLD_BUDGET,
     PARAM_PREFIX,
+    PHASE,
     VIOLATION,
     plain_text,
 )
@@ -127,6 +129,8 @@ def _result(path: Path, number: int, cells: Mapping[str, str]) -> tuple[TuningRe
                 for n, c in cells.items()
                 if n.startswith(DIRECTION_PREFIX) and c
             },
+            phase=cells.get(PHASE) or "search",
+            fold=_whole(FOLD, cells.get(FOLD) or "0"),
         )
     except ValueError as error:
         raise DataError(path, str(error), number) from None

@@ -14,7 +14,7 @@ import numpy as np
 from arbd.job.spec import JobSpec
 from arbd.results.columns import Array, RowBatch
 from arbd.results.store_format import ResultGroup
-from arbd.search.plan import INFEASIBLE, INFEASIBLE_NAME, Limits
+from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
@@ -24,6 +24,8 @@ METRIC_PREFIX = "metric_"
 BUDGET, OLD_BUDGET = "budget", "data_share"
 # Whether a result keeps the constraints of its job, and by how much it breaks them, where there are any.
 FEASIBLE, VIOLATION = "feasible", "violation"
+# What an iteration was run for, where a session has more than its own search.
+PHASE, FOLD = "phase", "fold"
 # One column for each objective of the job, the first one first: maximize or minimize in every line.
 DIRECTION_PREFIX = "direction_"
 # What makes a spreadsheet read a cell as a formula, wide forms too, behind any marks that say it is none and what is not
@@ -36,7 +38,7 @@ _MARK_WITHIN = re.compile(f"(?<=[;\t\r\n])'(?='*[{_UNSEEN}]*[{_SIGN}])")
 
 def status_name(status: int, origin: int) -> str:
     """What people read."""
-    return INFEASIBLE_NAME if origin == INFEASIBLE else STATUS_NAMES[status]
+    return NOT_RUN_NAMES.get(origin, "") or STATUS_NAMES[status]
 
 
 def iso_utc(wall_ns: int) -> str:
@@ -56,7 +58,16 @@ def header(spec: JobSpec, metric_names: Sequence[str]) -> list[str]:
     params, metrics = (PARAM_PREFIX + n for n in spec.space.names), (METRIC_PREFIX + n for n in metric_names)
     budget = [OLD_BUDGET, BUDGET] if spec.has_shares else []
     feasible = [FEASIBLE, VIOLATION] if spec.constraints else []
-    return [*FIXED, *params, *metrics, *budget, *feasible, *(DIRECTION_PREFIX + goal.name for goal in spec.metrics)]
+    phase = [PHASE, FOLD] if spec.validation is not None else []
+    return [
+        *FIXED,
+        *params,
+        *metrics,
+        *budget,
+        *feasible,
+        *phase,
+        *(DIRECTION_PREFIX + goal.name for goal in spec.metrics),
+    ]
 
 
 def group_cells(
@@ -90,24 +101,28 @@ def group_cells(
             attempt,
             _text(rows.errors.get(iteration, "")),
             *(_cell(values[name]) for name in space.names),
-            *(_metric(column, position) if status == COMPLETED and origin != INFEASIBLE else "" for column in metrics),
+            *(_metric(column, position) if status == COMPLETED and origin >= RUN else "" for column in metrics),
             *(column[position] for column in more),
             *directions,
         ]
 
 
 def _more_cells(spec: JobSpec, rows: RowBatch) -> list[list[str]]:
-    """Budget, feasibility and violation, where the job has them."""
+    """Budget, feasibility, violation, phase and fold, where the job has them."""
     cells: list[list[str]] = []
     if spec.has_shares:
         column = rows.metrics.get(BUDGET, np.full(len(rows), np.nan)).tolist()
         cells += [[repr(value) if 0.0 < value <= 1.0 else "" for value in column]] * 2
     if spec.constraints:
-        results = ((rows.status == COMPLETED) & (rows.origins != INFEASIBLE)).tolist()
+        results = ((rows.status == COMPLETED) & (rows.origins >= RUN)).tolist()
         violation = Limits.of(spec).violation(rows.params, rows.metrics, len(rows)).tolist()
         pairs = list(zip(results, violation, strict=True))
         cells.append([str(result and value <= 0) for result, value in pairs])
         cells.append([repr(value) if result else "" for result, value in pairs])
+    if spec.validation is not None:
+        layout = spec.layout
+        places = [layout.stretches[at] for at in layout.indices(rows.iteration).tolist()]
+        cells += [[str(place.phase) for place in places], [str(place.fold) for place in places]]
     return cells
 
 

@@ -20,7 +20,9 @@ from arbd.results.columns import RowRules
 from arbd.results.precedence import Winners
 from arbd.results.segments import SegmentReader
 from arbd.search.generation import Generation, decode_generation
-from arbd.search.generations import GenerationPlanner, TrialHistory
+from arbd.search.generations import GenerationPlanner
+from arbd.search.phase_planner import PhasePlanner
+from arbd.search.phases import Layout
 from arbd.search.plan import PlannedRows, join
 from arbd.search.schedule import Schedule
 from arbd.search.versions import differing, of_plugins, sampler_versions
@@ -80,18 +82,18 @@ def published_schedule(files: Files, paths: SessionPaths) -> Schedule | None:
 class PublishedPlan:
     """The plan of a session whose generations are published; rows are asked for only once they are."""
 
-    def __init__(self, files: Files, clock: Clock, paths: SessionPaths, size: int) -> None:
+    def __init__(self, files: Files, clock: Clock, paths: SessionPaths, layout: Layout) -> None:
         self._files = files
         self._clock = clock
         self._paths = paths
-        self._size = size
+        self._layout = layout
         self._kept: dict[int, Generation] = {}
 
     def rows(self, first: int, count: int) -> PlannedRows:
         """See `arbd.search.plan.Plan`. Waits a while for a file that this host's client does not show yet."""
         parts: list[PlannedRows] = []
         while count > 0:
-            number = (first - 1) // self._size + 1
+            number = self._layout.number_of(first)
             generation = self._generation(number)
             start = first - generation.first
             part = generation.rows.select(slice(start, start + count))
@@ -149,7 +151,7 @@ class Suggester:
     files: Files
     paths: SessionPaths
     spec: JobSpec = field(init=False)
-    _planner: GenerationPlanner | None = None
+    _planner: GenerationPlanner | PhasePlanner | None = None
     _reader: SegmentReader = field(init=False)
     _winners: Winners = field(init=False)
     _versions: Mapping[str, str] = field(default_factory=dict)
@@ -194,7 +196,8 @@ class Suggester:
             if other:
                 self._unable = f"{other}: install the version that the session began with, or leave it to other hosts"
             else:
-                self._planner = GenerationPlanner(spec, self._versions)
+                planner = GenerationPlanner if spec.validation is None else PhasePlanner
+                self._planner = planner(spec, self._versions)
         except UsageError as error:
             began_with = ", ".join(f"{name} {version}" for name, version in of_plugins(spec.sampler_versions).items())
             self._unable = str(error) + (f" (the session began with {began_with})" if began_with else "")
@@ -203,14 +206,12 @@ class Suggester:
         assert self._planner is not None
         if published_up_to(self.files, self.paths) >= number:
             return Suggested(number, published=True, other_versions=other)
-        schedule = self._planner.schedule
-        up_to = schedule.known_before(number)
-        self._learn(self._planner.trial_history)
-        missing = self._planner.trial_history.missing(up_to)
+        self._learn(self._planner)
+        missing = self._planner.missing(number)
         damage = tuple(f"{d.path}, bytes {d.damage.offset} to {d.damage.end}" for d in self._reader.damage)
         if missing:
             return Suggested(number, missing=tuple(spans_of(missing, 0)), damage=damage)
-        self._pending = {at: self._published(at) for at in schedule.pending(number)}
+        self._pending = {at: self._published(at) for at in self._planner.pending(number)}
         generation = self._planner.generation(number, list(self._pending.values()))
         path = self.paths.generations / generation_name(number)
         self.files.publish_once(path, encode_frame(generation.encode()))
@@ -220,12 +221,12 @@ class Suggester:
         """Read once: what is published is never replaced."""
         return self._pending.get(number) or read_generation(self.files, self.paths, number)
 
-    def _learn(self, trial_history: TrialHistory) -> None:
+    def _learn(self, planner: GenerationPlanner | PhasePlanner) -> None:
         """Read what is new in the segments. Of several rows of an iteration the winning one counts."""
         for found in self._reader.poll():
             judged = self._winners.add(found)
             if judged.won.any():
                 chosen = found.rows.select(np.flatnonzero(judged.won))
-                trial_history.learn(
+                planner.learn(
                     chosen.iteration, chosen.status == COMPLETED, chosen.origins, chosen.params, chosen.metrics
                 )

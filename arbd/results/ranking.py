@@ -33,6 +33,10 @@ class RankedColumns(Protocol):
         """Which are results of the objective."""
 
     @property
+    def ranked(self) -> Mask | None:
+        """Which are of the session's own search; None where all are."""
+
+    @property
     def violation(self) -> Floats | None:
         """By how much each breaks the constraints of its job; None where there are none."""
 
@@ -72,23 +76,29 @@ class Ranking:
         return any(goal.name == metric and goal.minimized for goal in self.goals)
 
     @cached_property
+    def completed(self) -> Mask:
+        """Completed results of the session's own search: what judges its winner competes with none of them."""
+        completed, ranked = self.columns.completed, self.columns.ranked
+        return completed if ranked is None else np.asarray(completed & ranked)
+
+    @cached_property
     def feasible(self) -> Mask:
-        """Which results keep every constraint of their job; none that did not complete."""
-        completed, violation = self.columns.completed, self.columns.violation
+        """Which results keep every constraint of their job; none that did not complete, or that are not ranked."""
+        completed, violation = self.completed, self.columns.violation
         return completed if violation is None else np.asarray(completed & (violation <= 0))
 
     def loss(self, metric: str, ascending: bool | None = None) -> Floats:
-        """The metric as a loss, of which lower is better; NaN for what did not complete."""
+        """The metric as a loss, of which lower is better; NaN for what did not complete, or is not ranked."""
         values = self.columns.column(metric)
         if values is None:
             return np.full(len(self.columns), np.nan)
         losses = values if self.ascending(metric, ascending) else -values
-        completed = self.columns.completed
+        completed = self.completed
         return losses if completed.all() else np.where(completed, losses, np.nan)
 
     def order(self, metric: str, top_n: int | None = None, ascending: bool | None = None) -> list[int]:
         """Positions of completed results by a metric, best first: see `arbd.search.ordering.best_first`."""
-        ranked = np.flatnonzero(self.columns.completed)
+        ranked = np.flatnonzero(self.completed)
         loss = self.loss(metric, ascending)[ranked]
         violation, budget = self.columns.violation, self.columns.budget
         found = ordering.best_first(
@@ -153,6 +163,7 @@ class PlainColumns:
     violation: Floats | None
     budget: Floats | None
     metrics: Mapping[str, Floats]
+    ranked: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.completed)
@@ -170,6 +181,8 @@ class ResultColumns:
         violation = np.array([result.violation for result in self.results])
         budget = np.array([result.budget for result in self.results])
         self.completed: Mask = np.array([result.status == "completed" for result in self.results], dtype=bool)
+        ranked = np.array([result.is_ranked for result in self.results], dtype=bool)
+        self.ranked: Mask | None = None if ranked.all() else ranked
         self.violation: Floats | None = violation if violation.any() else None
         self.budget: Floats | None = budget if (budget != 1.0).any() else None
 

@@ -16,6 +16,7 @@ class TuningResult:
     `duplicate_of` is the iteration that was run with these parameters already and whose result this is; 0 for none.
     `budget` is how much of the data was used, 0 to 1; what used less is no match for what used more.
     `violation` is by how much it breaks the constraints of its job: 0 where it keeps all, inf where nobody can say.
+    `phase` and `fold` say what it was run for: `search` and 0 is the session's own search, and only such are ranked.
     `directions` are the job's objectives, the first one first, each `maximize` or `minimize`; empty where unknown.
     """
 
@@ -33,11 +34,18 @@ class TuningResult:
     budget: float = 1.0
     violation: float = 0.0
     directions: Mapping[str, str] = field(default_factory=dict)
+    phase: str = "search"
+    fold: int = 0
 
     @property
     def feasible(self) -> bool:
         """True for a result that keeps every constraint of its job."""
         return self.status == "completed" and self.violation <= 0
+
+    @property
+    def is_ranked(self) -> bool:
+        """True for a result of the session's own search."""
+        return self.phase == "search" and self.fold == 0
 
     @property
     def same_as(self) -> int:
@@ -66,6 +74,8 @@ class TuningResult:
             "budget": self.budget,
             "feasible": self.feasible,
             "violation": self.violation,
+            "phase": self.phase,
+            "fold": self.fold,
             "directions": dict(self.directions),
             "params": dict(self.params),
             "metrics": dict(self.metrics),

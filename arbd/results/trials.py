@@ -9,9 +9,10 @@ The same job once more, under whatever id, gives the same results (I5), and is n
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgpack
 from msgspec import Struct, field
@@ -20,7 +21,9 @@ from arbd import schema
 from arbd.errors import ArbdError, VersionError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
-from arbd.records import Items, Natural, RecordFormat, Text
+from arbd.job.validation import Window, Windows
+from arbd.records import Items, Natural, RecordFormat, Signed, Text
+from arbd.search.phases import Phase
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths, SpoolLayout
@@ -39,6 +42,7 @@ class _TrialRecord(Struct, frozen=True):
     data: Annotated[tuple[Text, ...], Items]
     search: Text
     trials: Natural
+    window: tuple[Signed, Signed] | None = None
 
 
 _TRIALS: RecordFormat[_TrialRecord] = RecordFormat("the record", _TrialRecord, lambda: schema.TRIALS)
@@ -46,12 +50,22 @@ _TRIALS: RecordFormat[_TrialRecord] = RecordFormat("the record", _TrialRecord, l
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """`data`: what the trials were made on, as digests. `search` is the digest of all that decides which trials they are."""
+    """`data`: what the trials were made on, as digests. `search` is the digest of all that decides which trials they are.
+
+    `window` is what of the data they saw, [from_ns, to_ns); None where it was all.
+    """
 
     session_id: str
     data: frozenset[str]
     search: str
     trials: int
+    window: Window | None = None
+
+    def sees(self, window: Window | None) -> bool:
+        """True when the trials saw some of a window of the data; None is all of it."""
+        if self.window is None or window is None:
+            return True
+        return self.window[0] < window[1] and window[0] < self.window[1]
 
     def encode(self) -> bytes:
         """As it stands in a file."""
@@ -64,6 +78,7 @@ class TrialRecord:
                         "data": sorted(self.data),
                         "search": self.search,
                         "trials": self.trials,
+                        **({} if self.window is None else {"window": list(self.window)}),
                     }
                 )
             )
@@ -97,22 +112,58 @@ def data_digests(spec: JobSpec) -> frozenset[str]:
 
 
 # Of a job, what does not decide which trials it makes: how far it goes, and how it is run, named and kept.
-NO_MATTER = ("version", "session_id", "n", "execution", "results", "notices", "sampler_versions", "stop")
+NO_MATTER = ("version", "session_id", "n", "execution", "results", "notices", "sampler_versions", "stop", "validation")
 
 
-def record_of(session_id: str, spec: JobSpec, trials: int) -> TrialRecord:
-    """The record of a session with this many trials."""
+def records_of(session_id: str, spec: JobSpec, counted: int) -> list[TrialRecord]:
+    """The records of a session of which so many iterations are counted: of its searches, and of what it held out.
+
+    Whatever judges the winner on the data of the search chooses nothing, and is no trial; a market without an edge is
+    other data. Finalists that were tested on what was held out are trials on that.
+    """
     told = {name: value for name, value in spec.to_plain().items() if name not in NO_MATTER}
+    if not spec.sampler_versions and not spec.stop.needs_results:
+        # Its points are the same whether they are published or not.
+        told["generation_size"] = 0
+    seen, held_out = windows_of(spec)
+    if seen is not None:
+        told["window"] = list(seen)
+    layout = spec.layout
+    searched = max(stretch.last for stretch in layout.stretches if stretch.phase is Phase.SEARCH)
+    of_search = counted if spec.validation is None else min(counted, searched)
+    found = [_record(session_id, spec, told, of_search, seen)]
+    if held_out is not None:
+        tested = sum(stretch.count for stretch in layout.stretches if stretch.phase is Phase.TEST)
+        found.append(
+            _record(session_id, spec, {**told, "held_out": list(held_out)}, min(tested, counted - searched), held_out)
+        )
+    return [record for record in found if record.trials > 0]
+
+
+def _record(session_id: str, spec: JobSpec, told: Mapping[str, Any], trials: int, window: Window | None) -> TrialRecord:
     search = hashlib.sha256(bytes(msgpack.packb(told))).hexdigest()
-    return TrialRecord(session_id, data_digests(spec), search, trials)
+    return TrialRecord(session_id, data_digests(spec), search, trials, window)
 
 
-def keep_record(files: Files, layout: SpoolLayout, record: TrialRecord) -> None:
-    """Put a record into the spool, durably; nothing changes where it is there."""
-    if record.trials < 1:
-        return
-    files.make_folder(layout.trials)
-    files.publish_once(layout.trials / record.name, record.encode())
+def windows_of(spec: JobSpec) -> tuple[Window | None, Window | None]:
+    """What a job's search sees of its data, over all markets, and what it holds out; None, None where it sees all."""
+    validation = spec.validation
+    if validation is None or validation.scheme != "holdout":
+        return None, None
+    fold = validation.folds[0]
+    return _hull(fold.train), _hull(fold.test)
+
+
+def _hull(windows: Windows) -> Window:
+    every = [window for market in windows for window in market]
+    return min(start for start, _ in every), max(end for _, end in every)
+
+
+def keep_records(files: Files, layout: SpoolLayout, records: Sequence[TrialRecord]) -> None:
+    """Put records into the spool, durably; nothing changes where they are there."""
+    for record in records:
+        files.make_folder(layout.trials)
+        files.publish_once(layout.trials / record.name, record.encode())
 
 
 def keep_before_purge(files: Files, layout: SpoolLayout, session_id: str) -> None:
@@ -122,34 +173,36 @@ def keep_before_purge(files: Files, layout: SpoolLayout, session_id: str) -> Non
         spec, state = read_spec(files, paths), SessionQueue(files, paths).refresh()
     except ArbdError:
         return
-    keep_record(files, layout, record_of(session_id, spec, state.counted))
+    keep_records(files, layout, records_of(session_id, spec, state.counted))
 
 
-def trials_on_data(files: Files, layout: SpoolLayout, session_id: str, spec: JobSpec) -> TrialsOnData:
-    """Trials of all sessions of this spool, purged ones too, that share a data file with this one."""
+def trials_on_data(
+    files: Files, layout: SpoolLayout, session_id: str, spec: JobSpec, window: Window | None = None
+) -> TrialsOnData:
+    """Trials of all sessions of this spool, purged ones too, that share a data file with this one, and saw of `window`."""
     data = data_digests(spec)
     read = _records(files, layout)
     records = [record for record in read if record is not None and record.data & data]
     recorded = {record.session_id for record in records} - {session_id}
     # What is done has its record, unless an earlier version did it; reading those jobs again would take its time.
     for other in session_ids(files, layout):
-        live = None if other in recorded else _live(files, layout.session(other), data)
-        records += [] if live is None else [live]
+        records += [] if other in recorded else _live(files, layout.session(other), data)
+    records = [record for record in records if record.sees(window)]
     most: dict[str, int] = {}
     for record in records:
         most[record.search] = max(most.get(record.search, 0), record.trials)
     return TrialsOnData(sum(most.values()), len(most), read.count(None))
 
 
-def _live(files: Files, paths: SessionPaths, data: frozenset[str]) -> TrialRecord | None:
+def _live(files: Files, paths: SessionPaths, data: frozenset[str]) -> list[TrialRecord]:
     try:
         spec = read_spec(files, paths)
         if not data_digests(spec) & data:
-            return None
-        return record_of(paths.session_id, spec, SessionQueue(files, paths).refresh().counted)
+            return []
+        return records_of(paths.session_id, spec, SessionQueue(files, paths).refresh().counted)
     except (ArbdError, OSError):
         # Gone or damaged meanwhile: `arbctl doctor` and whoever asks for that session are told.
-        return None
+        return []
 
 
 def _records(files: Files, layout: SpoolLayout) -> list[TrialRecord | None]:
@@ -165,7 +218,7 @@ def _read(files: Files, path: Path) -> TrialRecord | None:
     try:
         for payload in payloads(files.read(path, limit=MAX_RECORD_BYTES)):
             found = _TRIALS.read(payload, path)
-            return TrialRecord(found.session_id, frozenset(found.data), found.search, found.trials)
+            return TrialRecord(found.session_id, frozenset(found.data), found.search, found.trials, found.window)
     except (OSError, ValueError, VersionError):
         return None
     return None

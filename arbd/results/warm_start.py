@@ -44,6 +44,7 @@ def _of_table(source: str, folders: Sequence[Path], reading: ReadRule) -> list[E
         return [
             EarlierResult(result.params, result.metrics if result.status == "completed" else {}, result.budget, written)
             for result, written in read_table(file, MAX_PAST_RESULTS)
+            if result.is_ranked
         ]
 
 
@@ -55,8 +56,10 @@ def _of_session(layout: SpoolLayout, session_id: str) -> list[EarlierResult]:
     if state.counted > MAX_PAST_RESULTS:
         raise DataError(session_id, f"has {state.counted:,} results; {MAX_PAST_RESULTS:,} are the maximum: {FEWER}")
     found: list[EarlierResult] = []
+    stands = spec.layout
     for group in read_rows(files, paths, done=state.done, rules=RowRules.of(spec)):
-        rows = group.rows
+        # What judges another search is no result of it, and of other windows of the data.
+        rows = group.rows.select(stands.own_search(group.rows.iteration))
         metrics = {name: column.tolist() for name, column in rows.metrics.items()}
         budget = budgets(rows.metrics[BUDGET]).tolist() if spec.has_shares and BUDGET in rows.metrics else None
         for position, params in enumerate(spec.space.rows(dict(rows.params))):

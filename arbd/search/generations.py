@@ -93,7 +93,7 @@ class TrialHistory:
         columns = {name: column[1 : up_to + 1] for name, column in self._columns.items()}
         return PlannedRows(columns, self._origin[1 : up_to + 1], self._budget[1 : up_to + 1])
 
-    def _results(self, up_to: int) -> tuple[Floats, Floats]:
+    def results(self, up_to: int) -> tuple[Floats, Floats]:
         """Losses and violations of iterations 1 to `up_to`; those of a repeat are those of its source.
 
         A loss is NaN where there is none; it may be infinite, as the best profit factor is.
@@ -102,7 +102,7 @@ class TrialHistory:
         source = np.where(self._origin[place] > 0, self._origin[place], place)
         metrics = {name: column[source] for name, column in self._metrics.items()}
         losses = np.column_stack([goal.sign * metrics[goal.name] for goal in self._spec.metrics]).astype(np.float64)
-        losses[~self._completed[source] | (self._origin[place] == INFEASIBLE)] = np.nan
+        losses[~self._completed[source] | (self._origin[place] < RUN)] = np.nan
         columns = {name: column[place] for name, column in self._columns.items()}
         violation = self.limits.violation(columns, metrics, up_to) if up_to else np.zeros(0)
         return losses, violation
@@ -111,7 +111,7 @@ class TrialHistory:
         """What is known of iterations 1 to `up_to`, after what is known from elsewhere; `pending` is not known yet."""
         spec, space, view = self._spec, self._spec.space, self.view
         rows = self.rows(up_to)
-        losses, violation = self._results(up_to)
+        losses, violation = self.results(up_to)
         points = view.to_unit(rows.columns) if up_to else np.empty((0, len(space.dimensions)))
         budget = rows.budget if rows.budget is not None else np.ones(up_to)
         if spec.past is not None and spec.past.points:
@@ -134,7 +134,7 @@ class TrialHistory:
 
         if not self._spec.stop.needs_results or not up_to:
             return ""
-        losses, violation = self._results(up_to)
+        losses, violation = self.results(up_to)
         losses[~comparable(losses, violation)] = np.nan
         # What used less of the data is no match for the rest, and no sign that nothing improves.
         whole = np.flatnonzero(self._budget[1 : up_to + 1] >= 1.0)
@@ -154,6 +154,25 @@ class GenerationPlanner:
         self._threads: ThreadpoolController | None = None
         self.seen = SeenPoints()
         self._plan = NonAdaptivePlan(spec) if adaptive(spec.method) is None else None
+
+    def learn(
+        self,
+        iterations: Ints,
+        completed: npt.NDArray[np.bool_],
+        origin: Ints,
+        columns: Mapping[str, npt.NDArray[Any]],
+        metrics: Mapping[str, Floats],
+    ) -> None:
+        """See `TrialHistory.learn`."""
+        self.trial_history.learn(iterations, completed, origin, columns, metrics)
+
+    def missing(self, number: int) -> list[int]:
+        """Iterations whose results generation `number` needs and that are not known."""
+        return self.trial_history.missing(self.schedule.known_before(number))
+
+    def pending(self, number: int) -> range:
+        """The generations before `number` whose results it does not depend on."""
+        return self.schedule.pending(number)
 
     def warm_up(self) -> None:
         """Import what later generations need."""

@@ -22,9 +22,12 @@ from arbd.search.samplers import make_sampler, planned
 from arbd.search.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
 
 # `origin` of an iteration: it is run, or it is not, or (a positive number) its result is that of another.
-RUN, INFEASIBLE = 0, -1
-INFEASIBLE_NAME = "infeasible"
-INFEASIBLE_ERROR = "not run: its parameters break a constraint"
+RUN, INFEASIBLE, SKIPPED = 0, -1, -2
+NOT_RUN_NAMES = {INFEASIBLE: "infeasible", SKIPPED: "skipped"}
+NOT_RUN_ERRORS = {
+    INFEASIBLE: "not run: its parameters break a constraint",
+    SKIPPED: "not run: its search had ended, or there was nothing more to judge",
+}
 # Repeated points are looked for among so many iterations, or in spaces of so many points.
 MOST_REMEMBERED = 1 << 20
 _BLOCK = 1 << 16
@@ -35,7 +38,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedRows:
-    """Consecutive iterations. `origin` as of `RUN` and `INFEASIBLE`; `budget` is None where all use all data."""
+    """Consecutive iterations. `origin` as of `RUN`, `INFEASIBLE` and `SKIPPED`; `budget` is None where all use all data."""
 
     columns: Columns
     origin: Ints

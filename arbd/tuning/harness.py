@@ -15,7 +15,7 @@ from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Params, Trial, check_outcome
 from arbd.results.result import TuningResult
 from arbd.search.in_process import Search
-from arbd.search.plan import INFEASIBLE, INFEASIBLE_ERROR, INFEASIBLE_NAME, Limits, PlannedRows
+from arbd.search.plan import INFEASIBLE, NOT_RUN_ERRORS, NOT_RUN_NAMES, Limits, PlannedRows
 from arbd.search.space import Value
 
 DEFAULT_SESSION = "local"
@@ -80,7 +80,7 @@ class TuningHarness:
         started = time.perf_counter()
         status, error, metrics = "completed", "", {}
         if row.origin[0] == INFEASIBLE:
-            status, error = INFEASIBLE_NAME, INFEASIBLE_ERROR
+            status, error = NOT_RUN_NAMES[INFEASIBLE], NOT_RUN_ERRORS[INFEASIBLE]
         else:
             try:
                 metrics = dict(check_outcome(objective_fn({**config.spec.fixed, **params}), trial).metrics)

@@ -8,6 +8,7 @@ whose message is the reason; none ever answers with a zero or a NaN in place of 
 
 from arbd.errors import NotComputableError
 from arbd.validation.folds import CombinatorialFolds, Fold, Window, combinatorial_purged, walk_forward
+from arbd.validation.out_of_sample import OutOfSample, combined_p, null_p, out_of_sample, rank_correlation
 from arbd.validation.overfitting import Overfitting, overfitting_error, probability_of_backtest_overfitting
 from arbd.validation.robustness import Plateau, plateau, plateau_optimum
 from arbd.validation.sharpe import (
@@ -25,21 +26,26 @@ __all__ = [
     "CombinatorialFolds",
     "Fold",
     "NotComputableError",
+    "OutOfSample",
     "Overfitting",
     "Plateau",
     "Superiority",
     "Window",
     "combinatorial_purged",
+    "combined_p",
     "deflated_sharpe_ratio",
     "effective_trials",
     "expected_max_sharpe",
     "min_backtest_length",
     "min_track_record_length",
+    "null_p",
+    "out_of_sample",
     "overfitting_error",
     "plateau",
     "plateau_optimum",
     "probabilistic_sharpe_ratio",
     "probability_of_backtest_overfitting",
+    "rank_correlation",
     "step_m",
     "superior_predictive_ability",
     "surrogate",

@@ -5,9 +5,11 @@ The rules, in this order; the first that applies gives the verdict:
 1. *not enough data*: the winner cannot be compared at all: fewer than 10 blocks of time with returns, or fewer than 10
    trades, or no returns were kept.
 2. *skill*: with every trial of the search resampled together, one as good as the winner comes by luck in at most 5 % of
-   the cases; less where other searches were made on the same data: 5 % is shared out by numbers of trials.
-3. *overfit*: the winner's own record looks like skill (probabilistic Sharpe ratio of 95 % or more), and yet choosing the
-   best on one half of time is, in at least half of the splits, no better than the median on the other.
+   the cases; less where other searches were made on the same data: 5 % is shared out by numbers of trials. Where the job
+   tests out of sample, `claim.py` says of what the 5 % are; and nothing that validation found contradicts it.
+3. *overfit*: the winner's own record looks like skill (probabilistic Sharpe ratio of 95 % or more), and yet out of sample
+   it lost, or choosing the best on one half of time is, in at least half of the splits, no better than the median on the
+   other.
 4. *not distinguishable from luck*: everything else.
 
 Only the second claims something, and only it has to hold its level: on markets without an edge it is wrong in 5 % of the
@@ -26,6 +28,7 @@ import numpy as np
 
 from arbd.errors import NotComputableError
 from arbd.validation.blocks import FloatArray, IntArray
+from arbd.validation.claim import HOLDOUT, LEVEL, Beyond, claim_of, lost_out_of_sample
 from arbd.validation.overfitting import Overfitting, overfitting_error, probability_of_backtest_overfitting
 from arbd.validation.sharpe import (
     deflated_sharpe_ratio,
@@ -36,8 +39,8 @@ from arbd.validation.sharpe import (
 from arbd.validation.superior import MIN_ACTIVE_STEPS, Superiority, step_m, superior_predictive_ability
 from arbd.validation.trials import effective_trials
 
-LEVEL = 0.05
 RECORD_LOOKS_GOOD = 0.95
+ONE_SIDED_Z = 1.645
 MIN_TRADES = 10
 MAX_GROUPS, MIN_GROUPS = 16, 6
 REPS = 1_000
@@ -66,6 +69,7 @@ class Evidence:
     the position of the trial to judge; `adaptive` says that trials were placed by looking at results. `trials` counts all
     that were run, failed ones too; `trials_on_data` all that any search ever ran on the same data. `trades` is what the
     winner closed, `hold_s` how long it held, where known. `chosen_by` is how the search chooses: "mean" or "sharpe".
+    `beyond` is what validation found.
     """
 
     s: FloatArray
@@ -80,6 +84,7 @@ class Evidence:
     trades: float | None = None
     hold_s: float | None = None
     chosen_by: str = "mean"
+    beyond: Beyond = field(default_factory=Beyond)
 
     @property
     def block_s(self) -> float | None:
@@ -132,35 +137,32 @@ def judge(evidence: Evidence, seed: int = 1) -> Judgement:
     lacking = _lacking(found, evidence)
     if lacking:
         found.verdict, found.rule = Verdict.NO_DATA, lacking
-    elif found.winner is not None and found.winner.p_consistent <= level:
-        found.verdict = Verdict.SKILL
-        found.rule = (
-            f"one as good as the winner comes by luck in {found.winner.p_consistent:.2%} of resamples of all "
-            f"{found.winner.tested:,} trials; at most {level:.2%} was asked"
-        )
-    elif _overfit(found):
-        assert found.pbo is not None
+        found.reasons += _what_would_change(found, evidence, level)
+        return found
+    assert found.winner is not None
+    claim = claim_of(found.winner.p_consistent, found.winner.tested, level, evidence.beyond)
+    contradicted = _contradicted(found, evidence.beyond)
+    if claim.holds:
+        found.verdict, found.rule = Verdict.SKILL, f"{claim.text}; at most {claim.level:.2%} was asked"
+    elif contradicted:
         found.verdict = Verdict.OVERFIT
-        found.rule = (
-            f"the winner's own record would convince ({found.psr:.0%}), but in {found.pbo.pbo:.0%} of the splits the best "
-            "of one half of time is no better than the median in the other"
-        )
+        found.rule = f"the winner's own record would convince ({found.psr:.0%}), but {contradicted}"
     else:
-        assert found.winner is not None
         found.verdict = Verdict.LUCK
-        found.rule = (
-            f"one as good as the winner comes by luck in {found.winner.p_consistent:.1%} of resamples of all "
-            f"{found.winner.tested:,} trials; at most {level:.2%} was asked"
-        )
+        found.rule = claim.against or f"{claim.text}; at most {claim.level:.2%} was asked"
     found.reasons += _what_would_change(found, evidence, level)
     return found
 
 
-def _overfit(found: Judgement) -> bool:
-    return (
-        found.pbo is not None and found.pbo_valid and found.pbo.pbo >= 0.5
-        and found.psr is not None and found.psr >= RECORD_LOOKS_GOOD
-    )  # fmt: skip
+def _contradicted(found: Judgement, beyond: Beyond) -> str:
+    """What speaks against a winner whose own record looks good, where it does; else ''."""
+    if found.psr is None or found.psr < RECORD_LOOKS_GOOD:
+        return ""
+    if lost_out_of_sample(beyond):
+        return "out of sample it lost"
+    if found.pbo is not None and found.pbo_valid and found.pbo.pbo >= 0.5:
+        return f"in {found.pbo.pbo:.0%} of the splits the best of one half of time is no better than the median in the other"
+    return ""
 
 
 def _lacking(found: Judgement, evidence: Evidence) -> str:
@@ -180,6 +182,8 @@ def _lacking(found: Judgement, evidence: Evidence) -> str:
             f"the winner closed {evidence.trades:.0f} trades, and it takes {MIN_TRADES}: "
             f"{more:.1f} times as much data at its pace{_lasting(evidence, more)}"
         )
+    if evidence.beyond.scheme and evidence.beyond.test is None:
+        return f"the test out of sample has no result: {evidence.beyond.no_test}"
     return ""
 
 
@@ -199,17 +203,7 @@ def _what_would_change(found: Judgement, evidence: Evidence, level: float) -> li
             f"included; so a p-value of {level:.2%} is asked of it instead of {LEVEL:.0%}"
         )
     if found.verdict in (Verdict.LUCK, Verdict.OVERFIT) and found.winner is not None:
-        score, critical = found.winner.statistic, found.winner.critical
-        if score <= 0:
-            reasons.append("the winner earned nothing: no length of data would show that it does")
-        elif not math.isfinite(critical):
-            reasons.append("so many searches on this data leave this one nothing to show: judge it on other data")
-        else:
-            times = (critical / score) ** 2
-            reasons.append(
-                f"if the winner goes on as it did, {times:.1f} times as much data{_lasting(evidence, times)} would tell "
-                "it from luck"
-            )
+        reasons += _how_much_more(found.winner, evidence)
         better = [trial for trial in found.superior or [] if trial != evidence.winner]
         if better:
             reasons.append(
@@ -220,6 +214,30 @@ def _what_would_change(found: Judgement, evidence: Evidence, level: float) -> li
             f"PBO is {found.pbo.pbo:.0%}: which trial is best is not told by the data, as many are about as good"
         )
     return reasons
+
+
+def _how_much_more(winner: Superiority, evidence: Evidence) -> list[str]:
+    """How much data would tell, if the winner went on as it did."""
+    test, scheme = evidence.beyond.test, evidence.beyond.scheme
+    if test is not None and test.total <= 0:
+        return []
+    score, critical = winner.statistic, winner.critical
+    times = (critical / score) ** 2 if score > 0 and math.isfinite(critical) else math.inf
+    if scheme and test is not None and test.t is not None and (scheme != HOLDOUT or times <= 1):
+        # On one unseen record nothing was chosen: it needs no more than the normal quantile.
+        more = (ONE_SIDED_Z / test.t) ** 2
+        return [
+            f"if the winner goes on as it did out of sample, {more:.1f} times as long a test would tell it from luck"
+        ]
+    if score <= 0:
+        return ["the winner earned nothing: no length of data would show that it does"]
+    if not math.isfinite(critical):
+        return ["so many searches on this data leave this one nothing to show: judge it on other data"]
+    if times <= 1:
+        return []
+    return [
+        f"if the winner goes on as it did, {times:.1f} times as much data{_lasting(evidence, times)} would tell it from luck"
+    ]
 
 
 def _sharpe_statistics(found: Judgement, evidence: Evidence) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from arbd.job.stored import read_spec
 from arbd.results.compaction import compact
-from arbd.results.trials import TrialsOnData, data_digests, keep_record, record_of, trials_on_data
+from arbd.results.trials import TrialsOnData, data_digests, keep_records, records_of, trials_on_data
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
@@ -91,9 +91,9 @@ def test_records_are_whole_files_that_nobody_changes(layout: SpoolLayout) -> Non
     (record,) = layout.trials.iterdir()
     before = record.read_bytes()
     spec = read_spec(Files(), layout.session("one"))
-    keep_record(Files(), layout, record_of("one", spec, 20))
+    keep_records(Files(), layout, records_of("one", spec, 20))
     assert [(path, path.read_bytes()) for path in layout.trials.iterdir()] == [(record, before)]
-    keep_record(Files(), layout, record_of("one", spec, 25))
+    keep_records(Files(), layout, records_of("one", spec, 25))
     assert _counted(layout, "one").trials == 25
     assert record.read_bytes() == before
 

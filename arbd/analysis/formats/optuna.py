@@ -73,6 +73,8 @@ def _trials(table: ResultTable) -> Iterator[FrozenTrial]:
     names = [goal.name for goal in table.spec.metrics]
     largest = 0.0 if table.budget is None else largest_budget(table.budget, table.ranking.comparable(names[0]))
     for result in table.results(range(len(table))):
+        if not result.is_ranked:
+            continue
         constrained = table.violation is not None
         yield _trial(result, names, distributions, constrained=constrained, pruned=result.budget < largest)
 

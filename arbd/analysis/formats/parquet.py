@@ -16,9 +16,11 @@ from arbd.results.csv_writer import (
     DIRECTION_PREFIX,
     FEASIBLE,
     FIXED,
+    FOLD,
     METRIC_PREFIX,
     OLD_BUDGET,
     PARAM_PREFIX,
+    PHASE,
     VIOLATION,
     iso_utc,
     status_name,
@@ -63,6 +65,11 @@ def parquet_columns(table: ResultTable) -> dict[str, Any]:
     if table.spec.constraints:
         violation = np.zeros(n) if table.violation is None else table.violation
         more |= {FEASIBLE: table.ranking.feasible, VIOLATION: np.where(absent, np.nan, violation)}
+    if table.spec.validation is not None:
+        layout = table.spec.layout
+        places = [layout.stretches[at] for at in layout.indices(rows.iteration).tolist()]
+        more[PHASE] = np.array([str(place.phase) for place in places], dtype=object)
+        more[FOLD] = np.array([place.fold for place in places], dtype=np.int64)
     more |= {DIRECTION_PREFIX + goal.name: np.full(n, goal.direction, dtype=object) for goal in table.spec.metrics}
     more |= {name: np.array(column, dtype=bool) for name, column in more_columns(table).items()}
     return {**fixed, **params, **metrics, **more}

@@ -35,7 +35,7 @@ def report_content(
     `verdict_text` stands where there is no verdict; `ranked` is how many rows are listed.
     `equity` gives what `arbd.analysis.report.winner.equity` does.
     """
-    completed = np.flatnonzero(table.completed)
+    completed = np.flatnonzero(table.ranking.completed)
     document = _about(table, metric, ascending) | {
         "job": job,
         "figures": None,

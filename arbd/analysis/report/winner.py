@@ -52,7 +52,7 @@ def traded(table: ResultTable) -> dict[str, Any] | None:
     trades = table.column("trades")
     if trades is None:
         return None
-    counts = trades[table.completed]
+    counts = trades[table.ranking.completed]
     never, of = int((counts == 0).sum()), len(counts)
     if not never:
         return None
@@ -89,9 +89,11 @@ def equity(table: ResultTable, winner: TuningResult, cache_dir: Path | None) -> 
         return None
     from arbd.analysis.run_series import run_series  # noqa: PLC0415 - compiled code, for paper sessions alone
     from arbd.analysis.trades import run_markets  # noqa: PLC0415
+    from arbd.objective.protocol import Settings  # noqa: PLC0415
 
     try:
-        runs = run_markets(table.spec, winner.params, cache_dir, winner.budget)
+        setting = Settings(table.spec).of(winner.iteration)
+        runs = run_markets(table.spec, winner.params, cache_dir, winner.budget, setting=setting)
     except (ArbdError, OSError) as error:
         return {"missing": str(error)}
     kept = ("source", "whole", "window", "equity", "drawdown", "grid_s")

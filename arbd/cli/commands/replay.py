@@ -73,8 +73,11 @@ def replay(
 
 def _explain(done: Replay, cache_dir: Path, trades: Path | None, plot: Path | None) -> dict[str, Any]:
     from arbd.analysis.trades import run_markets, write_fills
+    from arbd.objective.protocol import Settings
 
-    runs = run_markets(done.spec, done.recorded.params, cache_dir, done.recorded.budget)
+    row = done.recorded
+    setting = Settings(done.spec).of(row.duplicate_of or row.iteration)
+    runs = run_markets(done.spec, row.params, cache_dir, row.budget, setting=setting)
     written: dict[str, Any] = {}
     if trades is not None:
         written["fills"] = write_fills(runs, trades)

@@ -117,7 +117,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "repeated": loaded.duplicates,
         "duplicate_iterations": loaded.duplicates,
         "constraints": list(loaded.spec.constraints),
-        "breaking_constraints": int((loaded.completed & ~ranking.feasible).sum()),
+        "breaking_constraints": int((ranking.completed & ~ranking.feasible).sum()),
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
     }
     # A metric that was asked for by name and is not there is an error; of the job's own, a notice tells.
@@ -203,7 +203,7 @@ def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bo
     columns = ResultColumns(results)
     ranking = Ranking(goals, columns)
     facts["objectives"] = [{"metric": goal.name, "direction": goal.direction} for goal in goals]
-    facts["breaking_constraints"] = int((columns.completed & ~ranking.feasible).sum())
+    facts["breaking_constraints"] = int((ranking.completed & ~ranking.feasible).sum())
     facts["worker_iterations"] = {w: sum(r.worker_id == w for r in results) for w in facts["workers"]}
     errors: dict[tuple[str, str], list[int]] = {}
     for result in results:

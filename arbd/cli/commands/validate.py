@@ -59,6 +59,7 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
                 else ""
             ),
         ),
+        *([("validation", _validation(spec))] if spec.validation is not None else []),
         *([("constraints", "; ".join(spec.constraints))] if spec.constraints else []),
         *([("first", f"{len(spec.enqueue)} points of the job")] if spec.enqueue else []),
         ("execution", format_pairs({n: v for n, v in spec.execution.to_plain().items() if v is not None})),
@@ -66,6 +67,17 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
     text = [f"{job}: valid", *(f"  {name:<12}{value}" for name, value in lines)]
     notices = [*spec.notices, *([cost.notice] if cost is not None and cost.notice else [])]
     return "\n".join([*text, *(f"  note: {notice}" for notice in notices)])
+
+
+def _validation(spec: JobSpec) -> str:
+    """How many evaluations validation adds, and for what."""
+    counts: dict[str, int] = {}
+    for stretch in spec.layout.stretches:
+        if not stretch.is_own_search:
+            name = "searches of folds" if stretch.phase == "search" else str(stretch.phase)
+            counts[name] = counts.get(name, 0) + stretch.count
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"{spec.n - spec.search_n:,} of the iterations beside the {spec.search_n:,} of the search: {parts}"
 
 
 @click.command()

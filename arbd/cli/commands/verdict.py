@@ -24,7 +24,8 @@ def verdict(app: App, session: str, metric: str | None) -> None:
       arbctl verdict kimchi-btc-01 --metric sharpe
       arbctl verdict kimchi-btc-01 --json
 
-    It needs the return blocks that sessions of the paper engine keep, and runs nothing again.
+    It needs the return blocks that sessions of the paper engine keep, and runs nothing again. What was held out, stress,
+    neighbours and null searches are told where the job asked for them (`validation:`).
     """
     import_numpy()
     from arbd.analysis.verdict import session_verdict
@@ -75,7 +76,42 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("superior ability", "" if spa is None or spa["p_winner"] is None else _superior(spa)),
         ("backtest overfitting", _overfitting(pbo)),
         ("plateau", "" if plateau is None else _plateau(plateau)),
+        ("out of sample", "" if found["out_of_sample"] is None else _out_of_sample(found)),
+        ("degradation", "" if found["out_of_sample"] is None else _degradation(found["out_of_sample"])),
+        ("null searches", _nulls(found["null_searches"])),
+        *((f"stress: {line['name']}", _stress(line, found["metric"])) for line in found["stress"]),
     ]
+
+
+def _out_of_sample(found: dict[str, Any]) -> str:
+    from arbd.analysis.text import format_value
+
+    test = found["out_of_sample"]
+    folds = f"{test['folds_won']} of {test['folds']} folds won; " if test["folds"] > 1 else ""
+    money = "" if test["metric"] is None else f"{found['metric']} {format_value(test['metric'])}, "
+    t = "t unknown" if test["t"] is None else f"t {test['t']:.2f}"
+    sharpe = "" if test["sharpe"] is None else f", Sharpe {test['sharpe']:.3g} {found['sharpe_unit']}"
+    p = "" if test["p"] is None else f", p {test['p']:.3f}"
+    return f"{folds}{money}{t}{sharpe}{p}"
+
+
+def _degradation(test: dict[str, Any]) -> str:
+    found = test["degradation"]["rank_correlation"]
+    if found is None:
+        return ""
+    return f"rank correlation {found:.2f} of {len(test['degradation']['finalists'])} finalists, in and out of sample"
+
+
+def _nulls(found: dict[str, Any]) -> str:
+    return "" if found["p"] is None else f"p {found['p']:.3f} by Sharpe, of {found['k']} markets without an edge"
+
+
+def _stress(line: dict[str, Any], metric: str) -> str:
+    from arbd.analysis.text import format_value
+
+    best = "no result" if line["best"] is None else f"{metric} {format_value(line['best'])}"
+    kept = "" if line["kept"] is None else f", {line['kept']:.0%} of it"
+    return f"{best}{kept}; {line['above_zero']} of {line['finalists']} finalists above 0"
 
 
 def _beside(sharpe: str, luck: str, unit: str) -> str:
@@ -97,7 +133,9 @@ def _overfitting(pbo: dict[str, Any]) -> str:
 
 
 def _plateau(plateau: dict[str, Any]) -> str:
+    count = plateau["neighbours"]
+    around = f"{count} sets around the winner" if plateau["around"] == "winner" else f"the {count} nearest trials"
     return (
-        f"median of the {plateau['neighbours']} nearest trials is {plateau['ratio']:.0%} of the winner, their 10th "
+        f"median of {around} is {plateau['ratio']:.0%} of the winner, their 10th "
         f"percentile {plateau['floor']:.0%} (up to {plateau['reach']:.0%} of a range away)"
     )

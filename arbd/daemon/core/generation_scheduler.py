@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from arbd.job.spec import JobSpec
 from arbd.results.generations import Suggested, published_up_to, read_generation
-from arbd.search.generations import schedule_of
+from arbd.search.phases import Layout
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
@@ -56,16 +56,19 @@ class GenerationScheduler:
     other_versions: str = ""
     unable: str = ""
     damage: tuple[str, ...] = ()
+    layout: Layout = field(init=False)
     _again_at_s: float = 0.0
     _busy_since_s: float | None = None
     _other_since_s: float | None = None
     _missing_since_s: float | None = None
 
+    def __post_init__(self) -> None:
+        self.layout = self.spec.layout
+
     @property
     def limit(self) -> int:
         """The last iteration that may be claimed."""
-        last = self.ends_before - 1 if self.ends_before else self.published
-        return min(self.spec.n, last * self.spec.generation_size)
+        return self.layout.last_of(self.ends_before - 1 if self.ends_before else self.published)
 
     def look(self) -> None:
         """Learn what others published."""
@@ -74,14 +77,14 @@ class GenerationScheduler:
         published = published_up_to(self.files, self.paths)
         while self.published < published:
             # A file that is damaged is told when it is needed for its parameters; here it only matters if it ends all.
-            if self.spec.stop.needs_results:
+            if self.spec.stop.needs_results and self.spec.validation is None:
                 generation = read_generation(self.files, self.paths, self.published + 1)
                 if generation.stop:
                     self.ends_before, self.stop = generation.number, generation.stop
                     self._move(Stage.ENDED)
                     return
             self.published += 1
-        if self.published >= self.spec.generations:
+        if self.published >= self.layout.generations:
             self._move(Stage.ENDED)
 
     def wanted(self, state: LedgerState, now_s: float) -> int | None:
@@ -89,7 +92,7 @@ class GenerationScheduler:
         number = self.published + 1
         if self.stage is not Stage.WAITING or now_s < self._again_at_s:
             return None
-        return number if state.settled >= schedule_of(self.spec).known_before(number) else None
+        return number if state.settled >= self.layout.known_before(number) else None
 
     def begin(self) -> None:
         """It is being computed."""

@@ -19,7 +19,7 @@ def end_early(queue: SessionQueue, spec: JobSpec, generations: GenerationSchedul
     if state.over or state.stopped:
         return
     if generations is not None and generations.ends_before:
-        end, reason = (generations.ends_before - 1) * spec.generation_size, generations.stop
+        end, reason = generations.limit, generations.stop
     elif most_s is not None and state.worked_ns >= most_s * 1e9 and state.unclaimed:
         end, reason = 0, f"max_time_s {most_s:g} was over"
     else:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from arbd.daemon.slots.row_buffer import infeasible_errors
+from arbd.daemon.slots.row_buffer import not_run_errors
 from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
-from arbd.objective.protocol import Evaluator
+from arbd.objective.protocol import Evaluator, Settings
 from arbd.results.columns import Array, RowBatch
 from arbd.search.plan import RUN, PlannedRows
 from arbd.spool.ledger import COMPLETED
@@ -30,23 +30,30 @@ def checked(column: Array, count: int, name: str) -> Array:
 
 
 def evaluated(
-    evaluator: Evaluator, spec: JobSpec, planned: PlannedRows
+    evaluator: Evaluator, spec: JobSpec, planned: PlannedRows, settings: Settings, iterations: Array
 ) -> tuple[dict[str, Array], npt.NDArray[np.float64] | None]:
-    """A batch, those of each share of the data together."""
-    if planned.budget is None:
-        return evaluator.evaluate_batch(spec.space.decode(planned.columns))
-    metrics: dict[str, Array] = {}
-    blocks: npt.NDArray[np.float64] | None = None
-    for budget in np.unique(planned.budget).tolist():
-        index = np.flatnonzero(planned.budget == budget)
-        found, parts = evaluator.evaluate_batch(spec.space.decode(planned.select(index).columns), budget)
+    """A batch, those of each setting and share of the data together; `iterations` are the numbers of the rows."""
+    budgets = np.ones(len(planned)) if planned.budget is None else planned.budget
+    share = {} if planned.budget is None else {"budget": planned.budget}
+    groups = [
+        (setting, budget, index[budgets[index] == budget])
+        for setting, index in settings.groups(iterations)
+        for budget in np.unique(budgets[index]).tolist()
+    ]
+    if len(groups) == 1:
+        setting, budget, _ = groups[0]
+        metrics, blocks = evaluator.evaluate_batch(spec.space.decode(planned.columns), budget, setting)
+        return {**metrics, **share}, blocks
+    metrics, blocks = {}, None
+    for setting, budget, index in groups:
+        found, parts = evaluator.evaluate_batch(spec.space.decode(planned.select(index).columns), budget, setting)
         for name, column in found.items():
             metrics.setdefault(name, np.full(len(planned), np.nan))[index] = checked(column, len(index), name)
         if parts is not None:
             if blocks is None:
                 blocks = np.full((len(planned), *parts.shape[1:]), np.nan)
             blocks[index] = parts
-    return {**metrics, "budget": planned.budget}, blocks
+    return {**metrics, **share}, blocks
 
 
 def unrun_rows(part: Span, planned: PlannedRows, ended_ns: int) -> RowBatch:
@@ -54,7 +61,7 @@ def unrun_rows(part: Span, planned: PlannedRows, ended_ns: int) -> RowBatch:
     index = np.flatnonzero(planned.origin != RUN)
     unrun = planned.select(index)
     rows = batch_rows(part, index, unrun, {}, None, 0.0, ended_ns)
-    return replace(rows, origin=unrun.origin, errors=infeasible_errors(rows.iteration, unrun.origin))
+    return replace(rows, origin=unrun.origin, errors=not_run_errors(rows.iteration, unrun.origin))
 
 
 def batch_rows(

@@ -168,7 +168,9 @@ class _TaskRun:
         self._progress.evaluating(part.first, part.count, started)
         try:
             with memory_limit(session.spec.execution.memory_mb):
-                metrics, blocks = batches.evaluated(session.evaluator, session.spec, running)
+                metrics, blocks = batches.evaluated(
+                    session.evaluator, session.spec, running, session.settings, part.first + to_run
+                )
                 metrics = {name: batches.checked(column, len(to_run), name) for name, column in metrics.items()}
             session.require_code()
         except CodeChangedError as error:

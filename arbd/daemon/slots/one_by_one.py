@@ -210,6 +210,7 @@ class OneByOne:
         session, clock, progress, number = self._session, self._session.clock, self._progress, self._task.number
         spec, session_id, attempts, cell = session.spec, session.paths.session_id, self._task.attempts, session.cell
         evaluate, add, budgets = session.evaluator.evaluate, self.buffer.add, self._planned.budget
+        setting_of = session.settings.of
         limit = spec.execution.iterations_per_process
         room = -1 if limit is None else max(1, limit - cell.evaluated)
         if self._params is None:
@@ -228,7 +229,7 @@ class OneByOne:
             if window.seeded:
                 cell.seed(seed)
             budget = 1.0 if budgets is None else float(budgets[position])
-            trial = Trial(iteration, seed, session_id, spec.data, budget=budget)
+            trial = Trial(iteration, seed, session_id, spec.data, budget=budget, setting=setting_of(iteration))
             attempt = attempts.get(iteration, 1) if attempts else 1
             started = clock.monotonic_ns()
             progress.evaluating(iteration, 1, started)

@@ -14,7 +14,7 @@ from arbd.job.code import expected_parts, with_parts
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
-from arbd.objective.protocol import Evaluator
+from arbd.objective.protocol import Evaluator, Settings
 from arbd.objective.running_code import RunningCode
 from arbd.results.generations import PublishedPlan
 from arbd.results.segments import SegmentWriter
@@ -59,11 +59,10 @@ class OpenSession:
             self.code.prepare(partial(engine_files, files, SpoolLayout(folder.parent.parent)))
             self.evaluator = load(with_parts(spec, self.code.expected), self.paths.session_id)
             self.code.loaded()
+        self.settings = Settings(spec)
         self.baseline = cell.baseline()
         self.plan: Plan = (
-            PublishedPlan(files, clock, self.paths, spec.generation_size)
-            if spec.generation_size
-            else NonAdaptivePlan(spec)
+            PublishedPlan(files, clock, self.paths, spec.layout) if spec.generation_size else NonAdaptivePlan(spec)
         )
         self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)
         self.batch_size = batches.FIRST_BATCH

@@ -8,12 +8,14 @@ import numpy as np
 
 from arbd.objective.protocol import Outcome
 from arbd.results.columns import Array, RowBatch
-from arbd.search.plan import INFEASIBLE, INFEASIBLE_ERROR, RUN, PlannedRows
+from arbd.search.plan import NOT_RUN_ERRORS, RUN, PlannedRows
 
 
-def infeasible_errors(iterations: Array, origin: Array) -> dict[int, str]:
-    """What is told of iterations that may not be run."""
-    return dict.fromkeys(iterations[origin == INFEASIBLE].tolist(), INFEASIBLE_ERROR)
+def not_run_errors(iterations: Array, origin: Array) -> dict[int, str]:
+    """What is told of iterations that may not, or need not, be run, and are none that repeat others."""
+    found = origin < RUN
+    numbers = zip(iterations[found].tolist(), origin[found].tolist(), strict=True)
+    return {iteration: NOT_RUN_ERRORS[why] for iteration, why in numbers}
 
 
 class RowBuffer:
@@ -84,7 +86,7 @@ class RowBuffer:
             params=planned.columns,
             metrics=metrics,
             blocks=_block_column(outcomes) if self._keep_blocks else None,
-            errors={**self._errors, **infeasible_errors(iteration, planned.origin)},
+            errors={**self._errors, **not_run_errors(iteration, planned.origin)},
             reports={
                 self._first + start + position: list(outcome.reports)
                 for position, outcome in enumerate(outcomes)

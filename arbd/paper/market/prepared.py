@@ -91,11 +91,15 @@ class Market:
 
     def beginning(self, count: int) -> Market:
         """The first `count` quotes."""
-        paid = int(np.searchsorted(self.funding_rows, count))
+        return self.part(0, count)
+
+    def part(self, first: int, last: int) -> Market:
+        """Quotes `first` to `last - 1`."""
+        rows, paid = slice(first, last), slice(*np.searchsorted(self.funding_rows, [first, last]).tolist())
         return Market(
-            self.ts_ns[:count], self.book[:count], self.edge_ab[:count], self.edge_ba[:count], self.unusable[:count],
-            self.age_a_ns[:count], self.age_b_ns[:count], self.block[:count], self.levels[:count],
-            self.funding_rows[:paid], self.funding_rates[:paid],
+            self.ts_ns[rows], self.book[rows], self.edge_ab[rows], self.edge_ba[rows], self.unusable[rows],
+            self.age_a_ns[rows], self.age_b_ns[rows], self.block[rows], self.levels[rows],
+            self.funding_rows[paid] - first, self.funding_rates[paid],
         )  # fmt: skip
 
     @cached_property

@@ -1,0 +1,292 @@
+"""What the phases of a session found: its winner out of sample, under stress, among its neighbours, and against luck."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.analysis.steps import grid_steps
+from arbd.analysis.table import ResultTable
+from arbd.errors import NotComputableError
+from arbd.paper.metrics import block_counts
+from arbd.results.columns import Array
+from arbd.results.ranking import Ranking
+from arbd.search.phases import Phase, Stretch
+from arbd.validation.claim import Beyond
+from arbd.validation.out_of_sample import OutOfSample, block_sharpe, null_p, out_of_sample, rank_correlation
+from arbd.validation.robustness import Plateau, plateau
+
+NOT_ASKED = "the job asks for no such validation"
+NOT_RUN = "it has not run yet"
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Some:
+    """Some rows of a table, as `RankedColumns`."""
+
+    table: ResultTable
+    ranked: Array
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def completed(self) -> Array:
+        return self.table.completed
+
+    @property
+    def violation(self) -> Array | None:
+        return self.table.violation
+
+    @property
+    def budget(self) -> Array | None:
+        return self.table.budget
+
+    def column(self, metric: str) -> Array | None:
+        return self.table.column(metric)
+
+
+@dataclass(frozen=True)
+class PhaseResults:
+    """The rows of a table that are not of its own search, by what they are for; `metric` is what the winner won by."""
+
+    table: ResultTable
+    metric: str
+
+    @cached_property
+    def _iterations(self) -> Ints:
+        return np.asarray(self.table.source.fixed("iteration"), dtype=np.int64)
+
+    @cached_property
+    def _blocks(self) -> Array | None:
+        parts = [group.rows.blocks for group in self.table.source.groups(blocks=True)]
+        known = [part for part in parts if part is not None]
+        if not known or len(known) < len(parts) or len({part.shape[1] for part in known}) != 1:
+            return None
+        return np.concatenate(known)
+
+    @cached_property
+    def score(self) -> Array:
+        """The metric of all rows, higher for better, NaN where there is none."""
+        values = self.table.column(self.metric)
+        if values is None:
+            return np.full(len(self.table), np.nan)
+        sign = -1.0 if self.table.ranking.ascending(self.metric) else 1.0
+        return np.where(self.table.completed, sign * values, np.nan)
+
+    def stretches(self, phase: Phase) -> list[Stretch]:
+        """Those of a phase."""
+        return [stretch for stretch in self.table.spec.layout.stretches if stretch.phase is phase]
+
+    def rows(self, stretch: Stretch) -> Ints:
+        """Positions of the rows of a stretch that are there."""
+        first, last = np.searchsorted(self._iterations, [stretch.first, stretch.last + 1]).tolist()
+        return np.arange(first, last)
+
+    def ranked(self, stretch: Stretch) -> Ints:
+        """Positions of a stretch's results that can be its best, the best first."""
+        mask = np.zeros(len(self.table), dtype=bool)
+        mask[self.rows(stretch)] = True
+        ranking = Ranking(self.table.spec.metrics, _Some(self.table, mask))
+        order = np.array(ranking.order(self.metric), dtype=np.int64)
+        return order[ranking.comparable(self.metric)[order]] if len(order) else order
+
+    def is_complete(self, stretch: Stretch) -> bool:
+        """True when every row of a stretch is there."""
+        return len(self.rows(stretch)) == stretch.count
+
+    def returns(self, position: int, steps: int | None = None) -> Array:
+        """A row's sums of returns in blocks of time, without blocks that are no time at all where that is known.
+
+        NotComputableError where it has none.
+        """
+        if self._blocks is None or not np.isfinite(self._blocks[position]).all():
+            raise NotComputableError(f"iteration {self._iterations[position]} has no return blocks")
+        sums: Array = self._blocks[position, :, 0]
+        return sums if steps is None else sums[block_counts(steps, len(sums)) > 0]
+
+    @cached_property
+    def tests(self) -> list[tuple[Stretch, Ints]]:
+        """The finalists of each fold that was tested, in the order of their ranking."""
+        return [(stretch, self.rows(stretch)) for stretch in self.stretches(Phase.TEST) if self.is_complete(stretch)]
+
+    def steps_of(self, rows: Ints) -> int | None:
+        """Grid steps of a window, as far as any row of it tells."""
+        if self._blocks is None:
+            return None
+        for position in rows.tolist():
+            blocks = self._blocks[position]
+            if self.table.completed[position] and np.isfinite(blocks).all():
+                found, _, _ = grid_steps(self.table, position, blocks[:, 0], blocks[:, 1])
+                if found is not None:
+                    return found
+        return None
+
+    def test(self) -> OutOfSample:
+        """The stitched test of the folds' winners. NotComputableError where there is none."""
+        if not self.stretches(Phase.TEST):
+            raise NotComputableError(NOT_ASKED)
+        if len(self.tests) < len(self.stretches(Phase.TEST)):
+            raise NotComputableError(NOT_RUN)
+        parts = []
+        for stretch, rows in self.tests:
+            if not self.table.completed[rows[0]]:
+                raise NotComputableError(f"the winner of fold {stretch.fold} has no result on its test window")
+            parts.append(self.returns(int(rows[0]), self.steps_of(rows)))
+        return out_of_sample(parts)
+
+    def null(self, winner: int) -> tuple[int, float]:
+        """How many null searches there are, and the p of the winner's Sharpe ratio among those of theirs."""
+        found = self.stretches(Phase.NULL)
+        if not found:
+            raise NotComputableError(NOT_ASKED)
+        complete = [stretch for stretch in found if self.is_complete(stretch)]
+        if len(complete) < len(found):
+            raise NotComputableError(NOT_RUN)
+        scores = [self._studentised(self.ranked(stretch)) for stretch in complete]
+        return len(scores), null_p(self._studentised(np.array([winner])), scores)
+
+    def _studentised(self, ranked: Ints) -> float:
+        """What the best earned in units of its own deviation: luck is larger where a market wanders wider."""
+        found = block_sharpe(self.returns(int(ranked[0]))) if len(ranked) else None
+        return math.nan if found is None else found
+
+    def neighbours(self, winner: int) -> Plateau:
+        """What the sets around the winner score. NotComputableError where none were run."""
+        found = self.stretches(Phase.NEIGHBOUR)
+        if not found:
+            raise NotComputableError(NOT_ASKED)
+        if not self.is_complete(found[0]):
+            raise NotComputableError(NOT_RUN)
+        rows = self.rows(found[0])
+        origin = self.table.source.origin()
+        ran = rows if origin is None else rows[origin[rows] >= 0]
+        return plateau(float(self.score[winner]), self.score[ran])
+
+    def stress(self, winner: int) -> list[dict[str, Any]]:
+        """One line for each condition: what the winner came to under it, and how many finalists still earn."""
+        validation = self.table.spec.validation
+        lines: list[dict[str, Any]] = []
+        for stretch in self.stretches(Phase.STRESS):
+            rows = self.rows(stretch)
+            if validation is None or not self.is_complete(stretch):
+                continue
+            stress = validation.stresses[stretch.fold - 1]
+            scores = self.score[rows]
+            value, own = float(scores[0]), float(self.score[winner])
+            lines.append(
+                {
+                    "name": stress.name,
+                    "changes": [str(change) for change in stress.changes],
+                    "best": _metric(self._sign * value),
+                    "kept": value / own if own > 0 and math.isfinite(value) else None,
+                    "finalists": int(np.isfinite(scores).sum()),
+                    "above_zero": int((scores > 0).sum()),
+                }
+            )
+        return lines
+
+    @property
+    def _sign(self) -> float:
+        return -1.0 if self.table.ranking.ascending(self.metric) else 1.0
+
+    def beyond(self, winner: int, test_share: float, missing: dict[str, str]) -> Beyond:
+        """What the verdict is to know; why something is not there goes into `missing`."""
+        validation = self.table.spec.validation
+        test, p_null = None, None
+        try:
+            test = self.test()
+            if test.no_p:
+                missing["out_of_sample.p"] = test.no_p
+        except NotComputableError as error:
+            missing["out_of_sample"] = str(error)
+        try:
+            _, p_null = self.null(winner)
+        except NotComputableError as error:
+            missing["null_searches"] = str(error)
+        if not self.stretches(Phase.STRESS):
+            missing["stress"] = NOT_ASKED
+        elif not self.stress(winner):
+            missing["stress"] = NOT_RUN
+        scheme = validation.scheme if validation is not None else ""
+        return Beyond(scheme, test, missing.get("out_of_sample", ""), test_share, p_null)
+
+    def out_of_sample_document(self, found: OutOfSample, per_year: float) -> dict[str, Any]:
+        """For `--json`: the stitched test, and how what was good in sample did out of it."""
+        validation = self.table.spec.validation
+        assert validation is not None
+        winners = np.array([rows[0] for _, rows in self.tests], dtype=np.int64)
+        values = self._sign * self.score[winners]
+        return {
+            "scheme": validation.scheme,
+            "folds": found.folds,
+            "folds_won": found.folds_won,
+            "share_won": found.folds_won / found.folds,
+            "t": found.t,
+            "sharpe": None if found.sharpe is None else found.sharpe * per_year,
+            "p": found.p,
+            "total_return": found.total,
+            "pnl": self._pnl(winners),
+            "metric": _metric(float(values.sum())) if validation.scheme != "holdout" else _metric(float(values[0])),
+            "blocks": found.blocks,
+            "degradation": self._degradation(),
+            "drift": self._drift(),
+        }
+
+    def _pnl(self, rows: Ints) -> float | None:
+        pnl = self.table.column("pnl")
+        return None if pnl is None else _metric(float(pnl[rows].sum()))
+
+    def _degradation(self) -> dict[str, Any]:
+        """In sample against out of sample, finalist by finalist."""
+        pairs: list[tuple[int, int, float, float]] = []
+        for stretch, rows in self.tests:
+            search = self.table.spec.layout.find(Phase.SEARCH, stretch.fold)
+            assert search is not None
+            by_params = {self._key(at): at for at in self.rows(search)[::-1].tolist()}
+            for row in rows[self.table.completed[rows]].tolist():
+                source = by_params.get(self._key(row))
+                if source is not None:
+                    pairs.append((stretch.fold, int(self._iterations[source]), self.score[source], self.score[row]))
+        correlation, why = None, ""
+        try:
+            correlation = rank_correlation([pair[2] for pair in pairs], [pair[3] for pair in pairs])
+        except NotComputableError as error:
+            why = str(error)
+        sign = self._sign
+        return {
+            "rank_correlation": correlation,
+            "reason": why,
+            "finalists": [
+                {"fold": fold, "iteration": at, "in_sample": _metric(sign * a), "out_of_sample": _metric(sign * b)}
+                for fold, at, a, b in pairs
+            ],
+        }
+
+    @cached_property
+    def _params(self) -> Mapping[str, Array]:
+        return {name: self.table.source.param(name) for name in self.table.spec.space.names}
+
+    def _key(self, position: int) -> tuple[Any, ...]:
+        return tuple(column[position].item() for column in self._params.values())
+
+    def _drift(self) -> dict[str, float] | None:
+        """How far the folds' winners are from one another: each parameter's deviation, as a share of its range."""
+        if len(self.tests) < 2:
+            return None
+        winners = np.array([rows[0] for _, rows in self.tests], dtype=np.int64)
+        space = self.table.spec.space
+        points = space.to_unit({name: column[winners] for name, column in self._params.items()})
+        return dict(zip(space.names, points.std(axis=0, ddof=1).tolist(), strict=True))
+
+
+def _metric(value: float) -> float | None:
+    return None if math.isnan(value) else value

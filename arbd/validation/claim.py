@@ -1,0 +1,86 @@
+"""What a verdict of skill rests on, and what speaks against it, where a job asked for more than the search's own returns.
+
+The test is fixed by the job, not by what comes of it: without a scheme, all trials resampled together; with a holdout,
+that and the winner's returns on what was held out, combined, as the two see different times; with walk-forward or
+combinatorial folds, the stitched returns of the folds' winners alone, as the session's own search has seen all of the
+data. Whatever else was asked for can only take a claim back, so that none of it adds to the share of wrong ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arbd.validation.out_of_sample import OutOfSample, combined_p
+
+LEVEL = 0.05
+HOLDOUT = "holdout"
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What validation found. `scheme` is "" where nothing was held out; `test` is None where there is none yet.
+
+    `test_share` is what part of all trials ever made on the test's time this session's are. `null` is the null searches'
+    p-value, None without any.
+    """
+
+    scheme: str = ""
+    test: OutOfSample | None = None
+    no_test: str = ""
+    test_share: float = 1.0
+    null: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`p` against `level`: how often luck does as well; `text` says of what. `against` is what contradicts skill, or ''."""
+
+    p: float
+    level: float
+    text: str
+    against: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """True when it is skill."""
+        return self.p <= self.level and not self.against
+
+
+def claim_of(p: float, tested: int, level: float, beyond: Beyond) -> Claim:
+    """Of the winner's p among all `tested` trials of its search, of which `level` is asked, and of what else there is."""
+    resampled = f"{p:.{2 if p <= level else 1}%} of resamples of all {tested:,} trials"
+    against = _against(beyond)
+    if not beyond.scheme:
+        return Claim(p, level, f"one as good as the winner comes by luck in {resampled}", against)
+    test = beyond.test
+    # What was looked at before is no longer as good as unseen.
+    unseen = 1.0 if test is None or test.p is None else min(1.0, test.p / beyond.test_share)
+    if beyond.scheme == HOLDOUT:
+        both = combined_p(min(1.0, p * LEVEL / level), unseen)
+        held_out = "nothing can be said of what was held out" if test is None or test.p is None else (
+            f"its p on what was held out is {unseen:.2%}"
+        )  # fmt: skip
+        return Claim(
+            both, LEVEL, f"the winner is as good by luck in {resampled}, and {held_out}: combined {both:.2%}", against
+        )
+    folds = 0 if test is None else test.folds
+    return Claim(
+        unseen,
+        LEVEL,
+        f"what the winners of {folds:,} folds earned out of sample comes by luck in {unseen:.2%}",
+        against,
+    )
+
+
+def _against(beyond: Beyond) -> str:
+    test = beyond.test
+    if test is not None and test.total <= 0:
+        return "out of sample the winner lost" if test.total < 0 else "out of sample the winner earned nothing"
+    if beyond.null is not None and beyond.null > 0.5:
+        return f"of the searches on markets without an edge most found a winner as good (p {beyond.null:.2f})"
+    return ""
+
+
+def lost_out_of_sample(beyond: Beyond) -> bool:
+    """True when what was chosen went on to lose."""
+    return beyond.test is not None and beyond.test.total < 0
