@@ -13,7 +13,9 @@ import pytest
 from arbd.errors import CorruptionError
 from arbd.results.columns import RowBatch
 from arbd.results.generations import PublishedPlan, Suggester, generation_name, published_up_to, read_generation
+from arbd.search.phases import Layout
 from arbd.search.plan import PlannedRows
+from arbd.search.schedule import Schedule
 from arbd.search.versions import sampler_versions
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
@@ -163,7 +165,7 @@ def test_a_plan_reads_across_generations_and_waits_for_a_name_that_is_late(layou
         def sleep(self, seconds: float) -> None:
             hidden.rename(paths.generations / generation_name(2))
 
-    rows = PublishedPlan(Files(), Clock(), paths, SIZE).rows(3, 4)
+    rows = PublishedPlan(Files(), Clock(), paths, Layout.plain(100, Schedule(SIZE))).rows(3, 4)
     expected = [read_generation(Files(), paths, n).rows.columns["x"].tolist() for n in (1, 2)]
     assert rows.columns["x"].tolist() == expected[0][2:] + expected[1][:2]
 

@@ -17,6 +17,7 @@ from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.progress import EVALUATING, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubSpan
+from arbd.job.validation import WHOLE, Setting
 from arbd.objective.protocol import Outcome
 from arbd.results.segments import SegmentReader
 from arbd.spool.files import Files
@@ -42,7 +43,7 @@ class RaisingBatch:
         self.evaluated += 1
         return Outcome({"value": params["x"]})
 
-    def evaluate_batch(self, columns: object, budget: float = 1.0) -> Any:
+    def evaluate_batch(self, columns: object, budget: float = 1.0, setting: Setting = WHOLE) -> Any:
         raise ValueError("not in a batch")
 
 
@@ -112,7 +113,7 @@ class EndsWhenLookedAt(OpenCell):
 class Batches(RaisingBatch):
     """An objective that works either way."""
 
-    def evaluate_batch(self, columns: dict[str, Any], budget: float = 1.0) -> Any:
+    def evaluate_batch(self, columns: dict[str, Any], budget: float = 1.0, setting: Setting = WHOLE) -> Any:
         self.evaluated += len(columns["x"])
         return {"value": columns["x"]}, None
 
