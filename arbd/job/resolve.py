@@ -25,7 +25,6 @@ from arbd.job.resolve_space import resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
 from arbd.job.sanity import Look, sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
-from arbd.job.validation import ValidationSpec
 from arbd.named_file import (
     ANY,
     MAX_DATA_BYTES,
@@ -152,7 +151,9 @@ class _Resolver:
         self.problems += search.problems
         self._notices += search.notices
         times = [span for name in (*data, *scenarios) if name for span in self._times.get(name, ())]
-        validation = self._validation(objective.kind, space, fixed, times, n)
+        validation = ValidationOptions(objective.kind, space, fixed, times, self.wrong, self._notices).of(
+            job, n, takes_window=self._takes_window
+        )
         if self.problems:
             return None
         self._notices += sanity_notes(space, fixed, self._looks) if paper else []
@@ -190,18 +191,6 @@ class _Resolver:
             labels=dict(sorted(job.labels.items())),
         )
         return spec if validation is None else with_validation(spec, validation)
-
-    def _validation(
-        self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], times: Sequence[IntArray], n: int
-    ) -> ValidationSpec | None:
-        given = self._job.validation
-        if given is None or not n:
-            return None
-        spans = [(int(each[0]), int(each[-1])) for each in times]
-        options = ValidationOptions(given, kind, space, fixed, spans, self.wrong)
-        found = options.resolve(n, start_from=self._job.tuning.start_from is not None, takes_window=self._takes_window)
-        self._notices += options.notices
-        return found
 
     def _check_mode(self, mode: str) -> None:
         if mode != "paper":

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arbd.errors import NotComputableError, UsageError
+from arbd.job.model import Job
 from arbd.job.model_validation import HoldoutFrom, ValidationModel
 from arbd.job.spec import JobSpec
 from arbd.job.validation import (
@@ -23,6 +24,7 @@ from arbd.job.validation import (
     Window,
     Windows,
 )
+from arbd.paper.market.quotes import IntArray
 from arbd.paper.params import ALIASES, PARAMETERS
 from arbd.search.phases import AT_ONCE
 from arbd.search.space import ChoiceDimension, SearchSpace, Value
@@ -51,17 +53,29 @@ def with_validation(spec: JobSpec, validation: ValidationSpec) -> JobSpec:
 class ValidationOptions:
     """The block resolved, what is wrong with it, and what is worth a notice.
 
-    `times` are the first and the last moment of every market, in the order in which they are traded on.
+    `moments` begin and end with the first and the last of every market, in the order in which they are traded on.
     """
 
-    given: ValidationModel
     kind: str
     space: SearchSpace
     fixed: Mapping[str, Value]
-    times: Sequence[tuple[int, int]]
+    moments: Sequence[IntArray]
     wrong: Callable[..., None]
-    notices: list[str] = field(default_factory=list)
+    notices: list[str]
+    given: ValidationModel = field(default_factory=ValidationModel)
     purge_ns: int = 0
+
+    @property
+    def times(self) -> list[tuple[int, int]]:
+        """The first and the last moment of every market."""
+        return [(int(each[0]), int(each[-1])) for each in self.moments]
+
+    def of(self, job: Job, n: int, *, takes_window: bool) -> ValidationSpec | None:
+        """What a job asks for, whose search has `n` iterations; None where it asks for nothing, or something is wrong."""
+        if job.validation is None or not n:
+            return None
+        self.given = job.validation
+        return self.resolve(n, start_from=job.tuning.start_from is not None, takes_window=takes_window)
 
     def resolve(self, n: int, *, start_from: bool, takes_window: bool) -> ValidationSpec | None:
         """For a search of `n` iterations; None where something is wrong, which was told."""

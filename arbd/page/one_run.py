@@ -17,6 +17,7 @@ from arbd.analysis.run_series import run_series
 from arbd.analysis.trades import run_markets
 from arbd.errors import ArbdError, DamageWarning
 from arbd.named_file import ReadRule
+from arbd.objective.protocol import Settings
 
 NICENESS = 10
 
@@ -34,7 +35,9 @@ def main() -> int:
             Path(asked["spool"]), asked["session_id"], asked["iteration"],
             cache_dir=cache_dir, allow=("paper",), reading=reading,
         )  # fmt: skip
-        runs = run_markets(done.spec, done.recorded.params, cache_dir, done.recorded.budget, reading)
+        row = done.recorded
+        setting = Settings(done.spec).of(row.duplicate_of or row.iteration)
+        runs = run_markets(done.spec, row.params, cache_dir, row.budget, reading, setting)
     except (ArbdError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
