@@ -157,7 +157,6 @@ class _Resolver:
         if self.problems:
             return None
         self._notices += sanity_notes(space, fixed, self._looks) if paper else []
-        results = job.results
         spec = JobSpec(
             objective=objective,
             method=job.tuning.method,
@@ -175,7 +174,7 @@ class _Resolver:
             grid_points=points,
             acquisition_fn=job.tuning.acquisition_fn,
             execution=Execution(**job.execution.model_dump()),
-            results=ResultOptions(results.csv, results.blocks),
+            results=ResultOptions(**job.results.model_dump()),
             notices=tuple(self._notices),
             generation_size=search.schedule.size,
             constraints=search.constraints,
