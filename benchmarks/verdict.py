@@ -3,11 +3,13 @@
     python benchmarks/verdict.py                          400 markets without an edge, 100 for each edge, per method
     python benchmarks/verdict.py --smoke                  a few of each, to see that it runs
     python benchmarks/verdict.py --method tpe --markets 100 --only luck
+    python benchmarks/verdict.py --validation holdout     with a holdout, walk_forward or null searches, as sessions have
 
 Every market is searched by 256 iterations of the paper engine's convergence strategy, by pnl, without fees or slippage: where
 nothing can be earned, fees would only make it easier to say so. `skill` is the share of markets whose winner is called
 skill; `at_most` is the upper end of its 95 % confidence interval (Clopper and Pearson). `naive` is what is called skill
 by the rule that a winner which earned anything is good, `psr` by a probabilistic Sharpe ratio of 95 % of the winner alone.
+With `--validation`, `null_p_ks` is the p-value of Kolmogorov and Smirnov's test that the null searches' p are uniform.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from typing import Any
 
 import numpy as np
 from verdict_markets import KINDS, market
+from verdict_session import judged_session
 
+from arbd.analysis.verdict import SessionVerdict
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.paper.metrics import block_counts
 from arbd.paper.objective import PaperObjective
@@ -34,6 +38,11 @@ from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
 METHODS = ("sobol", "tpe", "bayesian", "cmaes")
 ITERATIONS = 256
 DAYS = 4.0
+VALIDATIONS: dict[str, dict[str, Any]] = {
+    "holdout": {"holdout": "30%", "finalists": 5},
+    "walk_forward": {"walk_forward": {"train": "2d", "test": "12h"}, "finalists": 1},
+    "null": {"null_searches": 19},
+}
 EDGES_BPS = (1.0, 2.0, 3.0, 4.0)
 LENGTHS = (4.0, 16.0)
 GRID_S = 300.0
@@ -85,19 +94,40 @@ def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) ->
     return found, float(pnl[at])
 
 
+def validated(method: str, kind: str, seed: int, days: float, edge_bps: float, validation: str) -> SessionVerdict:
+    """One market, one session with its validation: the verdict."""
+    job = {
+        "objective": "paper", "fixed": dict(FIXED), "metric": "pnl", "validation": VALIDATIONS[validation],
+        "tuning": {
+            "method": method, "max_iterations": ITERATIONS, "seed": seed,
+            "search_space": {d.name: {"type": "int" if isinstance(d, IntDimension) else "float", "bounds": [d.low, d.high],
+                                      "log": d.log} for d in SPACE.dimensions},
+        },
+    }  # fmt: skip
+    return judged_session(market(kind, seed, days, edge_bps), job)[0]
+
+
 def market_span_s(days: float, kind: str) -> float:
     """From the first quote to the last."""
     return days * 86_400 + (7 * 3_600 if kind == "gaps" else 0)
 
 
-def case(method: str, kind: str, markets: int, days: float, edge_bps: float) -> dict[str, Any]:
+def case(
+    method: str, kind: str, markets: int, days: float, edge_bps: float, validation: str | None = None
+) -> dict[str, Any]:
     """All markets of one case."""
     start = time.process_time()
     verdicts: Counter[str] = Counter()
     naive = psr = 0
-    p_values = []
+    p_values, null_p = [], []
     for seed in range(markets):
-        found, pnl = searched(method, kind, seed, days, edge_bps)
+        if validation is None:
+            found, pnl = searched(method, kind, seed, days, edge_bps)
+        else:
+            session = validated(method, kind, seed, days, edge_bps, validation)
+            found, pnl = session.judgement, session.best
+            beyond = session.evidence.beyond if session.evidence is not None else None
+            null_p += [beyond.null] if beyond is not None and beyond.null is not None else []
         verdicts[str(found.verdict)] += 1
         naive += pnl > 0
         psr += (found.psr or 0.0) >= 0.95
@@ -109,8 +139,25 @@ def case(method: str, kind: str, markets: int, days: float, edge_bps: float) -> 
         "skill": round(skill / markets, 4), "at_most": round(upper(skill, markets), 4),
         "naive": round(naive / markets, 4), "psr": round(psr / markets, 4),
         "median_p": round(float(np.median(p_values)), 4) if p_values else None,
+        **({} if validation is None else {"validation": validation}),
+        **({} if not null_p else {"null_p_median": float(np.median(null_p)), "null_p_at_5": share_at_5(null_p),
+                                  "null_p_ks": uniform(null_p)}),
         "verdicts": dict(verdicts), "cpu_s": round(time.process_time() - start, 1),
     }  # fmt: skip
+
+
+def share_at_5(p_values: list[float]) -> float:
+    """How many of the p-values are 5 % or less."""
+    return round(sum(p <= 0.05 for p in p_values) / len(p_values), 4)
+
+
+def uniform(p_values: list[float]) -> float:
+    """The p-value of a test that p-values are uniform, those of so many nulls being spread over their steps."""
+    from scipy.stats import kstest
+
+    step = 1 / (1 + VALIDATIONS["null"]["null_searches"])
+    spread = np.array(p_values) - step * np.random.default_rng(0).random(len(p_values))
+    return round(float(kstest(spread, "uniform").pvalue), 4)
 
 
 def upper(found: int, of: int) -> float:
@@ -128,6 +175,7 @@ def main() -> None:
     parser.add_argument("--market", action="append", choices=KINDS, help="only these kinds of market")
     parser.add_argument("--markets", type=int, help="markets of each case, all kinds together without an edge")
     parser.add_argument("--only", choices=("luck", "edge"), help="only markets without an edge, or with one")
+    parser.add_argument("--validation", choices=tuple(VALIDATIONS), help="sessions with a validation of this kind")
     given = parser.parse_args()
     for method in given.method or METHODS[: 2 if given.smoke else None]:
         most = 400 if method in ("sobol", "tpe") else 100
@@ -135,11 +183,17 @@ def main() -> None:
         kinds = given.market or KINDS
         if given.only != "edge":
             for kind in kinds:
-                print(json.dumps(case(method, kind, max(1, markets // len(kinds)), DAYS, 0.0)), flush=True)
+                print(
+                    json.dumps(case(method, kind, max(1, markets // len(kinds)), DAYS, 0.0, given.validation)),
+                    flush=True,
+                )
         if given.only != "luck" and method in ("sobol", "tpe"):
             for days in LENGTHS[: 1 if given.smoke else None]:
                 for edge_bps in EDGES_BPS[: 1 if given.smoke else None]:
-                    print(json.dumps(case(method, "martingale", max(1, markets // 4), days, edge_bps)), flush=True)
+                    print(
+                        json.dumps(case(method, "martingale", max(1, markets // 4), days, edge_bps, given.validation)),
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

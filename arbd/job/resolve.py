@@ -150,10 +150,11 @@ class _Resolver:
         )  # fmt: skip
         self.problems += search.problems
         self._notices += search.notices
-        times = [span for name in (*data, *scenarios) if name for span in self._times.get(name, ())]
-        validation = ValidationOptions(objective.kind, space, fixed, times, self.wrong, self._notices).of(
-            job, n, takes_window=self._takes_window
-        )
+        validation = None
+        if job.validation is not None and n:
+            times = [span for name in (*data, *scenarios) if name for span in self._times.get(name, ())]
+            options = ValidationOptions(objective.kind, space, fixed, times, self.wrong, self._notices, job.validation)
+            validation = options.resolve(n, past=job.tuning.start_from is not None, takes_window=self._takes_window)
         if self.problems:
             return None
         self._notices += sanity_notes(space, fixed, self._looks) if paper else []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from arbd.errors import NotComputableError, UsageError
-from arbd.job.model import Job
 from arbd.job.model_validation import HoldoutFrom, ValidationModel
 from arbd.job.spec import JobSpec
 from arbd.job.validation import (
@@ -62,7 +61,7 @@ class ValidationOptions:
     moments: Sequence[IntArray]
     wrong: Callable[..., None]
     notices: list[str]
-    given: ValidationModel = field(default_factory=ValidationModel)
+    given: ValidationModel
     purge_ns: int = 0
 
     @property
@@ -70,14 +69,7 @@ class ValidationOptions:
         """The first and the last moment of every market."""
         return [(int(each[0]), int(each[-1])) for each in self.moments]
 
-    def of(self, job: Job, n: int, *, takes_window: bool) -> ValidationSpec | None:
-        """What a job asks for, whose search has `n` iterations; None where it asks for nothing, or something is wrong."""
-        if job.validation is None or not n:
-            return None
-        self.given = job.validation
-        return self.resolve(n, start_from=job.tuning.start_from is not None, takes_window=takes_window)
-
-    def resolve(self, n: int, *, start_from: bool, takes_window: bool) -> ValidationSpec | None:
+    def resolve(self, n: int, *, past: bool, takes_window: bool) -> ValidationSpec | None:
         """For a search of `n` iterations; None where something is wrong, which was told."""
         given = self.given
         schemes = given.schemes
@@ -88,7 +80,7 @@ class ValidationOptions:
         if not (scheme or given.neighbours or given.stress or given.null_searches):
             self._wrong("asks for nothing: name holdout, walk_forward, cpcv, neighbours, stress or null_searches")
             return None
-        if start_from and (scheme or given.null_searches):
+        if past and (scheme or given.null_searches):
             self._wrong(
                 "the search may start from no earlier results (tuning.start_from): these may have seen what it is tested on",
                 scheme or "null_searches",
