@@ -159,6 +159,24 @@ class PhaseResults:
         found = block_sharpe(self.returns(int(ranked[0]))) if len(ranked) else None
         return math.nan if found is None else found
 
+    def finalists(self, stretch: Stretch) -> list[int]:
+        """Positions, in the search, of the sets that a stretch runs, in its order; those of them that were run."""
+        search = self.table.spec.layout.find(Phase.SEARCH, stretch.fold if stretch.phase is Phase.TEST else 0)
+        assert search is not None
+        # Of equal sets the first: it was run.
+        by_params = {self._key(at): at for at in self.rows(search)[::-1].tolist()}
+        origin = self.table.source.origin()
+        rows = self.rows(stretch)
+        ran = rows if origin is None else rows[origin[rows] >= 0]
+        return [by_params[self._key(row)] for row in ran.tolist()]
+
+    def earned(self, rows: Ints) -> Array:
+        """What rows earned: the sum of their returns, or without returns their score; NaN where they failed."""
+        if self._blocks is None:
+            return np.asarray(self.score[rows])
+        sums = self._blocks[rows, :, 0].sum(axis=1)
+        return np.where(np.isfinite(sums) & self.table.completed[rows], sums, self.score[rows])
+
     def neighbours(self, winner: int) -> Plateau:
         """What the sets around the winner score. NotComputableError where none were run."""
         found = self.stretches(Phase.NEIGHBOUR)
@@ -249,13 +267,8 @@ class PhaseResults:
         """In sample against out of sample, finalist by finalist."""
         pairs: list[tuple[int, int, float, float]] = []
         for stretch, rows in self.tests:
-            search = self.table.spec.layout.find(Phase.SEARCH, stretch.fold)
-            assert search is not None
-            by_params = {self._key(at): at for at in self.rows(search)[::-1].tolist()}
-            for row in rows[self.table.completed[rows]].tolist():
-                source = by_params.get(self._key(row))
-                if source is not None:
-                    pairs.append((stretch.fold, int(self._iterations[source]), self.score[source], self.score[row]))
+            for row, source in zip(rows.tolist(), self.finalists(stretch), strict=False):
+                pairs.append((stretch.fold, int(self._iterations[source]), self.score[source], self.score[row]))
         correlation, why = None, ""
         try:
             correlation = rank_correlation([pair[2] for pair in pairs], [pair[3] for pair in pairs])

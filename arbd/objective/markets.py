@@ -69,7 +69,8 @@ def _without_edge(quotes: Quotes, key: Sequence[int]) -> Market:
     if len(quotes) < 2:
         return prepare(quotes)
     random = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0])
-    made = surrogate(quotes, random, NULL_BLOCK_ROWS)
+    # Signs alone make it as likely as the real one where that has no edge: any choice among drawings would not.
+    made = surrogate(quotes, random, NULL_BLOCK_ROWS, keep_range=False)
     # What of B's book lies below the touch moves with it.
     by = made.bid_b / quotes.bid_b
     levels = tuple(replace(level, bid_b=level.bid_b * by, ask_b=level.ask_b * by) for level in quotes.levels)

@@ -156,6 +156,16 @@ class SpoolLayout:
         """How many trials were made on which data: records that stay when sessions go. Made with the first of them."""
         return self.root / "trials"
 
+    @property
+    def promotions(self) -> Path:
+        """Who gave which winner to a bot: JSON lines, only ever appended to."""
+        return self.root / "promotions.jsonl"
+
+    @property
+    def promotions_lock(self) -> Path:
+        """Of `promotions`."""
+        return self.root / "promotions.lock"
+
     def session(self, session_id: str) -> SessionPaths:
         """Paths of one session; UsageError when the id could leave the spool."""
         return SessionPaths(self.sessions / check_name(session_id, "session id"))

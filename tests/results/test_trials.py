@@ -9,6 +9,7 @@ import msgpack
 import pytest
 
 from arbd.job.stored import read_spec
+from arbd.job.validation import FoldWindows, ValidationSpec
 from arbd.results.compaction import compact
 from arbd.results.trials import TrialsOnData, data_digests, keep_records, records_of, trials_on_data
 from arbd.spool.files import Files
@@ -139,3 +140,31 @@ def test_a_link_in_place_of_the_folder_is_refused(layout: SpoolLayout, arbctl: A
     code, _, err = arbctl("verdict", "one")
     assert code == 4
     assert "a link or no folder" in err
+
+
+def _held_out(n: int, seen: tuple[int, int], held_out: tuple[int, int]) -> ValidationSpec:
+    return ValidationSpec(n, "holdout", (FoldWindows(((seen,),), ((held_out,),)),), finalists=3)
+
+
+def test_trials_are_counted_by_window_and_a_second_look_at_what_is_held_out_counts(layout: SpoolLayout) -> None:
+    files = Files()
+    whole = spec_of(20, seed=1)
+    hides = spec_of(13, seed=2, generation_size=10, validation=_held_out(10, (0, 100), (120, 200)))
+    again = spec_of(13, seed=3, generation_size=10, validation=_held_out(10, (0, 100), (120, 200)))
+    keep_records(files, layout, records_of("first", hides, 13))
+    assert trials_on_data(files, layout, "first", hides, (0, 100)).trials == 10
+    # Three finalists were tested there.
+    assert trials_on_data(files, layout, "first", hides, (120, 200)).trials == 3
+    keep_records(files, layout, records_of("again", again, 13))
+    assert trials_on_data(files, layout, "first", hides, (0, 100)).trials == 20
+    assert trials_on_data(files, layout, "first", hides, (120, 200)).trials == 6
+    # What held nothing out has seen everything.
+    keep_records(files, layout, records_of("whole", whole, 20))
+    assert trials_on_data(files, layout, "first", hides, (120, 200)).trials == 26
+    assert trials_on_data(files, layout, "first", hides, (100, 120)).trials == 20
+
+
+def test_before_its_finalists_ran_a_session_has_seen_nothing_of_what_it_holds_out(layout: SpoolLayout) -> None:
+    hides = spec_of(13, generation_size=10, validation=_held_out(10, (0, 100), (120, 200)))
+    assert [(record.trials, record.window) for record in records_of("s", hides, 9)] == [(9, (0, 100))]
+    assert [(r.trials, r.window) for r in records_of("s", hides, 12)] == [(10, (0, 100)), (2, (120, 200))]

@@ -1,0 +1,82 @@
+"""What to trade rather than the single best: the middle of the best neighbourhood among finalists that stood their tests.
+
+After Pardo's plateaus (see `arbd.validation.robustness`), of those finalists alone that still earn out of sample and under
+every stress that the job names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbd.analysis.neighbours import nearest
+from arbd.analysis.phases import PhaseResults
+from arbd.analysis.table import ResultTable
+from arbd.errors import NotFoundError, UsageError
+from arbd.results.columns import Array
+from arbd.search.phases import Phase
+
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Robust:
+    """`position` of the row of the search in its table; `median` is the score of its neighbourhood, as the metric has it.
+
+    `survived` of `finalists` stood every test and stress.
+    """
+
+    position: int
+    median: float
+    survived: int
+    finalists: int
+
+    def text(self, metric: str) -> str:
+        """For people."""
+        return (
+            f"robust: {self.survived} of {self.finalists} finalists earn in every test and stress; of these, the sets around "
+            f"this one have the best median {metric}, {self.median:g}"
+        )
+
+
+def robust_choice(table: ResultTable, metric: str) -> Robust:
+    """The plateau optimum among the finalists that survive. UsageError where the job asks for no test and no stress.
+
+    NotFoundError where these have not run yet, or no finalist survives.
+    """
+    phases = PhaseResults(table, metric)
+    own = [stretch for stretch in phases.stretches(Phase.TEST) if stretch.fold == 0]
+    trials = [*own, *phases.stretches(Phase.STRESS)]
+    if not trials:
+        raise UsageError(
+            f"session {table.session_id}: --robust chooses among finalists that survive a holdout or stress, and the job "
+            "asks for neither: `validation: {holdout: 20%, stress: default}`"
+        )
+    if not all(map(phases.is_complete, trials)):
+        raise NotFoundError(
+            f"session {table.session_id}: its finalists have not run through every test and stress yet: "
+            f"see `arbctl status {table.session_id}`"
+        )
+    found = phases.finalists(trials[0])
+    survives = np.ones(len(found), dtype=bool)
+    for stretch in trials:
+        survives &= phases.earned(phases.rows(stretch)[: len(found)]) > 0
+    alive = [position for position, survived in zip(found, survives.tolist(), strict=True) if survived]
+    if not alive:
+        raise NotFoundError(
+            f"session {table.session_id}: none of its {len(found)} finalists earns in every test and stress: "
+            f"`arbctl verdict {table.session_id}` shows them"
+        )
+    medians = [_median_around(table, phases.score, position) for position in alive]
+    best = int(np.argmax(medians))
+    sign = -1.0 if table.ranking.ascending(metric) else 1.0
+    return Robust(alive[best], sign * medians[best], len(alive), len(found))
+
+
+def _median_around(table: ResultTable, score: Array, position: int) -> float:
+    """The middle score of the trials around one, itself included; a failed neighbour counts as the worst."""
+    wanted = max(NEIGHBOURS, 2 * len(table.spec.space.dimensions))
+    near, _ = nearest(table, position, wanted)
+    values = score[np.append(near, position)]
+    return float(np.quantile(np.where(np.isnan(values), -np.inf, values), 0.5, method="lower"))
