@@ -25,6 +25,7 @@ from arbd.job.resolve_space import resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
 from arbd.job.sanity import Look, sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
+from arbd.job.validation import ValidationSpec
 from arbd.named_file import (
     ANY,
     MAX_DATA_BYTES,
@@ -150,11 +151,7 @@ class _Resolver:
         )  # fmt: skip
         self.problems += search.problems
         self._notices += search.notices
-        validation = None
-        if job.validation is not None and n:
-            times = [span for name in (*data, *scenarios) if name for span in self._times.get(name, ())]
-            options = ValidationOptions(objective.kind, space, fixed, times, self.wrong, self._notices, job.validation)
-            validation = options.resolve(n, past=job.tuning.start_from is not None, takes_window=self._takes_window)
+        validation = self._validation(objective.kind, space, fixed, [f for f in (*data, *scenarios) if f], n)
         if self.problems:
             return None
         self._notices += sanity_notes(space, fixed, self._looks) if paper else []
@@ -191,6 +188,16 @@ class _Resolver:
             labels=dict(sorted(job.labels.items())),
         )
         return spec if validation is None else with_validation(spec, validation)
+
+    def _validation(
+        self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int
+    ) -> ValidationSpec | None:
+        given = self._job.validation
+        if given is None or not n:
+            return None
+        times = [moments for name in files for moments in self._times.get(name, ())]
+        options = ValidationOptions(kind, space, fixed, times, self.wrong, self._notices, given)
+        return options.resolve(n, past=self._job.tuning.start_from is not None, takes_window=self._takes_window)
 
     def _check_mode(self, mode: str) -> None:
         if mode != "paper":
