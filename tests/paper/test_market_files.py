@@ -212,17 +212,17 @@ def _flip(path: Path) -> None:
 
 
 def _swap(path: Path) -> None:
-    path.write_bytes((path.parent / "bid_a.npy").read_bytes())
+    path.write_bytes((path.parent / "edge_ab.npy").read_bytes())
 
 
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
-        (Path.unlink, "bid_b.npy"),
-        (lambda path: path.write_bytes(b"torn"), "bid_b.npy"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "bid_b.npy"),
-        (_flip, "bid_b.npy"),
-        (_swap, "bid_b.npy"),
+        (Path.unlink, "book.npy"),
+        (lambda path: path.write_bytes(b"torn"), "book.npy"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "book.npy"),
+        (_flip, "book.npy"),
+        (_swap, "book.npy"),
         (Path.unlink, entries.MANIFEST),
         (lambda path: path.write_text("{"), entries.MANIFEST),
         (lambda path: path.write_text("[]"), entries.MANIFEST),
@@ -239,7 +239,7 @@ def test_a_damaged_entry_is_rebuilt(source: Path, tmp_path: Path, damage: Callab
 
 def test_the_cache_keeps_ages_and_leaves_out_what_the_file_does_not_tell(tmp_path: Path) -> None:
     known = synth_profile("kimchi", 1, 50)
-    for quotes, held in ((known, 10), (replace(known, age_a_ns=np.arange(50), block=np.arange(50) // 9), 12)):
+    for quotes, held in ((known, 8), (replace(known, age_a_ns=np.arange(50), block=np.arange(50) // 9), 10)):
         write_quotes(quotes, tmp_path / "q.csv")
         assert same(load_quotes(tmp_path / "q.csv", tmp_path / "cache"), quotes)
         entry = max((p for p in (tmp_path / "cache").iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime_ns)
@@ -255,14 +255,14 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(source: Path, 
 
 
 def _load(source: Path, folder: Path, builds: Path) -> int:
-    original = cache.read_quotes
+    original = cache.write_market
 
-    def counted(*given: object) -> object:
+    def counted(*given: object) -> None:
         with builds.open("a") as file:
             file.write("x")
-        return original(*given)  # type: ignore[arg-type]
+        original(*given)  # type: ignore[arg-type]
 
-    cache.read_quotes = counted  # type: ignore[assignment]
+    cache.write_market = counted  # type: ignore[assignment]
     return len(load_quotes(source, folder))
 
 
@@ -294,7 +294,7 @@ def before(owner, name, at):
         stop(at)
         return original(*given, **named)
     setattr(owner, name, replaced)
-before(cache, "read_quotes", "read")
+before(cache, "write_market", "read")
 before(entries.np, "save", "save")
 before(os, "fsync", "fsync")
 before(entries.json, "dumps", "manifest")
@@ -302,7 +302,7 @@ before(entries.shutil, "rmtree", "remove")
 before(cache.Path, "rename", "rename")
 cache.load_quotes(source, folder)
 """
-STEPS = ("read:1", "save:6", "manifest:1", "remove:1", "rename:1", "fsync:13")
+STEPS = ("read:1", "save:2", "manifest:1", "remove:1", "rename:1", "fsync:7")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -311,7 +311,7 @@ def test_a_builder_that_is_killed_leaves_nothing_in_the_way(source: Path, tmp_pa
     if step == "remove:1":
         # An entry is removed only where a damaged one is in the way.
         load_quotes(source, folder)
-        next(path for path in folder.iterdir() if path.is_dir()).joinpath("bid_a.npy").unlink()
+        next(path for path in folder.iterdir() if path.is_dir()).joinpath("book.npy").unlink()
     process = subprocess.Popen([sys.executable, "-c", STOPPING, str(source), str(folder), str(started), step])
     try:
         wait_until(lambda: started.exists() or process.poll() is not None, what=f"reaching {step}")

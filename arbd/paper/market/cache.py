@@ -15,21 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from arbd.atomic_file import replace_file
 from arbd.errors import DataError, UsageError
 from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
-from arbd.paper.market.entries import obtain
-from arbd.paper.market.prepared import FUNDING_ARRAYS, Market, fill_market, market_forms, market_of, prepare
-from arbd.paper.market.quotes import Quotes, quotes_of
+from arbd.paper.market.chunks import QuoteChunks
+from arbd.paper.market.entries import Arrays, obtain
+from arbd.paper.market.prepared import Market, market_of, prepare
+from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.readers import read_quotes, suffix_of
+from arbd.paper.market.store import DROPPED, stored_quotes, write_market
 from arbd.private_folder import private_folder
 
-FORMAT = 7
+FORMAT = 8
 # A file that was written to this shortly before it was hashed may be written to again without that showing in its times.
 SETTLED_NS = 2 * 10**9
-_DROPPED = "rows_dropped"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,13 +79,11 @@ def load_market(
         quotes = load_quotes(file, None, on_bad_rows, expected_digest)
         return quotes, prepare(quotes)
     with opened(file) as named, _cache_errors(cache_dir):
-        loaded, entry = _load(named, cache_dir, on_bad_rows, expected_digest)
-        quotes = loaded.quotes
-        arrays = obtain(entry.with_name(f"{entry.name}-market"), lambda folder: _save_market(quotes, folder))
-    return quotes, market_of(quotes, arrays)
+        loaded, arrays = _load(named, cache_dir, on_bad_rows, expected_digest)
+    return loaded.quotes, market_of(loaded.quotes, arrays)
 
 
-def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | None) -> tuple[Loaded, Path]:
+def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | None) -> tuple[Loaded, Arrays]:
     cache_dir = private_folder(cache_dir)
     digest = _remembered_digest(file, cache_dir)
     _check(file.path, digest, expected)
@@ -95,31 +92,11 @@ def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | No
         with file.copy(cache_dir) as copy:
             if copy.digest() != digest:
                 raise DataError(file.path, "was written to while it was read: wait until it is whole, then try again")
-            _save_quotes(*read_quotes(copy, on_bad_rows), folder)
+            write_market(QuoteChunks(copy, on_bad_rows), folder)
 
     entry = cache_dir / f"{digest[:40]}{suffix_of(file.path)}-{FORMAT}-{on_bad_rows}"
     arrays = obtain(entry, build)
-    return Loaded(quotes_of(arrays), int(arrays[_DROPPED][0]), digest), entry
-
-
-def _save_quotes(quotes: Quotes, dropped: int, folder: Path) -> None:
-    for name, column in (quotes.told() | {_DROPPED: np.array([dropped])}).items():
-        np.save(folder / f"{name}.npy", column, allow_pickle=False)
-
-
-def _save_market(quotes: Quotes, folder: Path) -> None:
-    """Chunk by chunk into files: a market of any length takes little memory here."""
-    arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
-        for name, (shape, kind) in market_forms(quotes).items()
-    }
-    market = fill_market(quotes, arrays)
-    for array in arrays.values():
-        array.flush()
-    for name in FUNDING_ARRAYS if len(market.funding_rows) else ():
-        np.save(folder / f"{name}.npy", getattr(market, name), allow_pickle=False)
-    if not len(market.unusable):
-        (folder / "unusable.npy").unlink()
+    return Loaded(stored_quotes(arrays), int(arrays[DROPPED][0]), digest), arrays
 
 
 @contextmanager

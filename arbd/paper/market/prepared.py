@@ -162,6 +162,26 @@ def prepare(quotes: Quotes) -> Market:
     return fill_market(quotes, {name: np.empty(*form) for name, form in market_forms(quotes).items()})
 
 
+def checked_market(quotes: Quotes) -> Market:
+    """`prepare` of quotes that `build_quotes` or `build_piece` checked: each one is a quote, so nothing need be compiled."""
+    fx = quotes.fx if quotes.fx.strides != (0,) or (len(quotes) and quotes.fx[0] != 1.0) else None
+    columns = {name: getattr(quotes, name) for name in BOOK_COLUMNS}
+    if fx is not None:
+        columns |= {name: columns[name] * fx for name in ("bid_b", "ask_b")}
+    book = np.stack(list(columns.values()), axis=1)
+    good = np.zeros(len(quotes), dtype=np.uint8)
+    every = slice(None)
+    levels = [_converted(level, every, quotes.fx, book, good) for level in quotes.levels]
+    funding = dict(zip(FUNDING_ARRAYS, _funding(quotes), strict=True))
+    arrays = {
+        "book": book,
+        "edge_ab": (columns["bid_a"] - columns["ask_b"]) / columns["ask_b"] * 100.0,
+        "edge_ba": (columns["bid_b"] - columns["ask_a"]) / columns["ask_a"] * 100.0,
+        **({"levels": np.stack(levels, axis=1)} if levels else {}),
+    }
+    return market_of(quotes, {**arrays, **funding})
+
+
 def market_forms(quotes: Quotes) -> dict[str, tuple[tuple[int, ...], type]]:
     """Shape and type of the arrays that `fill_market` fills."""
     n, width = len(quotes), len(BOOK_COLUMNS)

@@ -137,21 +137,12 @@ def build_quotes(
     columns are where they are missing stands in `DEFAULTS`. DataError names the source, the row, the reason and the
     `remedy`.
     """
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
-        raise DataError(source, f"no column {', '.join(missing)}; needed are {', '.join(REQUIRED)}")
-    check_shapes(columns, source)
-    n = len(columns["ts_ns"])
+    n = _rows(columns, source)
     if n == 0:
         raise DataError(source, "holds no rows")
-    full: dict[str, npt.NDArray[Any]] = {}
-    for name in COLUMNS:
-        kind = np.int64 if name in WHOLE else np.float64
-        full[name] = np.asarray(columns[name], dtype=kind) if name in columns else defaulted(name, n)
-    full |= level_columns(columns, source)
-    if is_newest_first(full["ts_ns"]):
+    if is_newest_first(np.asarray(columns["ts_ns"])):
         raise DataError(source, NEWEST_FIRST)
-    bad = _first_faults(full)
+    full, bad = _judged(columns, source)
     if on_bad_rows == "refuse":
         _refuse(full, bad, source, remedy)
         return quotes_of(full), 0
@@ -160,10 +151,47 @@ def build_quotes(
     dropped = n - int(keep.sum())
     if dropped == n:
         raise DataError(source, f"all {n} rows are bad")
-    kept = {
-        name: defaulted(name, n - dropped) if name not in columns else column[keep] for name, column in full.items()
-    }
-    return quotes_of(kept), dropped
+    return quotes_of(_kept(full, columns, keep)), dropped
+
+
+def build_piece(columns: Mapping[str, npt.NDArray[Any]], source: Path | str, on_bad_rows: str) -> tuple[Quotes, int]:
+    """`build_quotes` of some rows of a longer file: there may be none, and dropping leaves times as they are."""
+    _rows(columns, source)
+    full, bad = _judged(columns, source)
+    if on_bad_rows == "refuse":
+        _refuse(full, bad, source, REMEDY)
+        return quotes_of(full), 0
+    keep = bad < 0
+    return quotes_of(full if keep.all() else _kept(full, columns, keep)), int((~keep).sum())
+
+
+def _rows(columns: Mapping[str, npt.NDArray[Any]], source: Path | str) -> int:
+    """How many rows there are; DataError for columns that are missing or of several lengths."""
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise DataError(source, f"no column {', '.join(missing)}; needed are {', '.join(REQUIRED)}")
+    check_shapes(columns, source)
+    return len(columns["ts_ns"])
+
+
+def _judged(
+    columns: Mapping[str, npt.NDArray[Any]], source: Path | str
+) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.int64]]:
+    """All columns of quotes in their types, and of each row the number of its first fault (-1: none)."""
+    n = len(columns["ts_ns"])
+    full: dict[str, npt.NDArray[Any]] = {}
+    for name in COLUMNS:
+        kind = np.int64 if name in WHOLE else np.float64
+        full[name] = np.asarray(columns[name], dtype=kind) if name in columns else defaulted(name, n)
+    full |= level_columns(columns, source)
+    return full, _first_faults(full)
+
+
+def _kept(
+    full: Mapping[str, npt.NDArray[Any]], given: Mapping[str, npt.NDArray[Any]], keep: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[Any]]:
+    n = int(keep.sum())
+    return {name: defaulted(name, n) if name not in given else column[keep] for name, column in full.items()}
 
 
 def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:

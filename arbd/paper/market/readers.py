@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
-from arbd.named_file import NamedFile, opened
-from arbd.paper.market.npz import read_npz
+from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
+from arbd.paper.market.npz import npz_pieces, read_npz
+from arbd.paper.market.parquet import ParquetTable
 from arbd.paper.market.quotes import KNOWN_COLUMNS, WHOLE, Quotes, build_quotes, check_shapes
-from arbd.paper.market.texttable import MAX_ROWS, NUMBER, TEXT, TextTable, connect
+from arbd.paper.market.texttable import NUMBER, STREAM_MEMORY, TEXT, TextTable
 from arbd.paper.market.texttable import WHOLE as WHOLE_NUMBER
 from arbd.paper.market.times import TIME_NAMES, TIME_UNITS, nanoseconds
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
+CHUNK_ROWS = 1 << 18
+# CSV files up to this are read whole.
+WHOLE_CSV_BYTES = 64 << 20
+WHOLE_BYTES = {".csv.gz": 12 << 20, ".csv.zst": 12 << 20}
 
 
 def read_quotes(file: Path | NamedFile, on_bad_rows: str = "refuse") -> tuple[Quotes, int]:
@@ -64,12 +71,17 @@ def _read_npz(file: NamedFile, wanted: Sequence[str]) -> dict[str, npt.NDArray[A
 
 def _read_csv(file: NamedFile, suffix: str, wanted: Sequence[str], what: str) -> dict[str, npt.NDArray[Any]]:
     with TextTable(file, packing=suffix.removeprefix(".csv")) as table:
-        given = [name for name in dict.fromkeys(table.names) if name in wanted]
-        if not given:
-            shown = ", ".join(table.names[:20])
-            raise DataError(file.path, f"has none of the columns of {what}; it has {shown}{table.separated_by}")
-        kinds = {name: _kind(name) for name in given}
+        kinds = _kinds(table, wanted, what)
         return table.read(kinds, empty=[name for name, kind in kinds.items() if kind == NUMBER])
+
+
+def _kinds(table: TextTable, wanted: Sequence[str], what: str) -> dict[str, str]:
+    """The columns of a table that are wanted, with the kinds of their values."""
+    given = [name for name in dict.fromkeys(table.names) if name in wanted]
+    if not given:
+        shown = ", ".join(table.names[:20])
+        raise DataError(table.path, f"has none of the columns of {what}; it has {shown}{table.separated_by}")
+    return {name: _kind(name) for name in given}
 
 
 def _kind(name: str) -> str:
@@ -77,34 +89,70 @@ def _kind(name: str) -> str:
 
 
 def _read_parquet(file: NamedFile, wanted: Sequence[str], what: str) -> dict[str, npt.NDArray[Any]]:
-    import duckdb  # noqa: PLC0415 - heavy, and cached columns need no reader
-
-    connection = connect()
-    source = "read_parquet(?, hive_partitioning=false, filename=false)"
-    try:
-        schema = connection.execute("SELECT name FROM parquet_schema(?)", [file.place]).fetchall()
-        stored = [str(row[0]) for row in schema]
-        # Columns are named only if they are among ours.
-        described = connection.execute(f"DESCRIBE SELECT * FROM {source}", [file.place]).fetchall()  # noqa: S608
-        names = [str(row[0]) for row in described]
-        given = [name for name in names if name in wanted]
-        for name in given:
-            if stored.count(name) > 1:
-                raise DataError(
-                    file.path, f"has {stored.count(name)} columns {name}: which one counts? rename the others"
-                )
-        if not given:
-            raise DataError(file.path, f"has none of the columns of {what}; it has {', '.join(names[:20])}")
-        chosen = ", ".join(f'"{name}"' for name in given)
-        limited = f"SELECT {chosen} FROM {source} LIMIT {MAX_ROWS + 1}"  # noqa: S608
-        found = connection.execute(limited, [file.place]).fetchnumpy()
-    except (duckdb.Error, MemoryError) as error:
-        memory = isinstance(error, MemoryError | duckdb.OutOfMemoryException)
-        reason = "needs more memory than there is: split it" if memory else "is not Parquet, or broken: write it again"
-        raise DataError(file.path, reason) from None
-    finally:
-        connection.close()
+    with ParquetTable(file, wanted, what) as table:
+        found = table.rows(0, table.n)
     return {name: _numbers(column, name, file.path) for name, column in found.items()}
+
+
+def column_chunks(
+    file: NamedFile, names: Sequence[str], what: str, rows: int | None = None
+) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
+    """`read_columns` some rows at a time, at least one piece; DataError with the row of the file."""
+    count = rows or CHUNK_ROWS
+    suffix = suffix_of(file.path)
+    wanted = (*names, *TIME_NAMES)
+    if suffix == ".npz":
+        pieces = npz_pieces(file, wanted, count)
+    elif suffix == ".parquet":
+        pieces = _parquet_pieces(file, wanted, what, count)
+    else:
+        pieces = _csv_pieces(file, suffix, wanted, what, count)
+    first = 0
+    with contextlib.closing(pieces):
+        for piece in pieces:
+            n = len(next(iter(piece.values()), ()))
+            try:
+                yield _with_time({name: _numbers(values, name, file.path) for name, values in piece.items()}, file.path)
+            except DataError as error:
+                if error.row is None or not first:
+                    raise
+                raise DataError(file.path, error.reason, error.row + first) from None
+            first += n
+
+
+def _parquet_pieces(
+    file: NamedFile, wanted: Sequence[str], what: str, rows: int
+) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
+    with ParquetTable(file, wanted, what, memory_limit=STREAM_MEMORY) as table:
+        for start in range(0, max(table.n, 1), rows):
+            yield table.rows(start, min(rows, table.n - start))
+
+
+def _csv_pieces(
+    file: NamedFile, suffix: str, wanted: Sequence[str], what: str, rows: int
+) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
+    """Of a small file as it is read whole; a larger one becomes a Parquet file first, which DuckDB does in little memory."""
+    if file.size <= WHOLE_BYTES.get(suffix, WHOLE_CSV_BYTES):
+        columns = _read_csv(file, suffix, wanted, what)
+        n = len(next(iter(columns.values())))
+        for start in range(0, max(n, 1), rows):
+            yield {name: column[start : start + rows] for name, column in columns.items()}
+        return
+    with (
+        TextTable(file, packing=suffix.removeprefix(".csv")) as text,
+        tempfile.TemporaryDirectory(prefix="arbd-columns-") as folder,
+    ):
+        kinds = _kinds(text, wanted, what)
+        empty = [name for name, kind in kinds.items() if kind == NUMBER]
+        target = Path(folder) / "columns.parquet"
+        text.write(kinds, empty, target)
+        with open_named(target, MAX_DATA_BYTES) as copy, ParquetTable(copy, wanted, what, STREAM_MEMORY) as table:
+            for start in range(0, max(table.n, 1), rows):
+                piece = table.rows(start, min(rows, table.n - start))
+                for name, column in piece.items():
+                    if kinds[name] != TEXT and np.ma.is_masked(column):
+                        text.fault(name, kinds[name], empty)
+                yield piece
 
 
 def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:

@@ -34,6 +34,8 @@ _CASTS = {
     NUMBER: "CASE WHEN NOT contains({0}, '_') THEN TRY_CAST({0} AS DOUBLE) END",
     TEXT: "{0}",
 }
+_TYPES = {WHOLE: "BIGINT", NUMBER: "DOUBLE", TEXT: "VARCHAR"}
+STREAM_MEMORY = "400MB"
 _CALLED = {WHOLE: "an integer", NUMBER: "a number", TEXT: "a string"}
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]{1,15},[0-9]+\s*")
 _WIDTHS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
@@ -46,8 +48,8 @@ class Where:
     texts: Mapping[str, str]
 
 
-def connect() -> Any:
-    """DuckDB in memory, which fetches no extension and leaves no file behind."""
+def connect(memory_limit: str | None = None) -> Any:
+    """DuckDB in memory, which fetches no extension and leaves no file behind; what it gives at once may be limited."""
     import duckdb  # noqa: PLC0415 - heavy, and cached columns need no reader
 
     settings: dict[str, str | int | float | list[str]] = {
@@ -56,6 +58,8 @@ def connect() -> Any:
         "autoload_known_extensions": False,
         "temp_directory": "",
     }
+    if memory_limit is not None:
+        settings["memory_limit"] = memory_limit
     connection = duckdb.connect(config=settings)
     # It would draw on whatever terminal there is.
     connection.execute("SET enable_progress_bar = false")
@@ -147,9 +151,9 @@ class TextTable:
             raise DataError(self.path, "is empty")
         return text
 
-    def _fetch(self, sql: str, values: Sequence[object] = ()) -> Any:
+    def _fetch(self, sql: str, values: Sequence[object] = (), *, plain: bool = False) -> Any:
         try:
-            return self._connection.execute(sql, [self._place, *values])
+            return self._connection.execute(sql) if plain else self._connection.execute(sql, [self._place, *values])
         except (self._error, MemoryError) as error:
             self._tell(error)
 
@@ -250,6 +254,21 @@ class TextTable:
         if columns and len(next(iter(columns.values()))) > MAX_ROWS:
             raise DataError(self.path, f"has more than {MAX_ROWS:,} rows, the maximum: split it")
         return columns
+
+    def write(self, kinds: Mapping[str, str], empty: Collection[str], target: Path) -> None:
+        """Columns as of `read` into a Parquet file, in bounded memory. What is no such value is missing there (`fault`)."""
+        casts = {name: _CASTS[kind].format(self._at(name)) for name, kind in kinds.items()}
+        casts |= {name: f"CASE WHEN {self._at(name)} IS NULL THEN 'nan' ELSE {casts[name]} END" for name in empty}
+        chosen = ", ".join(f'({cast})::{_TYPES[kinds[name]]} AS "{name}"' for name, cast in casts.items())
+        self._fetch(f"SET memory_limit = '{STREAM_MEMORY}'", plain=True)
+        self._fetch(f"COPY (SELECT {chosen} FROM {self._source}) TO '{target}' (FORMAT parquet)")  # noqa: S608
+
+    def fault(self, name: str, kind: str, empty: Collection[str]) -> NoReturn:
+        """DataError with the first row of a column that is no such value."""
+        cast = _CASTS[kind].format(self._at(name))
+        if name in empty:
+            cast = f"CASE WHEN {self._at(name)} IS NULL THEN 'nan' ELSE {cast} END"
+        self._refuse(name, kind, cast, "true", [])
 
     def _refuse(self, name: str, kind: str, cast: str, condition: str, values: Sequence[object]) -> NoReturn:
         column = self._at(name)

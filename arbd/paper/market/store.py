@@ -1,0 +1,167 @@
+"""A market on disk: what the engine reads and what quotes are made of, each once, written while quotes stream in.
+
+Arrays: `ts_ns`, `book`, `edge_ab`, `edge_ba` as in `Market`, and where the source tells them ages, `block`, funding and
+levels. Quotes are views of the book; only where `fx` is not 1 throughout, B's own prices and `fx` are kept beside it. A
+column with one value in all rows is one value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.paper.market.chunks import QuoteChunks
+from arbd.paper.market.levels import LEVEL_COLUMNS
+from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
+from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
+
+HEADER_BYTES = 128
+COPY_ROWS = 1 << 16
+TOLD, DROPPED = "told", "rows_dropped"
+# Columns that are kept beside the book, those of the book apart.
+_BESIDE = (*AGES, "block", *FUNDING)
+_OWN = ("bid_b", "ask_b", "fx")
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class _Column:
+    """A .npy file that grows; its header is written when its length is known."""
+
+    def __init__(self, path: Path, like: npt.NDArray[Any]) -> None:
+        self.path = path
+        self.dtype, self.shape = like.dtype, like.shape[1:]
+        self.n = 0
+        self._file: IO[bytes] = path.open("wb")
+        self._file.write(b"\0" * HEADER_BYTES)
+        self.first: Any = like[0] if len(like) else None
+        self.constant = True
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        plain = np.ascontiguousarray(values)
+        # NaN is no value that is the same in all rows.
+        self.constant = self.constant and plain.ndim == 1 and bool((plain == self.first).all())
+        self._file.write(plain.data if plain.size else b"")
+        self.n += len(plain)
+
+    def finish(self) -> None:
+        form = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self.n, *self.shape),
+        }
+        self._file.seek(0)
+        np.lib.format.write_array_header_1_0(self._file, form)
+        assert self._file.tell() == HEADER_BYTES
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def write_market(chunks: QuoteChunks, folder: Path) -> None:
+    """Write the arrays of a market into a folder."""
+    columns: dict[str, _Column] = {}
+    told: dict[str, None] = {}
+    with contextlib.ExitStack() as files:
+        for quotes in chunks:
+            told |= dict.fromkeys(quotes.told())
+            for name, values in _arrays(quotes).items():
+                if name not in columns:
+                    columns[name] = _Column(folder / f"{name}.npy", values)
+                    files.callback(columns[name].close)
+                columns[name].append(values)
+        for column in columns.values():
+            column.finish()
+    dropped = chunks.dropped
+    if not chunks.ordered:
+        dropped += _put_in_time(columns)
+    _save_once(columns, folder)
+    np.save(folder / f"{TOLD}.npy", np.array(list(told)), allow_pickle=False)
+    np.save(folder / f"{DROPPED}.npy", np.array([dropped]), allow_pickle=False)
+    _save_funding(columns, folder)
+
+
+def _arrays(quotes: Quotes) -> dict[str, npt.NDArray[Any]]:
+    """What is written of some quotes."""
+    market = checked_market(quotes)
+    told = quotes.told()
+    found: dict[str, npt.NDArray[Any]] = {
+        "ts_ns": quotes.ts_ns, "book": market.book, "edge_ab": market.edge_ab, "edge_ba": market.edge_ba,
+    }  # fmt: skip
+    found |= {name: told[name] for name in (*_BESIDE, *LEVEL_COLUMNS) if name in told}
+    found |= {name: getattr(quotes, name) for name in _OWN}
+    return found | ({"levels": market.levels} if quotes.levels else {})
+
+
+def _put_in_time(columns: Mapping[str, _Column]) -> int:
+    """Leave out the fewest rows whose time is before one above them; how many."""
+    keep = in_time(np.load(columns["ts_ns"].path, mmap_mode="r"))
+    n = int(keep.sum())
+    for column in columns.values():
+        values = np.load(column.path, mmap_mode="r")
+        kept = _Column(column.path.with_suffix(".kept"), values)
+        for start in range(0, len(values), COPY_ROWS):
+            kept.append(values[start : start + COPY_ROWS][keep[start : start + COPY_ROWS]])
+        kept.finish()
+        kept.path.replace(column.path)
+        column.n = n
+    return len(keep) - n
+
+
+def _save_once(columns: Mapping[str, _Column], folder: Path) -> None:
+    """What is one value in all rows as one value; B's own prices only where they are not the book's."""
+    for name in (*_BESIDE, "fx"):
+        column = columns.get(name)
+        if column is not None and column.constant and column.n > 1:
+            np.save(folder / f"{name}.npy", np.array([column.first], dtype=column.dtype), allow_pickle=False)
+    if columns["fx"].constant and float(columns["fx"].first) == 1.0:
+        for name in _OWN:
+            columns[name].path.unlink()
+
+
+def _save_funding(columns: Mapping[str, _Column], folder: Path) -> None:
+    """Where funding was paid, and how much: found here once, not by every process."""
+    rates = [np.load(columns[name].path, mmap_mode="r") if name in columns else None for name in FUNDING]
+    if all(rate is None for rate in rates):
+        return
+    rows: list[npt.NDArray[np.int64]] = []
+    n = columns["ts_ns"].n
+    for start in range(0, n, COPY_ROWS):
+        paid = np.zeros(min(COPY_ROWS, n - start), dtype=np.bool_)
+        for rate in rates:
+            paid |= False if rate is None else ~np.isnan(_piece(rate, start, n))
+        rows.append(np.flatnonzero(paid) + start)
+    at = np.concatenate(rows)
+    values = [np.zeros(len(at)) if rate is None else np.nan_to_num(_whole(rate, n)[at]) for rate in rates]
+    np.save(folder / f"{FUNDING_ARRAYS[0]}.npy", at, allow_pickle=False)
+    np.save(folder / f"{FUNDING_ARRAYS[1]}.npy", np.stack(values, axis=1), allow_pickle=False)
+
+
+def _whole(values: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
+    return values if len(values) == n else np.broadcast_to(values, (n,))
+
+
+def _piece(values: npt.NDArray[Any], start: int, n: int) -> npt.NDArray[Any]:
+    return _whole(values, n)[start : start + COPY_ROWS]
+
+
+def stored_quotes(arrays: Arrays) -> Quotes:
+    """Quotes out of the arrays that `write_market` wrote: views, nothing is copied."""
+    n = len(arrays["ts_ns"])
+    told = set(arrays[TOLD].tolist())
+    columns: dict[str, npt.NDArray[Any]] = {"ts_ns": arrays["ts_ns"]}
+    for name in COLUMNS[1:]:
+        if name in arrays:
+            columns[name] = _whole(arrays[name], n)
+        elif name in BOOK_COLUMNS and (name in told or name in PRICES):
+            columns[name] = arrays["book"][:, BOOK_COLUMNS.index(name)]
+        elif name in told and name in DEFAULTS:
+            columns[name] = np.broadcast_to(np.float64(1.0), (n,))
+    columns |= {name: arrays[name] for name in LEVEL_COLUMNS if name in arrays}
+    return quotes_of(columns)
