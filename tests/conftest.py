@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import hypothesis
 import pytest
 
 from arbd.cli.__main__ import call
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from tests.beds.gluster import GlusterBed
     from tests.beds.redis_server import RedisServer
     from tests.beds.smalldisk import SmallDisk
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "arbd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("arbd")
 
 Bed = TypeVar("Bed")
 REPOSITORY = Path(__file__).resolve().parent.parent

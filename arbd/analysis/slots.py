@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from arbd.search.samplers import adaptive
+
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
 
@@ -29,7 +31,7 @@ def busy_share(ended_s: npt.NDArray[np.float64], duration_s: npt.NDArray[np.floa
 def slots_notice(table: ResultTable) -> list[str]:
     """That slots were idle for much of an adaptive search, and what would change it."""
     spec = table.spec
-    if not spec.generation_size or len(table) < MIN_RESULTS:
+    if adaptive(spec.method) is None or len(table) < MIN_RESULTS:
         return []
     duration_s, ended_s = table.source.fixed("duration_s"), table.source.fixed("ended_ns") / 1e9
     ran = duration_s > 0

@@ -42,6 +42,8 @@ def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
+    from arbd.search.samplers import adaptive
+
     lines: list[tuple[str, Any]] = [
         ("objective", str(spec.objective)),
         ("data", ", ".join(spec.data) or "-"),
@@ -55,7 +57,7 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
             f"{spec.n:,}"
             + (
                 f", {spec.generation_size:,} a generation, {spec.generation_lag} at a time"
-                if spec.generation_size
+                if adaptive(spec.method) is not None
                 else ""
             ),
         ),
