@@ -16,6 +16,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue
+from arbd.spool.session_index import mark_active
 from arbd.spool.sessions import REOPENED_PREFIX
 
 ATTEMPTS = 5
@@ -60,5 +61,8 @@ def _try(layout: SpoolLayout, queue: SessionQueue, which: Callable[[WinningRows]
     # The name comes first: a daemon that sees it too early looks once more than it must, one that never sees it
     # would leave the session lying.
     files.publish(layout.sessions / f"{REOPENED_PREFIX}{session}", b"")
+    mark_active(files, layout, session)
     queue.change(decide)
+    # Whoever found that it was over meanwhile took the name away.
+    mark_active(files, layout, session)
     return len(chosen) if current else None

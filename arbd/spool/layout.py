@@ -142,6 +142,16 @@ class SpoolLayout:
         return self.root / "sessions"
 
     @property
+    def active(self) -> Path:
+        """An empty file for each session that may go on: what daemons look at, however many are over."""
+        return self.root / "active"
+
+    @property
+    def index(self) -> Path:
+        """What is over, in append-only files of one writer each. Made with the first of them."""
+        return self.root / "index"
+
+    @property
     def rejected(self) -> Path:
         """Bad jobs, each with a text that says why."""
         return self.root / "rejected"
@@ -178,7 +188,7 @@ class SpoolLayout:
 
     def folders(self) -> tuple[Path, ...]:
         """Every folder that a spool consists of."""
-        return (self.incoming, self.taken, self.accepting, self.sessions, self.rejected, self.workers)
+        return (self.incoming, self.taken, self.accepting, self.sessions, self.active, self.rejected, self.workers)
 
     def require_readable(self) -> None:
         """SpoolError unless this is a spool that can be read, and that not everybody can rearrange."""
@@ -227,8 +237,8 @@ class SpoolLayout:
     def prepare_to_submit(self) -> None:
         """As `prepare`, but where the folders are there nobody needs more than the right to drop a job."""
         self._require_root()
-        # Workers of earlier versions make no `.taken`, and it is not the submitter's to make.
-        if all(folder.is_dir() for folder in self.folders() if folder != self.taken):
+        # Workers of earlier versions make no `.taken` and no `active`, and these are not the submitter's to make.
+        if all(folder.is_dir() for folder in self.folders() if folder not in (self.taken, self.active)):
             self._require_safe()
         else:
             self.prepare()
@@ -238,7 +248,7 @@ class SpoolLayout:
         root = self.root.stat()
         _require_sticky(self.root, root)
         parents = {self.root: root}
-        for folder in (*self.folders(), self.trials):
+        for folder in (*self.folders(), self.trials, self.index):
             try:
                 found = folder.lstat()
             except FileNotFoundError:

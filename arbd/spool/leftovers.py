@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import has_unfinished, is_whole, remove_leftover, remove_unfinished, session_names
+from arbd.spool.listing import Listing
+from arbd.spool.session_index import ended_sessions
+from arbd.spool.sessions import HIDDEN, is_whole, remove_leftover, remove_unfinished
 from arbd.spool.system import Clock
 
 # Whoever makes a session holds its lock, so this only keeps out of the way of one that is about to take it.
@@ -27,6 +30,8 @@ class Leftovers:
     _whole: set[str] = field(default_factory=set)
     _since_s: dict[str, float] = field(default_factory=dict)
     _next_s: float = 0.0
+    _listing: Listing | None = None
+    _listed: Sequence[str] = ()
 
     def remove(self) -> None:
         """One turn, now and then."""
@@ -34,10 +39,18 @@ class Leftovers:
         if now < self._next_s:
             return
         self._next_s = now + INTERVAL_S
-        if has_unfinished(self.files, self.layout):
+        if self._listing is None:
+            self._listing = Listing(self.files, self.layout.sessions, self.clock)
+            self._whole.update(ended_sessions(self.files, self.layout, self._listing.names()))
+        listed = self._listing.names()
+        if any(HIDDEN.fullmatch(name) for name in listed):
             remove_unfinished(self.files, self.layout)
-        names = session_names(self.files, self.layout)
-        self._whole.intersection_update(names)
+        if listed is not self._listed:
+            self._listed = listed
+            self._whole.intersection_update(listed)
+        elif not self._since_s:
+            return
+        names = [name for name in listed if not name.startswith(".")]
         unknown = [name for name in names if name not in self._whole][:NAMES_A_TURN]
         self._since_s = {name: self._since_s.get(name, now) for name in unknown}
         for name, since_s in self._since_s.items():

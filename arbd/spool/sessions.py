@@ -135,10 +135,18 @@ def _fill(
     files.make_folder(paths.segments)
     files.make_folder(paths.generations)
     _require_lock(held, paths)
+    _mark_active(files, paths)
     # What listings show of the job stands in the ledger, which they read anyhow.
     shown = {"method": plain.get("method", ""), "priority": plain.get("execution", {}).get("priority", 0)}
     said = replace(submission, **shown, labels=plain.get("labels", {}))
     files.publish(paths.ledger, encode_frame(ledger.pack(ledger.opened(spec.n, said))))
+
+
+def _mark_active(files: Files, paths: SessionPaths) -> None:
+    """Before it is a session: who finds the name waits for the rest."""
+    layout = SpoolLayout(paths.folder.parent.parent)
+    files.make_folder(layout.active)
+    files.publish(layout.active / paths.session_id, b"")
 
 
 def _require_lock(held: HeldLock, paths: SessionPaths) -> None:
@@ -161,6 +169,7 @@ def place_session(files: Files, layout: SpoolLayout, session_id: str, staged: Se
         last = {staged.ledger.name, staged.ledger_lock.name, *(folder.name for folder in folders)}
         _move(files, staged.folder, paths.folder, [name for name in files.names(staged.folder) if name not in last])
         _require_lock(held, paths)
+        _mark_active(files, paths)
         _move(files, staged.folder, paths.folder, [staged.ledger.name])
     return paths
 
@@ -194,11 +203,6 @@ def _is_begun(files: Files, paths: SessionPaths) -> bool:
     names = {name for name in files.names(paths.folder) if not name.endswith(TEMPORARY_SUFFIX)}
     rows = [name for folder in (paths.segments, paths.generations) for name in _names(files, folder)]
     return not rows and names <= _WHILE_MAKING
-
-
-def has_unfinished(files: Files, layout: SpoolLayout) -> bool:
-    """True when there is a folder that is being removed, or that an earlier version was making when it crashed."""
-    return any(HIDDEN.fullmatch(name) for name in files.names(layout.sessions))
 
 
 def remove_unfinished(files: Files, layout: SpoolLayout) -> None:
@@ -265,10 +269,11 @@ def session_names(files: Files, layout: SpoolLayout) -> list[str]:
 
 def session_ids(files: Files, layout: SpoolLayout) -> list[str]:
     """Ids of all sessions, sorted. Looks into each folder; what cannot be looked into counts."""
-    return [name for name in session_names(files, layout) if _is_session(files, layout, name)]
+    return [name for name in session_names(files, layout) if is_session(files, layout, name)]
 
 
-def _is_session(files: Files, layout: SpoolLayout, name: str) -> bool:
+def is_session(files: Files, layout: SpoolLayout, name: str) -> bool:
+    """True when a name in `sessions/` is a whole session, or cannot be looked into."""
     try:
         return is_whole(files, layout.session(name))
     except FileNotFoundError:

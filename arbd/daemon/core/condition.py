@@ -9,6 +9,7 @@ from typing import Any
 from arbd.daemon.core.counters import Condition, Snapshot
 from arbd.daemon.core.session_registry import SessionRegistry
 from arbd.daemon.core.session_state import SessionState
+from arbd.daemon.core.standing import Standing
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 
@@ -37,7 +38,8 @@ def condition_of(registry: SessionRegistry, spool_trouble: str, jobs_waiting_sin
     finishing = [session.finishing_since_s for session in sessions if session.finishing_since_s is not None]
     return Condition(
         spool_trouble,
-        Counter(found.standing.value for found in registry.standings.values()),
+        Counter(found.standing.value for found in registry.standings.values())
+        + Counter({Standing.OVER.value: len(registry.watch.over)}),
         sum(bool(session.compaction.reason) for session in sessions),
         min(finishing, default=None),
         jobs_waiting_since_s,

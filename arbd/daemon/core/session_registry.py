@@ -16,6 +16,7 @@ from arbd.daemon.core import events
 from arbd.daemon.core.counters import DAMAGE_FOUND, LEASE_REVOKED, Counters
 from arbd.daemon.core.manners import tell_actions
 from arbd.daemon.core.session_state import Exchange, SessionState
+from arbd.daemon.core.session_watch import SessionWatch
 from arbd.daemon.core.slot_wait import SlotWait
 from arbd.daemon.core.standing import SessionStanding, Standing
 from arbd.daemon.host.logs import Log
@@ -28,7 +29,7 @@ from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.liveness import Observer, Peers
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import REOPENED_PREFIX, session_ids
+from arbd.spool.sessions import is_session, session_names
 from arbd.spool.system import Clock
 
 # A holder of a ledger's lock can stand still for long; other sessions and the heartbeat must not wait for it.
@@ -67,6 +68,7 @@ class SessionRegistry:
     work: dict[str, SessionState] = field(default_factory=dict)
     standings: dict[str, SessionStanding] = field(default_factory=dict)
     peers: Peers = field(init=False)
+    watch: SessionWatch = field(init=False)
     _observer: Observer = field(init=False)
     _missed: dict[str, int] = field(default_factory=dict)
     _unfound: dict[str, int] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class SessionRegistry:
 
     def __post_init__(self) -> None:
         self._observer = Observer(self.files, self.layout, self.clock, self.timing.beat_s, self.timing.lease_s)
+        self.watch = SessionWatch(self.files, self.layout, self.clock, self.worker)
         self.peers = Peers(self.files, self.layout, self.clock, self.worker.worker_id, self.timing.lease_s)
 
     def reconfigure(self, timing: Timing) -> None:
@@ -93,25 +96,28 @@ class SessionRegistry:
         `between` is called between any two sessions: there may be thousands.
         """
         self.peers.look()
-        names = self.files.names(self.layout.sessions)
-        for name in names:
-            if name.startswith(REOPENED_PREFIX):
-                self._forget_that_over(name.removeprefix(REOPENED_PREFIX))
-        sessions = [name for name in names if not name.startswith(".")]
-        # A name that is gone may come back as another session. Where only a cache had lost it, it is read once more.
-        listed = {*sessions, *self.work}
-        self.standings = {name: found for name, found in self.standings.items() if name in listed}
-        for session_id in sessions:
+        found = self.watch.look(lambda: [*self.work, *self.standings])
+        if found.everything is not None:
+            # A name that is gone may come back as another session. Where only a cache had lost it, it is read once more.
+            listed = {*found.everything, *self.work}
+            self.standings = {name: stands for name, stands in self.standings.items() if name in listed}
+        for session_id in found.to_look_at:
             if self.only in (None, session_id):
                 self._look_safely(session_id)
                 between()
         self._told = {name: told for name, told in self._told.items() if name in self.work}
-        self._drop_removed(sessions)
+        if found.everything is not None:
+            self._drop_removed(found.everything)
+        # Whether a folder is gone is found by listing, more than once.
+        self.watch.must_list |= bool(self._missed)
         self._drop_unreadable()
+        self.watch.flush()
 
-    def _forget_that_over(self, session_id: str) -> None:
-        if self._standing(session_id).standing is Standing.OVER:
-            del self.standings[session_id]
+    def _end(self, session_id: str, state: ledger.LedgerState, *, was_worked_on: bool) -> None:
+        """Nobody evaluates anything of it any more."""
+        if (found := self.standings.pop(session_id, None)) is not None:
+            found.end()
+        self.watch.is_over(session_id, state, was_worked_on=was_worked_on)
 
     def _standing(self, session_id: str) -> SessionStanding:
         return self.standings.setdefault(session_id, SessionStanding())
@@ -158,6 +164,7 @@ class SessionRegistry:
         """A new session has that name, whatever had it before; it is looked at."""
         if session_id not in self.work:
             self.standings.pop(session_id, None)
+            self.watch.begins(session_id)
             if self.only in (None, session_id):
                 self._look_safely(session_id)
 
@@ -170,11 +177,12 @@ class SessionRegistry:
 
     def has_news(self) -> bool:
         """True when there is a session of which this worker cannot say yet whether it is one to work on."""
-        known = {
-            name for name, found in self.standings.items() if found.standing in (Standing.OVER, Standing.UNREADABLE)
-        }
-        names = session_ids(self.files, self.layout)
-        return any(name not in known and name not in self.work and self.only in (None, name) for name in names)
+        known = {name for name, found in self.standings.items() if found.standing is Standing.UNREADABLE}
+        names = session_names(self.files, self.layout)
+        unknown = [
+            name for name in names if name not in known and name not in self.work and name not in self.watch.over
+        ]
+        return any(self.only in (None, name) and is_session(self.files, self.layout, name) for name in unknown)
 
     def is_idle(self) -> bool:
         """True when nothing of any session is out or waits to be recorded."""
@@ -200,9 +208,9 @@ class SessionRegistry:
             self.log.info("files of the session work again", session=session_id)
 
     def _look_safely(self, session_id: str) -> None:
-        found = self._standing(session_id)
-        if found.standing is Standing.OVER:
+        if session_id in self.watch.over:
             return
+        found = self._standing(session_id)
         try:
             if found.standing is Standing.UNREADABLE:
                 self._look_again(session_id, found)
@@ -262,8 +270,9 @@ class SessionRegistry:
                 raise NotFoundError(str(error)) from error
             if over:
                 self.files.remove_temporaries(paths.folder)
-                self._standing(session_id).end()
+                self._end(session_id, session_queue.state, was_worked_on=False)
                 return
+            self.watch.begins(session_id)
             # What another version wrote is left to it, before anything is claimed.
             require_readable(self.files, paths)
             work = self.work[session_id] = SessionState(
@@ -295,7 +304,7 @@ class SessionRegistry:
             self._revoke_dead(work)
         elif work.is_idle:
             del self.work[session_id]
-            self._standing(session_id).end()
+            self._end(session_id, state, was_worked_on=True)
 
     def _claims_of_mine(self, state: ledger.LedgerState) -> bool:
         return any(claim.incarnation == self.worker.incarnation for claim in state.claims.values())

@@ -24,7 +24,9 @@ from arbd.daemon.side import intake_process
 from arbd.daemon.side.intake_process import Began, Looked, Setup
 from arbd.spool.held import Taker, give_back
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import has_unfinished
+from arbd.spool.listing import Listing
+from arbd.spool.sessions import HIDDEN
+from arbd.spool.system import SystemClock
 
 HEAR_S = 0.2
 IDLE_S = 60.0
@@ -64,6 +66,7 @@ class IntakeSupervisor:
         self._trouble = ""
         self._reported: bool | None = None
         self._next_housekeeping_s = 0.0
+        self._sessions = Listing(self._files, self._layout.sessions, SystemClock())
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def start(self) -> None:
@@ -123,7 +126,7 @@ class IntakeSupervisor:
             held = [
                 folder for folder in (layout.taken, layout.accepting) if folder.name in there and files.names(folder)
             ]
-            return bool(dropped or held or has_unfinished(files, layout))
+            return bool(dropped or held or any(HIDDEN.fullmatch(name) for name in self._sessions.names()))
         except OSError:
             # The coordinator tells of a spool that is away.
             return False

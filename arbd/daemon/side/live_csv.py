@@ -29,7 +29,6 @@ from arbd.results.winning_rows import read_winning, with_originals
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import session_names
 from arbd.spool.system import HeldLock
 
 INTERVAL_S = 1.0
@@ -158,13 +157,16 @@ class _Kept:
 
 
 class CsvKeeper:
-    """Does the above for all sessions of a spool (or `only` one) in a thread of its own."""
+    """Does the above for the sessions that go on (or `only` one of them) in a thread of its own."""
 
-    def __init__(self, files: Files, layout: SpoolLayout, only: str | None, log: Log) -> None:
+    def __init__(
+        self, files: Files, layout: SpoolLayout, only: str | None, log: Log, going_on: Callable[[], Collection[str]]
+    ) -> None:
         self._files = files
         self._layout = layout
         self._only = only
         self._log = log
+        self._going_on = going_on
         self._kept: dict[str, _Kept] = {}
         self._over: set[str] = set()
         self._stop = threading.Event()
@@ -181,12 +183,7 @@ class CsvKeeper:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            try:
-                names = session_names(self._files, self._layout)
-            except OSError as error:
-                self._log.debug("CSV tables wait", reason=error)
-                continue
-            self.look(names)
+            self.look(self._going_on())
         for kept in self._kept.values():
             if kept.lock is not None:
                 kept.lock.release()

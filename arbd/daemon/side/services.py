@@ -27,9 +27,13 @@ class SideServices:
         self._only = only
         self._counters = counters
         self._log = log
-        self._csv_keeper = CsvKeeper(files, SpoolLayout(config.spool), only, log)
+        self._csv_keeper = CsvKeeper(files, SpoolLayout(config.spool), only, log, self._going_on)
         self._mirroring: Mirroring | None = None
         self._exporter: Any = None
+
+    def _going_on(self) -> list[str]:
+        """The sessions that the coordinator knew at its last heartbeat."""
+        return list(self._counters.snapshot.states)
 
     def start(self) -> None:
         """Begin. UsageError when the metrics cannot be served where the settings say."""

@@ -189,7 +189,7 @@ def test_rows_that_a_full_disk_did_not_take_stand_in_the_table_later(layout: Spo
 
 @pytest.mark.parametrize("with_table", [True, False])
 def test_a_session_under_the_id_of_one_that_is_gone_has_its_table(layout: SpoolLayout, *, with_table: bool) -> None:
-    keeper = CsvKeeper(FILES, layout, None, Log())
+    keeper = CsvKeeper(FILES, layout, None, Log(), list)
     first = make_session(layout, 5, results=ResultOptions(csv=with_table))
     write_rows(first, "a", rows_of(1, 5))
     keeper.look(["s"])

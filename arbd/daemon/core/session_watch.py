@@ -1,0 +1,144 @@
+"""Which sessions there may be something to do for: found without a look at each that is over.
+
+Keeps the cost of an idle daemon independent of how much was ever done here: `active/` is listed at every look,
+`sessions/` only when it changed, and now and then, for what earlier versions and network caches do not show otherwise.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import LedgerState
+from arbd.spool.listing import Listing
+from arbd.spool.queue import Worker
+from arbd.spool.session_index import Ended, IndexWriter, SessionIndex, active_names
+from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.system import Clock
+
+# Who is not the one that ended it leaves others so long to write that it is over.
+INDEX_PATIENCE_S = 10.0
+FLUSH_S = 1.0
+# A name in `active/` of a session that is over for so many looks was left by a crash.
+LEFT_LOOKS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a look found: names to look at, and all that there are when all were listed."""
+
+    to_look_at: list[str]
+    everything: list[str] | None
+
+
+@dataclass(slots=True)
+class SessionWatch:
+    """`over` are the sessions that nobody needs to look at. Not thread-safe: the coordinator owns it."""
+
+    files: Files
+    layout: SpoolLayout
+    clock: Clock
+    worker: Worker
+    over: set[str] = field(default_factory=set)
+    must_list: bool = True
+    _index: SessionIndex = field(init=False)
+    _writer: IndexWriter = field(init=False)
+    _listing: Listing = field(init=False)
+    _known: frozenset[str] = frozenset()
+    _active: frozenset[str] = frozenset()
+    _left: dict[str, int] = field(default_factory=dict)
+    _due: dict[str, tuple[float, Ended]] = field(default_factory=dict)
+    _next_flush_s: float = 0.0
+    _is_read: bool = False
+
+    def __post_init__(self) -> None:
+        self._listing = Listing(self.files, self.layout.sessions, self.clock)
+        self._index = SessionIndex(self.files, self.layout)
+        self._writer = IndexWriter(self.files, self.layout, self.worker.worker_id, self.worker.incarnation)
+
+    def look(self, going_on: Callable[[], list[str]]) -> Names:
+        """Names to look at: what is active, what `going_on` says, and after a listing whatever is not over."""
+        self._active = frozenset(active_names(self.files, self.layout))
+        if self._listing.is_due() or self.must_list or not self._active <= self._known:
+            return self._list()
+        for name in self._active & self.over:
+            self._is_reopened(name)
+        return Names(sorted({*going_on(), *self._active}), None)
+
+    def _list(self) -> Names:
+        names = self._listing.read()
+        sessions = [name for name in names if not name.startswith(".")]
+        self._known = frozenset(sessions)
+        reopened = {name.removeprefix(REOPENED_PREFIX) for name in names if name.startswith(REOPENED_PREFIX)}
+        if not self._is_read:
+            self._is_read = True
+            self._index.refresh()
+            self._writer.put_together(self._index)
+            self.over |= self._index.ended.keys() - self._active
+        self.over &= self._known
+        for name in (self._active | reopened) & self.over:
+            self._is_reopened(name, by_hand=name in reopened)
+        # Earlier versions say so in this folder alone, before they say it in the session's ledger.
+        self.must_list = bool(reopened & self._known)
+        # A name in `active/` without a session is of one that is being made, or was removed.
+        for name in self._active - self._known:
+            self._count_left(name)
+        return Names([name for name in sessions if name not in self.over], sessions)
+
+    def _is_reopened(self, name: str, *, by_hand: bool = False) -> None:
+        """Somebody wants it to be looked at again, or left its name here."""
+        if by_hand or not self._count_left(name):
+            self.over.discard(name)
+
+    def _count_left(self, name: str) -> bool:
+        self._left[name] = self._left.get(name, 0) + 1
+        if self._left[name] < LEFT_LOOKS:
+            return False
+        del self._left[name]
+        self.files.remove(self.layout.active / name)
+        return True
+
+    def is_over(self, session_id: str, state: LedgerState, *, was_worked_on: bool) -> None:
+        """Nobody needs to look at it any more, and it is written down."""
+        self.over.add(session_id)
+        if was_worked_on and session_id in self._active:
+            self.files.remove(self.layout.active / session_id)
+        mine = self.worker.worker_id in state.worker_counts
+        seed = zlib.crc32(f"{self.worker.worker_id} {session_id}".encode()) / 2**32
+        wait_s = seed if mine else INDEX_PATIENCE_S * (1 + seed)
+        before = self._index.ended.get(session_id)
+        entry = Ended.of(session_id, state, 0 if before is None else before.number)
+        if entry == before:
+            return
+        if before is not None:
+            entry = replace(entry, number=before.number + 1)
+        self._due[session_id] = (self.clock.monotonic_s() + wait_s, entry)
+
+    def begins(self, session_id: str) -> None:
+        """It goes on, or is another one of that name."""
+        self._left.pop(session_id, None)
+        self._due.pop(session_id, None)
+        self.over.discard(session_id)
+
+    def flush(self) -> None:
+        """Write down what is due and nobody else wrote meanwhile."""
+        now_s = self.clock.monotonic_s()
+        if not self._due or now_s < self._next_flush_s:
+            return
+        self._next_flush_s = now_s + FLUSH_S
+        due = {name: entry for name, (at_s, entry) in self._due.items() if at_s <= now_s}
+        if not due:
+            return
+        self._index.refresh()
+        self._writer.append(entry for name, entry in due.items() if not self._has(name, entry))
+        for name in due:
+            del self._due[name]
+
+    def _has(self, name: str, entry: Ended) -> bool:
+        found = self._index.ended.get(name)
+        return found is not None and found.number >= entry.number
