@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from arbd.analysis.pace import eta_s, rate_per_s
-from arbd.errors import UnopenedError, UsageError, VersionError
+from arbd.errors import ArbdError, UnopenedError, UsageError, VersionError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING, STATUS_NAMES, LedgerState
+from arbd.spool.liveness import Beat, read_beats
 from arbd.spool.readable import require_readable_job
+from arbd.spool.session_index import ended_sessions
+from arbd.spool.sessions import is_being_made
 
 STATES = ("pending", RUNNING, PAUSED, "finishing", "done", CANCELLED, "blocked", "queued", "rejected")
 _PERIODS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -162,6 +166,57 @@ def read_overview(layout: SpoolLayout, session_id: str, bookmarks: Path) -> Over
 
 
 @dataclass(frozen=True, slots=True)
+class Overviews:
+    """Sessions by id; `more` are over and were left out, `errors` say what cannot be read."""
+
+    views: list[Overview]
+    errors: list[str]
+    more: int
+
+
+def read_overviews(layout: SpoolLayout, bookmarks: Path, most_over: int | None = None) -> Overviews:
+    """The sessions of a spool; of those that are over, the `most_over` that ended last (None: all).
+
+    What is over is told by the index, so that it costs next to nothing.
+    """
+    files = layout.files()
+    names = files.names(layout.sessions)
+    ended = ended_sessions(files, layout, names)
+    views: list[Overview] = []
+    over: list[tuple[int, str, Overview | None]] = [(entry.ended_ns, name, None) for name, entry in ended.items()]
+    errors: list[str] = []
+    blocked = blocked_by(read_beats(files, layout))
+    for name in names:
+        if name in ended or name.startswith("."):
+            continue
+        try:
+            view = read_overview(layout, name, bookmarks)
+        except (ArbdError, OSError) as error:
+            if not is_being_made(files, layout, name):
+                errors.append(str(error))
+            continue
+        if view.is_over:
+            over.append((view.newest_ns, name, view))
+            continue
+        reasons = [view.reason] if view.reason else [f"{worker}: {why}" for worker, why in blocked[name].items()]
+        views.append(replace(view, reason="; ".join(reasons)))
+    over.sort(key=lambda one: one[:2], reverse=True)
+    kept = over if most_over is None else over[:most_over]
+    views += [view if view is not None else Overview(name, ended[name].state()) for _, name, view in kept]
+    return Overviews(sorted(views, key=lambda view: view.session_id), errors, len(over) - len(kept))
+
+
+def blocked_by(beats: Iterable[Beat]) -> dict[str, dict[str, str]]:
+    """What workers say of why they cannot evaluate sessions, by session and worker."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for beat in beats:
+        for session_id, reason in beat.about.get("blocked", {}).items():
+            if reason:
+                found[session_id][beat.worker_id] = str(reason)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Which sessions somebody asks for: all that every one of these fits. Times are by the hosts' calendars."""
 
@@ -191,7 +246,9 @@ class Selection:
             name, equals, value = label.partition("=")
             pairs.append((name, value if equals else None))
         before_ns = None if older_than is None else now_ns - _period_ns(older_than, "--older-than")
-        return cls(users, named, pairs, None if since is None else _moment_ns(since, now_ns), before_ns)
+        return cls(
+            tuple(users), tuple(named), tuple(pairs), None if since is None else _moment_ns(since, now_ns), before_ns
+        )
 
     @property
     def is_all(self) -> bool:

@@ -14,7 +14,8 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
-from arbd.spool.sessions import is_being_made, session_names
+from arbd.spool.session_index import ended_sessions
+from arbd.spool.sessions import is_being_made
 
 if TYPE_CHECKING:
     from arbd.results.missing_metrics import MissingMetrics
@@ -74,10 +75,15 @@ class Live:
     def __post_init__(self) -> None:
         self._files = self.layout.files()
 
+    def _not_over(self) -> list[str]:
+        names = self._files.names(self.layout.sessions)
+        ended = ended_sessions(self._files, self.layout, names)
+        return [name for name in names if not name.startswith(".") and name not in ended]
+
     def look(self) -> None:
         """Read what is new. The first time, an error when the one session asked for is not there or cannot be read."""
         self.errors = []
-        names = [self.only] if self.only is not None else session_names(self._files, self.layout)
+        names = [self.only] if self.only is not None else self._not_over()
         seen = []
         for name in names:
             try:

@@ -16,13 +16,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from arbd import schema
+from arbd.errors import ArbdError
 from arbd.records import Natural, Signed, Text
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, scan_file
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.ledger import CANCELLED, LedgerState
 from arbd.spool.provenance import UNKNOWN, Changes, Labels, Priority, Provenance, Submission
-from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import REOPENED_PREFIX, session_names
 
 SUFFIX = ".idx"
 MAX_WORKERS = 200
@@ -104,10 +106,7 @@ class SessionIndex:
 
     def refresh(self) -> None:
         """Read what is new. Damaged stretches, and what another version wrote, are passed over: ledgers have it all."""
-        try:
-            names = [name for name in self.files.names(self.layout.index) if name.endswith(SUFFIX)]
-        except FileNotFoundError:
-            names = []
+        names = _index_names(self.files, self.layout)
         if any(name not in names for name in self._offsets):
             # Somebody put files together: what is in them now is all that there is.
             self._offsets.clear()
@@ -158,11 +157,8 @@ class IndexWriter:
 
     def put_together(self, index: SessionIndex) -> None:
         """Make one file of those that earlier starts of this worker left, whose liveness lock is held now."""
-        try:
-            names = self.files.names(self.layout.index)
-        except FileNotFoundError:
-            return
-        mine = [name for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX) - 17] == self.worker_id]
+        names = _index_names(self.files, self.layout)
+        mine = [name for name in names if name[: -len(SUFFIX) - 17] == self.worker_id]
         if len(mine) < 2 and self.name not in mine:
             return
         if data := encoded(index.ended.values()):
@@ -199,3 +195,33 @@ def ended_sessions(files: Files, layout: SpoolLayout, names: Iterable[str]) -> M
     reopened = {name.removeprefix(REOPENED_PREFIX) for name in there if name.startswith(REOPENED_PREFIX)}
     unsure = active_names(files, layout) | reopened
     return {name: index.ended[name] for name in there if name in index.ended and name not in unsure}
+
+
+def make_anew(files: Files, layout: SpoolLayout) -> tuple[int, list[str]]:
+    """Read all ledgers and write the index from them: how many sessions are over, and which cannot be read, and why."""
+    old = SessionIndex(files, layout)
+    old.refresh()
+    number = 1 + max((entry.number for entry in old.ended.values()), default=0)
+    before = _index_names(files, layout)
+    entries, unread = [], []
+    for name in session_names(files, layout):
+        try:
+            state = SessionQueue(files, layout.session(name)).refresh()
+        except (ArbdError, OSError) as error:
+            unread.append(f"{name}: {error}")
+            continue
+        if state.over:
+            entries.append(Ended.of(name, state, number))
+    files.make_folder(layout.index)
+    files.publish(layout.index / f"repair-{files.system.token(8)}{SUFFIX}", encoded(entries))
+    # What a worker that lives appends meanwhile to a file that is gone is found when it lists everything again.
+    for name in before:
+        files.remove(layout.index / name)
+    return len(entries), unread
+
+
+def _index_names(files: Files, layout: SpoolLayout) -> list[str]:
+    try:
+        return [name for name in files.names(layout.index) if name.endswith(SUFFIX)]
+    except FileNotFoundError:
+        return []

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("session", shell_complete=complete_sessions)
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@click.option("--index", is_flag=True, help="Make the index of what is over anew, from all ledgers; without SESSION.")
 @click.option("--dry-run", is_flag=True, help="Make and check everything, replace nothing, and say what would be.")
 @click.option("--check", is_flag=True, help="Only look: read every byte, compare every checksum.")
 @json_option
 @pass_app
-def repair(app: App, session: str, dry_run: bool, check: bool) -> None:
+def repair(app: App, session: str | None, index: bool, dry_run: bool, check: bool) -> None:
     """Make damaged files of SESSION anew: results and claims from its segments, its job from job.yaml.
 
     What is made is read back before it replaces anything, and the damaged file is kept beside it under a name that
@@ -31,7 +32,10 @@ def repair(app: App, session: str, dry_run: bool, check: bool) -> None:
       arbctl repair kimchi-btc-01 --check
       arbctl repair kimchi-btc-01 --dry-run
       arbctl repair kimchi-btc-01
+      arbctl repair --index
     """
+    if index == (session is not None):
+        raise UsageError("name a SESSION, or --index")
     if check and dry_run:
         raise UsageError("--check looks only; leave --dry-run out")
     from arbd.results.repair import Repair, repair
@@ -39,6 +43,13 @@ def repair(app: App, session: str, dry_run: bool, check: bool) -> None:
 
     layout = app.layout()
     files = layout.files()
+    if session is None:
+        from arbd.spool.session_index import make_anew
+
+        number, unread = make_anew(files, layout)
+        document = {"sessions": number, "unreadable": unread}
+        app.show(document, lambda: f"index: {number:,} sessions are over" + "".join(f"\n{text}" for text in unread))
+        return
     if check:
         found = Repair(examine(files, layout.session(session)))
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,38 +10,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arbd.analysis.overview import Overview, Selection, read_overview
+from arbd.analysis.overview import Overview, Overviews, Selection, blocked_by, read_overview, read_overviews
 from arbd.analysis.pace import bad, eta_s, rate_per_s
 from arbd.analysis.waiting import waiting_share, waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.selection import selection_options
-from arbd.errors import ArbdError, VersionError
+from arbd.errors import VersionError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import is_being_made, session_names
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.analysis.code import CodeShare
 
-
-def _overviews(layout: SpoolLayout, bookmarks: Path) -> tuple[list[Overview], list[str]]:
-    found: list[Overview] = []
-    errors: list[str] = []
-    files = layout.files()
-    blocked = _blocked(files, layout)
-    for session_id in session_names(files, layout):
-        try:
-            view = read_overview(layout, session_id, bookmarks)
-        except (ArbdError, OSError) as error:
-            if not is_being_made(files, layout, session_id):
-                errors.append(str(error))
-            continue
-        reasons = [view.reason] if view.reason else [f"{name}: {why}" for name, why in blocked[session_id].items()]
-        found.append(view if view.is_over else replace(view, reason="; ".join(reasons)))
-    return found, errors
+MOST_OVER = 20
 
 
 def _line(view: Overview) -> list[str]:
@@ -67,11 +50,16 @@ def _line(view: Overview) -> list[str]:
 _HEAD = ("SESSION", "STATE", "USER", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
 
 
-def _show(app: App, views: list[Overview], errors: list[str], none: str) -> None:
-    document = {"sessions": [view.document() for view in views], "errors": errors}
-    app.show(document, lambda: _table(views) if views else none)
-    for error in errors:
+def _show(app: App, found: Overviews, none: str) -> None:
+    documents = [view.document() for view in found.views] if app.as_json else []
+    app.show({"sessions": documents, "errors": found.errors, "more": found.more}, lambda: _text(found, none))
+    for error in found.errors:
         click.echo(f"arbctl: {escape_line(error)}", err=True)
+
+
+def _text(found: Overviews, none: str) -> str:
+    lines = [_table(found.views) if found.views else none]
+    return "\n".join(lines + ([f"{found.more:,} more are over: `arbctl list --all`"] if found.more else []))
 
 
 def _table(views: list[Overview]) -> str:
@@ -80,19 +68,21 @@ def _table(views: list[Overview]) -> str:
 
 
 @click.command("list")
+@click.option("--all", "show_all", is_flag=True, help=f"All that are over, not only the {MOST_OVER} that ended last.")
 @selection_options
 @json_option
 @pass_app
-def list_(app: App, selection: Selection) -> None:
-    """The sessions of the spool, one line each; with filters, those that fit all of them.
+def list_(app: App, selection: Selection, show_all: bool) -> None:
+    """The sessions of the spool, one line each; with filters, all that fit every one of them.
 
     \b
     Examples:
       arbctl list --user anna --state running,paused
       arbctl list --label desk=btc --since 7d
     """
-    views, errors = _overviews(app.layout(), app.bookmarks())
-    _show(app, [view for view in views if selection.fits(view)], errors, "no sessions")
+    most = MOST_OVER if selection.is_all and not show_all else None
+    found = read_overviews(app.layout(), app.bookmarks(), most)
+    _show(app, replace(found, views=[view for view in found.views if selection.fits(view)]), "no sessions")
 
 
 @click.command()
@@ -110,9 +100,9 @@ def status(app: App, session: str | None) -> None:
     """
     layout = app.layout()
     if session is None:
-        views, errors = _overviews(layout, app.bookmarks())
-        going_on = [view for view in views if not view.is_over]
-        _show(app, going_on, errors, "no session is going on; `arbctl list` shows all" if views else "no sessions")
+        found = read_overviews(layout, app.bookmarks(), 0)
+        none = "no session is going on; `arbctl list` shows all" if found.more else "no sessions"
+        _show(app, replace(found, more=0), none)
         return
     view = read_overview(layout, session, app.bookmarks())
     files = layout.files()
@@ -121,7 +111,7 @@ def status(app: App, session: str | None) -> None:
             require_readable(files, layout.session(session))
         except VersionError as error:
             view = replace(view, reason=str(error))
-    blocked = _blocked(files, layout)[session]
+    blocked = blocked_by(read_beats(files, layout))[session]
     shares, differing = (
         ([], []) if view.reason else _code(layout, session, app.config().objective_paths, over=view.is_over)
     )
@@ -185,16 +175,6 @@ def _missing_metric(files: Files, layout: SpoolLayout, session_id: str) -> str:
 def _waiting(files: Files, layout: SpoolLayout, session_id: str) -> float | None:
     beats = [beat for beat in read_beats(files, layout) if is_held(files, layout, beat.worker_id)]
     return waiting_share(beats, session_id)
-
-
-def _blocked(files: Files, layout: SpoolLayout) -> dict[str, dict[str, str]]:
-    """What workers say of why they cannot evaluate sessions, by session and worker."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for beat in read_beats(files, layout):
-        for session_id, reason in beat.about.get("blocked", {}).items():
-            if reason:
-                found[session_id][beat.worker_id] = str(reason)
-    return found
 
 
 def _details(view: Overview, blocked: dict[str, str]) -> str:

@@ -23,11 +23,14 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
-from arbd.spool.sessions import is_being_made, session_names
+from arbd.spool.session_index import ended_sessions
+from arbd.spool.sessions import is_being_made
 
 LOOK_S = 0.05
 CLOCKS_APART_S = 2.0
 MAX_BEAT_S = 60.0
+# Of sessions that are over, only these are looked at for results of mixed code.
+NEWEST_ENDED = 20
 
 
 def examine(layout: SpoolLayout, here: dict[str, str], folders: Sequence[Path]) -> Iterator[Finding]:
@@ -135,7 +138,9 @@ def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Fi
     if refused:
         remedy = f"read {layout.rejected / refused[-1]}, then remove job and text"
         yield Finding("rejected", WARNING, f"{len(refused)} jobs were refused", remedy)
-    for session_id in session_names(files, layout):
+    names = files.names(layout.sessions)
+    ended = ended_sessions(files, layout, names)
+    for session_id in (name for name in names if name not in ended and not name.startswith(".")):
         trouble = _trouble_of(files, layout, session_id)
         if trouble is not None:
             yield trouble
@@ -145,7 +150,10 @@ def code(files: Files, layout: SpoolLayout, folders: Sequence[Path]) -> Iterator
     """Code that this host has otherwise than a session that goes on, sessions with results of different code."""
     if altered := altered_since_build():
         yield Finding("own code", WARNING, f"{', '.join(altered[:5])}: not as installed", "install arbd anew")
-    for session_id in session_names(files, layout):
+    names = files.names(layout.sessions)
+    ended = ended_sessions(files, layout, names)
+    newest = set(sorted(ended, key=lambda name: ended[name].ended_ns)[-NEWEST_ENDED:])
+    for session_id in (name for name in names if (name not in ended or name in newest) and not name.startswith(".")):
         # What cannot be read was told above.
         with contextlib.suppress(ArbdError, OSError):
             yield from _code_of(files, layout, session_id, folders)

@@ -1,0 +1,149 @@
+"""What is over stands in the index: whatever is lost of it, lists show the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from arbd.analysis.overview import read_overviews
+from arbd.daemon.core.session_watch import LEFT_LOOKS, SessionWatch
+from arbd.results.compaction import compact
+from arbd.results.run_again import run_again
+from arbd.spool import ledger
+from arbd.spool.control import change_state, open_queue
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.session_index import SessionIndex, active_names, ended_sessions, make_anew, mark_active
+from arbd.spool.system import SystemClock
+from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
+
+FILES = Files()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> SpoolLayout:
+    layout = SpoolLayout(tmp_path / "spool")
+    layout.root.mkdir()
+    layout.prepare()
+    return layout
+
+
+def done(layout: SpoolLayout, name: str, failed: int = 0) -> None:
+    paths = make_session(layout, 20, name, labels={"desk": "btc"})
+    write_rows(paths, "a", rows_of(1, 20 - failed))
+    if failed:
+        write_rows(paths, "b", rows_of(21 - failed, failed, status=ledger.FAILED))
+    exhaust(paths, 20, (20 - failed, failed, 0, 0))
+    compact(FILES, paths)
+
+
+def watch_of(layout: SpoolLayout, worker_id: str = "a", incarnation: int = 1) -> SessionWatch:
+    return SessionWatch(FILES, layout, SystemClock(), Worker(worker_id, incarnation, 1))
+
+
+def documents(layout: SpoolLayout, tmp_path: Path) -> list[dict[str, object]]:
+    shown = read_overviews(layout, tmp_path / "bookmarks")
+    assert not shown.errors
+    # What was done to a session is in its history; the index has what lists show.
+    return [{**view.document(), "last_action": None} for view in shown.views]
+
+
+def write_down(layout: SpoolLayout, watch: SessionWatch, *names: str) -> None:
+    """As a daemon does that worked on them."""
+    watch.look(list)
+    for name in names:
+        watch.is_over(name, SessionQueue(FILES, layout.session(name)).refresh(), was_worked_on=True)
+    watch._due = {name: (0.0, entry) for name, (_, entry) in watch._due.items()}
+    watch._next_flush_s = 0.0
+    watch.flush()
+
+
+def test_lists_show_the_same_from_the_index_as_from_the_ledgers(layout: SpoolLayout, tmp_path: Path) -> None:
+    done(layout, "a")
+    done(layout, "b", failed=3)
+    make_session(layout, 5, "c")
+    change_state(layout, "c", ledger.CANCELLED)
+    make_session(layout, 5, "d")
+    before = documents(layout, tmp_path)
+    write_down(layout, watch_of(layout), "a", "b", "c")
+    assert set(ended_sessions(FILES, layout, FILES.names(layout.sessions))) == {"a", "b", "c"}
+    assert documents(layout, tmp_path) == before
+    assert make_anew(FILES, layout) == (3, [])
+    assert documents(layout, tmp_path) == before
+    assert len(FILES.names(layout.index)) == 1
+    for name in FILES.names(layout.index):
+        data = (layout.index / name).read_bytes()
+        (layout.index / name).write_bytes(data[: len(data) // 2] + b"\0" + data[len(data) // 2 + 1 :])
+    assert documents(layout, tmp_path) == before
+
+
+def test_only_those_that_ended_last_are_shown_where_somebody_asks_for_a_few(
+    layout: SpoolLayout, tmp_path: Path
+) -> None:
+    for name in "abcde":
+        done(layout, name)
+    make_session(layout, 5, "x")
+    write_down(layout, watch_of(layout), "a", "b", "c")
+    found = read_overviews(layout, tmp_path, 2)
+    assert (len(found.views), found.more) == (3, 3)
+    assert "x" in [view.session_id for view in found.views]
+    assert read_overviews(layout, tmp_path, 0).more == 5
+
+
+def test_a_session_that_runs_again_is_read_whatever_the_index_says(layout: SpoolLayout, tmp_path: Path) -> None:
+    done(layout, "a", failed=3)
+    watch = watch_of(layout)
+    write_down(layout, watch, "a")
+    assert "a" not in watch.look(list).to_look_at
+    run_again(layout, open_queue(layout, "a"), lambda rows: rows.status == ledger.FAILED)
+    assert documents(layout, tmp_path)[0]["state"] == "running"
+    assert "a" in watch.look(list).to_look_at
+    assert "a" in watch_of(layout, "b").look(list).to_look_at
+
+
+def test_a_session_that_was_never_made_whole_is_not_in_the_index(layout: SpoolLayout) -> None:
+    make_session(layout, 5, "a")
+    assert active_names(FILES, layout) == {"a"}
+    assert "a" in watch_of(layout).look(list).to_look_at
+    assert ended_sessions(FILES, layout, ["a"]) == {}
+
+
+def test_another_start_of_a_daemon_looks_at_nothing_that_is_over(layout: SpoolLayout) -> None:
+    for name in "abc":
+        done(layout, name)
+    write_down(layout, watch_of(layout), "a", "b", "c")
+    for incarnation in range(2, 6):
+        again = watch_of(layout, incarnation=incarnation)
+        assert again.look(list).to_look_at == []
+        done(layout, f"s{incarnation}")
+        assert again.look(list).to_look_at == [f"s{incarnation}"]
+        write_down(layout, again, f"s{incarnation}")
+    # One file of each start would become many.
+    assert len(FILES.names(layout.index)) <= 3
+    index = SessionIndex(FILES, layout)
+    index.refresh()
+    assert len(index.ended) == 7
+
+
+def test_a_name_that_a_crash_left_goes_away(layout: SpoolLayout) -> None:
+    done(layout, "a")
+    watch = watch_of(layout)
+    write_down(layout, watch, "a")
+    assert active_names(FILES, layout) == set()
+    mark_active(FILES, layout, "a")
+    mark_active(FILES, layout, "nobody")
+    state = SessionQueue(FILES, layout.session("a")).refresh()
+    for _ in range(2 * LEFT_LOOKS):
+        if "a" in watch.look(list).to_look_at:
+            watch.is_over("a", state, was_worked_on=False)
+    assert active_names(FILES, layout) == set()
+
+
+def test_sessions_of_earlier_versions_are_found_without_their_name_in_active(layout: SpoolLayout) -> None:
+    watch = watch_of(layout)
+    watch.look(list)
+    make_session(layout, 5, "old")
+    FILES.remove(layout.active / "old")
+    assert watch.look(list).to_look_at == ["old"]
