@@ -187,6 +187,7 @@ class Service:
             burst=self._mode.burst,
             more=side_services.about,
             counters=self._counters,
+            limits=config.limits,
         )
 
     def _tell_code(self, files: Files, layout: SpoolLayout) -> None:
@@ -262,7 +263,7 @@ class Service:
             if self._intake is not None:
                 self._intake.reconfigure(new.config)
             timing = (new.config.scan_s, new.config.beat_s, new.config.lease_s, new.config.chunk_target_s)
-            coordinator.post(events.Reconfigured(*timing))
+            coordinator.post(events.Reconfigured(*timing, new.config.limits))
             self._log.info("settings read", changed=",".join(new.changed) or "nothing")
             if new.after_restart:
                 self._log.warning("settings that changed wait for a restart", settings=",".join(new.after_restart))

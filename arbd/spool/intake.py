@@ -77,7 +77,7 @@ class Intake:
 
     A file is taken up when it has not changed for `settle_s` and its last line has an end, or at once when its name
     says that it arrived whole by rename. One that does not resolve is given `patience_s` without change, in case its
-    copy stalled. `dead` says why another worker is gone that had taken a job up; `began` is told of each attempt;
+    copy stalled. `dead` says why another worker is gone that had taken a job up; `admit` says why a user may not have a job;
     `interrupted` is what is known of the end of this worker's last process that did this, for the one whose job it was.
     """
 
@@ -93,6 +93,7 @@ class Intake:
     began: Callable[[str], None] = lambda name: None
     interrupted: str = ""
     host: str = ""
+    admit: Callable[[str, ResolvedJob], str] = lambda user, job: ""
     more: bool = False
     left: bool = True
     trouble: str = ""
@@ -269,6 +270,8 @@ class Intake:
                 # It grows: another look at it, once it stands still.
                 return None
             session_id = spec.session_id or held.session_id
+            if refusal := self.admit(user_name(pending.look.uid), spec):
+                raise JobError.of(held.name, refusal)
             if exists(self.files, self.layout.session(session_id)):
                 return self._there_already(held, session_id, data)
             create_session(

@@ -56,6 +56,7 @@ class _About(Struct, frozen=True):
     rate: float = 0.0
     sessions: tuple[Text, ...] = ()
     blocked: dict[Text, Text] = {}
+    held: dict[Text, Text] = {}
     versions: dict[Text, Text] = {}
     trouble: Text = ""
     state: Text = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,6 +36,7 @@ from arbd.spool.intake import Intake
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.liveness import Observer, take_liveness_lock
 from arbd.spool.queue import Worker
+from arbd.spool.user_limits import UserLimits
 from tests.cells import OpenCell
 from tests.simulation.simsystem import SimClock, SimSystem, Surroundings
 from tests.simulation.world import Host, KilledError, Process, Task, World
@@ -402,6 +403,7 @@ class SimDaemon:
     resolve: Callable[[bytes, str], JobSpec]
     lines: deque[str]
     on_fatal: Callable[[Exception], None]
+    limits: Mapping[str, UserLimits] = field(default_factory=dict)
     broken: bool = False
     incarnation: int = 0
     exited: bool = False
@@ -461,7 +463,7 @@ class SimDaemon:
         worker = Worker(self.worker_id, self.incarnation, self.n_slots)
         self.coordinator = Coordinator(
             self.files, self.clock, self.layout, worker, TIMING, self.log,  # type: ignore[arg-type]
-            self._ordered, about={"slots": self.n_slots}, intake=True, inbox=self.inbox, life=life,
+            self._ordered, about={"slots": self.n_slots}, intake=True, inbox=self.inbox, life=life, limits=self.limits,
         )  # fmt: skip
         self.slots += [SimSlot(self, index) for index in range(self.n_slots)]
         for _ in self.slots:

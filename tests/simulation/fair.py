@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Submission
 from arbd.spool.sessions import create_session
+from arbd.spool.user_limits import UserLimits
 from tests.simulation.daemon import TIMING, Objective, SimDaemon
 from tests.simulation.disk import LOCAL, NFS, Disk
 from tests.simulation.simsystem import LockTable, SimSystem, Surroundings
@@ -35,6 +37,9 @@ class Farm:
     seen: list[tuple[float, list[str]]] = field(default_factory=list)
     slots: int = 0
     daemons: list[SimDaemon] = field(default_factory=list)
+    limits: Mapping[str, UserLimits] = field(default_factory=dict)
+    each: tuple[int, int] = (1, 3)
+    hosts: int | None = None
 
     def __post_init__(self) -> None:
         rng = self.rng = random.Random(f"farm {self.seed}")
@@ -50,10 +55,10 @@ class Farm:
         objectives: dict[str, Objective] = {}
         self.user = Process(user, "maker")
         for owner in range(rng.randint(2, 4)):
-            for _ in range(rng.randint(1, 3)):
+            for _ in range(rng.randint(*self.each)):
                 self._session(f"user{owner}", objectives)
-        self.hosts = [Host(f"h{number}", 0.0, rng.uniform(0, 1e6), 1.0) for number in range(rng.randint(1, 4))]
-        for host in self.hosts:
+        for number in range(self.hosts or rng.randint(1, 4)):
+            host = Host(f"h{number}", 0.0, rng.uniform(0, 1e6), 1.0)
             slots = rng.randint(1, 2)
             self.slots += slots
             self._start(around, host, slots, objectives)
@@ -64,7 +69,9 @@ class Farm:
 
         resolve, lines = self._resolve, deque[str](maxlen=50)
         self.daemons.append(
-            SimDaemon(around, host, f"w-{host.name}", self.layout, slots, objectives, resolve, lines, fail)
+            SimDaemon(
+                around, host, f"w-{host.name}", self.layout, slots, objectives, resolve, lines, fail, limits=self.limits
+            )
         )
 
     def _resolve(self, data: bytes, name: str) -> JobSpec:

@@ -41,6 +41,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, LivenessLock, write_beat
 from arbd.spool.queue import Worker
 from arbd.spool.system import Clock
+from arbd.spool.user_limits import LimitTable, UserLimits
 
 FIRST_TROUBLE_PAUSE_S = 0.25
 LONGEST_TROUBLE_PAUSE_S = 5.0
@@ -70,6 +71,7 @@ class Coordinator:
         burst: bool = False,
         more: Callable[[], Mapping[str, Any]] = dict,
         counters: Counters | None = None,
+        limits: Mapping[str, UserLimits] | None = None,
     ) -> None:
         self._files = files
         self._clock = clock
@@ -91,7 +93,7 @@ class Coordinator:
         self._registry = SessionRegistry(files, clock, layout, worker, timing, log, send, only, self._counters)
         self._suggestions = Suggestions(clock, log, self._registry, send)
         self._manners = Manners(log)
-        self._exchanges = Exchanges(self._registry, send, Fairness(worker.incarnation))
+        self._exchanges = Exchanges(self._registry, send, Fairness(worker.incarnation), LimitTable(limits or {}))
         self._compactions = Compactions(files, layout, clock, log, self._registry, send)
         self._work = self._registry.work
         self._counter = 0
@@ -234,6 +236,7 @@ class Coordinator:
     def _reconfigure(self, new: events.Reconfigured) -> None:
         self._timing = Timing(new.scan_s, new.beat_s, new.lease_s, new.chunk_target_s)
         self._registry.reconfigure(self._timing)
+        self._exchanges.limits = LimitTable(new.limits)
         self._about["beat_s"] = new.beat_s
         self._next_beat = self._next_scan = 0.0
 
@@ -287,6 +290,7 @@ class Coordinator:
             },
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
             "waiting": self._registry.waiting(),
+            "held": self._exchanges.held,
             "jobs_rejected": self._jobs_rejected,
             "state": self._state,
             "wall_ns": self._clock.wall_ns(),

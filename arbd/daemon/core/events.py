@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
 from arbd.spool.intake import Outcome
+from arbd.spool.user_limits import UserLimits
 
 if TYPE_CHECKING:
     from arbd.results.generations import Suggested
@@ -164,6 +166,7 @@ class Reconfigured:
     beat_s: float
     lease_s: float
     chunk_target_s: float
+    limits: Mapping[str, UserLimits] = field(default_factory=dict)
 
 
 Event = (

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Mapping
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arbd.daemon.core import events
 from arbd.daemon.core.fairness import Demand, Fairness
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
+from arbd.daemon.core.session_state import SessionState
 from arbd.errors import ArbdError
+from arbd.spool.ledger import RUNNING
+from arbd.spool.user_limits import LimitTable
 
 # Rounds of a turn: each records or claims something, or finds that others were first.
 MAX_ROUNDS = 100
@@ -26,6 +30,8 @@ class Exchanges:
     registry: SessionRegistry
     send: Callable[[events.Command], None]
     fairness: Fairness
+    limits: LimitTable = field(default_factory=LimitTable)
+    held: dict[str, str] = field(default_factory=dict)
     _kept: Mapping[str, int] = field(default_factory=dict)
 
     def run(self, slots: int, between: Callable[[], None]) -> None:
@@ -62,7 +68,8 @@ class Exchanges:
         if not slots:
             return {}, {}
         usable = self.registry.usable()
-        demands = {work.session_id: work.demand(slots) for work in usable}
+        owner_room = self._apply_limits(usable)
+        demands = {work.session_id: work.demand(0 if work.session_id in self.held else slots) for work in usable}
         kept = {name: demand.priority for name, demand in demands.items()}
         if kept != self._kept:
             self.fairness.forget(kept)
@@ -70,7 +77,29 @@ class Exchanges:
         out: Counter[int] = Counter()
         for work in self.registry.work.values():
             out[work.priority] += len(work.tasks)
-        return self.fairness.share(list(demands.values()), 2 * slots, out), demands
+        return self.fairness.share(list(demands.values()), 2 * slots, out, owner_room), demands
+
+    def _apply_limits(self, works: Sequence[SessionState]) -> dict[str, int]:
+        """Cap priorities, have sessions wait beyond what their owners may have at once; slots that owners may still have."""
+        owner_room: dict[str, int] = {}
+        self.held = {}
+        if not self.limits.entries:
+            return owner_room
+        by_owner: dict[str, list[SessionState]] = defaultdict(list)
+        for work in works:
+            by_owner[work.owner].append(work)
+        for owner, mine in by_owner.items():
+            limits = self.limits.of(owner)
+            if limits.slots is not None:
+                owner_room[owner] = max(0, limits.slots - sum(len(work.state.claims) for work in mine))
+            for work in mine:
+                work.priority_cap = math.inf if limits.max_priority is None else limits.max_priority
+            if limits.sessions is not None:
+                running = [work for work in mine if work.state.state == RUNNING and not work.state.over]
+                running.sort(key=lambda work: (work.state.provenance.submission.wall_ns, work.session_id))
+                reason = f"waits: {owner} may have {limits.sessions} sessions worked on at once"
+                self.held.update({work.session_id: reason for work in running[limits.sessions :]})
+        return owner_room
 
     def _refresh(self, demands: Mapping[str, Demand]) -> bool:
         """Read what other workers did meanwhile to the sessions that compete; True when there was anything to read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -53,6 +54,7 @@ class SessionState:
     others_can: Callable[[str], bool]
     recorded: Callable[[Counts], None]
     standing: SessionStanding = field(default_factory=SessionStanding)
+    priority_cap: float = math.inf
     tasks: dict[int, ChunkTask] = field(default_factory=dict)
     exchanged: Exchange = Exchange.CONFIRMED
     compaction: Compaction = field(default_factory=Compaction)
@@ -96,9 +98,9 @@ class SessionState:
 
     @property
     def priority(self) -> int:
-        """As it is now."""
+        """As it is now, and no higher than its owner may have it."""
         changed = self.state.provenance.changes.priority
-        return self.spec.execution.priority if changed is UNSET else changed
+        return int(min(self.spec.execution.priority if changed is UNSET else changed, self.priority_cap))
 
     @property
     def max_slots(self) -> int | None:
@@ -152,11 +154,8 @@ class SessionState:
 
     def demand(self, slots: int) -> Demand:
         """What it wants of this worker's slots now, and what it had of all."""
-        served, chunk_s = self.served_s(), self.target_s
-        if self.seconds_each is not None:
-            chunk_s = self.seconds_each * self._chunk
-        room = max(0, self._room(slots))
-        return Demand(self.session_id, self.priority, room, self.owner, served, chunk_s)
+        chunk_s = self.target_s if self.seconds_each is None else self.seconds_each * self._chunk
+        return Demand(self.session_id, self.priority, max(0, self._room(slots)), self.owner, self.served_s(), chunk_s)
 
     def served_s(self) -> float:
         """What slots of all hosts spent for it, or are about to."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from arbd.errors import UsageError
 from arbd.mirror.settings import RedisSettings
+from arbd.spool.user_limits import UserLimits, parse_limits
 
 if TYPE_CHECKING:
     from arbd.strict_yaml import Document
@@ -77,6 +78,7 @@ class Config:
     objective_paths: tuple[Path, ...] = ()
     data_dirs: tuple[Path, ...] = ()
     allowed_submitters: tuple[str, ...] = ()
+    limits: Mapping[str, UserLimits] = field(default_factory=dict)
     max_iterations: int = 100_000_000
     watch: str = "auto"
     scan_s: float = 1.0
@@ -151,7 +153,9 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
             raise UsageError(f"{path}, line {line}: unknown setting {full!r}{hint}")
         place = f"{path}, line {line}: {full}"
-        if is_dataclass(known[name]):
+        if name == "limits" and not above:
+            changed[name] = parse_limits(value, place)
+        elif is_dataclass(known[name]):
             if not isinstance(value, dict):
                 raise UsageError(
                     f"{place}: expected settings as `name: value` lines below it, got {_shown(value, place)}"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from arbd.daemon.host.config import Config
-from arbd.errors import JobError
+from arbd.errors import ArbdError, JobError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import live_slots
+from arbd.spool.queue import SessionQueue
+from arbd.spool.session_index import ended_sessions
+from arbd.spool.sessions import ResolvedJob
+from arbd.spool.user_limits import LimitTable
 
 
 def warm_up() -> None:
@@ -55,3 +61,40 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
         return spec
 
     return resolve
+
+
+def admission(config: Config, files: Files) -> Callable[[str, ResolvedJob], str]:
+    """A function of (user, job) that says why the user may not have that job here, or ''."""
+    table, layout = LimitTable(config.limits), SpoolLayout(config.spool)
+
+    def admit(user: str, job: ResolvedJob) -> str:
+        limits = table.of(user)
+        execution = job.to_plain().get("execution", {})
+        where = f"`limits` for {user} in the daemon's settings"
+        priority = execution.get("priority", 0)
+        if limits.max_priority is not None and priority > limits.max_priority:
+            return f"execution: priority is {priority}; the maximum is {limits.max_priority} ({where})"
+        for name, most in (("timeout_s", limits.timeout_s), ("memory_mb", limits.memory_mb)):
+            told = execution.get(name)
+            if most is not None and (told is None or told > most):
+                return f"execution: {name} is {told or 'not given'}; it must be at most {most:g} ({where})"
+        if limits.queued is not None and (count := _going_on(files, layout, user)) >= limits.queued:
+            return f"{user} has {count} sessions that are not over; the maximum is {limits.queued} ({where}): cancel some, or wait"
+        return ""
+
+    return admit
+
+
+def _going_on(files: Files, layout: SpoolLayout, user: str) -> int:
+    """How many sessions of a user are not over."""
+    names = files.names(layout.sessions)
+    ended = ended_sessions(files, layout, names)
+    count = 0
+    for name in names:
+        if name.startswith(".") or name in ended:
+            continue
+        # What cannot be read, or is being made, is nobody's yet.
+        with contextlib.suppress(ArbdError, OSError):
+            state = SessionQueue(files, layout.session(name)).refresh()
+            count += state.provenance.owner == user and not state.over
+    return count

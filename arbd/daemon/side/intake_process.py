@@ -17,7 +17,7 @@ from pathlib import Path
 
 from arbd import child_process
 from arbd.daemon.host.config import Config
-from arbd.daemon.side.intake import job_resolver, warm_up
+from arbd.daemon.side.intake import admission, job_resolver, warm_up
 from arbd.errors import ArbdError
 from arbd.spool.held import Taker
 from arbd.spool.intake import Intake, Outcome
@@ -81,6 +81,7 @@ def make_intake(setup: Setup, began: Callable[[str], None]) -> Intake:
     return Intake(
         files, layout, clock, job_resolver(config), config.settle_s, submitters=Submitters.of(config.allowed_submitters),
         taker=setup.taker, dead=observer.dead, began=began, interrupted=setup.interrupted, host=socket.gethostname(),
+        admit=admission(config, files),
     )  # fmt: skip
 
 
@@ -116,6 +117,7 @@ def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
 def reconfigure(intake: Intake, config: Config) -> None:
     """Go on under other settings."""
     intake.resolve = job_resolver(config)
+    intake.admit = admission(config, intake.files)
     intake.settle_s = config.settle_s
     intake.submitters = Submitters.of(config.allowed_submitters)
 

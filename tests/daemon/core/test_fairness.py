@@ -13,6 +13,7 @@ from arbd.daemon.core.fairness import Demand, Fairness, served_s
 from arbd.spool import ledger
 from arbd.spool.ledger import LedgerState
 from arbd.spool.spans import Claim, Finish
+from arbd.spool.user_limits import UserLimits
 from tests.simulation.fair import Farm
 
 
@@ -154,3 +155,17 @@ def test_users_and_their_sessions_share_many_hosts_within_two_chunks_and_none_wa
         for name in names:
             assert abs(served[name] - of_owner / len(names)) <= 2 * farm.longest_chunk_s
             assert farm.longest_wait_s(name) <= 2 * len(served) * farm.longest_chunk_s
+
+
+def test_an_owner_has_no_more_slots_sessions_and_priority_than_an_administrator_allows() -> None:
+    limits = {"user0": UserLimits(slots=1, sessions=1, max_priority=0)}
+    farm = Farm(3, limits=limits, each=(2, 3), hosts=2)
+    farm.run(20.0)
+    served = farm.served_s()
+    first, *others = sorted(name for name, owner in farm.owners.items() if owner == "user0" and served[name])
+    assert not others
+    at_once = [sum(farm.owners[name] == "user0" for name in names) for _, names in farm.seen]
+    # A claim waits for a slot beside the one that is worked on.
+    assert max(at_once) == 1
+    assert served[first] > 0
+    assert sum(served.values()) > 0.9 * farm.slots * 20.0
