@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,46 @@ def test_who_did_what_is_shown_where_one_looks(arbctl: Arbctl, desk: SpoolLayout
 def test_a_reason_too_long_for_a_record_is_refused(arbctl: Arbctl, desk: SpoolLayout) -> None:
     assert arbctl("cancel", "a", "--reason", "x" * 1001)[0] == 2
     assert json.loads(arbctl("status", "a", "--json")[1])["state"] == "pending"
+
+
+def test_a_verb_on_many_shows_first_and_then_does_it_to_each(arbctl: Arbctl, desk: SpoolLayout) -> None:
+    code, out, _ = arbctl("cancel", "--user", "bob", "--reason", "left the desk")
+    assert (code, "2 sessions; nothing was done" in out) == (0, True)
+    assert json.loads(arbctl("list", "--state", "cancelled", "--json")[1])["sessions"] == []
+    assert arbctl("cancel", "--user", "bob", "--reason", "left the desk", "--yes")[0] == 0
+    cancelled = json.loads(arbctl("list", "--state", "cancelled", "--json")[1])["sessions"]
+    assert [view["session_id"] for view in cancelled] == ["b", "c"]
+    assert all(view["last_action"]["reason"] == "left the desk" for view in cancelled)
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "archive"])
+def test_a_verb_without_a_session_and_without_a_filter_is_bad_usage(
+    arbctl: Arbctl, desk: SpoolLayout, verb: str
+) -> None:  # fmt: skip
+    assert arbctl(verb, "--yes")[0] == 2
+    assert arbctl(verb, "a", "--user", "anna")[0] == 2
+
+
+def test_an_archive_that_is_there_is_not_overwritten(arbctl: Arbctl, desk: SpoolLayout, tmp_path: Path) -> None:
+    arbctl("cancel", "--label", "desk", "--yes")
+    target = tmp_path / "archives"
+    assert arbctl("archive", "--label", "desk", "--output", target, "--yes")[0] == 2
+    target.mkdir()
+    assert arbctl("archive", "--label", "desk", "--output", target)[0] == 0
+    assert list(target.iterdir()) == []
+    assert arbctl("archive", "--label", "desk", "--output", target, "--yes")[0] == 0
+    assert sorted(file.name for file in target.iterdir()) == ["a.tar.gz", "b.tar.gz", "c.tar.gz"]
+    (target / "a.tar.gz").write_bytes(b"precious")
+    code, out, _ = arbctl("archive", "--label", "desk", "--output", target, "--yes")
+    assert (code, "not overwritten" in out) == (1, True)
+    assert arbctl("archive", "a", "--output", target / "a.tar.gz")[0] == 2
+    assert (target / "a.tar.gz").read_bytes() == b"precious"
+    assert arbctl("archive", "a", "--output", target / "a.tar.gz", "--force")[0] == 0
+
+
+def test_many_are_purged_together(arbctl: Arbctl, desk: SpoolLayout) -> None:
+    arbctl("cancel", "--user", "bob", "--yes")
+    flags = ("--results", "--claims", "--label", "desk")
+    assert "2 sessions; nothing was done" in arbctl("purge", *flags)[1]
+    assert arbctl("purge", *flags, "--yes")[0] == 0
+    assert [view["session_id"] for view in json.loads(arbctl("list", "--all", "--json")[1])["sessions"]] == ["a"]

@@ -8,8 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from arbd.analysis.overview import iso_time
+from arbd.analysis.overview import Selection, iso_time
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
+from arbd.cli.selection import chosen, for_each, require_alone, selection_options, yes_option
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
@@ -21,39 +22,63 @@ from arbd.spool.queue import SessionQueue
 reason_option = click.option("--reason", default="", help="Why, for whoever looks at `arbctl history`.")
 
 
-def _switch(app: App, session: str, state: str, reason: str) -> None:
-    label = change_state(app.layout(), session, state, this_user(reason))
-    app.show({"session_id": session, "state": label}, lambda: f"{session}: {label}")
+def _switch(app: App, session: str | None, selection: Selection, yes: bool, state: str, reason: str) -> None:
+    layout, actor = app.layout(), this_user(reason)
+    if session is not None:
+        require_alone(session, selection)
+        label = change_state(layout, session, state, actor)
+        app.show({"session_id": session, "state": label}, lambda: f"{session}: {label}")
+        return
+    views = chosen(layout, app.bookmarks(), selection, lambda view: not view.is_over)
+    for_each(app, views, yes, lambda name: change_state(layout, name, state, actor))
 
 
 @click.command()
-@click.argument("session", shell_complete=complete_sessions)
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@selection_options
+@yes_option
 @reason_option
 @json_option
 @pass_app
-def pause(app: App, session: str, reason: str) -> None:
-    """Stop working on SESSION within seconds; iterations that run are finished and recorded."""
-    _switch(app, session, ledger.PAUSED, reason)
+def pause(app: App, session: str | None, selection: Selection, yes: bool, reason: str) -> None:
+    """Stop working on SESSION within seconds; iterations that run are finished and recorded.
+
+    Without SESSION, on all that the filters choose; these are only shown without --yes.
+    """
+    _switch(app, session, selection, yes, ledger.PAUSED, reason)
 
 
 @click.command()
-@click.argument("session", shell_complete=complete_sessions)
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@selection_options
+@yes_option
 @reason_option
 @json_option
 @pass_app
-def resume(app: App, session: str, reason: str) -> None:
-    """Go on with a paused SESSION."""
-    _switch(app, session, ledger.RUNNING, reason)
+def resume(app: App, session: str | None, selection: Selection, yes: bool, reason: str) -> None:
+    """Go on with a paused SESSION, or with all that the filters choose; these are only shown without --yes."""
+    _switch(app, session, selection, yes, ledger.RUNNING, reason)
 
 
 @click.command()
-@click.argument("session", shell_complete=complete_sessions)
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@selection_options
+@yes_option
 @reason_option
 @json_option
 @pass_app
-def cancel(app: App, session: str, reason: str) -> None:
-    """End SESSION for good. What is recorded stays and can be summarised and exported."""
-    _switch(app, session, ledger.CANCELLED, reason)
+def cancel(app: App, session: str | None, selection: Selection, yes: bool, reason: str) -> None:
+    """End SESSION for good. What is recorded stays and can be summarised and exported.
+
+    Without SESSION, all that the filters choose; these are only shown without --yes.
+
+    \b
+    Examples:
+      arbctl cancel kimchi-btc-01 --reason "wrong fees"
+      arbctl cancel --user bob --label draft               # which would that be?
+      arbctl cancel --user bob --label draft --yes
+    """
+    _switch(app, session, selection, yes, ledger.CANCELLED, reason)
 
 
 @click.command("set")

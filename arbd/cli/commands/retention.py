@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from arbd.analysis.overview import Selection
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.selection import chosen, for_each, require_alone, selection_options, yes_option
 from arbd.errors import CorruptionError, UsageError
+from arbd.spool.layout import SpoolLayout
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
@@ -16,32 +19,62 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("session", shell_complete=complete_sessions)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @click.option("--segments", is_flag=True, help="What workers wrote, where the compacted results hold every iteration.")
 @click.option("--results", is_flag=True, help="All results: results.msgpack, results.csv and the segments.")
 @click.option("--claims", is_flag=True, help="The ledger and the job: the session itself; never while it has results.")
+@selection_options
 @click.option("--yes", is_flag=True, help="Do it. Without this, only what would be removed is shown.")
 @json_option
 @pass_app
-def purge(app: App, session: str, segments: bool, results: bool, claims: bool, yes: bool) -> None:
+def purge(
+    app: App, session: str | None, segments: bool, results: bool, claims: bool, selection: Selection, yes: bool
+) -> None:
     """Free the space of a SESSION that is over. Shows what would be removed, and removes nothing without --yes.
 
     No flag takes results and claims at once: the whole session goes with --results and --claims. A session
-    that somebody works on is never touched.
+    that somebody works on is never touched. Without SESSION, all that are over and that the filters choose.
 
     \b
     Examples:
       arbctl purge kimchi-btc-01 --segments                      # what would it free?
       arbctl purge kimchi-btc-01 --segments --yes
+      arbctl purge --user bob --older-than 30d --segments --yes
       arbctl archive kimchi-btc-01 --output kimchi.tar.gz && arbctl purge kimchi-btc-01 --results --claims --yes
     """
     if not (segments or results or claims):
         raise UsageError("say what: --segments, --results, --claims, or --results and --claims for all of it")
+    layout = app.layout()
+    parts = Parts(segments, results, claims)
+    if session is not None:
+        require_alone(session, selection)
+        doomed = _purge(layout, session, parts, yes=yes)
+        folder = layout.session(session).folder
+        app.show(_document(session, folder, doomed, yes), lambda: _text(session, folder, doomed, yes))
+        return
+    views = chosen(layout, app.bookmarks(), selection, lambda view: view.is_over)
+    for_each(app, views, yes, lambda name: _freed(_purge(layout, name, parts, yes=True)))
+
+
+class Parts(NamedTuple):
+    """What of a session is to go."""
+
+    segments: bool
+    results: bool
+    claims: bool
+
+
+def _freed(doomed: list[Found]) -> str:
+    return f"removed {len(doomed)} files, {_size(sum(found.size for found in doomed))}"
+
+
+def _purge(layout: SpoolLayout, session: str, parts: Parts, *, yes: bool) -> list[Found]:
+    """What of a session goes, gone with `yes`."""
     from arbd.results import retention
     from arbd.results.trials import keep_before_purge
     from arbd.spool.ledger import LedgerState
 
-    layout = app.layout()
+    segments, results, claims = parts
     files = layout.files()
     paths = layout.session(session)
     try:
@@ -67,13 +100,16 @@ def purge(app: App, session: str, segments: bool, results: bool, claims: bool, y
                 # Luck does not become less by forgetting how often it was tried.
                 keep_before_purge(files, layout, session)
                 retention.remove_session(files, layout, session)
-    document = {
+    return doomed
+
+
+def _document(session: str, folder: Path, doomed: list[Found], removed: bool) -> dict[str, Any]:
+    return {
         "session_id": session,
-        "removed": yes,
+        "removed": removed,
         "bytes": sum(found.size for found in doomed),
-        "files": [str(found.path.relative_to(paths.folder)) for found in doomed],
+        "files": [str(found.path.relative_to(folder)) for found in doomed],
     }
-    app.show(document, lambda: _text(session, paths.folder, doomed, yes))
 
 
 def _text(session: str, folder: Path, doomed: list[Found], done: bool) -> str:
@@ -95,32 +131,59 @@ def _size(count: float) -> str:
 
 
 @click.command()
-@click.argument("session", shell_complete=complete_sessions)
-@click.option("--output", type=click.Path(path_type=Path), help="The file, by default SESSION.tar.gz here.")
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file, by default SESSION.tar.gz here; with filters, the folder that gets one for each.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@selection_options
+@yes_option
 @json_option
 @pass_app
-def archive(app: App, session: str, output: Path | None) -> None:
+def archive(app: App, session: str | None, output: Path | None, force: bool, selection: Selection, yes: bool) -> None:
     """Write a SESSION that is over into one file: job, ledger and results, without the segments that these hold.
 
-    The file appears whole, and is read again before it is called good. Nothing is removed; `arbctl restore` puts
-    it back into a spool.
+    The file appears whole, and is read again before it is called good; one that is there is not replaced. Nothing is
+    removed; `arbctl restore` puts it back into a spool. Without SESSION, all that are over and that the filters choose.
 
     \b
     Examples:
       arbctl archive kimchi-btc-01
       arbctl archive kimchi-btc-01 --output /mnt/archive/kimchi-btc-01.tar.gz
+      arbctl archive --older-than 30d --output /mnt/archive --yes
     """
+    layout = app.layout()
+    if session is not None:
+        require_alone(session, selection)
+        target = output or Path(f"{session}.tar.gz")
+        written = _archive(layout, session, target, force=force)
+        size = target.stat().st_size
+        document = {"session_id": session, "output": str(target), "bytes": size, "files": written}
+        app.show(document, lambda: f"{session}: {len(written)} files in {target} ({_size(size)})")
+        return
+    folder = output or Path()
+    if not folder.is_dir():
+        raise UsageError(f"--output {folder}: no folder; make it (mkdir -p {folder})")
+    views = chosen(layout, app.bookmarks(), selection, lambda view: view.is_over)
+
+    def act(name: str) -> str:
+        _archive(layout, name, folder / f"{name}.tar.gz", force=force)
+        return f"in {folder / name}.tar.gz"
+
+    for_each(app, views, yes, act)
+
+
+def _archive(layout: SpoolLayout, session: str, target: Path, *, force: bool) -> list[str]:
     from arbd.analysis.archive import write_archive
     from arbd.results import retention
 
-    layout = app.layout()
     files = layout.files()
     state = retention.require_over(files, layout, session)
-    target = output or Path(f"{session}.tar.gz")
-    written = write_archive(files, layout.session(session), state, target)
-    size = target.stat().st_size
-    document = {"session_id": session, "output": str(target), "bytes": size, "files": written}
-    app.show(document, lambda: f"{session}: {len(written)} files in {target} ({_size(size)})")
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already and is not overwritten: name another --output, or say --force")
+    return write_archive(files, layout.session(session), state, target)
 
 
 @click.command()
