@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable
 from arbd.errors import NotComputableError
+from arbd.job.validation import FoldWindows
 from arbd.paper.metrics import block_counts
 from arbd.results.columns import Array
 from arbd.results.ranking import Ranking
@@ -141,7 +143,12 @@ class PhaseResults:
             if not self.table.completed[rows[0]]:
                 raise NotComputableError(f"the winner of fold {stretch.fold} has no result on its test window")
             parts.append(self.returns(int(rows[0]), self.steps_of(rows)))
-        return out_of_sample(parts)
+        validation = self.table.spec.validation
+        if validation is None or validation.scheme != "cpcv":
+            return out_of_sample(parts)
+        # Every group of time is tested by several folds, which are no more evidence than one: they are averaged.
+        found = out_of_sample([path_mean(parts, validation.folds[1:])])
+        return replace(found, folds=len(parts), folds_won=sum(1 for part in parts if part.sum() > 0))
 
     def null(self, winner: int) -> tuple[int, float]:
         """How many null searches there are, and the p of the winner's Sharpe ratio among those of theirs."""
@@ -253,7 +260,7 @@ class PhaseResults:
             "p": found.p,
             "total_return": found.total,
             "pnl": self._pnl(winners),
-            "metric": _metric(float(values.sum())) if validation.scheme != "holdout" else _metric(float(values[0])),
+            "metric": _metric(float(values.sum()) / self._paths),
             "blocks": found.blocks,
             "degradation": self._degradation(),
             "drift": self._drift(),
@@ -261,7 +268,17 @@ class PhaseResults:
 
     def _pnl(self, rows: Ints) -> float | None:
         pnl = self.table.column("pnl")
-        return None if pnl is None else _metric(float(pnl[rows].sum()))
+        return None if pnl is None else _metric(float(pnl[rows].sum()) / self._paths)
+
+    @property
+    def _paths(self) -> float:
+        """How often every time is tested: what all folds' winners came to is so many times what one history did."""
+        validation = self.table.spec.validation
+        if validation is None or validation.scheme != "cpcv":
+            return 1.0
+        edges = _edges(validation.folds[1:])
+        tested = sum(end - start for fold in validation.folds[1:] for start, end in fold.test[0])
+        return tested / (edges[-1] - edges[0])
 
     def _degradation(self) -> dict[str, Any]:
         """In sample against out of sample, finalist by finalist."""
@@ -299,6 +316,29 @@ class PhaseResults:
         space = self.table.spec.space
         points = space.to_unit({name: column[winners] for name, column in self._params.items()})
         return dict(zip(space.names, points.std(axis=0, ddof=1).tolist(), strict=True))
+
+
+def path_mean(parts: Sequence[Array], folds: Sequence[FoldWindows]) -> Array:
+    """The mean return of all folds in each block of time, from the returns of each fold on its test groups, in order.
+
+    The groups are those between any two neighbouring edges of the folds' test windows, which all have the same length.
+    """
+    edges = _edges(folds)
+    found: dict[int, list[Array]] = {}
+    for part, fold in zip(parts, folds, strict=True):
+        groups = [start for start, end in pairwise(edges) if any(a <= start and end <= b for a, b in fold.test[0])]
+        for start, returns in zip(groups, np.array_split(part, len(groups)), strict=True):
+            found.setdefault(start, []).append(returns)
+    means = []
+    for start in sorted(found):
+        # Groups whose length is no multiple of a step differ by one.
+        length = min(len(returns) for returns in found[start])
+        means.append(np.mean([returns[:length] for returns in found[start]], axis=0))
+    return np.concatenate(means)
+
+
+def _edges(folds: Sequence[FoldWindows]) -> list[int]:
+    return sorted({edge for fold in folds for window in fold.test[0] for edge in window})
 
 
 def _metric(value: float) -> float | None:

@@ -176,7 +176,8 @@ def _judged(spool: Path, table: ResultTable, metric: str | None) -> SessionVerdi
     counted = trials_on_data(files, layout, table.session_id, spec, seen)
     # What the ledger counts of this session has iterations in it that repeat others; they are no trials.
     on_data = counted.trials - (own.get(seen, 0) - trials_of(table))
-    share = 1.0
+    # Folds have been looked at by every search on the data.
+    share = min(1.0, trials_of(table) / on_data) if on_data > 0 else 1.0
     if held_out is not None:
         tested = trials_on_data(files, layout, table.session_id, spec, held_out).trials
         share = own.get(held_out, 0) / tested if tested else 1.0

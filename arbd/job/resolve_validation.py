@@ -140,6 +140,11 @@ class ValidationOptions:
         if scheme != "holdout" and not self.times:
             self._wrong("which times there are is known of `data:` and scenarios only: name files", scheme)
             return
+        if scheme == "cpcv" and len(self.times) > 1:
+            self._wrong(
+                f"is for one market, and there are {len(self.times)}: use walk_forward, or a job for each", scheme
+            )
+            return
         if scheme == "cpcv" and self.kind != "paper":
             self._wrong("trains on several windows, which only the paper objective takes: use walk_forward", scheme)
             return

@@ -116,6 +116,43 @@ def test_only_the_search_is_ranked_and_every_row_says_what_it_is_for(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scheme", "folds"),
+    [({"walk_forward": {"train": "8h", "test": "3h"}}, 3), ({"cpcv": {"groups": 4, "test_groups": 2}}, 6)],
+    ids=["walk forward", "cpcv"],
+)
+def test_folds_have_searches_of_their_own_and_their_winners_are_judged_out_of_sample(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path, scheme: dict[str, Any], folds: int
+) -> None:
+    job = {
+        "objective": "paper", "data": [str(written(tmp_path, quotes()))],
+        "fixed": {"fee_a_bps": 0, "fee_b_bps": 0, "grid_s": 300, "slippage_bps": 0},
+        "tuning": {
+            "method": "tpe", "max_iterations": 12, "generation_size": 4,
+            "search_space": {
+                "min_spread_pct": {"type": "float", "bounds": [0.005, 0.1]},
+                "max_hold_s": {"type": "int", "bounds": [60, 900]},
+            },
+        },
+        "validation": {**scheme, "finalists": 2},
+    }  # fmt: skip
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    code, _, err = arbctl("run", tmp_path / "job.yaml", "--session-id", "s", "--workers", 2)
+    assert code == 0, err
+    results = load_table(layout.root, "s").results(range(12 * (folds + 1) + 2 * folds))
+    assert [r.fold for r in results if r.phase == "search"] == [f for f in range(folds + 1) for _ in range(12)]
+    assert [r.fold for r in results if r.phase == "test"] == [f for f in range(1, folds + 1) for _ in range(2)]
+    for fold in range(1, folds + 1):
+        searched = [r for r in results if (r.phase, r.fold) == ("search", fold)]
+        best = max(searched, key=lambda r: r.metrics["pnl"])
+        assert next(r for r in results if (r.phase, r.fold) == ("test", fold)).params == best.params
+    found = json.loads(arbctl("verdict", "s", "--json")[1])
+    test = found["out_of_sample"]
+    assert (test["folds"], set(test["drift"])) == (folds, {"min_spread_pct", "max_hold_s"})
+    assert found["trials"] == sum(r.phase == "search" and not r.duplicate_of for r in results)
+
+
+@pytest.mark.slow
 def test_the_verdict_of_the_engine_is_the_same_for_any_number_of_slots(
     arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path
 ) -> None:
