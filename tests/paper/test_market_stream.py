@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,15 @@ import numpy as np
 import pytest
 
 from arbd.errors import DataError
-from arbd.paper.market import readers, store
+from arbd.paper.market import describe, readers, store, writers
 from arbd.paper.market.cache import load, load_market
+from arbd.paper.market.describe import describe_quotes
 from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import Quotes, build_quotes
 from arbd.paper.market.readers import SUFFIXES, read_quotes
+from arbd.paper.market.synth import synth_profile
 from arbd.paper.market.writers import write_quotes
+from tests.conftest import Arbctl
 from tests.paper.test_levels_and_funding import same, same_markets, with_funding, with_levels
 from tests.paper.test_own_quotes import OPTIONAL, columns
 
@@ -165,3 +171,69 @@ def test_an_entry_holds_what_is_told_once(tmp_path: Path) -> None:
         "ts_ns", "book", "edge_ab", "edge_ba", "age_a_ns", "age_b_ns", "block", "told", "rows_dropped",
     }  # fmt: skip
     assert np.load(entry / "age_a_ns.npy").shape == (1,)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_conversion_in_pieces_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arbctl: Arbctl, small_pieces: int, suffix: str
+) -> None:
+    monkeypatch.setattr(writers, "PIECE_ROWS", small_pieces)
+    for name, quotes in markets().items():
+        np.savez(tmp_path / f"{name}.npz", **quotes.told())
+        code, _, err = arbctl("market", "convert", tmp_path / f"{name}.npz", tmp_path / f"out{suffix}")
+        assert (code, err) == (0, "")
+        assert same(read_quotes(tmp_path / f"out{suffix}")[0], quotes), name
+
+
+def test_a_long_market_is_described_by_a_part_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    quotes = synth_profile("kimchi", 3, 40_000)
+    block = (np.arange(40_000) >= 25_000).astype(np.int64)
+    funding = np.full(40_000, np.nan)
+    funding[[5, 7_001, 39_999]] = 1e-4
+    quotes = replace(quotes, block=block, funding_a=funding, age_b_ns=np.arange(40_000) * 1_000)
+    whole = describe_quotes(quotes)
+    monkeypatch.setattr(describe, "MAX_ROWS", 3_000)
+    monkeypatch.setattr(describe, "PIECE_ROWS", 777)
+    part = describe_quotes(quotes)
+    for name in ("rows", "start_ns", "blocks", "longest_gap_s", "oldest_quote_a_s", "oldest_quote_b_s", "funding_a"):
+        assert getattr(part, name) == getattr(whole, name), name
+    for name in ("span_s", "coverage"):
+        assert getattr(part, name) == pytest.approx(getattr(whole, name), rel=1e-9)
+    assert part.median_step_s == pytest.approx(whole.median_step_s, rel=0.05)
+    for one, other in ((part.edge_ab, whole.edge_ab), (part.edge_ba, whole.edge_ba), (part.edge_best, whole.edge_best)):
+        assert one.mean_bps == pytest.approx(other.mean_bps, abs=0.2)
+        for at in ("5%", "50%", "95%"):
+            assert one.quantiles_bps[at] == pytest.approx(other.quantiles_bps[at], abs=0.7)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numba, duckdb, scipy.stats  # what else there is
+base = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (base + (int(sys.argv[3]) << 20),) * 2)
+from arbd.paper.market.cache import load_market, passing_quotes
+from arbd.paper.market.describe import describe_quotes
+quotes, market = load_market(Path(sys.argv[1]), Path(sys.argv[2]))
+with passing_quotes(Path(sys.argv[1])) as (passing, _):
+    print(len(quotes), describe_quotes(passing).rows)
+"""
+
+
+def test_a_file_is_cached_and_described_in_less_memory_than_it_has(tmp_path: Path, small_pieces: int) -> None:
+    """Its columns, and what the engine reads of them, do not fit into what may be allocated."""
+    if small_pieces > 7:
+        pytest.skip("once is enough")
+    rows = 3_000_000
+    one = build_quotes({name: np.resize(column, rows) for name, column in columns(ROWS).items() if name != "ts_ns"}
+                       | {"ts_ns": np.arange(rows, dtype=np.int64) * 10**9}, "x")[0]  # fmt: skip
+    write_quotes(one, tmp_path / "q.parquet")
+    size_mb = rows * (13 + 10) * 8 >> 20
+    command = [sys.executable, "-c", LIMITED, tmp_path / "q.parquet", tmp_path / "cache", str(size_mb - 120)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == (f"{rows} {rows}\n", 0), done.stderr
+
+
+def test_a_clock_of_its_own_passes_through_the_times_of_other_units(tmp_path: Path) -> None:
+    made = columns(ROWS) | {"ts_ns": np.arange(ROWS, dtype=np.int64) * 5 * 10**13}
+    assert same(load(written(tmp_path / "q.npz", made), tmp_path / "cache").quotes, build_quotes(made, "x")[0])

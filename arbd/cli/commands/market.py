@@ -64,14 +64,14 @@ def describe(app: App, file: Path, job: Path | None, on_bad_rows: str) -> None:
       arbctl market describe quotes.parquet
       arbctl market describe quotes.parquet --job first.yaml
     """
+    from arbd.paper.market.cache import passing_quotes
     from arbd.paper.market.describe import describe_quotes
-    from arbd.paper.market.readers import read_quotes
     from arbd.paper.market.suggest import job_text, suggestions
 
     if job is not None:
         check_new_file(job)
-    quotes, dropped = read_quotes(file, on_bad_rows)
-    found = describe_quotes(quotes)
+    with passing_quotes(file, on_bad_rows) as (quotes, dropped):
+        found = describe_quotes(quotes)
     suggested = {each.name: each.to_plain() for each in suggestions(found)}
     document = {"file": str(file), "rows_dropped": dropped, **found.to_plain(), "suggested": suggested}
     if job is not None:
@@ -118,15 +118,16 @@ def convert(app: App, source: Path, target: Path, on_bad_rows: str) -> None:
     Example:
       arbctl market convert quotes.csv.gz quotes.parquet
     """
-    from arbd.paper.market.readers import read_quotes
+    from arbd.paper.market.cache import passing_quotes
     from arbd.paper.market.writers import check_target, write_quotes
 
     check_target(target)
-    quotes, dropped = read_quotes(source, on_bad_rows)
-    write_quotes(quotes, target)
+    with passing_quotes(source, on_bad_rows) as (quotes, dropped):
+        write_quotes(quotes, target)
+        rows = len(quotes)
     app.show(
-        {"source": str(source), "target": str(target), "rows": len(quotes), "rows_dropped": dropped},
-        lambda: f"{len(quotes):,} rows in {target}" + (f", {dropped:,} bad rows dropped" if dropped else ""),
+        {"source": str(source), "target": str(target), "rows": rows, "rows_dropped": dropped},
+        lambda: f"{rows:,} rows in {target}" + (f", {dropped:,} bad rows dropped" if dropped else ""),
     )
 
 

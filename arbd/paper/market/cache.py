@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from arbd.atomic_file import replace_file
 from arbd.errors import DataError, UsageError
 from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
 from arbd.paper.market.chunks import QuoteChunks
-from arbd.paper.market.entries import Arrays, obtain
+from arbd.paper.market.entries import Arrays, obtain, read_arrays
 from arbd.paper.market.prepared import Market, market_of, prepare
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.readers import read_quotes, suffix_of
@@ -81,6 +82,15 @@ def load_market(
     with opened(file) as named, _cache_errors(cache_dir):
         loaded, arrays = _load(named, cache_dir, on_bad_rows, expected_digest)
     return loaded.quotes, market_of(loaded.quotes, arrays)
+
+
+@contextmanager
+def passing_quotes(file: Path, on_bad_rows: str = "refuse") -> Iterator[tuple[Quotes, int]]:
+    """Quotes of a file and how many bad rows were dropped, in little memory: on disk, for as long as they are needed."""
+    with tempfile.TemporaryDirectory(prefix="arbd-quotes-") as name, opened(file) as named:
+        write_market(QuoteChunks(named, on_bad_rows), Path(name))
+        arrays = read_arrays(Path(name))
+        yield stored_quotes(arrays), int(arrays[DROPPED][0])
 
 
 def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | None) -> tuple[Loaded, Arrays]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from arbd.paper.market.prepared import prepare
-from arbd.paper.market.quotes import PRICES, FloatArray, Quotes
+from arbd.paper.market.quotes import PRICES, FloatArray, Quotes, quotes_of
 
 QUANTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 TIME_QUANTILES = (50, 90, 99, 99.9)
 LEVELS_BPS = (0, 5, 10, 20, 30)
 MAX_ACF_LAGS = 200_000
+MAX_ROWS = 1 << 19
+PIECE_ROWS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,52 @@ class Description:
 
 
 def describe_quotes(quotes: Quotes) -> Description:
-    """Compute the figures. The premium is B's mid (converted) over A's."""
+    """Compute the figures. The premium is B's mid (converted) over A's.
+
+    Of more than MAX_ROWS rows every k-th is looked at, as standing until the next that is; rows, span, gaps, blocks,
+    oldest quotes and funding are of all.
+    """
+    step = -(-len(quotes) // MAX_ROWS)
+    if step <= 1:
+        return _described(quotes)
+    thin = quotes_of({name: np.ascontiguousarray(column[::step]) for name, column in quotes.told().items()})
+    return replace(_described(thin), **_of_all(quotes, step))
+
+
+def _of_all(quotes: Quotes, step: int) -> dict[str, Any]:
+    """What a part of the rows does not tell, piece by piece."""
+    n, span_ns, longest_ns, seams = len(quotes), 0, 0, 0
+    paid: dict[str, list[FloatArray]] = {"a": [], "b": []}
+    for start in range(0, n, PIECE_ROWS):
+        rows = slice(start, start + PIECE_ROWS + 1)
+        steps, within = np.diff(quotes.ts_ns[rows]), np.diff(quotes.block[rows]) == 0
+        if len(steps):
+            span_ns += int(steps[within].sum())
+            longest_ns = max(longest_ns, int(steps[within].max(initial=0)))
+            seams += int((~within).sum())
+        for venue, found in paid.items():
+            rates = getattr(quotes, f"funding_{venue}")[start : start + PIECE_ROWS]
+            found.append(np.asarray(rates[~np.isnan(rates)] if rates.strides != (0,) else rates[:0]))
+    whole_s = float(quotes.ts_ns[-1] - quotes.ts_ns[0]) / 1e9
+    sampled = np.arange(0, n - 1, step)
+    steps_s = (quotes.ts_ns[sampled + 1] - quotes.ts_ns[sampled])[
+        quotes.block[sampled + 1] == quotes.block[sampled]
+    ] / 1e9
+    return {
+        "rows": n,
+        "span_s": span_ns / 1e9,
+        "longest_gap_s": longest_ns / 1e9,
+        "blocks": 1 + seams,
+        "coverage": span_ns / 1e9 / whole_s if whole_s > 0 else 1.0,
+        "median_step_s": float(np.median(steps_s)) if len(steps_s) else math.nan,
+        "step_quantiles_s": _times(steps_s),
+        "oldest_quote_a_s": float(quotes.age_a_ns.max() / 1e9),
+        "oldest_quote_b_s": float(quotes.age_b_ns.max() / 1e9),
+        **{f"funding_{venue}": _paid(np.concatenate(found), whole_s) for venue, found in paid.items()},
+    }
+
+
+def _described(quotes: Quotes) -> Description:
     market = prepare(quotes)
     within = np.diff(quotes.block) == 0
     all_steps_s = np.diff(quotes.ts_ns) / 1e9

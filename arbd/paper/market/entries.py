@@ -62,6 +62,11 @@ def _open(entry: Path) -> Arrays | None:
     return arrays
 
 
+def read_arrays(folder: Path) -> Arrays:
+    """All arrays of a folder, memory-mapped."""
+    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+
+
 def _trace(path: Path) -> list[int]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]

@@ -112,7 +112,8 @@ def column_chunks(
         for piece in pieces:
             n = len(next(iter(piece.values()), ()))
             try:
-                yield _with_time({name: _numbers(values, name, file.path) for name, values in piece.items()}, file.path)
+                numbers = {name: _numbers(values, name, file.path) for name, values in piece.items()}
+                yield _with_time(numbers, file.path, begins=not first)
             except DataError as error:
                 if error.row is None or not first:
                     raise
@@ -211,10 +212,10 @@ def _is(kind: type, text: object) -> bool:
     return True
 
 
-def _with_time(columns: dict[str, npt.NDArray[Any]], path: Path) -> dict[str, npt.NDArray[Any]]:
+def _with_time(columns: dict[str, npt.NDArray[Any]], path: Path, *, begins: bool = True) -> dict[str, npt.NDArray[Any]]:
     """The columns with `ts_ns` made from whatever the file gives."""
     given = [name for name in TIME_NAMES if name in columns]
     if len(given) != 1:
         raise DataError(path, f"needs one time column of {', '.join(TIME_NAMES)}; it has {', '.join(given) or 'none'}")
-    columns["ts_ns"] = nanoseconds(columns.pop(given[0]), given[0], path)
+    columns["ts_ns"] = nanoseconds(columns.pop(given[0]), given[0], path, begins=begins)
     return columns

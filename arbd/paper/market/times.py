@@ -25,14 +25,18 @@ _ISO = re.compile(
 NEWEST_FIRST = "is newest first: sort its rows by time, oldest first"
 
 
-def nanoseconds(values: npt.NDArray[Any], name: str, path: Path) -> IntArray:
-    """A column of times, called `name`, in nanoseconds since 1970; DataError for what is no time or of another unit."""
+def nanoseconds(values: npt.NDArray[Any], name: str, path: Path, *, begins: bool = True) -> IntArray:
+    """A column of times, called `name`, in nanoseconds since 1970; DataError for what is no time or of another unit.
+
+    Whether the unit is another is told from where a file `begins`: a clock of its own comes by other units' times later.
+    """
     if name == "ts":
         return _parsed_times(values, path)
     if values.dtype.kind not in "iu":
         raise DataError(path, f"{name} holds {values.dtype}, not integers")
     unit = TIME_UNITS[name]
-    _check_unit(values, name, path)
+    if begins:
+        _check_unit(values, name, path)
     limit = np.iinfo(np.int64).max // unit
     beyond = np.flatnonzero((values > limit) | (values < -limit))
     if len(beyond):

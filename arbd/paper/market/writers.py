@@ -5,9 +5,11 @@ Columns of which the quotes say nothing (`Quotes.told`) are left out.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from arbd.atomic_file import check_output, whole_file
 from arbd.paper.market.levels import LEVEL_COLUMNS
 from arbd.paper.market.quotes import FUNDING, Quotes
 from arbd.paper.market.readers import suffix_of
+from arbd.paper.market.texttable import STREAM_MEMORY, connect
 
 CSV_ROWS = 50_000
+PIECE_ROWS = 1 << 20
 EMPTY_WHERE_NAN = frozenset((*FUNDING, *LEVEL_COLUMNS))
 
 
@@ -67,18 +71,35 @@ def _csv_pieces(quotes: Quotes) -> Iterator[bytes]:
 
 
 def _write_with_duckdb(quotes: Quotes, path: Path, suffix: str) -> None:
-    import duckdb  # noqa: PLC0415 - heavy
-
+    """Piece by piece into Parquet files, then those into one: DuckDB would hold all of what it is given at once."""
     form = "(FORMAT parquet, COMPRESSION zstd)" if suffix == ".parquet" else "(FORMAT csv, HEADER, COMPRESSION zstd)"
-    connection = duckdb.connect()
+    names = list(quotes.told())
+    chosen = ", ".join(
+        f"CASE WHEN NOT isnan({name}) THEN {name} END AS {name}" if name in EMPTY_WHERE_NAN else name for name in names
+    )
+    whole = len(quotes) <= PIECE_ROWS
+    with tempfile.TemporaryDirectory(prefix="arbd-pieces-") as folder, _connected() as connection:
+        for number, start in enumerate(range(0, len(quotes), PIECE_ROWS)):
+            piece = {
+                name: np.ascontiguousarray(column[start : start + PIECE_ROWS]) for name, column in quotes.told().items()
+            }
+            connection.register("quotes", piece)
+            target, kind = (path, form) if whole else (Path(folder) / f"{number:06}.parquet", "(FORMAT parquet)")
+            connection.execute(f"COPY (SELECT {chosen} FROM quotes) TO '{_quoted(target)}' {kind}")  # noqa: S608
+            connection.unregister("quotes")
+        if not whole:
+            pieces = f"read_parquet('{_quoted(Path(folder))}/*.parquet')"
+            connection.execute(f"COPY (FROM {pieces}) TO '{_quoted(path)}' {form}")
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[Any]:
+    connection = connect(STREAM_MEMORY)
     try:
-        columns = {name: np.ascontiguousarray(column) for name, column in quotes.told().items()}
-        connection.register("quotes", columns)
-        target = str(path).replace("'", "''")
-        chosen = ", ".join(
-            f"CASE WHEN NOT isnan({name}) THEN {name} END AS {name}" if name in EMPTY_WHERE_NAN else name
-            for name in columns
-        )
-        connection.execute(f"COPY (SELECT {chosen} FROM quotes) TO '{target}' {form}")  # noqa: S608
+        yield connection
     finally:
         connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
