@@ -9,7 +9,6 @@ import json
 import os
 import random
 import re
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
