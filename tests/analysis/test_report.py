@@ -238,3 +238,12 @@ def test_how_many_never_traded_is_said(layout: SpoolLayout, trades: list[int], n
     )
     found = traded(load_table(layout.root, "s"))
     assert (None if found is None else found["never"]) == never
+
+
+def test_a_histogram_is_not_pressed_flat_by_a_few_wrecks() -> None:
+    values = np.concatenate([np.random.default_rng(1).normal(size=1_000), [-1e9, -1e8, 1e12, np.nan, np.inf]])
+    found = figures.distribution(values)
+    assert (found["below"], found["above"], sum(found["counts"])) == (2, 1, 1_000)
+    assert max(found["counts"]) < 200
+    assert figures.distribution(np.full(5, 3.0))["counts"].count(5) == 1
+    assert figures.distribution(np.full(5, np.nan))["counts"] == []
