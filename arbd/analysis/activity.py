@@ -14,15 +14,24 @@ if TYPE_CHECKING:
 TRADES = "trades"
 
 
+def never_traded(table: ResultTable) -> tuple[int, int]:
+    """How many completed iterations of a session of the paper engine made no trade, and of how many; (0, 0) of others."""
+    trades = table.column(TRADES) if table.spec.objective.kind == "paper" else None
+    if trades is None:
+        return 0, 0
+    made = trades[table.ranking.completed]
+    return int((made == 0).sum()), len(made)
+
+
 def trades_notice(table: ResultTable) -> str:
-    """That no iteration of a session of the paper engine traded, and what to look at; "" where one did."""
-    if table.spec.objective.kind != "paper" or not table.ranking.completed.any():
+    """How many iterations of a session of the paper engine never traded, and what to look at where none did; "" else."""
+    never, of = never_traded(table)
+    if not never:
         return ""
-    trades = table.column(TRADES)
-    if trades is None or bool((trades[table.ranking.completed] > 0).any()):
-        return ""
+    if never < of:
+        return f"{never:,} of {of:,} iterations never traded"
     return (
-        f"nothing was traded in any of {int(table.ranking.completed.sum()):,} iterations: compare the bounds with what "
+        f"nothing was traded in any of {of:,} iterations: compare the bounds with what "
         "`arbctl market describe` says of the edges, and limits and sizes with what is quoted"
     )
 
@@ -31,7 +40,8 @@ def require_trades(table: ResultTable, results: Sequence[TuningResult], *, anywa
     """ArbdError where none of the results of the paper engine that would be handed to a bot made a trade."""
     if anyway or table.spec.objective.kind != "paper" or any(result.metrics.get(TRADES, 1.0) > 0 for result in results):
         return
-    reason = trades_notice(table) or (
+    never, of = never_traded(table)
+    reason = (trades_notice(table) if never == of else "") or (
         f"iteration {results[0].iteration}, the best, made no trade: those that traded were worse"
         if len(results) == 1
         else "no result of the Pareto front made a trade"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arbd.analysis.table import load_table
 from arbd.errors import ArbdError, NotFoundError, ObjectiveError
 from arbd.job.code import base_parts, expected_parts, is_code, with_parts
 from arbd.job.code import differences as code_differences
@@ -94,6 +95,19 @@ def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec
             budget=float(row.metrics[BUDGET][0]) if spec.has_shares and BUDGET in row.metrics else 1.0,
         )
     raise NotFoundError(f"session {session_id} has no result of iteration {iteration} yet: wait until it has run")
+
+
+def best_iteration(spool: Path, session_id: str) -> int:
+    """The best iteration of a session by its first metric; NotFoundError where there is none yet."""
+    table = load_table(spool, session_id)
+    name = table.spec.metrics[0].name
+    position = table.ranking.best(name) if table.column(name) is not None else None
+    if position is None:
+        raise NotFoundError(
+            f"session {session_id} has no best iteration: none has a number for {name} and keeps every constraint; "
+            f"see `arbctl summary {session_id}`"
+        )
+    return int(table.source.fixed("iteration")[position])
 
 
 def replay(

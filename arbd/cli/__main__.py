@@ -174,8 +174,8 @@ def _call(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def main() -> None:
-    """Entry point."""
+def prepare() -> None:
+    """What a process of `arbctl` is to be like, before it knows its command."""
     # Most commands end before there is anything to collect, and looking for it while modules load is a tenth of them.
     gc.set_threshold(50_000)
     leave_current_folder()
@@ -184,7 +184,13 @@ def main() -> None:
         from arbd.objective.processes import adopt_orphans
 
         adopt_orphans()
-    sys.exit(call(sys.argv[1:]))
+
+
+def main() -> None:
+    """Entry point."""
+    from arbd.cli.start import main as start
+
+    start()
 
 
 if __name__ == "__main__":

@@ -321,3 +321,21 @@ def test_recorded_quotes_are_reproduced(recorded: Path, arbctl: Arbctl, tmp_path
     metrics, rows = json.loads(out)["replayed"], fills(tmp_path / "f.csv")
     assert len(rows) == 20
     assert math.fsum(float(r["fee"]) for r in rows) == pytest.approx(metrics["total_fees"], rel=1e-12)
+
+
+def test_best_is_the_iteration_that_best_takes(session: str, arbctl: Arbctl) -> None:
+    code, out, _ = arbctl("replay", session, "best", "--json")
+    replayed, best = json.loads(out), json.loads(arbctl("best", session, "--format", "json", "--anyway")[1])
+    assert code == 0
+    assert replayed["params"].items() <= best.items()
+    code, _, err = arbctl("replay", session, "bets")
+    assert (code, "neither the number of an iteration nor `best`" in err) == (2, True)
+
+
+def test_a_summary_shows_trades_sharpe_and_drawdown_beside_the_metric(session: str, arbctl: Arbctl) -> None:
+    head = next(line for line in arbctl("summary", session)[1].splitlines() if line.startswith("RANK"))
+    assert head.split()[:6] == ["RANK", "ITERATION", "PNL", "TRADES", "SHARPE", "MAX_DRAWDOWN"]
+    head = next(
+        line for line in arbctl("summary", session, "--metric", "trades")[1].splitlines() if line.startswith("RANK")
+    )
+    assert head.split()[:5] == ["RANK", "ITERATION", "TRADES", "SHARPE", "MAX_DRAWDOWN"]

@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from arbd.cli.__main__ import HOMES
@@ -226,7 +228,7 @@ def test_logs_are_those_of_the_session_and_worker_asked_for(arbctl: Arbctl, tmp_
     assert arbctl("logs", "--file", tmp_path / "nowhere")[0] == 3
 
 
-def test_the_shell_completes_commands_options_and_session_ids(layout: SpoolLayout) -> None:
+def test_the_shell_completes_commands_options_and_what_they_are_about(layout: SpoolLayout, tmp_path: Path) -> None:
     make_session(layout, 3, "kimchi")
 
     def complete(*words: str) -> list[str]:
@@ -242,6 +244,17 @@ def test_the_shell_completes_commands_options_and_session_ids(layout: SpoolLayou
     assert complete("arbctl", "--spool", spool, "pause", "ki") == ["kimchi"]
     assert complete("arbctl", "--spool", spool, "purge", "kimchi", "--se") == ["--segments"]
     assert complete("arbctl", "--spool", "/nowhere", "pause", "ki") == []
+    write_rows(layout.session("kimchi"), "a", replace(rows_of(1, 3), metrics={"value": np.ones(3), "risk": np.ones(3)}))
+    assert complete("arbctl", "--spool", spool, "summary", "kimchi", "--metric", "v") == ["value"]
+    assert complete("arbctl", "--spool", spool, "summary", "kimchi", "--metric", "") == ["value", "risk"]
+    assert complete("arbctl", "--spool", spool, "summary", "nowhere", "--metric", "") == []
+    assert complete("arbctl", "--spool", spool, "replay", "kimchi", "") == ["best", "1"]
+    (tmp_path / "job.yaml").write_text("tuning: {seed: 1, search_space: {edge: {type: float, bounds: [0, 1]}}}\n")
+    job = str(tmp_path / "job.yaml")
+    assert complete("arbctl", "validate", job, "--set", "tuning.s") == [
+        "tuning.seed=", "tuning.search_space.edge.type=", "tuning.search_space.edge.bounds=",
+    ]  # fmt: skip
+    assert complete("arbctl", "validate", "nowhere.yaml", "--set", "t") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arbd.analysis.activity import never_traded, trades_notice
 from arbd.analysis.neighbours import nearest
 from arbd.analysis.table import ResultTable
 from arbd.errors import ArbdError
@@ -49,20 +50,8 @@ def pnl_pct(table: ResultTable, winner: TuningResult) -> float:
 
 def traded(table: ResultTable) -> dict[str, Any] | None:
     """How many completed iterations never traded, where any did not; None of objectives that count no trades."""
-    trades = table.column("trades")
-    if trades is None:
-        return None
-    counts = trades[table.ranking.completed]
-    never, of = int((counts == 0).sum()), len(counts)
-    if not never:
-        return None
-    text = (
-        f"None of the {of:,} completed iterations traded: there is nothing here to put money on. Look at min_spread_pct and fees "
-        "beside the edges of the data (`arbctl market describe`)."
-        if never == of
-        else f"{never:,} of {of:,} completed iterations never traded."
-    )
-    return {"never": never, "of": of, "text": text}
+    never, of = never_traded(table)
+    return {"never": never, "of": of, "text": f"{trades_notice(table)}."} if never else None
 
 
 def neighbours(table: ResultTable, position: int, metric: str) -> list[dict[str, Any]]:

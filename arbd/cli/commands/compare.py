@@ -7,13 +7,18 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
+from arbd.cli.complete import complete_metrics
 from arbd.cli.numerics import import_numpy
 from arbd.errors import UsageError
 
 
 @click.command()
 @click.argument("sessions", shell_complete=complete_sessions, nargs=-1, required=True, metavar="SESSION SESSION ...")
-@click.option("--metric", help="Compare by this metric, by default that of the first session's job.")
+@click.option(
+    "--metric",
+    shell_complete=complete_metrics,
+    help="Compare by this metric, by default that of the first session's job.",
+)
 @click.option("--ascending", is_flag=True, help="The lowest is best. By default the job's direction decides.")
 @json_option
 @pass_app

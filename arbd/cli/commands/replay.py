@@ -9,16 +9,38 @@ import click
 
 from arbd.analysis.text import format_value
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.complete import complete_iteration
 
 if TYPE_CHECKING:
     from arbd.analysis.replay import Replay
 
+    _Base = click.ParamType[int | None]
+else:
+    # Not of all versions is it generic when it runs.
+    _Base = click.ParamType
+
 _FILE = click.Path(path_type=Path)
+BEST = "best"
+
+
+class IterationOrBest(_Base):
+    """The number of an iteration, or None for the best."""
+
+    name = "iteration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """A number from 1 up, or `best`."""
+        if value == BEST:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither the number of an iteration nor `{BEST}`", param, ctx)
 
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
-@click.argument("iteration", type=int)
+@click.argument("iteration", type=IterationOrBest(), shell_complete=complete_iteration)
 @click.option("--trades", type=_FILE, help="Write every fill to this CSV file (paper sessions).")
 @click.option("--plot", type=_FILE, help="Write edges, fills, equity and drawdown to this HTML file (paper sessions).")
 @click.option(
@@ -33,7 +55,7 @@ _FILE = click.Path(path_type=Path)
 def replay(
     app: App,
     session: str,
-    iteration: int,
+    iteration: int | None,
     trades: Path | None,
     plot: Path | None,
     objective_path: tuple[Path, ...],
@@ -41,13 +63,17 @@ def replay(
 ) -> None:
     """Run ITERATION of SESSION again: it must give what was recorded, to the bit; exit 1 if it does not.
 
+    ITERATION is a number, or `best`: the one that `arbctl best` takes.
+
     \b
     Examples:
+      arbctl replay kimchi-btc-01 best --plot run.html
       arbctl replay kimchi-btc-01 1970
       arbctl replay kimchi-btc-01 1970 --trades fills.csv --plot run.html
 
     Data and modules must be those that made it, on any host; where versions or arbd's own code differ, that is told.
     """
+    from arbd.analysis.replay import best_iteration
     from arbd.analysis.replay import replay as run_again
     from arbd.atomic_file import check_output
 
@@ -58,7 +84,7 @@ def replay(
     done = run_again(
         app.layout().root,
         session,
-        iteration,
+        best_iteration(app.layout().root, session) if iteration is None else iteration,
         cache_dir=config.cache_dir,
         search_paths=(*config.objective_paths, *(path.absolute() for path in objective_path)),
         allow=None if trust else config.allow,

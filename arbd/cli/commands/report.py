@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.complete import complete_metrics
 from arbd.cli.numerics import import_numpy
 
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
 @click.option("--output", type=click.Path(path_type=Path), help="The file, by default SESSION.html here.")
-@click.option("--metric", help="The metric of the figures, by default the job's own.")
+@click.option("--metric", shell_complete=complete_metrics, help="The metric of the figures, by default the job's own.")
 @click.option("--ascending", is_flag=True, help="The lowest is best. By default the job's direction decides.")
 @json_option
 @pass_app

@@ -12,6 +12,7 @@ import click
 
 from arbd.atomic_file import check_output
 from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
 from arbd.cli.jobs import PreparedJob, read_job
 from arbd.cli.progress import ProgressView
@@ -32,7 +33,14 @@ from arbd.spool.system import SystemClock
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes of this shell, by default one per processor.")
 @click.option("--session-id", help="The session to make, or to join when it exists.")
 @click.option("--worker-id", help="This worker's name, by default host and process number.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field, e.g. tuning.seed=7.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_settings,
+    help="Override a field, e.g. tuning.seed=7.",
+)
 @click.option("--output-csv", type=click.Path(path_type=Path), help="Write the results as a table when done.")
 @json_option
 @pass_app

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
 from arbd.cli.jobs import read_job
 from arbd.cli.progress import ProgressView
@@ -37,7 +38,14 @@ MAX_REASON_BYTES = 1 << 17
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--session-id", help="The session's id, by default the job's own, else a time-ordered one.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field, e.g. tuning.seed=7.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_settings,
+    help="Override a field, e.g. tuning.seed=7.",
+)
 @click.option("--wait", is_flag=True, help="Show progress until the session is done; exit 1 if iterations failed.")
 @json_option
 @pass_app

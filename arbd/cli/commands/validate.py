@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arbd.analysis.text import format_pairs
+from arbd.analysis.text import format_pairs, format_value
 from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.complete import complete_settings
 from arbd.cli.jobs import read_job
 from arbd.job.spec import JobSpec
 
 if TYPE_CHECKING:
     from arbd.objective.sampled_cost import SampledCost
+    from arbd.search.space import FloatDimension, IntDimension
 
 
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field, e.g. tuning.seed=7.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_settings,
+    help="Override a field, e.g. tuning.seed=7.",
+)
 @json_option
 @pass_app
 def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
@@ -51,7 +60,7 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
         ("fixed", format_pairs(spec.fixed) or "-"),
         ("metric", ", ".join(f"{goal.name} ({goal.direction})" for goal in spec.metrics)),
         ("method", f"{spec.method}, seed {spec.seed}"),
-        ("searched", ", ".join(spec.space.names)),
+        *(("searched" if number == 0 else "", text) for number, text in enumerate(_searched(spec))),
         (
             "iterations",
             f"{spec.n:,}"
@@ -71,6 +80,7 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
     return "\n".join([*text, *(f"  note: {notice}" for notice in notices)])
 
 
+<<<<<<< HEAD
 def _validation(spec: JobSpec) -> str:
     """How many evaluations validation adds, and for what."""
     counts: dict[str, int] = {}
@@ -80,6 +90,42 @@ def _validation(spec: JobSpec) -> str:
             counts[name] = counts.get(name, 0) + stretch.count
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return f"{spec.n - spec.search_n:,} of the iterations beside the {spec.search_n:,} of the search: {parts}"
+=======
+def _searched(spec: JobSpec) -> list[str]:
+    """A line for each parameter: from where to where, in which steps, how many values."""
+    from arbd.search.space import ChoiceDimension
+
+    lines = []
+    width = max((len(name) for name in spec.space.names), default=0)
+    for dimension in spec.space.dimensions:
+        levels = dimension.levels
+        count = "" if levels is None else f", {levels:,} values"
+        if isinstance(dimension, ChoiceDimension):
+            text = " | ".join(str(value) for value in dimension.values)
+        else:
+            text = f"{format_value(dimension.low)} to {format_value(dimension.high)}{', logarithmic' if dimension.log else ''}"
+            if levels is not None and dimension.step not in (None, 1):
+                last = _last(dimension, levels)
+                missed = (
+                    f" (the last is {format_value(last)})" if abs(last - dimension.high) > 1e-9 * dimension.step else ""
+                )
+                text += f" in steps of {dimension.step:g}{missed}"
+        grid = spec.grid_points.get(dimension.name) if spec.method == "grid" else None
+        points = f", {grid:,} points of the grid" if grid is not None and levels != grid else ""
+        lines.append(f"{dimension.name:<{width}}  {text}{count}{points}")
+    return lines
+
+
+def _last(dimension: FloatDimension | IntDimension, levels: int) -> float:
+    """The largest value that there is, which may be below the upper bound."""
+    import numpy as np
+
+    from arbd.search.space import IntDimension
+
+    if isinstance(dimension, IntDimension):
+        return dimension.low + (levels - 1) * dimension.step
+    return float(dimension.at_level(np.array([levels - 1]))[0])
+>>>>>>> c305c1b (Terminal: replay best, what a trader asks next beside the metric, bounds and steps in validate, completion of metrics and fields, Ctrl-C at any moment)
 
 
 @click.command()

@@ -7,12 +7,15 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.complete import complete_metrics
 from arbd.cli.numerics import import_numpy
 
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
-@click.option("--metric", help="Judge the winner by this metric, by default the job's own.")
+@click.option(
+    "--metric", shell_complete=complete_metrics, help="Judge the winner by this metric, by default the job's own."
+)
 @json_option
 @pass_app
 def verdict(app: App, session: str, metric: str | None) -> None:
