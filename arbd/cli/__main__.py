@@ -187,10 +187,9 @@ def prepare() -> None:
 
 
 def main() -> None:
-    """Entry point."""
-    from arbd.cli.start import main as start
-
-    start()
+    """`python -m arbd.cli`. The console script begins in `arbd.cli.start`, which can be interrupted earlier."""
+    prepare()
+    sys.exit(call(sys.argv[1:]))
 
 
 if __name__ == "__main__":

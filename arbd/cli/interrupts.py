@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from arbd.cli.start import end
+from arbd.cli.ending import end
 
 
 class Interrupts:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
-LINE = b"arbctl: interrupted\n"
-STATUS = 130
+from arbd.cli.ending import STATUS, end
 
 
 def main() -> None:
@@ -35,12 +33,6 @@ def main() -> None:
         end()
     interrupts.end_at_once()
     sys.exit(STATUS if interrupts.received and code == 0 else code)
-
-
-def end(number: int = 0, frame: object = None) -> None:
-    """End this process as interrupted, now. A handler of a signal, too."""
-    os.write(2, LINE)
-    os._exit(STATUS)
 
 
 if __name__ == "__main__":

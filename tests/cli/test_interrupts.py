@@ -29,7 +29,7 @@ tuning:
 # What each command is given; those that wait for ever are interrupted for sure.
 COMMANDS: dict[str, list[str]] = {
     "submit": ["job.yaml"], "validate": ["job.yaml"], "schema": [], "methods": [], "run": ["long.yaml", "--workers", "2"], "list": [],
-    "status": ["s"], "watch": ["s"], "summary": ["s"], "best": ["s", "--anyway"], "verdict": ["s"], "report": ["s"], "serve": ["--listen", "127.0.0.1:0"],
+    "status": ["s"], "watch": ["s"], "summary": ["s"], "best": ["s", "--anyway"], "promote": ["s", "--to", "bot.yaml"], "verdict": ["s"], "report": ["s"], "serve": ["--listen", "127.0.0.1:0"],
     "compare": ["s", "t"], "export": ["s", "--format", "csv", "--output", "s.csv"], "replay": ["s", "best", "--plot", "s.html"], "pause": ["p"], "resume": ["p"],
     "cancel": ["p"], "set": ["p", "priority=2"], "history": ["s"], "retry": ["s"], "workers": [], "mirror": ["verify", "s"], "top": [], "doctor": [], "logs": [],
     "archive": ["s", "--output", "s.tar.gz"], "restore": ["nowhere.tar.gz"], "repair": ["s", "--check"], "purge": ["s"], "completion": ["bash"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain
+from arbd.cli.complete import complete_metrics
 from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError
 from arbd.terminal_text import escape_line
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
-@click.option("--metric", help="By this metric, by default the job's own.")
+@click.option("--metric", shell_complete=complete_metrics, help="By this metric, by default the job's own.")
 @click.option("--ascending", is_flag=True, help="The lowest is best. By default the job's direction decides.")
 @click.option(
     "--format",

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-<<<<<<< HEAD
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
-=======
-from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain, table
 from arbd.cli.complete import complete_metrics
->>>>>>> c305c1b (Terminal: replay best, what a trader asks next beside the metric, bounds and steps in validate, completion of metrics and fields, Ctrl-C at any moment)
 from arbd.cli.numerics import import_numpy
 from arbd.errors import UsageError, VersionError
 from arbd.terminal_text import escape_line
@@ -297,110 +293,3 @@ def _ranking(view: _View) -> str:
         for rank, result in enumerate(view.ranking, 1)
     ]
     return table(head, rows)
-<<<<<<< HEAD
-=======
-
-
-@click.command()
-@click.argument("session", shell_complete=complete_sessions)
-@click.option("--metric", shell_complete=complete_metrics, help="By this metric, by default the job's own.")
-@click.option("--ascending", is_flag=True, help="The lowest is best. By default the job's direction decides.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["yaml", "json", "env"]),
-    default="yaml",
-    show_default=True,
-    help="How to print.",
-)
-@click.option("--anyway", is_flag=True, help="Also where the best result made no trade.")
-@json_option
-@pass_app
-def best(app: App, session: str, metric: str | None, ascending: bool, form: str, anyway: bool) -> None:
-    """The winning parameters of SESSION, those that were fixed included, to feed a bot.
-
-    With several metrics: all results of the Pareto front, unless --metric names one.
-
-    \b
-    Examples:
-      arbctl best kimchi-btc-01 > params.yaml
-      arbctl best kimchi-btc-01 --metric sharpe --format json
-      eval "$(arbctl best kimchi-btc-01 --format env)"; echo "$PARAM_MIN_SPREAD_PCT"
-    """
-    from arbd.analysis.table import load_table
-
-    loaded = load_table(app.layout().root, session)
-    if not loaded.counts()["completed"]:
-        if loaded.missing:
-            raise NotFoundError(f"session {session}: {loaded.missing_text}")
-        raise NotFoundError(f"session {session} has no completed iteration yet: see `arbctl status {session}`")
-    name = metric or loaded.spec.metrics[0].name
-    if metric is None and len(loaded.spec.metrics) > 1:
-        _show_front(app, loaded, form, anyway=anyway)
-        return
-    up = loaded.ranking.ascending(name, ascending or None)
-    first = loaded.rank(name, 1, up)
-    if loaded.ranking.best(name, up) is None:
-        if first and not loaded.ranking.feasible[first[0]]:
-            raise NotFoundError(
-                f"session {session}: every result breaks a constraint ({'; '.join(loaded.spec.constraints)}); "
-                f"see `arbctl summary {session}` for the nearest"
-            )
-        raise NotFoundError(f"session {session}: no result has a number for {name}: see `arbctl summary {session}`")
-    (result,) = loaded.results(first)
-    require_trades(loaded, [result], anyway=anyway)
-    params = {**loaded.spec.fixed, **result.params}
-    from arbd.analysis.verdict import verdict_line
-
-    line, _ = verdict_line(app.layout().root, loaded, metric)
-    if line:
-        # Beside the parameters, not among them: those go to a bot.
-        click.echo(escape_line(line), err=True)
-    click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
-
-
-def _variable(name: str) -> str:
-    """A parameter's name as a shell's variable that means nothing to a shell or a program."""
-    return "PARAM_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())
-
-
-def _show_front(app: App, loaded: ResultTable, form: str, *, anyway: bool) -> None:
-    """All results of a Pareto front: which of them is best is for a person to say."""
-    front = loaded.ranking.front()
-    if not front.positions:
-        raise NotFoundError(f"session {loaded.session_id}: no result keeps every constraint and has every metric")
-    names = [goal.name for goal in loaded.spec.metrics]
-    results = loaded.results(front.positions)
-    require_trades(loaded, results, anyway=anyway)
-    points = [
-        {
-            "iteration": result.iteration,
-            "metrics": {name: result.metrics[name] for name in names},
-            "params": {**loaded.spec.fixed, **result.params},
-        }
-        for result in results
-    ]
-    document: dict[str, Any] = {"hypervolume": front.hypervolume}
-    if front.left_out:
-        document["hypervolume_left_out"] = front.left_out
-    document |= {"reference": dict(front.reference), "pareto_front": points}
-    click.echo(_encoded(document, "json" if app.as_json else form), nl=False)
-
-
-def _encoded(params: dict[str, Any], form: str) -> str:
-    if form == "json":
-        return json.dumps(plain(params), indent=2) + "\n"
-    if form == "env":
-        import shlex
-
-        if "pareto_front" in params:
-            raise UsageError("a Pareto front does not fit into variables: choose one of its metrics with --metric")
-        names = [_variable(name) for name in params]
-        twice = sorted(name for name, count in Counter(names).items() if count > 1)
-        if twice:
-            raise UsageError(f"several parameters would be the variable {', '.join(twice)}: use --format json or yaml")
-        return "".join(f"{_variable(name)}={shlex.quote(escape_line(str(value)))}\n" for name, value in params.items())
-    import yaml
-
-    return str(yaml.safe_dump(plain(params), sort_keys=False))
->>>>>>> c305c1b (Terminal: replay best, what a trader asks next beside the metric, bounds and steps in validate, completion of metrics and fields, Ctrl-C at any moment)

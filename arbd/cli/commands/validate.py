@@ -80,7 +80,6 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
     return "\n".join([*text, *(f"  note: {notice}" for notice in notices)])
 
 
-<<<<<<< HEAD
 def _validation(spec: JobSpec) -> str:
     """How many evaluations validation adds, and for what."""
     counts: dict[str, int] = {}
@@ -90,7 +89,8 @@ def _validation(spec: JobSpec) -> str:
             counts[name] = counts.get(name, 0) + stretch.count
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return f"{spec.n - spec.search_n:,} of the iterations beside the {spec.search_n:,} of the search: {parts}"
-=======
+
+
 def _searched(spec: JobSpec) -> list[str]:
     """A line for each parameter: from where to where, in which steps, how many values."""
     from arbd.search.space import ChoiceDimension
@@ -125,7 +125,6 @@ def _last(dimension: FloatDimension | IntDimension, levels: int) -> float:
     if isinstance(dimension, IntDimension):
         return dimension.low + (levels - 1) * dimension.step
     return float(dimension.at_level(np.array([levels - 1]))[0])
->>>>>>> c305c1b (Terminal: replay best, what a trader asks next beside the metric, bounds and steps in validate, completion of metrics and fields, Ctrl-C at any moment)
 
 
 @click.command()
