@@ -23,11 +23,11 @@ from arbd.search.plan import INFEASIBLE, RUN, Ints, Limits, NonAdaptivePlan, Pla
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveSampler, Sampler
 from arbd.search.samplers import METHODS, adaptive, make_adaptive
-from arbd.search.samplers.lhs import LatinHypercubeSampler
 from arbd.search.schedule import DEFAULT_SLOTS, Schedule
 from arbd.search.seeds import generator
 from arbd.search.seen import SeenPoints, keys_of
 from arbd.search.space import Columns, SearchSpace, Unit
+from arbd.search.start_points import EvenSampler, Shifted, Viewed
 from arbd.search.unit_view import UnitView
 
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
@@ -199,13 +199,17 @@ class GenerationPlanner:
         rows = self._suggested(number, first, count, up_to, join([g.rows for g in pending]) if pending else None)
         return Generation(number, first, rows, "", self._versions, self.schedule)
 
+    def points(self, first: int, count: int, up_to: int, pending: PlannedRows | None) -> PlannedRows:
+        """`count` points that come after the results 1 to `up_to`, numbered from `first`, while `pending` are evaluated."""
+        return self._suggested(first, first, count, up_to, pending)
+
     def _suggested(self, number: int, first: int, count: int, up_to: int, pending: PlannedRows | None) -> PlannedRows:
         spec = self.spec
         earlier = len(spec.enqueue)
         queued = spec.enqueue[first - 1 : first - 1 + count] if first <= earlier else ()
         parts: list[PlannedRows] = []
         if queued:
-            filler = _Shifted(self._space_filling(), first - 1)
+            filler = Shifted(self._space_filling(), first - 1)
             columns = enqueued_rows(spec.space, queued, filler)
             parts.append(PlannedRows(columns, np.zeros(len(queued), dtype=np.int64), self._first_budget(len(queued))))
         wanted = count - len(queued)
@@ -248,7 +252,7 @@ class GenerationPlanner:
         """The points of the generations that know nothing: together they fill the space evenly."""
         spec = self.spec
         n = min(spec.n, self._first_of_method(method_start(spec) or 0))
-        return _Viewed(LatinHypercubeSampler(self._view.seen, spec.seed, n), self._view)
+        return Viewed(EvenSampler(self._view.seen, spec.seed, n), self._view)
 
     def _start(self, first: int, count: int) -> PlannedRows:
         columns = self._space_filling().rows(first, count)
@@ -308,26 +312,6 @@ def _with_space(spec: SearchProblem, space: SearchSpace) -> SearchProblem:
     # Whatever is a problem here is a dataclass; the protocol cannot say so.
     found: SearchProblem = replace(cast("Any", spec), space=space)
     return found
-
-
-class _Viewed:
-    """A sampler over the space as it is seen, in the job's columns."""
-
-    def __init__(self, sampler: Sampler, view: UnitView) -> None:
-        self._sampler, self._view = sampler, view
-
-    def rows(self, first: int, count: int) -> Columns:
-        return self._view.columns(self._sampler.rows(first, count))
-
-
-class _Shifted:
-    """A sampler entered later."""
-
-    def __init__(self, sampler: Sampler, by: int) -> None:
-        self._sampler, self._by = sampler, by
-
-    def rows(self, first: int, count: int) -> Columns:
-        return self._sampler.rows(first + self._by, count)
 
 
 def _key(columns: Columns, row: int, budget: float) -> bytes:

@@ -71,8 +71,8 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
         )
     for notice in prepared.spec.notices:
         click.echo(f"note: {escape_line(notice)}", err=True)
-    refusal = layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
-    before = _refused(files, refusal)
+    refusal = refusal_of(layout, name)
+    before = refused_before(files, refusal)
     target = layout.incoming / f"{name}{SUBMITTED_SUFFIX}"
     # Not `publish_once`: for a moment its file has two names, and the intake refuses such.
     if files.look(target) is not None:
@@ -87,7 +87,7 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
     if not wait:
         app.show({"session_id": name, "iterations": prepared.spec.n}, lambda: name)
         return
-    queue = _accepted(layout, name, refusal, before)
+    queue = wait_until_accepted(layout, name, refusal, before)
     state = _waited(files, queue, quiet=app.as_json)
     statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
     app.show({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses}, lambda: name)
@@ -108,6 +108,11 @@ def _readable() -> Iterator[None]:
 # Who may only drop jobs sees neither sessions, nor refusals, nor workers. The daemon refuses what is wrong then.
 
 
+def refusal_of(layout: SpoolLayout, name: str) -> Path:
+    """Where a daemon says why it refuses the job of that session."""
+    return layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
+
+
 def _taken(files: Files, layout: SpoolLayout, name: str) -> bool:
     try:
         return exists(files, layout.session(name))
@@ -115,7 +120,8 @@ def _taken(files: Files, layout: SpoolLayout, name: str) -> bool:
         return False
 
 
-def _refused(files: Files, refusal: Path) -> FileStatus | None:
+def refused_before(files: Files, refusal: Path) -> FileStatus | None:
+    """What is there of an earlier refusal."""
     try:
         return files.look(refusal)
     except PermissionError:
@@ -130,7 +136,7 @@ def _somebody_lives(files: Files, layout: SpoolLayout) -> bool:
         return True
 
 
-def _accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus | None) -> SessionQueue:
+def wait_until_accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus | None) -> SessionQueue:
     """Wait until a worker took the job up; JobError with its reason when it was refused.
 
     `before` is the refusal of an earlier job of that name, which says nothing of this one.

@@ -60,6 +60,7 @@ class LatinHypercubeSampler:
 
     def rows(self, first: int, count: int) -> Columns:
         """See `Sampler`."""
+        assert first + count - 1 <= self.n, "a hypercube has its points, and no others"
         index = np.arange(first - 1, first - 1 + count, dtype=np.int64)
         within = uniform_points(self.seed, len(self.space.dimensions), first, count)
         points = np.empty_like(within)

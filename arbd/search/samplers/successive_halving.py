@@ -17,6 +17,7 @@ from arbd.search.point_keys import TakenPoints
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.samplers.tpe import TpeSampler
+from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import Unit
 
@@ -103,4 +104,5 @@ METHOD = AdaptiveMethod(
     fields=("min_budget",),
     max_metrics=1,
     budgets=rungs,
+    generation=GenerationSizes(usual=4),
 )

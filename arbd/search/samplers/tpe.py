@@ -23,6 +23,7 @@ import numpy.typing as npt
 from arbd.search.history import Floats, History, best_first
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
+from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
@@ -195,4 +196,6 @@ METHOD = AdaptiveMethod(
     make=_make,
     revision=3,
     start=8,
+    # Chosen together they keep apart; one at a time they would crowd around the first good result.
+    generation=GenerationSizes(usual=4),
 )

@@ -1,0 +1,98 @@
+"""A function of this process as an objective: put into a module of its own, from which slots load it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from arbd.api.job import Job
+from arbd.atomic_file import whole_file
+from arbd.errors import UsageError
+from arbd.private_folder import private_folder
+
+MODULE = """\"\"\"The objective of session {name}, a function of a notebook or script as it was when the session began.\"\"\"
+import base64
+
+import cloudpickle
+
+SOURCE = "{source}"
+_function = cloudpickle.loads(base64.b64decode("{pickled}"))
+
+
+def objective({parameters}):
+    return _function({parameters})
+"""
+
+
+def function_job(job: Job, name: str, folder: Path) -> Path:
+    """The file of a job whose objective is the module of its function, both in a folder of the session's own.
+
+    UsageError where the session was begun with another function, or the function cannot be carried to other processes.
+    """
+    import yaml
+
+    assert job.function is not None
+    own = private_folder(folder / name)
+    module, digest = own / f"arbd_function_{hashlib.sha256(name.encode()).hexdigest()[:12]}.py", _digest(job.function)
+    if not module.exists():
+        text = MODULE.format(
+            name=name, source=digest, pickled=_pickled(job.function), parameters=", ".join(_parameters(job.function))
+        )
+        with whole_file(module) as new:
+            new.write_text(text, encoding="utf-8")
+    elif f'SOURCE = "{digest}"' not in module.read_text(encoding="utf-8"):
+        raise UsageError(f"session {name} was begun with another function: choose another session_id")
+    fields = {**job.fields, "objective": {"python": f"{module.stem}:objective"}, "session_id": name}
+    path = own / "job.yaml"
+    with whole_file(path) as new:
+        new.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _digest(function: Callable[..., Any]) -> str:
+    """Of its source, where that is known: the same function has it in another process too."""
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        text = _pickled(function)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pickled(function: Callable[..., Any]) -> str:
+    try:
+        import cloudpickle
+    except ImportError as error:
+        raise UsageError(
+            "a function as objective needs cloudpickle (pip install 'arbd[notebook]'), or name it as "
+            "objective={'python': 'module:function'}"
+        ) from error
+    module = sys.modules.get(function.__module__ or "")
+    by_value = module is not None and module.__name__ != "__main__"
+    try:
+        if by_value:
+            # Slots need not be able to import where it stands.
+            cloudpickle.register_pickle_by_value(module)
+        return base64.b64encode(cloudpickle.dumps(function)).decode()
+    except Exception as error:
+        raise UsageError(f"the function {function!r} cannot be carried to other processes: {error}") from error
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    """`params`, and `trial` and `budget` where the function takes them."""
+    try:
+        given = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        return ["params"]
+    positional = [p for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "budget"]
+    takes_trial = len(positional) > 1 and (
+        positional[1].default is inspect.Parameter.empty or positional[1].name == "trial"
+    )
+    return ["params", *(["trial"] if takes_trial else []), *(["budget"] if "budget" in {p.name for p in given} else [])]

@@ -1,0 +1,179 @@
+"""Searches from Python: here, in processes of this host, or by the daemons of a spool.
+
+The work is done by the same command that a shell would use, in a process of its own: a session that is begun here is as
+durable as any other, and goes on after a kill, from Python or from a shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from arbd.api.functions import function_job
+from arbd.api.job import Job
+from arbd.api.progress import progress_view
+from arbd.api.session import Session
+from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import new_session_id
+from arbd.spool.system import SystemClock
+
+POLL_S = 0.1
+DRAIN_S = 15.0
+_BAD_JOB = 2
+# Of a line of the log; quotes within are escaped as in JSON.
+_REASON = re.compile(r' reason=("(?:[^"\\]|\\.)*")')
+
+
+def data_home() -> Path:
+    """Where sessions of this user are kept that name no spool: `$XDG_DATA_HOME/arbd`, else `~/.local/share/arbd`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "arbd"
+
+
+def tune(
+    job: Job | None = None,
+    *,
+    workers: int | None = None,
+    spool: str | Path | None = None,
+    session_id: str | None = None,
+    progress: bool = True,
+    **fields: Any,
+) -> Session:
+    """Search here, in `workers` processes (one per processor), until the session is done.
+
+    Give a job, or the fields of one. Without `spool` the session is in one of this user's own. The same call with the
+    `session_id` of a session that was interrupted goes on where it was; Ctrl-C leaves one that can. A function as
+    objective is carried to the processes with cloudpickle, as it was when the session began: such a session can be worked
+    on by this user on this host alone.
+
+    JobError names what is wrong with the job, ArbdError why the session could not be evaluated.
+    """
+    job = _job(job, fields)
+    if spool is None:
+        from arbd.private_folder import private_folder
+
+        spool = private_folder(data_home() / "spool")
+    layout = SpoolLayout(Path(spool).absolute())
+    layout.prepare()
+    name = session_id or job.fields.get("session_id") or new_session_id(layout.files(), SystemClock())
+    with _job_file(job, name) as (path, folder):
+        words = [
+            "--json",
+            "run",
+            str(path),
+            "--session-id",
+            name,
+            *(["--workers", str(workers)] if workers is not None else []),
+        ]
+        _work(layout, name, words, folder, progress=progress)
+    return Session(layout.root, name)
+
+
+def submit(job: Job | None = None, *, spool: str | Path, session_id: str | None = None, **fields: Any) -> Session:
+    """Give a job to the daemons of a spool; the session, once one of them has taken it up.
+
+    JobError names what is wrong with the job, here or where it was refused.
+    """
+    job = _job(job, fields)
+    if job.function is not None:
+        raise UsageError(
+            "a function of this process can be tuned on this host alone (arbd.tune): put it into a module that the daemons "
+            "can import, and name it as objective={'python': 'module:function'}"
+        )
+    from arbd.cli.commands.submit import refusal_of, refused_before, wait_until_accepted
+
+    layout = SpoolLayout(Path(spool).absolute())
+    layout.prepare_to_submit()
+    known = session_id or job.fields.get("session_id")
+    # A refusal of an earlier job of that name says nothing of this one.
+    before = {known: refused_before(layout.files(), refusal_of(layout, known))} if known else {}
+    with _job_file(job, "") as (path, folder):
+        words = ["--json", "submit", str(path), *(["--session-id", session_id] if session_id is not None else [])]
+        done = subprocess.run(  # noqa: S603 - this Python and a job of the caller
+            _command(layout.root, words), cwd=folder, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise _error(done.returncode, done.stderr)
+    name = str(json.loads(done.stdout)["session_id"])
+    wait_until_accepted(layout, name, refusal_of(layout, name), before.get(name))
+    return Session(layout.root, name)
+
+
+def _job(job: Job | None, fields: dict[str, Any]) -> Job:
+    if job is None:
+        return Job(**fields)
+    return job.but(**fields) if fields else job
+
+
+@contextlib.contextmanager
+def _job_file(job: Job, name: str) -> Iterator[tuple[Path, Path]]:
+    """The job as a file for a command, and the folder from which relative paths are looked for."""
+    if job.function is not None:
+        yield function_job(job, name, data_home() / "functions"), job.folder
+        return
+    with tempfile.TemporaryDirectory(prefix="arbd-job-") as folder:
+        path = Path(folder) / "job.yaml"
+        path.write_text(job.to_yaml(), encoding="utf-8")
+        yield path, job.folder
+
+
+def _command(spool: Path, words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "arbd.cli", "--spool", str(spool), *words]
+
+
+def _work(layout: SpoolLayout, name: str, words: Sequence[str], folder: Path, *, progress: bool) -> None:
+    """Run the command until it ends, and show how far the session is."""
+    queue = SessionQueue(layout.files(), layout.session(name))
+    with tempfile.TemporaryFile() as said:
+        # In a session of its own: what a terminal sends on Ctrl-C reaches it from here alone, and once.
+        child = subprocess.Popen(  # noqa: S603 - as above
+            _command(layout.root, words), cwd=folder, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
+        try:
+            with progress_view(name, quiet=not progress) as view:
+                while child.poll() is None:
+                    time.sleep(POLL_S)
+                    with contextlib.suppress(NotFoundError, UnopenedError):
+                        view.show(queue.refresh())
+                with contextlib.suppress(NotFoundError, UnopenedError):
+                    view.show(queue.refresh(), force=True)
+        finally:
+            if child.poll() is None:
+                _end(child)
+        if child.returncode:
+            raise _error(child.returncode, _text(said))
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait(DRAIN_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _text(said: IO[bytes]) -> str:
+    said.seek(0)
+    return said.read().decode(errors="replace")
+
+
+def _error(code: int, said: str) -> ArbdError:
+    """What a command said on standard error, without its own name before it."""
+    lines = said.strip()
+    reasons = _REASON.findall(lines)
+    if "the reason is above" in lines and reasons:
+        return ArbdError(str(json.loads(reasons[-1])))
+    text = lines.removeprefix("arbctl: ").strip() or f"the command ended with code {code}"
+    return JobError.of("arbd.Job", text) if code == _BAD_JOB else ArbdError(text)

@@ -1,0 +1,142 @@
+"""Ask and tell: every method, batches, any order of results, the same each time."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import arbd
+from arbd.errors import JobError, UsageError
+from arbd.search.samplers import built_in
+
+METHODS = (*built_in(learns=True), *built_in(learns=False))
+SPACE: dict[str, Any] = {
+    "x": {"type": "float", "bounds": [0, 1]},
+    "k": {"type": "int", "bounds": [1, 50], "log": True},
+    "kind": {"type": "choice", "values": ["a", 2, "c"]},
+}
+
+
+def loss_of(params: Mapping[str, Any]) -> dict[str, float]:
+    return {"loss": (params["x"] - 0.3) ** 2 + abs(params["k"] - 20) / 50 + (params["kind"] != "c")}
+
+
+def study_of(method: str, **changed: Any) -> arbd.Study:
+    fields = {"search_space": SPACE, "method": method, "metric": "loss", "direction": "minimize", "seed": 3}
+    return arbd.Study(**(fields | changed))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_asked_and_told_and_finds_what_it_was_told(method: str) -> None:
+    study = study_of(method)
+    seen = []
+    for number in range(1, 26):
+        trial = study.ask()
+        assert trial.number == number
+        seen.append(loss_of(trial.params)["loss"])
+        study.tell(trial, loss_of(trial.params))
+    assert len(study.trials) == 25
+    if all(told.trial.budget == 1.0 for told in study.trials):
+        assert study.best_metrics["loss"] == min(seen)
+
+
+@pytest.mark.parametrize("method", ["tpe", "bayesian", "cmaes"])
+def test_what_was_told_is_learnt_from(method: str) -> None:
+    space = {"x": SPACE["x"], "y": SPACE["x"]}
+
+    def lowest(name: str, seed: int) -> float:
+        study = study_of(name, search_space=space, seed=seed)
+        for _ in range(15):
+            for trial in study.ask(4):
+                study.tell(trial, (trial.params["x"] - 0.31) ** 2 + (trial.params["y"] - 0.72) ** 2)
+        return study.best_metrics["loss"]
+
+    found, by_chance = (statistics.median(lowest(name, seed) for seed in range(3)) for name in (method, "random"))
+    assert found < by_chance
+
+
+@given(
+    method=st.sampled_from(("tpe", "bayesian", "cmaes", "nsga2", "successive_halving", "sobol")),
+    steps=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4)), min_size=1, max_size=6),
+    order=st.randoms(use_true_random=False),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_same_questions_and_answers_give_the_same_points(
+    method: str, steps: list[tuple[int, int]], order: random.Random
+) -> None:
+    """Whatever is told late, out of order, or never."""
+    one, other = study_of(method), study_of(method)
+    open_trials: list[tuple[Any, Any]] = []
+    for ask, tell in steps:
+        pairs = list(zip(one.ask(ask), other.ask(ask), strict=True))
+        assert [a.params for a, _ in pairs] == [b.params for _, b in pairs]
+        open_trials += pairs
+        order.shuffle(open_trials)
+        for first, second in itertools.islice(open_trials, tell):
+            one.tell(first, loss_of(first.params))
+            other.tell(second, loss_of(second.params))
+        del open_trials[:tell]
+
+
+def test_a_study_grows_past_its_first_size() -> None:
+    study = study_of("random")
+    trials = study.ask(1_030)
+    assert len({trial.params["x"] for trial in trials}) == 1_030
+    learns = study_of("tpe")
+    for trial in learns.ask(20):
+        learns.tell(trial, loss_of(trial.params))
+    before = [told.trial.params for told in learns.trials]
+    learns._make_room(2_000)
+    assert [told.trial.params for told in learns.trials] == before
+    assert learns.ask().number == 21
+
+
+def test_failed_trials_and_broken_constraints_are_never_the_best() -> None:
+    study = study_of("tpe", constraints=["x > 0.1", "size >= 2"])
+    for at in range(24):
+        trial = study.ask()
+        assert trial.params["x"] > 0.1
+        study.tell(trial, None if at % 3 == 0 else {**loss_of(trial.params), "size": float(at % 5)})
+    assert study.trials[study._told_at(study.best)].metrics["size"] >= 2  # type: ignore[index]
+
+
+def test_a_front_is_what_nothing_dominates() -> None:
+    study = study_of("nsga2", metric=["a", "b"], direction=["maximize", "minimize"])
+    for _ in range(24):
+        trial = study.ask()
+        study.tell(trial, {"a": trial.params["x"], "b": trial.params["x"] ** 2 + trial.params["k"] / 100})
+    points = [(told.metrics["a"], told.metrics["b"]) for told in study.front() if told.metrics]
+    assert points
+    for a, b in points:
+        assert not any(c >= a and d <= b and (c, d) != (a, b) for c, d in points)
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(UsageError, match="did you mean 'search_space'"):
+        arbd.Study(serch_space=SPACE, method="tpe")
+    with pytest.raises(JobError, match="unknown method 'tpee'"):
+        study_of("tpee")
+    study = study_of("tpe")
+    with pytest.raises(UsageError, match="no trial was told yet"):
+        _ = study.best
+    trial = study.ask()
+    with pytest.raises(UsageError, match="no metric 'loss'; told are los"):
+        study.tell(trial, {"los": 1.0})
+    study.tell(trial, 1.0)
+    with pytest.raises(UsageError, match="trial 1 was told already"):
+        study.tell(trial, 1.0)
+    grid = study_of("grid", grid_points=2)
+    grid.ask(12)
+    with pytest.raises(UsageError, match="grid has 12 points, and 12 were asked for"):
+        grid.ask()
+    few = study_of("tpe", max_iterations=2)
+    few.ask(2)
+    with pytest.raises(UsageError, match="tpe has 2 points"):
+        few.ask()
