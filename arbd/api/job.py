@@ -11,7 +11,7 @@ from typing import Any
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
 
-_SOURCE = "arbd.Job"
+SOURCE = "arbd.Job"
 
 
 class Job:
@@ -39,7 +39,7 @@ class Job:
         job._begin(dict(strict_yaml.load(source).value), source.absolute().parent, str(source))
         return job
 
-    def _begin(self, fields: dict[str, Any], folder: Path, source: str = _SOURCE) -> None:
+    def _begin(self, fields: dict[str, Any], folder: Path, source: str = SOURCE) -> None:
         from arbd.errors import JobError
         from arbd.job.file import check_form
         from arbd.strict_yaml import Document
@@ -113,7 +113,7 @@ def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            raise UsageError(f"{_SOURCE}: unknown field {name!r}; {hint}")
+            raise UsageError(f"{SOURCE}: unknown field {name!r}; {hint}")
     tuning = {**fields.get("tuning", {}), **{n: v for n, v in fields.items() if n in Tuning.model_fields}}
     found = {name: value for name, value in fields.items() if name in Model.model_fields and name != "tuning"}
     return {**found, "tuning": tuning}

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from arbd.api.functions import function_job
-from arbd.api.job import Job
+from arbd.api.job import SOURCE, Job
 from arbd.api.progress import progress_view
 from arbd.api.session import Session
-from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
+from arbd.errors import ArbdError, JobError, NotFoundError, Problem, UnopenedError, UsageError
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import new_session_id
@@ -32,6 +32,7 @@ from arbd.spool.system import SystemClock
 POLL_S = 0.1
 DRAIN_S = 15.0
 _BAD_JOB = 2
+_LINE = re.compile(r"^line \d+: ")
 # Of a line of the log; quotes within are escaped as in JSON.
 _REASON = re.compile(r' reason=("(?:[^"\\]|\\.)*")')
 
@@ -176,4 +177,9 @@ def _error(code: int, said: str) -> ArbdError:
     if "the reason is above" in lines and reasons:
         return ArbdError(str(json.loads(reasons[-1])))
     text = lines.removeprefix("arbctl: ").strip() or f"the command ended with code {code}"
-    return JobError.of("arbd.Job", text) if code == _BAD_JOB else ArbdError(text)
+    if code != _BAD_JOB:
+        return ArbdError(text)
+    head, _, faults = text.partition("\n")
+    # Lines are of a file that the caller does not have; the fields are his.
+    told = [_LINE.sub("", fault.strip()) for fault in faults.splitlines()]
+    return JobError(SOURCE, [Problem(fault) for fault in told or [head]])
