@@ -144,6 +144,11 @@ class Intake:
             self._leftovers.remove()
         return outcomes
 
+    @property
+    def worker_id(self) -> str:
+        """Whose turns these are."""
+        return self._me.worker_id
+
     def waiting(self) -> bool:
         """True while there are jobs that are not sessions yet, and can become some."""
         held = [*self._taken(), *self.files.names(self.layout.accepting)]

@@ -147,6 +147,11 @@ class SpoolLayout:
         return self.root / "active"
 
     @property
+    def control(self) -> Path:
+        """What administrators ask of workers. Made with the first wish."""
+        return self.root / "control"
+
+    @property
     def index(self) -> Path:
         """What is over, in append-only files of one writer each. Made with the first of them."""
         return self.root / "index"
@@ -248,7 +253,7 @@ class SpoolLayout:
         root = self.root.stat()
         _require_sticky(self.root, root)
         parents = {self.root: root}
-        for folder in (*self.folders(), self.trials, self.index):
+        for folder in (*self.folders(), self.trials, self.index, self.control):
             try:
                 found = folder.lstat()
             except FileNotFoundError:

@@ -18,6 +18,8 @@ from arbd.search.problem import StopRules
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.operations import begin_maintenance, drain, end_maintenance, undrain
+from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists
 from tests.simulation.checks import Checks, ViolationError
@@ -93,6 +95,7 @@ class Scenario:
         self.user = Process(generations, "user")
         self.user_files = Files(SimSystem(self.around, self.user))
         self._write_jobs()
+        self._write_wishes()
         self._triggers = [] if calm else self._plan()
         self.around.before_call = self._called
         for host in self.hosts:
@@ -153,6 +156,30 @@ class Scenario:
         for name in self.specs:
             if rng.random() < 0.15:
                 self.world.at(rng.uniform(5.0, 20.0), lambda name=name: self._switch(name, ledger.PAUSED))  # type: ignore[misc]
+
+    def _write_wishes(self) -> None:
+        """An administrator drains workers and stops the spool, now and then, and always takes it back."""
+        rng = random.Random(f"wishes {self.seed}")
+        actor = Actor(user="root", uid=0, host="desk", wall_ns=1, reason="new memory")
+        for host in self.hosts:
+            if rng.random() < 0.25:
+                name, at_s = f"w-{host.name}", rng.uniform(0.0, STORM_S)
+                self._at(at_s, lambda name=name: drain(self.user_files, self.layout, name, actor))  # type: ignore[misc]
+                self._at(at_s + rng.uniform(0.5, 20.0), lambda name=name: undrain(self.user_files, self.layout, name))  # type: ignore[misc]
+        if rng.random() < 0.15:
+            at_s = rng.uniform(0.0, STORM_S)
+            self._at(at_s, lambda: begin_maintenance(self.user_files, self.layout, actor))
+            self._at(at_s + rng.uniform(0.5, 10.0), lambda: end_maintenance(self.user_files, self.layout))
+        # A power cut may take the removal of a wish back.
+        for number, host in enumerate(self.hosts):
+            self._at(STORM_S + 71.0 + number, lambda host=host: undrain(self.user_files, self.layout, f"w-{host.name}"))  # type: ignore[misc]
+        self._at(STORM_S + 70.5, lambda: end_maintenance(self.user_files, self.layout))
+
+    def _at(self, when_s: float, work: Callable[[], object]) -> None:
+        def do() -> None:
+            work()
+
+        self.world.at(when_s, lambda: self._as_user(do))
 
     @staticmethod
     def _adaptive(spec: JobSpec, rng: random.Random) -> JobSpec:

@@ -25,6 +25,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
         "pid": beat.about.get("pid"),
         "mirror": beat.about.get("mirror"),
         "versions": beat.about.get("versions", {}),
+        "halted": beat.about.get("halted"),
         "beats": beat.counter,
         "beat_mtime_ns": beat_path(layout, beat.worker_id).stat().st_mtime_ns,
     }
@@ -32,7 +33,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
 
 def _unread(layout: SpoolLayout, worker_id: str, error: VersionError) -> dict[str, Any]:
     """A worker whose heartbeat another version writes: that it is there is all that can be said."""
-    unknown = ("host", "slots", "busy", "done", "rate_per_s", "pid", "mirror", "beats")
+    unknown = ("host", "slots", "busy", "done", "rate_per_s", "pid", "mirror", "beats", "halted")
     return {
         "worker_id": worker_id,
         "alive": is_held(layout.files(), layout, worker_id),
@@ -97,6 +98,7 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
             lines += (
                 [f"{d['worker_id']} has trouble with the spool: {escape_line(d['trouble'])}"] if d["trouble"] else []
             )
+            lines += [f"{d['worker_id']} works on nothing: {escape_line(str(d['halted']))}"] if d["halted"] else []
             lines += _mirror(d["worker_id"], d["mirror"])
     lines += [more] if ended else []
     return "\n".join(lines)

@@ -27,6 +27,7 @@ from arbd.daemon.core.counters import (
 from arbd.daemon.core.exchanges import Exchanges
 from arbd.daemon.core.fairness import Fairness
 from arbd.daemon.core.generation_scheduler import POLL_S
+from arbd.daemon.core.halting import Halting
 from arbd.daemon.core.manners import Manners
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry, Timing
 from arbd.daemon.core.session_state import SessionState
@@ -94,6 +95,7 @@ class Coordinator:
         self._suggestions = Suggestions(clock, log, self._registry, send)
         self._manners = Manners(log)
         self._exchanges = Exchanges(self._registry, send, Fairness(worker.incarnation), LimitTable(limits or {}))
+        self._halting = Halting(files, layout, log, self._registry, send, worker.worker_id)
         self._compactions = Compactions(files, layout, clock, log, self._registry, send)
         self._work = self._registry.work
         self._counter = 0
@@ -130,13 +132,14 @@ class Coordinator:
             self._look_at_accepted()
             now = self._clock.monotonic_s()
             if wake or now >= self._next_scan:
+                self._halting.look()
                 self._registry.look(self._beat_if_due)
                 self._next_scan = now + self._timing.scan_s
             self._exchange()
             if now >= self._next_count_s:
                 self._jobs_rejected = rejected_jobs(self._files, self._layout)
                 self._next_count_s = now + COUNT_REJECTED_S
-            if not self._draining:
+            if self._works:
                 self._suggestions.order_due(self._beat_if_due)
                 self._compactions.order_due()
             self._registry.observe_slots(self._slots_ready)
@@ -212,7 +215,7 @@ class Coordinator:
             )
         self._manners.reported(work.session_id, report)
         self._say_tripped(work, tripped)
-        if rest is not None and work.state.state == ledger.RUNNING and not work.state.over:
+        if rest is not None and self._works and work.state.state == ledger.RUNNING and not work.state.over:
             self._send(events.Run(rest, work.limits))
         elif rest is not None:
             work.returned(rest)
@@ -253,7 +256,9 @@ class Coordinator:
                 work.returned(exited.task)
                 rest = None
             self._slot_exits.remove(exited)
-            if rest is not None:
+            if rest is not None and not self._works:
+                work.returned(rest)
+            elif rest is not None:
                 self._send(events.Run(rest, work.limits))
 
     def _say_tripped(self, work: SessionState, reason: str) -> None:
@@ -273,6 +278,7 @@ class Coordinator:
             self._counters.happened(LIFE_LOCK_RETAKEN)
             self._log.warning("the lock of this worker was lost, and is taken again; was the spool away?")
         self._counter += 1
+        halt = self._halting.halt
         about = {
             **self._about,
             **self._more(),
@@ -292,13 +298,18 @@ class Coordinator:
             "waiting": self._registry.waiting(),
             "held": self._exchanges.held,
             "jobs_rejected": self._jobs_rejected,
-            "state": self._state,
+            "state": halt.what if halt is not None and self._state == "running" else self._state,
+            **({"halted": halt.text()} if halt is not None else {}),
             "wall_ns": self._clock.wall_ns(),
         }
         self._counters.snapshot = snapshot_of(self._work, about, self._clock.monotonic_s())
         write_beat(
             self._files, self._layout, Beat(self._worker.worker_id, self._worker.incarnation, self._counter, about)
         )
+
+    @property
+    def _works(self) -> bool:
+        return not self._draining and self._halting.halt is None
 
     def _condition(self) -> Condition:
         return condition_of(self._registry, self._trouble, self._jobs_waiting_since_s)
@@ -327,7 +338,7 @@ class Coordinator:
 
     def _exchange(self) -> None:
         """Record what is finished and claim what the slots can take."""
-        slots = 0 if self._draining else self._slots_ready
+        slots = self._slots_ready if self._works else 0
         for work in self._registry.usable():
             if not work.demand(slots).room:
                 self._say_tripped(work, work.settle())

@@ -23,6 +23,7 @@ from arbd.spool.held import Taker
 from arbd.spool.intake import Intake, Outcome
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer
+from arbd.spool.operations import halt_of
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
 from arbd.terminal_text import escape_line
@@ -123,8 +124,13 @@ def reconfigure(intake: Intake, config: Config) -> None:
 
 
 def look(intake: Intake) -> tuple[Looked, bool]:
-    """One turn, and whether there is more to do at once. Trouble with the spool is told, and passes."""
+    """One turn, and whether there is more to do at once. Trouble with the spool is told, and passes.
+
+    A worker that may work on nothing takes no job up.
+    """
     try:
+        if halt_of(intake.files, intake.layout, intake.worker_id) is not None:
+            return Looked(waiting=True), False
         outcomes = tuple(intake.scan())
         notes = tuple((escape_line(name), why) for name, why in intake.take_notes())
         return Looked(outcomes, notes, intake.left, intake.trouble), intake.more and not intake.trouble

@@ -1,0 +1,122 @@
+"""What an administrator asks of the workers of a spool: to drain, to stop for maintenance, to be forgotten.
+
+`control/` has a file for each wish, written whole, which workers list at every look. A drained worker lives, beats, and
+works on nothing: it gives back what it has, and the others take that at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from arbd.errors import NotFoundError, UsageError
+from arbd.spool.files import Files
+from arbd.spool.frames import encode_frame, payloads
+from arbd.spool.layout import SpoolLayout, check_name
+from arbd.spool.liveness import beat_path, is_held, lock_path
+from arbd.spool.provenance import Actor
+
+MAINTENANCE = "maintenance"
+_DRAIN = "drain-"
+MAX_BYTES = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why workers work on nothing: `what` in one word, and who wanted it (None where that cannot be read)."""
+
+    what: str
+    actor: Actor | None
+
+    def text(self) -> str:
+        """For people."""
+        if self.actor is None:
+            return self.what
+        why = f": {self.actor.reason}" if self.actor.reason else ""
+        return f"{self.what} by {self.actor.user} on {self.actor.host}{why}"
+
+
+def halts(files: Files, layout: SpoolLayout) -> dict[str, Halt]:
+    """What is asked for now, by worker id; '' is everybody."""
+    found: dict[str, Halt] = {}
+    try:
+        names = files.names(layout.control)
+    except FileNotFoundError:
+        return found
+    for name in names:
+        if name == MAINTENANCE:
+            found[""] = Halt(MAINTENANCE, _actor(files, layout.control / name))
+        elif name.startswith(_DRAIN):
+            found[name.removeprefix(_DRAIN)] = Halt("drained", _actor(files, layout.control / name))
+    return found
+
+
+def halt_of(files: Files, layout: SpoolLayout, worker_id: str) -> Halt | None:
+    """Why this worker works on nothing now; None when it may."""
+    found = halts(files, layout)
+    return found.get("", found.get(worker_id))
+
+
+def _actor(files: Files, path: Path) -> Actor | None:
+    with contextlib.suppress(FileNotFoundError, ValueError, msgspec.DecodeError):
+        for payload in payloads(files.read(path, limit=MAX_BYTES)):
+            return msgspec.msgpack.decode(payload, type=Actor)
+    return None
+
+
+def drain(files: Files, layout: SpoolLayout, worker_id: str, actor: Actor) -> None:
+    """Have a worker give back what it has and take nothing more, until `undrain`."""
+    _want(files, layout, f"{_DRAIN}{check_name(worker_id, 'worker id')}", actor)
+
+
+def undrain(files: Files, layout: SpoolLayout, worker_id: str) -> bool:
+    """Have it work again; False when it was not drained."""
+    return _unwant(files, layout, f"{_DRAIN}{check_name(worker_id, 'worker id')}")
+
+
+def begin_maintenance(files: Files, layout: SpoolLayout, actor: Actor) -> None:
+    """Have all workers stop taking jobs up and working, until it ends."""
+    _want(files, layout, MAINTENANCE, actor)
+
+
+def end_maintenance(files: Files, layout: SpoolLayout) -> bool:
+    """Go on; False when there was none."""
+    return _unwant(files, layout, MAINTENANCE)
+
+
+def _want(files: Files, layout: SpoolLayout, name: str, actor: Actor) -> None:
+    files.make_folder(layout.control)
+    files.publish(layout.control / name, encode_frame(msgspec.msgpack.encode(actor)))
+
+
+def _unwant(files: Files, layout: SpoolLayout, name: str) -> bool:
+    try:
+        if name not in files.names(layout.control):
+            return False
+    except FileNotFoundError:
+        return False
+    files.remove(layout.control / name)
+    files.sync_folder(layout.control)
+    return True
+
+
+def forget(files: Files, layout: SpoolLayout, worker_id: str) -> None:
+    """Remove what a worker that is gone for good left: its heartbeat, its lock, that it was drained.
+
+    NotFoundError when there is none of that name, UsageError while it lives. What it had claimed is taken back by
+    whoever works, as before.
+    """
+    check_name(worker_id, "worker id")
+    beat, lock = beat_path(layout, worker_id), lock_path(layout, worker_id)
+    names = files.names(layout.workers)
+    if beat.name not in names and lock.name not in names:
+        raise NotFoundError(f"no worker {worker_id} on {layout.root}: see `arbctl workers`")
+    if lock.name in names and is_held(files, layout, worker_id):
+        raise UsageError(f"worker {worker_id} lives: stop its daemon first (systemctl stop arbd), or drain it")
+    files.remove(beat)
+    files.remove(lock)
+    files.sync_folder(layout.workers)
+    _unwant(files, layout, f"{_DRAIN}{worker_id}")

@@ -1,0 +1,78 @@
+"""Hosts are drained, the spool is stopped, workers are forgotten: with real daemons, through the real commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue
+from tests.conftest import Arbctl, Daemons, wait_until
+from tests.jobs import write_job
+
+pytestmark = pytest.mark.bed
+
+
+def state_of(arbctl: Arbctl, worker: str) -> tuple[str, bool, int]:
+    told = json.loads(arbctl("workers", "--json", "--all")[1])["workers"]
+    found = next((one for one in told if one["worker_id"] == worker), None)
+    return ("", False, 0) if found is None else (found["state"], found["alive"], found["busy"])
+
+
+def test_a_drained_worker_gives_back_what_it_has_and_others_end_the_session(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    daemons.start("a", slots=1)
+    wait_until(lambda: state_of(arbctl, "a")[0] == "running", what="the start of a")
+    assert arbctl("submit", write_job(tmp_path / "job.yaml", "samples:slow", 40), "--session-id", "s")[0] == 0
+    queue = SessionQueue(Files(), layout.session("s"))
+    wait_until(lambda: layout.session("s").ledger.exists() and queue.refresh().claims, what="a claim")
+    assert arbctl("drain", "a", "--reason", "new memory")[0] == 0
+    wait_until(lambda: state_of(arbctl, "a") == ("drained", True, 0), what="the drain")
+    assert not queue.refresh().claims
+    assert "new memory" in arbctl("workers")[1]
+    assert "new memory" in daemons.log()
+    daemons.start("b", slots=2)
+    wait_until(lambda: queue.refresh().worker_counts.get("b"), what="the work of b")
+    counted = queue.state.worker_counts.get("a", [0])[0]
+    wait_until(lambda: queue.refresh().done, 120.0, what="the end of the session")
+    assert queue.state.worker_counts.get("a", [0])[0] == counted
+    assert arbctl("forget", "a")[0] == 2
+    assert arbctl("undrain", "a")[0] == 0
+    wait_until(lambda: state_of(arbctl, "a")[0] == "running", what="the end of the drain")
+
+
+def test_nothing_is_taken_up_during_maintenance_and_everything_afterwards(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    assert arbctl("maintenance", "on", "--reason", "new file server")[0] == 0
+    daemons.start("a", slots=1)
+    wait_until(lambda: state_of(arbctl, "a")[0] == "maintenance", what="the start of a")
+    assert arbctl("submit", write_job(tmp_path / "job.yaml", "samples:quick", 20), "--session-id", "s")[0] == 0
+    beats = [0]
+
+    def has_looked_often() -> bool:
+        told = json.loads(arbctl("workers", "--json")[1])["workers"][0]["beats"]
+        beats.append(told)
+        return bool(told > beats[1] + 3)
+
+    wait_until(has_looked_often, what="some looks")
+    assert not layout.session("s").ledger.exists()
+    assert arbctl("maintenance", "off")[0] == 0
+    wait_until(
+        lambda: layout.session("s").ledger.exists() and SessionQueue(Files(), layout.session("s")).refresh().done,
+        what="the end of the session",
+    )
+
+
+def test_a_worker_that_is_gone_is_forgotten(arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout) -> None:
+    daemons.start("a", slots=1)
+    wait_until(lambda: state_of(arbctl, "a")[0] == "running", what="the start of a")
+    daemons.stop()
+    assert arbctl("forget", "a")[0] == 0
+    assert state_of(arbctl, "a") == ("", False, 0)
+    assert arbctl("forget", "a")[0] == 3
+    assert arbctl("drain", "nobody")[0] == 3
