@@ -37,7 +37,7 @@ VIEWS = {
 }  # fmt: skip
 READY = {
     "sessions": "return document.querySelectorAll('#sessions-table tbody tr').length >= 4",
-    "workers": "return document.querySelector('main h1 ~ div').children.length",
+    "workers": "return document.querySelector('main h1 ~ div')?.children.length",
     "an iteration": "return document.querySelectorAll('canvas').length >= 3",
     "a failed iteration": "return document.querySelectorAll('main table').length >= 2",
     "compared": "return document.querySelectorAll('main table').length",
