@@ -198,8 +198,8 @@ def verdict_line(spool: Path, table: ResultTable, metric: str | None = None) -> 
     ask = f"`arbctl verdict {table.session_id}`"
     if not table.state.done:
         return "", None
-    if len(table) > LINE_TRIALS:
-        return f"verdict: ask {ask}; with {len(table):,} trials it takes a while", None
+    if table.spec.search_n > LINE_TRIALS:
+        return f"verdict: ask {ask}; with {table.spec.search_n:,} trials it takes a while", None
     found = _judged(spool, table, metric)
     if found.judgement.rule == NO_BLOCKS:
         return "", None

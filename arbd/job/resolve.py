@@ -193,7 +193,7 @@ class _Resolver:
         self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int
     ) -> ValidationSpec | None:
         given = self._job.validation
-        if given is None or not n:
+        if given is None or not n or len(files) < len(self._job.data) + len(self._job.tuning.scenarios):
             return None
         times = [moments for name in files for moments in self._times.get(name, ())]
         options = ValidationOptions(kind, space, fixed, times, self.wrong, self._notices, given)

@@ -113,6 +113,7 @@ def test_only_the_search_is_ranked_and_every_row_says_what_it_is_for(
     assert len(summary["ranking"]) == len(ranked)
     verdict = json.loads(arbctl("verdict", "s", "--json")[1])
     assert verdict["verdict"] == "not enough data"
+    assert "phases: search 40 of 40, test 6 of 6, neighbour 10 of 10, stress 12 of 12" in arbctl("status", "s")[1]
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from arbd.results.segments import SUFFIX
 from arbd.results.store_reader import read_results
 from arbd.search.generation import Generation
 from arbd.search.generations import GenerationPlanner
-from arbd.search.plan import NonAdaptivePlan, PlannedRows, join
+from arbd.search.phase_planner import PhasePlanner
+from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows, join
 from arbd.search.versions import sampler_versions
 from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import scan_frames
@@ -43,22 +44,22 @@ def undisturbed(spec: JobSpec, objective: Objective) -> PlannedRows:
     """What a session comes to on which one worker works, one iteration after the other, up to where it ends."""
     if not spec.generation_size:
         return NonAdaptivePlan(spec).rows(1, spec.n)
-    planner = GenerationPlanner(spec, sampler_versions(spec.method))
+    kind = GenerationPlanner if spec.validation is None else PhasePlanner
+    planner, layout = kind(spec, sampler_versions(spec.method)), spec.layout
     made: list[Generation] = []
     odd = objective.failing | objective.crashing | objective.hanging
+    told = 0
     for number in range(1, spec.generations + 1):
-        told = planner.schedule.known_before(number)
-        for generation in made:
-            last = generation.first + len(generation.rows) - 1
-            if not planner.trial_history.known[last] and last <= told:
-                rows, iterations = generation.rows, np.arange(generation.first, last + 1)
-                xs = rows.columns["x"].tolist()
-                values = [objective.value(i, x) for i, x in zip(iterations.tolist(), xs, strict=True)]
-                completed = np.array([i not in odd for i in iterations.tolist()])
-                planner.trial_history.learn(
-                    iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
-                )
-        generation = planner.generation(number, [made[at - 1] for at in planner.schedule.pending(number)])
+        while told < len(made) and layout.last_of(told + 1) <= layout.known_before(number):
+            rows, iterations = made[told].rows, np.arange(made[told].first, layout.last_of(told + 1) + 1)
+            xs = rows.columns["x"].tolist()
+            values = [objective.value(i, x) for i, x in zip(iterations.tolist(), xs, strict=True)]
+            completed = np.array([i not in odd for i in iterations.tolist()])
+            planner.learn(
+                iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
+            )
+            told += 1
+        generation = planner.generation(number, [made[at - 1] for at in planner.pending(number)])
         if generation.stop:
             break
         made.append(generation)
@@ -255,7 +256,7 @@ class Checks:
         special = {FAILED: objective.failing, CRASHED: objective.crashing, TIMEOUT: objective.hanging}
         expected = np.full(state.n, COMPLETED)
         for code, iterations in special.items():
-            expected[np.isin(numbers, list(iterations))] = code
+            expected[np.isin(numbers, list(iterations)) & (right.origin >= RUN)] = code
         if not np.array_equal(status, expected):
             raise ViolationError(f"I5: {session_id} has statuses {status.tolist()} instead of {expected.tolist()}")
         for name, column in right.columns.items():
@@ -264,7 +265,7 @@ class Checks:
         value = np.concatenate([g.rows.metrics.get("value", np.full(len(g.rows), np.nan)) for g in groups])
         pairs = zip(numbers.tolist(), right.columns["x"].tolist(), strict=True)
         values = np.array([objective.value(i, x) for i, x in pairs])
-        completed = expected == COMPLETED
+        completed = (expected == COMPLETED) & (right.origin >= RUN)
         if not np.array_equal(value[completed], values[completed]):
             raise ViolationError(f"I5: {session_id} has other metrics")
         if state.counts != [int(np.sum(expected == code)) for code in range(4)]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from arbd.errors import JobError
 from arbd.job.spec import Execution, JobSpec
+from arbd.job.validation import Change, FoldWindows, Stress, ValidationSpec
 from arbd.search.problem import StopRules
 from arbd.spool import ledger
 from arbd.spool.files import Files
@@ -147,6 +148,7 @@ class Scenario:
             )
             self.specs[name] = spec_of(n, session_id=name, seed=rng.randint(0, 99), execution=execution)
             self.specs[name] = self._adaptive(self.specs[name], random.Random(f"guided {self.seed} {name}"))
+            self.specs[name] = self._judged(self.specs[name], random.Random(f"phases {self.seed} {name}"))
             slowly = rng.random() < 0.3
             # Where nothing happens, hosts have heard of each other before there is work: who is alone asks nobody.
             start_s = rng.uniform(0.0, 8.0) + (5.0 if self.calm else 0.0)
@@ -192,6 +194,21 @@ class Scenario:
             method = "tpe"
         size, lag = rng.choice(((1, 2), (3, 2), (8, 2), (1, 1), (4, 1), (1, 5), (2, 3)))
         return replace(spec, method=method, generation_size=size, generation_lag=lag, stop=stop)
+
+    @staticmethod
+    def _judged(spec: JobSpec, rng: random.Random) -> JobSpec:
+        """Some short sessions judge their winner: folds, finalists, neighbours, stress and searches beside theirs."""
+        if rng.random() < 0.6 or spec.n > 12:
+            return spec
+        whole = ((0, 100),)
+        folds = [FoldWindows((((0, at),),), (((at, 100),),)) for at in rng.choice(((), (50,), (40, 70)))]
+        validation = ValidationSpec(
+            spec.n, "walk_forward" if folds else "", (FoldWindows((whole,)), *folds), finalists=rng.randint(1, 4),
+            neighbours=rng.choice((0, 5)), stresses=(Stress("half", (Change("x", "x", 0.5),)),) * rng.choice((0, 1, 2)),
+            null_searches=rng.choice((0, 1)),
+        )  # fmt: skip
+        spec = replace(spec, validation=validation, generation_size=spec.generation_size or rng.choice((3, spec.n)))
+        return replace(spec, n=spec.layout.n)
 
     def resolve(self, data: bytes, name: str) -> JobSpec:
         """The job of a file, as the real resolver would: or what is wrong with it."""

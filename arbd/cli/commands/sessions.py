@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,7 @@ from arbd.errors import VersionError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats
-from arbd.spool.readable import require_readable
+from arbd.spool.readable import first_record, require_readable
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
@@ -126,10 +126,11 @@ def status(app: App, session: str | None) -> None:
         "code": [share.document() for share in shares],
         "differs_here": differing,
         "missing_metric": missing,
+        "phases": (phases := [] if view.reason else _phases(files, layout, session, view)),
         "slots_waiting": (waits := None if view.is_over else _waiting(files, layout, session)),
     }
     notes = [note for note in (missing, waiting_text(waits)) if note]
-    more = [*_code_lines(session, shares, differing), *map(escape_line, notes)]
+    more = [*_phase_lines(phases), *_code_lines(session, shares, differing), *map(escape_line, notes)]
     app.show(view.document() | told, lambda: "\n".join([_details(view, blocked), *more]))
 
 
@@ -170,6 +171,22 @@ def _missing_metric(files: Files, layout: SpoolLayout, session_id: str) -> str:
     from arbd.results.missing_metrics import MissingMetrics
 
     return MissingMetrics(files, paths, read_spec(files, paths)).look()
+
+
+def _phases(files: Files, layout: SpoolLayout, session_id: str, view: Overview) -> list[dict[str, Any]]:
+    """How far the phases are of a session that has more than a search."""
+    record = first_record(files, layout.session(session_id).spec)
+    if view.state is None or not isinstance(record, dict) or record.get("validation") is None:
+        return []
+    from arbd.analysis.phase_progress import phase_progress
+    from arbd.job.stored import read_spec
+
+    return phase_progress(read_spec(files, layout.session(session_id)), view.state)
+
+
+def _phase_lines(phases: list[dict[str, Any]]) -> list[str]:
+    parts = (f"{line['phase']} {line['recorded']:,} of {line['iterations']:,}" for line in phases)
+    return [f"phases: {', '.join(parts)}"] if phases else []
 
 
 def _waiting(files: Files, layout: SpoolLayout, session_id: str) -> float | None:
