@@ -60,6 +60,7 @@ HOMES = {
     "purge": (f"{_HERE}.retention", "purge", "Free the space of a finished session; shows first."),
     "completion": (f"{_HERE}.completion", "completion", "Completion scripts for bash, zsh and fish."),
     "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
+    "cache": (f"{_HERE}.cache", "cache", "What this host keeps of market data, and freeing its space."),
     "market": (f"{_HERE}.market", "market", "Make, import, describe and convert market data."),
 }
 

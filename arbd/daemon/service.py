@@ -38,6 +38,7 @@ from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
 from arbd.daemon.supervisor import Supervisor
 from arbd.errors import ArbdError, SpoolError
 from arbd.job.code import altered_since_build
+from arbd.paper.market.retention import keep_within_bound, note_bound
 from arbd.private_folder import private_folder
 from arbd.results.session_code import publish_engine
 from arbd.spool.files import Files
@@ -122,7 +123,7 @@ class Service:
         config = self._config
         layout = SpoolLayout(config.spool)
         layout.prepare()
-        private_folder(config.cache_dir)
+        self._bound_cache(private_folder(config.cache_dir))
         Submitters.of(config.allowed_submitters)
         files = MeasuredFiles(layout.files(), self._counters.lock_wait)
         life = take_life(files, layout, config.worker_id)
@@ -189,6 +190,12 @@ class Service:
             counters=self._counters,
             limits=config.limits,
         )
+
+    def _bound_cache(self, cache_dir: Path) -> None:
+        """Note how large the cache may be, for all who add to it, and make room."""
+        note_bound(cache_dir, self._config.cache_max_gb * 1e9)
+        for gone in keep_within_bound(cache_dir):
+            self._log.info("cached data removed", entry=gone.name, mb=round(gone.size / 1e6, 1))
 
     def _tell_code(self, files: Files, layout: SpoolLayout) -> None:
         """Say which code of arbd's own this host has, and when it is not what was installed."""
@@ -262,6 +269,8 @@ class Service:
                 self._supervisor.reconfigure(new.config)
             if self._intake is not None:
                 self._intake.reconfigure(new.config)
+            if "cache_max_gb" in new.changed:
+                self._bound_cache(new.config.cache_dir)
             timing = (new.config.scan_s, new.config.beat_s, new.config.lease_s, new.config.chunk_target_s)
             coordinator.post(events.Reconfigured(*timing, new.config.limits))
             self._log.info("settings read", changed=",".join(new.changed) or "nothing")

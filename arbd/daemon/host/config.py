@@ -74,6 +74,7 @@ class Config:
     worker_id: str = field(default_factory=default_worker_id)
     slots: int = field(default_factory=default_slots)
     cache_dir: Path = field(default_factory=default_cache_dir)
+    cache_max_gb: float = 50.0
     allow: tuple[str, ...] = ("paper",)
     objective_paths: tuple[Path, ...] = ()
     data_dirs: tuple[Path, ...] = ()
@@ -240,6 +241,7 @@ def _positive() -> Sequence[str]:
         "beat_s",
         "lease_s",
         "chunk_target_s",
+        "cache_max_gb",
         "drain_timeout_s",
         "max_iterations",
         "intake_timeout_s",

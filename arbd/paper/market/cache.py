@@ -24,10 +24,10 @@ from arbd.paper.market.entries import Arrays, obtain, read_arrays
 from arbd.paper.market.prepared import Market, market_of, prepare
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.readers import read_quotes, suffix_of
+from arbd.paper.market.retention import FORMAT, keep_within_bound, used
 from arbd.paper.market.store import DROPPED, stored_quotes, write_market
 from arbd.private_folder import private_folder
 
-FORMAT = 8
 # A file that was written to this shortly before it was hashed may be written to again without that showing in its times.
 SETTLED_NS = 2 * 10**9
 
@@ -98,7 +98,10 @@ def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | No
     digest = _remembered_digest(file, cache_dir)
     _check(file.path, digest, expected)
 
+    built: list[Path] = []
+
     def build(folder: Path) -> None:
+        built.append(folder)
         with file.copy(cache_dir) as copy:
             if copy.digest() != digest:
                 raise DataError(file.path, "was written to while it was read: wait until it is whole, then try again")
@@ -106,6 +109,9 @@ def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | No
 
     entry = cache_dir / f"{digest[:40]}{suffix_of(file.path)}-{FORMAT}-{on_bad_rows}"
     arrays = obtain(entry, build)
+    used(entry)
+    if built:
+        keep_within_bound(cache_dir)
     return Loaded(stored_quotes(arrays), int(arrays[DROPPED][0]), digest), arrays
 
 
