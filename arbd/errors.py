@@ -57,12 +57,16 @@ class PluginError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a job file: `field` is a dotted path, `line` and `column` count from 1 (0 = unknown)."""
+    """One thing wrong with a job file: `field` is a dotted path, `line` and `column` count from 1 (0 = unknown).
+
+    `here` is True for what is wrong on this host, and may be right on another.
+    """
 
     message: str
     field: str = ""
     line: int = 0
     column: int = 0
+    here: bool = False
 
     def __str__(self) -> str:
         place = f"line {self.line}: " if self.line else ""
@@ -82,6 +86,11 @@ class JobError(ArbdError):
         if len(problems) > MAX_PROBLEMS_SHOWN:
             lines.append(f"  and {len(problems) - MAX_PROBLEMS_SHOWN:,} more")
         super().__init__("\n".join([f"{source}: {count}", *lines]))
+
+    @property
+    def is_of_this_host(self) -> bool:
+        """True when another host may accept the job as it is."""
+        return bool(self.problems) and all(problem.here for problem in self.problems)
 
     @classmethod
     def of(cls, source: str, message: str) -> JobError:
@@ -106,6 +115,15 @@ class NotFoundError(ArbdError):
     """The session, iteration or worker asked for does not exist."""
 
     exit_code = 3
+
+
+class NoSessionError(NotFoundError):
+    """There is no session of that id in `sessions`, the spool's folder of them; `session_id` may name a job that is none."""
+
+    def __init__(self, session_id: str, sessions: Path) -> None:
+        self.session_id = session_id
+        self.sessions = sessions
+        super().__init__(f"no session {session_id} in {sessions}: see `arbctl list`")
 
 
 class VersionError(ArbdError):

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from arbd.analysis.pace import eta_s, rate_per_s
+from arbd.analysis.standstill import BLOCKED, Standstill, read_standstill
 from arbd.errors import ArbdError, UnopenedError, UsageError, VersionError
 from arbd.spool.bookmarks import read_state
+from arbd.spool.dropped import DroppedJob
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING, STATUS_NAMES, LedgerState
-from arbd.spool.liveness import Beat, read_beats
+from arbd.spool.liveness import Beat
 from arbd.spool.readable import require_readable_job
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import is_being_made
@@ -45,12 +47,13 @@ def ended_ns(state: LedgerState) -> int:
 class Overview:
     """A session as its ledger tells it; `state` is None where another version wrote that.
 
-    `reason` is why this host, or a worker, leaves the session alone.
+    `reason` is why it does not go on, here or elsewhere; `blocked` that nobody who lives can go on with it.
     """
 
     session_id: str
     state: LedgerState | None
     reason: str = ""
+    blocked: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -60,7 +63,14 @@ class Overview:
     @property
     def label(self) -> str:
         """Its state in one word."""
-        return self.state.label() if self.state is not None else "blocked"
+        return BLOCKED if self.state is None or self.blocked else self.state.label()
+
+    def standing(self, standstill: Standstill) -> Overview:
+        """With what workers say of it."""
+        if self.state is None or self.is_over or self.reason:
+            return self
+        name, state = self.session_id, self.state
+        return replace(self, reason=standstill.reason(name, state), blocked=standstill.label(name, state) == BLOCKED)
 
     @property
     def submitter(self) -> str:
@@ -94,7 +104,7 @@ class Overview:
             unknown = ("iterations", "done", "claimed", "pending", "rate_per_s", "eta_s", "duplicates")
             return {
                 "session_id": self.session_id,
-                "state": "blocked",
+                "state": self.label,
                 "reason": self.reason,
                 **dict.fromkeys(unknown),
                 **{name: {} for name in ("statuses", "states", "workers")},
@@ -102,7 +112,7 @@ class Overview:
             }
         return {
             "session_id": self.session_id,
-            "state": state.label(),
+            "state": self.label,
             "reason": self.reason,
             "iterations": state.n,
             "done": state.counted,
@@ -185,7 +195,7 @@ def read_overviews(layout: SpoolLayout, bookmarks: Path, most_over: int | None =
     views: list[Overview] = []
     over: list[tuple[int, str, Overview | None]] = [(entry.ended_ns, name, None) for name, entry in ended.items()]
     errors: list[str] = []
-    blocked = blocked_by(read_beats(files, layout))
+    standstill = read_standstill(files, layout)
     for name in names:
         if name in ended or name.startswith("."):
             continue
@@ -198,8 +208,7 @@ def read_overviews(layout: SpoolLayout, bookmarks: Path, most_over: int | None =
         if view.is_over:
             over.append((view.newest_ns, name, view))
             continue
-        reasons = [view.reason] if view.reason else [f"{worker}: {why}" for worker, why in blocked[name].items()]
-        views.append(replace(view, reason="; ".join(reasons)))
+        views.append(view.standing(standstill))
     over.sort(key=lambda one: one[:2], reverse=True)
     kept = over if most_over is None else over[:most_over]
     views += [view if view is not None else Overview(name, ended[name].state()) for _, name, view in kept]
@@ -254,6 +263,10 @@ class Selection:
     def is_all(self) -> bool:
         """True when nothing is asked for in particular."""
         return self == Selection()
+
+    def fits_job(self, job: DroppedJob) -> bool:
+        """True when a job that is no session is one of them: it has a state, and nothing else that is asked for."""
+        return self.is_all or (job.state.value in self.states and replace(self, states=()).is_all)
 
     def fits(self, view: Overview) -> bool:
         """True when it is one of them."""

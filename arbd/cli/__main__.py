@@ -16,7 +16,7 @@ import click
 from arbd import __version__
 from arbd.cli.app import App
 from arbd.cli.lazy import LazyGroup
-from arbd.errors import ArbdError, DamageWarning
+from arbd.errors import ArbdError, DamageWarning, NoSessionError
 from arbd.import_path import leave_current_folder
 from arbd.terminal_text import escape_control_chars
 
@@ -167,7 +167,8 @@ def _call(arguments: Sequence[str]) -> int:
     except ArbdError as error:
         if debug:
             raise
-        click.echo(f"arbctl: {escape_control_chars(str(error))}", err=True)
+        known = _dropped(error) if isinstance(error, NoSessionError) else ""
+        click.echo(f"arbctl: {escape_control_chars(known or str(error))}", err=True)
         return error.exit_code
     except OSError as error:
         if debug:
@@ -177,6 +178,18 @@ def _call(arguments: Sequence[str]) -> int:
         click.echo(f"arbctl: {escape_control_chars(told)}{hint}", err=True)
         return 4
     return code if isinstance(code, int) else 0
+
+
+def _dropped(error: NoSessionError) -> str:
+    """What is known of a job of that name, which is no session; '' where there is none."""
+    from arbd.spool.dropped import find_dropped
+    from arbd.spool.layout import SpoolLayout
+
+    layout = SpoolLayout(error.sessions.parent)
+    with contextlib.suppress(ArbdError, OSError):
+        job = find_dropped(layout.files(), layout, error.session_id)
+        return f"{job.name} is {job.state.value}, and no session: {job.line}" if job is not None else ""
+    return ""
 
 
 def prepare() -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.standstill import Standstill, standstill_of
 from arbd.analysis.waiting import waiting_share
 from arbd.errors import ArbdError, NotFoundError
 from arbd.job.stored import read_spec
+from arbd.spool.dropped import DroppedJob, queued_jobs
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
@@ -68,6 +70,8 @@ class Live:
     beats: list[tuple[Beat, bool]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    jobs: list[DroppedJob] = field(default_factory=list)
+    standstill: Standstill = field(default_factory=lambda: Standstill(()))
     _known: dict[str, Followed] = field(default_factory=dict)
     _first: bool = True
     _files: Files = field(init=False)
@@ -109,12 +113,21 @@ class Live:
         beats = (
             (beat, is_held(self._files, self.layout, beat.worker_id)) for beat in read_beats(self._files, self.layout)
         )
-        self.errors += [str(error) for error in unread_beats(self._files, self.layout).values()]
+        unread = unread_beats(self._files, self.layout)
+        self.errors += [str(error) for error in unread.values()]
+        self.jobs = list(queued_jobs(self._files, self.layout)) if self.only is None else []
         self.beats = [(beat, alive) for beat, alive in beats if alive or beat.about.get("state") != ENDED]
+        self.standstill = standstill_of(
+            self.beats, unread=any(is_held(self._files, self.layout, one) for one in unread)
+        )
 
     def waiting(self, session_id: str) -> float | None:
         """The share of the slots' time that goes by waiting for suggestions."""
         return waiting_share((beat for beat, alive in self.beats if alive), session_id)
+
+    def label(self, followed: Followed) -> str:
+        """The state of a session, for people."""
+        return self.standstill.label(followed.session_id, followed.state)
 
     def _followed(self, name: str) -> Followed:
         followed = self._known.get(name)
@@ -137,7 +150,8 @@ class Live:
             "sessions": [
                 {
                     "session_id": f.session_id,
-                    "state": f.state.label(),
+                    "state": self.label(f),
+                    "reason": self.standstill.reason(f.session_id, f.state),
                     "done": f.state.counted,
                     "iterations": f.state.n,
                     "bad": bad(f.state),
@@ -154,6 +168,7 @@ class Live:
             "workers": [
                 {"worker_id": beat.worker_id, "alive": alive, **worker_facts(beat)} for beat, alive in self.beats
             ],
+            "jobs": [job.document() for job in self.jobs],
             "errors": self.errors,
         }
 
@@ -175,5 +190,6 @@ def worker_facts(beat: Beat) -> dict[str, Any]:
         "state": about.get("state"),
         "sessions": about.get("sessions", []),
         "blocked": about.get("blocked", {}),
+        "finishing": about.get("finishing", {}),
         "trouble": about.get("trouble", ""),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from arbd.errors import ArbdError, DataError, JobError, Problem, UsageError
@@ -33,6 +34,7 @@ from arbd.named_file import (
     MissingFileError,
     NamedFile,
     ReadRule,
+    RefusedError,
     first_of,
     open_named,
 )
@@ -120,8 +122,9 @@ class _Resolver:
         self._takes_window = True
         self._method = self._declared(document.job.tuning.method)
 
-    def wrong(self, message: str, *path: str | int) -> None:
-        self.problems.append(self._document.problem(message, *path))
+    def wrong(self, message: str, *path: str | int, here: bool = False) -> None:
+        """Note what is wrong; `here` when another host may see it otherwise."""
+        self.problems.append(replace(self._document.problem(message, *path), here=here))
 
     def _declared(self, method: str) -> PlanMethod | AdaptiveMethod:
         """What the method declares; of one that cannot be loaded, which is noted, what one needs that needs nothing."""
@@ -217,7 +220,7 @@ class _Resolver:
         refusal = self._may_run(objective)
         if refusal is not None:
             # Nothing of what may not run is opened.
-            self.wrong(refusal, "objective")
+            self.wrong(refusal, "objective", here=True)
         elif isinstance(given, PythonObjective):
             self._module(given)
         elif objective.kind == "command":
@@ -242,7 +245,9 @@ class _Resolver:
     def _command(self, program: str) -> None:
         path = shutil.which(program)
         if path is None:
-            self.wrong(f"{program!r} is no program on this host, or may not be executed", "objective", "command", 0)
+            self.wrong(
+                f"{program!r} is no program on this host, or may not be executed", "objective", "command", 0, here=True
+            )
         else:
             self._digest(f"command:{program}", Path(path), "objective", "command", 0)
 
@@ -275,7 +280,10 @@ class _Resolver:
             self.problems += [Problem(f"{name}: {problem}", "tuning.scenarios", *at) for problem in error.problems]
             return None
         except MissingFileError as error:
-            self.wrong(f"{error.reason}: {error.path}", *path)
+            self.wrong(f"{error.reason}: {error.path}", *path, here=True)
+            return None
+        except RefusedError as error:
+            self.wrong(str(error), *path, here=True)
             return None
         except ArbdError as error:
             self.wrong(str(error), *path)

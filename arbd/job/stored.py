@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arbd.errors import CorruptionError, NotFoundError
+from arbd.errors import CorruptionError, NoSessionError
 from arbd.job.codec import read_job_spec
 from arbd.job.spec import JobSpec
 from arbd.spool.files import Files
@@ -20,9 +20,7 @@ def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
     try:
         data = files.read(paths.spec, limit=MAX_SPEC_BYTES)
     except FileNotFoundError as error:
-        raise NotFoundError(
-            f"no session {paths.session_id} in {paths.folder.parent.parent}: see `arbctl list`"
-        ) from error
+        raise NoSessionError(paths.session_id, paths.folder.parent) from error
     remedy = f"`arbctl repair {paths.session_id}` resolves its job.yaml again"
     for payload in payloads(data):
         try:

@@ -77,6 +77,10 @@ class Arrivals:
         self._stuck[name] = look
         return True
 
+    def look_again(self) -> None:
+        """At what was left alone too."""
+        self._stuck.clear()
+
     def _in_turn(self, names: Sequence[str]) -> list[str]:
         """The next ones after those of the last turn."""
         later = [name for name in names if name > self._last_looked]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,16 +19,17 @@ from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
 from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker
-from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job
+from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job, resolved
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
 from arbd.spool.provenance import Submission
+from arbd.spool.refusals import HostRefusals
+from arbd.spool.rejected import reject
 from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, is_whole, new_session_id
 from arbd.spool.submitters import Submitters, user_name
 from arbd.spool.system import Clock, FileStatus
-from arbd.terminal_text import escape_control_chars, escape_line
+from arbd.terminal_text import escape_line
 
-MAX_REASON_CHARS = 20_000
 # Attempts that end with their process are the job's doing; with their worker, they may be chance.
 MAX_CRASHES, MAX_ATTEMPTS = 3, 10
 # Jobs of one turn: others, and whoever waits for the outcome, have theirs in between.
@@ -77,7 +78,8 @@ class Intake:
 
     A file is taken up when it has not changed for `settle_s` and its last line has an end, or at once when its name
     says that it arrived whole by rename. One that does not resolve is given `patience_s` without change, in case its
-    copy stalled. `dead` says why another worker is gone that had taken a job up; `admit` says why a user may not have a job;
+    copy stalled. One that is wrong on this host alone is left to the workers that are `alive`, until each of them has
+    refused it. `dead` says why another worker is gone that had taken a job up; `admit` says why a user may not have a job;
     `interrupted` is what is known of the end of this worker's last process that did this, for the one whose job it was.
     """
 
@@ -90,6 +92,7 @@ class Intake:
     submitters: Submitters = field(default_factory=Submitters)
     taker: Taker | None = None
     dead: Callable[[str, int], str | None] = lambda worker_id, incarnation: None
+    alive: Callable[[], Iterable[str]] = lambda: ()
     began: Callable[[str], None] = lambda name: None
     interrupted: str = ""
     host: str = ""
@@ -100,6 +103,7 @@ class Intake:
     _me: Taker = field(init=False)
     _arrivals: Arrivals = field(init=False)
     _leftovers: Leftovers = field(init=False)
+    _refusals: HostRefusals = field(init=False)
     _pending: dict[str, _Pending] = field(default_factory=dict)
     _others: dict[str, float] = field(default_factory=dict)
 
@@ -108,6 +112,7 @@ class Intake:
         self._me = self.taker if self.taker is not None else Taker(f"nobody-{token}", int(token, 16))
         self._arrivals = Arrivals(self.files, self.layout, self.clock)
         self._leftovers = Leftovers(self.files, self.layout, self.clock)
+        self._refusals = HostRefusals(self.files, self.layout, self.clock, self._me.worker_id, self.alive)
 
     def scan(self) -> list[Outcome]:
         """One turn: finish what others left, take up what is ready. OSError when the spool cannot be read.
@@ -121,7 +126,8 @@ class Intake:
             *((self._go_on, name) for name in self._own_and_orphaned(self._taken())),
         ]
         # In turn, so that neither what waits here for long nor what comes in keeps the other from its turn.
-        pairs = itertools.zip_longest(held, [(self._take, name) for name in ready])
+        refused = [(self._take_again, name) for name in self._refusals.due() if name not in ready]
+        pairs = itertools.zip_longest(held, [(self._take, name) for name in ready], refused)
         steps = [step for pair in pairs for step in pair if step is not None]
         until_s = self.clock.monotonic_s() + TURN_S
         outcomes: list[Outcome] = []
@@ -148,6 +154,11 @@ class Intake:
     def worker_id(self) -> str:
         """Whose turns these are."""
         return self._me.worker_id
+
+    def reconsider(self) -> None:
+        """What this host refuses may have changed."""
+        self._refusals.forget()
+        self._arrivals.look_again()
 
     def waiting(self) -> bool:
         """True while there are jobs that are not sessions yet, and can become some."""
@@ -195,6 +206,13 @@ class Intake:
             return False
 
     def _take(self, name: str) -> Outcome | None:
+        """Take up a file, unless it is one that came back after this host had refused it."""
+        if self._refusals.is_refused(name):
+            self._arrivals.set_aside(name)
+            return None
+        return self._take_again(name)
+
+    def _take_again(self, name: str) -> Outcome | None:
         fault = name_fault(name)
         held = Held(1, self._me, new_session_id(self.files, self.clock), plain_name(name) if fault else name)
         self._begin(held)
@@ -265,12 +283,12 @@ class Intake:
     def _attempt(self, held: Held, *, last: bool = False) -> Outcome | None:
         """Make a session of a file. `last`: what is wrong with it now stays wrong."""
         self.began(held.name)
-        pending = self._begin(held)
+        pending, data = self._begin(held), b""
         try:
             data, pending.look = read_job(self.files, held.path(self.layout), held.name, self.submitters)
             if held.attempt > 1 and self._is_made(held.session_id, data):
                 return self._remove(held, data, None)
-            spec = self._resolved(data, held.name)
+            spec = resolved(self.resolve, data, held.name)
             if self.files.look(held.path(self.layout)) != pending.look:
                 # It grows: another look at it, once it stands still.
                 return None
@@ -288,7 +306,7 @@ class Intake:
         except SessionExistsError:
             return self._there_already(held, session_id, data)
         except ArbdError as error:
-            return self._failed(held, error, pending, last=last)
+            return self._failed(held, error, pending, data, last=last)
         return self._remove(held, data, Accepted(held.name, session_id, spec.n))
 
     def _submission(self, held: Held, pending: _Pending, data: bytes) -> Submission:
@@ -298,9 +316,11 @@ class Intake:
         name = held.name[:MAX_NAME_BYTES]
         return Submission(user=user_name(uid), uid=uid, host=host, wall_ns=self.clock.wall_ns(), file=name)
 
-    def _failed(self, held: Held, error: ArbdError, pending: _Pending, *, last: bool) -> Rejected | None:
+    def _failed(self, held: Held, error: ArbdError, pending: _Pending, data: bytes, *, last: bool) -> Rejected | None:
         if isinstance(error, VersionError):
             return self._leave(held, error)
+        if isinstance(error, JobError) and error.is_of_this_host:
+            return self._refuse_here(held, str(error), data)
         if last or self._is_hopeless(held):
             return self._reject(held, str(error))
         pending.error = str(error)
@@ -308,12 +328,25 @@ class Intake:
 
     def _leave(self, held: Held, error: VersionError) -> Rejected | None:
         """Nothing is wrong with it: a worker of the version that can read what it builds on takes it up."""
-        if held.name in self.files.names(self.layout.incoming):
-            return None
-        self.files.rename(held.path(self.layout), self.layout.incoming / held.name)
-        if not self._arrivals.set_aside(held.name):
+        if not self._put_back(held):
             return None
         return Rejected(escape_line(held.name), f"is left in incoming/ for a worker that can take it up: {error}")
+
+    def _put_back(self, held: Held) -> bool:
+        """Leave it in `incoming/`, and alone there; True when that is new, False too while another has its name."""
+        if held.name in self.files.names(self.layout.incoming):
+            return False
+        self.files.rename(held.path(self.layout), self.layout.incoming / held.name)
+        return self._arrivals.set_aside(held.name)
+
+    def _refuse_here(self, held: Held, reason: str, data: bytes) -> Rejected | None:
+        """Leave it to workers on other hosts, if there are any that have not refused it too."""
+        verdict = self._refusals.refuse(held.name, data, reason)
+        if verdict:
+            return self._reject(held, verdict)
+        if self._put_back(held):
+            self._arrivals.notes.append((held.name, f"this host refuses it, and leaves it to others: {reason}"))
+        return None
 
     def _begin(self, held: Held) -> _Pending:
         # What comes to no end here is gone on with, and is no further attempt as long as this process lives.
@@ -346,23 +379,8 @@ class Intake:
                 "session if this is another job, and drop this file again, by a rename or with `arbctl submit`",
             )
         self.files.remove(path)
+        self._refusals.settle(held.name)
         return outcome
-
-    def _resolved(self, data: bytes, name: str) -> ResolvedJob:
-        try:
-            return self.resolve(data, name)
-        except ArbdError:
-            raise
-        except OSError as error:
-            # The job's bytes are read: what fails now is a file that it names, which is its trouble alone.
-            raise JobError.of(name, f"cannot be checked here: {error}") from error
-        except MemoryError as error:
-            raise JobError.of(
-                name, "needs more memory to be checked than the intake has (`intake_memory_mb` in the settings)"
-            ) from error
-        except Exception as error:
-            # Whatever a job does to the code that checks it, it is one job that is refused, not a worker that dies.
-            raise JobError.of(name, f"cannot be checked ({type(error).__name__}: {error}); please report it") from error
 
     def _is_hopeless(self, held: Held) -> bool:
         # Growing further cannot make these good; and what arrived by rename was whole.
@@ -372,17 +390,8 @@ class Intake:
         return not stat.S_ISREG(look.mode) or look.size > MAX_JOB_BYTES or look.links > 1
 
     def _reject(self, held: Held, reason: str) -> Rejected | None:
-        shown = escape_control_chars(reason[:MAX_REASON_CHARS])
-        taken = set(self.files.names(self.layout.rejected))
-        number, target = 1, held.name
-        while target in taken or not self.files.publish_once(
-            self.layout.rejected / f"{target}.error.txt", f"{shown}\n".encode()
-        ):
-            number += 1
-            target = f"{held.name}.{number}"
-        try:
-            self.files.rename(held.path(self.layout), self.layout.rejected / target)
-        except FileNotFoundError:
-            self.files.remove(self.layout.rejected / f"{target}.error.txt")
+        shown = reject(self.files, self.layout, held.path(self.layout), held.name, reason)
+        if shown is None:
             return None
+        self._refusals.settle(held.name)
         return Rejected(escape_line(held.name), shown)

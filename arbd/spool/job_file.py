@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from arbd.errors import JobError, UnsafePathError
+from arbd.errors import ArbdError, JobError, UnsafePathError
 from arbd.spool.files import Files
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import FileStatus
+
+T = TypeVar("T")
 
 MAX_JOB_BYTES = 1024 * 1024
 # With what `Held` puts before it and an ending behind it, a name must still be one that a filesystem takes.
@@ -55,6 +59,24 @@ def host_in(data: bytes) -> str:
     """What such a line says; '' when there is none."""
     found = _HOST.match(data)
     return found[1].decode() if found else ""
+
+
+def resolved(resolve: Callable[[bytes, str], T], data: bytes, name: str) -> T:
+    """What `resolve` makes of a job; a JobError, whatever the job does to the code that checks it."""
+    try:
+        return resolve(data, name)
+    except ArbdError:
+        raise
+    except OSError as error:
+        # The job's bytes are read: what fails now is a file that it names, which is its trouble alone.
+        raise JobError.of(name, f"cannot be checked here: {error}") from error
+    except MemoryError as error:
+        raise JobError.of(
+            name, "needs more memory to be checked than the intake has (`intake_memory_mb` in the settings)"
+        ) from error
+    except Exception as error:
+        # One job is refused; no worker dies of it.
+        raise JobError.of(name, f"cannot be checked ({type(error).__name__}: {error}); please report it") from error
 
 
 def name_fault(name: str) -> str:

@@ -181,6 +181,11 @@ class SpoolLayout:
         """Of `promotions`."""
         return self.root / "promotions.lock"
 
+    @property
+    def refusals(self) -> Path:
+        """Why hosts refuse jobs that others may take; see `arbd.spool.refusals`. Made with the first of them."""
+        return self.root / "refusals"
+
     def session(self, session_id: str) -> SessionPaths:
         """Paths of one session; UsageError when the id could leave the spool."""
         return SessionPaths(self.sessions / check_name(session_id, "session id"))
@@ -253,7 +258,7 @@ class SpoolLayout:
         root = self.root.stat()
         _require_sticky(self.root, root)
         parents = {self.root: root}
-        for folder in (*self.folders(), self.trials, self.index, self.control):
+        for folder in (*self.folders(), self.trials, self.index, self.control, self.refusals):
             try:
                 found = folder.lstat()
             except FileNotFoundError:

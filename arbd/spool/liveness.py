@@ -57,6 +57,7 @@ class _About(Struct, frozen=True):
     sessions: tuple[Text, ...] = ()
     blocked: dict[Text, Text] = {}
     held: dict[Text, Text] = {}
+    finishing: dict[Text, Text] = {}
     versions: dict[Text, Text] = {}
     trouble: Text = ""
     state: Text = ""

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from arbd.errors import CorruptionError, DamageWarning, NotFoundError, UnopenedError
+from arbd.errors import CorruptionError, DamageWarning, NoSessionError, UnopenedError
 from arbd.records import unpack
 from arbd.spool import ledger
 from arbd.spool.files import Files
@@ -64,9 +64,7 @@ class SessionQueue:
         try:
             self._fold_new()
         except FileNotFoundError as error:
-            raise NotFoundError(
-                f"no session {self.paths.session_id} in {self.paths.folder.parent}: see `arbctl list`"
-            ) from error
+            raise NoSessionError(self.paths.session_id, self.paths.folder.parent) from error
         return self._opened()
 
     def _opened(self) -> LedgerState:

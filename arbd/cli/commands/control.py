@@ -10,11 +10,13 @@ import msgspec
 
 from arbd.analysis.overview import Selection, iso_time
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
+from arbd.cli.dropped import cancel_job, named, no_session
 from arbd.cli.selection import chosen, for_each, require_alone, selection_options, yes_option
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.control import change, change_state, open_queue, parse_changes, this_user
+from arbd.spool.dropped import DroppedJob
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue
@@ -26,11 +28,25 @@ def _switch(app: App, session: str | None, selection: Selection, yes: bool, stat
     layout, actor = app.layout(), this_user(reason)
     if session is not None:
         require_alone(session, selection)
-        label = change_state(layout, session, state, actor)
-        app.show({"session_id": session, "state": label}, lambda: f"{session}: {label}")
+        _switch_one(app, layout, session, state, reason)
         return
     views = chosen(layout, app.bookmarks(), selection, lambda view: not view.is_over)
     for_each(app, views, yes, lambda name: change_state(layout, name, state, actor))
+
+
+def _switch_one(app: App, layout: SpoolLayout, session: str, state: str, reason: str) -> None:
+    found = named(app, layout, session)
+    if isinstance(found, DroppedJob):
+        if state != ledger.CANCELLED:
+            raise no_session(found)
+        name, session_id = found.name, found.session_id or None
+        became = cancel_job(app, layout, found, reason)
+        if became is None:
+            app.show({"session_id": session_id, "job": name, "state": state}, lambda: f"{name}: {state}")
+            return
+        found = became
+    label, session = change_state(layout, found, state, this_user(reason)), found
+    app.show({"session_id": session, "state": label}, lambda: f"{session}: {label}")
 
 
 @click.command()
@@ -69,6 +85,8 @@ def resume(app: App, session: str | None, selection: Selection, yes: bool, reaso
 @pass_app
 def cancel(app: App, session: str | None, selection: Selection, yes: bool, reason: str) -> None:
     """End SESSION for good. What is recorded stays and can be summarised and exported.
+
+    SESSION may be the name of a job file that waits to be taken up: it goes to rejected/.
 
     Without SESSION, all that the filters choose; these are only shown without --yes.
 

@@ -12,10 +12,13 @@ import click
 
 from arbd.analysis.overview import Overview, Overviews, Selection, blocked_by, read_overview, read_overviews
 from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.standstill import BLOCKED, FINISHING, NO_WORKER, read_standstill
 from arbd.analysis.waiting import waiting_share, waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
+from arbd.cli.dropped import described, listed, named
 from arbd.cli.selection import selection_options
 from arbd.errors import VersionError
+from arbd.spool.dropped import DroppedJob, dropped_jobs, queued_jobs
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats
@@ -36,7 +39,7 @@ def _line(view: Overview) -> list[str]:
     share = 100 * state.counted / state.n if state.n else 100.0
     return [
         view.session_id,
-        state.label(),
+        view.label,
         view.submitter or "-",
         f"{state.counted:,}",
         f"{state.n:,}",
@@ -50,16 +53,22 @@ def _line(view: Overview) -> list[str]:
 _HEAD = ("SESSION", "STATE", "USER", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
 
 
-def _show(app: App, found: Overviews, none: str) -> None:
-    documents = [view.document() for view in found.views] if app.as_json else []
-    app.show({"sessions": documents, "errors": found.errors, "more": found.more}, lambda: _text(found, none))
+def _show(app: App, found: Overviews, jobs: list[DroppedJob], none: str) -> None:
+    document = {
+        "sessions": [view.document() for view in found.views] if app.as_json else [],
+        "jobs": [job.document() for job in jobs],
+        "errors": found.errors,
+        "more": found.more,
+    }
+    app.show(document, lambda: _text(found, jobs, none))
     for error in found.errors:
         click.echo(f"arbctl: {escape_line(error)}", err=True)
 
 
-def _text(found: Overviews, none: str) -> str:
-    lines = [_table(found.views) if found.views else none]
-    return "\n".join(lines + ([f"{found.more:,} more are over: `arbctl list --all`"] if found.more else []))
+def _text(found: Overviews, jobs: list[DroppedJob], none: str) -> str:
+    lines = [_table(found.views)] if found.views else [] if jobs else [none]
+    lines += [f"{found.more:,} more are over: `arbctl list --all`"] if found.more else []
+    return "\n".join([*lines, *(["", listed(jobs)] if jobs and lines else [listed(jobs)] if jobs else [])])
 
 
 def _table(views: list[Overview]) -> str:
@@ -73,16 +82,18 @@ def _table(views: list[Overview]) -> str:
 @json_option
 @pass_app
 def list_(app: App, selection: Selection, show_all: bool) -> None:
-    """The sessions of the spool, one line each; with filters, all that fit every one of them.
+    """The sessions of the spool, and jobs that are none yet or were rejected; with filters, all that fit every one.
 
     \b
     Examples:
       arbctl list --user anna --state running,paused
       arbctl list --label desk=btc --since 7d
     """
+    layout = app.layout()
     most = MOST_OVER if selection.is_all and not show_all else None
-    found = read_overviews(app.layout(), app.bookmarks(), most)
-    _show(app, replace(found, views=[view for view in found.views if selection.fits(view)]), "no sessions")
+    found = read_overviews(layout, app.bookmarks(), most)
+    jobs = [job for job in dropped_jobs(layout.files(), layout) if selection.fits_job(job)]
+    _show(app, replace(found, views=[view for view in found.views if selection.fits(view)]), jobs, "no sessions")
 
 
 @click.command()
@@ -91,6 +102,8 @@ def list_(app: App, selection: Selection, show_all: bool) -> None:
 @pass_app
 def status(app: App, session: str | None) -> None:
     """Progress, rate, time left, failures and workers of SESSION, or of all that are not over.
+
+    SESSION may be the name of a job file too: of one that waits, that was rejected, or that became a session.
 
     \b
     Examples:
@@ -102,10 +115,14 @@ def status(app: App, session: str | None) -> None:
     if session is None:
         found = read_overviews(layout, app.bookmarks(), 0)
         none = "no session is going on; `arbctl list` shows all" if found.more else "no sessions"
-        _show(app, replace(found, more=0), none)
+        _show(app, replace(found, more=0), list(queued_jobs(layout.files(), layout)), none)
         return
+    meant = named(app, layout, session)
+    if isinstance(meant, DroppedJob):
+        app.show(meant.document(), lambda: described(meant))
+        return
+    session, files = meant, layout.files()
     view = read_overview(layout, session, app.bookmarks())
-    files = layout.files()
     if not (view.reason or view.is_over):
         try:
             require_readable(files, layout.session(session))
@@ -131,7 +148,8 @@ def status(app: App, session: str | None) -> None:
     }
     notes = [note for note in (missing, waiting_text(waits)) if note]
     more = [*_phase_lines(phases), *_code_lines(session, shares, differing), *map(escape_line, notes)]
-    app.show(view.document() | told, lambda: "\n".join([_details(view, blocked), *more]))
+    shown = view.standing(read_standstill(files, layout))
+    app.show(shown.document() | told, lambda: "\n".join([_details(shown, blocked), *more]))
 
 
 def _code(
@@ -197,7 +215,9 @@ def _waiting(files: Files, layout: SpoolLayout, session_id: str) -> float | None
 def _details(view: Overview, blocked: dict[str, str]) -> str:
     state = view.state
     lines = [table(_HEAD, [_line(view)])]
-    lines += ["", f"left alone: {escape_line(view.reason)}"] if view.reason else []
+    if view.reason and not (blocked and view.label != BLOCKED):
+        why = FINISHING if view.label == FINISHING else "waits" if view.reason == NO_WORKER else "left alone"
+        lines += ["", f"{why}: {escape_line(view.reason)}"]
     if state is None:
         return "\n".join(lines)
     lines += _provenance_lines(view)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from arbd.analysis.standstill import read_standstill
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
@@ -20,8 +21,8 @@ from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, Usage
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
+from arbd.spool.dropped import queued_jobs
 from arbd.spool.files import Files
-from arbd.spool.held import Held
 from arbd.spool.job_file import host_line
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
@@ -162,14 +163,11 @@ def wait_until_accepted(layout: SpoolLayout, name: str, refusal: Path, before: F
 def _waits_for(files: Files, layout: SpoolLayout, name: str) -> str:
     """Where a submitted job is, for whoever waits for it."""
     mine = f"{name}{SUBMITTED_SUFFIX}"
-    # Workers of earlier versions have no such folder, and who may only drop jobs cannot look into it.
+    # Who may only drop jobs sees a part of this.
     with contextlib.suppress(OSError):
-        for held in filter(None, map(Held.parse, files.names(layout.taken))):
-            if held.name == mine:
-                return f"worker {held.taker.worker_id} checks the job, attempt {held.attempt}"
-    with contextlib.suppress(OSError):
-        if mine in files.names(layout.incoming):
-            return "the job waits for a worker to take it up"
+        for job in queued_jobs(files, layout):
+            if job.name == mine:
+                return escape_line(f"the job is queued: {job.line}")
     return "the job was taken up; waiting for its session"
 
 
@@ -177,9 +175,19 @@ def _waited(files: Files, queue: SessionQueue, *, quiet: bool) -> ledger.LedgerS
     from arbd.results.missing_metrics import MissingMetrics
 
     metrics = MissingMetrics(files, queue.paths, read_spec(files, queue.paths))
+    layout = SpoolLayout(queue.paths.folder.parent.parent)
+    look_at_s, said = time.monotonic() + SAY_AFTER_S, ""
     with ProgressView(queue.paths.session_id, quiet=quiet) as view:
         while not queue.refresh().over:
             view.show(queue.state)
+            if time.monotonic() > look_at_s:
+                look_at_s = time.monotonic() + SAY_AFTER_S
+                if (why := read_standstill(files, layout).reason(queue.paths.session_id, queue.state)) not in (
+                    "",
+                    said,
+                ):
+                    click.echo(f"arbctl: {queue.paths.session_id}: {escape_line(why)}", err=True)
+                    said = why
             if text := metrics.look():
                 raise ArbdError(
                     f"session {queue.paths.session_id}: {text}; it goes on, `arbctl cancel {queue.paths.session_id}` ends it"

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.standstill import FINISHING, NO_WORKER
 from arbd.analysis.waiting import waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
+from arbd.cli.dropped import described, named, wait_for_session
 from arbd.cli.keyboard import Keyboard
 from arbd.cli.live import Followed, Live, shown_best, worker_facts
 from arbd.errors import ArbdError
+from arbd.spool.dropped import DroppedJob
 from arbd.terminal_text import escape_control_chars, escape_line
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class Screen:
         head = Column("SESSION", min_width=12, no_wrap=True)
         grid = Table(head, "STATE", "", "DONE", "BAD", "PER SECOND", "LEFT", "BEST SO FAR", box=None, expand=True)
         for index, followed in enumerate(self.live.sessions):
-            name, state, done, failed, rate, left, best = _cells(followed)
+            name, state, done, failed, rate, left, best = _cells(self.live, followed)
             bar = ProgressBar(total=max(1, followed.state.n), completed=followed.state.counted, width=24)
             row = (
                 Text(escape_line(name)),
@@ -108,12 +111,12 @@ class Screen:
         return grid
 
 
-def _cells(followed: Followed) -> tuple[str, str, str, str, str, str, str]:
+def _cells(live: Live, followed: Followed) -> tuple[str, str, str, str, str, str, str]:
     state = followed.state
     rate = rate_per_s(state)
     return (
         followed.session_id,
-        state.label(),
+        live.label(followed),
         f"{state.counted:,} of {state.n:,}",
         str(bad(state)),
         "-" if rate is None else f"{rate:,.1f}",
@@ -154,7 +157,12 @@ def _troubles(live: Live) -> list[str]:
                 if live.only in (None, name)
             ]
             told += [f"{beat.worker_id} has trouble with the spool: {facts['trouble']}"] if facts["trouble"] else []
-    return told
+    for followed in live.sessions:
+        reason = live.standstill.reason(followed.session_id, followed.state)
+        # What single workers say of a session that goes on elsewhere stands above.
+        if reason == NO_WORKER or live.label(followed) == FINISHING:
+            told.append(f"{followed.session_id} is {live.label(followed)}: {reason}")
+    return [*told, *(f"{job.name} is {job.state.value}: {job.line}" for job in live.jobs)]
 
 
 def _waits(live: Live) -> list[str]:
@@ -168,7 +176,15 @@ def _follow(app: App, session: str | None, every: float, once: bool, workers_fir
     from arbd.cli.numerics import import_numpy
 
     import_numpy()
-    live = Live(app.layout(), session)
+    layout = app.layout()
+    found = named(app, layout, session) if session is not None else None
+    if isinstance(found, DroppedJob):
+        job = found
+        if once or app.as_json:
+            app.show(job.document(), lambda: described(job))
+            return
+        found = wait_for_session(app, layout, job, every)
+    live = Live(layout, found)
     live.look()
     console = Console()
     if once or app.as_json:
@@ -181,7 +197,8 @@ def _follow(app: App, session: str | None, every: float, once: bool, workers_fir
 
 def _plain(live: Live, workers_first: bool) -> str:
     sessions = table(
-        ("SESSION", "STATE", "DONE", "BAD", "PER SECOND", "LEFT", "BEST SO FAR"), [_cells(f) for f in live.sessions]
+        ("SESSION", "STATE", "DONE", "BAD", "PER SECOND", "LEFT", "BEST SO FAR"),
+        [_cells(live, f) for f in live.sessions],
     )
     workers = table(("WORKER", "STATE", "SLOTS BUSY", "DONE", "PER SECOND", "SESSIONS"), _worker_rows(live))
     parts = [workers, "", sessions] if workers_first else [sessions, "", workers]
@@ -211,7 +228,7 @@ def _as_lines(live: Live, every: float, whole: Callable[[], str] | None) -> None
         if whole is not None:
             click.echo(escape_control_chars(whole()))
         for followed in live.sessions if whole is None else ():
-            name, state, done, failed, rate, left, best = _cells(followed)
+            name, state, done, failed, rate, left, best = _cells(live, followed)
             waits = waiting_text(live.waiting(name))
             line = escape_line(
                 f"{name}: {done} ({state}, {rate} per second, {left} left, {failed} bad, best {best}"
@@ -245,6 +262,8 @@ _ONCE = click.option("--once", is_flag=True, help="Show it once and end.")
 @pass_app
 def watch(app: App, session: str | None, every: float, once: bool) -> None:
     """Follow SESSION, or all that are not over: progress, time left, best so far, workers, failures.
+
+    SESSION may be the name of a job file that waits to be taken up.
 
     On a terminal: arrows choose a session, p pauses, r resumes, c cancels (and asks first), q quits. Elsewhere a line
     is printed whenever something changes, until SESSION is over.

@@ -9,6 +9,7 @@ import click
 from arbd.cli.app import App, json_option, pass_app, table
 from arbd.cli.live import ENDED, shown_state, worker_facts
 from arbd.errors import VersionError
+from arbd.spool.dropped import queued_jobs
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, beat_path, is_held, read_beats, unread_beats
 from arbd.terminal_text import escape_line
@@ -41,6 +42,7 @@ def _unread(layout: SpoolLayout, worker_id: str, error: VersionError) -> dict[st
         "state": UNREAD,
         "sessions": [],
         "blocked": {},
+        "finishing": {},
         "trouble": str(error),
         "versions": {"arbd": error.writer} if error.writer else {},
         "beat_mtime_ns": beat_path(layout, worker_id).stat().st_mtime_ns,
@@ -57,6 +59,11 @@ def workers(app: App, all_: bool) -> None:
     files = layout.files()
     documents = [_document(layout, beat) for beat in read_beats(files, layout)]
     documents += [_unread(layout, name, error) for name, error in unread_beats(files, layout).items()]
+    jobs = list(queued_jobs(files, layout))
+    for document in documents:
+        name = document["worker_id"]
+        document["refuses"] = {job.name: job.refused_by[name] for job in jobs if name in job.refused_by}
+        document["checks"] = [job.name for job in jobs if job.checked_by == name]
     shown = [d for d in documents if all_ or d["alive"] or d["state"] != ENDED]
     app.show({"workers": shown}, lambda: _text(shown, len(documents) - len(shown)))
 
@@ -95,11 +102,17 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
                 f"{d['worker_id']} cannot evaluate {escape_line(name)}: {escape_line(reason)}"
                 for name, reason in d["blocked"].items()
             ]
+            lines += [
+                f"{d['worker_id']} cannot put the results of {escape_line(name)} together: {escape_line(reason)}"
+                for name, reason in d["finishing"].items()
+            ]
             lines += (
                 [f"{d['worker_id']} has trouble with the spool: {escape_line(d['trouble'])}"] if d["trouble"] else []
             )
             lines += [f"{d['worker_id']} works on nothing: {escape_line(str(d['halted']))}"] if d["halted"] else []
             lines += _mirror(d["worker_id"], d["mirror"])
+        lines += [f"{d['worker_id']} refuses {escape_line(n)}: {escape_line(why)}" for n, why in d["refuses"].items()]
+        lines += [f"{d['worker_id']} checks {escape_line(name)}" for name in d["checks"]]
     lines += [more] if ended else []
     return "\n".join(lines)
 

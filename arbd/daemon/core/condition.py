@@ -22,6 +22,12 @@ def rejected_jobs(files: Files, layout: SpoolLayout) -> int:
     return sum(name.endswith(".error.txt") for name in files.names(layout.rejected))
 
 
+def queued_jobs(files: Files, layout: SpoolLayout) -> int:
+    """How many dropped jobs are neither sessions nor refused yet."""
+    dropped = [name for name in files.names(layout.incoming) if not name.startswith(".")]
+    return len(dropped) + len(files.names(layout.taken))
+
+
 def snapshot_of(work: Mapping[str, SessionState], about: Mapping[str, Any], now_s: float) -> Snapshot:
     """As of a heartbeat, whose payload is `about`."""
     return Snapshot(

@@ -13,7 +13,7 @@ from typing import Any
 
 from arbd.daemon.core import events
 from arbd.daemon.core.compactions import Compactions
-from arbd.daemon.core.condition import COUNT_REJECTED_S, condition_of, rejected_jobs, snapshot_of
+from arbd.daemon.core.condition import COUNT_REJECTED_S, condition_of, queued_jobs, rejected_jobs, snapshot_of
 from arbd.daemon.core.counters import (
     JOB_ACCEPTED,
     JOB_REJECTED,
@@ -106,7 +106,7 @@ class Coordinator:
         self._draining = False
         self._state = "running"
         self._jobs_waiting_since_s: float | None = None
-        self._jobs_rejected = 0
+        self._jobs_rejected = self._jobs_queued = 0
         self._next_count_s = clock.monotonic_s() + COUNT_REJECTED_S
         self._trouble = ""
         self._trouble_pause_s = FIRST_TROUBLE_PAUSE_S
@@ -138,6 +138,7 @@ class Coordinator:
             self._exchange()
             if now >= self._next_count_s:
                 self._jobs_rejected = rejected_jobs(self._files, self._layout)
+                self._jobs_queued = queued_jobs(self._files, self._layout)
                 self._next_count_s = now + COUNT_REJECTED_S
             if self._works:
                 self._suggestions.order_due(self._beat_if_due)
@@ -294,10 +295,12 @@ class Coordinator:
                 **self._registry.unable(),
                 **self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
             },
+            "finishing": {name: work.compaction.reason for name, work in self._work.items() if work.compaction.reason},
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
             "waiting": self._registry.waiting(),
             "held": self._exchanges.held,
             "jobs_rejected": self._jobs_rejected,
+            "jobs_queued": self._jobs_queued,
             "state": halt.what if halt is not None and self._state == "running" else self._state,
             **({"halted": halt.text()} if halt is not None else {}),
             "wall_ns": self._clock.wall_ns(),

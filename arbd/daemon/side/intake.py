@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError, JobError
@@ -57,7 +58,8 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
         )
         if spec.n > config.max_iterations:
             most = f"{spec.n:,} iterations; the maximum here is {config.max_iterations:,} (`max_iterations` in the settings)"
-            raise JobError(name, [document.problem(most, "tuning", "max_iterations")])
+            problem = replace(document.problem(most, "tuning", "max_iterations"), here=True)
+            raise JobError(name, [problem])
         return spec
 
     return resolve

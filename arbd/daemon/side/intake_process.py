@@ -19,6 +19,7 @@ from arbd import child_process
 from arbd.daemon.host.config import Config
 from arbd.daemon.side.intake import admission, job_resolver, warm_up
 from arbd.errors import ArbdError
+from arbd.spool.dropped import live_workers
 from arbd.spool.held import Taker
 from arbd.spool.intake import Intake, Outcome
 from arbd.spool.layout import SpoolLayout
@@ -81,8 +82,8 @@ def make_intake(setup: Setup, began: Callable[[str], None]) -> Intake:
     observer = Observer(files, layout, clock, config.beat_s, config.lease_s)
     return Intake(
         files, layout, clock, job_resolver(config), config.settle_s, submitters=Submitters.of(config.allowed_submitters),
-        taker=setup.taker, dead=observer.dead, began=began, interrupted=setup.interrupted, host=socket.gethostname(),
-        admit=admission(config, files),
+        taker=setup.taker, dead=observer.dead, alive=lambda: live_workers(files, layout), began=began,
+        interrupted=setup.interrupted, host=socket.gethostname(), admit=admission(config, files),
     )  # fmt: skip
 
 
@@ -121,6 +122,7 @@ def reconfigure(intake: Intake, config: Config) -> None:
     intake.admit = admission(config, intake.files)
     intake.settle_s = config.settle_s
     intake.submitters = Submitters.of(config.allowed_submitters)
+    intake.reconsider()
 
 
 def look(intake: Intake) -> tuple[Looked, bool]:

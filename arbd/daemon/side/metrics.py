@@ -119,6 +119,11 @@ class MetricsCollector(Collector):
             _age_s(condition.jobs_waiting_since_s, now_s),
         )
         yield GaugeMetricFamily(
+            "arbd_jobs_queued",
+            "Dropped jobs that are no sessions yet, those that other hosts may take included.",
+            about.get("jobs_queued", 0),
+        )
+        yield GaugeMetricFamily(
             "arbd_jobs_rejected", "Refused jobs that lie in rejected/.", about.get("jobs_rejected", 0)
         )
 

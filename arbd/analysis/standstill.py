@@ -1,0 +1,75 @@
+"""Why sessions do not go on, as the workers say it in their heartbeats, for every command alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from arbd.spool.files import Files
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.ledger import LedgerState
+from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
+
+BLOCKED, FINISHING, HELD = "blocked", "finishing", "held"
+NO_WORKER = "no worker lives on this spool: start one with `arbd run`"
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """What workers that live say; `unread` is that others do whose heartbeats this version cannot read."""
+
+    beats: tuple[Beat, ...]
+    unread: bool = False
+
+    def label(self, session_id: str, state: LedgerState) -> str:
+        """As of the ledger, or `blocked` where no worker that lives can evaluate what is left of it."""
+        label = state.label()
+        waits = label in ("pending", "running") and not state.claims
+        return BLOCKED if waits and self._all_blocked(session_id) else label
+
+    def _all_blocked(self, session_id: str) -> bool:
+        able = [beat for beat in self.beats if beat.about.get("only") in (None, session_id)]
+        return bool(able) and not self.unread and all(session_id in _of(beat, BLOCKED) for beat in able)
+
+    def reason(self, session_id: str, state: LedgerState) -> str:
+        """One line on why it does not go on, or not everywhere; '' where nothing is known to be wrong."""
+        if state.over:
+            return ""
+        told = [
+            f"{beat.worker_id}: {why}"
+            for beat in self.beats
+            for key in (BLOCKED, HELD)
+            if (why := _of(beat, key).get(session_id))
+        ]
+        label = state.label()
+        if label == FINISHING:
+            failed = [
+                f"{beat.worker_id} could not put its results together, and tries again: {why}"
+                for beat in self.beats
+                if (why := _of(beat, FINISHING).get(session_id))
+            ]
+            told = [*failed, *told] or ([] if self._nobody else ["its results are being put together"])
+        if not told and self._nobody and label in ("pending", "running", FINISHING):
+            return NO_WORKER
+        return "; ".join(told)
+
+    @property
+    def _nobody(self) -> bool:
+        return not self.beats and not self.unread
+
+
+def _of(beat: Beat, key: str) -> Mapping[str, str]:
+    said = beat.about.get(key, {})
+    return said if isinstance(said, dict) else {}
+
+
+def standstill_of(beats: Iterable[tuple[Beat, bool]], *, unread: bool) -> Standstill:
+    """From heartbeats, each with whether its worker lives."""
+    return Standstill(tuple(beat for beat, alive in beats if alive), unread)
+
+
+def read_standstill(files: Files, layout: SpoolLayout) -> Standstill:
+    """As it is now."""
+    beats = ((beat, is_held(files, layout, beat.worker_id)) for beat in read_beats(files, layout))
+    unread = any(is_held(files, layout, worker_id) for worker_id in unread_beats(files, layout))
+    return standstill_of(beats, unread=unread)

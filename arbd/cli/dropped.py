@@ -1,0 +1,122 @@
+"""What commands say of a job that is no session: by the name of its file, or the id that its session is to have."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+
+import click
+
+from arbd.cli.app import App, table
+from arbd.errors import ArbdError, JobError, UsageError
+from arbd.spool.bookmarks import read_state
+from arbd.spool.dropped import DroppedJob, JobState, find_dropped
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.rejected import reject
+from arbd.spool.sessions import exists, session_names
+from arbd.spool.submitters import user_name
+from arbd.terminal_text import escape_line
+
+CHECK_PATIENCE_S = 10.0
+POLL_S = 0.1
+HEAD = ("JOB", "STATE", "SESSION")
+
+
+def named(app: App, layout: SpoolLayout, wanted: str) -> str | DroppedJob:
+    """The session, or the job that is none, which somebody calls `wanted`; UsageError for what can be neither.
+
+    An id of a session goes first, then a job that waits, the session that was made of a file of that name, and a job
+    that was rejected. What is none of these is returned as it is.
+    """
+    files = layout.files()
+    with contextlib.suppress(UsageError):
+        if exists(files, layout.session(wanted)):
+            return wanted
+    job = find_dropped(files, layout, wanted)
+    if job is not None and job.state is JobState.QUEUED:
+        return job
+    session = _made_of(app, layout, wanted)
+    if session is not None or job is not None:
+        return session or job or wanted
+    layout.session(wanted)
+    return wanted
+
+
+def _made_of(app: App, layout: SpoolLayout, wanted: str) -> str | None:
+    """The session that was made of the file of that name, the last one of several."""
+    files, found = layout.files(), []
+    for session_id in session_names(files, layout):
+        with contextlib.suppress(ArbdError, OSError):
+            submission = read_state(files, layout.session(session_id), app.bookmarks()).provenance.submission
+            if wanted and wanted in (submission.file, submission.file.rpartition(".")[0]):
+                found.append((submission.wall_ns, session_id))
+    return max(found)[1] if found else None
+
+
+def described(job: DroppedJob) -> str:
+    """For people: state, reason, remedy."""
+    lines = [table(HEAD, [(job.name, job.state.value, job.session_id or "-")]), ""]
+    lines += [escape_line(line) for line in job.reason.splitlines()]
+    lines += [f"to do: {escape_line(job.remedy)}"] if job.remedy else []
+    return "\n".join(lines)
+
+
+def listed(jobs: Iterable[DroppedJob]) -> str:
+    """Several, with one line of reason each."""
+    known = list(jobs)
+    rows = [(job.name, job.state.value, job.session_id or "-") for job in known]
+    return "\n".join([table(HEAD, rows), *(escape_line(f"{job.name}: {job.line}") for job in known)])
+
+
+def no_session(job: DroppedJob) -> UsageError:
+    """For a command that needs a session."""
+    return UsageError(f"{job.name} is {job.state.value}, and no session: {job.line}")
+
+
+def _now(app: App, layout: SpoolLayout, job: DroppedJob) -> str | DroppedJob:
+    """What has become of it."""
+    found = named(app, layout, job.name)
+    return job.session_id or found if found == job.name else found
+
+
+def wait_for_session(app: App, layout: SpoolLayout, job: DroppedJob, every_s: float) -> str:
+    """Say how the job stands, whenever that changes, until it is a session; JobError when it is rejected."""
+    said, found = "", _now(app, layout, job)
+    while isinstance(found, DroppedJob):
+        if found.state is JobState.REJECTED:
+            raise JobError.of(found.name, f"rejected: {found.reason}")
+        line = f"{found.name}: {found.state.value}: {found.line}"
+        if line != said:
+            click.echo(escape_line(line))
+            said = line
+        time.sleep(every_s)
+        found = _now(app, layout, job)
+    return found
+
+
+def cancel_job(app: App, layout: SpoolLayout, job: DroppedJob, why: str = "") -> str | None:
+    """Cancel a job that is no session. None when it is cancelled; the session that it has become meanwhile, else.
+
+    It goes to `rejected/`. UsageError when it was rejected already, or a worker does not come to an end with it.
+    """
+    files, until_s = layout.files(), time.monotonic() + CHECK_PATIENCE_S
+    found: str | DroppedJob = job
+    while isinstance(found, DroppedJob):
+        if found.state is JobState.REJECTED:
+            raise UsageError(f"{found.name} was rejected, nothing of it runs: {found.line}")
+        if not found.checked_by:
+            reason = f"cancelled by {user_name(os.getuid())} before it was taken up" + (f": {why}" if why else "")
+            try:
+                if reject(files, layout, found.path, found.name, reason) is not None:
+                    return None
+            except PermissionError:
+                # Who may only drop jobs may remove what is theirs.
+                files.remove(found.path)
+                return None
+        elif time.monotonic() > until_s:
+            raise UsageError(f"{found.name} cannot be cancelled now: {found.reason}; try again in a moment")
+        time.sleep(POLL_S)
+        found = _now(app, layout, job)
+    return found
