@@ -21,6 +21,7 @@ from arbd.job.model import (
 from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
 from arbd.job.python_source import fault_of
+from arbd.job.resolve_metrics import resolve_metrics
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
@@ -43,9 +44,7 @@ from arbd.paper.market.cache import load
 from arbd.paper.market.prepared import grid_points
 from arbd.paper.market.quotes import IntArray
 from arbd.paper.market.times import clock_note
-from arbd.paper.metrics import METRICS
 from arbd.paper.scenario import Scenario, read_scenario
-from arbd.search.problem import MetricGoal
 from arbd.search.sampler import AdaptiveMethod, PlanMethod, PlanSize
 from arbd.search.samplers import METHODS, built_in, planned
 from arbd.search.schedule import Schedule
@@ -55,7 +54,6 @@ from arbd.strict_yaml import MAX_BYTES
 
 MAX_PLAN = 10**12
 MAX_GRID_POINTS = 10**6
-DEFAULT_METRIC = {"paper": "pnl"}
 
 
 def resolve_job(
@@ -145,7 +143,7 @@ class _Resolver:
         space, fixed = resolve_space(job, paper=paper, wrong=self.wrong)
         if paper:
             self._check_together([d for d in data if d], space, fixed)
-        metrics = self._metrics(paper, objective.kind)
+        metrics = resolve_metrics(job, objective.kind, wrong=self.wrong)
         points = self._grid_points(space)
         n = self._count(space, points) if space.dimensions else 0
         search = SearchOptions.of(
@@ -331,28 +329,6 @@ class _Resolver:
             except UsageError as error:
                 place = ("tuning", "search_space", "grid_s") if searched is not None else ("fixed", "grid_s")
                 self.wrong(f"{name}: {error}", *place)
-
-    def _metrics(self, paper: bool, kind: str) -> tuple[MetricGoal, ...]:
-        given = self._job.metric
-        names = [DEFAULT_METRIC.get(kind, "value")] if given is None else [given] if isinstance(given, str) else given
-        if not names:
-            self.wrong("names no metric", "metric")
-        if len(set(names)) < len(names):
-            self.wrong("names a metric twice", "metric")
-        if paper:
-            for name in names:
-                if name not in METRICS:
-                    self.wrong(f"unknown metric {name!r}; known are {', '.join(METRICS)}", "metric")
-        directions: Sequence[str | None]
-        told = self._job.direction
-        if isinstance(told, list):
-            if len(told) != len(names):
-                self.wrong(f"gives {len(told)} directions for {len(names)} metrics", "direction")
-            directions = told
-        else:
-            directions = [told] * len(names)
-        defaults: Mapping[str, str] = {name: info.direction for name, info in METRICS.items()} if paper else {}
-        return tuple(MetricGoal(n, d or defaults.get(n, "maximize")) for n, d in zip(names, directions, strict=False))
 
     def _grid_points(self, space: SearchSpace) -> dict[str, int]:
         given = self._job.tuning.grid_points
