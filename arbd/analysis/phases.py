@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from arbd.analysis.paths import edges_of, path_mean
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable
 from arbd.errors import NotComputableError
@@ -19,6 +19,7 @@ from arbd.job.validation import FoldWindows
 from arbd.paper.metrics import block_counts
 from arbd.results.columns import Array
 from arbd.results.ranking import Ranking
+from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase, Stretch
 from arbd.validation.claim import Beyond
 from arbd.validation.out_of_sample import OutOfSample, block_sharpe, null_p, out_of_sample, rank_correlation
@@ -137,18 +138,47 @@ class PhaseResults:
         if not self.stretches(Phase.TEST):
             raise NotComputableError(NOT_ASKED)
         if len(self.tests) < len(self.stretches(Phase.TEST)):
-            raise NotComputableError(NOT_RUN)
+            raise NotComputableError(self._not_run)
         parts = []
-        for stretch, rows in self.tests:
-            if not self.table.completed[rows[0]]:
+        for (stretch, rows), winner in zip(self.tests, self._winners, strict=True):
+            if not self.table.completed[winner]:
                 raise NotComputableError(f"the winner of fold {stretch.fold} has no result on its test window")
-            parts.append(self.returns(int(rows[0]), self.steps_of(rows)))
+            parts.append(self.returns(winner, self.steps_of(rows)))
         validation = self.table.spec.validation
         if validation is None or validation.scheme != "cpcv":
             return out_of_sample(parts)
         # Every group of time is tested by several folds, which are no more evidence than one: they are averaged.
         found = out_of_sample([path_mean(parts, validation.folds[1:])])
         return replace(found, folds=len(parts), folds_won=sum(1 for part in parts if part.sum() > 0))
+
+    @cached_property
+    def _winners(self) -> list[int]:
+        """The row of each tested fold's winner on its test window. NotComputableError where it is not among those run."""
+        return [self._row_of_winner(stretch) for stretch, _ in self.tests]
+
+    def _row_of_winner(self, stretch: Stretch) -> int:
+        """The row in which a stretch runs the winner of its search, by the metric that is asked about."""
+        search = self._search_of(stretch)
+        ranked = self.ranked(search)
+        if not len(ranked):
+            raise NotComputableError(f"the search of fold {search.fold} has no winner")
+        key = self._key(int(ranked[0]))
+        for row in self.rows(stretch).tolist():
+            if self._key(row) == key:
+                return int(row)
+        raise NotComputableError(
+            f"the winner by {self.metric} of fold {search.fold} is not among its finalists, which were the best by "
+            f"{self.table.spec.metrics[0].name} when they were chosen"
+        )
+
+    def _search_of(self, stretch: Stretch) -> Stretch:
+        search = self.table.spec.layout.find(Phase.SEARCH, stretch.fold if stretch.phase is Phase.TEST else 0)
+        assert search is not None, stretch
+        return search
+
+    @property
+    def _not_run(self) -> str:
+        return "the session ended before it ran" if self.table.state.over else NOT_RUN
 
     def null(self, winner: int) -> tuple[int, float]:
         """How many null searches there are, and the p of the winner's Sharpe ratio among those of theirs."""
@@ -157,7 +187,7 @@ class PhaseResults:
             raise NotComputableError(NOT_ASKED)
         complete = [stretch for stretch in found if self.is_complete(stretch)]
         if len(complete) < len(found):
-            raise NotComputableError(NOT_RUN)
+            raise NotComputableError(self._not_run)
         scores = [self._studentised(self.ranked(stretch)) for stretch in complete]
         return len(scores), null_p(self._studentised(np.array([winner])), scores)
 
@@ -168,10 +198,8 @@ class PhaseResults:
 
     def finalists(self, stretch: Stretch) -> list[int]:
         """Positions, in the search, of the sets that a stretch runs, in its order; those of them that were run."""
-        search = self.table.spec.layout.find(Phase.SEARCH, stretch.fold if stretch.phase is Phase.TEST else 0)
-        assert search is not None
         # Of equal sets the first: it was run.
-        by_params = {self._key(at): at for at in self.rows(search)[::-1].tolist()}
+        by_params = {self._key(at): at for at in self.rows(self._search_of(stretch))[::-1].tolist()}
         origin = self.table.source.origin()
         rows = self.rows(stretch)
         ran = rows if origin is None else rows[origin[rows] >= 0]
@@ -190,10 +218,18 @@ class PhaseResults:
         if not found:
             raise NotComputableError(NOT_ASKED)
         if not self.is_complete(found[0]):
-            raise NotComputableError(NOT_RUN)
+            raise NotComputableError(self._not_run)
         rows = self.rows(found[0])
         origin = self.table.source.origin()
         ran = rows if origin is None else rows[origin[rows] >= 0]
+        space = self.table.spec.space
+        points = space.to_unit({name: column[np.append(ran, winner)] for name, column in self._params.items()})
+        reach = np.array([max(NEAR, 1.0 / levels) if (levels := d.levels) else NEAR for d in space.dimensions])
+        # Rounding to a step may lead half a step beyond.
+        if (np.abs(points[:-1] - points[-1]) > 1.5 * reach + 1e-9).any():
+            raise NotComputableError(
+                "the sets that were run are around another winner: it was the best when they were chosen"
+            )
         return plateau(float(self.score[winner]), self.score[ran])
 
     def stress(self, winner: int) -> list[dict[str, Any]]:
@@ -206,7 +242,8 @@ class PhaseResults:
                 continue
             stress = validation.stresses[stretch.fold - 1]
             scores = self.score[rows]
-            value, own = float(scores[0]), float(self.score[winner])
+            own, key = float(self.score[winner]), self._key(winner)
+            value = next((float(self.score[row]) for row in rows.tolist() if self._key(row) == key), math.nan)
             lines.append(
                 {
                     "name": stress.name,
@@ -240,7 +277,7 @@ class PhaseResults:
         if not self.stretches(Phase.STRESS):
             missing["stress"] = NOT_ASKED
         elif not self.stress(winner):
-            missing["stress"] = NOT_RUN
+            missing["stress"] = self._not_run
         scheme = validation.scheme if validation is not None else ""
         return Beyond(scheme, test, missing.get("out_of_sample", ""), test_share, p_null)
 
@@ -248,7 +285,7 @@ class PhaseResults:
         """For `--json`: the stitched test, and how what was good in sample did out of it."""
         validation = self.table.spec.validation
         assert validation is not None
-        winners = np.array([rows[0] for _, rows in self.tests], dtype=np.int64)
+        winners = np.array(self._winners, dtype=np.int64)
         values = self._sign * self.score[winners]
         return {
             "scheme": validation.scheme,
@@ -262,6 +299,7 @@ class PhaseResults:
             "pnl": self._pnl(winners),
             "metric": _metric(float(values.sum()) / self._paths),
             "blocks": found.blocks,
+            "windows": [_windows(validation.folds[stretch.fold], stretch.fold) for stretch, _ in self.tests],
             "degradation": self._degradation(),
             "drift": self._drift(),
         }
@@ -276,7 +314,7 @@ class PhaseResults:
         validation = self.table.spec.validation
         if validation is None or validation.scheme != "cpcv":
             return 1.0
-        edges = _edges(validation.folds[1:])
+        edges = edges_of(validation.folds[1:])
         tested = sum(end - start for fold in validation.folds[1:] for start, end in fold.test[0])
         return tested / (edges[-1] - edges[0])
 
@@ -312,34 +350,17 @@ class PhaseResults:
         """How far the folds' winners are from one another: each parameter's deviation, as a share of its range."""
         if len(self.tests) < 2:
             return None
-        winners = np.array([rows[0] for _, rows in self.tests], dtype=np.int64)
+        winners = np.array(self._winners, dtype=np.int64)
         space = self.table.spec.space
         points = space.to_unit({name: column[winners] for name, column in self._params.items()})
         return dict(zip(space.names, points.std(axis=0, ddof=1).tolist(), strict=True))
 
 
-def path_mean(parts: Sequence[Array], folds: Sequence[FoldWindows]) -> Array:
-    """The mean return of all folds in each block of time, from the returns of each fold on its test groups, in order.
-
-    The groups are those between any two neighbouring edges of the folds' test windows, which all have the same length.
-    """
-    edges = _edges(folds)
-    found: dict[int, list[Array]] = {}
-    for part, fold in zip(parts, folds, strict=True):
-        groups = [start for start, end in pairwise(edges) if any(a <= start and end <= b for a, b in fold.test[0])]
-        for start, returns in zip(groups, np.array_split(part, len(groups)), strict=True):
-            found.setdefault(start, []).append(returns)
-    means = []
-    for start in sorted(found):
-        # Groups whose length is no multiple of a step differ by one.
-        length = min(len(returns) for returns in found[start])
-        means.append(np.mean([returns[:length] for returns in found[start]], axis=0))
-    return np.concatenate(means)
-
-
-def _edges(folds: Sequence[FoldWindows]) -> list[int]:
-    return sorted({edge for fold in folds for window in fold.test[0] for edge in window})
-
-
 def _metric(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _windows(fold: FoldWindows, number: int) -> dict[str, Any]:
+    """What a fold's search saw of each market, and what its winner was tested on: nanoseconds UTC, ends not included."""
+    plain = {"train": fold.train, "test": fold.test}
+    return {"fold": number, **{name: [list(map(list, market)) for market in told] for name, told in plain.items()}}

@@ -17,7 +17,7 @@ from arbd.results.columns import RowBatch, concatenate
 from arbd.results.compaction import compact
 from arbd.search.problem import MetricGoal
 from arbd.spool.files import Files
-from arbd.spool.layout import SpoolLayout
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from tests.conftest import Arbctl
 from tests.spool.sessions import SPACE, exhaust, make_session, rows_of, write_rows
 
@@ -34,9 +34,22 @@ def _rows(layout_n: int, values: Any, xs: Any) -> RowBatch:
     return replace(rows, params=params, metrics={"value": np.asarray(values, dtype=np.float64)}, blocks=blocks)
 
 
-def make(
-    layout: SpoolLayout, *, test: Any = (1.0, -1.0, 1.0), stress: Any = (1.0, 1.0, 1.0), luck: bool = False
-) -> str:
+def make(layout: SpoolLayout, **given: Any) -> str:
+    """A finished session as of `session_of`."""
+    paths = session_of(layout, **given)
+    exhaust(paths, N + 6, (N + 6, 0, 0, 0))
+    compact(Files(), paths)
+    return "s"
+
+
+def session_of(
+    layout: SpoolLayout,
+    *,
+    test: Any = (1.0, -1.0, 1.0),
+    stress: Any = (1.0, 1.0, 1.0),
+    luck: bool = False,
+    last: int = N + 6,
+) -> SessionPaths:
     """A search whose best is a spike at 0.9 beside a plateau around 0.3; three finalists, tested and stressed."""
     xs = np.concatenate([np.linspace(0.2, 0.4, 20), np.linspace(0.5, 1.0, 20)])
     values = np.where(xs < 0.45, 2.0 - np.abs(xs - 0.3), -1.0)
@@ -55,10 +68,9 @@ def make(
     n = N + 6
     paths = make_session(layout, n, "s", **job)
     everything = np.concatenate([values, test, stress])
-    write_rows(paths, "w", concatenate([_rows(n, everything, np.concatenate([xs, xs[best], xs[best]]))]))
-    exhaust(paths, n, (n, 0, 0, 0))
-    compact(Files(), paths)
-    return "s"
+    rows = concatenate([_rows(n, everything, np.concatenate([xs, xs[best], xs[best]]))])
+    write_rows(paths, "w", rows.select(np.arange(last)))
+    return paths
 
 
 def _best(arbctl: Arbctl, *words: str) -> dict[str, Any]:
