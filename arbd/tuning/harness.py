@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arbd.errors import ObjectiveError
+from arbd.errors import ObjectiveError, UsageError
 from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Params, Trial, check_outcome
 from arbd.results.result import TuningResult
@@ -36,13 +36,22 @@ class TuningConfig:
 
 
 def load_tuning_config(path: str | Path) -> TuningConfig:
-    """Read and resolve a job file; JobError with everything that is wrong. Relative paths start at the file's folder."""
+    """Read and resolve a job file; JobError with everything that is wrong. Relative paths start at the file's folder.
+
+    Of a job with a validation it is the search. UsageError where some of the data is held out from that: a function of
+    parameters alone could not know.
+    """
     from arbd.job.file import load_job  # noqa: PLC0415 - the validating models are heavy
     from arbd.job.resolve import resolve_job  # noqa: PLC0415
 
     source = Path(path)
     spec = resolve_job(load_job(source), base_dirs=(source.absolute().parent, Path.cwd()))
-    return TuningConfig(spec, spec.session_id or DEFAULT_SESSION)
+    if spec.validation is not None and spec.validation.scheme:
+        raise UsageError(
+            f"{source}: its validation ({spec.validation.scheme}) holds data out from the search, of which functions called here "
+            "are not told: run it with `arbctl run`, or without the validation"
+        )
+    return TuningConfig(spec.search(spec.layout.stretches[0]), spec.session_id or DEFAULT_SESSION)
 
 
 class TuningHarness:

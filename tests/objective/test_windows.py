@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arbd.errors import JobError, ObjectiveError
+from arbd.errors import JobError, ObjectiveError, UsageError
 from arbd.job.file import parse_job
 from arbd.job.resolve import resolve_job
 from arbd.job.spec import JobSpec
@@ -24,6 +24,7 @@ from arbd.objective.python import PythonEvaluator
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import Quotes, build_quotes, quotes_of
 from arbd.search.phases import Phase
+from arbd.tuning import TuningHarness, load_tuning_config
 
 STEP_NS = 60 * 10**9
 N = 1_200
@@ -248,3 +249,21 @@ def test_a_python_objective_that_takes_no_window_is_refused_folds_and_not_the_re
     with pytest.raises(ObjectiveError, match="takes no window"):
         folds = replace(spec, validation=replace(spec.validation, scheme="holdout"))  # type: ignore[type-var]
         PythonEvaluator(folds, (tmp_path,), verify=True)
+
+
+def test_the_harness_runs_the_search_of_a_job_and_refuses_one_that_holds_data_out(tmp_path: Path) -> None:
+    job = {
+        "objective": {"python": "elsewhere:f"},
+        "tuning": {"method": "random", "max_iterations": 3, "search_space": {"x": {"type": "float", "bounds": [0, 1]}}},
+        "validation": {"neighbours": 4},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    config = load_tuning_config(tmp_path / "job.yaml")
+    assert config.iterations == 3
+    assert TuningHarness(config).run_iteration(3, lambda params: {"value": 1.0}).status == "completed"
+    with pytest.raises(IndexError):
+        TuningHarness(config).params(4)
+    job["validation"] = {"holdout": {"from": "2024-01-02T00:00Z"}}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    with pytest.raises(UsageError, match="holds data out"):
+        load_tuning_config(tmp_path / "job.yaml")
