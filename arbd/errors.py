@@ -118,12 +118,15 @@ class NotFoundError(ArbdError):
 
 
 class NoSessionError(NotFoundError):
-    """There is no session of that id in `sessions`, the spool's folder of them; `session_id` may name a job that is none."""
+    """There is no session of that id in `sessions`, the spool's folder of them; `session_id` may name a job that is none.
 
-    def __init__(self, session_id: str, sessions: Path) -> None:
+    `hint` names one that was perhaps meant.
+    """
+
+    def __init__(self, session_id: str, sessions: Path, hint: str = "") -> None:
         self.session_id = session_id
         self.sessions = sessions
-        super().__init__(f"no session {session_id} in {sessions}: see `arbctl list`")
+        super().__init__(f"no session {session_id} in {sessions}: {hint}see `arbctl list`")
 
 
 class VersionError(ArbdError):

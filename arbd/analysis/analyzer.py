@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from arbd.errors import UsageError
+from arbd.registry import hint
 from arbd.results.result import TuningResult
 
 if TYPE_CHECKING:
@@ -110,4 +111,6 @@ class TuningAnalyzer:
     def _check_metric(self, name: str) -> None:
         if not any(result.status == "completed" and name in result.metrics for result in self.results):
             known = ", ".join(self.summarize()["metrics_keys"]) or "none"
-            raise UsageError(f"no completed result has a metric {name!r}; metrics are: {known}")
+            raise UsageError(
+                f"no completed result has a metric {name!r}; {hint(name, known.split(', '))}metrics are: {known}"
+            )

@@ -10,6 +10,7 @@ import numpy as np
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import UsageError
+from arbd.registry import hint
 
 
 def compare_sessions(
@@ -21,7 +22,9 @@ def compare_sessions(
     name = metric or goals[0].name
     if not any(name in table.metric_names for table in tables):
         known = ", ".join(sorted({known for table in tables for known in table.metric_names}))
-        raise UsageError(f"none of these sessions has a metric {name!r}; metrics are: {known or 'none yet'}")
+        raise UsageError(
+            f"none of these sessions has a metric {name!r}; {hint(name, known.split(', '))}metrics are: {known or 'none yet'}"
+        )
     up = tables[0].ranking.ascending(name, ascending or None)
     return name, up, [_document(table, name, up) for table in tables], _notices(tables)
 

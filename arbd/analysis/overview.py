@@ -13,6 +13,7 @@ from typing import Any
 from arbd.analysis.pace import eta_s, rate_per_s
 from arbd.analysis.standstill import BLOCKED, Standstill, read_standstill
 from arbd.errors import ArbdError, UnopenedError, UsageError, VersionError
+from arbd.registry import hint
 from arbd.spool.bookmarks import read_state
 from arbd.spool.dropped import DroppedJob
 from arbd.spool.layout import SpoolLayout
@@ -249,7 +250,7 @@ class Selection:
         named = [part.strip() for given in states for part in given.split(",")]
         for state in named:
             if state not in STATES:
-                raise UsageError(f"--state {state!r}: expected some of {', '.join(STATES)}")
+                raise UsageError(f"--state {state!r}: {hint(state, STATES)}expected some of {', '.join(STATES)}")
         pairs: list[tuple[str, str | None]] = []
         for label in labels:
             name, equals, value = label.partition("=")

@@ -18,6 +18,7 @@ from arbd.analysis.source import LoadedRows, Source, open_results
 from arbd.errors import DamageWarning, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
+from arbd.registry import hint
 from arbd.results.columns import Array, RowBatch, RowRules, concatenate
 from arbd.results.csv_writer import BUDGET, budgets, iso_utc, status_name
 from arbd.results.ranking import Ranking
@@ -124,7 +125,9 @@ class ResultTable:
         """As of `Ranking.order`; UsageError for an unknown metric."""
         if self.column(metric) is None:
             known = ", ".join(self.metric_names) or "none yet"
-            raise UsageError(f"session {self.session_id} has no metric {metric!r}; metrics are: {known}")
+            raise UsageError(
+                f"session {self.session_id} has no metric {metric!r}; {hint(metric, self.metric_names)}metrics are: {known}"
+            )
         return self.ranking.order(metric, top_n, ascending)
 
     def results(self, positions: Sequence[int]) -> list[TuningResult]:

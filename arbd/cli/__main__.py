@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,13 @@ from arbd.cli.app import App
 from arbd.cli.lazy import LazyGroup
 from arbd.errors import ArbdError, DamageWarning, NoSessionError
 from arbd.import_path import leave_current_folder
+from arbd.registry import hint
 from arbd.terminal_text import escape_control_chars
 
 _HERE = "arbd.cli.commands"
 HOMES = {
     "submit": (f"{_HERE}.submit", "submit", "Check a job and drop it into the spool."),
+    "clone": (f"{_HERE}.clone", "clone", "Submit the job of a session once more, with changes."),
     "validate": (f"{_HERE}.validate", "validate", "Check a job file and show what it resolves to."),
     "schema": (f"{_HERE}.validate", "schema", "JSON Schema of the job file, for editors."),
     "methods": (f"{_HERE}.methods", "methods", "Search methods and market data formats of this host."),
@@ -153,7 +156,7 @@ def _call(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "arbctl"
-        message = " ".join(error.format_message().split()).rstrip(".")
+        message = " ".join(error.format_message().split()).rstrip(".") + _nearest(error)
         click.echo(f"arbctl: {escape_control_chars(message)}: see `{command} --help`", err=True)
         return 2
     except SystemExit:
@@ -190,6 +193,16 @@ def _dropped(error: NoSessionError) -> str:
         job = find_dropped(layout.files(), layout, error.session_id)
         return f"{job.name} is {job.state.value}, and no session: {job.line}" if job is not None else ""
     return ""
+
+
+def _nearest(error: click.ClickException) -> str:
+    """`; did you mean 'x'?` where one of a few values was meant."""
+    kind = error.param.type if isinstance(error, click.BadParameter) and error.param is not None else None
+    given = re.search(r"'([^']*)' is not one of", error.format_message())
+    if not isinstance(kind, click.Choice) or given is None:
+        return ""
+    near = hint(given.group(1), [str(value) for value in kind.choices])
+    return f"; {near.strip()}" if near else ""
 
 
 def prepare() -> None:

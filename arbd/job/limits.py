@@ -26,6 +26,7 @@ MAX_GENERATION = 100_000
 MAX_ENQUEUED = 10_000
 MAX_CONSTRAINTS = 1_000
 MAX_LABELS = 32
+MAX_NOTES_CHARS = 10_000
 # Results of an earlier search that a session starts from.
 MAX_PAST = 100_000
 MAX_VALUE_CHARS = 1_000

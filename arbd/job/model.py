@@ -267,6 +267,9 @@ class Job(_Strict):
     labels: dict[Label, Label] = Field(
         default_factory=dict, max_length=limits.MAX_LABELS, description="Names of your own, to find and filter by."
     )
+    notes: str = Field(
+        "", max_length=limits.MAX_NOTES_CHARS, description="For people: why this search, what is expected of it."
+    )
     tuning: Tuning
     execution: ExecutionModel = Field(default_factory=ExecutionModel)
     results: ResultsModel = Field(default_factory=ResultsModel)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from arbd.errors import CorruptionError, NoSessionError
+from arbd.errors import CorruptionError
 from arbd.job.codec import read_job_spec
 from arbd.job.spec import JobSpec
 from arbd.spool.files import Files
 from arbd.spool.frames import payloads
 from arbd.spool.layout import SessionPaths
+from arbd.spool.unknown_session import unknown_session
 
 MAX_SPEC_BYTES = 16 * 1024 * 1024
 
@@ -20,7 +21,7 @@ def read_spec(files: Files, paths: SessionPaths) -> JobSpec:
     try:
         data = files.read(paths.spec, limit=MAX_SPEC_BYTES)
     except FileNotFoundError as error:
-        raise NoSessionError(paths.session_id, paths.folder.parent) from error
+        raise unknown_session(files, paths) from error
     remedy = f"`arbctl repair {paths.session_id}` resolves its job.yaml again"
     for payload in payloads(data):
         try:

@@ -22,6 +22,7 @@ from arbd.search.ordering import improvements
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
+from arbd.spool.unknown_session import unknown_session
 
 RANKED = 200
 MAX_COMPARED = 8
@@ -39,7 +40,7 @@ def stamp_of(layout: SpoolLayout, session_id: str) -> Hashable:
     files, paths = layout.files(), layout.session(session_id)
     looks = [files.look(path) for path in (paths.ledger, paths.results)]
     if looks[0] is None:
-        raise NotFoundError(f"no session {session_id} in {layout.root}")
+        raise unknown_session(files, paths)
     return tuple((found.size, found.mtime_ns, found.inode) for found in looks if found is not None)
 
 

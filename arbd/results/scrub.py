@@ -23,6 +23,7 @@ from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists
+from arbd.spool.unknown_session import unknown_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def examine(files: Files, paths: SessionPaths) -> list[Damaged]:
     """
     # One that is being made has no ledger yet; one that has lost it has rows.
     if not exists(files, paths) and not _has_rows(files, paths):
-        raise NotFoundError(f"no session {paths.session_id} in {paths.folder.parent}: see `arbctl list`")
+        raise unknown_session(files, paths)
     spec, found = _job(files, paths)
     state, in_ledger = _ledger(files, paths)
     found += in_ledger

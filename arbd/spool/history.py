@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from arbd.errors import NotFoundError
 from arbd.spool.acts import action_of
 from arbd.spool.files import Files
 from arbd.spool.frames import scan_file
@@ -22,6 +21,7 @@ from arbd.spool.ledger_records import (
     read_record,
 )
 from arbd.spool.provenance import UNKNOWN
+from arbd.spool.unknown_session import unknown_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def history_of(files: Files, paths: SessionPaths) -> list[Deed]:
                 deed = _deed(record, last_ns)
                 deeds += [deed] if deed is not None else []
     except FileNotFoundError as error:
-        raise NotFoundError(f"no session {paths.session_id}: see `arbctl list`") from error
+        raise unknown_session(files, paths) from error
     return deeds
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from arbd.errors import CorruptionError, DamageWarning, NoSessionError, UnopenedError
+from arbd.errors import CorruptionError, DamageWarning, UnopenedError
 from arbd.records import unpack
 from arbd.spool import ledger
 from arbd.spool.files import Files
@@ -24,6 +24,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import ClaimRecord, DoneRecord, FinishRecord, LedgerRecord, read_record
 from arbd.spool.readable import iterations_of_job
 from arbd.spool.spans import Claim, Finish
+from arbd.spool.unknown_session import unknown_session
 
 LOCK_TIMEOUT_S = 60.0
 
@@ -64,7 +65,7 @@ class SessionQueue:
         try:
             self._fold_new()
         except FileNotFoundError as error:
-            raise NoSessionError(self.paths.session_id, self.paths.folder.parent) from error
+            raise unknown_session(self._files, self.paths) from error
         return self._opened()
 
     def _opened(self) -> LedgerState:

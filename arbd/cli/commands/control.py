@@ -14,6 +14,7 @@ from arbd.cli.dropped import cancel_job, named, no_session
 from arbd.cli.selection import chosen, for_each, require_alone, selection_options, yes_option
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
+from arbd.registry import hint
 from arbd.spool import ledger
 from arbd.spool.control import change, change_state, open_queue, parse_changes, this_user
 from arbd.spool.dropped import DroppedJob
@@ -185,7 +186,8 @@ def retry(context: click.Context, app: App, session: str, states: str, code: str
     wanted = [name.strip() for name in states.split(",") if name.strip()]
     bad = [name for name in wanted if name not in ledger.STATUS_NAMES[1:]]
     if bad or not wanted:
-        raise UsageError(f"--state {states!r}: expected some of {', '.join(ledger.STATUS_NAMES[1:])}")
+        near = hint(bad[0], ledger.STATUS_NAMES[1:]) if bad else ""
+        raise UsageError(f"--state {states!r}: {near}expected some of {', '.join(ledger.STATUS_NAMES[1:])}")
     if code is not None and context.get_parameter_source("states") is not click.core.ParameterSource.DEFAULT:
         raise UsageError("--code runs everything again that the code made: it goes without --state")
     layout, actor = app.layout(), this_user(reason)

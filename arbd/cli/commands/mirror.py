@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arbd.cli.app import App, complete_sessions, json_option, on_terminal, pass_app
-from arbd.errors import NotFoundError, SpoolError, UsageError
+from arbd.errors import SpoolError, UsageError
 from arbd.spool.sessions import session_ids
+from arbd.spool.unknown_session import unknown_session
 
 if TYPE_CHECKING:
     from arbd.mirror.state import StateManager
@@ -53,7 +54,7 @@ def _chosen(app: App, sessions: Sequence[str]) -> list[str]:
     known = session_ids(app.layout().files(), app.layout())
     for name in sessions:
         if name not in known:
-            raise NotFoundError(f"no session {name} in {app.layout().root}: see `arbctl list`")
+            raise unknown_session(app.layout().files(), app.layout().session(name))
     return list(sessions) or known
 
 
