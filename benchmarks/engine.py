@@ -32,8 +32,9 @@ from engine_peers import hftbacktest_events, hftbacktest_loop, simd_loop, vector
 
 from arbd.paper import metrics
 from arbd.paper.kernel.parameter_sets import Index, build_index, run_batch
-from arbd.paper.market.prepared import Market, Series, fill_market, grid_rows, market_forms, parameter_rows, prepare
+from arbd.paper.market.prepared import Market, fill_market, grid_rows, market_forms, parameter_rows, prepare
 from arbd.paper.market.quotes import FloatArray, Quotes
+from arbd.paper.market.series import Series
 from arbd.paper.market.synth import PROFILES, synth_quotes
 from arbd.paper.params import resolve
 from arbd.paper.reference.strategies import reference_run

@@ -23,6 +23,7 @@ from arbd.objective.load import load_evaluator
 from arbd.objective.modules import ObjectiveModules
 from arbd.objective.protocol import Evaluator, Settings, Trial
 from arbd.objective.randomness import seed_generators
+from arbd.paper.engine import RULES, rules_of
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import BUDGET, iso_utc
 from arbd.results.result import TuningResult
@@ -45,13 +46,17 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A recorded row and what running it again gave. `other_code` says what this host has otherwise than who made it."""
+    """A recorded row and what running it again gave. `other_code` says what this host has otherwise than who made it.
+
+    `other_rules` says so when the paper engine played by other rules then: the numbers cannot be the same.
+    """
 
     spec: JobSpec
     recorded: TuningResult
     metrics: Mapping[str, float]
     differences: tuple[Difference, ...]
     other_code: tuple[str, ...] = ()
+    other_rules: str = ""
 
     @property
     def equal(self) -> bool:
@@ -153,7 +158,17 @@ def replay(
     metrics, different = min(found, key=lambda pair: len(pair[1]))
     if spec.objective.kind == "python" and (refused := ObjectiveModules.of_this_process().refusal):
         raise ObjectiveError(f"iteration {iteration} of session {session_id} needs other code: {refused}")
-    return Replay(spec, recorded, metrics, different, other_code)
+    return Replay(spec, recorded, metrics, different, other_code, _other_rules(spec, recorded))
+
+
+def _other_rules(spec: JobSpec, recorded: TuningResult) -> str:
+    made_by = rules_of(recorded.metrics)
+    if spec.objective.kind != "paper" or made_by == RULES:
+        return ""
+    return (
+        f"it was made by rules {made_by} of the paper engine, and this version plays by rules {RULES}: other numbers are "
+        "no fault (docs/engine.md, Rules of before)"
+    )
 
 
 def _as_made_with(spec: JobSpec, record: CodeRecord | None) -> JobSpec:

@@ -1,4 +1,4 @@
-"""Every fill of one iteration of a paper session, market by market, and as a table in CSV."""
+"""Every fill and rejected order of one iteration of a paper session, in order of time, as a table in CSV."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from arbd.objective.markets import beginning, load_markets, markets_of
 from arbd.objective.paper import under
 from arbd.objective.protocol import Params
 from arbd.paper.engine import Run, run
-from arbd.paper.fills import REASONS, Fill
+from arbd.paper.fills import CAUSES, REASONS, Fill, Reject
 from arbd.paper.market.prepared import Market
 from arbd.paper.market.quotes import IntArray
 from arbd.paper.params import Value, canonical, check, resolve
 
-HEAD = ("time", "ts_ns", "venue", "side", "price", "size", "fee", "slippage", "reason", "data", "row")
+HEAD = (
+    "time", "ts_ns", "venue", "side", "price", "size", "fee", "slippage", "reason", "data", "row",
+    "decided", "decided_ns", "ordered", "rejected",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,33 +64,42 @@ def run_markets(
     return runs
 
 
-def write_fills(runs: Sequence[MarketRun], path: Path) -> int:
-    """Write all fills as CSV, the file whole by rename; how many there are. Money is in A's currency."""
-    n = 0
+def write_fills(runs: Sequence[MarketRun], path: Path) -> tuple[int, int]:
+    """Write all fills and rejected orders as CSV, the file whole by rename; how many there are of each.
+
+    Money is in A's currency. A rejected order has size 0, and the price that it would have had.
+    """
     with whole_file(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEAD)
-        for line in _lines(runs):
-            writer.writerow(line)
-            n += 1
-    return n
+        writer.writerows(_lines(runs))
+    return sum(len(each.run.fills) for each in runs), sum(len(each.run.rejects) for each in runs)
 
 
 def _lines(runs: Sequence[MarketRun]) -> Iterator[tuple[object, ...]]:
-    for each in runs:
-        for fill in each.run.fills:
-            yield (
-                iso_ns(fill.ts_ns), fill.ts_ns, venue(fill), side(fill), fill.price, fill.size, fill.fee, fill.slippage,
-                REASONS[fill.reason], each.source, fill.row + 1,
-            )  # fmt: skip
+    done = [(each, order) for each in runs for order in (*each.run.fills, *each.run.rejects)]
+    # The sort keeps the order of execution within a row of a market.
+    for each, order in sorted(done, key=lambda pair: (pair[1].ts_ns, pair[0].source, pair[1].row, pair[1].sent_row)):
+        decided_ns = int(each.market.ts_ns[order.sent_row])
+        size, fee, slippage, cause = _outcome(order)
+        yield (
+            iso_ns(order.ts_ns), order.ts_ns, venue(order), side(order), order.price, size, fee, slippage,
+            REASONS[order.reason], each.source, order.row + 1, iso_ns(decided_ns), decided_ns, order.ordered, cause,
+        )  # fmt: skip
 
 
-def venue(fill: Fill) -> str:
+def _outcome(order: Fill | Reject) -> tuple[float, float, float, str]:
+    if isinstance(order, Fill):
+        return order.size, order.fee, order.slippage, ""
+    return 0.0, 0.0, 0.0, CAUSES[order.cause]
+
+
+def venue(fill: Fill | Reject) -> str:
     """A or B."""
     return "AB"[fill.venue]
 
 
-def side(fill: Fill) -> str:
+def side(fill: Fill | Reject) -> str:
     """What was done with the base asset."""
     return "buy" if fill.side > 0 else "sell"
 

@@ -196,6 +196,17 @@ Objective = Annotated[
 Label = Annotated[str, Field(pattern=rf"^{limits.LABEL.pattern}$")]
 
 
+class GiveUpModel(_Strict):
+    """When a run of the paper engine is hopeless: it ends there, and ranks last."""
+
+    trades_per_day: int | None = Field(
+        None, ge=1, strict=True, description="A run that closes more trades in a UTC day is given up."
+    )
+    drawdown_pct: float | None = Field(
+        None, gt=0, le=100, description="A run whose equity falls by so much from its peak is given up."
+    )
+
+
 class ExecutionModel(_Strict):
     """How iterations run."""
 
@@ -235,6 +246,9 @@ class ExecutionModel(_Strict):
         ge=1,
         strict=True,
         description="After so many iterations a slot's process is replaced, for objectives that keep memory or files.",
+    )
+    give_up: GiveUpModel | None = Field(
+        None, description="When runs of the paper engine end as hopeless, whatever time they take: docs/engine.md."
     )
 
 

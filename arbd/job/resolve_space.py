@@ -29,6 +29,13 @@ def resolve_space(job: Job, *, paper: bool, wrong: Wrong) -> tuple[SearchSpace, 
     return space, resolver.held(space)
 
 
+def changed_meanings(job: Job) -> list[str]:
+    """What to say of settings that meant something else by the first rules of the paper engine."""
+    given = {*job.fixed, *job.tuning.search_space}
+    decided = {"max_quote_age_s"} if given & {"gap", "carry_over_gaps"} else set()
+    return [f"{name}: {text}" for name, text in params.CHANGED.items() if name in given - decided]
+
+
 @dataclass(frozen=True, slots=True)
 class _Resolver:
     job: Job
@@ -85,7 +92,9 @@ class _Resolver:
         try:
             name = params.canonical(dimension.name)
             if isinstance(dimension, ChoiceDimension):
-                return ChoiceDimension(name, tuple(params.check(name, value) for value in dimension.values))
+                # By the name that was given: the values of an earlier one may have been called otherwise.
+                values = tuple(params.check(dimension.name, value) for value in dimension.values)
+                return ChoiceDimension(name, values)
             for bound in (dimension.low, dimension.high):
                 params.check(name, bound)
         except UsageError as error:
@@ -115,7 +124,23 @@ class _Resolver:
             elif key in fixed:
                 self.wrong(f"{key} is fixed twice, once under another name", "fixed", name)
             fixed[key] = checked
-        return fixed
+        return fixed | self.given_up({*space.names, *fixed})
+
+    def given_up(self, named: set[str]) -> dict[str, Value]:
+        """The limits of `execution.give_up`, which the engine has as parameters."""
+        limits = self.job.execution.give_up
+        if limits is None:
+            return {}
+        if not self.paper:
+            self.wrong("only runs of the paper objective can be given up", "execution", "give_up")
+            return {}
+        found: dict[str, Value] = {}
+        for name, value in limits.model_dump(exclude_none=True).items():
+            key = f"give_up_{name}"
+            if key in named:
+                self.wrong(f"{key} is fixed or searched as well: keep one", "execution", "give_up", name)
+            found[key] = params.check(key, value)
+        return found
 
 
 def _range_fault(given: FloatParameter | IntParameter) -> tuple[str, str] | None:

@@ -93,6 +93,14 @@ def jit(function: F) -> F:
     return compiled
 
 
+def jit_small(function: F) -> F:
+    """`jit` for a small function that is called at every event: machine code of it becomes part of that of its callers."""
+    trusted_cache()
+    compile_: Any = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+    compiled: F = compile_(function)
+    return compiled
+
+
 def jit_within(function: F) -> F:
     """`jit` for a function with one caller, of which it becomes a part: the code below it is compiled once less."""
     compile_: Any = numba.njit(inline="always", error_model="numpy")

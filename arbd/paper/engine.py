@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from arbd.paper import metrics
-from arbd.paper.fills import Fill
-from arbd.paper.market.prepared import FIELD, Market, Series, grid_rows, parameter_rows
+from arbd.paper.fills import FILLED, Fill, Reject
+from arbd.paper.market.prepared import FIELD, Market, grid_rows, parameter_rows
 from arbd.paper.market.quotes import FloatArray
+from arbd.paper.market.series import Series, View
 from arbd.paper.params import Value
 from arbd.paper.strategies import by_code
 
-AGE_LIMITS = ("max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s")
+# Which rules this engine plays by: 2 are those without foresight (docs/engine.md). Rows tell by a metric.
+RULES = 2
+MARK_OF_RULES = "orders"
+
+
+def rules_of(names: Collection[str]) -> int:
+    """By which rules a row was made that has metrics of these names."""
+    return RULES if MARK_OF_RULES in names else 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """What one set of parameters gave: metrics, return blocks (64, 2), fills in order of execution."""
+    """What one set of parameters gave: metrics, return blocks (64, 2), fills in order of execution, rejected orders.
+
+    The equity of a run that was given up is NaN.
+    """
 
     metrics: dict[str, float]
     blocks: FloatArray
     fills: tuple[Fill, ...]
     equity: FloatArray
+    rejects: tuple[Reject, ...] = ()
 
 
 def _returns(equity: FloatArray, capital: FloatArray) -> FloatArray:
@@ -35,24 +48,35 @@ def _returns(equity: FloatArray, capital: FloatArray) -> FloatArray:
 
 
 def summarise(
-    rows: Sequence[FloatArray], counts: Sequence[FloatArray], equity: Sequence[FloatArray]
+    rows: Sequence[FloatArray], counts: Sequence[FloatArray], equity: Sequence[FloatArray], spans_ns: Sequence[int]
 ) -> tuple[dict[str, FloatArray], FloatArray]:
-    """Metrics and blocks of n runs from parameter rows, counts and equity grids, one entry per market.
+    """Metrics and blocks of n runs from parameter rows, counts, equity grids and lengths in time, one entry per market.
 
     Several markets are pooled: counts are added; grid returns, each a share of its own market's capital, are put
-    one after the other. The markets have `grid_s` and `strategy` in common (`params.ALIKE`).
+    one after the other. The markets have `grid_s` and `strategy` in common (`params.ALIKE`). A market's last grid step
+    that is no whole one has its part in the blocks, and none in the deviations.
     """
     capital = [np.ascontiguousarray(part[:, FIELD["initial_capital"]]) for part in rows]
     grid_s = np.ascontiguousarray(rows[0][:, FIELD["grid_s"]])
-    returns = np.ascontiguousarray(
-        np.concatenate([_returns(grid, own) for grid, own in zip(equity, capital, strict=True)], axis=1)
+    pooled = metrics.pool_counts(np.stack(counts))
+    each = [_returns(grid, own) for grid, own in zip(equity, capital, strict=True)]
+    returns = np.ascontiguousarray(np.concatenate(each, axis=1))
+    returns[pooled[:, metrics.GIVEN_UP] > 0] = 0.0
+    grid_ns = max(1, int(grid_s[0] * 1e9)) if len(grid_s) else 1
+    whole = np.concatenate(
+        [np.arange(1, part.shape[1] + 1) * grid_ns <= span for part, span in zip(each, spans_ns, strict=True)]
     )
     turnover = sum(part[:, metrics.NOTIONAL] / own for part, own in zip(counts, capital, strict=True))
     holding = [strategy.code for strategy in by_code().values() if strategy.holds]
     holds = np.isin(rows[0][:, FIELD["strategy"]], holding)
-    pooled = metrics.pool_counts(np.stack(counts))
-    values = metrics.compute_metrics(pooled, returns, np.asarray(turnover), grid_s, holds=holds)
+    steps = np.ascontiguousarray(returns[:, whole])
+    values = metrics.compute_metrics(pooled, steps, np.asarray(turnover), grid_s, holds=holds)
     return values, metrics.return_blocks(returns)
+
+
+def span_ns(market: Market) -> int:
+    """From its first quote to its last."""
+    return int(market.ts_ns[-1]) - int(market.ts_ns[0]) if len(market) else 0
 
 
 def _rows(params: Mapping[str, Value]) -> FloatArray:
@@ -68,22 +92,41 @@ def run(market: Market, params: Mapping[str, Value], way: str = "count") -> Run:
 
     rows = _rows(params)
     counts, grid = np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0))
-    fills: tuple[Fill, ...] = ()
+    lines: list[tuple[Any, ...]] = []
     if len(market):
         series = series_for(market, params)
         index, at = build_index(series), grid_rows(market.ts_ns, float(params["grid_s"]))
-        # Twice: the first run only counts the fills.
-        *_, n_fills = run_batch(series, index, rows, at, 0, way)
-        counts, grid, lines, _ = run_batch(series, index, rows, at, n_fills, way)
-        fills = tuple(Fill(line[0], int(market.ts_ns[line[0]]), *line[1:]) for line in lines.tolist())
-    values, blocks = summarise([rows], [counts], [grid])
-    return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], fills, grid[0])
+        # Twice: the first run only counts the orders that were done.
+        *_, n_done = run_batch(series, index, rows, at, 0, way)
+        counts, grid, done, _ = run_batch(series, index, rows, at, n_done, way)
+        lines = done.tolist()
+    values, blocks = summarise([rows], [counts], [grid], [span_ns(market)])
+    fills = tuple(_fill(market, line) for line in lines if line[-1] == FILLED)
+    rejects = tuple(_reject(market, line) for line in lines if line[-1] != FILLED)
+    return Run(_first(values), blocks[0], fills, _equity(counts, grid), rejects)
+
+
+def _first(values: Mapping[str, FloatArray]) -> dict[str, float]:
+    return {name: float(column[0]) for name, column in values.items()}
+
+
+def _equity(counts: FloatArray, grid: FloatArray) -> FloatArray:
+    return grid[0] if counts[0, metrics.GIVEN_UP] == 0 else np.full_like(grid[0], np.nan)
+
+
+def _fill(market: Market, line: tuple[Any, ...]) -> Fill:
+    row, venue, side, price, size, fee, slippage, reason, sent_row, ordered, _ = line
+    return Fill(row, int(market.ts_ns[row]), venue, side, price, size, fee, slippage, reason, sent_row, ordered)
+
+
+def _reject(market: Market, line: tuple[Any, ...]) -> Reject:
+    row, venue, side, price, _, _, _, reason, sent_row, ordered, cause = line
+    return Reject(row, int(market.ts_ns[row]), venue, side, price, reason, sent_row, ordered, cause)
 
 
 def series_for(market: Market, params: Mapping[str, Value]) -> Series:
     """The market as a set of parameters sees it."""
-    limits = [float(params[name]) for name in AGE_LIMITS]
-    return market.series(*limits, carry_over_gaps=params["carry_over_gaps"] == "yes")
+    return market.seen(View.of(params))
 
 
 def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
@@ -91,6 +134,9 @@ def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
     from arbd.paper.reference.strategies import reference_run  # noqa: PLC0415 - only tests and doubters need it
 
     done = reference_run(series_for(market, params), params)
-    equity = np.array(done.equity_grid, dtype=np.float64)
-    values, blocks = summarise([_rows(params)], [done.counts[None, :]], [equity[None, :]])
-    return Run({name: float(column[0]) for name, column in values.items()}, blocks[0], tuple(done.fills), equity)
+    counts, rows = done.counts[None, :], _rows(params)
+    points = len(grid_rows(market.ts_ns, float(params["grid_s"])))
+    equity = np.full((1, points), np.nan)
+    equity[0, : len(done.equity_grid)] = done.equity_grid
+    values, blocks = summarise([rows], [counts], [equity], [span_ns(market)])
+    return Run(_first(values), blocks[0], tuple(done.fills), _equity(counts, equity), tuple(done.rejects))

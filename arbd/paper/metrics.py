@@ -50,6 +50,19 @@ _ALL = (
     MetricInfo("signals", "count", _UP, "stretches of quotes that called for an entry"),
     MetricInfo("safety_violations", "count", _DOWN, "of those, stretches in which a safety limit refused an entry"),
     MetricInfo("circuit_breaker_active", "0 or 1", _DOWN, "1 when the circuit breaker stopped trading"),
+    MetricInfo("orders", "count", _UP, "orders sent, one per leg"),
+    MetricInfo("rejected", "count", _DOWN, "of those, orders of which nothing was filled"),
+    MetricInfo("funding_paid", "A's currency", _DOWN, "funding paid less received; part of pnl"),
+    MetricInfo("borrow_paid", "A's currency", _DOWN, "paid for what was short; part of pnl"),
+    MetricInfo(
+        "unhedged_pnl",
+        "A's currency",
+        _UP,
+        "what hedging and unwinding made against the touch when the need for it was found",
+    ),
+    MetricInfo("unhedged_s", "s", _DOWN, "time with unequal legs that were to be hedged or unwound"),
+    MetricInfo("largest_unhedged", "A's currency", _DOWN, "largest part of a leg that the other did not match"),
+    MetricInfo("given_up", "0 or 1", _DOWN, "1 when the run was ended by give_up; its other metrics are undefined"),
 )
 
 METRICS: Mapping[str, MetricInfo] = {metric.name: metric for metric in _ALL}
@@ -57,10 +70,11 @@ METRICS: Mapping[str, MetricInfo] = {metric.name: metric for metric in _ALL}
 # What a run counts, by position.
 (
     REALIZED, FEES, SLIPPAGE, TRADES, WINS, LOSSES, GROSS_PROFIT, GROSS_LOSS, MAX_DRAWDOWN, MAX_DRAWDOWN_PCT,
-    HOLD_S, EXPOSURE_S, NOTIONAL, SIGNALS, VIOLATIONS, BREAKER, OPEN_MARK, SPAN_S, N_COUNTS,
-) = range(19)  # fmt: skip
+    HOLD_S, EXPOSURE_S, NOTIONAL, SIGNALS, VIOLATIONS, BREAKER, OPEN_MARK, SPAN_S,
+    ORDERS, REJECTED, FUNDING, BORROW, UNHEDGED_PNL, UNHEDGED_S, LARGEST_UNHEDGED, GIVEN_UP, N_COUNTS,
+) = range(27)  # fmt: skip
 
-_LARGEST = (MAX_DRAWDOWN, MAX_DRAWDOWN_PCT, BREAKER)
+_LARGEST = (MAX_DRAWDOWN, MAX_DRAWDOWN_PCT, BREAKER, LARGEST_UNHEDGED, GIVEN_UP)
 
 
 def pool_counts(counts: FloatArray) -> FloatArray:
@@ -77,11 +91,12 @@ def pool_counts(counts: FloatArray) -> FloatArray:
 def compute_metrics(
     counts: FloatArray, returns: FloatArray, turnover: FloatArray, grid_s: FloatArray, *, holds: npt.NDArray[np.bool_]
 ) -> dict[str, FloatArray]:
-    """Metrics of n runs. `counts` (n, N_COUNTS), `returns` (n, grid), `turnover` and `grid_s` (n,).
+    """Metrics of n runs. `counts` (n, N_COUNTS), `returns` (n, whole grid steps), `turnover` and `grid_s` (n,).
 
     `holds` tells the runs whose strategy holds positions; for the others holding time and exposure are undefined.
     """
     trades = counts[:, TRADES]
+    given_up = counts[:, GIVEN_UP]
     with np.errstate(divide="ignore", invalid="ignore"):
         metrics = {
             "pnl": counts[:, REALIZED] + counts[:, OPEN_MARK],
@@ -104,8 +119,16 @@ def compute_metrics(
             "signals": counts[:, SIGNALS],
             "safety_violations": counts[:, VIOLATIONS],
             "circuit_breaker_active": counts[:, BREAKER],
+            "orders": counts[:, ORDERS],
+            "rejected": counts[:, REJECTED],
+            "funding_paid": counts[:, FUNDING],
+            "borrow_paid": counts[:, BORROW],
+            "unhedged_pnl": counts[:, UNHEDGED_PNL],
+            "unhedged_s": counts[:, UNHEDGED_S],
+            "largest_unhedged": counts[:, LARGEST_UNHEDGED],
         }
-    return {name: np.array(values, dtype=np.float64) for name, values in metrics.items()}
+    found = {name: np.where(given_up > 0, np.nan, values) for name, values in metrics.items()}
+    return found | {"given_up": np.array(given_up, dtype=np.float64)}
 
 
 def _deviation(returns: FloatArray) -> FloatArray:

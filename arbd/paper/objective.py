@@ -10,16 +10,19 @@ import numpy as np
 
 from arbd.errors import UsageError
 from arbd.paper import metrics
-from arbd.paper.engine import AGE_LIMITS, series_for, summarise
-from arbd.paper.market.prepared import FIELD, Market, Series, grid_rows, parameter_rows, prepare
+from arbd.paper.engine import series_for, span_ns, summarise
+from arbd.paper.market.prepared import FIELD, Market, grid_rows, parameter_rows, prepare
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
+from arbd.paper.market.series import Series, View
 from arbd.paper.params import PARAMETERS, Value, canonical, check, differing, resolve
 
 if TYPE_CHECKING:
     from arbd.paper.kernel.parameter_sets import Index
 
 # What runs of one pass over a market have in common: they see the same series, and observe equity at the same quotes.
-SHARED = (*AGE_LIMITS, "carry_over_gaps", "grid_s")
+SHARED = (
+    "max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s", "gap", "center", "center_half_life_s", "grid_s",
+)  # fmt: skip
 KEPT_SERIES = 4
 # Points of equity held at a time: 64 MiB, of which the statistics need a few more.
 MOST_CELLS = 1 << 23
@@ -86,7 +89,10 @@ class PaperObjective:
                     self._run(number, part[some], at) for number, (part, at) in enumerate(zip(rows, grids, strict=True))
                 ]
                 found, blocks[some] = summarise(
-                    [part[some] for part in rows], [counts for counts, _ in done], [equity for _, equity in done]
+                    [part[some] for part in rows],
+                    [counts for counts, _ in done],
+                    [equity for _, equity in done],
+                    [span_ns(market) for market in self._markets],
                 )
                 for name, column in found.items():
                     values[name][some] = column
@@ -111,7 +117,7 @@ class PaperObjective:
         """The market as these parameters see it, and its index: kept for the next call."""
         from arbd.paper.kernel.parameter_sets import build_index  # noqa: PLC0415 - numba
 
-        key = (number, *(params[name] for name in AGE_LIMITS), params["carry_over_gaps"])
+        key = (number, View.of(params))
         if key not in self._series:
             series = series_for(self._markets[number], params)
             self._series[key] = series, build_index(series)

@@ -208,9 +208,15 @@ def test_recorded_metrics_are_reproduced_to_the_bit(
     name: str, session: str, iteration: int, to_read: dict[str, Golden], arbctl_on: Any
 ) -> None:
     golden = to_read[name]
-    again = document(arbctl_on(golden), "replay", session, str(iteration))
     row = next(row for row in golden.session(session)["rows"] if row["iteration"] == iteration)
-    assert again["equal"]
+    status, out, _ = arbctl_on(golden)("replay", session, str(iteration), "--json")
+    again = json.loads(out)
+    if again["other_rules"]:
+        # The paper engine of that version played by other rules: it is said, and what was recorded stays as it was.
+        assert rules_of(row["metrics"]) < RULES and status == 1
+        assert lost(finite(row["metrics"]), {**dict.fromkeys(row["metrics"]), **again["recorded"]}) == []
+        return
+    assert again["equal"] and status == 0
     assert lost(finite(row["metrics"]), {**dict.fromkeys(row["metrics"]), **again["replayed"]}) == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import Quotes
-from arbd.paper.params import resolve
+from arbd.paper.params import followed, resolve
 
 SECOND = 10**9
 
@@ -65,7 +65,12 @@ def random_quotes(seed: int, n: int) -> Quotes:
 
 
 def wild_market(seed: int, n: int) -> Market:
-    """`random_quotes`, at times with quotes that are none, old ones, and gaps."""
+    """`wild_quotes`, prepared."""
+    return prepare(wild_quotes(seed, n))
+
+
+def wild_quotes(seed: int, n: int) -> Quotes:
+    """`random_quotes`, at times with quotes that are none, old ones, gaps, and funding."""
     rng = np.random.default_rng([seed, 1])
     quotes = random_quotes(seed, n)
     if rng.random() < 0.3:
@@ -76,7 +81,10 @@ def wild_market(seed: int, n: int) -> Market:
         quotes = replace(quotes, age_a_ns=ages[0], age_b_ns=ages[1])
     if rng.random() < 0.5:
         quotes = replace(quotes, block=np.cumsum(rng.random(n) < 0.03).astype(np.int64))
-    return prepare(quotes)
+    if rng.random() < 0.3:
+        paid = np.where(rng.random((2, n)) < 0.1, rng.normal(0, 1e-3, (2, n)), np.nan)
+        quotes = replace(quotes, funding_a=paid[0], funding_b=paid[1])
+    return quotes
 
 
 def params_of(**given: Any) -> dict[str, Any]:
@@ -85,6 +93,8 @@ def params_of(**given: Any) -> dict[str, Any]:
     return resolve({**free, **given})
 
 
+# A parameter that follows another where it is not given.
+NOT_GIVEN = None
 # Values of parameters that make things happen in `random_quotes`.
 LIVELY: dict[str, tuple[Any, ...]] = {
     "min_spread_pct": (-0.2, 0.1, 0.3, 0.5, 1.0),
@@ -116,16 +126,44 @@ LIVELY: dict[str, tuple[Any, ...]] = {
     "max_quote_age_s": (0, 0, 5, 1000),
     "max_quote_age_a_s": (0, 0, 0, 2),
     "max_quote_age_b_s": (0, 0, 0, 30),
-    "carry_over_gaps": ("no", "no", "yes"),
+    "gap": ("hold", "hold", "close_before"),
+    "min_spread_ab_pct": (NOT_GIVEN, NOT_GIVEN, NOT_GIVEN, -0.1, 0.4),
+    "min_spread_ba_pct": (NOT_GIVEN, NOT_GIVEN, NOT_GIVEN, 0.2, 0.6),
+    "center": ("none", "none", "ewma"),
+    "center_half_life_s": (5.0, 600.0),
+    "entry_sigma": (0, 0, 1.0),
+    "latency_jitter": (0, 0, 1.0),
+    "reject_pct_a": (0, 0, 20),
+    "reject_pct_b": (0, 0, 50),
+    "execution_seed": (1, 2),
+    "unhedged": ("hedge", "unwind"),
+    "hedge_latency_ms": (0, 0, 2500),
+    "lot_step_a": (NOT_GIVEN, NOT_GIVEN, 0.1, 0.07),
+    "lot_step_b": (NOT_GIVEN, NOT_GIVEN, 0.25, 0.0),
+    "min_notional_a": (NOT_GIVEN, NOT_GIVEN, 10),
+    "min_notional_b": (NOT_GIVEN, NOT_GIVEN, 0, 20),
+    "tick_a": (0, 0, 0.01, 1.0),
+    "tick_b": (0, 0, 0.05),
+    "funding_a_bps_8h": (0, 0, 1.0, -2.0),
+    "funding_b_bps_8h": (0, 0, 3.0),
+    "borrow_a_pct_year": (0, 0, 12.0),
+    "borrow_b_pct_year": (0, 0, 50.0),
+    "give_up_trades_per_day": (0, 0, 0, 5),
+    "give_up_drawdown_pct": (0, 0, 0, 0.2),
 }
 
 
 @st.composite
 def any_params(draw: st.DrawFn, strategy: str) -> dict[str, Any]:
     """Parameters that make things happen in `random_quotes`."""
-    return resolve({"strategy": strategy} | {name: draw(st.sampled_from(values)) for name, values in LIVELY.items()})
+    return _resolved(strategy, {name: draw(st.sampled_from(values)) for name, values in LIVELY.items()})
 
 
 def random_params(rng: random.Random, strategy: str) -> dict[str, Any]:
     """The same without hypothesis, which is too slow for thousands of sets."""
-    return resolve({"strategy": strategy} | {name: rng.choice(values) for name, values in LIVELY.items()})
+    return _resolved(strategy, {name: rng.choice(values) for name, values in LIVELY.items()})
+
+
+def _resolved(strategy: str, drawn: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in drawn.items() if value is not NOT_GIVEN}
+    return dict(followed(resolve({"strategy": strategy} | given)))

@@ -59,9 +59,13 @@ def test_each_leg_fills_at_the_first_quote_after_its_own_latency(engine: Any) ->
     assert found.fills[0].price == pytest.approx(103.0)
 
 
-def test_an_entry_that_cannot_fill_before_the_data_ends_is_not_made(engine: Any) -> None:
+def test_an_order_that_would_fill_after_the_data_is_void(engine: Any) -> None:
+    found = engine(flat_quotes([0, 0, 0.02]), min_spread_pct=1.0, latency_a_ms=1, latency_b_ms=1)
+    assert (found.metrics["signals"], found.metrics["orders"], found.fills) == (1, 2, ())
+    # The other leg fills, and is valued at the last quote.
     found = engine(flat_quotes([0, 0, 0.02]), min_spread_pct=1.0, latency_a_ms=1)
-    assert (found.metrics["signals"], found.fills) == (1, ())
+    assert [(f.row, f.venue, f.side) for f in found.fills] == [(2, 1, 1)]
+    assert found.metrics["pnl"] == 0.0
 
 
 def test_a_position_is_closed_at_the_end_of_the_data(engine: Any) -> None:

@@ -24,6 +24,11 @@ def waves(**more: Any) -> Quotes:
     return flat_quotes(WAVES, t_s=MINUTES, half=2e-4, **more)
 
 
+def swapped(quotes: Quotes) -> Quotes:
+    """With the venues in each other's place."""
+    return replace(quotes, bid_a=quotes.bid_b, ask_a=quotes.ask_b, bid_b=quotes.bid_a, ask_b=quotes.ask_a)
+
+
 def losing() -> Quotes:
     """Opens, and closes by its stop at a loss, again and again."""
     return flat_quotes([0.0, 0.010, 0.030, 0.0, 0.0, 0.010, 0.030, 0.0] * 6, t_s=[60.0 * i for i in range(48)])
@@ -66,7 +71,30 @@ CASES: dict[str, tuple[Quotes, dict[str, Any], Any, Any]] = {
     "max_quote_age_s": (replace(waves(), age_a_ns=np.arange(len(WAVES)) % 3 * SECOND), CONVERGENCE, 0.0, 1.5),
     "max_quote_age_a_s": (replace(waves(), age_a_ns=np.arange(len(WAVES)) % 3 * SECOND), CONVERGENCE, 0.0, 1.5),
     "max_quote_age_b_s": (replace(waves(), age_b_ns=np.arange(len(WAVES)) % 3 * SECOND), CONVERGENCE, 0.0, 1.5),
-    "carry_over_gaps": (replace(waves(), block=np.arange(len(WAVES)) // 4), CONVERGENCE, "no", "yes"),
+    "gap": (replace(waves(), block=np.arange(len(WAVES)) // 4), CONVERGENCE, "hold", "close_before"),
+    "min_spread_ab_pct": (waves(), CONVERGENCE, 0.5, 1.1),
+    "min_spread_ba_pct": (swapped(waves()), CONVERGENCE, 0.5, 1.1),
+    "center": (waves(), CONVERGENCE | {"center_half_life_s": 300.0}, "none", "ewma"),
+    "center_half_life_s": (waves(), CONVERGENCE | {"center": "ewma"}, 60.0, 6_000.0),
+    "entry_sigma": (waves(), CONVERGENCE | {"center": "ewma"}, 0.0, 2.0),
+    "latency_jitter": (waves(), CONVERGENCE | {"latency_a_ms": 60_000.0}, 0.0, 1.0),
+    "reject_pct_a": (waves(), CONVERGENCE, 0.0, 50.0),
+    "reject_pct_b": (waves(), CONVERGENCE, 0.0, 50.0),
+    "execution_seed": (waves(), CONVERGENCE | {"reject_pct_a": 50.0}, 1, 2),
+    "unhedged": (waves(), CONVERGENCE | {"reject_pct_a": 50.0}, "hedge", "unwind"),
+    "hedge_latency_ms": (waves(), CONVERGENCE | {"reject_pct_a": 50.0}, 0.0, 200_000.0),
+    "lot_step_a": (waves(size=0.55), CONVERGENCE, 0.0, 0.25),
+    "lot_step_b": (waves(size=0.55), CONVERGENCE, 0.0, 0.25),
+    "min_notional_a": (waves(size=0.5), CONVERGENCE, 0.0, 60.0),
+    "min_notional_b": (waves(size=0.5), CONVERGENCE, 0.0, 60.0),
+    "tick_a": (waves(), CONVERGENCE, 0.0, 0.5),
+    "tick_b": (waves(), CONVERGENCE, 0.0, 0.5),
+    "funding_a_bps_8h": (waves(), CONVERGENCE, 0.0, 3.0),
+    "funding_b_bps_8h": (waves(), CONVERGENCE, 0.0, -3.0),
+    "borrow_a_pct_year": (waves(), CONVERGENCE, 0.0, 20.0),
+    "borrow_b_pct_year": (swapped(waves()), CONVERGENCE, 0.0, 20.0),
+    "give_up_trades_per_day": (waves(), CONVERGENCE, 0, 2),
+    "give_up_drawdown_pct": (losing(), STOPPED, 0.0, 0.1),
     "grid_s": (waves(), CONVERGENCE, 3600.0, 600.0),
 }  # fmt: skip
 

@@ -68,43 +68,59 @@ def test_what_is_no_quote_is_not_traded_on_and_shows_the_one_before(engine: Engi
     assert np.isfinite(found.equity).all()
 
 
+BEFORE: dict[str, Any] = OPENING | {"gap": "close_before"}
+
+
 def gapped(block: list[int], **more: Any) -> Quotes:
     return replace(flat_quotes([0.0, 0.01, 0.01, 0.01, 0.01, 0.0], **more), block=np.array(block))
 
 
-def test_a_position_is_closed_at_the_last_quote_before_a_gap_unless_asked(engine: Engine) -> None:
+def test_a_gap_is_not_known_beforehand_unless_asked(engine: Engine) -> None:
     quotes = gapped([7, 7, 7, 8, 8, 8])
-    closed, carried = engine(quotes, **OPENING), engine(quotes, **OPENING, carry_over_gaps="yes")
+    closed, held = engine(quotes, **BEFORE), engine(quotes, **OPENING)
     assert told(closed)[2:4] == [(2, 0, 1, fills.GAP), (2, 1, -1, fills.GAP)]
+    # The entry at the first quote after the gap is settled at the end of the data.
     assert closed.metrics["trades"] == 2
-    assert [(row, reason) for row, _, _, reason in told(carried)] == [(1, 0), (1, 0), (5, fills.EXIT), (5, fills.EXIT)]
+    assert [(row, reason) for row, _, _, reason in told(held)] == [(1, 0), (1, 0), (5, fills.EXIT), (5, fills.EXIT)]
+
+
+def test_the_old_name_and_its_values_mean_the_same(engine: Engine) -> None:
+    quotes = gapped([7, 7, 7, 8, 8, 8])
+    assert told(engine(quotes, **OPENING, carry_over_gaps="no")) == told(engine(quotes, **BEFORE))
+    assert told(engine(quotes, **OPENING, carry_over_gaps="yes")) == told(engine(quotes, **OPENING))
 
 
 def test_quotes_further_apart_than_their_largest_age_are_a_gap(engine: Engine) -> None:
     quotes = flat_quotes([0.0, 0.01, 0.01, 0.01, 0.01, 0.0], t_s=[0, 1, 2, 100, 101, 102])
-    assert fills.GAP not in {reason for *_, reason in told(engine(quotes, **OPENING))}
-    assert told(engine(quotes, **OPENING, max_quote_age_s=50))[2:4] == [(2, 0, 1, fills.GAP), (2, 1, -1, fills.GAP)]
+    assert fills.GAP not in {reason for *_, reason in told(engine(quotes, **BEFORE))}
+    assert told(engine(quotes, **BEFORE, max_quote_age_s=50))[2:4] == [(2, 0, 1, fills.GAP), (2, 1, -1, fills.GAP)]
 
 
 def test_before_a_gap_all_is_closed_whatever_the_sizes_show(engine: Engine) -> None:
     quotes = gapped([0, 0, 0, 1, 1, 1], size=1.0)
     quotes.ask_size_a[2] = 0.0
-    found = engine(quotes, **OPENING)
+    found = engine(quotes, **BEFORE)
     assert sum(fill.side * fill.size for fill in found.fills if fill.venue == 0) == 0.0
     assert (2, 0, 1, fills.GAP) in told(found)
 
 
-def test_an_entry_whose_leg_would_fill_after_a_gap_is_not_made(engine: Engine) -> None:
+def test_an_order_is_under_way_over_a_gap(engine: Engine) -> None:
     quotes = gapped([0, 0, 1, 1, 1, 1])
-    assert [row for row, *_ in told(engine(quotes, **OPENING, latency_a_ms=1000))][:2] == [3, 2]
+    found = told(engine(quotes, **OPENING, latency_a_ms=1000))
+    assert found[:2] == [(2, 0, -1, fills.ENTRY), (1, 1, 1, fills.ENTRY)]
 
 
-def test_an_exit_under_way_at_a_gap_fills_before_it(engine: Engine) -> None:
+def test_before_a_gap_a_leg_under_way_is_void_and_the_other_is_closed(engine: Engine) -> None:
+    quotes = gapped([0, 0, 1, 1, 1, 1])
+    found = engine(quotes, **BEFORE, latency_a_ms=1000)
+    assert told(found)[:2] == [(1, 1, 1, fills.ENTRY), (1, 1, -1, fills.GAP)]
+    assert found.metrics["rejected"] == 0
+
+
+def test_an_exit_under_way_at_a_gap_is_void_and_all_is_closed_there(engine: Engine) -> None:
     quotes = replace(flat_quotes([0.01, 0.0, 0.0, 0.0, 0.0]), block=np.array([0, 0, 0, 1, 1]))
-    found = told(engine(quotes, **OPENING, latency_b_ms=5000))
-    assert found == []
-    found = told(engine(quotes, **OPENING, latency_b_ms=1000))
-    assert found == [(0, 0, -1, 0), (1, 1, 1, 0), (2, 0, 1, fills.EXIT), (2, 1, -1, fills.EXIT)]
+    found = told(engine(quotes, **BEFORE, latency_b_ms=1000))
+    assert found == [(0, 0, -1, 0), (1, 1, 1, 0), (2, 0, 1, fills.EXIT), (2, 1, -1, fills.GAP)]
 
 
 def test_balances_of_inventory_are_carried_over_a_gap(engine: Engine) -> None:

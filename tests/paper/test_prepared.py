@@ -24,7 +24,7 @@ from tests.paper.markets import SECOND, params_of, random_quotes, wild_market
 def same(a: Market, b: Market) -> bool:
     return all(
         np.array_equal(getattr(a, name), getattr(b, name), equal_nan=name.startswith("edge"))
-        for name in ("ts_ns", "book", "edge_ab", "edge_ba", "unusable", "age_a_ns", "age_b_ns", "block")
+        for name in ("ts_ns", "book", "edge_ab", "edge_ba", "unusable", "age_a_ns", "age_b_ns", "block", "fresh")
     )
 
 

@@ -41,7 +41,7 @@ class IterationOrBest(_Base):
 @click.command()
 @click.argument("session", shell_complete=complete_sessions)
 @click.argument("iteration", type=IterationOrBest(), shell_complete=complete_iteration)
-@click.option("--trades", type=_FILE, help="Write every fill to this CSV file (paper sessions).")
+@click.option("--trades", type=_FILE, help="Write every fill and rejected order to this CSV file (paper sessions).")
 @click.option("--plot", type=_FILE, help="Write edges, fills, equity and drawdown to this HTML file (paper sessions).")
 @click.option(
     "--objective-path",
@@ -106,7 +106,7 @@ def _explain(done: Replay, cache_dir: Path, trades: Path | None, plot: Path | No
     runs = run_markets(done.spec, row.params, cache_dir, row.budget, setting=setting)
     written: dict[str, Any] = {}
     if trades is not None:
-        written["fills"] = write_fills(runs, trades)
+        written["fills"], written["rejected"] = write_fills(runs, trades)
         written["trades"] = str(trades)
     if plot is not None:
         from arbd.analysis.run_page import write_run_page
@@ -127,6 +127,7 @@ def _document(done: Replay, written: dict[str, Any]) -> dict[str, Any]:
         "replayed": dict(done.metrics),
         "differences": [{"metric": d.metric, "recorded": d.recorded, "replayed": d.replayed} for d in done.differences],
         "other_code": list(done.other_code),
+        "other_rules": done.other_rules,
         **written,
     }
 
@@ -140,13 +141,14 @@ def _text(done: Replay, written: dict[str, Any]) -> list[str]:
         lines += [f"  {key}: {format_value(value)}" for key, value in done.metrics.items()]
     else:
         lines += [f"  {d.metric}: recorded {d.recorded!r}, now {d.replayed!r}" for d in done.differences]
-        if not done.other_code:
+        if not done.other_code and not done.other_rules:
             lines.append(
                 "  the code is the same; does the objective depend on anything else, as the time or another file?"
             )
-    lines += [f"  {text}" for text in done.other_code]
+    lines += [f"  {text}" for text in (*([done.other_rules] if done.other_rules else []), *done.other_code)]
     if "trades" in written:
-        lines.append(f"{written['fills']:,} fills in {written['trades']}")
+        rejected = f" and {written['rejected']:,} rejected orders" if written["rejected"] else ""
+        lines.append(f"{written['fills']:,} fills{rejected} in {written['trades']}")
     if "plot" in written:
         lines.append(f"plot in {written['plot']}")
     return lines

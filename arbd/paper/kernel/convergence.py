@@ -5,46 +5,63 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.paper import fills
-from arbd.paper.compiled import jit
+from arbd.paper.compiled import jit, jit_small
 from arbd.paper.kernel.execution import (
     book_result,
-    bought_at,
+    carry,
     close_trade,
     entered,
     entry_direction,
-    executable,
+    hedged,
     last_of_stretch,
+    leg_row,
+    mark,
     observe,
     order,
-    row_after,
-    row_at,
-    settle,
-    shown,
-    sold_at,
+    send,
+    send_hedge,
+    settle_leg,
+    sign_of,
 )
-from arbd.paper.kernel.memory import float_at, int_at
-from arbd.paper.kernel.state import NEVER, NONE, WAIT_ENTRY, WAIT_EXIT, WAIT_NEXT
+from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float
+from arbd.paper.kernel.state import (
+    BASIS,
+    FILLED,
+    HELD,
+    NEVER,
+    NONE,
+    OPENED,
+    QUANTITY,
+    VALUE,
+    WAIT_ENTRY,
+    WAIT_EXIT,
+    WAIT_NEXT,
+)
+from arbd.paper.kernel.venue import at_most, price_at, round_down, round_down_both, row_at, sendable, subtract
+from arbd.paper.market.prepared import DUST, UNWIND
+
+A, B = np.int64(0), np.int64(1)
 
 
 @jit
 def convergence_entry(x, run, row):
-    direction = entry_direction(x, run, row, run.min_spread_pct, run.min_spread_pct)
+    direction = entry_direction(x, run, row, run.min_spread_ab_pct, run.min_spread_ba_pct)
     if direction == 0:
         return
-    row_a, row_b = row_after(x, row, run.latency_a_ms, np.int64(0)), row_after(x, row, run.latency_b_ms, np.int64(1))
-    if max(row_a, row_b) > last_of_stretch(x, run, row):
-        return
-    limit = run.max_position / bought_at(x, run, row_a, row_b, direction)
-    quantity = executable(x, run, row_a, row_b, direction, limit)
-    if quantity > 0:
-        order(run, row_a, row_b, direction, quantity, np.int64(fills.ENTRY))
+    quantity = run.max_position / price_at(x, run, row, B if direction > 0 else A, np.int64(1))
+    quantity = at_most(x, run, row, A, -direction, quantity)
+    quantity = at_most(x, run, row, B, direction, quantity)
+    quantity = round_down_both(run, quantity)
+    quantity_a, quantity_b = round_down(run, A, quantity), round_down(run, B, quantity)
+    if sendable(x, run, row, A, -direction, quantity_a) and sendable(x, run, row, B, direction, quantity_b):
+        send(x, run, row, direction, quantity_a, quantity_b, fills.ENTRY)
         entered(x, run, row)
 
 
-@jit
+@jit_small
 def exit_reason(x, run, row):
     cost_pct = -float_at(x.ba, row) if run.direction > 0 else -float_at(x.ab, row)
-    gain_pct = run.entry_edge - cost_pct
+    gain_pct = run.entry_edge - (-float_at(x.cost_ba, row) if run.direction > 0 else -float_at(x.cost_ab, row))
     if run.tripped != 0:
         return fills.BREAKER
     if run.stop_loss_pct > 0 and gain_pct <= -run.stop_loss_pct:
@@ -53,74 +70,230 @@ def exit_reason(x, run, row):
         return fills.TAKE_PROFIT
     if cost_pct <= run.exit_spread_pct:
         return fills.EXIT
-    if row >= run.hold_row:
-        return fills.MAX_HOLD
-    return fills.END if row == x.n - 1 else -1
+    return fills.MAX_HOLD if row >= run.hold_row else -1
+
+
+@jit_small
+def wait_for_exit(x, run):
+    """Gains are of edges as they are: where those waited for are centred, only a look at every quote tells both."""
+    by_both = x.sigma_ab != 0 and (run.take_profit_pct > 0 or run.stop_loss_pct > 0)
+    run.wait = WAIT_NEXT if by_both or run.tripped != 0 else WAIT_EXIT
 
 
 @jit
 def convergence_exit(x, run, row):
     reason = exit_reason(x, run, row)
     if reason < 0:
-        run.wait = WAIT_EXIT
+        wait_for_exit(x, run)
         return
     run.wait = WAIT_NEXT
-    direction = -run.direction
-    last = last_of_stretch(x, run, row)
-    row_a = min(row_after(x, row, run.latency_a_ms, np.int64(0)), last)
-    row_b = min(row_after(x, row, run.latency_b_ms, np.int64(1)), last)
-    quantity = shown(x, run, row_a, row_b, direction, run.left)
-    if quantity < run.left:
-        quantity = executable(x, run, row_a, row_b, direction, quantity)
-    if quantity > 0:
-        order(run, row_a, row_b, direction, quantity, np.int64(reason))
+    can, quantity_a, quantity_b = closing(x, run, row)
+    if can:
+        send(x, run, row, -run.direction, quantity_a, quantity_b, reason)
 
 
-@jit
-def convergence_open(x, run, row, cash):
-    direction = run.order_direction
-    bought = bought_at(x, run, run.order_row_a, run.order_row_b, direction)
-    sold = sold_at(x, run, run.order_row_a, run.order_row_b, direction)
-    run.direction = direction
+@jit_small
+def closing_leg(x, run, row, venue, quantity):
+    """A leg's quantity, or below zero when it cannot be sent."""
+    held = float_at(run.own, HELD + venue)
+    if held <= quantity:
+        return held
+    part = round_down(run, venue, quantity)
+    return part if sendable(x, run, row, venue, -sign_of(run.direction, venue), part) else -1.0
+
+
+@jit_small
+def closing(x, run, row):
+    """Whether both legs of an exit can be sent, and their quantities."""
+    held_a, held_b = float_at(run.own, HELD), float_at(run.own, HELD + 1)
+    largest = max(held_a, held_b)
+    quantity = largest
+    if held_a > 0:
+        quantity = at_most(x, run, row, A, run.direction, quantity)
+    if held_b > 0:
+        quantity = at_most(x, run, row, B, -run.direction, quantity)
+    if quantity < largest:
+        quantity = round_down_both(run, quantity)
+    quantity_a, quantity_b = closing_leg(x, run, row, A, quantity), closing_leg(x, run, row, B, quantity)
+    return quantity_a >= 0 and quantity_b >= 0, quantity_a, quantity_b
+
+
+@jit_small
+def open_position(x, run, row):
+    run.direction = run.order_direction
     run.opened_ns = int_at(x.ts, row)
+    run.carry_row = row
     run.hold_row = NEVER
     if run.max_hold_s > 0:
         run.hold_row = row_at(x, row, run.opened_ns + np.int64(run.max_hold_s * 1e9))
-    run.quantity = run.order_quantity
-    run.left = run.order_quantity
-    run.entry_cash = cash
-    run.entry_edge = (sold - bought) / bought * 100.0
+    for at in range(HELD, OPENED + 2):
+        put_float(run.own, at, 0.0)
+    run.entry_edge = 0.0
     run.trade_result = 0.0
-    run.wait = WAIT_NEXT if run.tripped != 0 else WAIT_EXIT
+
+
+@jit_small
+def pay_carry(x, run, row):
+    if run.direction == 0 or run.carries == 0:
+        run.carry_row = row
+        return 0.0
+    funding, borrow = carry(x, run, row)
+    run.carry_row = row
+    run.funding += funding
+    run.borrow += borrow
+    return -(funding + borrow)
+
+
+@jit_small
+def open_leg(run, venue, filled, price_cash, worth):
+    own = run.own
+    put_float(own, HELD + venue, float_at(own, HELD + venue) + filled)
+    put_float(own, BASIS + venue, float_at(own, BASIS + venue) + price_cash)
+    put_float(own, VALUE + venue, float_at(own, VALUE + venue) + worth)
+    put_float(own, OPENED + venue, float_at(own, OPENED + venue) + filled)
+
+
+@jit_small
+def close_leg(run, venue, filled, cash):
+    held = float_at(run.own, HELD + venue)
+    left = subtract(run, venue, held, filled)
+    part = float_at(run.own, BASIS + venue)
+    basis = part
+    if left > 0:
+        part *= filled / held
+    put_float(run.own, BASIS + venue, basis - part)
+    put_float(run.own, HELD + venue, left)
+    return part + cash
 
 
 @jit
-def convergence_apply(x, run, row):
-    cash = settle(x, run)
+def convergence_apply(x, run, row, last):
+    """The legs that fill up to a row have, as far as they did."""
     run.due_row = NONE
-    if run.direction == 0:
-        convergence_open(x, run, row, cash)
-        return
-    result = run.entry_cash * (run.order_quantity / run.quantity) + cash
-    run.left -= run.order_quantity
-    run.trade_result += result
+    opens = run.order_reason in (fills.ENTRY, fills.HEDGE)
+    was_open = run.direction != 0
+    result = pay_carry(x, run, row) if was_open else 0.0
+    closed = False
+    for venue in range(2):
+        at = leg_row(run, venue)
+        ordered = float_at(run.own, QUANTITY + venue)
+        if ordered <= 0 or at > last:
+            continue
+        whole = not opens and was_open and ordered == float_at(run.own, HELD + venue)
+        cash = settle_leg(x, run, venue, np.inf, whole)
+        filled = float_at(run.own, FILLED + venue)
+        if filled <= 0:
+            continue
+        if opens:
+            if run.direction == 0:
+                open_position(x, run, row)
+            price = price_at(x, run, at, venue, sign_of(run.order_direction, venue))
+            open_leg(run, venue, filled, cash, filled * price)
+        else:
+            result += close_leg(run, venue, filled, cash)
+            closed = True
     run.wait = WAIT_NEXT
-    if run.left <= 0:
-        held_s = (int_at(x.ts, row) - run.opened_ns) / 1e9
-        run.hold_s += held_s
-        run.exposure_s += held_s
-        run.direction = 0
-        run.signalled = 0
-        run.wait = WAIT_ENTRY
-    book_result(x, run, row, result)
     if run.direction == 0:
-        close_trade(x, run, row, run.trade_result)
-    observe(x, run, row)
+        return
+    book_result(x, run, row, result)
+    run.trade_result += result
+    if float_at(run.own, HELD) == 0 and float_at(run.own, HELD + 1) == 0:
+        end_trade(x, run, row)
+    elif not balance(x, run, row, opens) and opens:
+        wait_for_exit(x, run)
+    if closed:
+        observe(x, run, row)
+
+
+@jit
+def end_trade(x, run, row):
+    held_s = (int_at(x.ts, row) - run.opened_ns) / 1e9
+    run.hold_s += held_s
+    run.exposure_s += held_s
+    run.direction = 0
+    run.signalled = 0
+    run.wait = WAIT_ENTRY
+    hedged(x, run, row)
+    close_trade(x, run, row, run.trade_result)
+
+
+@jit
+def balance(x, run, row, opens):
+    """Whether an order was sent for what one leg is larger than the other."""
+    own = run.own
+    larger = A if float_at(own, HELD) > float_at(own, HELD + 1) else B
+    smaller = 1 - larger
+    excess = float_at(own, HELD + larger) - float_at(own, HELD + smaller)
+    if excess >= DUST * float_at(own, HELD + larger) and run.over == 0:
+        if opens and run.unhedged != UNWIND:
+            side, quantity = sign_of(run.direction, smaller), round_down(run, smaller, excess)
+            if sendable(x, run, row, smaller, side, quantity):
+                send_hedge(x, run, row, smaller, side, quantity, fills.HEDGE)
+                return True
+        side, whole = -sign_of(run.direction, larger), float_at(own, HELD + smaller) <= 0
+        quantity = excess if whole else round_down(run, larger, excess)
+        if whole or sendable(x, run, row, larger, side, quantity):
+            send_hedge(x, run, row, larger, side, quantity, fills.UNWIND)
+            return True
+    hedged(x, run, row)
+    if float_at(own, OPENED) > 0 and float_at(own, OPENED + 1) > 0:
+        sells, buys = (A, B) if run.direction > 0 else (B, A)
+        sold = float_at(own, VALUE + sells) / float_at(own, OPENED + sells)
+        bought = float_at(own, VALUE + buys) / float_at(own, OPENED + buys)
+        run.entry_edge = (sold - bought) / bought * 100.0
+    return False
+
+
+@jit
+def void(x, run, row):
+    """What is under way is void, but for legs that filled up to this row."""
+    if run.due_row < 0:
+        return
+    run.due_row = NONE
+    run.wait = WAIT_NEXT
+    done_row = NONE
+    for venue in range(2):
+        if float_at(run.own, QUANTITY + venue) > 0 and leg_row(run, venue) <= row:
+            done_row = max(done_row, leg_row(run, venue))
+    if done_row >= 0:
+        run.done_row = done_row
+        convergence_apply(x, run, row, row)
+
+
+@jit
+def close_at(x, run, row, quantity_a, quantity_b, reason):
+    """Close by settlement at a quote: no order is sent, and none is refused."""
+    order(run, row, row, row, -run.direction, quantity_a, quantity_b, np.int64(reason))
+    convergence_apply(x, run, row, row)
 
 
 @jit
 def close_before_gap(x, run, row):
-    """What is open at the last quote before a gap is closed there, whole and at once."""
-    if run.direction != 0 and row < x.n - 1 and last_of_stretch(x, run, row) == row:
-        order(run, row, row, -run.direction, run.left, np.int64(fills.GAP))
-        convergence_apply(x, run, row)
+    if (run.direction == 0 and run.due_row < 0) or last_of_stretch(x, run, row) != row:
+        return
+    run.over = 1
+    void(x, run, row)
+    if run.direction != 0:
+        close_at(x, run, row, float_at(run.own, HELD), float_at(run.own, HELD + 1), fills.GAP)
+    run.over = 0
+
+
+@jit
+def convergence_finish(x, run, row):
+    """What is open is closed at the last quote as far as sizes allow, and the rest is valued there."""
+    run.over = 1
+    void(x, run, row)
+    usable = x.unusable == 0 or byte_at(x.unusable, row) == 0
+    if run.direction != 0 and run.done_row < row and usable:
+        can, quantity_a, quantity_b = closing(x, run, row)
+        if can:
+            close_at(x, run, row, quantity_a, quantity_b, fills.END)
+    if run.direction == 0:
+        return
+    run.open_mark = mark(x, run, row)
+    if run.carries != 0:
+        funding, borrow = carry(x, run, row)
+        run.funding += funding
+        run.borrow += borrow
+    run.exposure_s += (int_at(x.ts, row) - run.opened_ns) / 1e9
+    hedged(x, run, row)

@@ -7,22 +7,93 @@ results must be equal to the bit. No fast-math; nothing is reassociated. `x` is 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from arbd.paper.compiled import jit
-from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int, small_at
-from arbd.paper.kernel.state import DAY_NS, HOUR_NS, NEVER, NONE, WAIT_ENTRY, WAIT_NEXT, WAIT_REFUSED, book_at, fill_at
+from arbd.paper import fills
+from arbd.paper.compiled import jit, jit_small
+from arbd.paper.kernel.memory import float_at, int_at, put_float, put_int
+from arbd.paper.kernel.state import (
+    BASIS,
+    BORROW,
+    DAY_NS,
+    FEE,
+    FILLED,
+    FUNDING,
+    FUNDING_NS,
+    HELD,
+    HOUR_NS,
+    NEVER,
+    NONE,
+    OPENED,
+    QUANTITY,
+    VALUE,
+    WAIT_ENTRY,
+    WAIT_NEXT,
+    WAIT_REFUSED,
+    YEAR_NS,
+    fill_at,
+)
+from arbd.paper.kernel.venue import delay_ns, fill_of, price_at, row_after, row_at, touch_at
+from arbd.paper.market.prepared import CONVERGENCE
+
+
+@jit_small
+def sign_of(direction, venue):
+    """+1 where a position is long, and where an order buys."""
+    return -direction if venue == 0 else direction
+
+
+@jit
+def times_paid(x, row):
+    """How often a venue has paid funding up to a row."""
+    low, high = 0, x.n_funding
+    while low < high:
+        middle = (low + high) // 2
+        if int_at(x.funding_rows, middle) <= row:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@jit
+def carry(x, run, row):
+    """Funding and borrowing since the last fill."""
+    first, last = times_paid(x, run.carry_row), times_paid(x, row)
+    elapsed_ns = float(int_at(x.ts, row) - int_at(x.ts, run.carry_row))
+    funding, borrow = 0.0, 0.0
+    for venue in range(2):
+        held = float_at(run.own, HELD + venue)
+        if held <= 0:
+            continue
+        sign = sign_of(run.direction, venue)
+        notional = held * (float_at(run.own, VALUE + venue) / float_at(run.own, OPENED + venue))
+        rate = float_at(run.own, FUNDING + venue) / 1e4
+        funding += sign * notional * rate * (elapsed_ns / FUNDING_NS)
+        told = float_at(x.funding_sums, 2 * last + venue) - float_at(x.funding_sums, 2 * first + venue)
+        funding += sign * held * told
+        if sign < 0:
+            borrow += notional * (float_at(run.own, BORROW + venue) / 100.0) * (elapsed_ns / YEAR_NS)
+    return funding, borrow
 
 
 @jit
 def mark(x, run, row):
+    if run.strategy != CONVERGENCE:
+        if run.net == 0:
+            return 0.0
+        return run.net_cash + run.net * touch_at(x, row, np.int64(0), np.int64(-1 if run.net > 0 else 1))
     if run.direction == 0:
         return 0.0
-    book = book_at(x.book, row)
-    unwound = book.bid_b - book.ask_a if run.direction > 0 else book.bid_a - book.ask_b
-    return run.entry_cash * (run.left / run.quantity) + run.left * unwound
+    worth = 0.0
+    for venue in range(2):
+        sign = sign_of(run.direction, venue)
+        worth += float_at(run.own, BASIS + venue)
+        worth += sign * float_at(run.own, HELD + venue) * touch_at(x, row, venue, -sign)
+    if run.carries != 0:
+        funding, borrow = carry(x, run, row)
+        worth -= funding + borrow
+    return worth
 
 
 @jit
@@ -35,13 +106,15 @@ def observe(x, run, row):
     run.drawdown_pct = max(run.drawdown_pct, drawdown_pct)
     if run.circuit_breaker_pct > 0 and drawdown_pct >= run.circuit_breaker_pct:
         run.tripped = 1
+    if run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
+        run.given_up = 1.0
     return equity
 
 
 @jit
 def observe_grid(x, run, row):
     """Equity at all grid points whose quotes are before `row`."""
-    while run.grid_done < x.n_grid:
+    while run.grid_done < x.n_grid and run.given_up == 0:
         at = int_at(x.grid_rows, run.grid_done)
         if at >= row:
             return
@@ -49,15 +122,16 @@ def observe_grid(x, run, row):
         run.grid_done += 1
 
 
-@jit
+@jit_small
 def roll_day(x, run, row):
     day = int_at(x.ts, row) // DAY_NS
     if day != run.today:
         run.today = day
         run.today_pnl = 0.0
+        run.today_trades = 0
 
 
-@jit
+@jit_small
 def book_result(x, run, row, amount):
     roll_day(x, run, row)
     run.realized += amount
@@ -67,6 +141,7 @@ def book_result(x, run, row, amount):
 @jit
 def close_trade(x, run, row, result):
     run.trades += 1
+    run.today_trades += 1
     if result > 0:
         run.wins += 1
         run.profit += result
@@ -74,6 +149,8 @@ def close_trade(x, run, row, result):
         run.losses += 1
         run.loss -= result
         run.cooling_until_ns = int_at(x.ts, row) + np.int64(run.cooldown_s * 1e9)
+    if 0 < run.give_up_trades_per_day < run.today_trades:
+        run.given_up = 1.0
 
 
 @jit
@@ -91,7 +168,7 @@ def refused_until(x, run, row):
     return until_ns
 
 
-@jit
+@jit_small
 def entered(x, run, row):
     hourly = np.int64(run.max_trades_per_hour)
     if hourly > 0:
@@ -100,9 +177,18 @@ def entered(x, run, row):
 
 
 @jit
+def unusual(run, edge, sigma):
+    return sigma > 0 and edge >= run.entry_sigma * sigma
+
+
+@jit
 def entry_direction(x, run, row, threshold_ab, threshold_ba):
     edge_ab, edge_ba = float_at(x.ab, row), float_at(x.ba, row)
     wants_ab, wants_ba = edge_ab >= threshold_ab, edge_ba >= threshold_ba
+    by_deviation = x.sigma_ab != 0 and run.entry_sigma > 0
+    if by_deviation:
+        wants_ab = wants_ab and unusual(run, edge_ab, float_at(x.sigma_ab, row))
+        wants_ba = wants_ba and unusual(run, edge_ba, float_at(x.sigma_ba, row))
     if not wants_ab and not wants_ba:
         run.signalled = 0
         run.wait = WAIT_ENTRY
@@ -115,7 +201,7 @@ def entry_direction(x, run, row, threshold_ab, threshold_ba):
     if until_ns > int_at(x.ts, row):
         if news:
             run.violations += 1
-        run.wait = WAIT_REFUSED
+        run.wait = WAIT_REFUSED if not by_deviation else WAIT_NEXT
         run.wait_row = row_at(x, row, until_ns)
         return 0
     run.wait = WAIT_NEXT
@@ -123,152 +209,97 @@ def entry_direction(x, run, row, threshold_ab, threshold_ba):
 
 
 @jit
-def first_from(x, low, high, time_ns):
-    """The first of the rows from `low` to before `high` that is not before a time; `high` when there is none."""
-    while low < high:
-        middle = (low + high) // 2
-        if int_at(x.ts, middle) < time_ns:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@jit
-def row_at(x, row, time_ns):
-    """The first row after `row` that is not before a time; NEVER when there is none. A table says where to look."""
-    if time_ns > x.last_ns:
-        return NEVER
-    if time_ns <= int_at(x.ts, row):
-        return row + 1
-    step = (time_ns - x.first_ns) >> x.time_shift
-    return first_from(x, max(row + 1, small_at(x.rows_by_time, step)), small_at(x.rows_by_time, step + 1), time_ns)
-
-
-@jit
-def row_after(x, row, latency_ms, venue):
-    """The first row at or after `row` plus a latency at which the venue's quote may be traded on."""
-    time_ns = int_at(x.ts, row) + np.int64(latency_ms * 1e6)
-    if int_at(x.ts, row) < time_ns:
-        # Gallop, then halve: the quote is near, and a search of the whole rest would miss the cache at every step.
-        step = 1
-        while row + step < x.n and int_at(x.ts, row + step) < time_ns:
-            row += step
-            step *= 2
-        row = first_from(x, row + 1, min(row + step, x.n), time_ns)
-    if x.unusable != 0:
-        while row < x.n and (byte_at(x.unusable, row) >> venue) & 1:
-            row += 1
-    return row
-
-
-@jit
 def last_of_stretch(x, run, row):
-    """The last row before the next gap."""
+    """The last row before the next gap; none is before the end of the data."""
     while int_at(x.ends, run.stretch) < row:
         run.stretch += 1
     return int_at(x.ends, run.stretch)
 
 
-@jit
-def touch_at(x, row, venue, side):
-    book = book_at(x.book, row)
-    if venue == 0:
-        return book.ask_a if side > 0 else book.bid_a
-    return book.ask_b if side > 0 else book.bid_b
+@jit_small
+def leg_row(run, venue):
+    return run.order_row_a if venue == 0 else run.order_row_b
+
+
+@jit_small
+def order(run, row, row_a, row_b, direction, quantity_a, quantity_b, reason):
+    run.order_direction = direction
+    run.order_row_a = row_a
+    run.order_row_b = row_b
+    run.order_reason = reason
+    run.sent_row = row
+    put_float(run.own, QUANTITY, quantity_a)
+    put_float(run.own, QUANTITY + 1, quantity_b)
+    run.due_row = max(row_a if quantity_a > 0 else NONE, row_b if quantity_b > 0 else NONE)
 
 
 @jit
-def shown_at(x, row, venue, side):
-    book = book_at(x.book, row)
-    if venue == 0:
-        return book.ask_size_a if side > 0 else book.bid_size_a
-    return book.ask_size_b if side > 0 else book.bid_size_b
+def send(x, run, row, direction, quantity_a, quantity_b, reason):
+    now = int_at(x.ts, row)
+    row_a = row_after(x, row, now + delay_ns(x, run, row, np.int64(0)), np.int64(0))
+    row_b = row_after(x, row, now + delay_ns(x, run, row, np.int64(1)), np.int64(1))
+    order(run, row, row_a, row_b, direction, quantity_a, quantity_b, np.int64(reason))
+    run.orders += (1.0 if quantity_a > 0 else 0.0) + (1.0 if quantity_b > 0 else 0.0)
 
 
 @jit
-def price_at(x, run, row, venue, side):
-    return touch_at(x, row, venue, side) * (1.0 + side * (run.slippage_bps / 1e4))
+def send_hedge(x, run, row, venue, side, quantity, reason):
+    wait_ns = np.int64(run.hedge_latency_ms * 1e6)
+    at = row_after(x, row + 1, int_at(x.ts, row) + wait_ns + delay_ns(x, run, row, venue), venue)
+    if run.unhedged_since_ns < 0:
+        run.unhedged_since_ns = int_at(x.ts, row)
+        run.largest_unhedged = max(run.largest_unhedged, quantity * touch_at(x, row, venue, side))
+    if run.hedge_venue != venue:
+        run.hedge_venue = venue
+        run.hedge_touch = touch_at(x, row, venue, side)
+    quantity_a, quantity_b = (quantity, 0.0) if venue == 0 else (0.0, quantity)
+    order(run, row, at, at, sign_of(side, venue), quantity_a, quantity_b, np.int64(reason))
+    run.orders += 1.0
 
 
-@jit
-def bought_at(x, run, row_a, row_b, direction):
-    """The price of the leg that buys."""
-    return (
-        price_at(x, run, row_b, np.int64(1), np.int64(1))
-        if direction > 0
-        else price_at(x, run, row_a, np.int64(0), np.int64(1))
-    )
+@jit_small
+def hedged(x, run, row):
+    if run.unhedged_since_ns >= 0:
+        run.unhedged_s += (int_at(x.ts, row) - run.unhedged_since_ns) / 1e9
+    run.unhedged_since_ns = NONE
+    run.hedge_venue = NONE
 
 
-@jit
-def sold_at(x, run, row_a, row_b, direction):
-    """The price of the leg that sells."""
-    return price_at(x, run, row_a, np.int64(0), NONE) if direction > 0 else price_at(x, run, row_b, np.int64(1), NONE)
-
-
-@jit
-def shown(x, run, row_a, row_b, direction, limit):
-    """What the sizes at both legs' quotes allow of a quantity."""
-    part = run.participation
-    return min(
-        limit,
-        part * shown_at(x, row_a, np.int64(0), -direction),
-        part * shown_at(x, row_b, np.int64(1), direction),
-    )
-
-
-@jit
-def executable(x, run, row_a, row_b, direction, limit):
-    quantity = shown(x, run, row_a, row_b, direction, limit)
-    if run.lot_step > 0:
-        quantity = math.floor(quantity / run.lot_step + 1e-9) * run.lot_step
-    smallest = quantity * min(
-        price_at(x, run, row_a, np.int64(0), -direction), price_at(x, run, row_b, np.int64(1), direction)
-    )
-    return quantity if quantity > 0 and smallest >= run.min_notional else 0.0
-
-
-@jit
-def settle_leg(x, run, cash, venue, row, side, fee_bps):
-    """Trade a leg of the order: `cash` with what flows, after the fee."""
-    quantity = run.order_quantity
+@jit_small
+def settle_leg(x, run, venue, most, whole):
+    """Trade a leg of the order; the cash that flows, after the fee. What is filled stands in `FILLED`."""
+    row, reason, ordered = leg_row(run, venue), run.order_reason, float_at(run.own, QUANTITY + venue)
+    side = sign_of(run.order_direction, venue)
     touch, price = touch_at(x, row, venue, side), price_at(x, run, row, venue, side)
-    notional = quantity * price
-    fee = notional * fee_bps / 1e4
-    slippage = quantity * abs(price - touch)
-    cash += -side * notional
-    cash -= fee
-    run.fees += fee
-    run.slippage += slippage
-    run.notional += notional
+    filled, cause = ordered, fills.FILLED
+    if reason not in (fills.GAP, fills.END):
+        filled, cause = fill_of(x, run, row, venue, side, ordered, most, price, whole)
+    put_float(run.own, FILLED + venue, filled)
+    fee, slippage, cash = 0.0, 0.0, 0.0
+    if filled > 0:
+        notional = filled * price
+        fee = notional * float_at(run.own, FEE + venue) / 1e4
+        slippage = filled * abs(price - touch)
+        run.fees += fee
+        run.slippage += slippage
+        run.notional += notional
+        if reason in (fills.HEDGE, fills.UNWIND):
+            run.unhedged_pnl += filled * side * (run.hedge_touch - price)
+        cash = -side * notional - fee
+    else:
+        run.rejected += 1.0
     if run.n_fills < x.room:
         fill = fill_at(x.fills, run.n_fills)
         fill.row = row
         fill.venue = venue
         fill.side = side
         fill.price = price
-        fill.size = quantity
+        fill.size = filled
         fill.fee = fee
         fill.slippage = slippage
-        fill.reason = run.order_reason
+        fill.reason = reason
+        fill.sent_row = run.sent_row
+        fill.ordered = ordered
+        fill.cause = cause
     run.n_fills += 1
     return cash
-
-
-@jit
-def settle(x, run):
-    """Trade both legs of the order; the cash that flows, after fees."""
-    direction = run.order_direction
-    cash = settle_leg(x, run, 0.0, np.int64(0), run.order_row_a, -direction, run.fee_a_bps)
-    return settle_leg(x, run, cash, np.int64(1), run.order_row_b, direction, run.fee_b_bps)
-
-
-@jit
-def order(run, row_a, row_b, direction, quantity, reason):
-    run.order_direction = direction
-    run.order_row_a = row_a
-    run.order_row_b = row_b
-    run.order_reason = reason
-    run.order_quantity = quantity
-    run.due_row = max(row_a, row_b)

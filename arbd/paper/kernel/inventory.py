@@ -8,54 +8,70 @@ from arbd.paper import fills
 from arbd.paper.compiled import jit
 from arbd.paper.kernel.execution import (
     book_result,
-    bought_at,
     close_trade,
     entered,
     entry_direction,
-    executable,
-    last_of_stretch,
+    hedged,
+    leg_row,
+    mark,
     observe,
-    order,
-    price_at,
-    row_after,
-    row_at,
-    settle,
+    send,
+    send_hedge,
+    settle_leg,
+    sign_of,
 )
-from arbd.paper.kernel.memory import int_at
-from arbd.paper.kernel.state import NEVER, NONE, WAIT_ENTRY, WAIT_NEXT, WAIT_STARVED_AB, WAIT_STARVED_BA, book_at
-from arbd.paper.market.prepared import DUST_SHARE, REBALANCE_REVERSE, REBALANCE_TRANSFER
+from arbd.paper.kernel.memory import float_at, int_at, put_float
+from arbd.paper.kernel.state import (
+    BASE,
+    FEE,
+    FILLED,
+    LOT,
+    NEVER,
+    NONE,
+    QUANTITY,
+    QUOTE,
+    WAIT_ENTRY,
+    WAIT_NEXT,
+    WAIT_STARVED_AB,
+    WAIT_STARVED_BA,
+)
+from arbd.paper.kernel.venue import at_most, price_at, round_down, row_at, sendable
+from arbd.paper.market.prepared import DUST, DUST_SHARE, REBALANCE_REVERSE, REBALANCE_TRANSFER, UNWIND
+
+BUY, SELL = np.int64(1), np.int64(-1)
 
 
 @jit
 def imbalanced(run):
-    total = run.base_a + run.base_b
+    base_a, base_b = float_at(run.own, BASE), float_at(run.own, BASE + 1)
+    total = base_a + base_b
     limit = run.rebalance_trigger * total
-    if total <= 0 or run.base_a == run.base_b:
+    if total <= 0 or base_a == base_b:
         return 0
-    if run.base_a < limit:
+    if base_a < limit:
         return 1
-    return -1 if run.base_b < limit else 0
+    return -1 if base_b < limit else 0
 
 
 @jit
-def send(x, run, row):
+def move_half(own, kind):
+    """Take half the difference between the venues off the larger balance; that, and the venue it goes to."""
+    a, b = float_at(own, kind), float_at(own, kind + 1)
+    if a < b:
+        half = (b - a) / 2.0
+        put_float(own, kind + 1, b - half)
+        return half, 0
+    half = (a - b) / 2.0
+    put_float(own, kind, a - half)
+    return half, 1
+
+
+@jit
+def transfer_half(x, run, row):
     fee = run.transfer_fee_pct / 100.0
-    run.to_base = 0 if run.base_a < run.base_b else 1
-    run.to_quote = 0 if run.quote_a < run.quote_b else 1
-    if run.to_base == 0:
-        base = (run.base_b - run.base_a) / 2.0
-        run.base_b -= base
-    else:
-        base = (run.base_a - run.base_b) / 2.0
-        run.base_a -= base
-    if run.to_quote == 0:
-        quote = (run.quote_b - run.quote_a) / 2.0
-        run.quote_b -= quote
-    else:
-        quote = (run.quote_a - run.quote_b) / 2.0
-        run.quote_a -= quote
-    book = book_at(x.book, row)
-    price = (book.bid_a + book.ask_a) / 2.0
+    base, run.to_base = move_half(run.own, BASE)
+    quote, run.to_quote = move_half(run.own, QUOTE)
+    price = (float_at(x.book, 8 * row) + float_at(x.book, 8 * row + 1)) / 2.0
     cost = base * fee * price + quote * fee
     run.in_transit = 1
     run.transfer_row = row_at(x, row, int_at(x.ts, row) + np.int64(run.transfer_delay_s * 1e9))
@@ -68,14 +84,10 @@ def send(x, run, row):
 
 @jit
 def receive(run):
-    if run.to_base == 0:
-        run.base_a += run.moved_base
-    else:
-        run.base_b += run.moved_base
-    if run.to_quote == 0:
-        run.quote_a += run.moved_quote
-    else:
-        run.quote_b += run.moved_quote
+    at = BASE + run.to_base
+    put_float(run.own, at, float_at(run.own, at) + run.moved_base)
+    at = QUOTE + run.to_quote
+    put_float(run.own, at, float_at(run.own, at) + run.moved_quote)
     run.in_transit = 0
     run.transfer_row = NEVER
 
@@ -83,12 +95,18 @@ def receive(run):
 @jit
 def thresholds(run, lacking):
     """The edges at which to sell A and at which to sell B, lower where that evens balances out."""
+    ab, ba = run.min_spread_ab_pct, run.min_spread_ba_pct
     if run.rebalance != REBALANCE_REVERSE or lacking == 0:
-        return run.min_spread_pct, run.min_spread_pct
-    lowered = min(run.min_spread_pct, run.rebalance_spread_pct)
+        return ab, ba
     if lacking > 0:
-        return run.min_spread_pct, lowered
-    return lowered, run.min_spread_pct
+        return ab, min(ba, run.rebalance_spread_pct)
+    return min(ab, run.rebalance_spread_pct), ba
+
+
+@jit
+def payable(run, venue, price):
+    fee = float_at(run.own, FEE + venue) / 1e4
+    return float_at(run.own, QUOTE + venue) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
 
 
 @jit
@@ -97,47 +115,129 @@ def inventory_decide(x, run, row):
         receive(run)
     lacking = imbalanced(run)
     if lacking != 0 and run.rebalance == REBALANCE_TRANSFER and run.in_transit == 0:
-        send(x, run, row)
+        transfer_half(x, run, row)
     reverse = lacking if run.rebalance == REBALANCE_REVERSE else 0
     threshold_ab, threshold_ba = thresholds(run, lacking)
     direction = entry_direction(x, run, row, threshold_ab, threshold_ba)
     if direction == 0:
         return
-    fee, quote, base = run.fee_a_bps / 1e4, run.quote_a, run.base_b
-    if direction > 0:
-        fee, quote, base = run.fee_b_bps / 1e4, run.quote_b, run.base_a
-    if quote < DUST_SHARE * run.initial_capital or base <= 0:
-        run.wait = WAIT_STARVED_AB if direction > 0 else WAIT_STARVED_BA
+    buy, sell = (np.int64(1), np.int64(0)) if direction > 0 else (np.int64(0), np.int64(1))
+    if float_at(run.own, QUOTE + buy) < DUST_SHARE * run.initial_capital or float_at(run.own, BASE + sell) <= 0:
+        if x.sigma_ab == 0 or run.entry_sigma <= 0:
+            run.wait = WAIT_STARVED_AB if direction > 0 else WAIT_STARVED_BA
         return
-    row_a, row_b = row_after(x, row, run.latency_a_ms, np.int64(0)), row_after(x, row, run.latency_b_ms, np.int64(1))
-    if max(row_a, row_b) > last_of_stretch(x, run, row):
+    price = price_at(x, run, row, buy, BUY)
+    quantity = min(run.max_position / price, payable(run, buy, price), float_at(run.own, BASE + sell))
+    if quantity * price < DUST_SHARE * run.initial_capital:
         return
-    bought = bought_at(x, run, row_a, row_b, direction)
-    cost_each = bought * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12)
-    limit = min(run.max_position / bought, quote / cost_each, base)
-    if limit * bought < DUST_SHARE * run.initial_capital:
-        return
-    quantity = executable(x, run, row_a, row_b, direction, limit)
-    if quantity > 0:
-        evens_out = reverse != 0 and reverse == -direction
-        order(run, row_a, row_b, direction, quantity, np.int64(fills.REBALANCE if evens_out else fills.ENTRY))
+    quantity = at_most(x, run, row, sell, SELL, at_most(x, run, row, buy, BUY, quantity))
+    larger = buy if float_at(run.own, LOT + buy) > float_at(run.own, LOT + sell) else sell
+    quantity = round_down(run, larger, quantity)
+    bought, sold = round_down(run, buy, quantity), round_down(run, sell, quantity)
+    if sendable(x, run, row, buy, BUY, bought) and sendable(x, run, row, sell, SELL, sold):
+        reason = fills.REBALANCE if reverse == -direction else fills.ENTRY
+        if direction > 0:
+            send(x, run, row, direction, sold, bought, reason)
+        else:
+            send(x, run, row, direction, bought, sold, reason)
         entered(x, run, row)
+        run.pair_direction = direction
+        run.trade_result = 0.0
+        run.pair_filled = 0.0
 
 
 @jit
-def inventory_apply(x, run, row):
-    quantity, direction = run.order_quantity, run.order_direction
-    notional = quantity * price_at(x, run, run.order_row_a, np.int64(0), -direction)
-    run.quote_a += direction * notional - notional * run.fee_a_bps / 1e4
-    run.base_a += -direction * quantity
-    notional = quantity * price_at(x, run, run.order_row_b, np.int64(1), direction)
-    run.quote_b += -direction * notional - notional * run.fee_b_bps / 1e4
-    run.base_b += direction * quantity
-    result = settle(x, run)
+def flow(run, quantity, cash):
+    """Base that came (or went, below zero) for cash; what that realises against what came before."""
+    if run.net * quantity >= 0:
+        run.net += quantity
+        run.net_cash += cash
+        return 0.0
+    matched = min(abs(quantity), abs(run.net))
+    before, now = run.net_cash * (matched / abs(run.net)), cash * (matched / abs(quantity))
+    if matched < abs(quantity):
+        run.net_cash = cash - now
+    else:
+        run.net_cash = run.net_cash - before
+    run.net += quantity
+    return before + now
+
+
+@jit
+def inventory_leg(x, run, venue):
+    """A leg meets its quote; what it realises."""
+    side = sign_of(run.order_direction, venue)
+    base = float_at(run.own, BASE + venue)
+    most = base
+    if side > 0:
+        most = payable(run, venue, price_at(x, run, leg_row(run, venue), venue, BUY))
+    cash = settle_leg(x, run, venue, most, False)
+    filled = float_at(run.own, FILLED + venue)
+    if filled <= 0:
+        return 0.0
+    put_float(run.own, QUOTE + venue, float_at(run.own, QUOTE + venue) + cash)
+    if side > 0:
+        put_float(run.own, BASE + venue, base + filled)
+    else:
+        left = base - filled
+        put_float(run.own, BASE + venue, 0.0 if left < DUST * filled else left)
+    run.pair_filled = max(run.pair_filled, filled)
+    return flow(run, side * filled, cash)
+
+
+@jit
+def inventory_apply(x, run, row, last):
+    """The legs that fill up to a row have, as far as they did."""
     run.due_row = NONE
+    result = 0.0
+    for venue in range(2):
+        if float_at(run.own, QUANTITY + venue) > 0 and leg_row(run, venue) <= last:
+            result += inventory_leg(x, run, venue)
+    if abs(run.net) < DUST * run.pair_filled:
+        result += run.net_cash
+        run.net = 0.0
+        run.net_cash = 0.0
     book_result(x, run, row, result)
-    close_trade(x, run, row, result)
-    run.signalled = 0
-    sends = run.rebalance == REBALANCE_TRANSFER and run.in_transit == 0 and imbalanced(run) != 0
-    run.wait = WAIT_NEXT if sends else WAIT_ENTRY
-    observe(x, run, row)
+    run.trade_result += result
+    run.wait = WAIT_NEXT
+    if run.over == 0 and run.net != 0 and run.pair_filled > 0 and inventory_balance(x, run, row):
+        return
+    hedged(x, run, row)
+    if run.pair_filled > 0:
+        close_trade(x, run, row, run.trade_result)
+        run.signalled = 0
+        sends = run.rebalance == REBALANCE_TRANSFER and run.in_transit == 0 and imbalanced(run) != 0
+        run.wait = WAIT_NEXT if sends else WAIT_ENTRY
+        observe(x, run, row)
+
+
+@jit
+def inventory_balance(x, run, row):
+    """Whether an order was sent for what legs did not match."""
+    side = SELL if run.net > 0 else BUY
+    short = np.int64(0 if (side < 0) == (run.pair_direction > 0) else 1)
+    for turn in range(2):
+        hedges = (turn == 0) == (run.unhedged != UNWIND)
+        venue = short if hedges else 1 - short
+        pays = float_at(run.own, BASE + venue)
+        if side > 0:
+            pays = payable(run, venue, price_at(x, run, row, venue, BUY))
+        quantity = round_down(run, venue, min(abs(run.net), pays))
+        if quantity >= DUST * abs(run.net) and sendable(x, run, row, venue, side, quantity):
+            send_hedge(x, run, row, venue, side, quantity, fills.HEDGE if hedges else fills.UNWIND)
+            return True
+    return False
+
+
+@jit
+def inventory_finish(x, run, row):
+    """Legs that fill before the end do; what they did not match is valued at the last quote."""
+    run.over = 1
+    if run.due_row >= 0:
+        run.due_row = NONE
+        for venue in range(2):
+            if float_at(run.own, QUANTITY + venue) > 0 and leg_row(run, venue) <= row:
+                inventory_apply(x, run, row, row)
+                break
+    run.open_mark = mark(x, run, row)
+    hedged(x, run, row)

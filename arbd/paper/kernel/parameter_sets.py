@@ -11,16 +11,18 @@ import numpy.typing as npt
 from arbd.paper.compiled import as_argument
 from arbd.paper.kernel.calendar import BLOCK
 from arbd.paper.kernel.queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_TO, BINS, KINDS, WORDS
-from arbd.paper.kernel.state import COUNTS, DESK, FILL, RUN
+from arbd.paper.kernel.state import COUNTS, DESK, FEE, FILL, LATENCY, OWN_SIZE, RUN, VENUE_FIELDS
 from arbd.paper.kernel.sweep import BY_COUNT, BY_EVENTS, BY_WALKING, sweep
 from arbd.paper.market import prepare_kernel as loops
-from arbd.paper.market.prepared import FIELD, FIELDS, Series
+from arbd.paper.market.prepared import FIELD, FIELDS
 from arbd.paper.market.quotes import FloatArray, IntArray
+from arbd.paper.market.series import Series
 
 WAYS = {"count": BY_COUNT, "events": BY_EVENTS, "walk": BY_WALKING}
 # Runs that are swept together, and entry times kept for their hourly limits: what keeps a batch in the caches and in bounds.
 BATCH_RUNS = 1024
 BATCH_ENTRIES = 4_000_000
+ENTRY_FIELDS = ("min_spread_ab_pct", "min_spread_ba_pct")
 ROWS_PER_STEP = 8
 
 
@@ -61,7 +63,9 @@ def run_batch(
     fills = np.empty(room, dtype=FILL)
     n_fills = 0
     for part in _batches(rows):
-        runs = _runs(rows[part], equity[part])
+        own = _own(rows[part])
+        runs = _runs(rows[part], equity[part], own)
+        runs["carries"] |= len(series.funding_rows) > 0
         entries = np.empty(1 + int(runs["max_trades_per_hour"].sum()), dtype=np.int64)
         runs["entries"] = entries.ctypes.data + 8 * (
             np.cumsum(runs["max_trades_per_hour"]) - runs["max_trades_per_hour"]
@@ -94,21 +98,48 @@ def _batches(rows: FloatArray) -> list[slice]:
     return [*found, slice(start, len(rows))]
 
 
-def _runs(rows: FloatArray, equity: FloatArray) -> npt.NDArray[Any]:
+def _own(rows: FloatArray) -> FloatArray:
+    """What each run has per venue: its parameters, and room for what it holds."""
+    own = np.zeros((len(rows), OWN_SIZE))
+    for at, name in enumerate(VENUE_FIELDS):
+        for venue, letter in enumerate("ab"):
+            own[:, FEE + 2 * at + venue] = rows[:, FIELD[name.format(letter)]]
+    own[:, LATENCY : LATENCY + 2] *= 1e6
+    return own
+
+
+def _runs(rows: FloatArray, equity: FloatArray, own: FloatArray) -> npt.NDArray[Any]:
     runs = np.zeros(len(rows), dtype=RUN)
     for column, name in enumerate(FIELDS):
         runs[name] = rows[:, column]
     runs["number"] = np.arange(len(rows))
+    runs["own"] = own.ctypes.data + own.strides[0] * runs["number"]
+    rates = [FIELD[name] for name in FIELDS if name.startswith(("funding_", "borrow_"))]
+    runs["carries"] = (rows[:, rates] != 0).any(axis=1)
     runs["grid"] = equity.ctypes.data + 8 * equity.shape[1] * runs["number"]
     return runs
 
 
 def _of_market(series: Series, index: Index) -> dict[str, Any]:
     unusable: Any = as_argument(series.unusable, np.uint8) if len(series.unusable) else 0
+    edges = {
+        name: as_argument(column, np.float64)
+        for name, column in {
+            "ab": series.edge_ab, "ba": series.edge_ba, "cost_ab": series.cost_ab, "cost_ba": series.cost_ba,
+            "sigma_ab": series.sigma_ab, "sigma_ba": series.sigma_ba,
+        }.items()
+    }  # fmt: skip
+    centered = len(series.sigma_ab) > 0
+    # The end of the data is no gap: nothing is known of it beforehand.
+    ends = np.append(series.ends[:-1], len(series))
     return {
+        **edges,
+        **({} if centered else {"sigma_ab": 0, "sigma_ba": 0}),
         "ts": as_argument(series.ts_ns, np.int64), "book": as_argument(series.book, np.float64),
-        "ab": as_argument(series.edge_ab, np.float64), "ba": as_argument(series.edge_ba, np.float64),
-        "unusable": unusable, "ends": as_argument(series.ends, np.int64), "n": len(series),
+        "unusable": unusable, "fresh": as_argument(series.fresh, np.uint8), "salt": series.salt,
+        "funding_rows": as_argument(series.funding_rows, np.int64), "n_funding": len(series.funding_rows),
+        "funding_sums": as_argument(series.funding_sums, np.float64),
+        "ends": as_argument(ends, np.int64), "n": len(series),
         "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
         "blocks": index.blocks, "windows": index.windows, "n_windows": len(index.windows),
         "rows_by_time": index.rows_by_time, "time_shift": index.time_shift,
@@ -138,8 +169,8 @@ def _queues(index: Index, rows: FloatArray) -> dict[str, Any]:
 
 
 def _scale(index: Index, rows: FloatArray) -> FloatArray:
-    entries, exits = rows[:, FIELD["min_spread_pct"]], -rows[:, FIELD["exit_spread_pct"]]
-    lowered = np.minimum(entries, rows[:, FIELD["rebalance_spread_pct"]])
+    entries, exits = rows[:, [FIELD[name] for name in ENTRY_FIELDS]], -rows[:, FIELD["exit_spread_pct"]]
+    lowered = np.minimum(entries.min(axis=1), rows[:, FIELD["rebalance_spread_pct"]])
     takes, stops = rows[:, FIELD["take_profit_pct"]], rows[:, FIELD["stop_loss_pct"]]
     tops = index.windows[:, [loops.MAX_AB, loops.MAX_BA]]
     highest = float(tops.max(initial=0.0, where=np.isfinite(tops)))

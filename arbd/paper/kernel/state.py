@@ -13,6 +13,7 @@ from arbd.paper.market.prepared import BOOK_COLUMNS, FIELDS
 
 DAY_NS = np.int64(86_400 * 10**9)
 HOUR_NS = np.int64(3_600 * 10**9)
+FUNDING_NS, YEAR_NS = 8 * 3_600 * 1e9, 365 * 86_400 * 1e9
 NONE = np.int64(-1)
 NEVER = np.int64(2**62)
 
@@ -24,31 +25,62 @@ WAIT_ENTRY, WAIT_EXIT, WAIT_REFUSED, WAIT_STARVED_AB, WAIT_STARVED_BA, WAIT_NEXT
 COUNTS = (
     "realized", "fees", "slippage", "trades", "wins", "losses", "profit", "loss", "drawdown", "drawdown_pct",
     "hold_s", "exposure_s", "notional", "signals", "violations", "breaker", "open_mark", "span_s",
+    "orders", "rejected", "funding", "borrow", "unhedged_pnl", "unhedged_s", "largest_unhedged", "given_up",
 )  # fmt: skip
 _NUMBERS = (
-    "peak", "today_pnl", "quantity", "left", "entry_cash", "entry_edge", "trade_result", "order_quantity",
-    "quote_a", "quote_b", "base_a", "base_b", "moved_base", "moved_quote",
+    "peak", "today_pnl", "entry_edge", "trade_result", "hedge_touch", "net", "net_cash", "pair_filled",
+    "moved_base", "moved_quote",
 )  # fmt: skip
 _WHOLE = (
-    "number", "direction", "due_row", "wait", "wait_row", "hold_row", "transfer_row", "signalled", "tripped", "opened_ns",
-    "cooling_until_ns", "today", "order_direction", "order_row_a", "order_row_b", "order_reason", "n_entries", "in_transit",
-    "to_base", "to_quote", "grid_done", "stretch", "n_fills", "events", "walks", "queues", "wake", "next", "before",
-    "entries", "grid",
+    "number", "own", "direction", "due_row", "done_row", "wait", "wait_row", "hold_row", "signalled", "tripped",
+    "opened_ns", "carry_row", "carries", "cooling_until_ns", "today", "today_trades", "order_direction", "order_row_a",
+    "order_row_b", "order_reason", "sent_row", "over", "unhedged_since_ns", "hedge_venue", "n_entries", "grid_done",
+    "stretch", "n_fills", "events", "walks", "queues", "wake", "next", "before", "entries", "grid",
+    "transfer_row", "pair_direction", "in_transit", "to_base", "to_quote",
 )  # fmt: skip
+# What every trade reads stands together, because memory comes in lines.
+_OFTEN = (
+    "strategy", "min_spread_ab_pct", "min_spread_ba_pct", "exit_spread_pct", "take_profit_pct", "stop_loss_pct",
+    "max_hold_s", "latency_jitter", "slippage_bps", "participation", "max_position", "max_daily_loss",
+    "max_trades_per_hour", "cooldown_s", "initial_capital", "circuit_breaker_pct", "give_up_trades_per_day",
+    "give_up_drawdown_pct", "entry_sigma",
+)  # fmt: skip
+_SELDOM = tuple(name for name in FIELDS if name not in _OFTEN)
+
+# What a run has per venue, in a table of its own (`own`): A's, then B's. First what it holds of a position, by
+# quantity, unrealised cash, worth and quantity of the opening fills; inventory has its balances there.
+HELD, BASIS, VALUE, OPENED = (np.int64(2 * at) for at in range(4))
+BASE, QUOTE = HELD, BASIS
+# What was ordered; what was filled of it.
+QUANTITY, FILLED = np.int64(8), np.int64(10)
+# What was taken of a quote, and at which row, by `side_bit`.
+TAKEN, TAKEN_ROW = np.int64(12), np.int64(16)
+# Parameters of the venues.
+VENUE_FIELDS = (
+    "fee_{}_bps", "lot_step_{}", "min_notional_{}", "tick_{}", "latency_{}_ms", "reject_pct_{}", "funding_{}_bps_8h",
+    "borrow_{}_pct_year",
+)  # fmt: skip
+FEE, LOT, MINIMUM, TICK, LATENCY, REJECT, FUNDING, BORROW = (np.int64(20 + 2 * at) for at in range(8))
+OWN_SIZE = 36
 
 RUN = np.dtype(
-    [(name, np.float64) for name in (*_NUMBERS, *COUNTS, *FIELDS)] + [(name, np.int64) for name in _WHOLE]
+    [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *_OFTEN, *COUNTS, *_SELDOM)]
 )  # fmt: skip
 BOOK = np.dtype([(name, np.float64) for name in BOOK_COLUMNS])
 FILL = np.dtype(
     [("row", np.int64), ("venue", np.int64), ("side", np.int64), ("price", np.float64), ("size", np.float64),
-     ("fee", np.float64), ("slippage", np.float64), ("reason", np.int64)]
+     ("fee", np.float64), ("slippage", np.float64), ("reason", np.int64), ("sent_row", np.int64),
+     ("ordered", np.float64), ("cause", np.int64)]
 )  # fmt: skip
 
 # Addresses and sizes of everything that a batch reads and writes, and where its sweep is.
 _DESK = (
     # the series: times, books, edges, bits per venue (0 where there are none), last rows before gaps
-    "ts", "book", "ab", "ba", "unusable", "ends", "n", "first_ns", "last_ns",
+    "ts", "book", "ab", "ba", "unusable", "ends", "n", "first_ns", "last_ns", "fresh", "salt",
+    # centred edges: the edges as they are, and the moving deviations (0 where edges are not centred)
+    "cost_ab", "cost_ba", "sigma_ab", "sigma_ba",
+    # rows at which venues paid funding, and the sums of what they paid
+    "funding_rows", "funding_sums", "n_funding",
     # the index: extremes of blocks and windows, rows by time
     "blocks", "windows", "n_windows", "rows_by_time", "time_shift",
     # runs, fills, rows of the equity grid

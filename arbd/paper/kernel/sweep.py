@@ -15,19 +15,22 @@ import numpy as np
 
 from arbd.paper.compiled import jit, jit_within
 from arbd.paper.kernel.calendar import BLOCK, open_block, strike_off, wait_for_row
-from arbd.paper.kernel.execution import mark, observe_grid
-from arbd.paper.kernel.memory import float_at, int_at, put_int, small_at, trailing_zeros
+from arbd.paper.kernel.convergence import convergence_finish
+from arbd.paper.kernel.execution import observe_grid
+from arbd.paper.kernel.inventory import inventory_finish
+from arbd.paper.kernel.memory import float_at, int_at, put_float, put_int, small_at, trailing_zeros
 from arbd.paper.kernel.queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_TO, KINDS, first, put, take
 from arbd.paper.kernel.state import (
+    BASE,
     NEVER,
     NONE,
+    QUOTE,
     WAIT_ENTRY,
     WAIT_EXIT,
     WAIT_NEXT,
     WAIT_REFUSED,
     WAIT_STARVED_AB,
     WAIT_STARVED_BA,
-    book_at,
     desk_at,
     run_at,
 )
@@ -42,6 +45,7 @@ from arbd.paper.market.prepare_kernel import (
     N_EXTREMES,
     WINDOW_BITS,
 )
+from arbd.paper.market.prepared import CONVERGENCE
 
 HOT = 64
 BY_EVENTS, BY_WALKING, BY_COUNT = range(3)
@@ -74,10 +78,15 @@ def await_edges(x, run, row):
     wait = run.wait
     threshold_ab, threshold_ba = entry_thresholds(run)
     alike = threshold_ab == threshold_ba
-    if wait == WAIT_REFUSED and not alike:
-        return row + 1
-    if wait == WAIT_REFUSED:
+    if wait == WAIT_REFUSED and alike:
         put(x, BEST_TO, run, -threshold_ab)
+        return min(run.transfer_row, run.wait_row)
+    if wait == WAIT_REFUSED:
+        # Both edges have to fall below their thresholds: the one that is above it now is waited for.
+        if row >= 0 and float_at(x.ab, row) >= threshold_ab:
+            put(x, AB_TO, run, -threshold_ab)
+        else:
+            put(x, BA_TO, run, -threshold_ba)
         return min(run.transfer_row, run.wait_row)
     if wait == WAIT_ENTRY and alike:
         put(x, BEST_FROM, run, threshold_ab)
@@ -96,8 +105,11 @@ def await_edges(x, run, row):
 @jit
 def await_next(x, run, row):
     """After all was done at `row`: into the queues and the calendar, by what the run waits for."""
+    if run.given_up != 0:
+        return
     if run.due_row >= 0:
-        wake = run.due_row
+        # One that never falls due waits as well: what is open has to be found before a gap.
+        wake = min(run.due_row, x.n - 1)
     elif run.wait == WAIT_NEXT:
         wake = row + 1
     elif run.wait == WAIT_EXIT:
@@ -173,15 +185,14 @@ def collect(x, row):
 
 @jit_within
 def collect_open(x, n_found):
-    """At the last row before a gap, or of all: also every run that holds a position."""
+    """At the last row before a gap: also every run that holds a position, or has an order under way."""
     for i in range(x.n_runs):
         run = run_at(x.runs, i)
-        if run.direction != 0 and run.walks == 0 and (run.queues != 0 or run.wake >= 0):
+        if (run.direction != 0 or run.due_row >= 0) and run.walks == 0 and (run.queues != 0 or run.wake >= 0):
             leave(x, run)
             put_int(x.found, n_found, i)
             n_found += 1
-    if int_at(x.ends, x.end_now) < x.n - 1:
-        x.end_now += 1
+    x.end_now += 1
     return n_found
 
 
@@ -252,25 +263,31 @@ def start(x, run):
     run.hold_row = NEVER
     run.due_row = NONE
     run.wake = NONE
+    run.done_row = NONE
+    run.unhedged_since_ns = NONE
+    run.hedge_venue = NONE
     run.wait = WAIT_ENTRY
+    if run.strategy == CONVERGENCE:
+        return
     share = run.base_share
-    book = book_at(x.book, np.int64(0))
-    price = (book.bid_a + book.ask_a) / 2.0
-    run.quote_a = run.initial_capital * (1.0 - share) / 2.0
-    run.quote_b = run.quote_a
-    run.base_a = run.initial_capital * share / 2.0 / price
-    run.base_b = run.base_a
+    price = (float_at(x.book, 0) + float_at(x.book, 1)) / 2.0
+    for venue in range(2):
+        put_float(run.own, QUOTE + venue, run.initial_capital * (1.0 - share) / 2.0)
+        put_float(run.own, BASE + venue, run.initial_capital * share / 2.0 / price)
 
 
 @jit_within
 def finish(x, run):
     """A run after the last quote."""
     last = x.n - 1
+    observe_grid(x, run, last)
+    if run.given_up == 0:
+        if run.strategy == CONVERGENCE:
+            convergence_finish(x, run, last)
+        else:
+            inventory_finish(x, run, last)
+        run.span_s = (x.last_ns - x.first_ns) / 1e9
     observe_grid(x, run, x.n)
-    run.span_s = (x.last_ns - x.first_ns) / 1e9
-    if run.direction != 0:
-        run.open_mark = mark(x, run, last)
-        run.exposure_s += (x.last_ns - run.opened_ns) / 1e9
     run.breaker = 1.0 if run.tripped != 0 else 0.0
 
 

@@ -20,6 +20,8 @@ from arbd.paper.market.prepared import CONVERGENCE
 def visit(x, run, row):
     """All that happens to a run at a quote: grid points before it, an order that is due, else a decision."""
     observe_grid(x, run, row)
+    if run.given_up != 0:
+        return
     if run.tripped != 0 and run.wait == WAIT_EXIT:
         # The circuit breaker closes at the next quote that may be traded on, which need not be this one.
         run.wait = WAIT_NEXT
@@ -31,17 +33,19 @@ def visit(x, run, row):
         else:
             convergence_exit(x, run, row)
     if run.due_row == row:
+        run.done_row = row
         if run.strategy != CONVERGENCE:
-            inventory_apply(x, run, row)
+            inventory_apply(x, run, row, row)
         else:
-            convergence_apply(x, run, row)
-    close_before_gap(x, run, row)
+            convergence_apply(x, run, row, row)
+    if run.strategy == CONVERGENCE and run.given_up == 0:
+        close_before_gap(x, run, row)
 
 
 @jit
 def entry_thresholds(run):
     if run.strategy == CONVERGENCE:
-        return run.min_spread_pct, run.min_spread_pct
+        return run.min_spread_ab_pct, run.min_spread_ba_pct
     return thresholds(run, imbalanced(run))
 
 
@@ -117,8 +121,13 @@ def next_of_interest(x, run, row, stop):
 @jit
 def advance(x, run, row, stop):
     """Walk a run over the rows from `row` to before `stop`."""
-    while True:
-        row = run.due_row if run.due_row >= 0 else next_of_interest(x, run, row, stop)
+    while run.given_up == 0:
+        if run.due_row < 0:
+            row = next_of_interest(x, run, row, stop)
+        elif run.strategy == CONVERGENCE:
+            row = min(run.due_row, last_of_stretch(x, run, row))
+        else:
+            row = run.due_row
         if row >= stop:
             return
         visit(x, run, row)

@@ -119,3 +119,27 @@ def time_table(ts: Any, shift: int, size: int) -> Any:
             row += 1
         out[step] = row
     return out
+
+
+@jit
+def moving(ts: Any, edges: Any, half_life_ns: float) -> Any:
+    """Edges less their exponentially weighted mean over time, and the deviation from it, both of what was before.
+
+    An edge counts for as long as it was shown. Where an edge is NaN, the one before goes on.
+    """
+    n = edges.shape[0]
+    centered, sigma = np.empty(n), np.empty(n)
+    shown, mean, variance = np.nan, np.nan, 0.0
+    for row in range(n):
+        if row > 0 and not np.isnan(shown):
+            kept = np.exp2((ts[row - 1] - ts[row]) / half_life_ns)
+            off = shown - mean
+            mean = mean + (1.0 - kept) * off
+            variance = kept * (variance + (1.0 - kept) * off * off)
+        if not np.isnan(edges[row]):
+            shown = edges[row]
+            if np.isnan(mean):
+                mean = shown
+        centered[row] = edges[row] - mean
+        sigma[row] = np.sqrt(variance)
+    return centered, sigma

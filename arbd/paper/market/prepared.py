@@ -7,7 +7,7 @@ is ever NaN, and a quote that may not be traded on has edges that are NaN, which
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from arbd.errors import UsageError
 from arbd.paper.market.levels import Level
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
+from arbd.paper.market.series import Series, View, fresh_rows, funding_sums, market_salt
 from arbd.paper.params import PARAMETERS, Value
 from arbd.paper.strategies import convergence
 
@@ -26,6 +27,10 @@ FIELD = {name: position for position, name in enumerate(FIELDS)}
 CONVERGENCE = convergence.STRATEGY.code
 REBALANCE_NONE, REBALANCE_TRANSFER, REBALANCE_REVERSE = range(3)
 
+UNWIND = 1
+
+# What subtraction leaves of a quantity, as a share of what it was taken from, that is rounding and no quantity.
+DUST = 1e-9
 # Balances and trades of the inventory strategy below this share of the initial capital are what rounding leaves.
 DUST_SHARE = 1e-9
 
@@ -34,25 +39,6 @@ FUNDING_ARRAYS = ("funding_rows", "funding_rates")
 UNUSABLE_A, UNUSABLE_B = 1, 2
 CHUNK_ROWS = 1 << 16
 MOST_GRID_POINTS = 5_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """A market as one rule about gaps and ages sees it.
-
-    `edge_ab` and `edge_ba` are NaN where a venue's quote may not be traded on; `unusable` (uint8, a bit per venue)
-    tells whose, and is empty where all quotes may. `ends` are the last rows before each gap, and the last of all.
-    """
-
-    ts_ns: IntArray
-    book: FloatArray
-    edge_ab: FloatArray
-    edge_ba: FloatArray
-    unusable: npt.NDArray[np.uint8]
-    ends: IntArray
-
-    def __len__(self) -> int:
-        return int(self.ts_ns.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +52,7 @@ class Market:
     `levels`, shape (n, L - 1, 8), is the book below the touch: its second index is level 2, 3, ..., its third as in
     `book`. A level that the book did not have, and all of a quote that is none, has the price of the touch and size 0.
     `funding_rows` are the rows at which a venue paid funding, `funding_rates`, shape (m, 2), what A and B paid at each
-    as a share of the notional, 0 for the venue that paid none.
+    as a share of the notional, 0 for the venue that paid none. `fresh` is that of `Series`.
     """
 
     ts_ns: IntArray
@@ -77,6 +63,7 @@ class Market:
     age_a_ns: IntArray
     age_b_ns: IntArray
     block: IntArray
+    fresh: npt.NDArray[np.uint8]
     levels: FloatArray
     funding_rows: IntArray
     funding_rates: FloatArray
@@ -98,13 +85,24 @@ class Market:
         rows, paid = slice(first, last), slice(*np.searchsorted(self.funding_rows, [first, last]).tolist())
         return Market(
             self.ts_ns[rows], self.book[rows], self.edge_ab[rows], self.edge_ba[rows], self.unusable[rows],
-            self.age_a_ns[rows], self.age_b_ns[rows], self.block[rows], self.levels[rows],
+            self.age_a_ns[rows], self.age_b_ns[rows], self.block[rows], self.fresh[rows], self.levels[rows],
             self.funding_rows[paid] - first, self.funding_rates[paid],
         )  # fmt: skip
 
     @cached_property
     def _plain(self) -> Series:
-        return self._series(self.unusable, self.edge_ab, self.edge_ba, self._ends(0))
+        none: FloatArray = np.empty(0)
+        sums = funding_sums(self.funding_rows, self.funding_rates, self.book)
+        return Series(
+            self.ts_ns, self.book, self.edge_ab, self.edge_ba, self.unusable, np.array([len(self) - 1], dtype=np.int64),
+            self.fresh, self.edge_ab, self.edge_ba, none, none, self.funding_rows, sums,
+            market_salt(self.ts_ns, self.book),
+        )  # fmt: skip
+
+    def seen(self, view: View) -> Series:
+        """The market by the rules of a view."""
+        ages = view.max_quote_age_s, view.max_quote_age_a_s, view.max_quote_age_b_s
+        return self.series(*ages, carry_over_gaps=view.carry_over_gaps, half_life_s=view.half_life_s)
 
     def series(
         self,
@@ -113,40 +111,35 @@ class Market:
         max_quote_age_b_s: float = 0.0,
         *,
         carry_over_gaps: bool,
+        half_life_s: float = 0.0,
     ) -> Series:
         """The market under a rule; without a limit of age it is the market itself, and nothing is computed.
 
-        A venue's own limit goes before the one of both, which alone says what a gap is.
+        A venue's own limit of age goes before the one of both, which alone says what a gap is. With a half-life, edges
+        are less their moving means.
         """
-        plain = self._plain
         limit_ns = int(max_quote_age_s * 1e9)
         limit_a_ns, limit_b_ns = int(max_quote_age_a_s * 1e9) or limit_ns, int(max_quote_age_b_s * 1e9) or limit_ns
-        if max(limit_a_ns, limit_b_ns) <= 0:
-            return plain if not carry_over_gaps else self._carried(plain)
-        unusable = self._too_old(limit_a_ns, limit_b_ns)
-        if len(plain.unusable):
-            unusable |= plain.unusable
-        may = unusable == 0
-        if may.all():
-            found = self._series(plain.unusable, self.edge_ab, self.edge_ba, self._ends(limit_ns))
-        else:
-            edge_ab, edge_ba = np.where(may, self.edge_ab, np.nan), np.where(may, self.edge_ba, np.nan)
-            found = self._series(unusable, edge_ab, edge_ba, self._ends(limit_ns))
-        return found if not carry_over_gaps else self._carried(found)
+        found = self._plain
+        if max(limit_a_ns, limit_b_ns) > 0:
+            found = self._without_old(found, limit_a_ns, limit_b_ns)
+        if not carry_over_gaps:
+            found = replace(found, ends=self._ends(limit_ns))
+        return found if half_life_s <= 0 or not len(self) else found.centered(half_life_s)
 
-    def _too_old(self, limit_a_ns: int, limit_b_ns: int) -> npt.NDArray[np.uint8]:
+    def _without_old(self, series: Series, limit_a_ns: int, limit_b_ns: int) -> Series:
         old_a = (self.age_a_ns > limit_a_ns) & (limit_a_ns > 0)
         old_b = (self.age_b_ns > limit_b_ns) & (limit_b_ns > 0)
-        return (old_a * np.uint8(UNUSABLE_A) | old_b * np.uint8(UNUSABLE_B)).astype(np.uint8)
-
-    def _series(
-        self, unusable: npt.NDArray[np.uint8], edge_ab: FloatArray, edge_ba: FloatArray, ends: IntArray
-    ) -> Series:
-        return Series(self.ts_ns, self.book, edge_ab, edge_ba, unusable, ends)
-
-    def _carried(self, series: Series) -> Series:
-        last = np.array([len(self) - 1], dtype=np.int64)
-        return self._series(series.unusable, series.edge_ab, series.edge_ba, last)
+        unusable = (old_a * np.uint8(UNUSABLE_A) | old_b * np.uint8(UNUSABLE_B)).astype(np.uint8)
+        if len(series.unusable):
+            unusable |= series.unusable
+        may = unusable == 0
+        if may.all():
+            return series
+        edge_ab, edge_ba = np.where(may, self.edge_ab, np.nan), np.where(may, self.edge_ba, np.nan)
+        return replace(
+            series, edge_ab=edge_ab, edge_ba=edge_ba, cost_ab=edge_ab, cost_ba=edge_ba, unusable=unusable
+        )  # fmt: skip
 
     def _ends(self, limit_ns: int) -> IntArray:
         gap = np.zeros(max(0, len(self) - 1), dtype=np.bool_)
@@ -163,7 +156,10 @@ def prepare(quotes: Quotes) -> Market:
 
 
 def checked_market(quotes: Quotes) -> Market:
-    """`prepare` of quotes that `build_quotes` or `build_piece` checked: each one is a quote, so nothing need be compiled."""
+    """`prepare` of quotes that `build_quotes` or `build_piece` checked: each one is a quote, so nothing need be compiled.
+
+    A piece cannot tell what is news in its first row: whoever puts pieces together finds what is `fresh`.
+    """
     fx = quotes.fx if quotes.fx.strides != (0,) or (len(quotes) and quotes.fx[0] != 1.0) else None
     columns = {name: getattr(quotes, name) for name in BOOK_COLUMNS}
     if fx is not None:
@@ -190,6 +186,7 @@ def market_forms(quotes: Quotes) -> dict[str, tuple[tuple[int, ...], type]]:
         "edge_ab": ((n,), np.float64),
         "edge_ba": ((n,), np.float64),
         "unusable": ((n,), np.uint8),
+        "fresh": ((n,), np.uint8),
     }
     return forms | ({"levels": ((n, len(quotes.levels), width), np.float64)} if quotes.levels else {})
 
@@ -200,21 +197,23 @@ def fill_market(quotes: Quotes, targets: Mapping[str, npt.NDArray[Any]]) -> Mark
     from arbd.paper.market.prepare_kernel import fill_chunk, first_quote  # noqa: PLC0415 - numba
 
     columns = [getattr(quotes, name) for name in (*BOOK_COLUMNS, "fx")]
-    chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(quotes), CHUNK_ROWS)]
+    n = len(quotes)
+    chunks = [slice(start, min(n, start + CHUNK_ROWS)) for start in range(0, n, CHUNK_ROWS)]
     before = np.full(len(BOOK_COLUMNS), np.nan)
     for chunk in chunks:
         if first_quote(tuple(as_argument(column[chunk], np.float64) for column in columns), before):
             break
     faults = False
     rows = min(CHUNK_ROWS, len(quotes))
-    fresh: list[npt.NDArray[Any]] = [np.empty((rows, len(BOOK_COLUMNS))), np.empty(rows), np.empty(rows)]
-    fresh.append(np.empty(rows, dtype=np.uint8))
+    parts: list[npt.NDArray[Any]] = [np.empty((rows, len(BOOK_COLUMNS))), np.empty(rows), np.empty(rows)]
+    parts.append(np.empty(rows, dtype=np.uint8))
     for chunk in chunks:
         part = tuple(as_argument(column[chunk], np.float64) for column in columns)
-        faults |= fill_chunk(part, before, *fresh)
-        book, *_, unusable = filled = [array[: len(part[0])] for array in fresh]
+        faults |= fill_chunk(part, before, *parts)
+        book, *_, unusable = filled = [array[: len(part[0])] for array in parts]
         for name, values in zip(("book", "edge_ab", "edge_ba", "unusable"), filled, strict=True):
             targets[name][chunk] = values
+        targets["fresh"][chunk] = fresh_rows(columns, (quotes.age_a_ns, quotes.age_b_ns), chunk)
         for number, level in enumerate(quotes.levels):
             targets["levels"][chunk, number] = _converted(level, chunk, quotes.fx[chunk], book, unusable)
     funding = dict(zip(FUNDING_ARRAYS, _funding(quotes), strict=True))
@@ -249,6 +248,7 @@ def market_of(quotes: Quotes, arrays: Mapping[str, npt.NDArray[Any]]) -> Market:
     """A market from its arrays, of which those that hold nothing may be missing."""
     none: dict[str, npt.NDArray[Any]] = {
         "unusable": np.empty(0, np.uint8),
+        "fresh": np.zeros(len(quotes), np.uint8),
         "levels": np.empty((len(quotes), 0, len(BOOK_COLUMNS))),
         "funding_rows": np.empty(0, np.int64),
         "funding_rates": np.empty((0, 2)),
@@ -267,6 +267,10 @@ def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n:
             rows[:, position] = [codes[str(value)] for value in values]
         else:
             rows[:, position] = np.asarray(values, dtype=np.float64)
+    for position, name in enumerate(FIELDS):
+        if follows := PARAMETERS[name].follows:
+            own = rows[:, position]
+            rows[:, position] = np.where(np.isnan(own), rows[:, FIELD[follows]], own)
     return rows
 
 

@@ -1,6 +1,6 @@
 """A market on disk: what the engine reads and what quotes are made of, each once, written while quotes stream in.
 
-Arrays: `ts_ns`, `book`, `edge_ab`, `edge_ba` as in `Market`, and where the source tells them ages, `block`, funding and
+Arrays: `ts_ns`, `book`, `edge_ab`, `edge_ba`, `fresh` as in `Market`, and where the source tells them ages, `block`, funding and
 levels. Quotes are views of the book; only where `fx` is not 1 throughout, B's own prices and `fx` are kept beside it. A
 column with one value in all rows is one value.
 """
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from arbd.paper.market.chunks import QuoteChunks
 from arbd.paper.market.levels import LEVEL_COLUMNS
 from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
+from arbd.paper.market.series import fresh_rows
 from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
 
 HEADER_BYTES = 128
@@ -81,6 +82,7 @@ def write_market(chunks: QuoteChunks, folder: Path) -> None:
     dropped = chunks.dropped
     if not chunks.ordered:
         dropped += _put_in_time(columns)
+    _save_fresh(columns, folder)
     _save_once(columns, folder)
     np.save(folder / f"{TOLD}.npy", np.array(list(told)), allow_pickle=False)
     np.save(folder / f"{DROPPED}.npy", np.array([dropped]), allow_pickle=False)
@@ -112,6 +114,22 @@ def _put_in_time(columns: Mapping[str, _Column]) -> int:
         kept.path.replace(column.path)
         column.n = n
     return len(keep) - n
+
+
+def _save_fresh(columns: Mapping[str, _Column], folder: Path) -> None:
+    """What is news in each row, by what was quoted: found here once, over all pieces."""
+    n = columns["ts_ns"].n
+    book = np.load(columns["book"].path, mmap_mode="r")
+    own = [np.load(columns[name].path, mmap_mode="r") for name in ("bid_b", "ask_b")]
+    quoted = [book[:, 0], book[:, 1], *own, *(book[:, at] for at in range(4, 8))]
+    ages = [
+        np.load(columns[name].path, mmap_mode="r") if name in columns else np.broadcast_to(np.int64(0), (n,))
+        for name in AGES
+    ]
+    with contextlib.closing(_Column(folder / "fresh.npy", np.empty(0, dtype=np.uint8))) as fresh:
+        for start in range(0, n, COPY_ROWS):
+            fresh.append(fresh_rows(quoted, ages, slice(start, min(n, start + COPY_ROWS))))
+        fresh.finish()
 
 
 def _save_once(columns: Mapping[str, _Column], folder: Path) -> None:

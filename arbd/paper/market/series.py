@@ -1,0 +1,122 @@
+"""A market as sets of parameters see it: what of a quote is news, how far edges are from their own moving means."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arbd.paper.market.quotes import FloatArray, IntArray
+from arbd.paper.params import Value
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The rules by which sets of parameters see a market: all that their series depends on."""
+
+    max_quote_age_s: float = 0.0
+    max_quote_age_a_s: float = 0.0
+    max_quote_age_b_s: float = 0.0
+    carry_over_gaps: bool = True
+    half_life_s: float = 0.0
+
+    @classmethod
+    def of(cls, params: Mapping[str, Value]) -> View:
+        """From resolved parameters."""
+        return cls(
+            max_quote_age_s=float(params["max_quote_age_s"]),
+            max_quote_age_a_s=float(params["max_quote_age_a_s"]),
+            max_quote_age_b_s=float(params["max_quote_age_b_s"]),
+            carry_over_gaps=params["gap"] == "hold",
+            half_life_s=float(params["center_half_life_s"]) if params["center"] == "ewma" else 0.0,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A market as one view sees it.
+
+    `edge_ab` and `edge_ba` are NaN where a venue's quote may not be traded on; `unusable` (uint8, a bit per venue)
+    tells whose, and is empty where all quotes may. `ends` are the last rows before each gap, and the last of all.
+    `fresh` (uint8) has a bit per venue and side where what it shows is news (`side_bit`).
+
+    With `center: ewma` the edges are less their own moving means; `cost_ab` and `cost_ba` are the edges as they are,
+    `sigma_ab` and `sigma_ba` the moving deviations. Otherwise the costs are the edges, and the deviations are empty.
+
+    `funding_sums`, shape (m + 1, 2), is what A and B paid for one unit held long through the first 0, 1, ... of
+    `funding_rows`. `salt` tells the market apart in what is drawn at random.
+    """
+
+    ts_ns: IntArray
+    book: FloatArray
+    edge_ab: FloatArray
+    edge_ba: FloatArray
+    unusable: npt.NDArray[np.uint8]
+    ends: IntArray
+    fresh: npt.NDArray[np.uint8]
+    cost_ab: FloatArray
+    cost_ba: FloatArray
+    sigma_ab: FloatArray
+    sigma_ba: FloatArray
+    funding_rows: IntArray
+    funding_sums: FloatArray
+    salt: int
+
+    def __len__(self) -> int:
+        return int(self.ts_ns.shape[0])
+
+    def centered(self, half_life_s: float) -> Series:
+        """Edges less their own moving means, with the moving deviations."""
+        from arbd.paper.compiled import as_argument  # noqa: PLC0415 - numba
+        from arbd.paper.market.prepare_kernel import moving  # noqa: PLC0415 - numba
+
+        ts_ns = as_argument(self.ts_ns, np.int64)
+        edge_ab, sigma_ab = moving(ts_ns, as_argument(self.edge_ab, np.float64), half_life_s * 1e9)
+        edge_ba, sigma_ba = moving(ts_ns, as_argument(self.edge_ba, np.float64), half_life_s * 1e9)
+        return replace(self, edge_ab=edge_ab, edge_ba=edge_ba, sigma_ab=sigma_ab, sigma_ba=sigma_ba)
+
+
+def side_bit(venue: int, side: int) -> int:
+    """Which bit of `fresh` is a venue's side: that of the ask for a buyer (+1), of the bid for a seller (-1)."""
+    return 2 * venue + (1 if side > 0 else 0)
+
+
+def fresh_rows(columns: Sequence[npt.NDArray[Any]], ages: Sequence[IntArray], rows: slice) -> npt.NDArray[np.uint8]:
+    """Where what a venue's side shows is news: its quote arrived in this row, or, where ages are not told, it changed.
+
+    `columns` are the touch's prices, then its sizes, in the order of `side_bit`, as they were quoted.
+    """
+    before = slice(max(0, rows.start - 1), rows.stop)
+    found = np.zeros(rows.stop - rows.start, dtype=np.uint8)
+    for venue in range(2):
+        for side in (-1, 1):
+            at = side_bit(venue, side)
+            if ages[venue].strides != (0,):
+                news = ages[venue][rows] == 0
+            else:
+                news = np.ones(len(found), dtype=np.bool_)
+                pairs = [column[before] for column in (columns[at], columns[4 + at])]
+                news[1 if rows.start == 0 else 0 :] = np.logical_or.reduce([pair[1:] != pair[:-1] for pair in pairs])
+            found |= news.astype(np.uint8) << np.uint8(at)
+    return found
+
+
+def funding_sums(rows: IntArray, rates: FloatArray, book: FloatArray) -> FloatArray:
+    """What one unit held long has paid by the first 0, 1, ... of the rows, at the mid of each: (m + 1, 2)."""
+    lines = np.asarray(book[rows])
+    mids = np.stack([(lines[:, 0] + lines[:, 1]) / 2.0, (lines[:, 2] + lines[:, 3]) / 2.0], axis=1)
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(rates * mids, axis=0)])
+
+
+def market_salt(ts_ns: IntArray, book: FloatArray) -> int:
+    """A number that tells markets apart by their first quote: what comes later must not change what is drawn."""
+    if len(ts_ns) == 0:
+        return 0
+    # Neither the currency of its prices matters.
+    first = np.concatenate([book[0, 1:4] / book[0, 0], book[0, 4:]])
+    digest = hashlib.sha256(np.int64(ts_ns[0]).tobytes() + first.astype(np.float64).tobytes()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
