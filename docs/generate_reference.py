@@ -108,7 +108,9 @@ def engine_page() -> str:
     lines += ["## Parameters", "", "| name | default | range | unit | meaning |", "|---|---|---|---|---|"]
     for p in PARAMETERS.values():
         span = ", ".join(f"`{value}`" for value in p.values) or f"{p.low:g} to {p.high:g}"
-        default = f"`{p.follows}`" if p.follows else f"{p.default:g}" if isinstance(p.default, int | float) else p.default
+        default = (
+            f"`{p.follows}`" if p.follows else f"{p.default:g}" if isinstance(p.default, int | float) else p.default
+        )
         lines.append(f"| `{p.name}` | {default} | {span} | {p.unit} | {p.doc} |")
     lines += ["", "Other names that are understood: " + ", ".join(f"`{a}` for `{n}`" for a, n in ALIASES.items()) + "."]
     lines += [

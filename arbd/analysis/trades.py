@@ -77,7 +77,10 @@ def write_fills(runs: Sequence[MarketRun], path: Path) -> tuple[int, int]:
 
 
 def _lines(runs: Sequence[MarketRun]) -> Iterator[tuple[object, ...]]:
-    done = [(each, order) for each in runs for order in (*each.run.fills, *each.run.rejects)]
+    done: list[tuple[MarketRun, Fill | Reject]] = []
+    for market in runs:
+        done += [(market, fill) for fill in market.run.fills]
+        done += [(market, reject) for reject in market.run.rejects]
     # The sort keeps the order of execution within a row of a market.
     for each, order in sorted(done, key=lambda pair: (pair[1].ts_ns, pair[0].source, pair[1].row, pair[1].sent_row)):
         decided_ns = int(each.market.ts_ns[order.sent_row])

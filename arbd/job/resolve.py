@@ -23,7 +23,7 @@ from arbd.job.oversize import faults
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_metrics import resolve_metrics
 from arbd.job.resolve_search import ReadPast, SearchOptions
-from arbd.job.resolve_space import resolve_space
+from arbd.job.resolve_space import changed_meanings, resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
 from arbd.job.sanity import Look, sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
@@ -143,6 +143,7 @@ class _Resolver:
         space, fixed = resolve_space(job, paper=paper, wrong=self.wrong)
         if paper:
             self._check_together([d for d in data if d], space, fixed)
+            self._notices += changed_meanings(job)
         metrics = resolve_metrics(job, objective.kind, wrong=self.wrong)
         points = self._grid_points(space)
         n = self._count(space, points) if space.dimensions else 0
@@ -172,7 +173,7 @@ class _Resolver:
             fixed=fixed,
             grid_points=points,
             acquisition_fn=job.tuning.acquisition_fn,
-            execution=Execution(**job.execution.model_dump()),
+            execution=Execution(**job.execution.model_dump(exclude={"give_up"})),
             results=ResultOptions(**job.results.model_dump()),
             notices=tuple(self._notices),
             generation_size=search.schedule.size,

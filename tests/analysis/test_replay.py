@@ -114,7 +114,9 @@ def test_inventory_fills_are_written_too(tmp_path: Path, market: Path, arbctl: A
     assert arbctl("run", job, "--session-id", "inv", "--worker-id", "w")[0] == 0
     code, out, _ = arbctl("replay", "inv", "4", "--trades", tmp_path / "f.csv", "--json")
     metrics, rows = json.loads(out)["replayed"], fills(tmp_path / "f.csv")
-    assert (code, len(rows)) == (0, 2 * metrics["trades"])
+    assert code == 0
+    # What was under way at the end is in no row.
+    assert 2 * metrics["trades"] <= len(rows) <= metrics["orders"] <= len(rows) + 2
     assert math.fsum(float(r["fee"]) for r in rows) == pytest.approx(metrics["total_fees"], rel=1e-12)
 
 

@@ -18,6 +18,7 @@ import msgpack
 import pytest
 
 from arbd.job.stored import read_spec
+from arbd.paper.engine import RULES, rules_of
 from arbd.search.samplers import adaptive
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout

@@ -122,6 +122,7 @@ def closing(x, run, row):
 def open_position(x, run, row):
     run.direction = run.order_direction
     run.opened_ns = int_at(x.ts, row)
+    run.opened_row = row
     run.carry_row = row
     run.hold_row = NEVER
     if run.max_hold_s > 0:
@@ -284,7 +285,8 @@ def convergence_finish(x, run, row):
     run.over = 1
     void(x, run, row)
     usable = x.unusable == 0 or byte_at(x.unusable, row) == 0
-    if run.direction != 0 and run.done_row < row and usable:
+    opened_here = run.opened_row == row and run.done_row == row
+    if run.direction != 0 and not opened_here and usable:
         can, quantity_a, quantity_b = closing(x, run, row)
         if can:
             close_at(x, run, row, quantity_a, quantity_b, fills.END)

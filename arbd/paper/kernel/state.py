@@ -33,7 +33,7 @@ _NUMBERS = (
 )  # fmt: skip
 _WHOLE = (
     "number", "own", "direction", "due_row", "done_row", "wait", "wait_row", "hold_row", "signalled", "tripped",
-    "opened_ns", "carry_row", "carries", "cooling_until_ns", "today", "today_trades", "order_direction", "order_row_a",
+    "opened_ns", "opened_row", "carry_row", "carries", "cooling_until_ns", "today", "today_trades", "order_direction", "order_row_a",
     "order_row_b", "order_reason", "sent_row", "over", "unhedged_since_ns", "hedge_venue", "n_entries", "grid_done",
     "stretch", "n_fills", "events", "walks", "queues", "wake", "next", "before", "entries", "grid",
     "transfer_row", "pair_direction", "in_transit", "to_base", "to_quote",

@@ -26,6 +26,7 @@ class Position:
 
     direction: int
     opened_ns: int
+    opened_row: int
     carry_row: int
     held: list[float] = field(default_factory=lambda: [0.0, 0.0])
     basis: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -192,7 +193,7 @@ class ConvergenceRun(ReferenceRun):
                 self.settle(order, venue, each)
             return
         if self.position is None:
-            self.position = Position(order.direction, int(self.m.ts_ns[row]), row)
+            self.position = Position(order.direction, int(self.m.ts_ns[row]), row, row)
         position, result = self.position, self.pay_carry(row, self.position)
         closed = False
         for venue, each in enumerate(done):
@@ -280,7 +281,8 @@ class ConvergenceRun(ReferenceRun):
         """
         self.over = True
         self.void(row)
-        if self.position is not None and self.done_row < row and all(venue.usable(row) for venue in self.venues):
+        opened_here = self.position is not None and self.position.opened_row == self.done_row == row
+        if self.position is not None and not opened_here and all(venue.usable(row) for venue in self.venues):
             quantities = self.closing(row, self.position)
             if quantities is not None:
                 self.close_at(row, self.position, quantities, fills.END)
