@@ -18,8 +18,8 @@ import numpy.typing as npt
 from arbd.paper.market.chunks import QuoteChunks
 from arbd.paper.market.levels import LEVEL_COLUMNS
 from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
-from arbd.paper.market.series import fresh_rows
 from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
+from arbd.paper.market.series import fresh_rows
 
 HEADER_BYTES = 128
 COPY_ROWS = 1 << 16
