@@ -220,7 +220,7 @@ def blocked_by(beats: Iterable[Beat]) -> dict[str, dict[str, str]]:
     """What workers say of why they cannot evaluate sessions, by session and worker."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for beat in beats:
-        for session_id, reason in [*beat.about.get("blocked", {}).items(), *beat.about.get("held", {}).items()]:
+        for session_id, reason in beat.about.get("blocked", {}).items():
             if reason:
                 found[session_id][beat.worker_id] = str(reason)
     return found

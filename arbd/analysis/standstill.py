@@ -35,12 +35,10 @@ class Standstill:
         """One line on why it does not go on, or not everywhere; '' where nothing is known to be wrong."""
         if state.over:
             return ""
-        told = [
-            f"{beat.worker_id}: {why}"
-            for beat in self.beats
-            for key in (BLOCKED, HELD)
-            if (why := _of(beat, key).get(session_id))
-        ]
+        told = [f"{beat.worker_id}: {why}" for beat in self.beats if (why := _of(beat, BLOCKED).get(session_id))]
+        if not state.claims:
+            # What all say alike, of a session that another may work on, is no news of each.
+            told += dict.fromkeys(why for beat in self.beats if (why := _of(beat, HELD).get(session_id)))
         label = state.label()
         if label == FINISHING:
             failed = [

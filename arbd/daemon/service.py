@@ -189,6 +189,7 @@ class Service:
             more=side_services.about,
             counters=self._counters,
             limits=config.limits,
+            labels=config.labels,
         )
 
     def _bound_cache(self, cache_dir: Path) -> None:
@@ -272,7 +273,7 @@ class Service:
             if "cache_max_gb" in new.changed:
                 self._bound_cache(new.config.cache_dir)
             timing = (new.config.scan_s, new.config.beat_s, new.config.lease_s, new.config.chunk_target_s)
-            coordinator.post(events.Reconfigured(*timing, new.config.limits))
+            coordinator.post(events.Reconfigured(*timing, new.config.limits, new.config.labels))
             self._log.info("settings read", changed=",".join(new.changed) or "nothing")
             if new.after_restart:
                 self._log.warning("settings that changed wait for a restart", settings=",".join(new.after_restart))

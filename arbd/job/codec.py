@@ -15,12 +15,13 @@ from msgspec import Meta, Struct, structs
 from arbd import schema
 from arbd.job import limits
 from arbd.job.codec_validation import ValidationRecord
-from arbd.job.spec import OF_METHOD, Execution, JobSpec, ObjectiveSpec, ResultOptions
+from arbd.job.spec import OF_METHOD, Execution, JobSpec, ObjectiveSpec, ResultOptions, Terms
 from arbd.records import MAX_TEXT_CHARS, Items, Positive, RecordFormat, Text, shown
 from arbd.search.constraints import parse_constraint
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
 from arbd.search.schedule import LAG, MAX_LAG
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
+from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.ledger_records import FileName
 
 T = TypeVar("T")
@@ -139,6 +140,14 @@ class PastRecord(Struct, frozen=True):
     budget: Annotated[tuple[Number, ...], Meta(max_length=limits.MAX_PAST)] = ()
 
 
+class TermsRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """`Terms`."""
+
+    requires: Annotated[dict[Label, Label], Meta(max_length=limits.MAX_LABELS)] = {}
+    after: Annotated[tuple[Annotated[str, Meta(pattern=rf"^{NAME_PATTERN.pattern}\Z")], ...], Meta(max_length=100)] = ()
+    deadline_ns: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+
+
 class JobRecord(Struct, frozen=True, kw_only=True):
     """See `JobSpec`."""
 
@@ -176,6 +185,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     labels: Annotated[dict[Label, Label], Meta(max_length=limits.MAX_LABELS)] = {}
     generation_lag: Annotated[int, Meta(ge=1, le=MAX_LAG)] = LAG
     validation: ValidationRecord | None = None
+    terms: TermsRecord = TermsRecord()
 
 
 JOB: RecordFormat[JobRecord] = RecordFormat("the job", JobRecord, lambda: schema.JOB)
@@ -217,6 +227,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         code=record.code,
         labels=record.labels,
         generation_lag=record.generation_lag,
+        terms=_same(record.terms, Terms),
         validation=None if record.validation is None else record.validation.spec(),
     )
     if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from arbd.errors import UsageError
 from arbd.job import limits
 from arbd.job.model_validation import ValidationModel
+from arbd.job.spec import Terms
 from arbd.search.samplers import METHODS
 from arbd.search.schedule import MAX_LAG
 
@@ -193,6 +194,7 @@ Objective = Annotated[
 ]
 
 
+SessionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
 Label = Annotated[str, Field(pattern=rf"^{limits.LABEL.pattern}$")]
 
 
@@ -284,7 +286,23 @@ class Job(_Strict):
     notes: str = Field(
         "", max_length=limits.MAX_NOTES_CHARS, description="For people: why this search, what is expected of it."
     )
+    requires: dict[Label, Label] = Field(
+        default_factory=dict, max_length=limits.MAX_LABELS, description="Labels that a host must have to work on it."
+    )
+    after: SessionId | list[SessionId] = Field(
+        default_factory=list, description="Sessions that must be over before it begins, however they ended."
+    )
+    deadline: AwareDatetime | None = Field(
+        None, description="A time with its zone (ISO 8601), at which the session ends with what it has by then."
+    )
     tuning: Tuning
     execution: ExecutionModel = Field(default_factory=ExecutionModel)
     results: ResultsModel = Field(default_factory=ResultsModel)
     validation: ValidationModel | None = Field(None, description="What judges the winner; see docs/validation.md.")
+
+    @property
+    def terms(self) -> Terms:
+        """Where and when its session may be worked on."""
+        after = (self.after,) if isinstance(self.after, str) else tuple(self.after)
+        deadline_ns = None if self.deadline is None else int(self.deadline.timestamp()) * 10**9
+        return Terms(dict(sorted(self.requires.items())), after, deadline_ns)

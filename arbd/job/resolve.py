@@ -188,6 +188,7 @@ class _Resolver:
             code=base_parts(),
             generation_lag=search.schedule.lag,
             labels=dict(sorted(job.labels.items())),
+            terms=job.terms,
         )
         return spec if validation is None else with_validation(spec, validation)
 

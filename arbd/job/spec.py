@@ -69,6 +69,26 @@ class ResultOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """Where and when a session is worked on.
+
+    On hosts that have all labels `requires`, once the sessions `after` are over, until `deadline_ns` by each host's
+    calendar.
+    """
+
+    requires: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    deadline_ns: int | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        return {"requires": dict(self.requires), "after": list(self.after), "deadline_ns": self.deadline_ns}
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """A resolved job. Paths are absolute; `digests` holds the SHA-256 of every data, scenario and code file.
 
@@ -111,6 +131,7 @@ class JobSpec:
     generation_lag: int = LAG
     labels: Mapping[str, str] = field(default_factory=dict)
     validation: ValidationSpec | None = None
+    terms: Terms = NO_TERMS
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -148,7 +169,7 @@ class JobSpec:
     @property
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
-        says_more = self.generation_lag != LAG or self.validation is not None
+        says_more = self.generation_lag != LAG or self.validation is not None or self.terms != NO_TERMS
         return schema.JOB.version if says_more else schema.JOB.earliest
 
     def to_plain(self) -> dict[str, Any]:
@@ -187,4 +208,5 @@ class JobSpec:
             # Left out where there are none, so that such a job reads the same to workers that do not know of them.
             **({"labels": dict(self.labels)} if self.labels else {}),
             **({} if self.validation is None else {"validation": self.validation.to_plain()}),
+            **({} if self.terms == NO_TERMS else {"terms": self.terms.to_plain()}),
         }

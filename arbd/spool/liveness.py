@@ -324,7 +324,9 @@ class Peers:
             since = self._moved[beat.worker_id][2]
             if since is None or now - since > self.lease_s or beat.about.get("state") != "running":
                 continue
-            if session_id in beat.about.get("blocked", {}) or beat.about.get("only") not in (None, session_id):
+            if session_id in beat.about.get("held", {}) or session_id in beat.about.get("blocked", {}):
+                continue
+            if beat.about.get("only") not in (None, session_id):
                 continue
             return True
         return False

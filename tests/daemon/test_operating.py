@@ -76,3 +76,40 @@ def test_a_worker_that_is_gone_is_forgotten(arbctl: Arbctl, daemons: Daemons, la
     assert state_of(arbctl, "a") == ("", False, 0)
     assert arbctl("forget", "a")[0] == 3
     assert arbctl("drain", "nobody")[0] == 3
+
+
+def seen_by(arbctl: Arbctl, name: str) -> tuple[str, str]:
+    views = json.loads(arbctl("list", "--json")[1])["sessions"]
+    return next(((view["state"], view["reason"]) for view in views if view["session_id"] == name), ("", ""))
+
+
+def test_a_session_waits_for_others_for_a_host_and_ends_at_its_deadline(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.yaml", "samples:quick", 20)
+    for name, *terms in (
+        ("first", "execution.priority=1"),
+        ("second", "after=first"),
+        ("third", "after=[first, nobody]"),
+        ("elsewhere", "requires={gpu: 'yes'}"),
+        ("late", "deadline=2020-01-01T00:00:00Z"),
+    ):
+        sets = [part for term in terms for part in ("--set", term)]
+        assert arbctl("submit", job, "--session-id", name, *sets)[0] == 0
+    daemons.start("a", slots=1)
+    wait_until(lambda: seen_by(arbctl, "first")[0] == "done", what="the first session")
+    wait_until(lambda: seen_by(arbctl, "second")[0] == "done", what="the second")
+    wait_until(lambda: seen_by(arbctl, "late")[0] == "done", what="the late one")
+    queue = SessionQueue(Files(), layout.session("late"))
+    assert queue.refresh().stopped == "its deadline was reached"
+    first = SessionQueue(Files(), layout.session("first")).refresh()
+    second = SessionQueue(Files(), layout.session("second")).refresh()
+    assert second.started_ns >= first.recent[-1][0]
+    wait_until(lambda: "nobody" in seen_by(arbctl, "third")[1], what="the reason")
+    assert seen_by(arbctl, "third") == ("pending", "waits for nobody to be over")
+    assert seen_by(arbctl, "elsewhere") == ("pending", "needs a host with gpu=yes")
+    (tmp_path / "labelled.yaml").write_text(daemons.config.read_text() + "labels: {gpu: yes}\n")
+    daemons.config = tmp_path / "labelled.yaml"
+    daemons.start("b", slots=1)
+    wait_until(lambda: seen_by(arbctl, "elsewhere")[0] == "done", what="the one for another host")
+    assert set(SessionQueue(Files(), layout.session("elsewhere")).refresh().worker_counts) == {"b"}

@@ -73,6 +73,7 @@ class Coordinator:
         more: Callable[[], Mapping[str, Any]] = dict,
         counters: Counters | None = None,
         limits: Mapping[str, UserLimits] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self._files = files
         self._clock = clock
@@ -94,7 +95,9 @@ class Coordinator:
         self._registry = SessionRegistry(files, clock, layout, worker, timing, log, send, only, self._counters)
         self._suggestions = Suggestions(clock, log, self._registry, send)
         self._manners = Manners(log)
-        self._exchanges = Exchanges(self._registry, send, Fairness(worker.incarnation), LimitTable(limits or {}))
+        self._exchanges = Exchanges(
+            self._registry, send, Fairness(worker.incarnation), LimitTable(limits or {}), labels or {}
+        )
         self._halting = Halting(files, layout, log, self._registry, send, worker.worker_id)
         self._compactions = Compactions(files, layout, clock, log, self._registry, send)
         self._work = self._registry.work
@@ -240,7 +243,7 @@ class Coordinator:
     def _reconfigure(self, new: events.Reconfigured) -> None:
         self._timing = Timing(new.scan_s, new.beat_s, new.lease_s, new.chunk_target_s)
         self._registry.reconfigure(self._timing)
-        self._exchanges.limits = LimitTable(new.limits)
+        self._exchanges.limits, self._exchanges.labels = LimitTable(new.limits), new.labels
         self._about["beat_s"] = new.beat_s
         self._next_beat = self._next_scan = 0.0
 
@@ -299,6 +302,7 @@ class Coordinator:
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
             "waiting": self._registry.waiting(),
             "held": self._exchanges.held,
+            "labels": dict(self._exchanges.labels),
             "jobs_rejected": self._jobs_rejected,
             "jobs_queued": self._jobs_queued,
             "state": halt.what if halt is not None and self._state == "running" else self._state,

@@ -167,6 +167,7 @@ class Reconfigured:
     lease_s: float
     chunk_target_s: float
     limits: Mapping[str, UserLimits] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 Event = (

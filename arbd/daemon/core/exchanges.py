@@ -31,6 +31,7 @@ class Exchanges:
     send: Callable[[events.Command], None]
     fairness: Fairness
     limits: LimitTable = field(default_factory=LimitTable)
+    labels: Mapping[str, str] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     _kept: Mapping[str, int] = field(default_factory=dict)
 
@@ -82,7 +83,7 @@ class Exchanges:
     def _apply_limits(self, works: Sequence[SessionState]) -> dict[str, int]:
         """Cap priorities, have sessions wait beyond what their owners may have at once; slots that owners may still have."""
         owner_room: dict[str, int] = {}
-        self.held = {}
+        self.held = {work.session_id: reason for work in works if (reason := self._not_yet(work))}
         if not self.limits.entries:
             return owner_room
         by_owner: dict[str, list[SessionState]] = defaultdict(list)
@@ -96,10 +97,20 @@ class Exchanges:
                 work.priority_cap = math.inf if limits.max_priority is None else limits.max_priority
             if limits.sessions is not None:
                 running = [work for work in mine if work.state.state == RUNNING and not work.state.over]
+                running = [work for work in running if work.session_id not in self.held]
                 running.sort(key=lambda work: (work.state.provenance.submission.wall_ns, work.session_id))
                 reason = f"waits: {owner} may have {limits.sessions} sessions worked on at once"
                 self.held.update({work.session_id: reason for work in running[limits.sessions :]})
         return owner_room
+
+    def _not_yet(self, work: SessionState) -> str:
+        """Why this host does not work on a session by that session's own terms, or not yet; '' when it may."""
+        terms = work.spec.terms
+        lacking = [f"{name}={value}" for name, value in terms.requires.items() if self.labels.get(name) != value]
+        if lacking:
+            return f"needs a host with {', '.join(lacking)}"
+        waited_for = [name for name in terms.after if not self.registry.watch.has_ended(name)]
+        return f"waits for {', '.join(waited_for)} to be over" if waited_for else ""
 
     def _refresh(self, demands: Mapping[str, Demand]) -> bool:
         """Read what other workers did meanwhile to the sessions that compete; True when there was anything to read."""

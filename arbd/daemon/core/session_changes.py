@@ -13,8 +13,11 @@ from arbd.spool.queue import SessionQueue
 from arbd.spool.spans import Span
 
 
-def end_early(queue: SessionQueue, spec: JobSpec, generations: GenerationScheduler | None) -> None:
-    """Record that the session ends early, when a generation says so or its time is up."""
+def end_early(queue: SessionQueue, spec: JobSpec, generations: GenerationScheduler | None, wall_ns: int) -> None:
+    """Record that the session ends early, when a generation says so or its time is up.
+
+    A deadline is what people mean by the calendar on the wall: the first host ends it whose calendar says so.
+    """
     state, most_s = queue.state, spec.stop.max_time_s
     if state.over or state.stopped:
         return
@@ -22,6 +25,8 @@ def end_early(queue: SessionQueue, spec: JobSpec, generations: GenerationSchedul
         end, reason = generations.limit, generations.stop
     elif most_s is not None and state.worked_ns >= most_s * 1e9 and state.unclaimed:
         end, reason = 0, f"max_time_s {most_s:g} was over"
+    elif spec.terms.deadline_ns is not None and wall_ns >= spec.terms.deadline_ns and state.unclaimed:
+        end, reason = 0, "its deadline was reached"
     else:
         return
     queue.change(lambda now: [] if now.stopped or now.over else [ledger.stopped(end, reason)])

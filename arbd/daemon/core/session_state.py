@@ -209,7 +209,7 @@ class SessionState:
 
     def end_if_stopped(self) -> None:
         """Record that the session ends early, when a generation says so or its time is up."""
-        end_early(self.queue, self.spec, self.generations)
+        end_early(self.queue, self.spec, self.generations, self.clock.wall_ns())
 
     def look(self, patience_s: float) -> None:
         """Read what is new in the ledger; all of it, when others have let this worker wait for so long."""

@@ -119,6 +119,12 @@ class SessionWatch:
             entry = replace(entry, number=before.number + 1)
         self._due[session_id] = (self.clock.monotonic_s() + wait_s, entry)
 
+    def has_ended(self, session_id: str) -> bool:
+        """True when a session of that id is over, be it that it was purged since."""
+        if session_id in self.over:
+            return True
+        return session_id not in self._known and session_id in self._index.ended
+
     def begins(self, session_id: str) -> None:
         """It goes on, or is another one of that name."""
         self._left.pop(session_id, None)

@@ -80,6 +80,7 @@ class Config:
     data_dirs: tuple[Path, ...] = ()
     allowed_submitters: tuple[str, ...] = ()
     limits: Mapping[str, UserLimits] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     max_iterations: int = 100_000_000
     watch: str = "auto"
     scan_s: float = 1.0
@@ -156,6 +157,8 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
         place = f"{path}, line {line}: {full}"
         if name == "limits" and not above:
             changed[name] = parse_limits(value, place)
+        elif name == "labels" and not above:
+            changed[name] = _labels(value, place)
         elif is_dataclass(known[name]):
             if not isinstance(value, dict):
                 raise UsageError(
@@ -165,6 +168,13 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
         else:
             changed[name] = _converted(known[name], value, place, path.parent)
     return replace(before, **changed)
+
+
+def _labels(value: object, place: str) -> dict[str, str]:
+    """Labels of this host; numbers and the like are taken as they are written."""
+    if not isinstance(value, dict) or not all(isinstance(item, str | int | float) for item in value.values()):
+        raise UsageError(f"{place}: expected labels as `name: value` lines below it")
+    return {str(name): str(item).lower() if isinstance(item, bool) else str(item) for name, item in value.items()}
 
 
 def _shown(value: object, place: str) -> str:
