@@ -41,6 +41,7 @@ def job_page() -> str:
     lines += _fields("", schema, schema["$defs"])
     for title, name in (
         ("tuning", "Tuning"), ("execution", "ExecutionModel"), ("execution.give_up", "GiveUpModel"), ("results", "ResultsModel"),
+        ("data: [{folder: ...}]", "DataFolder"),
         ("objective: {python: ...}", "PythonObjective"), ("objective: {command: ...}", "CommandObjective"),
         ("tuning.stop", "StopModel"),
         ("tuning.search_space.NAME with type: float", "FloatParameter"), ("... with type: int", "IntParameter"),

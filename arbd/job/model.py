@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -261,6 +262,19 @@ class ResultsModel(_Strict):
     blocks: bool = Field(True, description="Keep return blocks, which overfitting statistics need.")
 
 
+class DataFolder(_Strict):
+    """Day files of a folder, one after another as one market."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    folder: str = Field(min_length=1, description="The folder that holds the files.")
+    pattern: str = Field(
+        "*", pattern=r"^[^/\[\]]+$", description="Which files, by name: `BTC-*.parquet`; * and ? stand for anything."
+    )
+    first: date | None = Field(None, alias="from", description="First day, as file names tell it. All if left out.")
+    last: date | None = Field(None, alias="to", description="Last day, included. All if left out.")
+
+
 class Job(_Strict):
     """A tuning job for arbd. A file that holds only `tuning` is a complete job."""
 
@@ -271,7 +285,9 @@ class Job(_Strict):
     mode: Literal["paper", "shadow", "live"] = Field(
         "paper", description="Only paper trades; shadow and live are refused."
     )
-    data: list[str] = Field(default_factory=list, description="Quote files for the paper objective.")
+    data: list[str | DataFolder] = Field(
+        default_factory=list, description="Quote files for the paper objective, or folders of day files."
+    )
     on_bad_rows: Literal["refuse", "drop"] = Field(
         "refuse", description="Refuse quotes with bad rows, or drop and count these."
     )

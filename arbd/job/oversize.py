@@ -26,7 +26,7 @@ def faults(job: Job) -> Iterator[Fault]:
     for name, value in job.fixed.items():
         yield from _at(("fixed", name), limits.name_fault(name) or limits.value_fault(value))
     yield from _objective(job)
-    yield from _files(job.data, "data")
+    yield from _files([each if isinstance(each, str) else each.folder for each in job.data], "data")
     yield from _files(tuning.scenarios, "tuning", "scenarios")
     if tuning.start_from is not None and not _is_path(tuning.start_from):
         yield f"a path that no filesystem takes, of {len(tuning.start_from):,} characters", ("tuning", "start_from")

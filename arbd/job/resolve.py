@@ -22,10 +22,11 @@ from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_metrics import resolve_metrics
+from arbd.job.resolve_quotes import QuoteFiles, days_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
 from arbd.job.resolve_space import changed_meanings, resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
-from arbd.job.sanity import Look, sanity_notes
+from arbd.job.sanity import sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
 from arbd.job.validation import ValidationSpec
 from arbd.named_file import (
@@ -33,17 +34,15 @@ from arbd.named_file import (
     MAX_DATA_BYTES,
     MAX_PROGRAM_BYTES,
     MissingFileError,
-    NamedFile,
     ReadRule,
     RefusedError,
     first_of,
     open_named,
 )
 from arbd.paper import params
-from arbd.paper.market.cache import load
+from arbd.paper.market.days import DayFiles
 from arbd.paper.market.prepared import grid_points
 from arbd.paper.market.quotes import IntArray
-from arbd.paper.market.times import clock_note
 from arbd.paper.scenario import Scenario, read_scenario
 from arbd.search.sampler import AdaptiveMethod, PlanMethod, PlanSize
 from arbd.search.samplers import METHODS, built_in, planned
@@ -109,14 +108,15 @@ class _Resolver:
         self._job = document.job
         self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
         self._search_paths = [*search_paths, *self._base_dirs]
-        self._cache_dir = cache_dir
         self.problems: list[Problem] = list(document.faults)
         self._notices: list[str] = []
         self._digests: dict[str, str] = {}
         self._scenarios: dict[str, Scenario] = {}
         self._profiles: dict[str, Mapping[str, Value]] = {}
         self._times: dict[str, list[IntArray]] = {}
-        self._looks: dict[str, Look] = {}
+        self._quotes = QuoteFiles(
+            cache_dir, self._job.on_bad_rows, reading, self._digests, self._times, notices=self._notices
+        )
         self._takes_window = True
         self._method = self._declared(document.job.tuning.method)
 
@@ -137,7 +137,10 @@ class _Resolver:
         self._check_mode(job.mode)
         objective = self._objective()
         paper = objective.kind == "paper"
-        data = [self._file(name, "data", index) for index, name in enumerate(job.data)]
+        data = [
+            self._file(name, "data", index) if isinstance(name, str) else self._read_days(days_of(name), "data", index)
+            for index, name in enumerate(job.data)
+        ]
         scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
         self._check_markets(paper, [s for s in scenarios if s])
         space, fixed = resolve_space(job, paper=paper, wrong=self.wrong)
@@ -156,7 +159,7 @@ class _Resolver:
         validation = self._validation(objective.kind, space, fixed, [f for f in (*data, *scenarios) if f], n)
         if self.problems:
             return None
-        self._notices += sanity_notes(space, fixed, self._looks) if paper else []
+        self._notices += sanity_notes(space, fixed, self._quotes.looks) if paper else []
         spec = JobSpec(
             objective=objective,
             method=job.tuning.method,
@@ -260,6 +263,9 @@ class _Resolver:
 
     def _file(self, name: str, *path: str | int) -> str | None:
         """The absolute path of a file that can be read; None, with the problem noted, when it cannot."""
+        days = DayFiles.parse(name) if path[0] == "data" else None
+        if days is not None:
+            return self._read_days(days, *path)
         candidates = [Path(name)] if Path(name).is_absolute() else [folder / name for folder in self._base_dirs]
         if not candidates:
             self.wrong(f"{name!r} is a relative path, and there is no folder to look in: write an absolute one", *path)
@@ -272,7 +278,7 @@ class _Resolver:
                 file.path = file.real
                 with file.errors_unquoted("quotes" if data else "a scenario"):
                     if data:
-                        self._read_quotes(file)
+                        self._quotes.read(file)
                     else:
                         self._scenarios[found], self._digests[found] = read_scenario(file)
         except JobError as error:
@@ -290,17 +296,14 @@ class _Resolver:
             return None
         return found
 
-    def _read_quotes(self, file: NamedFile) -> None:
-        """DataError when the file is bad; a notice when rows of it are dropped, or its times are no dates."""
-        loaded = load(file, self._cache_dir, self._job.on_bad_rows)
-        self._digests[str(file.path)] = loaded.digest
-        self._times[str(file.path)] = [loaded.quotes.ts_ns[[0, -1]]]
-        self._looks[str(file.path)] = Look.at(loaded.quotes)
-        if loaded.dropped:
-            self._notices.append(f"{loaded.dropped:,} bad rows of {file.path} are dropped")
-        note = clock_note(loaded.quotes.ts_ns)
-        if note is not None:
-            self._notices.append(f"{file.path}: {note}")
+    def _read_days(self, days: DayFiles, *path: str | int) -> str | None:
+        """The name of day files that can be read as one market; None, with the problem noted, when they cannot."""
+        folders = [base / days.folder for base in self._base_dirs] or [days.folder]
+        try:
+            return self._quotes.read_days(days, folders)
+        except ArbdError as error:
+            self.wrong(str(error), *path)
+            return None
 
     def _check_markets(self, paper: bool, scenarios: Sequence[str]) -> None:
         job = self._job

@@ -15,7 +15,8 @@ from arbd.job.digests import not_the_same
 from arbd.job.spec import JobSpec
 from arbd.job.validation import OPEN_FROM, OPEN_TO, Setting
 from arbd.named_file import ANY, MAX_DATA_BYTES, ReadRule, open_named
-from arbd.paper.market.cache import load_market
+from arbd.paper.market.cache import load_days, load_market
+from arbd.paper.market.days import DayFiles
 from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import Quotes, quotes_of
 from arbd.paper.scenario import read_scenario
@@ -87,6 +88,11 @@ def load_markets(
     markets: list[JobMarket] = []
     for name in spec.data:
         digest = spec.digests.get(name) if verify else None
+        days = DayFiles.parse(name)
+        if days is not None:
+            loaded, market = load_days(days, cache_dir, spec.on_bad_rows, digest, reading)
+            markets.append(JobMarket(name, loaded.quotes, market, {}))
+            continue
         with open_named(Path(name), MAX_DATA_BYTES, reading) as file, file.errors_unquoted("quotes"):
             quotes, market = load_market(file, cache_dir, spec.on_bad_rows, digest)
         markets.append(JobMarket(name, quotes, market, {}))

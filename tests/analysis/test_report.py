@@ -15,6 +15,7 @@ import pytest
 from arbd.analysis.report import figures
 from arbd.analysis.report.winner import traded
 from arbd.analysis.table import load_table
+from arbd.job.spec import ObjectiveSpec
 from arbd.results.compaction import compact
 from arbd.search.problem import MetricGoal
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
@@ -236,7 +237,8 @@ def test_how_many_never_traded_is_said(layout: SpoolLayout, trades: list[int], n
     write_rows(
         paths, "a", replace(good, metrics={"value": good.metrics["value"], "trades": np.array(trades, dtype=float)})
     )
-    found = traded(load_table(layout.root, "s"))
+    table = load_table(layout.root, "s")
+    found = traded(replace(table, spec=replace(table.spec, objective=ObjectiveSpec("paper"))))
     assert (None if found is None else found["never"]) == never
 
 

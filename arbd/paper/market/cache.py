@@ -11,15 +11,16 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.atomic_file import replace_file
 from arbd.errors import DataError, UsageError
-from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
+from arbd.named_file import ANY, MAX_DATA_BYTES, NamedFile, ReadRule, open_named, opened
 from arbd.paper.market.chunks import QuoteChunks
+from arbd.paper.market.days import DayChunks, DayFiles, digest_of
 from arbd.paper.market.entries import Arrays, obtain, read_arrays
 from arbd.paper.market.prepared import Market, market_of, prepare
 from arbd.paper.market.quotes import Quotes
@@ -84,6 +85,59 @@ def load_market(
     return loaded.quotes, market_of(loaded.quotes, arrays)
 
 
+def load_days(
+    days: DayFiles,
+    cache_dir: Path | None,
+    on_bad_rows: str = "refuse",
+    expected_digest: str | None = None,
+    reading: ReadRule = ANY,
+) -> tuple[Loaded, Market]:
+    """The files of several days as one market, memory-mapped from the cache (None: from a folder of its own)."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_named(path, MAX_DATA_BYTES, reading)) for path in days.files(reading)]
+        for file in files:
+            stack.enter_context(file.errors_unquoted("quotes"))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if cache_dir is None else cache_dir
+        with _cache_errors(folder):
+            folder = private_folder(folder)
+            digests = [_remembered_digest(file, folder) for file in files]
+            digest = digest_of(digests)
+            _check(Path(str(days)), digest, expected_digest)
+
+            def write(entry: Path) -> None:
+                with closing(_copies(files, digests, folder)) as copies:
+                    write_market(DayChunks(copies, on_bad_rows), entry)
+
+            arrays = _obtained(folder, digest, ".days", on_bad_rows, write)
+        quotes = stored_quotes(arrays)
+        return Loaded(quotes, int(arrays[DROPPED][0]), digest), market_of(quotes, arrays)
+
+
+def _copies(files: Sequence[NamedFile], digests: Sequence[str], folder: Path) -> Generator[NamedFile, None, None]:
+    """Copies that nobody else can write to, one at a time; DataError for one that is not what was hashed."""
+    for file, digest in zip(files, digests, strict=True):
+        with file.copy(folder) as copy:
+            if copy.digest() != digest:
+                raise DataError(file.path, "was written to while it was read: wait until it is whole, then try again")
+            yield copy
+
+
+def _obtained(cache_dir: Path, digest: str, suffix: str, on_bad_rows: str, write: Callable[[Path], None]) -> Arrays:
+    """The arrays of an entry, which is written where it is not there."""
+    built: list[Path] = []
+
+    def build(folder: Path) -> None:
+        built.append(folder)
+        write(folder)
+
+    entry = cache_dir / f"{digest[:40]}{suffix}-{FORMAT}-{on_bad_rows}"
+    arrays = obtain(entry, build)
+    used(entry)
+    if built:
+        keep_within_bound(cache_dir)
+    return arrays
+
+
 @contextmanager
 def passing_quotes(file: Path, on_bad_rows: str = "refuse") -> Iterator[tuple[Quotes, int]]:
     """Quotes of a file and how many bad rows were dropped, in little memory: on disk, for as long as they are needed."""
@@ -98,20 +152,11 @@ def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | No
     digest = _remembered_digest(file, cache_dir)
     _check(file.path, digest, expected)
 
-    built: list[Path] = []
+    def write(entry: Path) -> None:
+        with closing(_copies([file], [digest], cache_dir)) as copies:
+            write_market(QuoteChunks(next(copies), on_bad_rows), entry)
 
-    def build(folder: Path) -> None:
-        built.append(folder)
-        with file.copy(cache_dir) as copy:
-            if copy.digest() != digest:
-                raise DataError(file.path, "was written to while it was read: wait until it is whole, then try again")
-            write_market(QuoteChunks(copy, on_bad_rows), folder)
-
-    entry = cache_dir / f"{digest[:40]}{suffix_of(file.path)}-{FORMAT}-{on_bad_rows}"
-    arrays = obtain(entry, build)
-    used(entry)
-    if built:
-        keep_within_bound(cache_dir)
+    arrays = _obtained(cache_dir, digest, suffix_of(file.path), on_bad_rows, write)
     return Loaded(stored_quotes(arrays), int(arrays[DROPPED][0]), digest), arrays
 
 

@@ -8,14 +8,13 @@ column with one value in all rows is one value.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from arbd.paper.market.chunks import QuoteChunks
 from arbd.paper.market.levels import LEVEL_COLUMNS
 from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
 from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
@@ -28,6 +27,15 @@ TOLD, DROPPED = "told", "rows_dropped"
 _BESIDE = (*AGES, "block", *FUNDING)
 _OWN = ("bid_b", "ask_b", "fx")
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Chunks(Protocol):
+    """Checked quotes piece by piece (`QuoteChunks`)."""
+
+    dropped: int
+    ordered: bool
+
+    def __iter__(self) -> Iterator[Quotes]: ...
 
 
 class _Column:
@@ -65,7 +73,7 @@ class _Column:
         self._file.close()
 
 
-def write_market(chunks: QuoteChunks, folder: Path) -> None:
+def write_market(chunks: Chunks, folder: Path) -> None:
     """Write the arrays of a market into a folder."""
     columns: dict[str, _Column] = {}
     told: dict[str, None] = {}

@@ -1,0 +1,56 @@
+"""The quotes that a job names, read once at its resolution: what is fixed and noted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from arbd.job.model import DataFolder
+from arbd.job.sanity import Look
+from arbd.named_file import NamedFile, ReadRule
+from arbd.paper.market.cache import Loaded, load, load_days
+from arbd.paper.market.days import DayFiles
+from arbd.paper.market.quotes import IntArray
+from arbd.paper.market.times import clock_note
+
+
+@dataclass(slots=True)
+class QuoteFiles:
+    """Files and folders of quotes by the names that the resolved job has for them."""
+
+    cache_dir: Path | None
+    on_bad_rows: str
+    reading: ReadRule
+    digests: dict[str, str] = field(default_factory=dict)
+    times: dict[str, list[IntArray]] = field(default_factory=dict)
+    looks: dict[str, Look] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def read(self, file: NamedFile) -> None:
+        """DataError when the file is bad."""
+        self._note(str(file.path), load(file, self.cache_dir, self.on_bad_rows))
+
+    def read_days(self, days: DayFiles, folders: Sequence[Path]) -> str:
+        """The name of day files in the first of several folders that is there; DataError when they are bad."""
+        folder = next((each for each in folders if each.is_dir()), folders[0]).resolve()
+        found = replace(days, folder=folder)
+        loaded, _ = load_days(found, self.cache_dir, self.on_bad_rows, reading=self.reading)
+        self._note(str(found), loaded)
+        return str(found)
+
+    def _note(self, name: str, loaded: Loaded) -> None:
+        self.digests[name] = loaded.digest
+        self.times[name] = [loaded.quotes.ts_ns[[0, -1]]]
+        self.looks[name] = Look.at(loaded.quotes)
+        if loaded.dropped:
+            self.notices.append(f"{loaded.dropped:,} bad rows of {name} are dropped")
+        note = clock_note(loaded.quotes.ts_ns)
+        if note is not None:
+            self.notices.append(f"{name}: {note}")
+
+
+def days_of(given: DataFolder) -> DayFiles:
+    """What a job's folder means."""
+    first, last = (day.isoformat() if day is not None else "" for day in (given.first, given.last))
+    return DayFiles(Path(given.folder), given.pattern, first, last)
