@@ -28,7 +28,8 @@ STARTING, UP, DOWN = "starting", "up", "down"
 class Status:
     """How the mirror is. `behind` counts recorded iterations that Redis has not got, as far as this worker mirrors; None: not known.
 
-    `sweeps` grows with every look at all sessions that Redis answered; `idle` when the last left nothing to do.
+    `unfit` is what makes this Redis a bad place for results. `sweeps` grows with every look at all sessions that Redis
+    answered; `idle` when the last left nothing to do.
     """
 
     state: str = STARTING
@@ -38,6 +39,7 @@ class Status:
     sweeps: int = 0
     idle: bool = False
     troubles: dict[str, str] = field(default_factory=dict)
+    unfit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def _sweep(setup: Setup, pipe: Connection) -> None:
     from arbd.spool.layout import SpoolLayout  # noqa: PLC0415 - as above
 
     status, pause_s = Status(), FIRST_PAUSE_S
+    unfit: tuple[str, ...] = ()
     mirror: SpoolMirror | None = None
     while True:
         try:
@@ -77,6 +80,9 @@ def _sweep(setup: Setup, pipe: Connection) -> None:
                 mirror = SpoolMirror(
                     SpoolLayout(setup.spool).files(), SpoolLayout(setup.spool), state, setup.settings, setup.only
                 )
+            if status.state != UP:
+                # It may have been started anew, with other settings.
+                unfit = state.unfit()
             swept = mirror.sweep()
         except (redis.RedisError, ArbdError, OSError) as error:
             behind = mirror.behind() if mirror is not None else status.behind
@@ -84,8 +90,9 @@ def _sweep(setup: Setup, pipe: Connection) -> None:
             wait_s, pause_s = pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
         else:
             status = Status(
-                UP, "", status.written + swept.written, swept.behind, status.sweeps + 1, not swept.more, swept.troubles
-            )
+                UP, "", status.written + swept.written, swept.behind, status.sweeps + 1, not swept.more, swept.troubles,
+                unfit,
+            )  # fmt: skip
             wait_s, pause_s = 0.0 if swept.more else SWEEP_S, FIRST_PAUSE_S
         pipe.send(status)
         if pipe.poll(wait_s):

@@ -32,6 +32,10 @@ class MovedError(ArbdError):
     """Redis is not where this writer believed: another wrote, or Redis lost its data. Begin again from there."""
 
 
+# The eviction policy under which Redis refuses writes when its memory is full, and removes nothing.
+KEEPS_ALL = "noeviction"
+
+
 class StateManager:
     """Results in Redis under `{namespace}:{key_prefix}:` and the key of the result. Errors are redis.RedisError."""
 
@@ -67,6 +71,26 @@ class StateManager:
     def ping(self) -> None:
         """Ask whether Redis answers."""
         self._client.ping()
+
+    def unfit(self) -> tuple[str, ...]:
+        """What of this Redis makes it a bad place for results; nothing where its user may not ask."""
+        try:
+            said = {**self._client.info("memory"), **self._client.info("cluster")}
+        except redis.ResponseError:
+            return ()
+        found = []
+        policy = said.get("maxmemory_policy", KEEPS_ALL)
+        if said.get("maxmemory") and policy != KEEPS_ALL:
+            found.append(
+                f"it removes keys when its memory is full (maxmemory-policy {policy}), results among them: "
+                f"CONFIG SET maxmemory-policy {KEEPS_ALL}, or give the mirror a Redis of its own"
+            )
+        if said.get("cluster_enabled"):
+            found.append(
+                "it is a cluster, which refuses the mirror's transactions over keys of several slots: "
+                "name a Redis that is none"
+            )
+        return tuple(found)
 
     def key(self, session_id: str, worker_id: str, iteration: int, suffix: str = "") -> str:
         """The full key of a result."""

@@ -17,7 +17,8 @@ from tests.beds.needs import SEARCH, require_programs, wait_for
 class RedisServer:
     """`with RedisServer(folder) as server:`; keeps every write in an append-only file unless `forgets`."""
 
-    def __init__(self, folder: Path, *, forgets: bool = False) -> None:
+    def __init__(self, folder: Path, *, forgets: bool = False, options: tuple[str, ...] = ()) -> None:
+        self._options = options
         self._folder = folder
         self._forgets = forgets
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,7 +48,7 @@ class RedisServer:
         log = (self._folder / "redis.log").open("ab")
         self._process = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", self._folder / "redis.sock", "--dir", self._folder,
-             "--save", "", "--appendonly", "no" if self._forgets else "yes", "--appendfsync", "always"],
+             "--save", "", "--appendonly", "no" if self._forgets else "yes", "--appendfsync", "always", *self._options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": SEARCH},
         )  # fmt: skip
         log.close()

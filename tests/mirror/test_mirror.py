@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import socket
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.spans import Span
 from tests.beds.redis_server import RedisServer
+from tests.conftest import brought_up
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
 FILES = Files()
@@ -438,3 +441,34 @@ def test_a_password_from_a_file_opens_redis(redis_server: RedisServer, tmp_path:
     with pytest.raises(redis.AuthenticationError):
         redis_server.state().ping()
     StateManager.connect(RedisSettings(redis_server.settings.url, str(tmp_path / "secret"))).ping()
+
+
+def test_a_redis_that_removes_results_is_told_and_one_that_keeps_them_is_not(redis_server: RedisServer) -> None:
+    state = redis_server.state()
+    assert state.unfit() == ()
+    with redis_server.client as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        # Without a limit nothing is ever removed.
+        assert state.unfit() == ()
+        client.config_set("maxmemory", "100mb")
+        assert ["allkeys-lru" in text for text in state.unfit()] == [True]
+        client.config_set("maxmemory-policy", "noeviction")
+        assert state.unfit() == ()
+        client.acl_setuser("default", enabled=True, nopass=True, categories=["+@all"], commands=["-info"], keys=["*"])
+        # Who may not ask is not told.
+        assert redis_server.state().unfit() == ()
+
+
+def test_a_redis_that_is_a_cluster_is_told() -> None:
+    with tempfile.TemporaryDirectory(prefix="arbd-redis-") as folder:
+        options = ("--cluster-enabled", "yes", "--port", str(free_port()), "--bind", "127.0.0.1")
+        with brought_up(RedisServer(Path(folder), options=options)) as server:
+            assert ["is a cluster" in text for text in server.state().unfit()] == [True]
+
+
+def free_port() -> int:
+    """A port that nobody listens on, with room for the one that a cluster's nodes speak on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    return port if port < 55_000 else port - 20_000

@@ -132,6 +132,11 @@ def _mirror(worker_id: str, mirror: Any) -> list[str]:
         f"{worker_id} cannot mirror {escape_line(str(name))} to Redis: {escape_line(str(why))}"
         for name, why in (troubles.items() if isinstance(troubles, dict) else ())
     ]
+    unfit = mirror.get("unfit")
+    lines += [
+        f"{worker_id}: the Redis at {url} is no safe place for results: {escape_line(str(why))}"
+        for why in (unfit if isinstance(unfit, list) else ())
+    ]
     if mirror.get("state") == "down":
         error = escape_line(str(mirror.get("error")))
         return [f"{worker_id} cannot reach Redis at {url}, {behind}: {error}", *lines]

@@ -71,6 +71,7 @@ class Mirroring:
             "behind": status.behind,
             "written": status.written,
             "troubles": dict(list(status.troubles.items())[:20]),
+            "unfit": list(status.unfit),
         }
 
     def _run(self) -> None:
@@ -125,6 +126,11 @@ class Mirroring:
         elif status.state == UP and before.state != UP:
             event = "mirroring to Redis" if before.state == STARTING else "the Redis mirror works again"
             self._log.info(event, redis=self.settings.shown_url, behind=status.behind)
+        for reason in status.unfit:
+            if reason not in before.unfit:
+                self._log.warning(
+                    "this Redis is no safe place for results", redis=self.settings.shown_url, reason=reason
+                )
         for session_id, reason in status.troubles.items():
             if session_id not in before.troubles:
                 self._log.warning("a session is not mirrored to Redis now", session=session_id, reason=reason)
