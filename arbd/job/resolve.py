@@ -16,6 +16,7 @@ from arbd.job.code import MODULE, base_parts
 from arbd.job.file import JobDocument
 from arbd.job.model import (
     CommandObjective,
+    DataFolder,
     PythonObjective,
 )
 from arbd.job.modules import locate, module_file
@@ -137,10 +138,7 @@ class _Resolver:
         self._check_mode(job.mode)
         objective = self._objective()
         paper = objective.kind == "paper"
-        data = [
-            self._file(name, "data", index) if isinstance(name, str) else self._read_days(days_of(name), "data", index)
-            for index, name in enumerate(job.data)
-        ]
+        data = [self._data(given, index) for index, given in enumerate(job.data)]
         scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
         self._check_markets(paper, [s for s in scenarios if s])
         space, fixed = resolve_space(job, paper=paper, wrong=self.wrong)
@@ -295,6 +293,11 @@ class _Resolver:
             self.wrong(str(error), *path)
             return None
         return found
+
+    def _data(self, given: str | DataFolder, index: int) -> str | None:
+        if isinstance(given, str):
+            return self._file(given, "data", index)
+        return self._read_days(days_of(given), "data", index)
 
     def _read_days(self, days: DayFiles, *path: str | int) -> str | None:
         """The name of day files that can be read as one market; None, with the problem noted, when they cannot."""
