@@ -128,6 +128,7 @@ class StopRecord(Struct, frozen=True, forbid_unknown_fields=True):
     max_time_s: Number | None = None
     no_improvement: Positive | None = None
     target: Number | None = None
+    min_delta: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class PastRecord(Struct, frozen=True):
@@ -183,6 +184,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     budgets: Annotated[tuple[Budget, ...], Items] | None = None
     code: Versions = {}
     labels: Annotated[dict[Label, Label], Meta(max_length=limits.MAX_LABELS)] = {}
+    refill: bool = False
     generation_lag: Annotated[int, Meta(ge=1, le=MAX_LAG)] = LAG
     validation: ValidationRecord | None = None
     terms: TermsRecord = TermsRecord()
@@ -227,7 +229,11 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         code=record.code,
         labels=record.labels,
         generation_lag=record.generation_lag,
+<<<<<<< HEAD
         terms=_same(record.terms, Terms),
+=======
+        refill=record.refill,
+>>>>>>> d764e94 (Fixed plans refill what constraints refuse; min_delta; cmaes begins with its own points and takes no direction from failures)
         validation=None if record.validation is None else record.validation.spec(),
     )
     if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):

@@ -113,6 +113,9 @@ class StopModel(_Strict):
     no_improvement: int | None = Field(
         None, ge=1, strict=True, description="Iterations without a better result. Looked at between generations."
     )
+    min_delta: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="How much better a result must be to count for no_improvement."
+    )
     target: float | None = Field(None, description="The metric is this good or better. Looked at between generations.")
 
 

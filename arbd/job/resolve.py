@@ -188,6 +188,7 @@ class _Resolver:
             budgets=search.budgets,
             code=base_parts(),
             generation_lag=search.schedule.lag,
+            refill=search.refill,
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
         )

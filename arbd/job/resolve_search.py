@@ -67,6 +67,8 @@ class SearchOptions:
     options: Mapping[str, Value] = field(default_factory=dict)
     budgets: tuple[float, ...] = ()
     plugin: bool = False
+    refill: bool = False
+    _found_none: bool = False
 
     @classmethod
     def of(
@@ -90,6 +92,7 @@ class SearchOptions:
         options._generations(slots)
         options._constraints()
         options._enqueue()
+        options._runnable()
         options._past(past, folders)
         return options
 
@@ -124,11 +127,15 @@ class SearchOptions:
 
     def _stop(self) -> None:
         given = self.document.job.tuning.stop
-        self.stop = StopRules(given.max_time_s, given.no_improvement, given.target)
+        self.stop = StopRules(given.max_time_s, given.no_improvement, given.target, given.min_delta or 0.0)
         if given.target is not None and not math.isfinite(given.target):
             self._wrong(f"a target is a finite number, not {given.target}", "stop", "target")
         if given.target is not None and len(self.metrics) > 1:
             self._wrong("a target is for one metric", "stop", "target")
+        if given.min_delta is not None and given.no_improvement is None:
+            self._wrong("says how much better counts for `no_improvement`, which is not given", "stop", "min_delta")
+        if given.min_delta is not None and len(self.metrics) > 1:
+            self._wrong("a smallest improvement is for one metric", "stop", "min_delta")
         if self.stop.needs_results and self.n > MAX_LEARNED:
             self._wrong(f"rules that look at results take at most {MAX_LEARNED:,} iterations", "stop")
 
@@ -200,9 +207,10 @@ class SearchOptions:
         self.constraints = tuple(constraint.text for constraint in parsed)
         limits = Limits(self.space, self.fixed, tuple(parsed))
         if limits.before and self.space.dimensions:
+            # A plan that ends by itself has its points; of others, what may not run is replaced.
+            self.refill = isinstance(self.method, PlanMethod) and self.method.size is None
             points = self.space.from_unit(uniform_points(0, len(self.space.dimensions), 1, TRIED_POINTS))
-            if not limits.may_run(points, TRIED_POINTS).any():
-                self.notices.append(f"none of {TRIED_POINTS:,} random points keeps the constraints between parameters")
+            self._found_none = not limits.may_run(points, TRIED_POINTS).any()
 
     def _faults(self, constraint: Constraint) -> Iterator[str]:
         """What is wrong with the names of a constraint."""
@@ -255,6 +263,20 @@ class SearchOptions:
         self.enqueue = tuple(points)
         if self.n and len(points) > self.n:
             self._wrong(f"{len(points)} points to try first, and {self.n} iterations", "enqueue")
+
+    def _runnable(self) -> None:
+        """A session in which nothing may run is refused, rather than done with nothing."""
+        if not self._found_none or self.problems:
+            return
+        limits = Limits(self.space, self.fixed, tuple(parse_constraint(text) for text in self.constraints))
+        whole = [point for point in self.enqueue if point.keys() == set(self.space.names)]
+        if whole and limits.may_run(self.space.encode(whole), len(whole)).any():
+            return
+        text = f"none of {TRIED_POINTS:,} random points keeps the constraints between parameters"
+        if isinstance(self.method, PlanMethod) and self.method.size is not None:
+            self.notices.append(text)
+        else:
+            self._wrong(f"{text}: loosen them, or name one that does in `enqueue`", "constraints")
 
     def _past(self, read: ReadPast | None, folders: Sequence[Path]) -> None:
         source = self.document.job.tuning.start_from

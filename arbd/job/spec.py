@@ -129,6 +129,7 @@ class JobSpec:
     options: Mapping[str, Value] = field(default_factory=dict)
     budgets: tuple[float, ...] = OF_METHOD
     generation_lag: int = LAG
+    refill: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     validation: ValidationSpec | None = None
     terms: Terms = NO_TERMS
@@ -169,7 +170,11 @@ class JobSpec:
     @property
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
+<<<<<<< HEAD
         says_more = self.generation_lag != LAG or self.validation is not None or self.terms != NO_TERMS
+=======
+        says_more = self.generation_lag != LAG or self.validation is not None or self.refill or self.stop.min_delta > 0
+>>>>>>> d764e94 (Fixed plans refill what constraints refuse; min_delta; cmaes begins with its own points and takes no direction from failures)
         return schema.JOB.version if says_more else schema.JOB.earliest
 
     def to_plain(self) -> dict[str, Any]:
@@ -204,6 +209,7 @@ class JobSpec:
             "options": dict(self.options),
             "budgets": list(self.budgets),
             "code": dict(self.code),
+            **({"refill": True} if self.refill else {}),
             **({"generation_lag": self.generation_lag} if self.generation_lag != LAG else {}),
             # Left out where there are none, so that such a job reads the same to workers that do not know of them.
             **({"labels": dict(self.labels)} if self.labels else {}),

@@ -111,16 +111,20 @@ def front(losses: Floats, violation: Floats | None = None, budget: Floats | None
     return mask
 
 
-def improvements(losses: Floats) -> Ints:
+def improvements(losses: Floats, min_delta: float = 0.0) -> Ints:
     """Positions of the results that were better than all before them: what equals an earlier one improves nothing.
 
+    With `min_delta`, of one objective, better by more than that than the last that counts, so that small steps add up.
     With several objectives a result improves when none before it dominates or equals it. NaN improves nothing.
     """
     known = np.flatnonzero(~undefined(losses))
     if losses.ndim == 1 or losses.shape[1] == 1:
         values = losses.reshape(len(losses))[known]
+        if min_delta:
+            return known[_steps(values, min_delta)]
         before = np.minimum.accumulate(values)[:-1]
         return known[np.concatenate([[True], values[1:] < before])] if len(values) else known
+    assert not min_delta, "for one objective"
     best = np.empty((0, losses.shape[1]))
     found: list[int] = []
     for position in known.tolist():
@@ -128,4 +132,19 @@ def improvements(losses: Floats) -> Ints:
         if not (best <= point).all(axis=1).any():
             best = np.concatenate([best[~(point <= best).all(axis=1)], point[None, :]])
             found.append(position)
+    return np.array(found, dtype=np.int64)
+
+
+def _steps(values: Floats, min_delta: float) -> Ints:
+    """Positions at which the lowest value falls by more than `min_delta` below the last such one."""
+    found: list[int] = []
+    at, last = 0, np.inf
+    while at < len(values):
+        below = np.flatnonzero(values[at:] < last - min_delta) if np.isfinite(last) else np.array([0])
+        if not len(below):
+            break
+        at += int(below[0])
+        found.append(at)
+        last = values[at]
+        at += 1
     return np.array(found, dtype=np.int64)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from arbd.search.constraints import Constraint, as_values, parse_constraint, total_violation
 from arbd.search.problem import SearchProblem
+from arbd.search.refill import refilled
 from arbd.search.sampler import Sampler
 from arbd.search.samplers import make_sampler, planned
 from arbd.search.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
@@ -129,6 +130,7 @@ class NonAdaptivePlan:
     def __init__(self, spec: SearchProblem) -> None:
         self._space = spec.space
         self._n = spec.n
+        self._seed, self._refill = spec.seed, spec.refill
         self._first_points = spec.enqueue
         self._distinct = planned(spec.method).distinct and not spec.enqueue
         own = max(1, spec.n - len(spec.enqueue))
@@ -151,13 +153,19 @@ class NonAdaptivePlan:
         """The points alone, those to try first before those of the method."""
         k = len(self._first_points)
         if first > k:
-            return self._sampler.rows(first - k, count)
+            return self._refilled(self._sampler.rows(first - k, count), first)
         early = enqueued_rows(self._space, self._first_points[first - 1 : first - 1 + count], self._sampler)
         rest = count - min(count, k - first + 1)
         if not rest:
             return early
         late = self._sampler.rows(1, rest)
+        late = self._refilled(late, k + 1)
         return {name: np.concatenate([early[name], late[name]]) for name in early}
+
+    def _refilled(self, columns: Columns, first: int) -> Columns:
+        if not self._refill or not self._limits.before:
+            return columns
+        return refilled(self._space, self._seed, columns, first, self._limits.may_run)
 
     def _repeats(self, columns: Columns, first: int, count: int) -> Ints:
         none = np.full(count, RUN, dtype=np.int64)

@@ -36,12 +36,14 @@ class MetricGoal:
 class StopRules:
     """When a session ends before its last iteration.
 
-    `max_time_s` of work; `no_improvement` iterations without a better result; the first metric reaches `target`.
+    `max_time_s` of work; `no_improvement` iterations without a result that is better, by more than `min_delta`; the first
+    metric reaches `target`.
     """
 
     max_time_s: float | None = None
     no_improvement: int | None = None
     target: float | None = None
+    min_delta: float = 0.0
 
     @property
     def needs_results(self) -> bool:
@@ -50,7 +52,9 @@ class StopRules:
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack."""
-        return {"max_time_s": self.max_time_s, "no_improvement": self.no_improvement, "target": self.target}
+        rules = {"max_time_s": self.max_time_s, "no_improvement": self.no_improvement, "target": self.target}
+        # Left out where it is not used, so that such a job reads the same to workers that do not know of it.
+        return {**rules, **({"min_delta": self.min_delta} if self.min_delta else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,10 @@ class SearchProblem(Protocol):
     @property
     def generation_size(self) -> int:
         """Iterations that are suggested at once; 0 for a non-adaptive search."""
+
+    @property
+    def refill(self) -> bool:
+        """True when a fixed plan runs another point in the place of one that breaks a constraint between parameters."""
 
     @property
     def generation_lag(self) -> int:

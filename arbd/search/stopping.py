@@ -22,9 +22,10 @@ def reason(spec: SearchProblem, losses: Floats, iterations: Ints) -> str:
             value = goal.sign * losses[reached[0], 0]
             return f"target {goal.name} {stop.target:g} reached by iteration {iterations[reached[0]]} with {value:g}"
     if stop.no_improvement is not None:
-        improved = improvements(losses)
+        improved = improvements(losses, stop.min_delta)
         last = int(improved[-1]) + 1 if len(improved) else 0
         if len(losses) - last >= stop.no_improvement:
             of = f"iteration {iterations[last - 1]}" if last else "the beginning"
-            return f"no improvement in {len(losses) - last} iterations since {of}"
+            by = f" of more than {stop.min_delta:g}" if stop.min_delta else ""
+            return f"no improvement{by} in {len(losses) - last} iterations since {of}"
     return ""

@@ -82,6 +82,9 @@ def test_a_job_of_the_first_version_is_read() -> None:
         ("  constraints: ['value > kind']\n", "tpe", "'kind' has strings"),
         ("  constraints: ['kind + 1 == 2']\n", "tpe", "'kind' has strings"),
         ("  constraints: [\"kind < 'b'\"]\n", "tpe", "texts are compared by == and != only"),
+        ("  constraints: ['x > 2']\n", "sobol", "constraints: none of 4,096 random points keeps .* loosen them"),
+        ("  constraints: ['x > 2']\n", "tpe", "constraints: none of 4,096 random points keeps .* loosen them"),
+        ("  stop: {min_delta: 0.1}\n", "tpe", "stop.min_delta: says how much better counts for `no_improvement`"),
         ("  stop: {target: .nan}\n", "tpe", "stop.target: a target is a finite number, not nan"),
         (
             f"  start_from: {'z' * 300}.csv\n",
@@ -160,8 +163,9 @@ def test_what_has_no_effect_is_said() -> None:
         "start_from has no effect with method sobol, which does not learn",
     )
     assert resolved("  stop: {target: 1}\n", "sobol").generation_size == 4
-    impossible = resolved("  constraints: ['x > 2']\n", "sobol")
-    assert impossible.notices == ("none of 4,096 random points keeps the constraints between parameters",)
+    unlikely = resolved("  constraints: ['x == 0.5']\n  enqueue: [{x: 0.5, k: 3, kind: a}]\n", "sobol")
+    assert (unlikely.refill, unlikely.notices) == (True, ())
+    assert resolved("  stop: {no_improvement: 9, min_delta: 0.5}\n", "sobol").stop.min_delta == 0.5
 
 
 def test_a_value_off_the_steps_is_refused_and_one_off_by_its_last_digits_taken() -> None:

@@ -192,7 +192,7 @@ def test_the_harness_evaluates_any_function_at_the_same_parameters() -> None:
 def test_a_harness_does_not_run_what_breaks_a_constraint(tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text(
-        "objective: {python: 'm:f'}\nmetric: value\ntuning:\n  method: random\n  max_iterations: 20\n"
+        "objective: {python: 'm:f'}\nmetric: value\ntuning:\n  method: grid\n  grid_points: 20\n"
         "  constraints: ['x < 0.5']\n  search_space: {x: {type: float, bounds: [0, 1]}}\n"
     )
     harness = TuningHarness(load_tuning_config(job))

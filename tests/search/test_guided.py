@@ -207,6 +207,29 @@ def test_a_method_itself_proposes_what_may_run(method: str) -> None:
     assert planner._allowed(points).tolist() == (points[:, 0] < 1 / 3).tolist()
 
 
+def test_where_an_iteration_failed_leads_cmaes_nowhere() -> None:
+    rng = np.random.default_rng(2)
+    points = rng.random((24, 3))
+    losses = ((points - 0.4) ** 2).sum(axis=1, keepdims=True)
+    failed = np.arange(24) % 3 == 0
+    losses[failed] = np.nan
+    elsewhere = np.where(failed[:, None], rng.random((24, 3)), points)
+    nothing = History.empty(3, 1)
+    asked = [
+        make_adaptive(spec_of("cmaes", 64, generation_size=8))
+        .suggest(
+            5, 8, History(given, losses, np.zeros(24), np.ones(24), nothing.pending, nothing.pending_budget), everywhere
+        )
+        .points
+        for given in (points, elsewhere)
+    ]
+    assert np.array_equal(*asked)
+
+
+def everywhere(points: Unit) -> npt.NDArray[np.bool_]:
+    return np.ones(len(points), dtype=bool)
+
+
 def test_where_no_point_keeps_a_constraint_none_is_run() -> None:
     rows, _ = played(spec_of("tpe", 12, constraints=("x > 5",)), bowl)
     assert all(row["origin"] == INFEASIBLE for row in rows)

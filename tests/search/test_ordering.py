@@ -134,3 +134,15 @@ def test_where_nothing_counts_the_largest_budget_is_that_of_all() -> None:
     assert ordering.largest_budget(budget, np.array([True, False, False])) == 0.1
     assert ordering.largest_budget(budget, np.zeros(3, dtype=bool)) == 0.5
     assert ordering.largest_budget(np.empty(0), np.zeros(0, dtype=bool)) == -math.inf
+
+
+@given(st.lists(st.floats(-5, 5) | st.just(float("nan")), max_size=30), st.floats(0.01, 3))
+def test_an_improvement_of_more_than_min_delta_is_one_over_the_last_that_counted(
+    losses: list[float], min_delta: float
+) -> None:
+    expected, last = [], np.inf
+    for position, loss in enumerate(losses):
+        if loss < last - min_delta:
+            expected.append(position)
+            last = loss
+    assert ordering.improvements(np.array(losses), min_delta).tolist() == expected

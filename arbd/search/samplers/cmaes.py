@@ -26,6 +26,8 @@ FIRST_WIDTH = 0.18
 # The library's warm start looks at the best tenth; of fewer results it is begun around the best.
 FEWEST_PAST = 10
 _SEED_SPACE = 2**32
+# Stands for a point that failed, in what is remembered.
+FAILED = -1.0
 
 
 @dataclass(slots=True)
@@ -68,16 +70,24 @@ class CmaesSampler:
         """The strategy that was told all whole generations."""
         places = _places(history)
         own, size = history.points[self.past :], self.population
+        # What failed is worst, and says nothing of a direction: it may have failed for any reason, anywhere.
+        worked = history.known[self.past :]
+        own = np.where(worked[:, None], own, FAILED)
         told = self._remembered(own, places)
         strategy, start = (told.strategy, told.count) if told is not None else (self._begun(history, places), 0)
         for first in range(start, len(own) - size + 1, size):
             if strategy.should_stop():
                 # It has shrunk to a point: begin anew around the best of all, wide again.
                 best = int(np.argmin(places[self.past : self.past + first]))
-                strategy = self._begun(history, places, own[best])
+                strategy = self._begun(history, places, own[best] if worked[best] else None)
             # It looks at the order within a generation alone, which stays what it is whatever comes later.
             order = np.argsort(places[self.past + first : self.past + first + size])
-            strategy.tell([(self._padded(own[first + at]), float(place)) for place, at in enumerate(order.tolist())])
+            strategy.tell(
+                [
+                    (self._padded(own[first + at]) if worked[first + at] else strategy.mean.copy(), float(place))
+                    for place, at in enumerate(order.tolist())
+                ]
+            )
         count = len(own) // size * size
         self._told = _Told(strategy, count, own[:count].copy(), np.argsort(places[: self.past + count]))
         return strategy
@@ -132,9 +142,10 @@ def _make(problem: SearchProblem) -> CmaesSampler:
 METHOD = AdaptiveMethod(
     summary="A normal distribution that moves and stretches towards the better half.",
     make=_make,
-    revision=2,
+    revision=3,
     libraries=("numpy", "cmaes"),
     max_metrics=1,
+    start=None,
     # A generation is its population.
     generation=GenerationSizes(usual=8, short=4, required=4, max_lag=2, waits=True),
 )
