@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from arbd.errors import ArbdError, Problem, VersionError
 from arbd.job.file import JobDocument
+from arbd.job.resolve_schedule import idle_slots, schedule_of
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
 from arbd.search import ordering
@@ -29,7 +30,7 @@ from arbd.search.problem import EarlierResult, MetricGoal, StopRules, WarmStart
 from arbd.search.sampler import AdaptiveMethod, PlanMethod
 from arbd.search.samplers import METHODS, adaptive, built_in
 from arbd.search.samplers.random import uniform_points
-from arbd.search.schedule import DEFAULT_SLOTS, LAG, Schedule, busy_share
+from arbd.search.schedule import LAG, Schedule
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 
 MAX_LEARNED = 1_000_000
@@ -37,6 +38,7 @@ MOST_PAST = 5_000
 # Fields of `tuning` that some methods read and others do not.
 OF_METHODS = ("acquisition_fn", "min_budget", "grid_points")
 TRIED_POINTS = 4_096
+NO_GENERATIONS = Schedule(0)
 NO_GENERATIONS = Schedule(0)
 # Slots that wait for less of their time than the rest of this are not spoken of.
 BUSY_ENOUGH = 0.85
@@ -147,7 +149,8 @@ class SearchOptions:
                 if getattr(tuning, name) is not None:
                     self.notices.append(f"{name} has no effect with method {tuning.method}")
             return
-        self.schedule = found = self._schedule(slots)
+        job = self.document.job
+        self.schedule = found = schedule_of(job, sizes, self.n, slots)
         if self.adaptive and tuning.start_from is None and self.n <= found.reach:
             smaller = max(sizes.required, self.n // 4)
             change = f"generation_size: {smaller}" if LAG * smaller < self.n else "more iterations"
@@ -158,36 +161,7 @@ class SearchOptions:
         if found.size < sizes.required:
             self._wrong(f"{tuning.method} needs at least {sizes.required}, its population", "generation_size")
         if isinstance(slots, int):
-            self._idle_slots(found, self._cap(slots))
-
-    def _cap(self, slots: int) -> int:
-        """Those slots of the farm that the job may have."""
-        return min(slots, self.document.job.execution.max_slots or slots)
-
-    def _schedule(self, slots: Schedule | int | None) -> Schedule:
-        """What the job says; beside a size, the lag is what it always was, so that both stand in the job or neither."""
-        tuning, sizes = self.document.job.tuning, self.method.generation
-        if tuning.generation_size is not None:
-            return Schedule(tuning.generation_size, tuning.generation_lag or LAG)
-        if isinstance(slots, Schedule):
-            return slots
-        known = slots or self.document.job.execution.max_slots or DEFAULT_SLOTS
-        found = sizes.schedule(max(1, self.n), self._cap(known))
-        return found if tuning.generation_lag is None else Schedule(found.size, tuning.generation_lag)
-
-    def _idle_slots(self, schedule: Schedule, slots: int) -> None:
-        share = busy_share(schedule, slots)
-        if share < BUSY_ENOUGH and self.n > schedule.reach:
-            self.notices.append(
-                f"about {1 - share:.0%} of {slots:,} slots will wait for suggestions: "
-                f"{schedule.size:,} iterations a generation, {schedule.lag} generations at a time; "
-                + (
-                    "max_slots or larger generations"
-                    if self.document.job.tuning.generation_size is None
-                    else "generation_size: auto"
-                )
-                + " would change that"
-            )
+            self.notices += idle_slots(job, found, self.n, slots)
 
     def _constraints(self) -> None:
         parsed: list[Constraint] = []
