@@ -229,11 +229,8 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         code=record.code,
         labels=record.labels,
         generation_lag=record.generation_lag,
-<<<<<<< HEAD
         terms=_same(record.terms, Terms),
-=======
         refill=record.refill,
->>>>>>> d764e94 (Fixed plans refill what constraints refuse; min_delta; cmaes begins with its own points and takes no direction from failures)
         validation=None if record.validation is None else record.validation.spec(),
     )
     if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):

@@ -170,11 +170,8 @@ class JobSpec:
     @property
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
-<<<<<<< HEAD
-        says_more = self.generation_lag != LAG or self.validation is not None or self.terms != NO_TERMS
-=======
-        says_more = self.generation_lag != LAG or self.validation is not None or self.refill or self.stop.min_delta > 0
->>>>>>> d764e94 (Fixed plans refill what constraints refuse; min_delta; cmaes begins with its own points and takes no direction from failures)
+        more = (self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta)
+        says_more = any(more)
         return schema.JOB.version if says_more else schema.JOB.earliest
 
     def to_plain(self) -> dict[str, Any]:
