@@ -43,13 +43,12 @@ def read_job(
     """
     from arbd.job.file import apply_overrides, load_job
     from arbd.job.resolve import resolve_job
-    from arbd.results.warm_start import past_reader
 
     document = load_job(path)
     if overrides:
         document = apply_overrides(document, overrides)
     layout = SpoolLayout(config.spool)
-    past: ReadPast = past_reader(layout)
+    past: ReadPast = _past_of(layout)
     name, begun = session_id or document.job.session_id, None
     if joins and name is not None:
         past = _as_begun(layout, name, past)
@@ -86,6 +85,15 @@ def _schedule(layout: SpoolLayout, name: str) -> Schedule | None:
     files, paths = layout.files(), layout.session(name)
     spec = read_spec(files, paths) if exists(files, paths) else None
     return schedule_of(spec) if spec is not None and spec.generation_size else None
+
+
+def _past_of(layout: SpoolLayout) -> ReadPast:
+    def read(source: str, folders: Sequence[Path]) -> list[EarlierResult]:
+        from arbd.results.warm_start import past_reader
+
+        return past_reader(layout)(source, folders)
+
+    return read
 
 
 def _as_begun(layout: SpoolLayout, name: str, otherwise: ReadPast) -> ReadPast:

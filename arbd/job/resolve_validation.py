@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arbd.errors import NotComputableError, UsageError
 from arbd.job.model_validation import HoldoutFrom, ValidationModel
@@ -27,7 +27,9 @@ from arbd.paper.market.quotes import IntArray
 from arbd.paper.params import ALIASES, PARAMETERS
 from arbd.search.phases import AT_ONCE
 from arbd.search.space import ChoiceDimension, SearchSpace, Value
-from arbd.validation.folds import Fold, combinatorial_purged, walk_forward
+
+if TYPE_CHECKING:
+    from arbd.validation.folds import Fold
 
 FINALISTS = 20
 UNITS_NS = {"d": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9}
@@ -169,6 +171,11 @@ class ValidationOptions:
         ]
 
     def _market_folds(self, scheme: str, start: int, end: int) -> Sequence[Fold]:
+        from arbd.validation.folds import (  # noqa: PLC0415 - statistics, which jobs without folds do without
+            combinatorial_purged,
+            walk_forward,
+        )
+
         given = self.given
         if scheme == "cpcv":
             assert given.cpcv is not None

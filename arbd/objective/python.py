@@ -73,6 +73,7 @@ class PythonEvaluator:
             )
         if windows and not (self._with_trial or self._with_window):
             raise ObjectiveError(f"the objective {target} {NO_WINDOW}")
+        self._takes_params_alone = not (self._with_trial or self._with_budget or self._with_window)
         self._function: Callable[..., object] = function
         batch = getattr(module, "evaluate_batch", None)
         self._batch_with_budget = callable(batch) and _takes(batch, "budget")
@@ -91,6 +92,8 @@ class PythonEvaluator:
         given = {**self._fixed, **params} if self._fixed else params
         if trial.setting.changes:
             given = trial.setting.changed(given)
+        if self._takes_params_alone:
+            return check_outcome(self._function(given), trial)
         more: dict[str, Any] = {"budget": trial.budget} if self._with_budget else {}
         if self._with_window and trial.window is not None:
             more["window"] = trial.window

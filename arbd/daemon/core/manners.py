@@ -9,7 +9,6 @@ import msgspec
 
 from arbd.daemon.host.logs import Log
 from arbd.daemon.slots.protocol import ChunkReport
-from arbd.results.missing_metrics import missing_text
 from arbd.spool.provenance import Action
 
 MAX_SESSIONS = 1_000
@@ -49,6 +48,8 @@ class Manners:
         if report.metrics and not report.missing:
             told.add(COMPLETE)
         if report.missing and COMPLETE not in told:
+            from arbd.results.missing_metrics import missing_text  # noqa: PLC0415 - reads results, seldom needed
+
             text = missing_text(report.missing, report.metrics)
             self._warn(session_id, f"missing {report.missing}", text)
 

@@ -13,14 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from arbd.daemon import forks
 from arbd.daemon.core import events
 from arbd.errors import VersionError
-
-if TYPE_CHECKING:
-    from arbd.results.compaction import CompactionReport
 
 STOP_S = 5.0
 
@@ -31,13 +27,15 @@ def _ready() -> None:
     from arbd.spool import confined  # noqa: F401, PLC0415 - as above
 
 
-def _compact(folder: Path) -> CompactionReport:
-    """Merge a session's segments into its results; see `arbd.results.compaction.compact`."""
+def _compact(folder: Path) -> tuple[tuple[str, ...], bool]:
+    """Merge a session's segments into its results; see `arbd.results.compaction.compact`, whose `damage` and `busy` these are."""
     from arbd.results.compaction import compact  # noqa: PLC0415 - as above
     from arbd.spool.confined import spool_files  # noqa: PLC0415 - as above
     from arbd.spool.layout import SessionPaths  # noqa: PLC0415 - as above
 
-    return compact(spool_files(folder.parent.parent), SessionPaths(folder))
+    report = compact(spool_files(folder.parent.parent), SessionPaths(folder))
+    # The daemon, which reads the answer, knows nothing of results.
+    return report.damage, report.busy
 
 
 class Compactor:
@@ -86,7 +84,7 @@ class Compactor:
             future = self._executor.submit(_compact, command.session)
         future.add_done_callback(lambda done: self._ended(command, done))
 
-    def _ended(self, command: events.Compact, done: Future[CompactionReport]) -> None:
+    def _ended(self, command: events.Compact, done: Future[tuple[tuple[str, ...], bool]]) -> None:
         self._running = None
         error = None if done.cancelled() else done.exception()
         if done.cancelled():
@@ -96,8 +94,8 @@ class Compactor:
             reason = str(error) if other_version else f"{type(error).__name__}: {error}"
             self._post(events.Compacted(command.session, reason, other_version=other_version))
         else:
-            report = done.result()
-            self._post(events.Compacted(command.session, damage=report.damage, busy=report.busy))
+            damage, busy = done.result()
+            self._post(events.Compacted(command.session, damage=damage, busy=busy))
         self._on_end()
 
     def drop_waiting(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from arbd.daemon.core.counters import Counters
 from arbd.daemon.host.config import Config, MetricsSettings
 from arbd.daemon.host.logs import Log
-from arbd.daemon.side.live_csv import CsvKeeper
+from arbd.daemon.side.csv_keeper import CsvKeeper
 from arbd.daemon.side.mirror_supervisor import Mirroring
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout

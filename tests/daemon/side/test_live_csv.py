@@ -12,7 +12,8 @@ import pytest
 
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side import live_csv
-from arbd.daemon.side.live_csv import CsvKeeper, LiveTable
+from arbd.daemon.side.csv_keeper import CsvKeeper
+from arbd.daemon.side.live_csv import LiveTable
 from arbd.job.spec import ResultOptions
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowBatch, RowRules
