@@ -19,7 +19,7 @@ from arbd.analysis.table import load_table
 from arbd.job.file import load_job
 from arbd.job.resolve import resolve_job
 from arbd.job.stored import read_spec
-from arbd.results.generations import Suggester
+from arbd.results.suggester import Suggester
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.sessions import create_session

@@ -12,7 +12,8 @@ import pytest
 
 from arbd.errors import CorruptionError
 from arbd.results.columns import RowBatch
-from arbd.results.generations import PublishedPlan, Suggester, generation_name, published_up_to, read_generation
+from arbd.results.generations import PublishedPlan, generation_name, published_up_to, read_generation
+from arbd.results.suggester import Suggester
 from arbd.search.phases import Layout
 from arbd.search.plan import PlannedRows
 from arbd.search.schedule import Schedule

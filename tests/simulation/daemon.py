@@ -29,7 +29,7 @@ from arbd.errors import ArbdError
 from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Outcome, Trial
 from arbd.results.compaction import compact
-from arbd.results.generations import Suggester
+from arbd.results.suggester import Suggester
 from arbd.spool.files import Files
 from arbd.spool.held import Taker
 from arbd.spool.intake import Intake

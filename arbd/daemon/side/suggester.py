@@ -19,7 +19,8 @@ from arbd.daemon.core import events
 from arbd.errors import VersionError
 
 if TYPE_CHECKING:
-    from arbd.results.generations import Suggested, Suggester
+    from arbd.results.generations import Suggested
+    from arbd.results.suggester import Suggester
     from arbd.spool.system import FileStatus
 
 MAX_SESSIONS = 8
@@ -30,7 +31,7 @@ _sessions: dict[Path, tuple[FileStatus | None, Suggester]] = {}
 
 def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
     """Publish a generation of a session."""
-    from arbd.results.generations import Suggester  # noqa: PLC0415 - NumPy and samplers belong to this process alone
+    from arbd.results.suggester import Suggester  # noqa: PLC0415 - NumPy and samplers belong to this process alone
     from arbd.spool.layout import SpoolLayout  # noqa: PLC0415 - as above
 
     layout = SpoolLayout(folder.parent.parent)
