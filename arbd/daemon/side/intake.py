@@ -23,6 +23,8 @@ def warm_up() -> None:
     """Import what resolving needs, before a job's time is taken."""
     import arbd.job.file  # noqa: PLC0415 - see `job_resolver`
     import arbd.job.resolve  # noqa: PLC0415 - as above
+    import arbd.paper.market.cache  # noqa: PLC0415 - as above
+    import arbd.paper.scenario  # noqa: PLC0415 - as above
     import arbd.results.warm_start  # noqa: F401, PLC0415 - as above
 
 
