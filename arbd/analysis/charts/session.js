@@ -89,7 +89,7 @@
       element("p", {}, `The winner: ${found.verdict}. By this rule: ${found.rule}.`),
       ...found.reasons.map((text) => element("p", {}, text)),
       table("What the verdict rests on", [{ name: "number" }, { name: "value", kind: "number" }, { name: "meaning", kind: "text" }], rows),
-      ...[["out_of_sample", "Walk-forward: on data that the search did not see"], ["stress", "Stress: the winner under worse conditions"]].flatMap(([name, title]) => records(title, found[name])),
+      ...[["out_of_sample", "Out of sample: on data that no search had seen"], ["stress", "Stress: the winner under worse conditions"]].flatMap(([name, title]) => records(title, found[name])),
       ...[...reasons].map(([reason, names]) => note(`Not computed: ${names.join(", ")}: ${reason}`)),
     ];
   }

@@ -46,7 +46,7 @@ def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
     from arbd.objective.sampled_cost import sampled_cost
 
     cost = sampled_cost(spec, app.config().cache_dir)
-    document = {"job": str(job), "valid": True, "resolved": spec.to_plain()}
+    document = {"job": str(job), "valid": True, "evaluations": _evaluations(spec), "resolved": spec.to_plain()}
     app.show(document | ({"cost": cost.to_plain()} if cost else {}), lambda: _text(job, spec, cost))
 
 
@@ -80,14 +80,18 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
     return "\n".join([*text, *(f"  note: {notice}" for notice in notices)])
 
 
-def _validation(spec: JobSpec) -> str:
-    """How many evaluations validation adds, and for what."""
+def _evaluations(spec: JobSpec) -> dict[str, int]:
+    """How many evaluations there are of each phase, the searches of folds beside the session's own."""
     counts: dict[str, int] = {}
     for stretch in spec.layout.stretches:
-        if not stretch.is_own_search:
-            name = "searches of folds" if stretch.phase == "search" else str(stretch.phase)
-            counts[name] = counts.get(name, 0) + stretch.count
-    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        name = "folds" if stretch.phase == "search" and not stretch.is_own_search else str(stretch.phase)
+        counts[name] = counts.get(name, 0) + stretch.count
+    return counts
+
+
+def _validation(spec: JobSpec) -> str:
+    """How many evaluations validation adds, and for what."""
+    parts = ", ".join(f"{name} {count:,}" for name, count in _evaluations(spec).items() if name != "search")
     return f"{spec.n - spec.search_n:,} of the iterations beside the {spec.search_n:,} of the search: {parts}"
 
 
