@@ -36,6 +36,8 @@ def idle_slots(job: Job, schedule: Schedule, n: int, slots: int) -> list[str]:
         return []
     change = "max_slots or larger generations" if job.tuning.generation_size is None else "generation_size: auto"
     return [
-        (f"about {1 - share:.0%} of {slots:,} slots will wait for suggestions: {schedule.size:,} iterations a generation, "
-        f"{schedule.lag} generations at a time; {change} would change that")
+        (
+            f"about {1 - share:.0%} of {slots:,} slots will wait for suggestions: {schedule.size:,} iterations a generation, "
+            f"{schedule.lag} generations at a time; {change} would change that"
+        )
     ]
