@@ -46,7 +46,8 @@ class SampledCost:
             return ""
         return (
             f"{self.dense} of {self.sets} sampled sets trade all the time (on the first {self.rows:,} quotes of "
-            f"{self.market}) and would take about {self.share:.0%} of the time: narrow the bounds that let them"
+            f"{self.market}) and would take about {self.share:.0%} of the time: narrow the bounds "
+            "that let them, or end them early (execution.give_up)"
         )
 
     def to_plain(self) -> dict[str, Any]:
