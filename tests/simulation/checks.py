@@ -30,8 +30,10 @@ from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from arbd.spool.spans import Span
 from arbd.spool.system import FileStatus
-from tests.simulation.daemon import TIMING, Objective, SimDaemon
+from tests.simulation.daemon import SimDaemon
 from tests.simulation.disk import Disk, Handle, Inode
+from tests.simulation.side import TIMING
+from tests.simulation.slot import Objective
 from tests.simulation.world import World
 
 # Judged dead while beating: a heartbeat that others could see this recently is a sign of life.

@@ -16,9 +16,11 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Submission
 from arbd.spool.sessions import create_session
 from arbd.spool.user_limits import UserLimits
-from tests.simulation.daemon import TIMING, Objective, SimDaemon
+from tests.simulation.daemon import SimDaemon
 from tests.simulation.disk import LOCAL, NFS, Disk
+from tests.simulation.side import TIMING
 from tests.simulation.simsystem import LockTable, SimSystem, Surroundings
+from tests.simulation.slot import Objective
 from tests.simulation.world import Host, Process, World
 from tests.spool.sessions import spec_of
 

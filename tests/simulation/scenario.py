@@ -25,9 +25,10 @@ from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists
 from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.consistency import states_checked
-from tests.simulation.daemon import Objective, SimDaemon
+from tests.simulation.daemon import SimDaemon
 from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, failure
 from tests.simulation.simsystem import LOCK_LEASE_S, Fault, LockTable, SimSystem, Surroundings
+from tests.simulation.slot import Objective
 from tests.simulation.versions import NEW, OLD, Versions
 from tests.simulation.world import Host, KilledError, Process, World
 from tests.spool.sessions import spec_of

@@ -12,9 +12,10 @@ from arbd.results.store_reader import read_results
 from arbd.spool.ledger import COMPLETED
 from tests.conftest import REPOSITORY
 from tests.simulation.__main__ import catch, play_all
-from tests.simulation.daemon import Objective, SimDaemon
+from tests.simulation.daemon import SimDaemon
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.scenario import Scenario
+from tests.simulation.slot import Objective
 from tests.spool.sessions import spec_of
 
 SEEDS = 2_000
