@@ -26,29 +26,16 @@ from arbd.spool.sessions import exists
 from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.consistency import states_checked
 from tests.simulation.daemon import SimDaemon
+from tests.simulation.disasters import STORM_S, Disasters
 from tests.simulation.disk import GLUSTER, LOCAL, NFS, Disk, failure
-from tests.simulation.simsystem import LOCK_LEASE_S, Fault, LockTable, SimSystem, Surroundings
+from tests.simulation.simsystem import LockTable, SimSystem, Surroundings
 from tests.simulation.slot import Objective
 from tests.simulation.versions import NEW, OLD, Versions
-from tests.simulation.world import Host, KilledError, Process, World
+from tests.simulation.world import Host, Process, World
 from tests.spool.sessions import spec_of
 
-STORM_S = 30.0
 PATIENCE_S = 900.0
 MAX_EVENTS = 400_000
-CALLS = ("fsync", "write", "rename", "lock", "make", "open", "open-write", "list", "read", "remove")
-FILES = ("ledger", "ledger.lock", ".seg", "segments", "job", "results", "sessions", ".beat", ".yaml", "spec", ".taken")
-
-
-@dataclass(frozen=True)
-class Trigger:
-    """Something happens to whoever first makes such a call after a time."""
-
-    after_s: float
-    call: str
-    file: str
-    what: str
-    seconds: float
 
 
 @dataclass
@@ -85,9 +72,7 @@ class Scenario:
         self.objectives: dict[str, Objective] = {}
         self.specs: dict[str, JobSpec] = {}
         self._slow: set[str] = set()
-        self._power_cuts = 0
         self.fatal: list[str] = []
-        self.disasters = 0
         self.calm = calm
         self.checks = Checks(self.world, self.disk, self.layout, self.daemons)
         generations = Host("generations", 0.0, 0.0, 1.0)
@@ -98,10 +83,10 @@ class Scenario:
         self.user_files = Files(SimSystem(self.around, self.user))
         self._write_jobs()
         self._write_wishes()
-        self._triggers = [] if calm else self._plan()
-        self.around.before_call = self._called
+        self.disasters = Disasters(self, planned=not calm)
+        self.around.before_call = self.disasters.called
         for host in self.hosts:
-            self.world.at(rng.uniform(0.0, 3.0), lambda host=host: self._start(host))  # type: ignore[misc]
+            self.world.at(rng.uniform(0.0, 3.0), lambda host=host: self.start(host))  # type: ignore[misc]
         self.world.at(STORM_S, self._calm_down)
         self.versions = Versions(self.checks, random.Random(f"versions {seed}")) if upgrade else None
         if self.versions is not None:
@@ -119,7 +104,7 @@ class Scenario:
             self.lines.append(f"{self.world.now:9.3f} == upgrade {daemon.process.name}")
             daemon.drain()
         for delay_s in (1.0, 5.0, 15.0, 40.0, 90.0) if old else ():
-            self.world.at(self.world.now + delay_s, lambda: self._start(host))
+            self.world.at(self.world.now + delay_s, lambda: self.start(host))
 
     def _host(self, name: str, wall_skew: float) -> Host:
         rng = self.rng
@@ -231,9 +216,9 @@ class Scenario:
     def _drop(self, name: str, data: bytes) -> None:
         def drop() -> None:
             # A power cut in the middle is an error that this simple person does not see.
-            cuts = self._power_cuts
+            cuts = self.disasters.power_cuts
             self.user_files.publish(self.layout.incoming / name, data)
-            if self._power_cuts > cuts:
+            if self.disasters.power_cuts > cuts:
                 raise failure(errno.EIO)
 
         self._as_user(drop)
@@ -266,113 +251,7 @@ class Scenario:
 
         self._as_user(change)
 
-    # -- what goes wrong
-
-    def _plan(self) -> list[Trigger]:
-        # A job is refused whose attempts end that often with their process, rightly.
-        rng, intake_deaths = self.rng, 2
-        mishaps = ["kill", "kill", "kill", "stop", "drain", "slot", "intake", "intake", "fault", "fault-all", "site"]
-        if self.kind != LOCAL:
-            mishaps += ["freeze", "cut-off", "power", "power"]
-        triggers = [
-            Trigger(
-                rng.uniform(0.5, STORM_S),
-                rng.choice((*CALLS, "", "")),
-                rng.choice((*FILES, "", "", "")),
-                rng.choice(mishaps),
-                rng.choice((rng.uniform(0.1, 3.0), rng.uniform(3.0, 25.0))),
-            )
-            for _ in range(rng.choice((0, 2, 5, 10, 20)))
-        ]
-        of_intake = [trigger for trigger in triggers if trigger.what == "intake"]
-        return [trigger for trigger in triggers if trigger not in of_intake[intake_deaths:]]
-
-    def _called(self, process: Process, call: str, path: Path) -> None:
-        now = self.world.now
-        for trigger in self._triggers:
-            if trigger.after_s <= now and trigger.call in ("", call) and trigger.file in path.name:
-                daemon = next((d for d in self.daemons if process in d.processes), None)
-                if daemon is not None:
-                    self._triggers.remove(trigger)
-                    self._befall(daemon, process, trigger)
-                return
-
-    def _befall(self, daemon: SimDaemon, process: Process, trigger: Trigger) -> None:
-        world, what, seconds = self.world, trigger.what, trigger.seconds
-        self.disasters += 1
-        self.lines.append(
-            f"{world.now:9.3f} == {what} {process.name} {seconds:.1f} s, at {trigger.call} {trigger.file}"
-        )
-        host = daemon.host
-        if what == "kill":
-            world.kill(daemon.process)
-            world.at(world.now + seconds, lambda: self._start(host))
-        elif what == "stop":
-            for one in daemon.processes:
-                one.stopped_until = world.now + seconds
-        elif what == "drain":
-            daemon.drain()
-            world.at(world.now + seconds + 5.0, lambda: self._start(host))
-        elif what == "slot":
-            slot = next((slot for slot in daemon.slots if slot.process is process), None)
-            # An iteration that runs would be blamed, rightly: only its own doing may do that here.
-            if slot is not None and not slot.is_evaluating:
-                slot.kill("")
-        elif what == "intake":
-            if daemon.intake is not None:
-                world.kill(daemon.intake.process)
-        elif what in ("fault", "fault-all"):
-            number = world.rng.choice((errno.EIO, errno.ENOSPC, errno.ESTALE, errno.EDQUOT, errno.EROFS))
-            where = None if what == "fault-all" else host
-            chance = world.rng.choice((0.1, 0.5, 1.0))
-            self.around.faults.append(Fault(number, chance, where, world.now + seconds, number != errno.EIO))
-        elif what in ("freeze", "cut-off"):
-            self._away(host, what, seconds)
-        elif what == "power":
-            self._power_off(daemon)
-            world.at(world.now + seconds, lambda: (self.around.locks.expire_dead(host), self._start(host)))
-            world.at(world.now + LOCK_LEASE_S[self.kind], lambda: self.around.locks.expire_dead(host))
-        elif what == "site":
-            world.at(world.now, self._site_power_cut)
-        if not process.alive:
-            raise KilledError
-
-    def _away(self, host: Host, what: str, seconds: float) -> None:
-        world, lease_s = self.world, LOCK_LEASE_S[self.kind]
-        if what == "freeze":
-            host.frozen_until = world.now + seconds
-        else:
-            host.cut_off_until = world.now + seconds
-        if seconds > lease_s:
-            world.at(world.now + lease_s, lambda: self._lease_over(host))
-
-    def _lease_over(self, host: Host) -> None:
-        self.around.locks.expire(host)
-        for daemon in self.daemons:
-            if daemon.host is host:
-                for system in daemon.systems:
-                    system.outlive_lease()
-
-    def _power_off(self, daemon: SimDaemon) -> None:
-        for system in daemon.systems:
-            system.lose_power()
-        for process in daemon.processes:
-            self.world.kill(process)
-
-    def _site_power_cut(self) -> None:
-        living = [daemon for daemon in self.daemons if daemon.process.alive]
-        for daemon in living:
-            self._power_off(daemon)
-        self.disk.power_cut()
-        self._power_cuts += 1
-        self.around.locks.forget()
-        self.checks.power_was_cut()
-        for daemon in living:
-            self.world.at(
-                self.world.now + self.world.rng.uniform(0.5, 10.0), lambda host=daemon.host: self._start(host)
-            )  # type: ignore[misc]
-
-    def _start(self, host: Host) -> None:
+    def start(self, host: Host) -> None:
         if any(d.host is host and d.process.alive for d in self.daemons) or host.name in self._gone:
             return
         self.daemons.append(
@@ -386,7 +265,7 @@ class Scenario:
 
     def _calm_down(self) -> None:
         """From here on nothing happens any more; some hosts never come back, but one does."""
-        self._triggers.clear()
+        self.disasters.clear()
         self.around.faults.clear()
         lost = self.rng.sample(self.hosts, self.rng.randint(0, len(self.hosts) - 1))
         for daemon in self.daemons:
@@ -397,11 +276,11 @@ class Scenario:
             host.cut_off_until = 0.0
             # More than once, because one that is draining now is gone only later.
             for delay_s in (self.rng.uniform(0.0, 5.0), 30.0, 60.0):
-                self.world.at(self.world.now + delay_s, lambda host=host: self._start(host))  # type: ignore[misc]
+                self.world.at(self.world.now + delay_s, lambda host=host: self.start(host))  # type: ignore[misc]
         for name in self.specs:
             self.world.at(self.world.now + 70.0, lambda name=name: self._switch(name, ledger.RUNNING))  # type: ignore[misc]
             self._switch(name, ledger.RUNNING)
-            if name in self._slow and self._power_cuts:
+            if name in self._slow and self.disasters.power_cuts:
                 self._submit_again(name)
 
     def _submit_again(self, name: str) -> None:
@@ -430,7 +309,7 @@ class Scenario:
         # The name under which a job is held tells people when it was taken up, by their calendar.
         told = re.sub(r"\d{8}T\d{6}-", "DATE-", "\n".join(self.world.trace))
         outcome.digest = hashlib.sha256(told.encode()).hexdigest()[:16]
-        outcome.calls, outcome.seconds, outcome.disasters = len(self.world.trace), self.world.now, self.disasters
+        outcome.calls, outcome.seconds, outcome.disasters = len(self.world.trace), self.world.now, self.disasters.count
         outcome.story = list(self.lines)
         self.world.close()
         return outcome
