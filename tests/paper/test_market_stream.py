@@ -168,7 +168,7 @@ def test_an_entry_holds_what_is_told_once(tmp_path: Path) -> None:
     (entry,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
     names = {path.stem for path in entry.glob("*.npy")}
     assert names == {
-        "ts_ns", "book", "edge_ab", "edge_ba", "age_a_ns", "age_b_ns", "block", "told", "rows_dropped",
+        "ts_ns", "book", "edge_ab", "edge_ba", "fresh", "age_a_ns", "age_b_ns", "block", "told", "rows_dropped",
     }  # fmt: skip
     assert np.load(entry / "age_a_ns.npy").shape == (1,)
 
