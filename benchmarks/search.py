@@ -8,7 +8,7 @@
 
 `regret` is the best value found after 50, 100 and 200 iterations less the least there is, the median of the seeds
 (for the paper engine, less `least`, the best that any method of the run found). Our methods suggest as the farm does
-with 4 slots: a generation at a time, without the results of the one before it. That outcome does not depend on slots
+with `--slots` slots: generations of that size, without the results that would be on their way. That outcome does not depend on slots
 or hosts (which `reproducible` shows with real daemons), so quality is measured in one process, through the same generations.
 Optuna's samplers suggest one point at a time and know all results before it. Its GPSampler needs PyTorch; where that
 is not installed, this is said and it is left out. `--seeds` and `--peer-seeds` set how many seeds, `--problem` and
@@ -44,6 +44,7 @@ from arbd.search.in_process import Search
 from arbd.search.plan import NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive, built_in
+from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 
 ITERATIONS = 200
@@ -134,7 +135,7 @@ def theirs(problem: Problem, sampler: Any) -> Curve:
     return _at_marks(losses)
 
 
-def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int, only: Sequence[str]) -> None:
+def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int, only: Sequence[str], slots: int) -> None:
     """Regrets, and how ours stand to theirs."""
     samplers = {name: sampler for name, sampler in peers().items() if name in only or not only}
     medians: dict[tuple[str, str], list[float]] = {}
@@ -147,7 +148,7 @@ def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int, only: Sequen
                 count = peer_seeds if name == "optuna_gp" else seeds
                 curves[name] = [theirs(problem, samplers[name](seed)) for seed in range(count)]
             else:
-                curves[name] = [ours(problem, name, seed) for seed in range(seeds)]
+                curves[name] = [ours(problem, name, seed, slots) for seed in range(seeds)]
             seconds[name] = (time.perf_counter() - started) / len(curves[name])
         least = problem.least
         if np.isnan(least):
@@ -157,7 +158,7 @@ def quality(chosen: Sequence[Problem], seeds: int, peer_seeds: int, only: Sequen
             medians[problem.name, name] = regret
             line = {f"regret_{mark}": float(f"{value:.4g}") for mark, value in zip(MARKS, regret, strict=True)}
             say(
-                benchmark="quality", problem=problem.name, method=name, seeds=len(found), **line, least=least,
+                benchmark="quality", problem=problem.name, method=name, seeds=len(found), slots=slots, **line, least=least,
                 seconds_per_run=round(seconds[name], 2),
             )  # fmt: skip
     _compare(medians, [problem.name for problem in chosen], samplers)
@@ -216,12 +217,14 @@ def start_daemon(command: Callable[..., list[str]], name: str, slots: int) -> su
     )  # fmt: skip
 
 
-def write_job(folder: Path, function: str, method: str, n: int, seed: int) -> Path:
-    """A job over two floats."""
+def write_job(folder: Path, function: str, method: str, n: int, seed: int, schedule: Schedule | None = None) -> Path:
+    """A job over two floats; its schedule follows the slots unless it is given."""
     space = {name: {"type": "float", "bounds": [0, 1]} for name in ("x", "y")}
     tuning = {"method": method, "search_space": space, "max_iterations": n, "seed": seed}
     if method == "grid":
         tuning["grid_points"] = 8
+    if schedule is not None:
+        tuning |= {"generation_size": schedule.size, "generation_lag": schedule.lag}
     path = folder / f"{method}-{n}-{seed}.yaml"
     path.write_text(json.dumps({"objective": {"python": f"slow:{function}"}, "metric": "value", "tuning": tuning}))
     return path
@@ -327,7 +330,8 @@ def reproducible(methods: Sequence[str], seeds: int, n: int = 60) -> None:
         same = 0
         for seed in range(seeds):
             with farm() as (folder, command):
-                job = write_job(folder, "quick", method, n, seed)
+                # On any farm, which it would follow otherwise.
+                job = write_job(folder, "quick", method, n, seed, default_schedule(method, n))
                 for slots in (1, 4):
                     words = ("run", job, "--session-id", f"s{slots}", "--workers", slots, "--json")
                     subprocess.run(command("arbd.cli", *words), check=True, capture_output=True)
@@ -370,6 +374,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["quality", "busy", "reproducible", "suggestions"])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--peer-seeds", type=int, help="seeds of Optuna's GPSampler, which takes a minute each")
+    parser.add_argument("--slots", type=int, default=4, help="slots whose schedule our methods follow in `quality`")
     parser.add_argument("--held-back", action="store_true", help="only problems that no constant was chosen on")
     parser.add_argument("--problem", action="append", help="only this problem (may be given several times)")
     parser.add_argument("--method", action="append", help="only this method or peer (may be given several times)")
@@ -382,7 +387,7 @@ def main() -> None:
     if given.smoke:
         chosen = [p for p in chosen if p.name in ("branin", "mixed")]
     if given.only in (None, "quality"):
-        quality(chosen, seeds, given.peer_seeds or seeds, given.method or ())
+        quality(chosen, seeds, given.peer_seeds or seeds, given.method or (), given.slots)
     if given.only in (None, "busy"):
         busy({"tpe": 60, "bayesian": 60} if given.smoke else {"tpe": 1_000, "bayesian": 300})
     if given.only in (None, "suggestions"):
