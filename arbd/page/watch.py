@@ -6,6 +6,7 @@ are over are looked at again in turns, the others at every look. A look that cos
 
 from __future__ import annotations
 
+import itertools
 import pwd
 import threading
 import time
@@ -15,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arbd.analysis.overview import blocked_by
 from arbd.analysis.pace import bad, eta_s, rate_per_s
 from arbd.errors import ArbdError
 from arbd.job.stored import read_spec
 from arbd.spool.bookmarks import read_state
+from arbd.spool.dropped import dropped_jobs
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
@@ -36,8 +39,8 @@ HANGS_S = 5.0
 TURN = 200
 MAX_GONE = 10_000
 MAX_WORKER_POINTS = 600
-MAX_REJECTED = 500
-REASON_BYTES = 2_000
+MAX_JOBS = 500
+REASON_CHARS = 2_000
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class SpoolWatch:
         self._workers: list[dict[str, Any]] = []
         self._points: dict[str, deque[tuple[float, float, int]]] = {}
         self._owners: dict[int, str] = {}
+        self._blocked: dict[str, str] = {}
         self._trouble = ""
         self._began: float | None = None
         self._ended: float | None = None
@@ -147,6 +151,11 @@ class SpoolWatch:
         self._began = self._clock()
         begun, first = time.thread_time(), not self._complete
         try:
+            blocked = blocked_by(read_beats(self._files, self._layout))
+            self._blocked = {
+                name: "; ".join(f"{worker}: {why}" for worker, why in reasons.items())[:REASON_CHARS]
+                for name, reasons in blocked.items()
+            }
             self._look_at_sessions()
             jobs, workers = self._read_jobs(), self._read_workers()
             with self._lock:
@@ -183,7 +192,7 @@ class SpoolWatch:
         except (ArbdError, OSError) as error:
             if known is None and is_being_made(self._files, self._layout, name):
                 return
-            found = _Session({"id": name, "state": "unreadable", "reason": str(error)[:REASON_BYTES]}, 0)
+            found = _Session({"id": name, "state": "unreadable", "reason": str(error)[:REASON_CHARS]}, 0)
         if found is known:
             return
         with self._lock:
@@ -200,7 +209,8 @@ class SpoolWatch:
         paths = self._layout.session(name)
         status = self._files.look(paths.ledger)
         seen = None if status is None else (status.size, status.mtime_ns)
-        if known is not None and seen is not None and seen == known.seen:
+        reason = self._blocked.get(name, "")
+        if known is not None and seen is not None and seen == known.seen and known.row.get("reason", "") == reason:
             return known
         facts = (known.facts if known is not None else {}) or self._read_facts(name)
         if known is not None and known.queue is not None:
@@ -212,7 +222,8 @@ class SpoolWatch:
             if not state.over:
                 queue = SessionQueue(self._files, paths)
                 state = queue.refresh()
-        return _Session(_row(name, state, facts), 0, seen, None if state.over else queue, facts)
+        row = _row(name, state, facts) | ({} if state.over or not reason else {"reason": reason})
+        return _Session(row, 0, seen, None if state.over else queue, facts)
 
     def _read_facts(self, name: str) -> dict[str, Any]:
         """What of the job stands in the list; it never changes."""
@@ -235,13 +246,8 @@ class SpoolWatch:
 
     def _read_jobs(self) -> list[dict[str, Any]]:
         """Job files that wait or were refused, as rows beside those of sessions."""
-        waiting = [name for name in self._files.names(self._layout.incoming) if not name.startswith(".")]
-        found = [{"id": name, "state": "queued", "reason": "no worker has taken it up yet"} for name in waiting]
-        refused = [name for name in self._files.names(self._layout.rejected) if name.endswith(".error.txt")]
-        for name in refused[-MAX_REJECTED:]:
-            reason = self._files.read(self._layout.rejected / name, limit=REASON_BYTES).decode(errors="replace")
-            found.append({"id": name.removesuffix(".error.txt"), "state": "rejected", "reason": reason.strip()})
-        return found
+        jobs = itertools.islice(dropped_jobs(self._files, self._layout), MAX_JOBS)
+        return [{"id": job.name, "state": job.state.value, "reason": job.line[:REASON_CHARS]} for job in jobs]
 
     def _read_workers(self) -> list[dict[str, Any]]:
         now = self._clock()

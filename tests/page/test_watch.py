@@ -87,9 +87,23 @@ def test_jobs_that_wait_or_were_refused_and_workers_are_told(layout: SpoolLayout
         ("waiting.yaml", "queued"),
         ("bad.yaml", "rejected"),
     ]
-    assert found["jobs"][1]["reason"] == "line 1: no"
+    assert found["jobs"][0]["reason"]
+    assert found["jobs"][1]["reason"].startswith("line 1: no; ")
     assert [(one["id"], one["state"], one["alive"]) for one in found["workers"]] == [("w1", "gone", False)]
     assert len(watch.worker_points()["w1"]) == 1
+
+
+def test_what_is_in_a_session_s_way_stands_in_its_row(layout: SpoolLayout, watch: SpoolWatch) -> None:
+    make_session(layout, 5, "a")
+    watch.look()
+    before = watch.changes(0)["version"]
+    write_beat(Files(), layout, Beat("w1", 1, 1, {"state": "running", "blocked": {"a": "no such data here"}}))
+    watch.look()
+    (row,) = watch.changes(before)["sessions"]
+    assert row["reason"] == "w1: no such data here"
+    write_beat(Files(), layout, Beat("w1", 1, 2, {"state": "running", "blocked": {}}))
+    watch.look()
+    assert "reason" not in watch.changes(before)["sessions"][0]
 
 
 def test_a_spool_that_is_gone_is_told_and_what_was_seen_stays(layout: SpoolLayout, watch: SpoolWatch) -> None:
