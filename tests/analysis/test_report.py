@@ -232,7 +232,7 @@ def test_importance_of_the_better_half_finds_what_sets_the_best_apart() -> None:
 
 @pytest.mark.parametrize(("trades", "never"), [([0, 0, 0], 3), ([0, 5, 0], 2), ([1, 2, 3], None)])
 def test_how_many_never_traded_is_said(layout: SpoolLayout, trades: list[int], never: int | None) -> None:
-    paths = make_session(layout, 3)
+    paths = make_session(layout, 3, objective=ObjectiveSpec("paper"))
     good = rows_of(1, 3)
     write_rows(
         paths, "a", replace(good, metrics={"value": good.metrics["value"], "trades": np.array(trades, dtype=float)})

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from arbd.analysis.activity import trades_notice
 from arbd.analysis.failures import grouped_failures
 from arbd.analysis.report import figures, winner
 from arbd.analysis.table import ResultTable
@@ -79,7 +78,7 @@ def _about(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any]:
         "statuses": table.counts(),
         "worker_iterations": table.worker_counts(),
         "duplicates": table.state.duplicates,
-        "notices": [*spec.notices, *filter(None, (trades_notice(table), table.missing_text if table.missing else ""))],
+        "notices": [*spec.notices, *([table.missing_text] if table.missing else [])],
         "metric": metric,
         "metrics": [{"name": goal.name, "direction": goal.direction} for goal in spec.metrics],
         "ascending": ascending,

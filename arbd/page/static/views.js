@@ -22,7 +22,7 @@
       if (!row || !row.of) return;
       progress.value = row.done / row.of;
       progress.textContent = `${Math.round((100 * row.done) / row.of)} %`;
-      pace.replaceChildren(stateText(row.state), ` · ${shown(row.done)} of ${shown(row.of)} iterations${row.bad ? `, ${shown(row.bad)} of them bad` : ""}${row.rate ? ` · ${shown(row.rate)} per second · ${duration(row.left_s)} left` : ""}${row.workers ? ` · ${shown(row.workers)} workers so far` : ""}${row.reason ? ` · ${row.reason}` : ""}`);
+      pace.replaceChildren(stateText(row.state), ` · ${shown(row.done)} of ${shown(row.of)} iterations${row.bad ? `, ${shown(row.bad)} of them bad` : ""}${row.rate ? ` · ${shown(row.rate)} per second · ${duration(row.left_s)} left` : ""}${row.workers ? ` · ${shown(row.workers)} ${row.workers === 1 ? "worker" : "workers"} so far` : ""}${row.reason ? ` · ${row.reason}` : ""}`);
       if (shared.control && arbd.page.token()) control(row);
     }
     function control(row) {
