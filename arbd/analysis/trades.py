@@ -59,7 +59,7 @@ def run_markets(
     loaded = load_markets(spec, cache_dir, reading=reading)
     for whole, at in zip(*markets_of(loaded, setting, spec.seed), strict=True):
         each, market = loaded[at], beginning(whole, budget)
-        resolved = under({**resolve({**each.defaults, **spec.fixed}), **own}, setting.changes)
+        resolved = resolve(under({**resolve({**each.defaults, **spec.fixed}), **own}, setting.changes))
         runs.append(MarketRun(each.source, market, market.block, resolved, run(market, resolved)))
     return runs
 

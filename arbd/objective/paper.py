@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,8 +85,9 @@ def _changed(columns: Mapping[str, Any], changes: tuple[Change, ...]) -> Mapping
 
 
 def under(base: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, Any]:
-    """Resolved parameters under changed conditions, within what the engine takes."""
-    return {**base, **{c.name: _within(c.name, np.array([c.of(base[c.name])]))[0] for c in changes}}
+    """Resolved parameters under changed conditions, within what the engine takes; those that are open (NaN) are left out."""
+    changed = {**base, **{c.name: _within(c.name, np.array([c.of(base[c.name])]))[0] for c in changes}}
+    return {name: value for name, value in changed.items() if not (isinstance(value, float) and math.isnan(value))}
 
 
 def _within(name: str, values: npt.NDArray[np.float64]) -> list[float]:

@@ -54,7 +54,7 @@ def summarise(
 
     Several markets are pooled: counts are added; grid returns, each a share of its own market's capital, are put
     one after the other. The markets have `grid_s` and `strategy` in common (`params.ALIKE`). A market's last grid step
-    that is no whole one has its part in the blocks, and none in the deviations.
+    that is no whole one is in neither deviations nor blocks: both are of the same returns.
     """
     capital = [np.ascontiguousarray(part[:, FIELD["initial_capital"]]) for part in rows]
     grid_s = np.ascontiguousarray(rows[0][:, FIELD["grid_s"]])
@@ -71,7 +71,7 @@ def summarise(
     holds = np.isin(rows[0][:, FIELD["strategy"]], holding)
     steps = np.ascontiguousarray(returns[:, whole])
     values = metrics.compute_metrics(pooled, steps, np.asarray(turnover), grid_s, holds=holds)
-    return values, metrics.return_blocks(returns)
+    return values, metrics.return_blocks(steps)
 
 
 def span_ns(market: Market) -> int:
