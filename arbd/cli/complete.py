@@ -63,7 +63,8 @@ def _fields(value: Any, prefix: str = "") -> Iterator[str]:
 
 def _first(ctx: click.Context) -> str:
     """The first argument of the command. In a line that ends with an option, click hands back the arguments unread."""
-    named = ctx.params.get("session") or ctx.params.get("job") or next(iter(ctx.args), "")
+    jobs = ctx.params.get("jobs") or ()
+    named = ctx.params.get("session") or next(iter(jobs), "") or next(iter(ctx.args), "")
     return str(named)
 
 

@@ -13,6 +13,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Submission
 from arbd.spool.sessions import create_session
 from tests.conftest import Arbctl
+from tests.jobs import write_job
 from tests.spool.sessions import spec_of
 
 HOUR_NS = 3600 * 10**9
@@ -116,3 +117,18 @@ def test_many_are_purged_together(arbctl: Arbctl, desk: SpoolLayout) -> None:
     assert "2 sessions; nothing was done" in arbctl("purge", *flags)[1]
     assert arbctl("purge", *flags, "--yes")[0] == 0
     assert [view["session_id"] for view in json.loads(arbctl("list", "--all", "--json")[1])["sessions"]] == ["a"]
+
+
+def test_many_files_are_submitted_together_or_none_is(arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path) -> None:
+    for name in "abc":
+        write_job(tmp_path / f"{name}.yaml", "samples:quick", 5)
+    files = sorted(tmp_path.glob("?.yaml"))
+    sessions = json.loads(arbctl("submit", *files, "--json")[1])["sessions"]
+    assert [told["iterations"] for told in sessions] == [5, 5, 5]
+    waiting = {file.name for file in layout.incoming.glob("*.yaml")}
+    assert waiting == {f"{told['session_id']}.submitted.yaml" for told in sessions}
+    assert arbctl("submit", *files, "--session-id", "one")[0] == 2
+    assert arbctl("submit", *files, "--set", "session_id=one")[0] == 2
+    (tmp_path / "b.yaml").write_text("tuning: {}\n")
+    assert arbctl("submit", *files)[0] == 2
+    assert {file.name for file in layout.incoming.glob("*.yaml")} == waiting

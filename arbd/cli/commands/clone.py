@@ -55,4 +55,4 @@ def clone(
     with tempfile.TemporaryDirectory(prefix="arbctl-clone-") as folder:
         file = Path(folder) / "job.yaml"
         file.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        context.invoke(submit, job=file, session_id=session_id, overrides=overrides, wait=wait)
+        context.invoke(submit, jobs=(file,), session_id=session_id, overrides=overrides, wait=wait)

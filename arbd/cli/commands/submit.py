@@ -15,8 +15,9 @@ from arbd.analysis.standstill import read_standstill
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
-from arbd.cli.jobs import read_job
+from arbd.cli.jobs import PreparedJob, read_job
 from arbd.cli.progress import ProgressView
+from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
@@ -37,7 +38,7 @@ MAX_REASON_BYTES = 1 << 17
 
 
 @click.command()
-@click.argument("job", type=click.Path(path_type=Path))
+@click.argument("jobs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="JOB...")
 @click.option("--session-id", help="The session's id, by default the job's own, else a time-ordered one.")
 @click.option(
     "--set",
@@ -50,30 +51,66 @@ MAX_REASON_BYTES = 1 << 17
 @click.option("--wait", is_flag=True, help="Show progress until the session is done; exit 1 if iterations failed.")
 @json_option
 @pass_app
-def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ...], wait: bool) -> None:
-    """Check JOB, drop it into the spool by rename, print the session's id.
+def submit(app: App, jobs: tuple[Path, ...], session_id: str | None, overrides: tuple[str, ...], wait: bool) -> None:
+    """Check each JOB, drop it into the spool by rename, print the session's id.
+
+    Of several, all are checked before the first is dropped. With --wait, the first one's progress is shown, then the
+    next one's; exit 1 if iterations of any failed.
 
     \b
     Examples:
       arbctl submit etc/jobs/grid.yaml
       arbctl submit etc/jobs/grid.yaml --session-id kimchi-btc-01 --set tuning.seed=7
       arbctl submit etc/jobs/grid.yaml --wait
+      arbctl submit jobs/*.yaml --set execution.priority=-1
     """
+    if session_id is not None and len(jobs) > 1:
+        raise UsageError("--session-id names one session: submit these jobs one by one, or leave it out")
     config = app.config()
     layout = SpoolLayout(config.spool)
     layout.prepare_to_submit()
     files = layout.files()
+    prepared = [_prepared(config, files, layout, job, overrides, session_id) for job in jobs]
+    names = [_name(one) for one in prepared]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"two of these jobs name the session {twice}: none was submitted")
+    befores = [_drop(files, layout, one) for one in prepared]
+    if not _somebody_lives(files, layout):
+        click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
+    told = []
+    failed = False
+    for name, one, before in zip(names, prepared, befores, strict=True):
+        if not wait:
+            told.append({"session_id": name, "iterations": one.spec.n})
+            continue
+        queue = wait_until_accepted(layout, name, refusal_of(layout, name), before)
+        state = _waited(files, queue, quiet=app.as_json)
+        statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
+        told.append({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses})
+        failed |= say_incomplete(name, state)
+    app.show(told[0] if len(told) == 1 else {"sessions": told}, lambda: "\n".join(names))
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _name(job: PreparedJob) -> str:
+    assert job.spec.session_id is not None
+    return job.spec.session_id
+
+
+def _prepared(
+    config: Config, files: Files, layout: SpoolLayout, job: Path, overrides: tuple[str, ...], session_id: str | None
+) -> PreparedJob:
+    """A job that can be dropped. JobError or UsageError says why not."""
     prepared = read_job(config, job, overrides, session_id, otherwise=new_session_id(files, SystemClock()))
-    name = prepared.spec.session_id
-    assert name is not None
+    name = _name(prepared)
     if _taken(files, layout, name):
         raise UsageError(
             f"session {name} exists already in {layout.root} and is not overwritten: choose another --session-id"
         )
     for notice in prepared.spec.notices:
         click.echo(f"note: {escape_line(notice)}", err=True)
-    refusal = refusal_of(layout, name)
-    before = refused_before(files, refusal)
     target = layout.incoming / f"{name}{SUBMITTED_SUFFIX}"
     # Not `publish_once`: for a moment its file has two names, and the intake refuses such.
     if files.look(target) is not None:
@@ -81,19 +118,17 @@ def submit(app: App, job: Path, session_id: str | None, overrides: tuple[str, ..
             f"a job for session {name} waits in {layout.incoming} already and is not overwritten: choose another "
             "--session-id, or remove it there"
         )
+    return prepared
+
+
+def _drop(files: Files, layout: SpoolLayout, prepared: PreparedJob) -> FileStatus | None:
+    """Drop a job; what is there of an earlier refusal of its name."""
+    name = _name(prepared)
+    before = refused_before(files, refusal_of(layout, name))
     with _readable():
+        target = layout.incoming / f"{name}{SUBMITTED_SUFFIX}"
         files.publish(target, host_line(socket.gethostname()) + prepared.data)
-    if not _somebody_lives(files, layout):
-        click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
-    if not wait:
-        app.show({"session_id": name, "iterations": prepared.spec.n}, lambda: name)
-        return
-    queue = wait_until_accepted(layout, name, refusal, before)
-    state = _waited(files, queue, quiet=app.as_json)
-    statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
-    app.show({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses}, lambda: name)
-    if say_incomplete(name, state):
-        raise click.exceptions.Exit(1)
+    return before
 
 
 @contextlib.contextmanager
