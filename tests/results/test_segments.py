@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from arbd.errors import CorruptionError
 from arbd.results import segments
-from arbd.results.segments import SegmentReader, SegmentWriter
+from arbd.results.columns import RowRules
+from arbd.results.segments import SegmentBatch, SegmentReader, SegmentWriter, read_batch, read_stretch
 from arbd.spool.files import Files
+from arbd.spool.frames import HEADER
 from arbd.spool.layout import SessionPaths
 from arbd.spool.system import RealSystem
 from tests.spool.sessions import rows_of
@@ -102,3 +105,72 @@ def test_nothing_is_made_where_nothing_was_written(paths: SessionPaths) -> None:
     writer.sync()
     writer.close()
     assert list(paths.segments.iterdir()) == []
+
+
+def with_two_segments(paths: SessionPaths) -> dict[str, list[SegmentBatch]]:
+    """Two batches in each of two segments."""
+    for worker in ("a", "b"):
+        writer = SegmentWriter(Files(), paths, worker, 1, "0.1")
+        for first in (1, 6):
+            writer.write(rows_of(first, 5))
+            writer.sync()
+        writer.close()
+    found: dict[str, list[SegmentBatch]] = {}
+    for batch in SegmentReader(Files(), paths).poll():
+        found.setdefault(batch.segment, []).append(batch)
+    return found
+
+
+def test_a_batch_is_read_again_at_the_place_that_it_was_found_at(paths: SessionPaths) -> None:
+    for name, batches in with_two_segments(paths).items():
+        assert [batch.offset for batch in batches] == [0, batches[0].end]
+        assert batches[-1].end == (paths.segments / name).stat().st_size
+        for batch in batches:
+            again = read_batch(Files(), paths, name, batch.offset)
+            assert again.iteration.tolist() == batch.rows.iteration.tolist()
+            (stretch,) = read_stretch(Files(), paths, name, batch.offset, batch.end)
+            assert (stretch.offset, stretch.end) == (batch.offset, batch.end)
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_a_batch_that_is_damaged_since_it_was_found_is_told_with_its_place(paths: SessionPaths, spoilt: int) -> None:
+    name, batches = next(iter(with_two_segments(paths).items()))
+    path, place = paths.segments / name, batches[spoilt].offset
+    data = bytearray(path.read_bytes())
+    data[place + HEADER.size + 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptionError, match=f"byte {place}: ") as error:
+        list(read_stretch(Files(), paths, name, 0, batches[-1].end))
+    assert error.value.offset == place
+
+
+def test_rows_that_are_none_of_the_session_are_damage_and_refused_when_they_are_read_again(paths: SessionPaths) -> None:
+    name, batches = next(iter(with_two_segments(paths).items()))
+    rules = RowRules(8, dict.fromkeys(batches[0].rows.params))
+    reader = SegmentReader(Files(), paths, prefix="a-", rules=rules)
+    assert [batch.rows.iteration[0] for batch in reader.poll()] == [1]
+    places = [(found.damage.offset, found.damage.end) for found in reader.damage]
+    assert places == [(batches[1].offset, batches[1].end)]
+    with pytest.raises(CorruptionError, match="iteration 10 of 8"):
+        list(read_stretch(Files(), paths, name, 0, batches[-1].end, rules))
+
+
+def test_what_is_no_file_of_a_writer_is_told_once_and_the_others_are_read(paths: SessionPaths) -> None:
+    with_two_segments(paths)
+    (paths.segments / "aa-0000000000000001-0.1.seg").symlink_to("/dev/zero")
+    reader = SegmentReader(Files(), paths)
+    assert len(list(reader.poll())) == 4
+    assert list(reader.poll()) == []
+    assert [(found.path.name[:2], found.damage.offset, found.damage.end) for found in reader.damage] == [("aa", 0, 0)]
+
+
+def test_after_a_disk_took_everything_again_a_writer_writes_at_once(paths: SessionPaths) -> None:
+    disk = Whims()
+    writer = SegmentWriter(Files(disk), paths, "w", 1, "0.1")
+    disk.failing = {"write"}
+    writer.write(rows_of(1, 5))
+    disk.failing.clear()
+    writer.sync()
+    size = sum(path.stat().st_size for path in paths.segments.iterdir())
+    writer.write(rows_of(6, 5))
+    assert sum(path.stat().st_size for path in paths.segments.iterdir()) > size

@@ -170,5 +170,7 @@ def test_what_comes_in_after_the_end_changes_no_count() -> None:
     (claim,) = claims_of(state.take(4, 4), 1, 1)
     state.fold(ledger.claimed([claim], 1, 0))
     state.fold(ledger.compacted((3, 1, 0, 0), 0))
+    assert (state.claims, state.slots, state.live_slots()) == ({}, {}, 0)
+    state.assert_consistent()
     state.fold(ledger.finished(1, [Finish(claim.claim_id, (4, 0, 0, 0))], 1))
     assert (state.counts, state.exhausted, state.label()) == ([3, 1, 0, 0], True, "done")
