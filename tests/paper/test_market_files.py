@@ -239,7 +239,7 @@ def test_a_damaged_entry_is_rebuilt(source: Path, tmp_path: Path, damage: Callab
 
 def test_the_cache_keeps_ages_and_leaves_out_what_the_file_does_not_tell(tmp_path: Path) -> None:
     known = synth_profile("kimchi", 1, 50)
-    for quotes, held in ((known, 8), (replace(known, age_a_ns=np.arange(50), block=np.arange(50) // 9), 10)):
+    for quotes, held in ((known, 9), (replace(known, age_a_ns=np.arange(50), block=np.arange(50) // 9), 11)):
         write_quotes(quotes, tmp_path / "q.csv")
         assert same(load_quotes(tmp_path / "q.csv", tmp_path / "cache"), quotes)
         entry = max((p for p in (tmp_path / "cache").iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime_ns)
