@@ -257,8 +257,10 @@ def _check(record: JobRecord) -> None:
             raise ValueError(fault)
     if len(set(names)) < len(names):
         raise ValueError(f"a search space of {len(names)} dimensions, of which two have the same name")
-    for constraint in record.constraints:
-        parse_constraint(constraint)
+    # Whoever wrote it: each term is computed for every row.
+    terms = sum(parse_constraint(constraint).terms for constraint in record.constraints)
+    if terms > limits.MAX_CONSTRAINT_TERMS:
+        raise ValueError(f"constraints of {terms:,} terms; the maximum is {limits.MAX_CONSTRAINT_TERMS:,}")
     if record.past is not None and len(record.past.points) != len(record.past.metrics):
         raise ValueError("earlier results of different lengths")
 

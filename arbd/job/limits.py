@@ -25,6 +25,8 @@ MAX_SLOTS = 1 << 20
 MAX_GENERATION = 100_000
 MAX_ENQUEUED = 10_000
 MAX_CONSTRAINTS = 1_000
+# Names, numbers and operators of all constraints together: each is computed for every row, wherever rows are judged.
+MAX_CONSTRAINT_TERMS = 5_000
 MAX_LABELS = 32
 MAX_NOTES_CHARS = 10_000
 # Results of an earlier search that a session starts from.

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from arbd.errors import ArbdError, Problem, VersionError
 from arbd.job.file import JobDocument
+from arbd.job.limits import MAX_CONSTRAINT_TERMS
 from arbd.job.resolve_schedule import idle_slots, schedule_of
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
@@ -178,6 +179,11 @@ class SearchOptions:
             for fault in self._faults(constraint):
                 self._wrong(f"{text!r}: {fault}", "constraints", index)
             parsed.append(constraint)
+        terms = sum(constraint.terms for constraint in parsed)
+        if terms > MAX_CONSTRAINT_TERMS:
+            most = f"{MAX_CONSTRAINT_TERMS:,}; say it with fewer, or as a metric of the objective"
+            self._wrong(f"{terms:,} names, numbers and operators in all; the maximum is {most}", "constraints")
+            return
         self.constraints = tuple(constraint.text for constraint in parsed)
         limits = Limits(self.space, self.fixed, tuple(parsed))
         if limits.before and self.space.dimensions:

@@ -54,6 +54,11 @@ class Constraint:
     numbers: frozenset[str]
     _tree: ast.expr
 
+    @property
+    def terms(self) -> int:
+        """Names, numbers and operators, each of which is computed for every row: what it costs."""
+        return sum(isinstance(node, ast.expr) for node in ast.walk(self._tree))
+
     def violation(self, values: Mapping[str, Any], n: int) -> Floats:
         """By how much each of n rows breaks it: 0 where it holds, inf where a value is not there or undefined."""
         with np.errstate(all="ignore"):

@@ -55,6 +55,11 @@ PLACES: dict[str, tuple[Any, int]] = {
     "generation": (lambda k: job(method="tpe", generation_size=k), limits.MAX_GENERATION),
     "points": (lambda k: job(max_iterations=20_000, enqueue=[{"x": 0.5}] * k), limits.MAX_ENQUEUED),
     "constraints": (lambda k: job(constraints=["m >= 1"] * k), limits.MAX_CONSTRAINTS),
+    # A chain of j values is j names and one comparison of them.
+    "terms of constraints": (
+        lambda k: job(constraints=["m" + "<m" * 98] * 49 + ["m" + "<m" * (k - 4_902)]),
+        limits.MAX_CONSTRAINT_TERMS,
+    ),
     "exact integers": (
         lambda k: job(search_space={"x": {"type": "int", "bounds": [0, k]}}),
         limits.MAX_EXACT,
@@ -107,6 +112,7 @@ def test_a_job_at_its_limit_is_taken_and_read_back_and_one_more_is_refused_by_bo
         ("metrics", [{"name": "m", "direction": "sideways"}]),
         ("metrics", [{"name": "", "direction": "maximize"}]),
         ("constraints", ["m >"]),
+        ("constraints", ["m" + "<m" * 98] * 51),
         ("budgets", [0.5, 0.0]),
         ("min_budget", math.nan),
         ("stop", {"later_rule": 1}),
