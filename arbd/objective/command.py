@@ -18,11 +18,12 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from arbd.errors import CodeChangedError, ObjectiveError
-from arbd.job.digests import check_digest
+from arbd.errors import CodeChangedError, DataError, ObjectiveError
+from arbd.job.digests import not_the_same
 from arbd.job.policy import written_by_anybody
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
+from arbd.named_file import MAX_PROGRAM_BYTES, NamedFile, open_named
 from arbd.objective.processes import adopt_orphans, children, kill_children, kill_tree
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome
 
@@ -37,6 +38,7 @@ _LIMITS = (
     (resource.RLIMIT_FSIZE, 4 * 1024 * 1024 * 1024),
 )
 _libc = ctypes.CDLL(None)
+_ELF = b"\x7fELF"
 
 
 class CommandError(Exception):
@@ -58,10 +60,32 @@ class CommandEvaluator:
             raise ObjectiveError(f"the command {self._arguments[0]}: {reason}")
         # Taken before it is looked at; its ctime no writer can set back.
         self._signature = _signature(program)
-        if verify:
-            check_digest("the command", Path(program), spec.digests.get(f"command:{self._arguments[0]}"))
         self._program = program
+        self._file = self._opened(spec.digests.get(f"command:{self._arguments[0]}") if verify else None)
         self._fixed = dict(spec.fixed)
+
+    def _opened(self, expected: str | None) -> NamedFile | None:
+        """The very file that is checked, from which it is started; None for a script, whose interpreter wants its path.
+
+        ObjectiveError when it is not the `expected` one.
+        """
+        try:
+            file = open_named(Path(self._program), MAX_PROGRAM_BYTES)
+        except DataError as error:
+            if expected is None:
+                # One that may be executed and not read is started by its name.
+                return None
+            raise ObjectiveError(f"the command: {self._program} {error.reason}; put it where the job says") from error
+        found = file.digest() if expected is not None else None
+        if expected is not None and found is not None and found != expected:
+            file.close()
+            raise not_the_same("the command", Path(self._program), found, expected)
+        with file.stream() as stream:
+            compiled = stream.read(len(_ELF)) == _ELF
+        if not compiled:
+            file.close()
+            return None
+        return file
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`. Whatever the program started ends with it, and with this process.
@@ -83,7 +107,8 @@ class CommandEvaluator:
         own = children()
         with subprocess.Popen(  # noqa: S603 - which programs may run is the policy's to say; no shell is involved
             self._arguments,
-            executable=self._program,
+            executable=self._program if self._file is None else self._file.place,
+            pass_fds=() if self._file is None else (self._file.fd,),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

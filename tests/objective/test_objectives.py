@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.errors import ObjectiveError
+from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.objective.command import CommandError
 from arbd.objective.load import load_evaluator
 from arbd.objective.protocol import Outcome, Trial, check_outcome
+from arbd.paper.market.cache import file_digest
 from arbd.search.problem import MetricGoal
 from arbd.search.seeds import iteration_seed, iteration_seeds
 from arbd.search.space import FloatDimension, SearchSpace
@@ -153,6 +156,40 @@ def test_a_command_that_fails_is_told_as_it_failed(
 def test_a_command_that_reads_nothing_is_fine(tmp_path: Path) -> None:
     big = {"x" * 200_000: 1.0}
     assert command(tmp_path, "echo '{\"v\": 1}'").evaluate(big, trial()).metrics == {"v": 1.0}
+
+
+def compiled(tmp_path: Path) -> Path:
+    """A shell, as a program that is no script."""
+    program = tmp_path / "program"
+    shutil.copy(os.path.realpath(shutil.which("sh") or "/bin/sh"), program)
+    program.chmod(0o755)
+    return program
+
+
+def test_a_compiled_program_runs_from_the_file_that_was_checked(tmp_path: Path) -> None:
+    program = compiled(tmp_path)
+    digests = {f"command:{program}": file_digest(program)}
+    script = "echo '{\"v\": 1}'"
+    spec = replace(SPEC, objective=ObjectiveSpec("command", (str(program), "-c", script)), digests=digests)
+    evaluator = load_evaluator(spec, "s", None, [])
+    assert [evaluator.evaluate({"x": 0.5}, trial()).metrics for _ in range(3)] == [{"v": 1.0}] * 3
+    with pytest.raises(ObjectiveError, match="is not the file that the job was accepted with"):
+        load_evaluator(replace(spec, digests={f"command:{program}": "0" * 64}), "s", None, [])
+
+
+def test_what_takes_the_place_of_a_compiled_program_while_it_is_started_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, other, marker = compiled(tmp_path), tmp_path / "other", tmp_path / "ran"
+    other.write_text(f"#!/bin/sh\ntouch {marker}\necho '{{\"v\": 2}}'\n")
+    other.chmod(0o755)
+    spec = replace(SPEC, objective=ObjectiveSpec("command", (str(program), "-c", "echo '{\"v\": 1}'")))
+    evaluator = load_evaluator(spec, "s", None, [])
+    # Between the look at the file and its start.
+    monkeypatch.setattr("arbd.objective.command.adopt_orphans", lambda: other.rename(program))
+    with pytest.raises(CodeChangedError, match="was changed while the session ran"):
+        evaluator.evaluate({"x": 0.5}, trial())
+    assert not marker.exists()
 
 
 def test_a_command_that_is_not_there_is_refused() -> None:
