@@ -26,13 +26,14 @@ from arbd.paper.kernel.execution import (
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float
 from arbd.paper.kernel.state import (
     BASIS,
+    FILL_PRICE,
     FILLED,
     HELD,
     NEVER,
     NONE,
     OPENED,
+    PRICE,
     QUANTITY,
-    VALUE,
     WAIT_ENTRY,
     WAIT_EXIT,
     WAIT_NEXT,
@@ -146,12 +147,15 @@ def pay_carry(x, run, row):
 
 
 @jit_small
-def open_leg(run, venue, filled, price_cash, worth):
+def open_leg(run, venue, filled, cash):
     own = run.own
+    before, price = float_at(own, OPENED + venue), float_at(own, FILL_PRICE + venue)
+    if before > 0:
+        price = (float_at(own, PRICE + venue) * before + filled * price) / (before + filled)
+    put_float(own, PRICE + venue, price)
+    put_float(own, OPENED + venue, before + filled)
     put_float(own, HELD + venue, float_at(own, HELD + venue) + filled)
-    put_float(own, BASIS + venue, float_at(own, BASIS + venue) + price_cash)
-    put_float(own, VALUE + venue, float_at(own, VALUE + venue) + worth)
-    put_float(own, OPENED + venue, float_at(own, OPENED + venue) + filled)
+    put_float(own, BASIS + venue, float_at(own, BASIS + venue) + cash)
 
 
 @jit_small
@@ -167,6 +171,26 @@ def close_leg(run, venue, filled, cash):
     return part + cash
 
 
+@jit_small
+def apply_leg(x, run, row, last, venue, opens, was_open):
+    """A leg that fills up to a row has, as far as it did; what that realises, and whether anything was closed."""
+    at = leg_row(run, venue)
+    ordered = float_at(run.own, QUANTITY + venue)
+    if ordered <= 0 or at > last:
+        return 0.0, False
+    whole = not opens and was_open and ordered == float_at(run.own, HELD + venue)
+    cash = settle_leg(x, run, venue, np.inf, whole)
+    filled = float_at(run.own, FILLED + venue)
+    if filled <= 0:
+        return 0.0, False
+    if not opens:
+        return close_leg(run, venue, filled, cash), True
+    if run.direction == 0:
+        open_position(x, run, row)
+    open_leg(run, venue, filled, cash)
+    return 0.0, False
+
+
 @jit
 def convergence_apply(x, run, row, last):
     """The legs that fill up to a row have, as far as they did."""
@@ -174,30 +198,18 @@ def convergence_apply(x, run, row, last):
     opens = run.order_reason in (fills.ENTRY, fills.HEDGE)
     was_open = run.direction != 0
     result = pay_carry(x, run, row) if was_open else 0.0
-    closed = False
-    for venue in range(2):
-        at = leg_row(run, venue)
-        ordered = float_at(run.own, QUANTITY + venue)
-        if ordered <= 0 or at > last:
-            continue
-        whole = not opens and was_open and ordered == float_at(run.own, HELD + venue)
-        cash = settle_leg(x, run, venue, np.inf, whole)
-        filled = float_at(run.own, FILLED + venue)
-        if filled <= 0:
-            continue
-        if opens:
-            if run.direction == 0:
-                open_position(x, run, row)
-            price = price_at(x, run, at, venue, sign_of(run.order_direction, venue))
-            open_leg(run, venue, filled, cash, filled * price)
-        else:
-            result += close_leg(run, venue, filled, cash)
-            closed = True
+    # Once for each venue, which the compiler then knows.
+    result_a, closed_a = apply_leg(x, run, row, last, A, opens, was_open)
+    result_b, closed_b = apply_leg(x, run, row, last, B, opens, was_open)
+    closed = closed_a or closed_b
+    result += result_a
+    result += result_b
     run.wait = WAIT_NEXT
     if run.direction == 0:
         return
-    book_result(x, run, row, result)
-    run.trade_result += result
+    if closed or run.carries != 0:
+        book_result(x, run, row, result)
+        run.trade_result += result
     if float_at(run.own, HELD) == 0 and float_at(run.own, HELD + 1) == 0:
         end_trade(x, run, row)
     elif not balance(x, run, row, opens) and opens:
@@ -239,8 +251,7 @@ def balance(x, run, row, opens):
     hedged(x, run, row)
     if float_at(own, OPENED) > 0 and float_at(own, OPENED + 1) > 0:
         sells, buys = (A, B) if run.direction > 0 else (B, A)
-        sold = float_at(own, VALUE + sells) / float_at(own, OPENED + sells)
-        bought = float_at(own, VALUE + buys) / float_at(own, OPENED + buys)
+        sold, bought = float_at(own, PRICE + sells), float_at(own, PRICE + buys)
         run.entry_edge = (sold - bought) / bought * 100.0
     return False
 

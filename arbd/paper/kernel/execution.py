@@ -17,6 +17,7 @@ from arbd.paper.kernel.state import (
     BORROW,
     DAY_NS,
     FEE,
+    FILL_PRICE,
     FILLED,
     FUNDING,
     FUNDING_NS,
@@ -24,9 +25,8 @@ from arbd.paper.kernel.state import (
     HOUR_NS,
     NEVER,
     NONE,
-    OPENED,
+    PRICE,
     QUANTITY,
-    VALUE,
     WAIT_ENTRY,
     WAIT_NEXT,
     WAIT_REFUSED,
@@ -67,7 +67,7 @@ def carry(x, run, row):
         if held <= 0:
             continue
         sign = sign_of(run.direction, venue)
-        notional = held * (float_at(run.own, VALUE + venue) / float_at(run.own, OPENED + venue))
+        notional = held * float_at(run.own, PRICE + venue)
         rate = float_at(run.own, FUNDING + venue) / 1e4
         funding += sign * notional * rate * (elapsed_ns / FUNDING_NS)
         told = float_at(x.funding_sums, 2 * last + venue) - float_at(x.funding_sums, 2 * first + venue)
@@ -124,9 +124,10 @@ def observe_grid(x, run, row):
 
 @jit_small
 def roll_day(x, run, row):
-    day = int_at(x.ts, row) // DAY_NS
-    if day != run.today:
-        run.today = day
+    now = int_at(x.ts, row)
+    # Time does not go back, and a division takes as long as all the rest of this.
+    if now >= run.today_until_ns:
+        run.today_until_ns = (now // DAY_NS + 1) * DAY_NS
         run.today_pnl = 0.0
         run.today_trades = 0
 
@@ -161,7 +162,7 @@ def refused_until(x, run, row):
         return NEVER
     until_ns = run.cooling_until_ns
     if run.max_daily_loss > 0 and run.today_pnl <= -run.max_daily_loss:
-        until_ns = max(until_ns, (run.today + 1) * DAY_NS)
+        until_ns = max(until_ns, run.today_until_ns)
     hourly = np.int64(run.max_trades_per_hour)
     if hourly > 0 and run.n_entries >= hourly:
         until_ns = max(until_ns, int_at(run.entries, run.n_entries % hourly) + HOUR_NS)
@@ -275,10 +276,11 @@ def settle_leg(x, run, venue, most, whole):
     if reason not in (fills.GAP, fills.END):
         filled, cause = fill_of(x, run, row, venue, side, ordered, most, price, whole)
     put_float(run.own, FILLED + venue, filled)
+    put_float(run.own, FILL_PRICE + venue, price)
     fee, slippage, cash = 0.0, 0.0, 0.0
     if filled > 0:
         notional = filled * price
-        fee = notional * float_at(run.own, FEE + venue) / 1e4
+        fee = notional * float_at(run.own, FEE + venue)
         slippage = filled * abs(price - touch)
         run.fees += fee
         run.slippage += slippage

@@ -105,7 +105,7 @@ def thresholds(run, lacking):
 
 @jit
 def payable(run, venue, price):
-    fee = float_at(run.own, FEE + venue) / 1e4
+    fee = float_at(run.own, FEE + venue)
     return float_at(run.own, QUOTE + venue) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from arbd.paper.compiled import as_argument
 from arbd.paper.kernel.calendar import BLOCK
 from arbd.paper.kernel.queues import AB_FROM, AB_TO, BA_FROM, BA_TO, BEST_FROM, BEST_TO, BINS, KINDS, WORDS
-from arbd.paper.kernel.state import COUNTS, DESK, FEE, FILL, LATENCY, OWN_SIZE, RUN, VENUE_FIELDS
+from arbd.paper.kernel.state import COUNTS, DESK, FEE, FILL, LATENCY, OWN_SIZE, RUN, SLIPPAGE, VENUE_FIELDS
 from arbd.paper.kernel.sweep import BY_COUNT, BY_EVENTS, BY_WALKING, sweep
 from arbd.paper.market import prepare_kernel as loops
 from arbd.paper.market.prepared import FIELD, FIELDS
@@ -105,6 +105,8 @@ def _own(rows: FloatArray) -> FloatArray:
         for venue, letter in enumerate("ab"):
             own[:, FEE + 2 * at + venue] = rows[:, FIELD[name.format(letter)]]
     own[:, LATENCY : LATENCY + 2] *= 1e6
+    own[:, FEE : FEE + 2] /= 1e4
+    own[:, SLIPPAGE] = rows[:, FIELD["slippage_bps"]] / 1e4
     return own
 
 

@@ -33,7 +33,8 @@ _NUMBERS = (
 )  # fmt: skip
 _WHOLE = (
     "number", "own", "direction", "due_row", "done_row", "wait", "wait_row", "hold_row", "signalled", "tripped",
-    "opened_ns", "opened_row", "carry_row", "carries", "cooling_until_ns", "today", "today_trades", "order_direction", "order_row_a",
+    "opened_ns", "opened_row", "carry_row", "carries", "cooling_until_ns", "today_until_ns", "today_trades",
+    "order_direction", "order_row_a",
     "order_row_b", "order_reason", "sent_row", "over", "unhedged_since_ns", "hedge_venue", "n_entries", "grid_done",
     "stretch", "n_fills", "events", "walks", "queues", "wake", "next", "before", "entries", "grid",
     "transfer_row", "pair_direction", "in_transit", "to_base", "to_quote",
@@ -48,11 +49,11 @@ _OFTEN = (
 _SELDOM = tuple(name for name in FIELDS if name not in _OFTEN)
 
 # What a run has per venue, in a table of its own (`own`): A's, then B's. First what it holds of a position, by
-# quantity, unrealised cash, worth and quantity of the opening fills; inventory has its balances there.
-HELD, BASIS, VALUE, OPENED = (np.int64(2 * at) for at in range(4))
+# quantity, unrealised cash, average price and quantity of the opening fills; inventory has its balances there.
+HELD, BASIS, PRICE, OPENED = (np.int64(2 * at) for at in range(4))
 BASE, QUOTE = HELD, BASIS
-# What was ordered; what was filled of it.
-QUANTITY, FILLED = np.int64(8), np.int64(10)
+# What was ordered; what was filled of it, and at what price.
+QUANTITY, FILLED, FILL_PRICE = np.int64(8), np.int64(10), np.int64(36)
 # What was taken of a quote, and at which row, by `side_bit`.
 TAKEN, TAKEN_ROW = np.int64(12), np.int64(16)
 # Parameters of the venues.
@@ -61,7 +62,8 @@ VENUE_FIELDS = (
     "borrow_{}_pct_year",
 )  # fmt: skip
 FEE, LOT, MINIMUM, TICK, LATENCY, REJECT, FUNDING, BORROW = (np.int64(20 + 2 * at) for at in range(8))
-OWN_SIZE = 36
+SLIPPAGE = np.int64(38)
+OWN_SIZE = 40
 
 RUN = np.dtype(
     [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *_OFTEN, *COUNTS, *_SELDOM)]

@@ -257,7 +257,7 @@ def walk_window(x, begin, stop, n_walkers):
 def start(x, run):
     """A run before the first quote; its record has the parameters and zeros."""
     run.peak = run.initial_capital
-    run.today = -NEVER
+    run.today_until_ns = -NEVER
     run.cooling_until_ns = -NEVER
     run.transfer_row = NEVER
     run.hold_row = NEVER

@@ -11,7 +11,7 @@ from arbd.paper import fills
 from arbd.paper.compiled import jit, jit_small
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int, small_at
-from arbd.paper.kernel.state import LATENCY, LOT, MINIMUM, NEVER, REJECT, TAKEN, TAKEN_ROW, TICK
+from arbd.paper.kernel.state import LATENCY, LOT, MINIMUM, NEVER, REJECT, SLIPPAGE, TAKEN, TAKEN_ROW, TICK
 from arbd.paper.market.prepared import DUST
 
 
@@ -22,7 +22,7 @@ def touch_at(x, row, venue, side):
 
 @jit_small
 def price_at(x, run, row, venue, side):
-    price = touch_at(x, row, venue, side) * (1.0 + side * (run.slippage_bps / 1e4))
+    price = touch_at(x, row, venue, side) * (1.0 + side * float_at(run.own, SLIPPAGE))
     tick = float_at(run.own, TICK + venue)
     if tick > 0:
         if side > 0:
@@ -141,7 +141,9 @@ def subtract(run, venue, quantity, part):
 
 @jit_small
 def sendable(x, run, row, venue, side, quantity):
-    return quantity > 0 and quantity * price_at(x, run, row, venue, side) >= float_at(run.own, MINIMUM + venue)
+    least = float_at(run.own, MINIMUM + venue)
+    # The price matters only where there is a minimum.
+    return quantity > 0 and (least <= 0 or quantity * price_at(x, run, row, venue, side) >= least)
 
 
 @jit_small

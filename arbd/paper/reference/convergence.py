@@ -20,8 +20,8 @@ YEAR_NS = 365 * 86_400 * 1e9
 class Position:
     """What convergence holds: short on one venue, long on the other. `direction` +1 is short A, -1 short B.
 
-    Per venue: the quantity held, what its opening fills brought in cash that is not realised yet, and what they were
-    worth and how much they were.
+    Per venue: the quantity held, what its opening fills brought in cash that is not realised yet, their average price
+    and how much they were.
     """
 
     direction: int
@@ -30,7 +30,7 @@ class Position:
     carry_row: int
     held: list[float] = field(default_factory=lambda: [0.0, 0.0])
     basis: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    value: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    price: list[float] = field(default_factory=lambda: [0.0, 0.0])
     opened: list[float] = field(default_factory=lambda: [0.0, 0.0])
     edge_pct: float = 0.0
     result: float = 0.0
@@ -43,8 +43,12 @@ class Position:
         """More of it."""
         self.held[venue] += done.filled
         self.basis[venue] += cash
-        self.value[venue] += done.filled * done.price
-        self.opened[venue] += done.filled
+        opened = self.opened[venue] + done.filled
+        if self.opened[venue] > 0:
+            self.price[venue] = (self.price[venue] * self.opened[venue] + done.filled * done.price) / opened
+        else:
+            self.price[venue] = done.price
+        self.opened[venue] = opened
 
     def close(self, venue: int, done: Execution, cash: float, left: float) -> float:
         """Less of it; what that realises."""
@@ -89,7 +93,7 @@ class ConvergenceRun(ReferenceRun):
                 continue
             sign, notional = (
                 position.sign(venue),
-                position.held[venue] * (position.value[venue] / position.opened[venue]),
+                position.held[venue] * position.price[venue],
             )
             rate = self.number(f"funding_{name}_bps_8h") / 1e4
             funding += sign * notional * rate * (elapsed_ns / FUNDING_NS)
@@ -253,7 +257,7 @@ class ConvergenceRun(ReferenceRun):
         self.hedged(row)
         if position.opened[0] > 0 and position.opened[1] > 0:
             sells, buys = (0, 1) if position.direction > 0 else (1, 0)
-            sold, bought = position.value[sells] / position.opened[sells], position.value[buys] / position.opened[buys]
+            sold, bought = position.price[sells], position.price[buys]
             position.edge_pct = (sold - bought) / bought * 100.0
 
     def void(self, row: int) -> None:

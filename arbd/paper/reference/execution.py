@@ -301,7 +301,7 @@ class ReferenceRun(ABC):
             )
             return 0.0
         notional = done.filled * done.price
-        fee = notional * self.venues[venue].fee / 1e4
+        fee = notional * self.venues[venue].fee
         slippage = done.filled * abs(done.price - done.touch)
         self.counts[metrics.FEES] += fee
         self.counts[metrics.SLIPPAGE] += slippage

@@ -91,7 +91,7 @@ class InventoryRun(ReferenceRun):
 
     def payable(self, venue: int, price: float) -> float:
         """What a balance of quote currency buys; the fee of a buy comes out of it, that of a sale out of its proceeds."""
-        fee = self.venues[venue].fee / 1e4
+        fee = self.venues[venue].fee
         return self.quote[venue] / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
 
     def most(self, order: Order, venue: int, row: int) -> tuple[float, bool]:

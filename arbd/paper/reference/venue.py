@@ -35,7 +35,7 @@ class Venue:
         self.m, self.number = market, number
         self.slippage = own("slippage_bps") / 1e4
         self.participation = own("participation")
-        self.fee = own("fee_{}_bps")
+        self.fee = own("fee_{}_bps") / 1e4
         self.lot = own("lot_step_{}")
         self.minimum = own("min_notional_{}")
         self.tick = own("tick_{}")
