@@ -265,15 +265,15 @@ class PhaseResults:
         validation = self.table.spec.validation
         test, p_null = None, None
         try:
+            _, p_null = self.null(winner)
+        except NotComputableError as error:
+            missing["null_searches"] = str(error)
+        try:
             test = self.test()
             if test.no_p:
                 missing["out_of_sample.p"] = test.no_p
         except NotComputableError as error:
             missing["out_of_sample"] = str(error)
-        try:
-            _, p_null = self.null(winner)
-        except NotComputableError as error:
-            missing["null_searches"] = str(error)
         if not self.stretches(Phase.STRESS):
             missing["stress"] = NOT_ASKED
         elif not self.stress(winner):

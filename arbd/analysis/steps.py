@@ -15,10 +15,12 @@ def grid_steps(table: ResultTable, position: int, s: Array, q: Array) -> tuple[i
     """Grid steps in all, and the seconds of each, as the winner had them; or the reason why they are not known.
 
     A session of the paper engine records the annualised Sharpe ratio of the very returns that its blocks sum up, and
-    there is one number of steps with which sum, sum of squares and ratio agree. So sessions of every version tell it.
+    there is one number of steps with which sum, sum of squares and ratio agree. So sessions of every version tell it. Rows
+    whose ratio leaves out a last step that is no whole one, which blocks have, agree about: to within a hundredth or so.
     """
     if table.spec.objective.kind != "paper":
         return None, None, PAPER_ONLY
+    from arbd.paper.engine import RULES, rules_of  # noqa: PLC0415 - as below
     from arbd.paper.params import PARAMETERS  # noqa: PLC0415 - sessions of other objectives have no use for it
 
     (row,) = table.results([position])
@@ -32,6 +34,7 @@ def grid_steps(table: ResultTable, position: int, s: Array, q: Array) -> tuple[i
     a = ratio * ratio * grid_s / SECONDS_PER_YEAR
     b = total * total * (a + 1)
     n = (b + math.sqrt(max(0.0, b * b - 4 * a * squares * total * total))) / (2 * a * squares)
-    if not math.isfinite(n) or abs(n - round(n)) > max(1e-3, 1e-6 * n) or round(n) < 1:
+    is_whole = abs(n - round(n)) <= max(1e-3, 1e-6 * n) if math.isfinite(n) else False
+    if not math.isfinite(n) or round(n) < 1 or not (is_whole or rules_of(row.metrics) == RULES):
         return None, None, "the recorded Sharpe ratio and return blocks agree on no integer number of steps"
     return round(n), grid_s, ""
