@@ -101,8 +101,10 @@ def test_each_file_of_a_session_broken_in_each_way_before_and_while_it_runs(
             broken.enter_context(BREAKS[how](FILES[file](layout.session(name_of((file, how, running))))))
     begun = read_beat(Files(), layout, "b").counter
     wait_until(lambda: read_beat(Files(), layout, "b").counter > begun + 15, 60, "more looks than make it unreadable")
-    told = read_beat(Files(), layout, "b").about["blocked"]
-    assert {name_of(case) for case in CASES if case[0] != "generation" and not case[2]} <= told.keys(), daemons.log()
+    unusable = {name_of(case) for case in CASES if case[0] != "generation" and not case[2]}
+    wait_until(
+        lambda: unusable <= read_beat(Files(), layout, "b").about.get("blocked", {}).keys(), what="each to be told of"
+    )
     broken.close()
     wait_until(lambda: all(is_done(layout, name_of(case)) for case in CASES), 120, "all of them")
     for case in CASES:
