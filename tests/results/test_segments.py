@@ -174,3 +174,23 @@ def test_after_a_disk_took_everything_again_a_writer_writes_at_once(paths: Sessi
     size = sum(path.stat().st_size for path in paths.segments.iterdir())
     writer.write(rows_of(6, 5))
     assert sum(path.stat().st_size for path in paths.segments.iterdir()) > size
+
+
+def test_a_batch_stands_in_its_file_before_it_is_synced(paths: SessionPaths) -> None:
+    writer = SegmentWriter(Files(), paths, "w", 1, "0.1")
+    writer.write(rows_of(1, 5))
+    assert iterations(paths) == [1, 2, 3, 4, 5]
+
+
+def test_what_is_durable_does_not_count_to_what_is_kept_in_memory(
+    paths: SessionPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, synced = Whims(), []
+    monkeypatch.setattr(disk, "fsync", synced.append)
+    monkeypatch.setattr(segments, "KEEP_BYTES", len(rows_of(1, 5).encode()) * 3 // 2)
+    writer = SegmentWriter(Files(disk), paths, "w", 1, "0.1")
+    writer.write(rows_of(1, 5))
+    writer.sync()
+    before = len(synced)
+    writer.write(rows_of(6, 5))
+    assert len(synced) == before

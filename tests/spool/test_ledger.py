@@ -174,3 +174,14 @@ def test_what_comes_in_after_the_end_changes_no_count() -> None:
     state.assert_consistent()
     state.fold(ledger.finished(1, [Finish(claim.claim_id, (4, 0, 0, 0))], 1))
     assert (state.counts, state.exhausted, state.label()) == ([3, 1, 0, 0], True, "done")
+
+
+def test_time_of_work_is_that_of_one_incarnation_after_the_other() -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(30))
+    first, second = claims_of(state.take(10, 20), 1, 1)
+    state.fold(ledger.claimed([first], 1, 100))
+    # Of another's clock nothing is compared while the first one holds something.
+    state.fold(ledger.claimed([Claim(2, second.span, "w2", 2)], 1, 10**9))
+    state.fold(ledger.finished(1, [Finish(1, (10, 0, 0, 0))], 160))
+    assert state.worked_ns == 60
