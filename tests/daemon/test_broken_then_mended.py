@@ -23,9 +23,9 @@ N = 40
 
 
 @contextlib.contextmanager
-def first_bytes_lost(path: Path) -> Iterator[None]:
+def all_bytes_lost(path: Path) -> Iterator[None]:
     with path.open("r+b") as file:
-        kept = file.read(64)
+        kept = file.read()
         file.seek(0)
         file.write(bytes(len(kept)))
     yield
@@ -50,7 +50,7 @@ def a_folder_in_its_place(path: Path) -> Iterator[None]:
 
 
 BREAKS: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {
-    "zeroed": first_bytes_lost, "away": moved_away, "folder": a_folder_in_its_place
+    "zeroed": all_bytes_lost, "away": moved_away, "folder": a_folder_in_its_place
 }  # fmt: skip
 FILES: dict[str, Callable[[SessionPaths], Path]] = {
     "ledger": lambda paths: paths.ledger,
