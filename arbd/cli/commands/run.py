@@ -84,7 +84,8 @@ def run(
 
         export_session(layout.root, name, "csv", output_csv)
     if code:
-        raise click.exceptions.Exit(code)
+        # The only one that is no error: Ctrl-C, after what ran was given back.
+        raise KeyboardInterrupt
     state = SessionQueue(layout.files(), layout.session(name)).refresh()
     app.show({"session_id": name, "state": state.label(), "done": state.counted, "iterations": state.n}, lambda: name)
     say_incomplete(name, state)
