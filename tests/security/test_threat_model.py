@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ from arbd.spool.sessions import session_ids
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
 from arbd.terminal_text import escape_control_chars
-from tests.conftest import REPOSITORY, Arbctl
+from tests.conftest import REPOSITORY, Arbctl, wait_until
 from tests.spool.hostile_results import put, with_column, with_index
 from tests.spool.sessions import exhaust, make_session, rows_of, spec_of, write_rows
 
@@ -577,8 +579,15 @@ def test_what_a_timeout_kills_is_everything_that_was_started(tmp_path: Path) -> 
     below = descendants(pid)
     kill_tree(pid)
     os.waitpid(pid, 0)
+
+    def comes_to_us_and_has_ended(one: int) -> bool:
+        # It is this process's child once all above it have ended.
+        with contextlib.suppress(ChildProcessError):
+            return os.waitpid(one, os.WNOHANG)[0] == one
+        return False
+
     for one in below:
-        os.waitpid(one, 0)
+        wait_until(partial(comes_to_us_and_has_ended, one), what="the end of all that was started")
     assert not below & children()
 
 
