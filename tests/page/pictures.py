@@ -32,7 +32,10 @@ def main() -> None:
         spool.mkdir()
         config.write_text(f"cache_dir: {folder}/cache\nworker_id: host-a\ndata_dirs: [{folder}]\n")
         of = ["--spool", str(spool), "--config", str(config)]
-        assert call(["market", "synth", "--output", str(quotes), "--seed", "7"]) == 0
+        assert (
+            call(["market", "synth", "--output", str(quotes), "--ticks", "200000", "--span-s", "864000", "--seed", "7"])
+            == 0
+        )
         job = [str(JOB), "--set", f"data=[{quotes}]", "--session-id", "judged", "--worker-id", "host-a"]
         assert call([*of, "run", *job]) == 0
         with serving(spool, config) as page, chromium() as browser:
