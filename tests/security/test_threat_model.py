@@ -574,8 +574,7 @@ def test_what_a_timeout_kills_is_everything_that_was_started(tmp_path: Path) -> 
                 signal.pause()
             signal.pause()
         signal.pause()
-    while len(descendants(pid)) < 2:
-        pass
+    wait_until(lambda: len(descendants(pid)) == 2, what="three processes")
     below = descendants(pid)
     kill_tree(pid)
     os.waitpid(pid, 0)
