@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from arbd.errors import (
     CorruptionError,
     DataError,
     JobError,
+    NoSessionError,
     Problem,
     UnopenedError,
     UnsafePathError,
@@ -29,6 +31,7 @@ MADE = (
     UnopenedError("s/ledger", "s"),
     UnsafePathError("s/ledger", "is a link"),
     SessionExistsError("session s exists already"),
+    NoSessionError("s", Path("sessions"), "did you mean t? "),
     MissingFileError("quotes.csv", "is nowhere"),
     RefusedError("quotes.csv", "is not below the folders of data"),
 )

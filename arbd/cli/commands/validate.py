@@ -97,9 +97,11 @@ def _validation(spec: JobSpec) -> str:
 
 def _searched(spec: JobSpec) -> list[str]:
     """A line for each parameter: from where to where, in which steps, how many values."""
+    from arbd.search.samplers import METHODS
     from arbd.search.space import ChoiceDimension
 
     lines = []
+    takes_points = "grid_points" in METHODS.get(spec.method).fields
     width = max((len(name) for name in spec.space.names), default=0)
     for dimension in spec.space.dimensions:
         levels = dimension.levels
@@ -114,7 +116,7 @@ def _searched(spec: JobSpec) -> list[str]:
                     f" (the last is {format_value(last)})" if abs(last - dimension.high) > 1e-9 * dimension.step else ""
                 )
                 text += f" in steps of {dimension.step:g}{missed}"
-        grid = spec.grid_points.get(dimension.name) if spec.method == "grid" else None
+        grid = spec.grid_points.get(dimension.name) if takes_points else None
         points = f", {grid:,} points of the grid" if grid is not None and levels != grid else ""
         lines.append(f"{dimension.name:<{width}}  {text}{count}{points}")
     return lines
