@@ -114,10 +114,10 @@ class SessionRegistry:
         self.watch.flush()
 
     def _end(self, session_id: str, state: ledger.LedgerState, *, was_worked_on: bool) -> None:
-        """Nobody evaluates anything of it any more."""
+        """Nobody evaluates anything of it any more. An OSError leaves it as it was, to be looked at again."""
+        self.watch.is_over(session_id, state, was_worked_on=was_worked_on)
         if (found := self.standings.pop(session_id, None)) is not None:
             found.end()
-        self.watch.is_over(session_id, state, was_worked_on=was_worked_on)
 
     def _standing(self, session_id: str) -> SessionStanding:
         return self.standings.setdefault(session_id, SessionStanding())

@@ -105,9 +105,9 @@ class SessionWatch:
 
     def is_over(self, session_id: str, state: LedgerState, *, was_worked_on: bool) -> None:
         """Nobody needs to look at it any more, and it is written down."""
-        self.over.add(session_id)
         if was_worked_on and session_id in self._active:
             self.files.remove(self.layout.active / session_id)
+        self.over.add(session_id)
         mine = self.worker.worker_id in state.worker_counts
         seed = zlib.crc32(f"{self.worker.worker_id} {session_id}".encode()) / 2**32
         wait_s = seed if mine else INDEX_PATIENCE_S * (1 + seed)

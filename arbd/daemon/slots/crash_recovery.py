@@ -115,7 +115,8 @@ def _recorded(files: Files, task: ChunkTask, setup: SlotSetup) -> tuple[set[int]
             # The kernel holds what the dead process wrote; synced from here it is as durable as if it had lived (I2).
             files.sync_file(paths.segments / name)
     for batch in SegmentReader(files, paths, prefix=prefix).poll():
-        rows = batch.rows
+        # A batch whose writing raised although it reached the disk was written again: each iteration counts once.
+        rows = batch.rows.select(np.flatnonzero(~np.isin(batch.rows.iteration, list(recorded))))
         for claim_id, span in wanted:
             mask = (rows.iteration >= span.first) & (rows.iteration < span.first + span.count)
             mask &= rows.epoch == span.epoch

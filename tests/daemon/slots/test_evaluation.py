@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from arbd.daemon.slots.cell import Finding
 from arbd.daemon.slots.crash_recovery import recover
 from arbd.daemon.slots.evaluation import evaluate
 from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.pool import ExitReport, Limits
-from arbd.daemon.slots.progress import EVALUATING, Progress, ProgressPage
+from arbd.daemon.slots.progress import EVALUATING, IDLE, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubSpan
 from arbd.job.validation import WHOLE, Setting
 from arbd.objective.protocol import Outcome
@@ -29,6 +32,7 @@ from tests.cells import OpenCell
 from tests.spool.sessions import make_session, rows_of, write_rows
 
 N = 400
+NUMBERS = itertools.count()
 
 
 class RaisingBatch:
@@ -141,3 +145,23 @@ def test_a_process_that_ends_of_what_is_found_after_an_iteration_was_ended_by_th
     # It is found out which of them it was; nothing goes round in circles.
     assert saved.rest.exits == 0
     assert saved.rest.careful == evaluator.evaluated or saved.rest.scalar
+
+
+@given(batches=st.lists(st.tuples(st.integers(1, 8), st.integers(1, 4)), min_size=1, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_what_a_dead_process_wrote_twice_counts_once(
+    layout: SpoolLayout, tmp_path: Path, batches: list[tuple[int, int]]
+) -> None:
+    name = f"s{next(NUMBERS)}"
+    paths = make_session(layout, 12, name)
+    setup = setup_of(tmp_path)
+    write_rows(paths, "w", *(rows_of(first, count) for first, count in batches), slot="0.1")
+    task = ChunkTask(7, paths.folder, (SubSpan(Claim(1, Span(1, 12), "w", 1), Span(1, 12)),))
+    died = ExitReport(Progress(1, 7, IDLE, 0, 0, 0), "", "killed by SIGKILL", "", setup)
+    saved = recover(Files(), task, died, Limits(None, 0), 8)
+    done = {i for first, count in batches for i in range(first, first + count)}
+    assert saved.counts == {1: (len(done), 0, 0, 0)}
+    assert saved.rest is not None
+    assert {i for sub in saved.rest.sub_spans for i in range(sub.span.first, sub.span.first + sub.span.count)} == (
+        set(range(1, 13)) - done
+    )
