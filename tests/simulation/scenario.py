@@ -82,7 +82,8 @@ class Scenario:
         self.user = Process(generations, "user")
         self.user_files = Files(SimSystem(self.around, self.user))
         self._write_jobs()
-        self._write_wishes()
+        if not calm:
+            self._write_wishes()
         self.disasters = Disasters(self, planned=not calm)
         self.around.before_call = self.disasters.called
         for host in self.hosts:
