@@ -229,7 +229,7 @@ def test_a_file_is_cached_and_described_in_less_memory_than_it_has(tmp_path: Pat
                        | {"ts_ns": np.arange(rows, dtype=np.int64) * 10**9}, "x")[0]  # fmt: skip
     write_quotes(one, tmp_path / "q.parquet")
     size_mb = rows * (13 + 10) * 8 >> 20
-    command = [sys.executable, "-c", LIMITED, tmp_path / "q.parquet", tmp_path / "cache", str(size_mb - 120)]
+    command = [sys.executable, "-c", LIMITED, tmp_path / "q.parquet", tmp_path / "cache", str(size_mb - 20)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == (f"{rows} {rows}\n", 0), done.stderr
 
