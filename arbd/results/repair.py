@@ -126,8 +126,7 @@ class _Work:
             return read_spec(self.files, self.paths)
         try:
             job = self.files.read(self.paths.job, limit=MAX_JOB_BYTES)
-            spec = self._as_scheduled(resolve(job, str(self.paths.job)))
-            self._require_same(spec, n)
+            spec = self._as_begun(self._as_scheduled(resolve(job, str(self.paths.job))), n)
         except (ArbdError, OSError, ValueError) as error:
             self.found.left.append(f"{self.paths.spec}: the job cannot be resolved again on this host: {error}")
             return None
@@ -143,6 +142,20 @@ class _Work:
         has_any = self.paths.generations.name in self.files.names(self.paths.folder)
         found = published_schedule(self.files, self.paths) if spec.generation_size and has_any else None
         return spec if found is None else replace(spec, generation_size=found.size, generation_lag=found.lag)
+
+    def _as_begun(self, spec: JobSpec, n: int | None) -> JobSpec:
+        """As its rows say that it began; UsageError when they are of another job.
+
+        Earlier versions had no other points in the place of those that break a constraint.
+        """
+        try:
+            self._require_same(spec, n)
+        except UsageError:
+            if not spec.refill:
+                raise
+            spec = replace(spec, refill=False)
+            self._require_same(spec, n)
+        return spec
 
     def _require_same(self, spec: JobSpec, n: int | None) -> None:
         """UsageError unless the job is the one that the session's records and rows are of."""

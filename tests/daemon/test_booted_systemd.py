@@ -97,7 +97,9 @@ def status(system: BootedSystem, session: str) -> dict[str, Any]:
     """Empty until the job is taken up."""
     told = arbctl(system, "status", session, "--json", check=False)
     found: dict[str, Any] = json.loads(told) if told else {"done": 0, "state": ""}
-    return found["sessions"][0] if "sessions" in found else found
+    shown: dict[str, Any] = found["sessions"][0] if "sessions" in found else found
+    # A job that waits to be taken up has a state, and nothing done.
+    return {"done": 0, **shown}
 
 
 def journal(system: BootedSystem, *matches: str) -> list[dict[str, Any]]:
