@@ -7,6 +7,7 @@ costs a hundredth of importing everything again. Programs that an objective star
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
@@ -16,12 +17,15 @@ from arbd import child_process
 # What the server imports before its first copy.
 TEMPLATE = "arbd.daemon.slots.template"
 COMPILER = "arbd.daemon.slots.compiler"
+# Tells the server, in its environment alone, whose it is: one that begins after that process died has to notice.
+CREATOR = "ARBD_FORKSERVER_OF"
 
 
 def forking_context(*, compiler: bool = False) -> BaseContext:
     """For pools of processes that begin with `begin`. Whoever asks first says whether copies have the engine's compiler."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([TEMPLATE, COMPILER] if compiler else [TEMPLATE])
+    os.environ[CREATOR] = str(os.getpid())
     return context
 
 

@@ -6,6 +6,8 @@ import contextlib
 import os
 import queue
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,3 +102,21 @@ def test_a_daemon_that_ends_leaves_no_server_behind(daemons: Daemons, arbctl: ob
     assert daemon.wait(30) == 0
     # The interpreter's own helper ends a moment after the last process that used it.
     wait_until(lambda: not any(map(is_running, below)), 10, "the end of all processes")
+
+
+def test_a_server_whose_daemon_died_before_it_began_ends(tmp_path: Path) -> None:
+    # The pipe by which it would be told stays open in copies, or in whoever else has it.
+    read, write = os.pipe()
+    text = f"""
+import os, subprocess, sys
+os.environ[{forks.CREATOR!r}] = str(os.getpid())
+begins = "import time\\nwhile os.path.exists('/proc/%s/fd'): time.sleep(0.01)\\n" % os.getpid()
+begins = "import os\\n" + begins + "import {forks.TEMPLATE}\\nos.write({write}, b'begun')\\nos.read(0, 1)"
+subprocess.Popen([sys.executable, "-c", begins], stdin=subprocess.PIPE, pass_fds=[{write}])
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", text], pass_fds=[write], check=True)
+    os.close(write)
+    # Nothing was written when the last one that could has ended.
+    with os.fdopen(read, "rb") as told:
+        assert told.read() == b""

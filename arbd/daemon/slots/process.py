@@ -134,6 +134,7 @@ def start(setup: SlotSetup) -> None:
     # Its own group, so that the parent can kill the slot with every command that it started.
     os.setpgid(0, 0)
     forks.begin(setup.parent_pid, "arbd-slot")
+    os.environ.pop(forks.CREATOR, None)
     # An objective's programs inherit what is ignored.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     spare_own_processes()

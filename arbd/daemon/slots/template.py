@@ -11,9 +11,10 @@ import gc
 import os
 
 from arbd import child_process
+from arbd.daemon import forks
 from arbd.job.code import engine
 
-child_process.begin(os.getppid(), "arbd-forkserver")
+child_process.begin_or_exit(int(os.environ.pop(forks.CREATOR)), "arbd-forkserver")
 engine()
 # Of the process whose copies slots are.
 SERVER_PID = os.getpid()
