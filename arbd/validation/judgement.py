@@ -329,6 +329,8 @@ def _cross_validated(found: Judgement, evidence: Evidence) -> None:
             raise NotComputableError(
                 f"cross-validation of more than {MAX_PBO_TRIALS:,} trials takes minutes; there are {n_trials:,}"
             )
+        if not evidence.q.any():
+            raise NotComputableError(f"none of {n_trials} trials has any return, so that none is better than another")
         return probability_of_backtest_overfitting(groups=groups, metric=evidence.chosen_by, **arguments)
 
     found.pbo = found.compute("pbo", compute)

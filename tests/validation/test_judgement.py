@@ -165,3 +165,16 @@ def test_the_unit_of_money_changes_no_verdict(unit: float, seed: int) -> None:
 def test_the_same_evidence_gives_the_same_bits() -> None:
     one, two = judge(_evidence(5)), judge(_evidence(5))
     assert (one.winner, one.psr, one.dsr, one.pbo_error) == (two.winner, two.psr, two.dsr, two.pbo_error)
+
+
+@given(trials=st.integers(2, 40), traded=st.integers(0, 40), block=st.integers(0, 63))
+@settings(max_examples=25)
+def test_where_no_trial_has_a_return_nothing_is_said_of_choosing_among_them(
+    trials: int, traded: int, block: int
+) -> None:
+    evidence = _evidence(trials=trials)
+    s, q = np.zeros_like(evidence.s), np.zeros_like(evidence.q)
+    s[: min(traded, trials), block], q[: min(traded, trials), block] = 0.01, 1e-4
+    found = judge(replace(evidence, s=s, q=q))
+    assert (found.pbo is None) == (traded == 0)
+    assert ("has any return" in found.missing.get("pbo", "")) == (traded == 0)
