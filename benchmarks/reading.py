@@ -17,14 +17,12 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from whole_process import cost, say
 
 OBJECTIVE = """
 import numpy as np
@@ -58,39 +56,6 @@ best = table[table["status"] == "completed"].nlargest(5, "metric_pnl")
 print(best[["iteration", "metric_pnl", "param_x", "param_k", "param_kind"]].to_string())
 """
 NEEDED = "status,worker_id,iteration,metric_pnl,param_x,param_k,param_kind"
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The least of several runs."""
-
-    seconds: float
-    cpu_s: float
-
-
-def cost(command: Sequence[str], times: int, environment: dict[str, str]) -> Cost:
-    """Run a process several times."""
-    walls, processor = [], []
-    for _ in range(times):
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-        walls.append(time.perf_counter() - start)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return Cost(min(walls), min(processor))
-
-
-def say(name: str, n: int, found: Cost, summary: Cost | None = None) -> None:
-    """Print one line."""
-    line: dict[str, object] = {
-        "benchmark": name,
-        "n": n,
-        "seconds": round(found.seconds, 3),
-        "cpu_s": round(found.cpu_s, 3),
-    }
-    if summary is not None:
-        line |= {"ratio": round(found.seconds / summary.seconds, 1), "cpu_ratio": round(found.cpu_s / summary.cpu_s, 1)}
-    print(json.dumps(line), flush=True)
 
 
 def main() -> None:
