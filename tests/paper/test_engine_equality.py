@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.paper.engine import Run, run, run_reference
+from arbd.paper.kernel import parameter_sets
 from arbd.paper.kernel.parameter_sets import WAYS
 from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.readers import read_quotes
@@ -132,3 +133,25 @@ def test_equal_on_recorded_quotes(
         }
     )  # fmt: skip
     assert check(prepare(quotes), params).metrics["signals"] > 0
+
+
+@pytest.mark.parametrize("strategy", ["convergence", "inventory"])
+def test_of_runs_that_are_given_up_no_equity_is_what_memory_held_before(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_of_rubbish(shape: Any, dtype: Any = float, **more: Any) -> Any:
+        made = np.zeros(shape, dtype, **more)
+        if made.dtype == np.float64:
+            made[...] = np.inf
+        return made
+
+    monkeypatch.setattr(parameter_sets.np, "empty", full_of_rubbish)
+    rng, given_up = random.Random(strategy), 0
+    for seed in range(10):
+        sets = [random_params(rng, strategy) | {"give_up_trades_per_day": rng.choice([0, 1])} for _ in range(10)]
+        for params in sets:
+            found = run(wild_market(seed, 150), params, rng.choice(list(WAYS)))
+            given_up += found.metrics["given_up"] == 1
+            assert np.isnan(found.equity).all() if found.metrics["given_up"] else np.isfinite(found.equity).all()
+            assert np.isfinite(found.blocks).all()
+    assert given_up > 10

@@ -57,6 +57,7 @@ def run_batch(
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[Any], int]:
     """Counts (n, N_COUNTS) and equity (n, grid points) of parameter rows; up to `room` fills, and how many there were.
 
+    The equity of runs that were given up is NaN.
     Fills are those of a single run: with several, they mean nothing.
     """
     counts, equity = np.empty((len(rows), len(COUNTS))), np.empty((len(rows), len(grid_rows)))
@@ -84,6 +85,8 @@ def run_batch(
         sweep(desk.ctypes.data, WAYS[way])
         for column, name in enumerate(COUNTS):
             counts[part, column] = runs[name]
+        # From where it was given up, its part of the grid is memory that nobody wrote to.
+        equity[part][runs["given_up"] != 0] = np.nan
         n_fills = int(runs["n_fills"][-1]) if len(runs) else 0
     return counts, equity, fills, n_fills
 
