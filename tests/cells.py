@@ -7,6 +7,15 @@ from collections.abc import Callable
 from arbd.daemon.slots.cell import CLEAN, Finding
 
 
+class KeepsNothing:
+    """The part of an `Evaluator` that keeps no process between iterations."""
+
+    kept: tuple[int, ...] = ()
+
+    def close(self) -> None:
+        pass
+
+
 class OpenCell:
     """A `Cell` in which nothing is looked at; `on_error` sees what an objective raised, `retires` ends the process."""
 

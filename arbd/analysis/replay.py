@@ -6,6 +6,7 @@ import dataclasses
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +141,12 @@ def replay(
     refusal = ObjectivePolicy(tuple(allow)).check(spec.objective) if allow is not None else None
     if refusal is not None:
         raise ObjectiveError(refusal)
-    evaluator = load_evaluator(spec, session_id, cache_dir, search_paths, reading=reading)
+    with closing(load_evaluator(spec, session_id, cache_dir, search_paths, reading=reading)) as evaluator:
+        return _replayed(spec, recorded, evaluator)
+
+
+def _replayed(spec: JobSpec, recorded: TuningResult, evaluator: Evaluator) -> Replay:
+    iteration, session_id = recorded.iteration, recorded.session_id
     other_code = tuple(each.text for each in code_differences(spec.code, base_parts(), ()))
     found: list[tuple[Mapping[str, float], tuple[Difference, ...]]] = []
     # What was recorded came from a batch or from a call of its own; an objective may round differently in these.

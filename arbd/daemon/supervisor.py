@@ -157,6 +157,7 @@ class Supervisor:
         for slot in self.slots:
             reason = ""
             if slot.task is None:
+                slot.rest_if_idle()
                 continue
             self._tell_disk_error(slot)
             reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ENGINE, PYTHON, NUMPY = "arbd", "python", "numpy"
 MODULE, COMMAND = "python:", "command:"
+# Before what an interpreter of its own, and packages that it loaded, say of their versions.
+INTERPRETER = "interpreter "
 # The packages of arbd whose code decides parameters and metrics.
 COMPUTING = ("objective", "paper", "search")
 # And what else makes the markets that they compute on.
@@ -155,6 +157,10 @@ def _told(part: str, digest: str, has: str, path: Path | None, engine_files: Map
     if part in (PYTHON, NUMPY):
         name = {PYTHON: "Python", NUMPY: "NumPy"}[part]
         return f"{name} is {has} here, and {digest} where the session began"
+    if part.startswith(INTERPRETER):
+        return (
+            f"{part.removeprefix(INTERPRETER)} of the interpreter is {has} here, and {digest} where the session began"
+        )
     if part == ENGINE:
         names = ", ".join(_other_files(engine_files or {})) or "its files"
         return f"arbd's own code here ({has[:SHORT]}) is not what the session began with ({digest[:SHORT]}): {names}"

@@ -48,6 +48,8 @@ class ObjectiveRecord(Struct, frozen=True):
 
     kind: Text
     target: Texts
+    protocol: Literal["", "lines"] = ""
+    interpreter: Text = ""
 
 
 class GoalRecord(Struct, frozen=True):
@@ -199,7 +201,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
     _check(record)
     past = record.past
     spec = JobSpec(
-        objective=ObjectiveSpec(record.objective.kind, record.objective.target),
+        objective=_same(record.objective, ObjectiveSpec),
         method=record.method,
         space=SearchSpace(tuple(dimension.dimension() for dimension in record.space)),
         n=record.n,
@@ -247,7 +249,15 @@ def _check(record: JobRecord) -> None:
     """What no declaration says."""
     if record.objective.kind != "paper" and not record.objective.target:
         raise ValueError("an objective without a target")
-    shown_to_people = (record.objective.kind, record.method, record.mode, record.on_bad_rows)
+    if record.objective.interpreter and record.objective.kind != "python":
+        raise ValueError("an interpreter of an objective that is not Python")
+    shown_to_people = (
+        record.objective.kind,
+        record.objective.interpreter,
+        record.method,
+        record.mode,
+        record.on_bad_rows,
+    )
     for text in (*shown_to_people, *(goal.name for goal in record.metrics)):
         if not text.isprintable():
             raise ValueError(f"a character that cannot be shown in {shown(text)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from arbd import strict_yaml
 from arbd.errors import JobError, Problem, UsageError
-from arbd.job.model import Job, Tuning
+from arbd.job.model import CommandObjective, Job, PythonObjective, Tuning
 from arbd.search.samplers import METHODS, built_in, planned
 from arbd.strict_yaml import Document
 
@@ -124,6 +125,9 @@ def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
     """The location without the names of alternatives that the model puts in between."""
     value: Any = document
     for position, part in enumerate(loc):
+        if position == 1 and loc[0] == "objective":
+            # The kind, which is the name of a field too.
+            continue
         if _has(value, part):
             value = value[part]
             yield part
@@ -147,17 +151,34 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
         return "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
     if kind == "missing":
         return "is missing"
-    if kind == "objective_kind":
-        return f"is {fault['msg']}, not {_shown(given)}"
     if path and path[-1] == "method":
         return str(fault["msg"]) if kind == "method" else METHODS.unknown_text(given)
+    return _message_of_value(fault, path, given)
+
+
+def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given: object) -> str:
+    """What is wrong with a value of a field that there is."""
+    kind = fault["type"]
+    if kind == "objective_kind":
+        return f"is {fault['msg']}, not {_shown(given)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "type must be float, int, choice or bool" + (
-            f", not {given.get('type')!r}" if isinstance(given, dict) else ""
-        )
+        kinds = "'float', 'int', 'choice', 'bool'"
+        told = given.get("type") if isinstance(given, dict) else None
+        named = f", not {told!r}{_near(told, kinds)}" if isinstance(given, dict) else ""
+        return f"type must be float, int, choice or bool{named}"
+    if kind == "literal_error":
+        return f"is one of {fault['ctx']['expected']}, not {_shown(given)}{_near(given, fault['ctx']['expected'])}"
+    if path == ("objective", "interpreter"):
+        return f"is the absolute path of a Python, such as /opt/venvs/alpha/bin/python, not {_shown(given)}"
     if path and path[-1] == "session_id":
         return f"{given!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
     return f"{str(fault['msg'])[:1].lower()}{str(fault['msg'])[1:]}, not {_shown(given)}"
+
+
+def _near(given: object, expected: str) -> str:
+    """What may have been meant, of the quoted names in `expected`."""
+    near = difflib.get_close_matches(str(given).lower(), re.findall(r"'([^']*)'", expected), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _shown(given: object) -> str:
@@ -168,7 +189,9 @@ def _known_fields(value: Any, path: Sequence[str | int]) -> list[str]:
     """Fields of the model that stands at the parent of `path`."""
     model: type[BaseModel] | None = Job
     for depth, part in enumerate(path[:-1]):
-        if model is not None and str(part) in model.model_fields:
+        if path[:1] == ("objective",):
+            model = PythonObjective if "python" in value["objective"] else CommandObjective
+        elif model is not None and str(part) in model.model_fields:
             model = _model_of(model, str(part))
         elif depth == 2 and path[:2] == ("tuning", "search_space"):
             return _parameter_fields(value, path)

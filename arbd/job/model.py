@@ -96,12 +96,20 @@ class PythonObjective(_Strict):
         pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
         description="package.module:function, importable on every host.",
     )
+    interpreter: str | None = Field(
+        None,
+        pattern=r"^/.*[^/]$",
+        description="The Python that runs it, such as /opt/venvs/alpha/bin/python; left out: arbd's own.",
+    )
 
 
 class CommandObjective(_Strict):
     """A program."""
 
     command: list[str] = Field(min_length=1, description="The program and its arguments; no shell is involved.")
+    protocol: Literal["once", "lines"] = Field(
+        "once", description="once: started for each iteration; lines: kept, one JSON line in and one out for each."
+    )
 
 
 class StopModel(_Strict):

@@ -52,6 +52,8 @@ def _objective(job: Job) -> Iterator[Fault]:
             yield "no program has such a name", ("objective", "command", 0)
     elif isinstance(job.objective, PythonObjective) and len(job.objective.python) > limits.MAX_PART_BYTES:
         yield "no module has such a name", ("objective", "python")
+    if isinstance(job.objective, PythonObjective) and not _is_path(job.objective.interpreter or ""):
+        yield "no program has such a name", ("objective", "interpreter")
 
 
 def _files(names: Sequence[str], *path: str) -> Iterator[Fault]:

@@ -18,12 +18,31 @@ from pathlib import Path
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.named_file import ReadRule
 
+INTERPRETER = "interpreter:"
 _WILD = re.compile(r"[*?\[]")
 
 
 def pattern_of(objective: ObjectiveSpec) -> str:
     """How the list names exactly this objective: `paper`, `python:pkg.mod:function`, `command:/usr/bin/prog`."""
     return f"{objective.kind}:{objective.target[0]}" if objective.target else objective.kind
+
+
+def patterns_of(objective: ObjectiveSpec) -> tuple[str, ...]:
+    """All that a list needs for exactly this objective: what runs, and the interpreter that runs it."""
+    interpreter = (interpreter_pattern(objective.interpreter),) if objective.interpreter else ()
+    return (pattern_of(objective), *interpreter)
+
+
+def interpreter_pattern(path: str) -> str:
+    """How the list names an interpreter: `interpreter:/opt/venvs/alpha/bin/python`."""
+    return f"{INTERPRETER}{path}"
+
+
+def interpreter_fault(path: str) -> str | None:
+    """Why an interpreter cannot be used on this host."""
+    if shutil.which(path) is None:
+        return f"{path!r} is no program on this host, or may not be executed"
+    return written_by_anybody(Path(path))
 
 
 def is_below(path: Path, folders: Sequence[Path]) -> bool:
@@ -50,7 +69,7 @@ def written_by_anybody(path: Path) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ObjectivePolicy:
-    """A list of patterns as of `pattern_of`, in which `*` and `?` stand for any characters, and folders of data.
+    """A list of patterns as of `patterns_of`, in which `*` and `?` stand for any characters, and folders of data.
 
     A command that a pattern with `*` allows must be in place with all links followed and `..` resolved: what matters
     is the program that would run, not a name that leads to it. Where `data_dirs` names no folder, what every user of the
@@ -64,10 +83,15 @@ class ObjectivePolicy:
         """None when the objective may run, else why not and what an administrator can do."""
         name = pattern_of(objective)
         allowed = self._allows_command if objective.kind == "command" else self._allows
-        if allowed(name):
-            return None
+        if not allowed(name):
+            return self._refusal("objective", name)
+        if objective.interpreter and not self._allows_interpreter(objective.interpreter):
+            return self._refusal("interpreter", interpreter_pattern(objective.interpreter))
+        return None
+
+    def _refusal(self, what: str, name: str) -> str:
         return (
-            f"the objective {name[:200]} is not allowed on this host (allowed: {', '.join(self.allow) or 'nothing'}); "
+            f"the {what} {name[:200]} is not allowed on this host (allowed: {', '.join(self.allow) or 'nothing'}); "
             f"an administrator can add {name[:200]!r} to `allow` in the daemon's settings"
         )
 
@@ -87,6 +111,19 @@ class ObjectivePolicy:
 
     def _allows(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allow)
+
+    def _allows_interpreter(self, path: str) -> bool:
+        """Its own name counts, by which it knows its environment; the folder it is in must be where it says."""
+        place = str(Path(path).parent.resolve() / Path(path).name)
+        for pattern in self.allow:
+            wanted = pattern.removeprefix(INTERPRETER)
+            if pattern in ("*", f"{INTERPRETER}*"):
+                return True
+            if not pattern.startswith(INTERPRETER) or os.path.normpath(path) != path:
+                continue
+            if wanted == path or (_WILD.search(wanted) and fnmatch.fnmatchcase(place, wanted)):
+                return True
+        return False
 
     def _allows_command(self, name: str) -> bool:
         program = name.removeprefix("command:")

@@ -18,17 +18,19 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Import = ast.Import | ast.ImportFrom
 
 
-def fault_of(source: Path, function: str, *, needs_budget: str, needs_window: bool = False) -> str | None:
+def fault_of(
+    source: Path, function: str, *, needs_budget: str, needs_window: bool = False, foreign: bool = False
+) -> str | None:
     """Why `function` of a module cannot be the objective; None when it may be, or only running it would tell.
 
     `needs_budget` names the method that gives it a budget; '' where none does. `needs_window`: it is told which part of
-    the data it may use.
+    the data it may use. `foreign`: another Python runs it, whose grammar may be another.
     """
     try:
         with open_named(source, MAX_SOURCE_BYTES) as file:
             tree = ast.parse(file.read(MAX_SOURCE_BYTES))
     except SyntaxError as error:
-        return f"{source}, line {error.lineno}: is not Python: {error.msg}"
+        return None if foreign else f"{source}, line {error.lineno}: is not Python: {error.msg}"
     except (DataError, ValueError, RecursionError, MemoryError):
         return None
     bound = dict(_bound(tree.body))

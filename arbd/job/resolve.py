@@ -21,6 +21,7 @@ from arbd.job.model import (
 )
 from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
+from arbd.job.policy import interpreter_fault
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_metrics import resolve_metrics
 from arbd.job.resolve_quotes import QuoteFiles, days_of
@@ -212,19 +213,22 @@ class _Resolver:
         given = self._job.objective
         objective = ObjectiveSpec("paper")
         if isinstance(given, PythonObjective):
-            objective = ObjectiveSpec("python", (given.python,))
+            objective = ObjectiveSpec("python", (given.python,), interpreter=given.interpreter or "")
         elif isinstance(given, CommandObjective):
             program = given.command[0]
             if "/" in program and not program.startswith("/"):
                 found = next((folder / program for folder in self._base_dirs if (folder / program).is_file()), None)
                 program = str(found.resolve()) if found is not None else program
-            objective = ObjectiveSpec("command", (program, *given.command[1:]))
+            protocol = "lines" if given.protocol == "lines" else ""
+            objective = ObjectiveSpec("command", (program, *given.command[1:]), protocol)
         refusal = self._may_run(objective)
         if refusal is not None:
             # Nothing of what may not run is opened.
             self.wrong(refusal, "objective", here=True)
         elif isinstance(given, PythonObjective):
             self._module(given)
+            if given.interpreter is not None and (missing := interpreter_fault(given.interpreter)) is not None:
+                self.wrong(missing, "objective", "interpreter", here=True)
         elif objective.kind == "command":
             self._command(objective.target[0])
         return objective
@@ -237,7 +241,8 @@ class _Resolver:
         takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
         validation = self._job.validation
         folds = validation is not None and bool(validation.schemes)
-        fault = fault_of(source, function, needs_budget=self._job.tuning.method if takes else "", needs_window=folds)
+        budget, foreign = self._job.tuning.method if takes else "", given.interpreter is not None
+        fault = fault_of(source, function, needs_budget=budget, needs_window=folds, foreign=foreign)
         if fault is not None:
             self._takes_window = False
             self.wrong(fault, "objective", "python")

@@ -24,13 +24,29 @@ OF_METHOD: tuple[float, ...] = (-1.0,)
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveSpec:
-    """What is evaluated: `paper`, `python` with ("package.module:function",), or `command` with its arguments."""
+    """What is evaluated: `paper`, `python` with ("package.module:function",), or `command` with its arguments.
+
+    A command of the `protocol` "lines" is kept between iterations. An `interpreter` is another Python than arbd's own.
+    """
 
     kind: str
     target: tuple[str, ...] = ()
+    protocol: str = ""
+    interpreter: str = ""
 
     def __str__(self) -> str:
-        return " ".join((self.kind, *self.target))
+        words = (self.kind, *self.target)
+        return " ".join((*words, "in", self.interpreter) if self.interpreter else words)
+
+    @property
+    def says_more(self) -> bool:
+        """True when workers of earlier versions would evaluate something else."""
+        return bool(self.protocol or self.interpreter)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For msgpack."""
+        more = {"protocol": self.protocol, "interpreter": self.interpreter}
+        return {"kind": self.kind, "target": list(self.target), **{name: text for name, text in more.items() if text}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +187,7 @@ class JobSpec:
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
         more = (self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta)
-        says_more = any(more)
+        says_more = any(more) or self.objective.says_more
         return schema.JOB.version if says_more else schema.JOB.earliest
 
     def to_plain(self) -> dict[str, Any]:
@@ -179,7 +195,7 @@ class JobSpec:
         return {
             schema.JOB.key: self._schema,
             "session_id": self.session_id,
-            "objective": {"kind": self.objective.kind, "target": list(self.objective.target)},
+            "objective": self.objective.to_plain(),
             "mode": self.mode,
             "data": list(self.data),
             "scenarios": list(self.scenarios),

@@ -29,10 +29,18 @@ def load_evaluator(
         from arbd.objective.paper import PaperEvaluator  # noqa: PLC0415 - imports the engine
 
         return PaperEvaluator(spec, cache_dir, verify=verify, reading=reading)
+    if spec.objective.interpreter:
+        from arbd.objective.interpreter import InterpreterEvaluator  # noqa: PLC0415
+
+        return InterpreterEvaluator(spec, search_paths, session_id, verify=verify)
     if spec.objective.kind == "python":
         from arbd.objective.python import PythonEvaluator  # noqa: PLC0415 - imports the user's module
 
         return PythonEvaluator(spec, search_paths, verify=verify)
+    if spec.objective.protocol == "lines":
+        from arbd.objective.lines import LinesEvaluator  # noqa: PLC0415
+
+        return LinesEvaluator(spec, verify=verify)
     if spec.objective.kind == "command":
         from arbd.objective.command import CommandEvaluator  # noqa: PLC0415
 

@@ -31,6 +31,7 @@ class PaperEvaluator:
     """
 
     batch = True
+    kept: frozenset[int] = frozenset()
 
     def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool, reading: ReadRule = ANY) -> None:
         if cache_dir is not None:
@@ -66,6 +67,9 @@ class PaperEvaluator:
             self._kept[key] = PaperObjective(parts, fixed, defaults, sources)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def close(self) -> None:
+        """See `Evaluator`."""
 
     def evaluate_batch(
         self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,12 +84,24 @@ class Settings:
 
 
 class Evaluator(Protocol):
-    """An objective that is loaded. `batch` says that it has `evaluate_batch`."""
+    """An objective that is loaded. `batch` says that it has `evaluate_batch`.
+
+    `kept` are the processes that it keeps from one iteration to the next, until it is closed.
+    """
 
     batch: bool
 
+    @property
+    def kept(self) -> Collection[int]:
+        """See the class."""
+        ...
+
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """Evaluate one set of parameters; whatever it raises is the iteration's error."""
+        ...
+
+    def close(self) -> None:
+        """End what it keeps. It may be asked again: then that is started anew."""
         ...
 
     def evaluate_batch(

@@ -30,6 +30,8 @@ NO_WINDOW = (
 class PythonEvaluator:
     """Calls the function; in batches when its module has `evaluate_batch` and the function is its `objective`."""
 
+    kept: frozenset[int] = frozenset()
+
     def __init__(self, spec: JobSpec, search_paths: Sequence[Path], *, verify: bool) -> None:
         target = spec.objective.target[0]
         module_name, _, function_name = target.partition(":")
@@ -99,6 +101,9 @@ class PythonEvaluator:
             more["window"] = trial.window
         returned = self._function(given, trial, **more) if self._with_trial else self._function(given, **more)
         return check_outcome(returned, trial)
+
+    def close(self) -> None:
+        """See `Evaluator`."""
 
     def evaluate_batch(
         self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE

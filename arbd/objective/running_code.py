@@ -30,6 +30,8 @@ class RunningCode:
 
     def parts_for(self, spec: JobSpec) -> dict[str, str]:
         """The parts that rows of a job depend on, as far as they are loaded."""
+        if spec.objective.interpreter:
+            return self._base
         if spec.objective.kind == "python":
             return self._base | self.modules.parts()
         return self._base | (command_parts(spec) if spec.objective.kind == "command" else {})
@@ -50,7 +52,8 @@ class RunningCode:
             remedy = ". A daemon under which arbd was upgraded has to be restarted" if changed else ""
             raise CodeChangedError(f"{'; '.join(each.text for each in found)}; {REMEDY}{remedy}")
         self.require_engine()
-        if spec.objective.kind != "python":
+        if spec.objective.kind != "python" or spec.objective.interpreter:
+            # Nothing of it is loaded in this process.
             return
         module = spec.objective.target[0].partition(":")[0]
         if self._objective not in ("", module):

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.objective.command import CommandError
 from arbd.objective.load import load_evaluator
+from arbd.objective.program import CommandError
 from arbd.objective.protocol import Outcome, Trial, check_outcome
 from arbd.paper.market.cache import file_digest
 from arbd.search.problem import MetricGoal
@@ -186,7 +186,7 @@ def test_what_takes_the_place_of_a_compiled_program_while_it_is_started_is_not_r
     spec = replace(SPEC, objective=ObjectiveSpec("command", (str(program), "-c", "echo '{\"v\": 1}'")))
     evaluator = load_evaluator(spec, "s", None, [])
     # Between the look at the file and its start.
-    monkeypatch.setattr("arbd.objective.command.adopt_orphans", lambda: other.rename(program))
+    monkeypatch.setattr("arbd.objective.program.adopt_orphans", lambda: other.rename(program))
     with pytest.raises(CodeChangedError, match="was changed while the session ran"):
         evaluator.evaluate({"x": 0.5}, trial())
     assert not marker.exists()

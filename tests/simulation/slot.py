@@ -20,7 +20,7 @@ from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Outcome, Trial
 from arbd.results.compaction import compact
 from arbd.spool.layout import SessionPaths
-from tests.cells import OpenCell
+from tests.cells import KeepsNothing, OpenCell
 from tests.simulation.simsystem import SimClock
 from tests.simulation.world import KilledError, Process, Task
 
@@ -79,7 +79,7 @@ class Objective:
         return x * 1000 + iteration
 
 
-class SimEvaluator:
+class SimEvaluator(KeepsNothing):
     """Evaluates on a virtual slot. On a `broken` host everything fails."""
 
     batch = False

@@ -62,7 +62,7 @@ def doctor(app: App, verify_fs: bool, seconds: float, patience: float, scrub: bo
 
 
 def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
-    from arbd.cli.doctor import filesystem, hosts, service
+    from arbd.cli.doctor import filesystem, hosts, interpreters, service
     from arbd.daemon.startup import versions
 
     found = list(_guarded("spool", filesystem.examine(layout)))
@@ -74,6 +74,7 @@ def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
             from arbd.cli.doctor import damage
 
             yield from _guarded("damage", damage.examine(layout))
+    yield from interpreters.examine(config.allow)
     yield from _guarded("service", service.examine())
 
 

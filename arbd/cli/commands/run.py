@@ -127,13 +127,13 @@ def _fingerprint(spec: JobSpec) -> str:
 
 
 def _settings(config: Config, spec: JobSpec, workers: int | None, worker_id: str | None, job: Path) -> Config:
-    from arbd.job.policy import pattern_of
+    from arbd.job.policy import patterns_of
 
     return override(
         config,
         slots=workers,
         worker_id=worker_id or f"{socket.gethostname().split('.')[0]}-{os.getpid()}",
-        allow=(pattern_of(spec.objective),),
+        allow=patterns_of(spec.objective),
         objective_paths=(*config.objective_paths, job.absolute().parent, Path.cwd()),
         data_dirs=(*config.data_dirs, *(Path(name).parent for name in (*spec.data, *spec.scenarios))),
     )

@@ -14,6 +14,7 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -87,12 +88,13 @@ class Cell(Protocol):
 
 
 class ProcessCell:
-    """The `Cell` of a slot's process. There is one."""
+    """The `Cell` of a slot's process. There is one. `kept` are the processes that objectives keep with arbd's knowledge."""
 
-    def __init__(self, descriptors: OwnDescriptors) -> None:
+    def __init__(self, descriptors: OwnDescriptors, kept: Callable[[], Collection[int]] = tuple) -> None:
         self.evaluated = 0
         self.stain = ""
         self._descriptors = descriptors
+        self._kept = kept
         self._pid = os.getpid()
         self.is_foreign = False
         self._probe = Probe()
@@ -150,12 +152,13 @@ class ProcessCell:
         os._exit(EXIT_STATUS_DESCRIPTORS)
 
     def _end_children(self) -> list[str]:
+        own = self._children.union(self._kept())
         give_up = time.monotonic() + GRACE_S
-        while (running := reap(self._children)) and time.monotonic() < give_up:
+        while (running := reap(own)) and time.monotonic() < give_up:
             time.sleep(0.002)
         if not running:
             return []
-        kill_children(except_for=self._children)
+        kill_children(except_for=own)
         return [f"child processes were left running ({running})"]
 
     def _threads_left(self) -> list[str]:

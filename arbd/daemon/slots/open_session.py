@@ -14,6 +14,7 @@ from arbd.job.code import expected_parts, with_parts
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
+from arbd.objective.interpreter import ForeignCode, InterpreterEvaluator
 from arbd.objective.protocol import Evaluator, Settings
 from arbd.objective.running_code import RunningCode
 from arbd.results.generations import PublishedPlan
@@ -58,7 +59,7 @@ class OpenSession:
             self.code = CodeInUse(code, SessionCode(files, self.paths, expected_parts(spec)), spec)
             self.code.prepare(partial(engine_files, files, SpoolLayout(folder.parent.parent)))
             self.evaluator = load(with_parts(spec, self.code.expected), self.paths.session_id)
-            self.code.loaded()
+            self.code.loaded(self.evaluator)
         self.settings = Settings(spec)
         self.baseline = cell.baseline()
         self.plan: Plan = (
@@ -80,7 +81,8 @@ class OpenSession:
             self.code.require()
 
     def close(self) -> None:
-        """Close the segment, which is not opened again."""
+        """Close the segment, which is not opened again, and end what the objective keeps."""
+        self.evaluator.close()
         self.writer.close()
 
 
@@ -93,6 +95,7 @@ class CodeInUse:
         self._spec = spec
         self._era = record.era
         self._pinned = -1
+        self._foreign: ForeignCode | None = None
         self.digest = ""
 
     @property
@@ -104,8 +107,9 @@ class CodeInUse:
         """Before the objective is loaded; see `RunningCode.prepare`."""
         self._running.prepare(self._spec, self.expected, engine_files)
 
-    def loaded(self) -> None:
+    def loaded(self, evaluator: Evaluator) -> None:
         """The objective is loaded, with whatever it imported."""
+        self._foreign = evaluator.code if isinstance(evaluator, InterpreterEvaluator) else None
         self._running.require_engine()
         self.require()
 
@@ -121,10 +125,12 @@ class CodeInUse:
 
         CodeChangedError when that is not the session's code, or something was refused: the iteration does not count then.
         """
-        modules = self._running.modules
+        modules = self._running.modules if self._foreign is None else self._foreign
         if modules.refusal:
             raise CodeChangedError(modules.refusal)
         if len(modules.loaded) != self._pinned:
-            self.digest = self._record.pin(self._running.parts_for(self._spec), self._running.folders)
+            foreign = {} if self._foreign is None else self._foreign.parts()
+            self.digest = self._record.pin(self._running.parts_for(self._spec) | foreign, self._running.folders)
             self._pinned = len(modules.loaded)
-            self._running.serve(self.expected)
+            if self._foreign is None:
+                self._running.serve(self.expected)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -30,6 +31,8 @@ from arbd.objective.processes import is_running, kill_tree
 OUTPUT_TAIL_BYTES = 2_000
 LOAD_TIMEOUT_S = 600.0
 EXIT_TIMEOUT_S = 5.0
+# A slot that was asked nothing for so long ends the programs that objectives keep.
+REST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Slot:
         self.kill_reason = ""
         self.is_fresh = True
         self._outdated = False
+        self._rests_at = math.inf
         self._context: multiprocessing.context.BaseContext = forking_context(compiler=setup.may_compile)
         self._server_pid: int | None = None
         self._start().add_done_callback(lambda _: on_ready())
@@ -178,6 +182,7 @@ class Slot:
     def finished(self) -> None:
         """The task came back, and the process is fit for another."""
         self._enter(SlotState.FREE)
+        self._rests_at = time.monotonic() + REST_S
         self.task, self.kill_reason = None, ""
 
     def disk_error(self) -> str:
@@ -216,6 +221,14 @@ class Slot:
         if self._outdated and self.task is None:
             self._outdated = False
             self.restart()
+
+    def rest_if_idle(self) -> None:
+        """Once after a task that nothing followed for a while: have the process end what objectives keep."""
+        if self.task is None and time.monotonic() >= self._rests_at:
+            self._rests_at = math.inf
+            # One that is gone shows with the next task.
+            with contextlib.suppress(BrokenProcessPool):
+                self._executor.submit(slot_process.rest)
 
     def ask_to_end(self) -> None:
         """Begin to end: a free process is asked to, one with a task is killed. What it recorded is not lost."""

@@ -43,8 +43,17 @@ class SlotProcess:
         from arbd.daemon.slots.descriptors import OwnDescriptors  # noqa: PLC0415
 
         self._descriptors = OwnDescriptors(setup.output)
-        self._cell = ProcessCell(self._descriptors)
+        self._cell = ProcessCell(self._descriptors, self._kept)
         self._code: RunningCode | None = None
+
+    def _kept(self) -> set[int]:
+        """The processes that the objectives of open sessions keep."""
+        return {pid for _, session in self._sessions.values() for pid in session.evaluator.kept}
+
+    def rest(self) -> None:
+        """Nothing is asked of this process for a while: end what objectives keep."""
+        for _, session in self._sessions.values():
+            session.evaluator.close()
 
     def run(self, task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
         """Evaluate a task; a `LoadFailure` when its session cannot be opened here, a `StaleProcess` when not in here."""
@@ -101,12 +110,13 @@ class SlotProcess:
             self._cell.enter(None)
             code = self._running_code()
             session = OpenSession(files, SystemClock(), folder, label, self.setup, load, self._cell, code)
+            while len(self._sessions) >= MAX_OPEN_SESSIONS:
+                self._sessions.pop(next(iter(self._sessions)))[1].close()
+            self._sessions[folder] = (identity, session)
             # What loading left in place stays, but for what arbd itself needs.
             if self._cell.is_foreign:
                 self._cell.leave(None)
             self._cell.settle(session.baseline)
-            while len(self._sessions) >= MAX_OPEN_SESSIONS:
-                self._sessions.pop(next(iter(self._sessions)))[1].close()
         self._sessions[folder] = (identity, session)
         return session
 
@@ -150,6 +160,12 @@ def run(task: ChunkTask) -> ChunkReport | LoadFailure | StaleProcess:
     if _process is None:
         raise ObjectiveError("the slot was not started")
     return _process.run(task)
+
+
+def rest() -> None:
+    """See `SlotProcess.rest`; in the pool's process."""
+    if _process is not None:
+        _process.rest()
 
 
 def import_what_evaluates() -> None:

@@ -28,14 +28,14 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CRASHED
 from arbd.spool.spans import Claim, Span
 from arbd.spool.system import SystemClock
-from tests.cells import OpenCell
+from tests.cells import KeepsNothing, OpenCell
 from tests.spool.sessions import make_session, rows_of, write_rows
 
 N = 400
 NUMBERS = itertools.count()
 
 
-class RaisingBatch:
+class RaisingBatch(KeepsNothing):
     """An objective that works one by one, and never in a batch."""
 
     batch = True

@@ -24,7 +24,7 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import COMPLETED, FAILED
 from arbd.spool.spans import Claim, Span
 from arbd.spool.system import SystemClock
-from tests.cells import OpenCell
+from tests.cells import KeepsNothing, OpenCell
 from tests.spool.sessions import make_session
 
 N = 300
@@ -54,7 +54,7 @@ class Scripted(OpenCell):
         return self.drew
 
 
-class Objective:
+class Objective(KeepsNothing):
     """Calls `act` with the iteration, then completes."""
 
     batch = False

@@ -1,0 +1,239 @@
+"""Runs a Python objective in an interpreter of its own: `python -I foreign.py`, questions and answers as JSON lines.
+
+It is run by other interpreters, from Python 3.8 on, and imports nothing but their standard library: nothing of arbd, and
+no package of a plain name beside this file. The first line that it reads says which function, and from which folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.machinery
+import inspect
+import json
+import numbers
+import os
+import platform
+import random
+import stat
+import sys
+import traceback
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import CodeType
+from typing import Any, Sequence  # noqa: UP035 - an older Python runs it
+
+MAX_ERROR_CHARS = 4000
+
+
+class Trial:
+    """What an objective with a second parameter gets; see docs/objectives.md."""
+
+    def __init__(self, question: dict[str, Any], session_id: str) -> None:
+        self.iteration = question["iteration"]
+        self.seed = question["seed"]
+        self.session_id = session_id
+        self.data = tuple(question.get("data", ()))
+        self.budget = question.get("budget", 1.0)
+        self.window = tuple(question["window"]) if "window" in question else None
+        self.reports: list[list[float]] = []
+
+    def report(self, step: int, value: float) -> None:
+        """Keep an intermediate value; it is stored with the iteration's results."""
+        self.reports.append([int(step), float(value)])
+
+
+class Modules:
+    """Finds modules in the folders of objectives, and keeps the digest of what ran.
+
+    `expected` are digests that are not to be departed from. As in the daemon's own processes, bytes that are compiled are
+    bytes that were hashed, and no bytecode cache is read or written.
+    """
+
+    def __init__(self, folders: Sequence[str], expected: dict[str, str]) -> None:
+        self.folders = [str(Path(folder).resolve()) for folder in folders]
+        self.expected = expected
+        self.loaded: dict[str, str] = {}
+        self.refusal = ""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        """See `importlib.abc.MetaPathFinder`."""
+        spec = importlib.machinery.PathFinder.find_spec(name, self.folders if path is None else path)
+        if spec is None or not spec.origin or spec.loader is None or not self._is_ours(spec.origin):
+            return spec if spec is not None and spec.loader is None else None
+        if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _SourceLoader(name, spec.origin, self)
+        else:
+            self.admit(name, spec.origin, Path(spec.origin).read_bytes())
+        spec.cached = None
+        return spec
+
+    def _is_ours(self, path: str) -> bool:
+        return any(folder in Path(path).parents for folder in map(Path, self.folders))
+
+    def admit(self, name: str, path: str, data: bytes) -> None:
+        """Note that a module is about to run; ImportError when it may not."""
+        digest = hashlib.sha256(data).hexdigest()
+        real = str(Path(path).resolve())
+        reason = ""
+        if not self._is_ours(real):
+            reason = f"{path} is a link that leads out of `objective_paths`"
+        elif _is_anybodys(real):
+            reason = f"{real}, or a folder on the way to it, can be written by every user of this host: chmod o-w"
+        elif self.expected.get(name, digest) != digest:
+            reason = (
+                f"{path} on this host is not the file that the job was accepted with or its session began with "
+                f"(module {name}, SHA-256 {digest[:12]}, expected {self.expected[name][:12]})"
+            )
+        elif name in self.loaded and self.loaded[name] != digest:
+            reason = f"{path} was changed while this process ran, and loaded again (module {name})"
+        if reason:
+            self.refusal = self.refusal or reason
+            raise ImportError(reason, name=name)
+        self.loaded[name] = digest
+
+
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the bytes that it hashed."""
+
+    def __init__(self, name: str, path: str, modules: Modules) -> None:
+        super().__init__(name, path)
+        self._modules = modules
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        data = self.get_data(self.path)
+        self._modules.admit(fullname, self.path, data)
+        code: CodeType = self.source_to_code(data, self.path)
+        return code
+
+
+def _is_anybodys(path: str) -> bool:
+    modes = [each.stat().st_mode for each in (Path(path), *Path(path).parents)]
+    return any(mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX) for mode in modes)
+
+
+class Objective:
+    """The function, and what it takes."""
+
+    def __init__(self, target: str, modules: Modules) -> None:
+        module_name, _, name = target.partition(":")
+        module = importlib.import_module(module_name)
+        if modules.refusal:
+            raise ImportError(modules.refusal)
+        function = getattr(module, name, None)
+        if not callable(function):
+            raise ImportError(f"module {module_name} has no function {name!r}")  # noqa: TRY004
+        self.function = function
+        given = list(inspect.signature(self.function).parameters.values())
+        names = [p.name for p in given]
+        self.takes = {name for name in ("budget", "window") if name in names}
+        positional = [p for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        positional = [p for p in positional if p.name not in self.takes]
+        needed = [p for p in positional if p.default is p.empty]
+        if not positional or len(needed) > 2:
+            raise ImportError(f"{target} takes {len(needed)} parameters; expected (params) or (params, trial)")
+        self.with_trial = len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")
+
+    def __call__(self, question: dict[str, Any], trial: Trial) -> Any:
+        """What the function returns."""
+        more: dict[str, Any] = {}
+        if "budget" in self.takes:
+            more["budget"] = trial.budget
+        if "window" in self.takes and trial.window is not None:
+            more["window"] = trial.window
+        arguments = (question["params"], trial) if self.with_trial else (question["params"],)
+        return self.function(*arguments, **more)
+
+
+def _plain(value: Any) -> float:
+    """A number as JSON has it; anything else stays what it is, for the error that names it."""
+    if isinstance(value, numbers.Real) or type(value).__name__ in ("bool_", "bool"):
+        return float(value)
+    raise TypeError(f"the objective returned {_shown(value)} as a metric; expected a number")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def _answer(objective: Objective, question: dict[str, Any], session_id: str) -> dict[str, Any]:
+    """Evaluate; what is said of it."""
+    trial = Trial(question, session_id)
+    random.seed(trial.seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(trial.seed & 0xFFFFFFFF)
+    try:
+        returned = objective(question, trial)
+    except BaseException as error:  # also the ways out of a program: they are out of the iteration alone
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]}
+    answer: dict[str, Any] = {}
+    if hasattr(returned, "metrics"):
+        if getattr(returned, "blocks", None) is not None:
+            answer["blocks"] = [[float(number) for number in row] for row in returned.blocks]
+        returned = returned.metrics
+    if not hasattr(returned, "items"):
+        text = f"the objective returned {_shown(returned)}; expected a mapping of metric names to numbers"
+        return {"broken": text}
+    try:
+        answer["metrics"] = {name: _plain(value) for name, value in returned.items()}
+    except TypeError as error:
+        return {"broken": str(error)}
+    if trial.reports:
+        answer["reports"] = trial.reports
+    return answer
+
+
+def _load(question: dict[str, Any]) -> tuple[Objective | None, Modules, dict[str, Any]]:
+    """Load what the first line names: the objective, and the answer to that line."""
+    modules = Modules(question["folders"], question["expected"])
+    sys.meta_path.insert(0, modules)
+    sys.dont_write_bytecode = True
+    # For processes that an objective starts, and for data beside its modules.
+    sys.path[:0] = question["folders"]
+    answer = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
+    try:
+        objective = Objective(question["target"], modules)
+    except BaseException as error:  # a module that is a script may leave by any way
+        traceback.print_exc()
+        return None, modules, {"broken": f"{type(error).__name__}: {error}"}
+    for name in ("numpy", "pandas", "scipy"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            answer[name] = version[:100]
+    return objective, modules, {"versions": answer, "takes": sorted(objective.takes), "trial": objective.with_trial}
+
+
+def main() -> None:
+    """Answer questions until there are no more."""
+    own = os.getpid()
+    # What an objective prints, and programs that it starts, must not stand among the answers.
+    questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    objective: Objective | None = None
+    modules = Modules((), {})
+    session_id = ""
+    for line in questions:
+        question = json.loads(line)
+        if "target" in question:
+            session_id = question["session_id"]
+            objective, modules, answer = _load(question)
+        elif objective is None:
+            answer = {"broken": "no objective is loaded"}
+        else:
+            answer = _answer(objective, question, session_id)
+        if os.getpid() != own:
+            # A child that the objective forked, and that left the function.
+            os._exit(0)
+        answer["id"] = question["id"]
+        answer["modules"] = modules.loaded
+        answer["refusal"] = modules.refusal
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
