@@ -7,23 +7,21 @@ five times their usual time. Survivors that cannot be told from the original are
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from tests.mirrored import ROOT, beside
 from tests.mutation.operators import Mutant, mutants_of
@@ -44,6 +42,37 @@ DECIDING = (
     "arbd/cli/commands/summary.py",
     "arbd/mirror/sweep.py",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of running tests: which (default: those beside the file), with what options and environment."""
+
+    tests: Sequence[str] = ()
+    options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+# The engine is tried in the interpreter first, where a mutant costs no compilation; what lives there is compiled.
+INTERPRETED = Way(
+    options=(
+        "-p",
+        "tests.mutation.interpreted",
+        "-k",
+        "not windows and not realistic and not recorded and not given_up",
+    ),
+    environment={"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "4"},
+)
+WAYS: Mapping[str, Sequence[Way]] = {
+    "arbd/paper/kernel/sweep.py": (
+        INTERPRETED,
+        Way(tests=("tests/paper/test_engine_equality.py",), options=("-k", "not recorded")),
+    ),
+    "arbd/paper/metrics.py": (INTERPRETED,),
+    "arbd/daemon/core/coordinator.py": (
+        Way(options=("-k", "not planted"), environment={"ARBD_TEST_SEEDS": "100", "ARBD_TEST_UPGRADES": "20"}),
+    ),
+}
 LEAST_SHARE = 0.85
 EXPLAINED = ROOT / "tests" / "mutation" / "explained.toml"
 
@@ -67,7 +96,7 @@ def main() -> int:
     files = [str(Path(name)) for name in given.files] or [name for name in DECIDING if (ROOT / name).exists()]
     cases = [Case(name, mutant) for name in files for mutant in mutants_of((ROOT / name).read_text())]
     chosen = sampled(cases, given.sample, given.seed) if given.sample else cases
-    lived = play(chosen, files, max(1, given.jobs))
+    lived = play(chosen, max(1, given.jobs))
     explained = _explained()
     unexplained = [case for case in lived if (case.file, case.mutant.was, case.mutant.change) not in explained]
     share = 1 - len(lived) / len(chosen) if chosen else 1.0
@@ -93,29 +122,33 @@ def _explained() -> set[tuple[str, str, str]]:
     return {(entry["file"], entry["was"], entry["change"]) for entry in entries if entry["why"]}
 
 
-def play(chosen: Sequence[Case], files: Sequence[str], jobs: int) -> list[Case]:
-    """The cases that no test noticed."""
+def play(chosen: Sequence[Case], jobs: int) -> list[Case]:
+    """The cases that no test noticed, in order of file and place."""
+    files = sorted({case.file for case in chosen}, key=lambda name: -sum(case.file == name for case in chosen))
     with tempfile.TemporaryDirectory(prefix="arbd-mutation-") as folder:
         copies: SimpleQueue[Path] = SimpleQueue()
         for number in range(jobs):
             copies.put(_copied(Path(folder) / str(number)))
-        usual_s = {name: _usual_s(Path(folder) / "0", name) for name in files}
 
-        def one(case: Case) -> bool:
+        def one(name: str) -> list[Case]:
             copy = copies.get()
             try:
-                return _is_killed(copy, case, usual_s[case.file])
+                return _lived(copy, name, [case for case in chosen if case.file == name])
             finally:
                 copies.put(copy)
 
         with ThreadPoolExecutor(jobs) as pool:
-            killed = list(pool.map(one, chosen))
-    return [case for case, is_killed in zip(chosen, killed, strict=True) if not is_killed]
+            lived = [case for cases in pool.map(one, files) for case in cases]
+    return sorted(lived, key=lambda case: (case.file, case.mutant.line, case.mutant.change))
 
 
 def _copied(target: Path) -> Path:
     names = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     for name in names:
         if (ROOT / name).is_file():
@@ -125,58 +158,36 @@ def _copied(target: Path) -> Path:
     return target
 
 
-def _usual_s(copy: Path, name: str) -> float:
-    begun = time.monotonic()
-    if not beside(Path(name)):
+def _lived(copy: Path, name: str, cases: list[Case]) -> list[Case]:
+    """Those of a file's cases that live through each way of running the tests beside it."""
+    numbers = {mutant: number for number, mutant in enumerate(mutants_of((ROOT / name).read_text()))}
+    tests = [str(test) for test in beside(Path(name))]
+    if not tests:
         raise SystemExit(f"{name} has no tests beside it")
-    if _tests_fail(copy, name, 1_800.0):
-        raise SystemExit(f"the tests beside {name} fail before anything is changed")
-    return time.monotonic() - begun
+    left = {numbers[case.mutant]: case for case in cases}
+    for way in WAYS.get(name, (Way(),)):
+        arguments = [*(way.tests or tests), *way.options]
+        job = {"file": name, "arguments": arguments, "indices": sorted(left)}
+        for told in _played(copy, job, way.environment):
+            mutant = left[told["index"]].mutant
+            _say(file=name, line=mutant.line, was=mutant.was, change=mutant.change, **told)
+            if told["killed"]:
+                del left[told["index"]]
+    return list(left.values())
 
 
-def _is_killed(copy: Path, case: Case, usual_s: float) -> bool:
-    path = copy / case.file
-    original = path.read_bytes()
-    path.write_text(case.mutant.text)
-    try:
-        killed = _tests_fail(copy, case.file, 30.0 + 5.0 * usual_s)
-    finally:
-        path.write_bytes(original)
-    _say(file=case.file, line=case.mutant.line, was=case.mutant.was, change=case.mutant.change, killed=killed)
-    return killed
-
-
-def _tests_fail(copy: Path, name: str, limit_s: float) -> bool:
-    command = [
-        sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not bed",
-        *map(str, beside(Path(name))),
-    ]  # fmt: skip
-    # Bytecode is known by its time and size alone, which a mutant may share with the one before it.
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(copy),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    with (
-        tempfile.TemporaryFile() as output,
-        subprocess.Popen(
-            command,
-            cwd=copy,
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            return process.wait(limit_s) != 0
-        except subprocess.TimeoutExpired:
-            return True
-        finally:
-            # Whatever the tests started and a change kept them from stopping.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+def _played(copy: Path, job: Mapping[str, object], environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.mutation.player"], cwd=copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(copy), "OPENBLAS_NUM_THREADS": "1", **environment}, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            yield json.loads(line)
+    if process.returncode:
+        raise SystemExit(f"the tests beside {job['file']} could not be played")
 
 
 def _say(**fields: object) -> None:

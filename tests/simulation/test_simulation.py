@@ -18,8 +18,8 @@ from tests.simulation.scenario import Scenario
 from tests.simulation.slot import Objective
 from tests.spool.sessions import spec_of
 
-SEEDS = 2_000
-# ARBD_TEST_UPGRADES=2000 plays as many as of the others.
+# ARBD_TEST_SEEDS=100 is a glance; ARBD_TEST_UPGRADES=2000 plays as many as of the others.
+SEEDS = int(os.environ.get("ARBD_TEST_SEEDS", "2000"))
 UPGRADES = int(os.environ.get("ARBD_TEST_UPGRADES", "300"))
 
 
