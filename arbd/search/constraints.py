@@ -74,7 +74,7 @@ def parse_constraint(text: str) -> Constraint:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConstraintError(f"not an inequality such as 'trades >= 30' ({getattr(error, 'msg', error)})") from error
-    _check_condition(tree, 0)
+    _check_condition(tree, 1)
     names = _names(tree)
     if not names:
         raise ConstraintError("names no parameter and no metric")
@@ -128,8 +128,7 @@ def _numbers(tree: ast.expr) -> set[str]:
 
 
 def _check_condition(node: ast.expr, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise ConstraintError(f"nested deeper than {MAX_DEPTH} levels")
+    """`depth` is that of the values which the condition compares, whose check refuses what is nested too deeply."""
     if isinstance(node, ast.BoolOp):
         for part in node.values:
             _check_condition(part, depth + 1)
@@ -144,7 +143,7 @@ def _check_condition(node: ast.expr, depth: int) -> None:
 def _check_comparison(node: ast.Compare, depth: int) -> None:
     sides = (node.left, *node.comparators)
     for side in sides:
-        _check_value(side, depth + 1)
+        _check_value(side, depth)
     for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
         if isinstance(operator, ast.Eq | ast.NotEq):
             continue

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbd.search.constraints import ConstraintError, as_values, parse_constraint, renamed, total_violation
+from arbd.search.constraints import MAX_DEPTH, ConstraintError, as_values, parse_constraint, renamed, total_violation
 
 VALUES = {
     "a": np.array([1.0, 2.0, 3.0]),
@@ -152,6 +152,8 @@ def test_the_violations_of_several_constraints_add_up() -> None:
         ("a > b" + " " * 500, "longer than"),
         ("a > 10 ** 400", None),
         ("a > 1" + "0" * 350, "neither"),
+        ("a > 1e300", None),
+        ("a > 1.5e300", "neither"),
         ("a\x00 > 1", "not an inequality"),
     ],
 )
@@ -160,6 +162,63 @@ def test_what_is_no_constraint_is_told(text: str, said: str | None) -> None:
         parse_constraint(text)
         return
     with pytest.raises(ConstraintError, match=said):
+        parse_constraint(text)
+
+
+def nested(pattern: str, inner: str, levels: int) -> str:
+    for _ in range(levels):
+        inner = pattern.replace("@", inner)
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("pattern", "inner", "around"),
+    [
+        ("-@", "b", "a > @"),
+        ("-@", "b", "@ > a"),
+        ("abs(@)", "b", "a > @"),
+        ("1 + (@)", "b", "a > @"),
+        ("(@) * 2", "b", "a > @"),
+        ("max(@, 1)", "b", "a > @"),
+        ("max(1, @)", "b", "a > @"),
+        ("not (@)", "a > b", "@"),
+        ("a > 1 and (@)", "a > b", "@"),
+        ("(@) or a > 1", "a > b", "@"),
+    ],
+)
+def test_twenty_levels_of_whatever_is_nested_are_a_constraint_and_one_more_is_none(
+    pattern: str, inner: str, around: str
+) -> None:
+    parse_constraint(around.replace("@", nested(pattern, inner, MAX_DEPTH - 1)))
+    with pytest.raises(ConstraintError, match="nested deeper than 20"):
+        parse_constraint(around.replace("@", nested(pattern, inner, MAX_DEPTH)))
+
+
+@pytest.mark.parametrize(
+    ("function", "values", "result"),
+    [
+        ("abs", ["-2"], 2.0),
+        ("sqrt", ["9"], 3.0),
+        ("log", ["1"], 0.0),
+        ("exp", ["0"], 1.0),
+        ("min", ["1", "2"], 1.0),
+        ("max", ["1", "2"], 2.0),
+    ],
+)
+def test_a_function_takes_its_values_and_no_other_number_of_them(
+    function: str, values: list[str], result: float
+) -> None:
+    found = parse_constraint(f"a == {function}({', '.join(values)})").violation({"a": np.array([result])}, 1)
+    assert found.tolist() == [0.0]
+    for count in {0, 1, 2, 3} - {len(values)}:
+        said = f"{function} takes {len(values)} value" + ("s$" if len(values) > 1 else "$")
+        with pytest.raises(ConstraintError, match=said):
+            parse_constraint(f"a == {function}({', '.join(['1'] * count)})")
+
+
+@pytest.mark.parametrize("text", ["a < 'x'", "'x' < a", "a == b < 'x'", "a != 'y' >= b", "a < 1 > 'x'"])
+def test_a_string_has_no_order(text: str) -> None:
+    with pytest.raises(ConstraintError, match="texts are compared by == and != only"):
         parse_constraint(text)
 
 
