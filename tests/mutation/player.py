@@ -37,8 +37,9 @@ import pytest
 from tests.mutation.operators import Mutant, mutants_of
 
 # Beside what the tests take: imports, and a machine that is slow today.
-SPARE_CPU_S, SPARE_S = 20.0, 120.0
-TIMES_CPU, TIMES = 5.0, 30.0
+SPARE_CPU_S, SPARE_S = 5.0, 90.0
+TIMES_CPU, TIMES = 2.0, 20.0
+MEMORY_BYTES = 6 << 30
 NOTHING_COLLECTED = 5
 STARTS_PROCESSES = ("subprocess.Popen", "os.fork", "os.posix_spawn")
 OPTIONS = (
@@ -219,6 +220,7 @@ def _within(work: Callable[[], int], cpu_s: int, output: int | None) -> None:
         for stream in range(3):
             os.dup2(nowhere if output is None or stream == 0 else output, stream)
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         status = work()
     except BaseException:
         traceback.print_exc()
