@@ -107,6 +107,21 @@ def test_spans_that_were_given_back_are_taken_first() -> None:
     assert [(span.first, span.count) for span in state.take(10, 25)] == [(1, 10), (11, 10), (21, 5)]
 
 
+def test_what_is_left_to_others_keeps_nobody_from_what_lies_behind_it() -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(30))
+    first, second, third = claims_of(state.take(10, 30), 1, 1)
+    state.fold(ledger.claimed([first, second, third], 1, 0))
+    avoided = Span(1, 10, 0, attempt=2, avoid="w1")
+    returned = [Finish(1, (0, 0, 0, 0), (avoided,)), Finish(2, (0, 0, 0, 0), (second.span,))]
+    state.fold(ledger.finished(1, returned, 1))
+    assert [(span.first, span.count) for span in state.take(4, 20, "w1")] == [(11, 4), (15, 4), (19, 2)]
+    # All that was given back comes before anything new, to the last iteration.
+    assert [(span.first, span.count) for span in state.take(4, 5)] == [(1, 4), (5, 1)]
+    state.fold(ledger.finished(1, [Finish(3, (0, 0, 0, 0), (third.span,))], 1))
+    assert [(span.first, span.count) for span in state.take(10, 11)] == [(1, 10), (11, 1)]
+
+
 def test_a_retry_runs_in_a_new_epoch_and_leaves_the_counts() -> None:
     state = LedgerState()
     state.fold(ledger.opened(10))

@@ -128,13 +128,13 @@ class Coordinator:
             self._send(events.Fatal(error))
 
     def _turn(self) -> None:
-        wake = self._listen()
+        self._listen()
         try:
             self._beat_if_due()
             self._handle_slot_exits()
             self._look_at_accepted()
             now = self._clock.monotonic_s()
-            if wake or now >= self._next_scan:
+            if now >= self._next_scan:
                 self._halting.look()
                 self._registry.look(self._beat_if_due)
                 self._next_scan = now + self._timing.scan_s
@@ -157,23 +157,22 @@ class Coordinator:
             self._out_of_trouble()
             self._counters.condition = self._condition()
 
-    def _listen(self) -> bool:
-        """Take all event, waiting for the first until something is due; True when the spool should be scanned."""
+    def _listen(self) -> None:
+        """Take all events, waiting for the first until something is due."""
         now = self._clock.monotonic_s()
         due = now + self._trouble_pause_s if self._trouble else min(self._next_beat, self._next_scan)
         if not self._draining and any(work.is_starved for work in self._registry.usable()):
             due = min(due, now + POLL_S)
         event = self._inbox.get(max(0.0, due - now))
-        wake = False
         while event is not None:
-            wake |= self._handle(event)
+            self._handle(event)
             event = self._inbox.get(0.0)
-        return wake
 
-    def _handle(self, event: events.Event) -> bool:
+    def _handle(self, event: events.Event) -> None:
         match event:
             case events.Wake():
-                return True
+                # Until a look succeeds.
+                self._next_scan = 0.0
             case events.SlotReady():
                 self._slots_ready = min(self._slots_ready + 1, self._worker.slots)
             case events.Drain():
@@ -185,7 +184,6 @@ class Coordinator:
                 self._intake_reported(event)
             case _:
                 self._handle_session_event(event)
-        return False
 
     def _handle_session_event(self, event: events.Event) -> None:
         match event:
