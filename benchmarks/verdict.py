@@ -9,7 +9,9 @@ Every market is searched by 256 iterations of the paper engine's convergence str
 nothing can be earned, fees would only make it easier to say so. `skill` is the share of markets whose winner is called
 skill; `at_most` is the upper end of its 95 % confidence interval (Clopper and Pearson). `naive` is what is called skill
 by the rule that a winner which earned anything is good, `psr` by a probabilistic Sharpe ratio of 95 % of the winner alone.
-With `--validation`, `null_p_ks` is the p-value of Kolmogorov and Smirnov's test that the null searches' p are uniform.
+`edge_over_luck` is how good the winners are after costs on markets of the same kind that nobody has seen: their mean Sharpe
+ratio, over the best that is expected of 256 trials of noise. With `--validation`,
+`null_p_ks` is the p-value of Kolmogorov and Smirnov's test that the null searches' p are uniform.
 """
 
 from __future__ import annotations
@@ -18,22 +20,26 @@ import argparse
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from verdict_markets import KINDS, market
 from verdict_session import judged_session
 
-from arbd.analysis.verdict import SessionVerdict
 from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.paper.metrics import block_counts
+from arbd.paper.metrics import N_BLOCKS, block_counts
 from arbd.paper.objective import PaperObjective
-from arbd.search.generations import default_schedule
-from arbd.search.in_process import Search
+from arbd.search.generation import Generation
+from arbd.search.generations import GenerationPlanner, default_schedule
+from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive
 from arbd.search.space import FloatDimension, IntDimension, SearchSpace
 from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
+from arbd.validation.out_of_sample import block_sharpe
+from arbd.validation.sharpe import expected_max_sharpe
 
 METHODS = ("sobol", "tpe", "bayesian", "cmaes")
 ITERATIONS = 256
@@ -43,8 +49,12 @@ VALIDATIONS: dict[str, dict[str, Any]] = {
     "walk_forward": {"walk_forward": {"train": "2d", "test": "12h"}, "finalists": 1},
     "null": {"null_searches": 19},
 }
-EDGES_BPS = (1.0, 2.0, 3.0, 4.0)
+EDGES_BPS = {"reverting": (0.2, 0.25, 0.3, 0.5), "wandering": (1.0, 2.0, 4.0, 6.0)}
 LENGTHS = (4.0, 16.0)
+# Added to the seed of a market for one like it that no search has seen.
+UNSEEN = 10**6
+# The best Sharpe ratio a block to expect of as many trials of noise.
+LUCK_LINE = expected_max_sharpe(ITERATIONS) / N_BLOCKS**0.5
 GRID_S = 300.0
 FIXED = {
     "fee_a_bps": 0, "fee_b_bps": 0, "slippage_bps": 0, "latency_a_ms": 0, "latency_b_ms": 0, "max_position": 5_000,
@@ -60,42 +70,76 @@ SPACE = SearchSpace(
 )
 
 
-def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) -> tuple[Judgement, float]:
-    """One market, one search: the verdict, and what the winner earned."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A judged search: what was said of its winner, what that earned, and what it is worth on a market like that one."""
+
+    judgement: Judgement
+    best: float
+    fresh_sharpe: float
+    null: float | None = None
+
+
+def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) -> Found:
+    """One market, one search, judged by its return blocks alone."""
     objective = PaperObjective([market(kind, seed, days, edge_bps)], FIXED)
-    goal = MetricGoal("pnl", "maximize")
+    schedule = default_schedule(method, ITERATIONS)
+    learns = adaptive(method) is not None
     spec = JobSpec(
-        objective=ObjectiveSpec("paper", ()), method=method, space=SPACE, n=ITERATIONS, seed=seed, metrics=(goal,),
-        generation_size=default_schedule(method, ITERATIONS).size if adaptive(method) else 0,
-        generation_lag=default_schedule(method, ITERATIONS).lag,
+        objective=ObjectiveSpec("paper", ()), method=method, space=SPACE, n=ITERATIONS, seed=seed,
+        metrics=(MetricGoal("pnl", "maximize"),), generation_size=schedule.size if learns else 0,
+        generation_lag=schedule.lag,
     )  # fmt: skip
-    search = Search(spec)
-    rows, blocks = [], []
-    for iteration in range(1, ITERATIONS + 1):
-        row = search.row(iteration)
-        assert row is not None
-        if int(row.origin[0]):
-            search.tell(iteration, None)
-            continue
-        metrics, sums = objective.evaluate(SPACE.rows(row.columns)[0])
-        search.tell(iteration, {"pnl": metrics["pnl"]})
-        rows.append(metrics)
-        blocks.append(sums)
-    pnl = np.array([row["pnl"] for row in rows])
-    at, sums = int(pnl.argmax()), np.array(blocks)
+    params, metrics, sums = _run(spec, objective)
+    at = int(metrics["pnl"].argmax())
     steps = int((market_span_s(days, kind)) // GRID_S) + 1
-    found = judge(
-        Evidence(
-            np.ascontiguousarray(sums[:, :, 0]), np.ascontiguousarray(sums[:, :, 1]), at, adaptive=adaptive(method) is not None,
-            trials=len(rows), trials_on_data=len(rows), counts=block_counts(steps), step_s=GRID_S,
-            trades=rows[at]["trades"], hold_s=rows[at]["avg_hold_s"],
-        )
+    evidence = Evidence(
+        np.ascontiguousarray(sums[:, :, 0]), np.ascontiguousarray(sums[:, :, 1]), at, adaptive=learns, trials=len(sums),
+        trials_on_data=len(sums), counts=block_counts(steps), step_s=GRID_S, trades=float(metrics["trades"][at]),
+        hold_s=float(metrics["avg_hold_s"][at]),
     )  # fmt: skip
-    return found, float(pnl[at])
+    return Found(judge(evidence), float(metrics["pnl"][at]), fresh(kind, seed, days, edge_bps, params[at]))
 
 
-def validated(method: str, kind: str, seed: int, days: float, edge_bps: float, validation: str) -> SessionVerdict:
-    """One market, one session with its validation: the verdict."""
+def _run(spec: JobSpec, objective: PaperObjective) -> tuple[list[dict[str, Any]], dict[str, Any], Any]:
+    """Parameters, metrics and blocks of all that a search runs, generation by generation."""
+    params: list[dict[str, Any]] = []
+    parts: list[tuple[dict[str, Any], Any]] = []
+
+    def evaluate(rows: PlannedRows) -> Any:
+        ran = np.flatnonzero(rows.origin == RUN)
+        pnl = np.full(len(rows), np.nan)
+        if len(ran):
+            params.extend(SPACE.rows(rows.select(ran).columns))
+            parts.append(objective.evaluate_batch(SPACE.decode(rows.select(ran).columns)))
+            pnl[ran] = parts[-1][0]["pnl"]
+        return pnl
+
+    if not spec.generation_size:
+        evaluate(NonAdaptivePlan(spec).rows(1, spec.n))
+    else:
+        planner, made = GenerationPlanner(spec, {}), list[Generation]()
+        for number in range(1, spec.generations + 1):
+            generation = planner.generation(number, [made[at - 1] for at in planner.pending(number)])
+            made.append(generation)
+            rows = generation.rows
+            iteration = np.arange(generation.first, generation.first + len(rows))
+            done = np.ones(len(rows), dtype=bool)
+            planner.learn(iteration, done, rows.origin, rows.columns, {"pnl": evaluate(rows)})
+    metrics = {name: np.concatenate([part[name] for part, _ in parts]) for name in ("pnl", "trades", "avg_hold_s")}
+    return params, metrics, np.concatenate([sums for _, sums in parts])
+
+
+def fresh(kind: str, seed: int, days: float, edge_bps: float, params: Mapping[str, Any]) -> float:
+    """The Sharpe ratio a block of a set on a market of the same kind and length that no search has seen."""
+    if not edge_bps:
+        return 0.0
+    _, sums = PaperObjective([market(kind, seed + UNSEEN, days, edge_bps)], FIXED).evaluate(params)
+    return block_sharpe(sums[:, 0]) or 0.0
+
+
+def validated(method: str, kind: str, seed: int, days: float, edge_bps: float, validation: str) -> Found:
+    """One market, one session with its validation."""
     job = {
         "objective": "paper", "fixed": dict(FIXED), "metric": "pnl", "validation": VALIDATIONS[validation],
         "tuning": {
@@ -104,7 +148,15 @@ def validated(method: str, kind: str, seed: int, days: float, edge_bps: float, v
                                       "log": d.log} for d in SPACE.dimensions},
         },
     }  # fmt: skip
-    return judged_session(market(kind, seed, days, edge_bps), job)[0]
+    session, _ = judged_session(market(kind, seed, days, edge_bps), job)
+    beyond = session.evidence.beyond if session.evidence is not None else None
+    sharpe = 0.0
+    if session.phases is not None and session.winner is not None:
+        source = session.phases.table.source
+        sharpe = fresh(
+            kind, seed, days, edge_bps, {name: source.param(name)[session.winner].item() for name in SPACE.names}
+        )
+    return Found(session.judgement, session.best, sharpe, None if beyond is None else beyond.null)
 
 
 def market_span_s(days: float, kind: str) -> float:
@@ -114,35 +166,37 @@ def market_span_s(days: float, kind: str) -> float:
 
 def case(
     method: str, kind: str, markets: int, days: float, edge_bps: float, validation: str | None = None
-) -> dict[str, Any]:
-    """All markets of one case."""
+) -> tuple[dict[str, Any], list[Found]]:
+    """All markets of one case: the line, and what it is made of."""
     start = time.process_time()
-    verdicts: Counter[str] = Counter()
-    naive = psr = 0
-    p_values, null_p = [], []
-    for seed in range(markets):
-        if validation is None:
-            found, pnl = searched(method, kind, seed, days, edge_bps)
-        else:
-            session = validated(method, kind, seed, days, edge_bps, validation)
-            found, pnl = session.judgement, session.best
-            beyond = session.evidence.beyond if session.evidence is not None else None
-            null_p += [beyond.null] if beyond is not None and beyond.null is not None else []
-        verdicts[str(found.verdict)] += 1
-        naive += pnl > 0
-        psr += (found.psr or 0.0) >= 0.95
-        if found.winner is not None:
-            p_values.append(found.winner.p_consistent)
+    found = [
+        searched(method, kind, seed, days, edge_bps)
+        if validation is None
+        else validated(method, kind, seed, days, edge_bps, validation)
+        for seed in range(markets)
+    ]
+    told = {"method": method, "market": kind, "days": days, "edge_bps": edge_bps}
+    return {**told, **line(found, validation), "cpu_s": round(time.process_time() - start, 1)}, found
+
+
+def line(found: list[Found], validation: str | None) -> dict[str, Any]:
+    """What is told of judged searches."""
+    markets = len(found)
+    verdicts = Counter(str(one.judgement.verdict) for one in found)
     skill = verdicts[str(Verdict.SKILL)]
+    p_values = [one.judgement.winner.p_consistent for one in found if one.judgement.winner is not None]
+    null_p = [one.null for one in found if one.null is not None]
+    edge = float(np.mean([one.fresh_sharpe for one in found]))
     return {
-        "method": method, "market": kind, "days": days, "edge_bps": edge_bps, "markets": markets,
-        "skill": round(skill / markets, 4), "at_most": round(upper(skill, markets), 4),
-        "naive": round(naive / markets, 4), "psr": round(psr / markets, 4),
+        "markets": markets, "skill": round(skill / markets, 4), "at_most": round(upper(skill, markets), 4),
+        "naive": round(sum(one.best > 0 for one in found) / markets, 4),
+        "psr": round(sum((one.judgement.psr or 0.0) >= 0.95 for one in found) / markets, 4),
+        **({"edge_over_luck": round(edge / LUCK_LINE, 2)} if edge else {}),
         "median_p": round(float(np.median(p_values)), 4) if p_values else None,
         **({} if validation is None else {"validation": validation}),
         **({} if not null_p else {"null_p_median": float(np.median(null_p)), "null_p_at_5": share_at_5(null_p),
                                   "null_p_ks": uniform(null_p)}),
-        "verdicts": dict(verdicts), "cpu_s": round(time.process_time() - start, 1),
+        "verdicts": dict(verdicts),
     }  # fmt: skip
 
 
@@ -180,20 +234,29 @@ def main() -> None:
     for method in given.method or METHODS[: 2 if given.smoke else None]:
         most = 400 if method in ("sobol", "tpe") else 100
         markets = given.markets or (8 if given.smoke else most)
-        kinds = given.market or KINDS
         if given.only != "edge":
-            for kind in kinds:
-                print(
-                    json.dumps(case(method, kind, max(1, markets // len(kinds)), DAYS, 0.0, given.validation)),
-                    flush=True,
-                )
+            luck(method, given.market or KINDS, markets, given.validation)
         if given.only != "luck" and method in ("sobol", "tpe"):
-            for days in LENGTHS[: 1 if given.smoke else None]:
-                for edge_bps in EDGES_BPS[: 1 if given.smoke else None]:
-                    print(
-                        json.dumps(case(method, "martingale", max(1, markets // 4), days, edge_bps, given.validation)),
-                        flush=True,
-                    )
+            for kind, edges in EDGES_BPS.items():
+                for days in LENGTHS[: 1 if given.smoke else None]:
+                    for edge_bps in edges[: 1 if given.smoke else None]:
+                        tell(case(method, kind, max(1, markets // 4), days, edge_bps, given.validation)[0])
+
+
+def luck(method: str, kinds: Sequence[str], markets: int, validation: str | None) -> None:
+    """Markets without an edge, kind by kind, and all of them together."""
+    together: list[Found] = []
+    for kind in kinds:
+        told, found = case(method, kind, max(1, markets // len(kinds)), DAYS, 0.0, validation)
+        together += found
+        tell(told)
+    if len(kinds) > 1:
+        tell({"method": method, "market": "all of these", "days": DAYS, "edge_bps": 0.0, **line(together, validation)})
+
+
+def tell(told: dict[str, Any]) -> None:
+    """One line."""
+    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Without an edge the premium of venue B over A is a martingale (its next move has mean 0 whatever was seen), with plain,
 clustered or fat-tailed moves, or with gaps in the recording; so no strategy earns anything on average, and all pay the
-touch. With an edge, a part of the premium comes back within some minutes.
+touch. With an edge, all of the premium comes back within some minutes (`reverting`), or a part of it does while the rest is
+a martingale (`wandering`), which on some days carries it to where no threshold of the search is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from arbd.paper.market.quotes import Quotes, build_quotes
 
 KINDS = ("martingale", "clusters", "fat tails", "gaps")
+EDGE_KINDS = ("reverting", "wandering")
 STEP_S = 20.0
 # Next to nothing, so that luck is not held down by costs: the hardest case for who must not call it skill.
 TOUCH_BPS = 0.05
@@ -20,7 +22,7 @@ WANDER_BPS_PER_DAY = 10.0
 
 def market(kind: str, seed: int, days: float, edge_bps: float = 0.0, half_life_s: float = 600.0) -> Quotes:
     """A market of `days`, a row every 20 s. `edge_bps` is the standard deviation of what comes back of the premium."""
-    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    rng = np.random.default_rng([seed, (*KINDS, *EDGE_KINDS).index(kind)])
     n = int(days * 86_400 / STEP_S)
     moves = rng.standard_normal(n)
     if kind == "clusters":
@@ -29,7 +31,8 @@ def market(kind: str, seed: int, days: float, edge_bps: float = 0.0, half_life_s
         moves *= np.exp(0.7 * level)
     if kind == "fat tails":
         moves = rng.standard_t(3, n) / np.sqrt(3)
-    premium = np.cumsum(moves) * 1e-4 * WANDER_BPS_PER_DAY / np.sqrt(86_400 / STEP_S)
+    wander_bps = 0.0 if kind == "reverting" else WANDER_BPS_PER_DAY
+    premium = np.cumsum(moves) * 1e-4 * wander_bps / np.sqrt(86_400 / STEP_S)
     premium += edge_bps * 1e-4 * _reverting(rng, n, half_life_s)
     mid_a = 100 * np.exp(np.cumsum(rng.standard_normal(n)) * 0.02 / np.sqrt(86_400 / STEP_S))
     mid_b = mid_a * np.exp(premium)

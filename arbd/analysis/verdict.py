@@ -131,12 +131,14 @@ class SessionVerdict:
         }
 
     def _spa(self) -> dict[str, Any]:
-        found = self.judgement
+        found, evidence = self.judgement, self.evidence
+        p_best, p_winner = (evidence.p_of(each) if evidence and each else None for each in (found.spa, found.winner))
         return {
             "p_consistent": found.spa.p_consistent if found.spa else None,
+            "p_best": p_best,
             "statistic": found.spa.statistic if found.spa else None,
             "iteration": int(self.iterations[found.spa.trial]) if found.spa else None,
-            "p_winner": found.winner.p_consistent if found.winner else None,
+            "p_winner": p_winner,
             "level": found.winner.level if found.winner else LEVEL,
             "superior": None if found.superior is None else self.iterations[found.superior].tolist(),
         }

@@ -5,8 +5,10 @@ The rules, in this order; the first that applies gives the verdict:
 1. *not enough data*: the winner cannot be compared at all: fewer than 10 blocks of time with returns, or fewer than 10
    trades, or no returns were kept.
 2. *skill*: with every trial of the search resampled together, one as good as the winner comes by luck in at most 5 % of
-   the cases; less where other searches were made on the same data: 5 % is shared out by numbers of trials. Where the job
-   tests out of sample, `claim.py` says of what the 5 % are; and nothing that validation found contradicts it.
+   the cases; less where other searches were made on the same data: 5 % is shared out by numbers of trials. Of a method
+   that learns, trials that did badly count as if they were as good as doing nothing (White's p instead of Hansen's): it
+   made the others because of these data. Where the job tests out of sample, `claim.py` says of what the 5 % are; and
+   nothing that validation found contradicts it.
 3. *overfit*: the winner's own record looks like skill (probabilistic Sharpe ratio of 95 % or more), and yet out of sample
    it lost, or choosing the best on one half of time is, in at least half of the splits, no better than the median on the
    other.
@@ -93,6 +95,10 @@ class Evidence:
             return None
         return float(self.counts.mean()) * self.step_s
 
+    def p_of(self, found: Superiority) -> float:
+        """Of a test of superior ability, the p-value that counts for how the trials were placed."""
+        return found.p_upper if self.adaptive else found.p_consistent
+
 
 @dataclass(slots=True, eq=False)
 class Judgement:
@@ -140,7 +146,7 @@ def judge(evidence: Evidence, seed: int = 1) -> Judgement:
         found.reasons += _what_would_change(found, evidence, level)
         return found
     assert found.winner is not None
-    claim = claim_of(found.winner.p_consistent, found.winner.tested, level, evidence.beyond)
+    claim = claim_of(evidence.p_of(found.winner), found.winner.tested, level, evidence.beyond)
     contradicted = _contradicted(found, evidence.beyond)
     if claim.holds:
         found.verdict, found.rule = Verdict.SKILL, f"{claim.text}; at most {claim.level:.2%} was asked"
@@ -221,7 +227,7 @@ def _how_much_more(winner: Superiority, evidence: Evidence) -> list[str]:
     test, scheme = evidence.beyond.test, evidence.beyond.scheme
     if test is not None and test.total <= 0:
         return []
-    score, critical = winner.statistic, winner.critical
+    score, critical = winner.statistic, winner.critical_upper if evidence.adaptive else winner.critical
     times = (critical / score) ** 2 if score > 0 and math.isfinite(critical) else math.inf
     if scheme and test is not None and test.t is not None and (scheme != HOLDOUT or times <= 1):
         # On one unseen record nothing was chosen: it needs no more than the normal quantile.
@@ -311,7 +317,7 @@ def _resampled(found: Judgement, evidence: Evidence, level: float, seed: int) ->
     same = found.spa.trial == evidence.winner
     found.winner = found.spa if same else found.compute("spa", lambda: test(evidence.winner))
     # Where not even the best can be told from luck, none can.
-    told = found.spa.p_consistent <= level
+    told = evidence.p_of(found.spa) <= level
     found.superior = step_m(evidence.s.T, level, length, REPS, seed).tolist() if told else []
 
 

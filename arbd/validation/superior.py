@@ -37,8 +37,8 @@ class Superiority:
     `p_lower` leaves them all out, `p_upper` takes them for as good as doing nothing (White), `p_consistent` leaves out
     those that are clearly bad (Hansen); p_lower <= p_consistent <= p_upper. `statistic` is sqrt(n_steps) * mean /
     deviation (without the division where not studentised), at least 0, of `trial`: the greatest, or the one asked for.
-    `critical` is what it would have to exceed for p_consistent to be at most `level`; `tested` is how many trials had
-    returns in enough steps to be compared.
+    `critical` is what it would have to exceed for p_consistent to be at most `level`, `critical_upper` for p_upper;
+    `tested` is how many trials had returns in enough steps to be compared.
     """
 
     p_lower: float
@@ -48,6 +48,7 @@ class Superiority:
     trial: int
     tested: int
     critical: float
+    critical_upper: float
     level: float
 
 
@@ -80,9 +81,9 @@ def superior_predictive_ability(
     greatest = np.maximum(data.resampled_greatest(centres, block, reps, seed), 0.0)
     lower, consistent, upper = ((1 + (greatest >= statistic).sum(axis=0)) / (1 + reps)).tolist()
     at = max(0, math.ceil((1 - level) * (1 + reps)) - 1)
-    critical = float(np.sort(greatest[:, 1])[at]) if at < reps else math.inf
+    critical, critical_upper = np.sort(greatest[:, 1:], axis=0)[at].tolist() if at < reps else (math.inf, math.inf)
     number, tested = int(data.trials[chosen]), len(data.trials)
-    return Superiority(lower, consistent, upper, statistic, number, tested, critical, level)
+    return Superiority(lower, consistent, upper, statistic, number, tested, critical, critical_upper, level)
 
 
 def _check_level(level: float) -> None:

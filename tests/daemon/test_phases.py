@@ -153,15 +153,12 @@ def test_folds_have_searches_of_their_own_and_their_winners_are_judged_out_of_sa
     assert found["trials"] == sum(r.phase == "search" and not r.duplicate_of for r in results)
 
 
-@pytest.mark.slow
-def test_the_verdict_of_the_engine_is_the_same_for_any_number_of_slots(
-    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path
-) -> None:
+def paper_job(path: Path, method: str) -> Path:
     job = {
-        "objective": "paper", "data": [str(written(tmp_path, quotes()))],
+        "objective": "paper", "data": [str(written(path.parent, quotes()))],
         "fixed": {"fee_a_bps": 0.01, "fee_b_bps": 0, "grid_s": 300, "slippage_bps": 0},
         "tuning": {
-            "method": "sobol", "max_iterations": 64,
+            "method": method, "max_iterations": 64, "generation_size": 16 if method != "sobol" else None,
             "search_space": {
                 "min_spread_pct": {"type": "float", "bounds": [0.005, 0.1]},
                 "exit_spread_pct": {"type": "float", "bounds": [-0.1, 0.1]},
@@ -170,16 +167,39 @@ def test_the_verdict_of_the_engine_is_the_same_for_any_number_of_slots(
         },
         "validation": {"holdout": "30%", "finalists": 5, "neighbours": 8, "stress": "default", "null_searches": 3},
     }  # fmt: skip
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
-    found = []
+    path.write_text(yaml.safe_dump(job))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sobol", "tpe"])
+def test_the_verdict_of_the_engine_is_the_same_for_1_slot_4_slots_and_two_daemons_that_are_killed(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path, method: str
+) -> None:
+    job = paper_job(tmp_path / "job.yaml", method)
     for name, slots in (("one", 1), ("four", 4)):
-        code, _, err = arbctl("run", tmp_path / "job.yaml", "--session-id", name, "--workers", slots)
+        code, _, err = arbctl("run", job, "--session-id", name, "--workers", slots)
         assert code == 0, err
+    assert arbctl("submit", job, "--session-id", "killed")[0] == 0
+    running, rng = [daemons.start("a", slots=1), daemons.start("b", slots=1)], random.Random(method)
+    wait_until(lambda: layout.session("killed").ledger.exists(), 120)
+    # As soon as something is recorded, and again among what judges the winner.
+    for done in (1, 70):
+        wait_until(lambda done=done: state_of(layout, "killed").counted >= done, 120)  # type: ignore[misc]
+        victim = rng.randrange(2)
+        running[victim].send_signal(signal.SIGKILL)
+        running[victim].wait()
+        running[victim] = daemons.start("ab"[victim], slots=1)
+    wait_until(is_done(layout, "killed"), 120)
+    found = []
+    for name in ("one", "four", "killed"):
         verdict = json.loads(arbctl("verdict", name, "--json")[1])
         found.append({key: value for key, value in verdict.items() if key != "session_id"})
     # The same search once more is no new trial.
-    assert found[0] == found[1]
-    assert found[0]["trials_on_data"] == 64
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+    assert in_the_spool(layout, "killed") == in_the_spool(layout, "one")
+    assert found[0]["trials_on_data"] == found[0]["trials"]
     out_of_sample = found[0]["out_of_sample"]
     assert (out_of_sample["scheme"], out_of_sample["folds"], len(out_of_sample["degradation"]["finalists"])) == (
         "holdout",

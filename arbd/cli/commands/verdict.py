@@ -124,7 +124,7 @@ def _beside(sharpe: str, luck: str, unit: str) -> str:
 def _superior(spa: dict[str, Any]) -> str:
     superior = spa["superior"]
     many = "none can be told from luck" if not superior else f"{len(superior):,} can be told from luck"
-    return f"p {spa['p_winner']:.3f} of the winner, {spa['p_consistent']:.3f} of the best; {many}"
+    return f"p {spa['p_winner']:.3f} of the winner, {spa['p_best']:.3f} of the best; {many}"
 
 
 def _overfitting(pbo: dict[str, Any]) -> str:
