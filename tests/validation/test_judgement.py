@@ -98,6 +98,28 @@ def test_pbo_of_an_adaptive_search_is_not_valid_and_gives_no_verdict() -> None:
     assert found.verdict is Verdict.LUCK
 
 
+def test_bad_trials_of_a_search_that_learns_count_as_if_they_were_as_good_as_doing_nothing() -> None:
+    """They were made because of these data; where they were placed beforehand those that are clearly bad are left out."""
+    verdicts = []
+    for seed in (2, 3, 4):
+        evidence = _evidence(seed, trials=20, edge=0.3)
+        s = evidence.s.copy()
+        bad = np.arange(len(s)) != evidence.winner
+        s[bad] = np.random.default_rng(seed).standard_normal((int(bad.sum()), s.shape[1])) - 1.0
+        evidence = replace(evidence, s=s, q=s * s)
+        placed, learnt = judge(evidence), judge(replace(evidence, adaptive=True))
+        test = placed.winner
+        assert test is not None
+        assert learnt.winner == test
+        assert test.p_consistent < test.p_upper
+        assert (placed.verdict is Verdict.SKILL, learnt.verdict is Verdict.SKILL) == (
+            test.p_consistent <= 0.05,
+            test.p_upper <= 0.05,
+        )
+        verdicts.append((placed.verdict, learnt.verdict))
+    assert (Verdict.SKILL, Verdict.LUCK) in verdicts
+
+
 def _sparse(active: int) -> Evidence:
     evidence = _evidence(edge=3.0)
     s = evidence.s.copy()
