@@ -7,12 +7,13 @@ writers, or one that repeats itself, cannot spoil anything.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import WatchError
+from redis.exceptions import InvalidResponse, WatchError
 from redis.retry import Retry
 
 from arbd.errors import ArbdError, UsageError
@@ -30,6 +31,11 @@ Fields = Mapping[str, str]
 
 class MovedError(ArbdError):
     """Redis is not where this writer believed: another wrote, or Redis lost its data. Begin again from there."""
+
+
+# What the library raises, or its caller, where an answer is none that Redis gives: another program listens there, or a
+# proxy cut it in two. Its own errors for that are a few of the many ways.
+_NONSENSE = (ValueError, TypeError, AttributeError, LookupError, RecursionError, AssertionError)
 
 
 # The eviction policy under which Redis refuses writes when its memory is full, and removes nothing.
@@ -64,18 +70,33 @@ class StateManager:
             ) from None
         return cls(client, settings.namespace, settings.key_prefix)
 
+    @contextlib.contextmanager
+    def _answers(self) -> Iterator[None]:
+        """An answer that makes no sense is a RedisError, and nothing more is read from where it came."""
+        try:
+            yield
+        except redis.RedisError:
+            raise
+        except _NONSENSE as error:
+            self._client.connection_pool.disconnect()
+            raise InvalidResponse(
+                f"what answers there is no Redis ({type(error).__name__}: {str(error)[:200]})"
+            ) from error
+
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()
 
     def ping(self) -> None:
         """Ask whether Redis answers."""
-        self._client.ping()
+        with self._answers():
+            self._client.ping()
 
     def unfit(self) -> tuple[str, ...]:
         """What of this Redis makes it a bad place for results; nothing where its user may not ask."""
         try:
-            said = {**self._client.info("memory"), **self._client.info("cluster")}
+            with self._answers():
+                said = {**self._client.info("memory"), **self._client.info("cluster")}
         except redis.ResponseError:
             return ()
         found = []
@@ -98,26 +119,31 @@ class StateManager:
 
     def result(self, session_id: str, worker_id: str, iteration: int) -> dict[str, str]:
         """The fields of one result, named as the columns of the CSV table; empty when there is none."""
-        fields: dict[str, str] = self._client.hgetall(self.key(session_id, worker_id, iteration))
-        return fields
+        return self.results([self.key(session_id, worker_id, iteration)])[0]
 
     def results(self, keys: Sequence[str]) -> list[dict[str, str]]:
         """The fields under each key, in one round trip."""
-        with self._client.pipeline(transaction=False) as pipe:
+        with self._answers(), self._client.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hgetall(key)
-            found: list[dict[str, str]] = pipe.execute()
-        return found
+            return [_fields(found) for found in pipe.execute()]
 
     def keys(self, session_id: str) -> Iterator[str]:
         """The keys of all results of a session, in no order; walks the whole database."""
         pattern = f"{self._prefix}tuning_session:{session_id}:worker:*"
-        yield from self._client.scan_iter(match=pattern, count=SCAN_COUNT)
+        cursor: Any = "0"
+        while True:
+            with self._answers():
+                cursor, keys = self._client.scan(cursor, match=pattern, count=SCAN_COUNT)
+                if not all(isinstance(key, str) for key in keys):
+                    raise TypeError("a key that is no text")
+            yield from keys
+            if cursor == 0:
+                return
 
     def position(self, session_id: str) -> dict[str, str]:
         """How far the session is mirrored: `offset:rows` by segment, and `done` by epoch."""
-        position: dict[str, str] = self._client.hgetall(self._position_key(session_id))
-        return position
+        return self.positions([session_id])[0]
 
     def positions(self, session_ids: Sequence[str]) -> list[dict[str, str]]:
         """`position` of many, in one round trip."""
@@ -140,7 +166,7 @@ class StateManager:
         MovedError, and nothing changes, unless the session's position is `believed`.
         """
         position = self._position_key(session_id)
-        with self._client.pipeline(transaction=True) as pipe:
+        with self._answers(), self._client.pipeline(transaction=True) as pipe:
             try:
                 pipe.watch(position)
                 if pipe.hgetall(position) != dict(believed):
@@ -155,7 +181,8 @@ class StateManager:
 
     def forget_position(self, session_id: str) -> None:
         """Have every mirror begin the session again."""
-        self._client.delete(self._position_key(session_id))
+        with self._answers():
+            self._client.delete(self._position_key(session_id))
 
     def remove_session(self, session_id: str) -> int:
         """Remove everything of a session; how many results there were."""
@@ -164,12 +191,23 @@ class StateManager:
         for key in self.keys(session_id):
             batch.append(key)
             if len(batch) >= SCAN_COUNT:
-                removed += self._client.unlink(*batch)
+                removed += self._unlink(batch)
                 batch.clear()
         if batch:
-            removed += self._client.unlink(*batch)
+            removed += self._unlink(batch)
         self.forget_position(session_id)
         return removed
+
+    def _unlink(self, keys: Sequence[str]) -> int:
+        with self._answers():
+            return int(self._client.unlink(*keys))
+
+
+def _fields(found: Any) -> dict[str, str]:
+    """A hash as Redis answers it; TypeError where it is something else."""
+    if not isinstance(found, dict) or not all(isinstance(part, str) for item in found.items() for part in item):
+        raise TypeError("a hash that is none")
+    return found
 
 
 def _queue(pipe: Any, remove: Sequence[str], write: Mapping[str, Mapping[str, Any]]) -> None:

@@ -63,7 +63,7 @@ class CommandEvaluator:
         self._program.require_unchanged()
         if process.returncode:
             raise self._program.failed(process.returncode, err)
-        return check_outcome(_last_line(out, err), trial)
+        return check_outcome(metrics_line(out, err), trial)
 
     def close(self) -> None:
         """See `Evaluator`."""
@@ -115,7 +115,8 @@ def _exchange(process: subprocess.Popen[bytes], data: bytes, own: set[int]) -> t
     return bytes(kept[process.stdout]), bytes(kept[process.stderr])
 
 
-def _last_line(out: bytes, err: bytes) -> object:
+def metrics_line(out: bytes, err: bytes) -> object:
+    """What the last line of `out` says as JSON; ObjectiveError, with the end of `err`, where there is none."""
     lines = out.decode(errors="replace").strip().splitlines()
     if not lines:
         raise ObjectiveError(
@@ -123,6 +124,6 @@ def _last_line(out: bytes, err: bytes) -> object:
         )
     try:
         return json.loads(lines[-1])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         shown = lines[-1] if len(lines[-1]) <= 200 else lines[-1][:197] + "..."
         raise ObjectiveError(f"the command's last line is not JSON ({error}): {shown}") from error

@@ -142,7 +142,12 @@ def _metric_value(name: object, value: object) -> float:
     if type(value) is float:
         return value
     if isinstance(value, numbers.Real | np.bool_):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ObjectiveError(
+                f"the objective returned a whole number of more than 308 digits as metric {name!r}"
+            ) from None
     raise ObjectiveError(f"the objective returned {_shown(value)} as metric {name!r}; expected a number")
 
 

@@ -47,10 +47,12 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer, Peers, read_beats, take_liveness_lock
 from arbd.spool.queue import SessionQueue, Worker
 from tests.fuzz.corpus import Corpus
-from tests.fuzz.file_targets import EXCHANGES, FILE_TARGETS
+from tests.fuzz.file_targets import FILE_TARGETS
 from tests.fuzz.mutations import TEXTS, mutate_bytes, mutate_framed_file, mutate_job
+from tests.fuzz.outside_targets import OUTSIDE_TARGETS, import_dumps
 
 ROWS_SAMPLED = 3
+WARM_UP_CASES = 5
 
 
 class FakeClock:
@@ -118,8 +120,9 @@ class Bench:
             spec = self.resolve(data, "job.yaml")
             make_sampler(spec.method, spec.space, spec.seed, spec.n, spec.grid_points).rows(1, 1)
         rng = random.Random(0)
-        for target, _ in FILE_TARGETS.values():
-            for _ in EXCHANGES:
+        import_dumps(self)
+        for target, _ in (*FILE_TARGETS.values(), *OUTSIDE_TARGETS.values()):
+            for _ in range(WARM_UP_CASES):
                 with contextlib.suppress(Exception):
                     # What is wrong is found by the cases: this only loads what they need.
                     target(self, rng)
@@ -474,4 +477,5 @@ TARGETS: dict[str, tuple[Callable[[Bench, random.Random], str], float]] = {
     "intake": (intake, 0.0125),
     "coordinator": (coordinator, 0.0125),
     **FILE_TARGETS,
+    **OUTSIDE_TARGETS,
 }

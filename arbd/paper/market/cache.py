@@ -189,7 +189,7 @@ def _remembered_digest(file: NamedFile, cache_dir: Path) -> str:
         known = json.loads(note.read_text())
         if known["identity"] == identity:
             return str(known["digest"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         pass  # never seen, or torn by a crash: computed below
     began_ns = time.time_ns()
     digest = file.digest()

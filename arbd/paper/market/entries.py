@@ -57,7 +57,7 @@ def _open(entry: Path) -> Arrays | None:
             if trace != _trace(path):
                 return None
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return arrays
 

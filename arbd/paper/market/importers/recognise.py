@@ -57,7 +57,7 @@ def _keys(sample: str, line: str) -> set[str]:
         try:
             found = json.loads(text)
             break
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     else:
         return set()

@@ -1,0 +1,351 @@
+"""What reads what other programs wrote: exchanges' dumps, folders of days, settings, Redis's replies, commands' output."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import shutil
+import socket
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+
+from arbd.daemon.host.config import load_config
+from arbd.mirror.settings import RedisSettings
+from arbd.mirror.state import StateManager
+from arbd.mirror.sweep import SpoolMirror
+from arbd.mirror.verify import verify
+from arbd.objective.command import metrics_line
+from arbd.objective.protocol import Trial, check_outcome
+from arbd.paper.market.cache import load_days
+from arbd.paper.market.days import DayFiles
+from arbd.paper.market.importers import VenueOptions, import_venue, join_venues
+from arbd.paper.market.importers.formats import FORMATS
+from arbd.paper.market.importers.funding import read_funding
+from arbd.paper.market.importers.funding_formats import FUNDING_FORMATS
+from arbd.paper.market.synth import synth_profile
+from arbd.paper.market.writers import write_quotes
+from tests.conftest import REPOSITORY
+from tests.fuzz.mutations import FLOATS, INTEGERS, TEXTS, hostile, mutate_bytes, mutate_job
+from tests.fuzz.people import at_home, cleanly, mutated_table, sound
+from tests.paper.dumps import FILES, FUNDING_FILES, stored
+
+DUMPS = [(name, *file) for name, files in FILES.items() for file in files]
+FUNDING_DUMPS = [(name, *file) for name, files in FUNDING_FILES.items() for file in files]
+# The shipped settings, with those that it leaves to the host.
+SETTINGS = (
+    (REPOSITORY / "etc" / "arbd.yaml").read_bytes()
+    + b"""
+worker_id: host-a
+slots: 8
+cache_dir: cache
+data_dirs: [data]
+allowed_submitters: [alice, "@quants"]
+limits: {"@interns": {slots: 4, sessions: 2}, "*": {queued: 500}}
+labels: {gpu: "yes", site: tokyo}
+"""
+)
+for _empty in (b"data_dirs: []\n", b"allowed_submitters: []\n", b"limits: {}\n", b"labels: {}\n"):
+    SETTINGS = SETTINGS.replace(_empty, b"")
+REPLIES = [
+    b"+OK\r\n", b"+PONG\r\n", b"+QUEUED\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"$0\r\n\r\n", b"*2\r\n$4\r\ndone\r\n$1\r\n1\r\n",
+    b"*2\r\n$1\r\n0\r\n*0\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", b"-ERR no\r\n", b"-MOVED 1 h:1\r\n", b"-NOAUTH no\r\n",
+    b"-LOADING wait\r\n", b"-OOM command not allowed\r\n", b"$20\r\nmaxmemory:1\r\nx:y\r\nz\r\n", b"*1\r\n:1\r\n", b"*3\r\n+a\r\n:1\r\n$-1\r\n",
+    b"$3\r\n\xff\xfe\xfd\r\n", b"*2\r\n$2\r\n\xff\xfe\r\n$1\r\n1\r\n", b":" + b"9" * 5_000 + b"\r\n", b"*" + b"9" * 30 + b"\r\n", b"", b"\r\n",
+    b"%1\r\n+a\r\n+b\r\n", b"_\r\n", b",nan\r\n", b"#t\r\n", b"*1\r\n" * 300, b"$-2\r\n", b"*-5\r\n", b"$x\r\n", b"?\r\n",
+]  # fmt: skip
+RIGHT = {
+    b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n", b"SETINFO": b"+OK\r\n", b"PING": b"+PONG\r\n", b"SELECT": b"+OK\r\n", b"WATCH": b"+OK\r\n",
+    b"HGETALL": b"%0\r\n", b"INFO": b"$13\r\nmaxmemory:0\r\n\r\n", b"SCAN": b"*2\r\n$1\r\n0\r\n*0\r\n",
+}  # fmt: skip
+LINES = [
+    b"", b"{}", b"[]", b"null", b"1", b"NaN", b'{"value": 1}', b'{"value": 1.5, "other": null}', b'{"value": "1"}', b'{"value": true}',
+    b'{"value": 1e999}', b'{"value": -Infinity}', b'{"value": ' + b"9" * 400 + b"}", b'{"value": ' + b"9" * 5_000 + b"}", b'{"": 1}',
+    b'{"v\\u0000": 1}', b'{"v\\ud800": 1}', b'{"' + b"v" * 300 + b'": 1}', b'{"value": 1, "value": 2}', b"[" * 50_000, b'{"a":' * 50_000,
+    b'{"value": [1]}', b'{"value": {"a": 1}}', b"\xff\xfe", b'\xef\xbb\xbf{"value": 1}', b'{"value": 1}\x00', b"'value'",
+    b"{" + b",".join(b'"m%d": 1' % i for i in range(1_001)) + b"}",
+]  # fmt: skip
+
+
+def _packed(rng: random.Random, name: str, data: bytes) -> tuple[str, bytes]:
+    if rng.random() >= 0.2:
+        return name, data
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    packed = out.getvalue()
+    return f"{name}.zip", mutate_bytes(rng, packed) if rng.random() < 0.5 else packed
+
+
+def _mutated_dump(rng: random.Random, name: str, content: str | bytes) -> tuple[str, bytes]:
+    data = content.encode() if isinstance(content, str) else content
+    if name.endswith(".npz"):
+        return name, mutate_bytes(rng, data)
+    if name.endswith(".csv"):
+        return _packed(rng, name, mutated_table(rng, data))
+    return _packed(rng, name, _mutated_json(rng, data))
+
+
+def _mutated_json(rng: random.Random, data: bytes) -> bytes:
+    """Bytes of it, or one value or key in it that nobody expects."""
+    if rng.random() < 0.5:
+        return mutate_bytes(rng, data)
+    text = data.decode()
+    ends = [at for at, letter in enumerate(text) if letter in ",:]}"]
+    for _ in range(rng.randint(1, 3)):
+        at = rng.choice(ends)
+        start = max(text.rfind(letter, 0, at) for letter in ",:[{") + 1
+        odd = rng.choice(
+            [
+                *map(str, INTEGERS),
+                "NaN",
+                "1e999",
+                "null",
+                "true",
+                "[]",
+                "{}",
+                '""',
+                '"x"',
+                '"' + "1" * 400 + '"',
+                "[" * 40,
+            ]
+        )
+        text = text[:start] + odd + text[at:]
+        ends = [place for place, letter in enumerate(text) if letter in ",:]}"] or [0]
+    return text.encode()
+
+
+def import_dumps(bench: Any) -> None:
+    """Every dump as it is: what compiles once is compiled."""
+    folder: Path = bench.corpus.folder / "dumps"
+    folder.mkdir()
+    for name, file, content in DUMPS:
+        path = stored(folder / file, content)
+        half_spread = 1.0 if FORMATS.get(name).candles else None
+        venue = import_venue(name, [path], VenueOptions(half_spread_bps=half_spread)).quotes
+        join_venues(venue, venue, 1.0, "both", None)
+    for name, file, content in FUNDING_DUMPS:
+        read_funding(FUNDING_FORMATS.get(name), [stored(folder / file, content)])
+    shutil.rmtree(folder)
+
+
+@at_home
+def dump(bench: Any, rng: random.Random, folder: Path) -> str:
+    """A file of an exchange through its importer, or through another's; joined with itself."""
+    name, file, content = rng.choice(DUMPS)
+    if rng.random() < 0.05:
+        name = rng.choice(list(FILES))
+    file, data = _mutated_dump(rng, file, content)
+    path = folder / file
+    path.write_bytes(data)
+
+    def step() -> None:
+        half_spread = 1.0 if FORMATS.get(name).candles else None
+        venue = import_venue(
+            name, [path], VenueOptions(rng.choice(["refuse", "drop"]), half_spread_bps=half_spread)
+        ).quotes
+        sound(join_venues(venue, venue, 1.0, "both", rng.choice([None, 10**9])).quotes)
+
+    return cleanly(step)
+
+
+@at_home
+def funding(bench: Any, rng: random.Random, folder: Path) -> str:
+    """A file of funding rates through its importer."""
+    name, file, content = rng.choice(FUNDING_DUMPS)
+    file, data = _mutated_dump(rng, file, content)
+    path = folder / file
+    path.write_bytes(data)
+
+    def step() -> None:
+        found = read_funding(FUNDING_FORMATS.get(name), [path], rng.choice([None, "BTCUSDT"]))
+        assert (np.diff(found.ts_ns) > 0).all() and (np.abs(found.rate) < 1).all()
+
+    return cleanly(step)
+
+
+@at_home
+def days(bench: Any, rng: random.Random, folder: Path) -> str:
+    """A folder of one file for each day, some of them damaged, misnamed or of another kind."""
+    home = folder / "days"
+    home.mkdir()
+    suffix = rng.choice([".csv", ".parquet"])
+    for number in range(3):
+        name = f"2025-01-0{number + 1}{suffix}"
+        if rng.random() < 0.15:
+            name = (
+                rng.choice(["2025-13-01", "2025-01-01", "20250102", "x2025-01-02x", "2025-01-02 (copy)", "-"]) + suffix
+            )
+        path = home / name
+        if path.exists():
+            continue
+        quotes = synth_profile("brl", number, 8)
+        write_quotes(replace(quotes, ts_ns=quotes.ts_ns + number * 86_400 * 10**9), path)
+        if rng.random() < 0.2:
+            path.write_bytes(mutate_bytes(rng, path.read_bytes()))
+        if rng.random() < 0.05:
+            path.unlink()
+            path.mkdir()
+
+    def step() -> None:
+        first, last = (rng.choice(["", "", "2025-01-01", "2025-01-02", "2025-02-30", "2025-01-03"]) for _ in range(2))
+        found = DayFiles(home, rng.choice(["*", "*", "2025*", "*.csv", "?", "x", "\0", "\n*"]), first, last)
+        assert DayFiles.parse(str(found)) == found
+        sound(load_days(found, folder / "cache", rng.choice(["refuse", "drop"]))[0].quotes)
+
+    return cleanly(step)
+
+
+@at_home
+def settings(bench: Any, rng: random.Random, folder: Path) -> str:
+    """A file of settings."""
+    path = folder / "arbd.yaml"
+    path.write_bytes(mutate_job(rng, SETTINGS))
+    return cleanly(lambda: load_config(path, {}))
+
+
+def command_output(bench: Any, rng: random.Random) -> str:
+    """What a program printed, as metrics of its iteration."""
+    out = rng.choice(LINES) if rng.random() < 0.6 else mutate_bytes(rng, rng.choice(LINES))
+    out = rng.choice([b"", b"working\n", b"\xff\n", b"\n" * 50]) + out + rng.choice([b"", b"\n", b"\r\n", b"\n\n  "])
+    trial = Trial(1, 1, "s")
+
+    def step() -> None:
+        found = check_outcome(metrics_line(out, rng.choice([b"", b"oops\x1b[2J"])), trial)
+        assert found.metrics and all(type(value) is float for value in found.metrics.values())
+
+    return cleanly(step)
+
+
+class _WrongRedis:
+    """Answers each request on a unix socket: as Redis would, as a broken one would, or not at all."""
+
+    def __init__(self, rng: random.Random, path: Path) -> None:
+        self._rng = rng
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it, with whoever waits for it."""
+        while self._thread.is_alive():
+            # One that it took up meanwhile is ended at the next look.
+            for each in (self._server, *self._open):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            self._thread.join(0.01)
+        for each in (self._server, *self._open):
+            each.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            with contextlib.suppress(OSError):
+                self._answer(connection)
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, connection: socket.socket) -> None:
+        while request := connection.recv(1 << 16):
+            for _ in range(request.count(b"\r\n*") + 1):
+                reply = self._reply(request)
+                if not reply:
+                    return
+                connection.sendall(reply)
+
+    def _reply(self, request: bytes) -> bytes:
+        kind = self._rng.randrange(10)
+        if kind:
+            for word, right in RIGHT.items():
+                if word in request:
+                    return right
+        reply = self._rng.choice(REPLIES)
+        return mutate_bytes(self._rng, reply) + b"\r\n" if kind == 9 else reply
+
+
+@contextlib.contextmanager
+def _wrong_redis(rng: random.Random) -> Iterator[Path]:
+    # The name of a socket may not be long.
+    folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
+    server = _WrongRedis(rng, folder / "s")
+    try:
+        yield folder / "s"
+    finally:
+        server.close()
+        shutil.rmtree(folder)
+
+
+def redis_replies(bench: Any, rng: random.Random) -> str:
+    """A mirror, its verifier and what asks how fit a Redis is, with one that answers nonsense."""
+    with _wrong_redis(rng) as place:
+        # How long a mirror waits for half an answer is not the question.
+        settings = RedisSettings(url=f"unix://{place}?socket_timeout=0.1", env="test")
+        state = StateManager.connect(settings)
+
+        def play(step: Callable[[], object]) -> str:
+            try:
+                return cleanly(step)
+            except redis.RedisError as error:
+                str(error).encode()
+                return "refused"
+
+        mirror = SpoolMirror(bench.files, bench.layout, state, settings)
+        steps: list[Callable[[], object]] = [
+            state.unfit,
+            mirror.sweep,
+            lambda: verify(bench.files, bench.layout.session("done"), state),
+            lambda: state.remove_session("done"),
+        ]
+        try:
+            return play(rng.choice(steps))
+        finally:
+            mirror.close()
+            state.close()
+
+
+def hostile_metrics(bench: Any, rng: random.Random) -> str:
+    """What a function of a person's returned."""
+    odd = [
+        hostile(rng),
+        rng.choice(FLOATS),
+        rng.choice(INTEGERS),
+        10**400,
+        np.float32(1),
+        np.array(1.0),
+        np.array([1.0]),
+        1j,
+        object(),
+    ]
+    returned = rng.choice([hostile(rng), {rng.choice(["value", *TEXTS, 1, None]): rng.choice(odd)}])
+
+    def step() -> None:
+        found = check_outcome(returned, Trial(1, 1, "s"))
+        assert found.metrics and all(type(value) is float for value in found.metrics.values())
+
+    return cleanly(step)
+
+
+OUTSIDE_TARGETS: dict[str, tuple[Callable[[Any, random.Random], str], float]] = {
+    "dump": (dump, 0.2),
+    "funding": (funding, 0.08),
+    "days": (days, 0.05),
+    "settings": (settings, 0.1),
+    "command output": (command_output, 0.1),
+    "metrics": (hostile_metrics, 0.05),
+    "redis": (redis_replies, 0.05),
+}
