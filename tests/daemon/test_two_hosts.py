@@ -41,8 +41,8 @@ class TwoHosts:
         return self.daemons.start("ab"[index], spool=self.spools[index])
 
     def state(self, index: int, name: str) -> LedgerState:
-        there = name in session_ids(Files(), self.layouts[index])
-        return SessionQueue(Files(), self.layouts[index].session(name)).refresh() if there else LedgerState()
+        paths = self.layouts[index].session(name)
+        return SessionQueue(Files(), paths).refresh() if paths.ledger.exists() else LedgerState()
 
     def table(self, index: int, name: str) -> ResultTable:
         return load_table(self.spools[index], name)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import random
 import shutil
-import socket
-import tempfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +32,7 @@ from arbd.paper.market.writers import write_quotes
 from tests.conftest import REPOSITORY
 from tests.fuzz.mutations import FLOATS, INTEGERS, TEXTS, hostile, mutate_bytes, mutate_job
 from tests.fuzz.people import at_home, cleanly, mutated_table, sound
+from tests.fuzz.wrong_redis import answers, wrong_redis
 from tests.paper.dumps import FILES, FUNDING_FILES, stored
 
 DUMPS = [(name, *file) for name, files in FILES.items() for file in files]
@@ -55,17 +52,6 @@ labels: {gpu: "yes", site: tokyo}
 )
 for _empty in (b"data_dirs: []\n", b"allowed_submitters: []\n", b"limits: {}\n", b"labels: {}\n"):
     SETTINGS = SETTINGS.replace(_empty, b"")
-REPLIES = [
-    b"+OK\r\n", b"+PONG\r\n", b"+QUEUED\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"$0\r\n\r\n", b"*2\r\n$4\r\ndone\r\n$1\r\n1\r\n",
-    b"*2\r\n$1\r\n0\r\n*0\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", b"-ERR no\r\n", b"-MOVED 1 h:1\r\n", b"-NOAUTH no\r\n",
-    b"-LOADING wait\r\n", b"-OOM command not allowed\r\n", b"$20\r\nmaxmemory:1\r\nx:y\r\nz\r\n", b"*1\r\n:1\r\n", b"*3\r\n+a\r\n:1\r\n$-1\r\n",
-    b"$3\r\n\xff\xfe\xfd\r\n", b"*2\r\n$2\r\n\xff\xfe\r\n$1\r\n1\r\n", b":" + b"9" * 5_000 + b"\r\n", b"*" + b"9" * 30 + b"\r\n", b"", b"\r\n",
-    b"%1\r\n+a\r\n+b\r\n", b"_\r\n", b",nan\r\n", b"#t\r\n", b"*1\r\n" * 300, b"$-2\r\n", b"*-5\r\n", b"$x\r\n", b"?\r\n",
-]  # fmt: skip
-RIGHT = {
-    b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n", b"SETINFO": b"+OK\r\n", b"PING": b"+PONG\r\n", b"SELECT": b"+OK\r\n", b"WATCH": b"+OK\r\n",
-    b"HGETALL": b"%0\r\n", b"INFO": b"$13\r\nmaxmemory:0\r\n\r\n", b"SCAN": b"*2\r\n$1\r\n0\r\n*0\r\n",
-}  # fmt: skip
 LINES = [
     b"", b"{}", b"[]", b"null", b"1", b"NaN", b'{"value": 1}', b'{"value": 1.5, "other": null}', b'{"value": "1"}', b'{"value": true}',
     b'{"value": 1e999}', b'{"value": -Infinity}', b'{"value": ' + b"9" * 400 + b"}", b'{"value": ' + b"9" * 5_000 + b"}", b'{"": 1}',
@@ -225,74 +211,9 @@ def command_output(bench: Any, rng: random.Random) -> str:
     return cleanly(step)
 
 
-class _WrongRedis:
-    """Answers each request on a unix socket: as Redis would, as a broken one would, or not at all."""
-
-    def __init__(self, rng: random.Random, path: Path) -> None:
-        self._rng = rng
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        self._server.listen()
-        self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End it, with whoever waits for it."""
-        while self._thread.is_alive():
-            # One that it took up meanwhile is ended at the next look.
-            for each in (self._server, *self._open):
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-            self._thread.join(0.01)
-        for each in (self._server, *self._open):
-            each.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self._open.append(connection)
-            with contextlib.suppress(OSError):
-                self._answer(connection)
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def _answer(self, connection: socket.socket) -> None:
-        while request := connection.recv(1 << 16):
-            for _ in range(request.count(b"\r\n*") + 1):
-                reply = self._reply(request)
-                if not reply:
-                    return
-                connection.sendall(reply)
-
-    def _reply(self, request: bytes) -> bytes:
-        kind = self._rng.randrange(10)
-        if kind:
-            for word, right in RIGHT.items():
-                if word in request:
-                    return right
-        reply = self._rng.choice(REPLIES)
-        return mutate_bytes(self._rng, reply) + b"\r\n" if kind == 9 else reply
-
-
-@contextlib.contextmanager
-def _wrong_redis(rng: random.Random) -> Iterator[Path]:
-    # The name of a socket may not be long.
-    folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
-    server = _WrongRedis(rng, folder / "s")
-    try:
-        yield folder / "s"
-    finally:
-        server.close()
-        shutil.rmtree(folder)
-
-
 def redis_replies(bench: Any, rng: random.Random) -> str:
     """A mirror, its verifier and what asks how fit a Redis is, with one that answers nonsense."""
-    with _wrong_redis(rng) as place:
+    with wrong_redis(answers(rng)) as place:
         # How long a mirror waits for half an answer is not the question.
         settings = RedisSettings(url=f"unix://{place}?socket_timeout=0.1", env="test")
         state = StateManager.connect(settings)

@@ -33,6 +33,7 @@ from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.spans import Span
 from tests.beds.redis_server import RedisServer
 from tests.conftest import brought_up
+from tests.fuzz.wrong_redis import REPLIES, RIGHT, wrong_redis
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
 FILES = Files()
@@ -464,6 +465,31 @@ def test_a_redis_that_is_a_cluster_is_told() -> None:
         options = ("--cluster-enabled", "yes", "--port", str(free_port()), "--bind", "127.0.0.1")
         with brought_up(RedisServer(Path(folder), options=options)) as server:
             assert ["is a cluster" in text for text in server.state().unfit()] == [True]
+
+
+@pytest.mark.parametrize("greeted", [True, False], ids=["after a right greeting", "from the first byte"])
+@pytest.mark.parametrize("reply", REPLIES, ids=repr)
+def test_what_is_no_redis_ends_every_question_in_an_error_of_redis(reply: bytes, greeted: bool) -> None:
+    def answer(request: bytes) -> bytes:
+        right = [RIGHT[word] for word in (b"HELLO", b"SETINFO") if greeted and word in request]
+        return right[0] if right else reply
+
+    with wrong_redis(answer) as place:
+        state = StateManager.connect(RedisSettings(url=f"unix://{place}?socket_timeout=0.1", env="test"))
+        asked = [
+            state.ping,
+            state.unfit,
+            lambda: state.position("s"),
+            lambda: list(state.keys("s")),
+            lambda: state.change("s", {}, {"done": "1"}, write={"k": {"a": "b"}}),
+            lambda: state.forget_position("s"),
+        ]
+        for ask in asked:
+            try:
+                ask()
+            except (redis.RedisError, MovedError) as error:
+                assert str(error)
+        state.close()
 
 
 def free_port() -> int:

@@ -140,7 +140,11 @@ def test_a_command_gets_json_arguments_and_a_clean_environment(tmp_path: Path, m
     [
         ("echo '{\"v\": 1'", ObjectiveError, "last line is not JSON"),
         ("python3 -c 'print(\"[\" * 200_000)'", ObjectiveError, "last line is not JSON"),
-        ("python3 -c 'print(\"9\" * 400, end=\"}\")' | sed 's/^/{\"v\": /'", ObjectiveError, "more than 308 digits as metric 'v'"),
+        (
+            'python3 -c \'print("9" * 400, end="}")\' | sed \'s/^/{"v": /\'',
+            ObjectiveError,
+            "more than 308 digits as metric 'v'",
+        ),
         ("true", ObjectiveError, "printed nothing"),
         ("echo oops >&2; exit 3", CommandError, "exited with status 3; its final output: oops"),
         ("kill -9 $$", CommandError, "was killed by SIGKILL"),
