@@ -15,6 +15,7 @@ from arbd.analysis.standstill import read_standstill
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
+from arbd.cli.job_array import Member, members
 from arbd.cli.jobs import PreparedJob, read_job
 from arbd.cli.progress import ProgressView
 from arbd.daemon.host.config import Config
@@ -48,14 +49,30 @@ MAX_REASON_BYTES = 1 << 17
     shell_complete=complete_settings,
     help="Override a field, e.g. tuning.seed=7.",
 )
+@click.option(
+    "--each",
+    "each",
+    multiple=True,
+    metavar="KEY=VALUES",
+    shell_complete=complete_settings,
+    help="A session for each of these values, e.g. fixed.latency_a_ms=50,100; for each combination when it is repeated.",
+)
 @click.option("--wait", is_flag=True, help="Show progress until the session is done; exit 1 if iterations failed.")
 @json_option
 @pass_app
-def submit(app: App, jobs: tuple[Path, ...], session_id: str | None, overrides: tuple[str, ...], wait: bool) -> None:
+def submit(
+    app: App,
+    jobs: tuple[Path, ...],
+    session_id: str | None,
+    overrides: tuple[str, ...],
+    each: tuple[str, ...],
+    wait: bool,
+) -> None:
     """Check each JOB, drop it into the spool by rename, print the session's id.
 
     Of several, all are checked before the first is dropped. With --wait, the first one's progress is shown, then the
-    next one's; exit 1 if iterations of any failed.
+    next one's; exit 1 if iterations of any failed. With --each, one JOB becomes several sessions, NAME-1, NAME-2, ...,
+    which have the label array=NAME.
 
     \b
     Examples:
@@ -63,6 +80,7 @@ def submit(app: App, jobs: tuple[Path, ...], session_id: str | None, overrides: 
       arbctl submit etc/jobs/grid.yaml --session-id kimchi-btc-01 --set tuning.seed=7
       arbctl submit etc/jobs/grid.yaml --wait
       arbctl submit jobs/*.yaml --set execution.priority=-1
+      arbctl submit etc/jobs/grid.yaml --each tuning.seed=1,2,3 --session-id seeds
     """
     if session_id is not None and len(jobs) > 1:
         raise UsageError("--session-id names one session: submit these jobs one by one, or leave it out")
@@ -70,7 +88,13 @@ def submit(app: App, jobs: tuple[Path, ...], session_id: str | None, overrides: 
     layout = SpoolLayout(config.spool)
     layout.prepare_to_submit()
     files = layout.files()
-    prepared = [_prepared(config, files, layout, job, overrides, session_id) for job in jobs]
+    if each:
+        array = _array(jobs, session_id, each, otherwise=new_session_id(files, SystemClock()))
+        prepared = [
+            _prepared(config, files, layout, jobs[0], (*overrides, *one.overrides), one.session_id) for one in array
+        ]
+    else:
+        prepared = [_prepared(config, files, layout, job, overrides, session_id) for job in jobs]
     names = [_name(one) for one in prepared]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -92,6 +116,15 @@ def submit(app: App, jobs: tuple[Path, ...], session_id: str | None, overrides: 
     app.show(told[0] if len(told) == 1 else {"sessions": told}, lambda: "\n".join(names))
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _array(jobs: tuple[Path, ...], session_id: str | None, each: tuple[str, ...], otherwise: str) -> list[Member]:
+    """What --each makes of the one job that it is given."""
+    from arbd.job.file import load_job
+
+    if len(jobs) > 1:
+        raise UsageError("--each makes several sessions of one job: submit these jobs one by one")
+    return members(session_id or load_job(jobs[0]).job.session_id or otherwise, each)
 
 
 def _name(job: PreparedJob) -> str:

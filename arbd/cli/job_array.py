@@ -1,0 +1,73 @@
+"""`--each KEY=VALUES`: one job file, a session for every combination of values.
+
+Owns how the combinations are made and named: sessions `NAME-1`, `NAME-2`, ... in the order in which the values stand,
+the last key changing first, all with the label `array=NAME`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from arbd.errors import UsageError
+
+LABEL = "array"
+MAX_SESSIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One session of an array: its id, and what `--set` would have to say."""
+
+    session_id: str
+    overrides: tuple[str, ...]
+
+
+def members(name: str, each: Sequence[str]) -> list[Member]:
+    """The sessions that `--each` options ask for; UsageError names the option that is wrong."""
+    keys = [_values(option) for option in each]
+    twice = sorted({key for key, _ in keys if [other for other, _ in keys].count(key) > 1})
+    if twice:
+        raise UsageError(f"--each names {twice[0]} twice: give all its values in one list")
+    count = 1
+    for _, values in keys:
+        count *= len(values)
+    if count > MAX_SESSIONS:
+        raise UsageError(f"--each makes {count:,} sessions; the maximum is {MAX_SESSIONS:,}")
+    digits = len(str(count))
+    return [
+        Member(f"{name}-{number:0{digits}}", (*overrides, f"labels.{LABEL}={name}"))
+        for number, overrides in enumerate(_combinations(keys), 1)
+    ]
+
+
+def _combinations(keys: Sequence[tuple[str, list[str]]]) -> Iterator[tuple[str, ...]]:
+    for chosen in itertools.product(*(values for _, values in keys)):
+        yield tuple(f"{key}={value}" for (key, _), value in zip(keys, chosen, strict=True))
+
+
+def _values(option: str) -> tuple[str, list[str]]:
+    """The key, and the text of each of its values: what YAML makes of it is for `--set` to say, once."""
+    import yaml
+
+    key, separator, text = option.partition("=")
+    key = key.strip()
+    if not separator or not key or not text.strip():
+        raise UsageError(f"--each {option!r}: expected KEY=VALUE,VALUE, such as fixed.latency_a_ms=50,100")
+    if key == "session_id" or key.startswith("session_id."):
+        raise UsageError(f"--each {option!r}: sessions of an array are named by --session-id or the job, and numbered")
+    listed = text if text.lstrip().startswith("[") else f"[{text}]"
+    try:
+        node = yaml.compose(listed, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        node = None
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        raise UsageError(f"--each {option!r}: its values are no list such as 50,100 or [[a.csv], [b.csv]]")
+    values = [listed[value.start_mark.index : value.end_mark.index] for value in node.value]
+    if "" in values:
+        raise UsageError(f"--each {option!r}: a value is empty")
+    again = sorted({value for value in values if values.count(value) > 1})
+    if again:
+        raise UsageError(f"--each {option!r}: {again[0]} stands there twice")
+    return key, values
