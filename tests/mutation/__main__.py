@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -105,13 +106,13 @@ def main() -> int:
 
 
 def sampled(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
-    """`count` cases, of each file as many as its part of all is, at least one."""
-    drawn = random.Random(seed)
+    """`count` cases, of each file as many as its part of all is, at least one. A change of one file draws none of another anew."""
     sizes = Counter(case.file for case in cases)
     chosen: list[Case] = []
     for name, size in sizes.items():
         mine = [case for case in cases if case.file == name]
-        chosen += drawn.sample(mine, min(size, max(1, round(count * size / len(cases)))))
+        drawn = random.Random(f"{seed} {name}").sample(mine, len(mine))
+        chosen += drawn[: max(1, math.ceil(count * size / len(cases)))]
     return chosen
 
 
