@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from arbd.spool import ledger
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LEDGER, LedgerRecord, read_record
+from arbd.spool.provenance import Actor
 from arbd.spool.spans import Claim, Finish, Span, spans_of
 
 
@@ -200,3 +201,81 @@ def test_time_of_work_is_that_of_one_incarnation_after_the_other() -> None:
     state.fold(ledger.claimed([Claim(2, second.span, "w2", 2)], 1, 10**9))
     state.fold(ledger.finished(1, [Finish(1, (10, 0, 0, 0))], 160))
     assert state.worked_ns == 60
+
+
+def test_the_time_of_whoever_goes_on_is_counted_and_a_clock_that_goes_back_adds_none() -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(30))
+    first, second = claims_of(state.take(10, 20), 1, 1)
+    state.fold(ledger.claimed([first], 1, 100))
+    state.fold(ledger.finished(1, [Finish(1, (10, 0, 0, 0))], 90))
+    assert state.worked_ns == 0
+    state.fold(ledger.claimed([Claim(2, second.span, "w2", 2)], 1, 1_000))
+    state.fold(ledger.finished(2, [Finish(2, (10, 0, 0, 0))], 1_070))
+    assert state.worked_ns == 70
+
+
+@pytest.mark.parametrize(
+    ("asked", "claimed", "last"), [(12, 0, 12), (12, 10, 12), (5, 20, 20), (30, 0, 30), (40, 0, 30)]
+)
+def test_a_session_that_is_stopped_ends_where_asked_or_with_what_was_claimed(
+    asked: int, claimed: int, last: int
+) -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(30))
+    if claimed:
+        state.fold(ledger.claimed(claims_of(state.take(10, claimed), 1, 1), 1, 0))
+    state.fold(ledger.stopped(asked, "no better"))
+    # Whoever asks for all that there is stops nothing.
+    assert (state.n, state.opened_n, state.stopped) == (last, 30, "no better" if last < 30 else "")
+    state.assert_consistent()
+
+
+def test_a_session_that_is_done_has_nothing_left_whatever_a_damaged_ledger_shows() -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(30))
+    first, second = claims_of(state.take(10, 20), 1, 1)
+    state.fold(ledger.claimed([first, second], 1, 0))
+    state.fold(ledger.finished(1, [Finish(1, (0, 0, 0, 0), (first.span,))], 1))
+    state.fold(ledger.compacted((20, 5, 3, 2), 4))
+    assert (state.done, state.counts, state.duplicates, state.cursor) == (True, [20, 5, 3, 2], 4, 31)
+    assert (list(state.pool), state.claims, state.exhausted, state.unclaimed) == ([], {}, True, 0)
+    state.assert_consistent()
+
+
+def test_who_submitted_a_session_and_what_was_done_to_it_is_kept() -> None:
+    state = LedgerState()
+    actor = Actor(user="ann", uid=1, host="desk", wall_ns=1, reason="a new disk")
+    state.fold(ledger.opened(4))
+    (claim,) = claims_of(state.take(4, 4), 1, 1)
+    state.fold(ledger.claimed([claim], 1, 0))
+    state.fold(ledger.finished(1, [Finish(claim.claim_id, (0, 4, 0, 0))], 1))
+    state.fold(ledger.again([Span(1, 4, 1)], [0, 4, 0, 0], "asked for", actor))
+    assert [action.actor for action in state.provenance.since(0)] == [actor]
+
+
+def test_a_ledger_whose_claims_look_far_into_the_pool_again_and_again_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger, "SEARCHES_AT_ONCE", 50)
+    monkeypatch.setattr(ledger, "SEARCHES_A_CLAIM", 1)
+    state = LedgerState()
+    state.fold(ledger.opened(200))
+    claims = claims_of(state.take(1, 100), 1, 1)
+    state.fold(ledger.claimed(claims, 1, 0))
+    state.fold(ledger.finished(1, [Finish(c.claim_id, (0, 0, 0, 0), (c.span,)) for c in claims], 1))
+    # 50, and one for each of 101 claims, are enough for one look at the last of a hundred spans.
+    state.fold(ledger.claimed([Claim(200, Span(100, 1), "w1", 1)], 1, 2))
+    with pytest.raises(ValueError, match="cost more to follow"):
+        state.fold(ledger.claimed([Claim(201, Span(99, 1), "w1", 1)], 1, 3))
+
+
+def test_a_ledger_that_revokes_nothing_again_and_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "SEARCHES_AT_ONCE", 50)
+    monkeypatch.setattr(ledger, "SEARCHES_A_CLAIM", 1)
+    state = LedgerState()
+    state.fold(ledger.opened(200))
+    state.fold(ledger.claimed(claims_of(state.take(1, 100), 1, 1), 1, 0))
+    state.fold(ledger.revoked(9, "dead"))
+    with pytest.raises(ValueError, match="cost more to follow"):
+        state.fold(ledger.revoked(9, "dead"))
