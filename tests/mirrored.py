@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE: Mapping[str, Sequence[str]] = {
     "arbd/spool/ledger.py": ("tests/spool/test_ledger.py", "tests/spool/test_queue.py"),
     "arbd/spool/queue.py": ("tests/spool/test_queue.py", "tests/spool/test_ledger.py"),
+    "arbd/results/merge.py": ("tests/results/test_merge.py", "tests/results/test_external_merge.py"),
+    "arbd/search/generations.py": ("tests/search/test_guided.py", "tests/search/test_seen.py"),
     "arbd/daemon/core/coordinator.py": ("tests/daemon/core", "tests/simulation"),
     "arbd/daemon/core": ("tests/daemon/core",),
     "arbd/daemon/service.py": ("tests/daemon/test_service_manager.py",),
     "arbd/paper/kernel": ("tests/paper/test_engine_by_hand.py", "tests/paper/test_engine_equality.py"),
     "arbd/paper/reference": ("tests/paper/test_engine_by_hand.py", "tests/paper/test_engine_identities.py"),
-    "arbd/paper/metrics.py": ("tests/paper/test_engine_by_hand.py", "tests/paper/test_engine_identities.py"),
+    "arbd/paper/metrics.py": ("tests/paper/test_engine_by_hand.py",),
     "arbd/paper/market/importers": ("tests/paper/test_importers.py", "tests/paper/test_join.py"),
     "arbd/paper/market": (
         "tests/paper/test_market_files.py",
