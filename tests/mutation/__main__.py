@@ -47,31 +47,38 @@ DECIDING = (
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way of running tests: which (default: those beside the file), with what options and environment."""
+    """One way of running tests: which (default: those beside the file), with what options and environment.
+
+    `traces` where it pays to know which test runs which line.
+    """
 
     tests: Sequence[str] = ()
     options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    traces: bool = True
 
 
-# The engine is tried in the interpreter first, where a mutant costs no compilation; what lives there is compiled.
-INTERPRETED = Way(
-    options=(
-        "-p",
-        "tests.mutation.interpreted",
-        "-k",
-        "not windows and not realistic and not recorded and not given_up",
-    ),
-    environment={"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "4"},
-)
+# What lives through one way is tried by the next. The engine is tried in the interpreter first, where a mutant costs no
+# compilation; all that a worker does is simulated, which costs more than tests of one part of it.
 WAYS: Mapping[str, Sequence[Way]] = {
     "arbd/paper/kernel/sweep.py": (
-        INTERPRETED,
-        Way(tests=("tests/paper/test_engine_equality.py",), options=("-k", "not recorded")),
+        Way(
+            options=(
+                "-p",
+                "tests.mutation.interpreted",
+                "-k",
+                "not windows and not realistic and not recorded and not given_up",
+            ),
+            environment={"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "3"},
+            traces=False,
+        ),
+        Way(tests=("tests/paper/test_engine_equality.py",), options=("-k", "windows or realistic"), traces=False),
     ),
-    "arbd/paper/metrics.py": (INTERPRETED,),
     "arbd/daemon/core/coordinator.py": (
-        Way(options=("-k", "not planted"), environment={"ARBD_TEST_SEEDS": "100", "ARBD_TEST_UPGRADES": "20"}),
+        Way(tests=("tests/daemon/core/test_coordinator.py",)),
+        Way(
+            tests=("tests/simulation/test_simulation.py",), options=("-k", "calendar or spoils or everywhere or kills")
+        ),
     ),
 }
 LEAST_SHARE = 0.85
@@ -167,8 +174,10 @@ def _lived(copy: Path, name: str, cases: list[Case]) -> list[Case]:
         raise SystemExit(f"{name} has no tests beside it")
     left = {numbers[case.mutant]: case for case in cases}
     for way in WAYS.get(name, (Way(),)):
+        if not left:
+            break
         arguments = [*(way.tests or tests), *way.options]
-        job = {"file": name, "arguments": arguments, "indices": sorted(left)}
+        job = {"file": name, "arguments": arguments, "indices": sorted(left), "traces": way.traces}
         for told in _played(copy, job, way.environment):
             mutant = left[told["index"]].mutant
             _say(file=name, line=mutant.line, was=mutant.was, change=mutant.change, **told)

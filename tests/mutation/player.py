@@ -60,7 +60,8 @@ class Test:
 class Recorder:
     """A pytest plugin that notes each test's `Test`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, traces: bool) -> None:
+        self._traces = traces
         self.tests: dict[str, Test] = {}
         self._path = str(path)
         self._now = Test()
@@ -88,8 +89,9 @@ class Recorder:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         self._now = self.tests.setdefault(item.nodeid, Test())
         before = _cpu_s()
-        threading.settrace(self._call)
-        sys.settrace(self._call)
+        if self._traces:
+            threading.settrace(self._call)
+            sys.settrace(self._call)
         try:
             return (yield)
         finally:
@@ -123,7 +125,7 @@ def play(
     original = file.read_text()
     mutants = mutants_of(original)
     statements = _statements(original)
-    known = _recorded(file, arguments)
+    known = _recorded(file, arguments, traces=traces)
     try:
         for number, index in enumerate(indices):
             mutant = mutants[index]
@@ -171,11 +173,11 @@ def _is_head(mutant: Mutant) -> bool:
     return mutant.was.startswith(("def ", "class "))
 
 
-def _recorded(file: Path, arguments: Sequence[str]) -> dict[str, Test]:
+def _recorded(file: Path, arguments: Sequence[str], *, traces: bool) -> dict[str, Test]:
     with tempfile.NamedTemporaryFile("r", suffix=".json") as told:
 
         def record() -> int:
-            recorder = Recorder(file.resolve())
+            recorder = Recorder(file.resolve(), traces=traces)
             status = int(pytest.main([*OPTIONS, *arguments], plugins=[recorder]))
             found = {n: [t.cpu_s, sorted(t.lines), t.starts_processes] for n, t in recorder.tests.items()}
             Path(told.name).write_text(json.dumps(found))
@@ -242,7 +244,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
 
-    play(Path(given["file"]), given["arguments"], given["indices"], say)
+    play(Path(given["file"]), given["arguments"], given["indices"], say, traces=given["traces"])
 
 
 if __name__ == "__main__":
