@@ -119,7 +119,12 @@ def _cpu_s() -> float:
 
 
 def play(
-    file: Path, arguments: Sequence[str], indices: Iterable[int], say: Callable[[dict[str, object]], None]
+    file: Path,
+    arguments: Sequence[str],
+    indices: Iterable[int],
+    say: Callable[[dict[str, object]], None],
+    *,
+    traces: bool,
 ) -> None:
     """`arguments` name the tests, and what else pytest is to know. Say of each mutant whether it was killed; RuntimeError when the tests fail before anything is changed."""
     original = file.read_text()
