@@ -56,6 +56,32 @@ def no_settings_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--max-cpu-s",
+        type=float,
+        help="A test that is not marked `slow` or `bed` and takes more CPU, in seconds, fails.",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """CPU, with that of processes that have ended: how long a test takes says how busy the machine is."""
+    ceiling_s = item.config.getoption("max_cpu_s")
+    before_s = cpu_s()
+    result = yield
+    used_s = cpu_s() - before_s
+    if ceiling_s is not None and used_s > ceiling_s and not any(map(item.get_closest_marker, ("slow", "bed"))):
+        pytest.fail(f"takes {used_s:.1f} s of CPU, above {ceiling_s:g}: make it cheaper, or mark it `slow`")
+    return result
+
+
+def cpu_s() -> float:
+    """Seconds of CPU of this process, and of its children that have ended."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 @contextlib.contextmanager
 def brought_up(bed: AbstractContextManager[Bed]) -> Iterator[Bed]:
     """A test bed; skips where the machine cannot have it, fails where it must (ARBD_TEST_BEDS=require)."""

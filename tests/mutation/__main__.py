@@ -74,6 +74,10 @@ WAYS: Mapping[str, Sequence[Way]] = {
         ),
         Way(tests=("tests/paper/test_engine_equality.py",), options=("-k", "windows or realistic"), traces=False),
     ),
+    "arbd/search/generations.py": (
+        Way(tests=("tests/search/test_generations.py", "tests/search/test_seen.py")),
+        Way(tests=("tests/search/test_guided.py",)),
+    ),
     "arbd/daemon/core/coordinator.py": (
         Way(tests=("tests/daemon/core/test_coordinator.py",)),
         Way(

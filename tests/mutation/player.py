@@ -126,7 +126,10 @@ def play(
     *,
     traces: bool,
 ) -> None:
-    """`arguments` name the tests, and what else pytest is to know. Say of each mutant whether it was killed; RuntimeError when the tests fail before anything is changed."""
+    """Say of each mutant whether it was killed. `arguments` name the tests, and what else pytest is to know.
+
+    RuntimeError when the tests fail before anything is changed.
+    """
     original = file.read_text()
     mutants = mutants_of(original)
     statements = _statements(original)

@@ -18,6 +18,7 @@ from arbd.search.low_discrepancy import BITS, halton_points, sobol_points
 SEEDS = st.integers(0, 2**63 - 1)
 
 
+@pytest.mark.slow
 @given(dimensions=st.integers(1, 300), seed=SEEDS, first=st.integers(0, 2**BITS - 400), count=st.integers(1, 400))
 @settings(max_examples=60, deadline=None)
 def test_sobol_points_are_scipys_to_the_bit(dimensions: int, seed: int, first: int, count: int) -> None:

@@ -23,6 +23,7 @@ SEEDS = int(os.environ.get("ARBD_TEST_SEEDS", "2000"))
 UPGRADES = int(os.environ.get("ARBD_TEST_UPGRADES", "300"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_invariant_holds_on_thousands_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     failed = play_all(0, SEEDS, len(os.sched_getaffinity(0)))
@@ -30,6 +31,7 @@ def test_every_invariant_holds_on_thousands_of_seeds(capsys: pytest.CaptureFixtu
     capsys.readouterr()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_hosts_are_upgraded_one_after_the_other_and_nothing_is_lost_or_called_damage(
     capsys: pytest.CaptureFixture[str],
@@ -50,6 +52,7 @@ def test_a_newer_version_that_writes_its_own_schema_into_an_older_session_is_cau
     assert next((violation for violation in told if "V2" in violation or "V3" in violation), "") != ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", sorted(MUTANTS))
 def test_a_planted_bug_is_caught(mutant: str) -> None:
     assert catch(mutant, 0, 2_000) is not None

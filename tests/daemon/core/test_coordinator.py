@@ -15,6 +15,7 @@ from arbd.daemon.core import events
 from arbd.daemon.core.condition import COUNT_REJECTED_S
 from arbd.daemon.core.coordinator import FIRST_TROUBLE_PAUSE_S, LONGEST_TROUBLE_PAUSE_S, Coordinator
 from arbd.daemon.core.counters import Counters
+from arbd.daemon.core.generation_scheduler import POLL_S
 from arbd.daemon.core.session_registry import Timing
 from arbd.daemon.slots.pool import ExitReport
 from arbd.daemon.slots.progress import EVALUATING, LOADING, Progress
@@ -193,6 +194,28 @@ def test_it_beats_as_often_as_it_says_and_counts(desk: Desk) -> None:
         assert desk.beat()["counter"] == counter
 
 
+def test_it_looks_often_for_a_generation_that_its_slots_wait_for_unless_it_drains(
+    desk: Desk, layout: SpoolLayout
+) -> None:
+    make_session(layout, 40, method="tpe", generation_size=4)
+    assert [type(sent) for sent in desk.turn(events.SlotReady())] == [events.Suggest]
+    desk.turn()
+    assert desk.inbox.waits_s == pytest.approx([POLL_S])
+    desk.turn(events.Drain())
+    assert desk.inbox.waits_s == pytest.approx([POLL_S, 0.0])
+
+
+def test_a_worker_that_drains_looks_for_no_generation(layout: SpoolLayout) -> None:
+    desk, other = Desk(layout), make_session(layout, 100_000, "other")
+    (task,) = desk.runs(events.SlotReady())
+    assert task.session == other.folder
+    make_session(layout, 40, method="tpe", generation_size=4)
+    desk.turn(events.Wake())
+    desk.turn(events.Drain())
+    desk.turn()
+    assert desk.inbox.waits_s == [TIMING.beat_s]
+
+
 def test_no_more_is_claimed_than_the_slots_that_are_ready_can_take(desk: Desk, layout: SpoolLayout) -> None:
     make_session(layout, 100_000)
     assert desk.runs() == []
@@ -224,8 +247,9 @@ def test_a_heartbeat_says_what_the_worker_does(desk: Desk, layout: SpoolLayout) 
 
 
 def test_a_heartbeat_counts_the_jobs_that_wait_and_that_were_refused_seldom(desk: Desk, layout: SpoolLayout) -> None:
-    desk.turn()
     (layout.rejected / "a.error.txt").touch()
+    # Not at the start, when others wait for the first heartbeat.
+    desk.turn()
     (layout.incoming / "b.yaml").touch()
     (layout.incoming / "c.yaml").touch()
     desk.turn(after_s=COUNT_REJECTED_S - 1.0)
