@@ -29,6 +29,7 @@ from arbd.daemon.host.logs import Log
 from arbd.daemon.host.notify import Notifier, watchdog_interval_s
 from arbd.daemon.host.reload import reload
 from arbd.daemon.host.watch import start_watching
+from arbd.daemon.remote.slot import RemoteEvent
 from arbd.daemon.side.compactor import Compactor
 from arbd.daemon.side.intake_supervisor import IntakeSupervisor
 from arbd.daemon.side.services import LAST_SWEEPS_S, SideServices
@@ -75,6 +76,7 @@ class _CompactionEnded:
 
 _Event = (
     SlotEvent
+    | RemoteEvent
     | _Signal
     | _CompactionEnded
     | events.Run
@@ -127,7 +129,7 @@ class Service:
         Submitters.of(config.allowed_submitters)
         files = MeasuredFiles(layout.files(), self._counters.lock_wait)
         life = take_life(files, layout, config.worker_id)
-        worker = Worker(config.worker_id, secrets.randbits(63), config.slots)
+        worker = Worker(config.worker_id, secrets.randbits(63), config.all_slots)
         self._tell_code(files, layout)
         side_services = SideServices(config, files, self._mode.only, self._counters, self._log)
         coordinator = self._coordinator(files, layout, worker, life, side_services)
@@ -143,6 +145,7 @@ class Service:
                 self._compactor = Compactor(coordinator.post, lambda: self._events.put(_CompactionEnded()))
                 stack.callback(self._compactor.stop)
                 self._supervisor.start(slot_setup(config, worker), config.slots, run_dir, self._events.put)
+                self._start_remote(layout, worker, coordinator)
                 self._compactor.warm_up()
                 threading.Thread(target=coordinator.run, name="coordinator", daemon=True).start()
                 side_services.start()
@@ -157,7 +160,7 @@ class Service:
                     )
                     stack.callback(observer.stop)
                 self._log.info(
-                    "started", spool=config.spool, worker=config.worker_id, slots=config.slots, pid=os.getpid()
+                    "started", spool=config.spool, worker=config.worker_id, slots=config.all_slots, pid=os.getpid()
                 )
                 self._notifier.ready(f"working on {config.spool}")
                 code = self._loop(coordinator, side_services)
@@ -191,6 +194,18 @@ class Service:
             limits=config.limits,
             labels=config.labels,
         )
+
+    def _start_remote(self, layout: SpoolLayout, worker: Worker, coordinator: Coordinator) -> None:
+        """Slots of somebody else, where the settings name any."""
+        if not self._config.executor.kind:
+            return
+        from arbd.daemon.remote.start import remote_slots  # noqa: PLC0415 - NumPy, which no other main loop needs
+
+        def ready(count: int) -> None:
+            coordinator.post(events.RemoteSlotsReady(count))
+
+        pool, slots = remote_slots(self._config, layout.files(), worker, self._log, self._events.put, ready)
+        self._supervisor.start_remote(pool, slots)
 
     def _bound_cache(self, cache_dir: Path) -> None:
         """Note how large the cache may be, for all who add to it, and make room."""
@@ -239,7 +254,7 @@ class Service:
         """For `systemctl status`."""
         about, busy = self._counters.snapshot.about, self._counters.slots_busy
         sessions = len(about.get("sessions", ()))
-        parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.slots} slots busy"]
+        parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.all_slots} slots busy"]
         parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
         silent_s = self._counters.snapshot.age_s(time.monotonic())
         parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > FINAL_PATIENCE_S else []
@@ -316,6 +331,8 @@ class Service:
                 self._signalled(number, coordinator)
             case SlotEvent():
                 self._supervisor.came_back(event)
+            case RemoteEvent():
+                self._supervisor.remote_came_back(event)
 
     def _signalled(self, number: int, coordinator: Coordinator) -> None:
         name = signal.Signals(number).name

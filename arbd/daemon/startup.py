@@ -51,7 +51,7 @@ def about_worker(config: Config) -> dict[str, Any]:
     return {
         "host": platform.node(),
         "pid": os.getpid(),
-        "slots": config.slots,
+        "slots": config.all_slots,
         "started_ns": time.time_ns(),
         "beat_s": config.beat_s,
         "versions": versions(),

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arbd.daemon.core import events
 from arbd.daemon.core.chunks import preempt
 from arbd.daemon.core.counters import Counters
 from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import Log
+from arbd.daemon.remote.slot import RemoteEvent, RemoteSlot
 from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
-from arbd.daemon.slots.protocol import ChunkTask, LoadFailure, SlotSetup, StaleProcess
+from arbd.daemon.slots.protocol import ChunkTask, LoadFailure, SlotSetup, StaleProcess, TaskReturned
 from arbd.objective.processes import end_orphans, is_adopting
+
+if TYPE_CHECKING:
+    from arbd.daemon.remote.pool import RemotePool
 
 KILL_AFTER_STOP_S = 1.0
 # What a free slot's process may take to end by itself: exit handlers and threads of an objective may never let it.
@@ -32,6 +37,8 @@ class Supervisor:
 
     def __init__(self, log: Log, counters: Counters, post: Callable[[events.Event], None]) -> None:
         self.slots: list[Slot] = []
+        self.remote_slots: list[RemoteSlot] = []
+        self._remote: RemotePool | None = None
         self.is_stuck = False
         self._log = log
         self._counters = counters
@@ -50,6 +57,16 @@ class Supervisor:
         for index in range(count):
             self.slots.append(Slot(index, setup, run_dir, on_event, lambda: self._post(events.SlotReady())))
 
+    def start_remote(self, pool: RemotePool, slots: Sequence[RemoteSlot]) -> None:
+        """Have tasks evaluated by somebody else's slots too."""
+        self._remote = pool
+        self.remote_slots.extend(slots)
+        pool.start()
+
+    @property
+    def _all(self) -> list[Slot | RemoteSlot]:
+        return [*self.slots, *self.remote_slots]
+
     def run(self, command: events.Run) -> None:
         """Evaluate a task, when a slot is free."""
         task = command.task
@@ -65,25 +82,40 @@ class Supervisor:
         """Evaluate under other rules from the next task on."""
         for slot in self.slots:
             slot.reconfigure(config.objective_paths, config.allow, config.data_dirs)
+        if self._remote is not None:
+            self._remote.reconfigure(config.allow, config.data_dirs, config.objective_paths)
 
     def drain(self) -> None:
         """Give back what waits, and have what runs come back after its iteration."""
         self._draining = True
-        for slot in self.slots:
+        for slot in self._all:
             slot.stop_tasks_up_to(self._highest_task)
         self._return_waiting(lambda task: True)
 
     def kill(self, reason: str) -> None:
         """Kill all that evaluate."""
-        for slot in self.slots:
+        for slot in self._all:
             if slot.task is not None:
                 slot.kill(reason)
 
     def came_back(self, event: SlotEvent) -> None:
         """A slot's task ended, or its process did: tell the coordinator, and replace what is not fit for another."""
         self._handle(event)
-        for slot in self.slots:
+        for slot in self._all:
             slot.assert_consistent()
+
+    def remote_came_back(self, event: RemoteEvent) -> None:
+        """A remote slot's task ended: tell the coordinator."""
+        task, result = event.task, event.result
+        self._kill_at.pop(task.number, None)
+        occupied_s = time.monotonic() - self._begun_s.pop(task.number, time.monotonic())
+        event.slot.finished()
+        if isinstance(result, TaskReturned):
+            self._post(events.Returned(task))
+        elif isinstance(result, LoadFailure):
+            self._post(events.Unloadable(task, result.reason))
+        else:
+            self._post(events.Reported(task, result, occupied_s))
 
     def _handle(self, event: SlotEvent) -> None:
         slot, task = event.slot, event.task
@@ -129,24 +161,36 @@ class Supervisor:
 
     def assign(self) -> None:
         """Waiting tasks to free slots, the urgent ones first; where none is free, less urgent work is preempted."""
-        free = [slot for slot in self.slots if slot.task is None]
-        for slot in free:
+        local = [slot for slot in self.slots if slot.task is None]
+        for slot in local:
             slot.renew()
+        free: list[Slot | RemoteSlot] = [*local, *self._free_remote()]
         while self._ready and free:
             order = max(self._ready, key=_urgency)
             self._ready.remove(order)
             self._counters.chunk_wait.observe(time.monotonic() - self._claimed_s.pop(order.task.number))
-            slot = min(free, key=partial(_unfitness, order.task))
-            free.remove(slot)
+            chosen = min(free, key=partial(_unfitness, order.task))
+            free.remove(chosen)
             self._begun_s[order.task.number] = time.monotonic()
-            slot.submit(order.task)
+            chosen.submit(order.task)
         if self._ready:
-            busy = [slot for slot in self.slots if slot.task is not None]
+            busy = [slot for slot in self._all if slot.task is not None]
+            if not busy and not free:
+                # Nobody has slots now: others may.
+                self._return_waiting(lambda task: True)
             running = [(self._priority(slot.task), slot.is_preempted()) for slot in busy]
             waiting = [order.limits.priority for order in self._ready]
             for index in preempt(waiting, running):
                 busy[index].preempt()
-        self._counters.slots_busy = sum(slot.task is not None for slot in self.slots)
+        self._counters.slots_busy = sum(slot.task is not None for slot in self._all)
+
+    def _free_remote(self) -> Sequence[RemoteSlot]:
+        """As many as there are workers for."""
+        if self._remote is None:
+            return ()
+        free = [slot for slot in self.remote_slots if slot.task is None]
+        room = self._remote.ready - (len(self.remote_slots) - len(free))
+        return free[: max(0, room)]
 
     def _priority(self, task: ChunkTask | None) -> int:
         return 0 if task is None else self._limits[task.session].priority
@@ -154,13 +198,14 @@ class Supervisor:
     def enforce(self, now: float, drain_by_s: float | None) -> None:
         """Kill what is overdue, of a session that ended, or still evaluates when the daemon has to end."""
         now_ns = time.monotonic_ns()
-        for slot in self.slots:
+        for slot in self._all:
             reason = ""
             if slot.task is None:
                 slot.rest_if_idle()
                 continue
-            self._tell_disk_error(slot)
-            reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
+            if isinstance(slot, Slot):
+                self._tell_disk_error(slot)
+                reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
             if not reason and now >= self._kill_at.get(slot.task.number, float("inf")):
                 reason = "the session was cancelled or removed"
             if not reason and drain_by_s is not None and now >= drain_by_s:
@@ -188,7 +233,7 @@ class Supervisor:
     def stop_session(self, session: Path, kill: bool) -> None:
         """Have a session's tasks come back, after the iteration that runs or, with `kill`, soon without it."""
         self._return_waiting(lambda task: task.session == session)
-        for slot in self.slots:
+        for slot in self._all:
             if slot.task is not None and slot.task.session == session:
                 slot.stop_tasks_up_to(self._highest_task)
                 if kill:
@@ -196,6 +241,9 @@ class Supervisor:
 
     def end(self) -> None:
         """Ask all, wait for all, kill what is left with everything below it."""
+        if self._remote is not None and not self._remote.end(SLOT_PATIENCE_S):
+            self._log.error("the executor cannot be let go of; ending without it")
+            self.is_stuck = True
         for slot in self.slots:
             slot.ask_to_end()
         give_up = time.monotonic() + SLOT_PATIENCE_S
@@ -207,7 +255,7 @@ class Supervisor:
             self.is_stuck = True
 
 
-def _unfitness(task: ChunkTask, slot: Slot) -> tuple[bool, bool]:
+def _unfitness(task: ChunkTask, slot: Slot | RemoteSlot) -> tuple[bool, bool]:
     # A session goes on where it is loaded. Elsewhere one that evaluated nothing is best: others may have other code.
     return (not slot.is_fresh if task.fresh else slot.last_session != task.session), not slot.is_fresh
 

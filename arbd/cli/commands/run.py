@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
 from arbd.cli.jobs import PreparedJob, read_job
 from arbd.cli.progress import ProgressView
+from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError
 from arbd.job.spec import JobSpec
@@ -41,6 +43,9 @@ from arbd.spool.system import SystemClock
     shell_complete=complete_settings,
     help="Override a field, e.g. tuning.seed=7.",
 )
+@click.option("--executor", help="Have it evaluated by somebody else's slots: dask, factory, or another kind.")
+@click.option("--scheduler", metavar="ADDRESS", help="Of the executor, for example tls://head:8786.")
+@click.option("--factory", metavar="MODULE:FUNCTION", help="What makes the executor, for --executor factory.")
 @click.option("--output-csv", type=click.Path(path_type=Path), help="Write the results as a table when done.")
 @json_option
 @pass_app
@@ -52,6 +57,9 @@ def run(
     session_id: str | None,
     worker_id: str | None,
     overrides: tuple[str, ...],
+    executor: str | None,
+    scheduler: str | None,
+    factory: str | None,
     output_csv: Path | None,
 ) -> None:
     """Work on JOB here, without a daemon, until its session is done.
@@ -60,20 +68,26 @@ def run(
     worker; the same command goes on where it was. The objective that JOB names is allowed, because you named it.
     Iterations that fail are results and said; they are no failure of this command.
 
+    With --executor, processes of another system evaluate instead of this host's, --workers of them at once; this shell
+    keeps the session and writes its results.
+
     \b
     Examples:
       arbctl --spool var/spool run etc/jobs/random.yaml
       arbctl --spool /mnt/nas/spool run job.yaml --session-id s1 --worker-id a    # one shell
       arbctl --spool /mnt/nas/spool run job.yaml --session-id s1 --worker-id b    # another, on any host
+      arbctl --spool var/spool run job.yaml --executor dask --scheduler tcp://127.0.0.1:8786 --workers 32
     """
-    config = app.config()
+    config = _with_executor(app.config(), executor, workers, scheduler, factory)
+    if config.executor.kind:
+        workers = None
     layout = SpoolLayout(config.spool)
     layout.prepare()
     if iterations is not None:
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
     if output_csv is not None:
         check_output(output_csv)
-    prepared = read_job(config, job, overrides, session_id, joins=True, slots=workers or config.slots)
+    prepared = read_job(config, job, overrides, session_id, joins=True, slots=workers or config.all_slots)
     here = _settings(config, prepared.spec, workers, worker_id, job)
     name = prepared.spec.session_id or new_session_id(layout.files(), SystemClock())
     if _make_or_join(layout, name, prepared):
@@ -89,6 +103,22 @@ def run(
     state = SessionQueue(layout.files(), layout.session(name)).refresh()
     app.show({"session_id": name, "state": state.label(), "done": state.counted, "iterations": state.n}, lambda: name)
     say_incomplete(name, state)
+
+
+def _with_executor(
+    config: Config, kind: str | None, workers: int | None, scheduler: str | None, factory: str | None
+) -> Config:
+    """The settings with the executor that the options name, if any."""
+    if kind is None and (scheduler or factory):
+        raise UsageError("--scheduler and --factory are of an executor: name it with --executor")
+    told = {"slots": workers, "scheduler": scheduler, "factory": factory}
+    given = {name: value for name, value in told.items() if value is not None}
+    if kind is None:
+        # Those of the settings, as many at once as was asked for.
+        found = replace(config.executor, **given) if config.executor.kind else None
+    else:
+        found = replace(config.executor if config.executor.kind == kind else ExecutorSettings(kind), **given)
+    return config if found is None else override(config, executor=found, slots=0)
 
 
 def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool:

@@ -141,6 +141,13 @@ class SlotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteSlotsReady:
+    """To the coordinator: somebody else has so many slots for this worker now."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeReported:
     """To the coordinator: what became of dropped jobs. `waiting` while there are more, now or later."""
 
@@ -179,6 +186,7 @@ Event = (
     | SuggestionMade
     | SuggestionFailed
     | SlotReady
+    | RemoteSlotsReady
     | IntakeReported
     | Wake
     | Drain

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.errors import UsageError
 from arbd.mirror.settings import RedisSettings
 from arbd.spool.user_limits import UserLimits, parse_limits
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from arbd.strict_yaml import Document
 
 SYSTEM_CONFIG = Path("/etc/arbd/arbd.yaml")
+# As many as a claim record can tell.
+MAX_REMOTE_SLOTS = 4096
 DEFAULT_SPOOL = Path("/var/lib/arbd/spool")
 
 
@@ -95,6 +98,12 @@ class Config:
     log_style: str = "auto"
     mirror: MirrorSettings = field(default_factory=MirrorSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+
+    @property
+    def all_slots(self) -> int:
+        """Those of this host, and as many of an executor's as may be used."""
+        return self.slots + (self.executor.slots if self.executor.kind else 0)
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -138,6 +147,9 @@ def _read(config: Config, path: Path) -> Config:
     settings = document.value if document.value is not None else {}
     if not isinstance(settings, dict):
         raise UsageError(f"{path}: expected settings as `name: value` lines, see etc/arbd.yaml")
+    if "executor" in settings and "slots" not in settings:
+        # Who names somebody else's slots means those; this host's own are added by name.
+        config = replace(config, slots=0)
     return _checked(_section(config, settings, path, document, ()), str(path))
 
 
@@ -219,18 +231,36 @@ def _checked(config: Config, source: str) -> Config:
         if getattr(config, name) not in choices:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it can be {', '.join(choices)}")
     for name, (least, most) in _BOUNDS.items():
+        if name == "slots" and config.executor.kind:
+            least = 0  # noqa: PLW2901 - an executor has slots enough
         if not least <= getattr(config, name) <= most:
             raise UsageError(f"{source}: {name} is {getattr(config, name)}; it can be {least} to {most}")
     for name in _positive():
         if getattr(config, name) <= 0:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it must be more than 0")
     config.mirror.redis.check(source)
+    _check_executor(config.executor, source)
     _check_metrics(config.metrics, source)
     if config.lease_s < 3 * config.beat_s:
         raise UsageError(
             f"{source}: lease_s ({config.lease_s:g}) must be at least three times beat_s ({config.beat_s:g})"
         )
     return config
+
+
+def _check_executor(settings: ExecutorSettings, source: str) -> None:
+    if not settings.kind:
+        if settings != ExecutorSettings():
+            raise UsageError(f"{source}: executor needs a kind")
+        return
+    from arbd.daemon.executors import EXECUTORS  # noqa: PLC0415 - few have one
+
+    if settings.kind not in EXECUTORS.names():
+        raise UsageError(f"{source}: executor.kind: {EXECUTORS.unknown_text(settings.kind)}")
+    if not 1 <= settings.slots <= MAX_REMOTE_SLOTS:
+        raise UsageError(f"{source}: executor.slots is {settings.slots}; it can be 1 to {MAX_REMOTE_SLOTS:,}")
+    if wrong := EXECUTORS.get(settings.kind).check(settings):
+        raise UsageError(f"{source}: executor.{wrong}")
 
 
 def _check_metrics(metrics: MetricsSettings, source: str) -> None:

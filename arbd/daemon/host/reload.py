@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from arbd.daemon.host.config import Config
 
 # A worker is what it is under these: its name and place on the spool, its processes, its caches, its watch.
-FIXED = frozenset({"spool", "worker_id", "slots", "cache_dir", "watch"})
+FIXED = frozenset({"spool", "worker_id", "slots", "cache_dir", "watch", "executor"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from arbd.daemon.slots import batches
 from arbd.daemon.slots.cell import Cell
-from arbd.daemon.slots.protocol import SlotSetup
+from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
+from arbd.daemon.slots.shipped_plan import ShippedPlan
 from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.code import expected_parts, with_parts
 from arbd.job.policy import ObjectivePolicy
@@ -30,7 +31,7 @@ class OpenSession:
     """A session opened for evaluation. Opening raises ArbdError when this host cannot evaluate it.
 
     `careful` is how many iterations are still to be looked at one by one; `draws` says that the objective uses the
-    global random generators, which are seeded for each iteration then.
+    global random generators, which are seeded for each iteration then. Tasks of a `shipped` session bring their plan.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class OpenSession:
         load: Callable[[JobSpec, str], Evaluator],
         cell: Cell,
         code: RunningCode | None = None,
+        *,
+        shipped: bool = False,
     ) -> None:
         self.clock = clock
         self.paths = SessionPaths(folder)
@@ -62,14 +65,26 @@ class OpenSession:
             self.code.loaded(self.evaluator)
         self.settings = Settings(spec)
         self.baseline = cell.baseline()
-        self.plan: Plan = (
-            PublishedPlan(files, clock, self.paths, spec.layout) if spec.generation_size else NonAdaptivePlan(spec)
-        )
-        self.writer = SegmentWriter(files, self.paths, setup.worker_id, setup.incarnation, label)
+        self.plan: Plan
+        if shipped:
+            self.plan = ShippedPlan.nothing()
+        elif spec.generation_size:
+            self.plan = PublishedPlan(files, clock, self.paths, spec.layout)
+        else:
+            self.plan = NonAdaptivePlan(spec)
+        self._writer_of = partial(SegmentWriter, files, self.paths, setup.worker_id, setup.incarnation)
+        self._label = label
+        self.writer = self._writer_of(label)
         self.batch_size = batches.FIRST_BATCH
         self.batched = self.evaluator.batch
         self.careful = 0
         self.draws = False
+
+    def begin_shipped(self, task: ChunkTask) -> None:
+        """Evaluate a task by the plan that came with it, into a segment that holds its rows alone."""
+        self.plan = ShippedPlan.decode(task.planned)
+        self.writer.close()
+        self.writer = self._writer_of(f"{self._label}.{task.number}")
 
     def is_current(self) -> bool:
         """True while the session is to be evaluated as it was when it was opened; StaleProcessError when not in here."""

@@ -62,7 +62,9 @@ class SlotProcess:
         self._descriptors.bound_output()
         self.progress.loading(task.number, time.monotonic_ns())
         try:
-            session = self._open(task.session)
+            session = self._open(task.session, shipped=bool(task.planned))
+            if task.planned:
+                session.begin_shipped(task)
         except StaleProcessError as error:
             stale = StaleProcess(str(error), engine=isinstance(error, StaleEngineError))
             return LoadFailure(stale.reason) if task.fresh else stale
@@ -82,7 +84,7 @@ class SlotProcess:
             self._sessions.pop(task.session)[1].close()
         return report
 
-    def _open(self, folder: Path) -> OpenSession:
+    def _open(self, folder: Path, *, shipped: bool) -> OpenSession:
         from arbd.daemon.slots.descriptors import watched_files  # noqa: PLC0415 - as above
         from arbd.daemon.slots.open_session import OpenSession  # noqa: PLC0415 - samplers, not before the first task
         from arbd.named_file import ReadRule  # noqa: PLC0415 - as above
@@ -109,7 +111,9 @@ class SlotProcess:
             )
             self._cell.enter(None)
             code = self._running_code()
-            session = OpenSession(files, SystemClock(), folder, label, self.setup, load, self._cell, code)
+            session = OpenSession(
+                files, SystemClock(), folder, label, self.setup, load, self._cell, code, shipped=shipped
+            )
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions)))[1].close()
             self._sessions[folder] = (identity, session)

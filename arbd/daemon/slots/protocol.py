@@ -57,7 +57,8 @@ class ChunkTask:
 
     `attempts` is by iteration, 1 where absent. `scalar` forbids evaluating in batches; the first `careful` iterations
     are looked at one by one. `fresh` asks for a process that evaluated nothing before. `exits` counts the processes
-    that ended on this task without an iteration to attribute it to.
+    that ended on this task without an iteration to attribute it to. `planned` is a `ShippedPlan` of its iterations, of a
+    session that is not on this host: then its rows go to a segment of its own, which is no session's.
     """
 
     number: int
@@ -69,6 +70,7 @@ class ChunkTask:
     careful: int = 0
     fresh: bool = False
     exits: int = 0
+    planned: bytes = b""
 
     @property
     def size(self) -> int:
@@ -126,3 +128,10 @@ class StaleProcess:
 
     reason: str
     engine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReturned:
+    """A task that nobody evaluates any more; nothing was recorded. `reason` is '' where it was asked for."""
+
+    reason: str
