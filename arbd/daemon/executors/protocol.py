@@ -58,6 +58,10 @@ class ChunkExecutor(Protocol):
         """Whoever made this answer computes with other versions: do not ask it again."""
         ...
 
+    def forget(self, future: Future[bytes]) -> None:
+        """Nobody waits for this one any more."""
+        ...
+
     def close(self) -> None:
         """Let go of everything; what runs is not waited for."""
         ...

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from arbd.daemon import forks
+from arbd.daemon.executors.versions import unfitness
 from arbd.daemon.remote.call import HOST, Call, Scratch
 from arbd.daemon.remote.materials import Materials
 from arbd.daemon.remote.messages import read_message, write_message
@@ -28,7 +29,7 @@ from arbd.daemon.slots.pool import Slot, SlotEvent
 from arbd.daemon.slots.protocol import SlotSetup
 from arbd.daemon.startup import run_folder
 from arbd.errors import ArbdError
-from arbd.job.code import SHORT, base_parts, differences
+from arbd.job.code import base_parts
 from arbd.job.codec import read_job_spec
 from arbd.job.spec import JobSpec
 from arbd.objective.processes import adopt_orphans, end_orphans, is_adopting
@@ -111,7 +112,7 @@ class Agent:
     def _start(self, request: Request) -> Answer | None:
         """Begin on a chunk; an answer when that cannot be."""
         job, spec = self._job(request.job)
-        if unfit := unfitness(job):
+        if unfit := unfitness(job.base, base_parts()):
             return Answer(Outcome.UNFIT, HOST, unfit)
         for name, files in request.attached:
             self._materials.keep(job, spec, name, decode_files(files))
@@ -177,18 +178,6 @@ class Agent:
 
     def _say(self, number: int, answer: Answer) -> None:
         write_message(self._output, [number.to_bytes(8, "big"), answer.encode()])
-
-
-def unfitness(job: Job) -> str:
-    """Why this host must not compute rows of a daemon that has the job's versions; '' when it may."""
-    found = differences(job.base, base_parts(), ())
-    names = {"arbd": "arbd's own code"}
-    return "; ".join(
-        f"{names[each.part]} is {base_parts()[each.part][:SHORT]} there, and {job.base[each.part][:SHORT]} here"
-        if each.part in names
-        else each.text.replace(" here, and ", " there, and ").replace(" where the session began", " here")
-        for each in found
-    )
 
 
 def _listen(agent: Agent, source: BinaryIO) -> None:

@@ -328,8 +328,8 @@ class RemotePool:
         future = run.future
         if event.running or future is None or future.cancel():
             self._send(run, TaskReturned(event.reason))
-            if event.running and future is not None:
-                future.cancel()
+            if future is not None:
+                self._executor.forget(future)
 
     def _record(self, reports: Sequence[tuple[_Run, ChunkReport]]) -> None:
         """Sync what was written, then report it. While the disk fails, it is kept and tried again."""

@@ -67,6 +67,10 @@ class FactoryExecutor:
     def refuse(self, future: Future[bytes], reason: str) -> None:
         """See `ChunkExecutor`. Nobody knows which worker of such an executor it was."""
 
+    def forget(self, future: Future[bytes]) -> None:
+        """See `ChunkExecutor`. One that runs runs on."""
+        future.cancel()
+
     def _let_go(self) -> None:
         executor, self._executor = self._executor, None
         if executor is not None:
