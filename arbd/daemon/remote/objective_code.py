@@ -55,7 +55,7 @@ def read_code(module: str, known: Iterable[str], folders: Sequence[Path]) -> Obj
             if open_to := written_by_anybody(file):
                 raise ObjectiveError(f"the module {found}: {open_to}")
             with open_named(file, MAX_PROGRAM_BYTES) as opened:
-                files[place] = opened.read(MAX_PROGRAM_BYTES)
+                files[place] = opened.read(opened.size)
             if len(files) > MAX_MODULES or sum(map(len, files.values())) > MAX_BYTES:
                 raise ObjectiveError(
                     f"the objective's module {module} imports more than {MAX_MODULES:,} modules or "

@@ -17,7 +17,7 @@ from arbd.daemon.remote.objective_code import ObjectiveCode, read_code
 from arbd.daemon.remote.wire import CODE, Answer, Chunk, Files, Job, encode
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
 from arbd.daemon.slots.shipped_plan import ShippedPlan, spans_of_task
-from arbd.errors import CodeChangedError, ObjectiveError
+from arbd.errors import CodeChangedError, DataError, ObjectiveError
 from arbd.job.code import MODULE, base_parts, expected_parts
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.stored import read_spec
@@ -34,6 +34,9 @@ from arbd.spool.layout import SessionPaths
 from arbd.spool.queue import Worker
 from arbd.spool.spans import NO_COUNTS, Counts, add_counts
 from arbd.spool.system import Clock
+
+# A larger file would have to be held in memory several times on its way.
+MAX_SENT_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,13 @@ class ShippedSession:
         found: Files = {}
         for path in [Path(name)] if days is None else days.files(reading):
             with open_named(path, MAX_DATA_BYTES, reading) as file:
-                found[path.name] = file.read(MAX_DATA_BYTES)
+                if file.size > MAX_SENT_BYTES:
+                    raise DataError(
+                        path,
+                        f"has {file.size:,} bytes; {MAX_SENT_BYTES:,} are the maximum that is sent to workers of an "
+                        "executor: put it where they see it under the same name",
+                    )
+                found[path.name] = file.read(file.size)
         return encode(found)
 
     def take(self, task: ChunkTask, answer: Answer) -> ChunkReport:

@@ -1,0 +1,72 @@
+"""Clusters for tests: real schedulers and workers, processes on loopback, all of which end with the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conftest import REPOSITORY, wait_until
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@dataclass
+class DaskCluster:
+    """A scheduler at one address, however often it is started, and workers of one thread each."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    scheduler: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def _start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", *arguments, "--no-dashboard"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONPATH": str(REPOSITORY), **environment},
+            )  # fmt: skip
+
+    def start_scheduler(self) -> None:
+        self.scheduler = self._start(
+            "scheduler", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port)
+        )
+        wait_until(self._listens, what="the start of the scheduler")
+
+    def _listens(self) -> bool:
+        with socket.socket() as tried:
+            return tried.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        self.workers.append(
+            self._start(
+                f"worker-{len(self.workers)}", "distributed.cli.dask_worker", self.address, "--no-nanny",
+                "--nthreads", "1", "--local-directory", str(self.folder), "--death-timeout", "120", **environment,
+            )
+        )  # fmt: skip
+        return self.workers[-1]
+
+    def kill_scheduler(self) -> None:
+        assert self.scheduler is not None
+        self.scheduler.kill()
+        self.scheduler.wait(20)
+
+    def stop(self) -> None:
+        for process in [*self.workers, *([self.scheduler] if self.scheduler is not None else [])]:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.wait(20)
