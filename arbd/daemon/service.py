@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from arbd.daemon import forks
 from arbd.daemon.core import events
@@ -49,6 +49,9 @@ from arbd.spool.liveness import LivenessLock
 from arbd.spool.queue import Worker
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
+
+if TYPE_CHECKING:
+    from arbd.daemon.remote.pool import RemotePool
 
 TICK_S = 0.1
 FINAL_PATIENCE_S = 10.0
@@ -119,6 +122,7 @@ class Service:
         self._counters = Counters()
         self._refused_settings = ""
         self._intake: IntakeSupervisor | None = None
+        self._remote: RemotePool | None = None
 
     def run(self) -> int:
         """Work until drained, or with `burst` until nothing is left."""
@@ -189,7 +193,7 @@ class Service:
             life=life,
             only=self._mode.only,
             burst=self._mode.burst,
-            more=side_services.about,
+            more=lambda: {**side_services.about(), **self._about_executor()},
             counters=self._counters,
             limits=config.limits,
             labels=config.labels,
@@ -205,7 +209,12 @@ class Service:
             coordinator.post(events.RemoteSlotsReady(count))
 
         pool, slots = remote_slots(self._config, layout.files(), worker, self._log, self._events.put, ready)
+        self._remote = pool
         self._supervisor.start_remote(pool, slots)
+
+    def _about_executor(self) -> dict[str, Any]:
+        pool = self._remote
+        return {} if pool is None else {"executor": pool.about()}
 
     def _bound_cache(self, cache_dir: Path) -> None:
         """Note how large the cache may be, for all who add to it, and make room."""
@@ -260,6 +269,8 @@ class Service:
         parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > FINAL_PATIENCE_S else []
         trouble = self._counters.condition.spool_trouble or about.get("trouble")
         parts += [f"trouble with the spool: {trouble}"] if trouble else []
+        waits_for = self._remote.view.waits_for if self._remote is not None else ""
+        parts += [f"waits for {waits_for}"] if waits_for else []
         parts += ["Redis is down"] if about.get("mirror", {}).get("state") == "down" else []
         if self._drain_by_s is not None:
             return "draining: " + "; ".join(parts)

@@ -8,6 +8,7 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -111,7 +112,7 @@ def _with_executor(
     """The settings with the executor that the options name, if any."""
     if kind is None and (scheduler or factory):
         raise UsageError("--scheduler and --factory are of an executor: name it with --executor")
-    told = {"slots": workers, "scheduler": scheduler, "factory": factory}
+    told: dict[str, Any] = {"slots": workers, "scheduler": scheduler, "factory": factory}
     given = {name: value for name, value in told.items() if value is not None}
     if kind is None:
         # Those of the settings, as many at once as was asked for.

@@ -16,6 +16,7 @@ from arbd.analysis.standstill import BLOCKED, FINISHING, NO_WORKER, read_standst
 from arbd.analysis.waiting import waiting_share, waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.dropped import described, listed, named
+from arbd.cli.live import executor_lines
 from arbd.cli.selection import selection_options
 from arbd.errors import VersionError
 from arbd.spool.dropped import DroppedJob, dropped_jobs, queued_jobs
@@ -147,6 +148,7 @@ def status(app: App, session: str | None) -> None:
         "slots_waiting": (waits := None if view.is_over else _waiting(files, layout, session)),
     }
     notes = [note for note in (missing, waiting_text(waits)) if note]
+    notes += [] if view.is_over else _executors(files, layout, session)
     more = [*_phase_lines(phases), *_code_lines(session, shares, differing), *map(escape_line, notes)]
     shown = view.standing(read_standstill(files, layout))
     app.show(shown.document() | told, lambda: "\n".join([_details(shown, blocked), *more]))
@@ -210,6 +212,17 @@ def _phase_lines(phases: list[dict[str, Any]]) -> list[str]:
 def _waiting(files: Files, layout: SpoolLayout, session_id: str) -> float | None:
     beats = [beat for beat in read_beats(files, layout) if is_held(files, layout, beat.worker_id)]
     return waiting_share(beats, session_id)
+
+
+def _executors(files: Files, layout: SpoolLayout, session_id: str) -> list[str]:
+    """What workers that are at the session, or wait for it, say of slots that they have from somebody else."""
+    beats = [beat for beat in read_beats(files, layout) if beat.about.get("only") in (None, session_id)]
+    return [
+        line
+        for beat in beats
+        if is_held(files, layout, beat.worker_id)
+        for line in executor_lines(beat.worker_id, beat.about.get("executor"))
+    ]
 
 
 def _details(view: Overview, blocked: dict[str, str]) -> str:

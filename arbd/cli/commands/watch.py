@@ -15,7 +15,7 @@ from arbd.analysis.waiting import waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.dropped import described, named, wait_for_session
 from arbd.cli.keyboard import Keyboard
-from arbd.cli.live import Followed, Live, shown_best, worker_facts
+from arbd.cli.live import Followed, Live, executor_lines, shown_best, worker_facts
 from arbd.errors import ArbdError
 from arbd.spool.dropped import DroppedJob
 from arbd.terminal_text import escape_control_chars, escape_line
@@ -157,6 +157,11 @@ def _troubles(live: Live) -> list[str]:
                 if live.only in (None, name)
             ]
             told += [f"{beat.worker_id} has trouble with the spool: {facts['trouble']}"] if facts["trouble"] else []
+            told += (
+                executor_lines(beat.worker_id, executor)
+                if (executor := facts["executor"] or {}).get("waits_for")
+                else []
+            )
     for followed in live.sessions:
         reason = live.standstill.reason(followed.session_id, followed.state)
         # What single workers say of a session that goes on elsewhere stands above.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, json_option, pass_app, table
-from arbd.cli.live import ENDED, shown_state, worker_facts
+from arbd.cli.live import ENDED, executor_lines, shown_state, worker_facts
 from arbd.errors import VersionError
 from arbd.spool.dropped import queued_jobs
 from arbd.spool.layout import SpoolLayout
@@ -34,7 +34,7 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
 
 def _unread(layout: SpoolLayout, worker_id: str, error: VersionError) -> dict[str, Any]:
     """A worker whose heartbeat another version writes: that it is there is all that can be said."""
-    unknown = ("host", "slots", "busy", "done", "rate_per_s", "pid", "mirror", "beats", "halted")
+    unknown = ("host", "slots", "busy", "done", "rate_per_s", "pid", "mirror", "beats", "halted", "executor")
     return {
         "worker_id": worker_id,
         "alive": is_held(layout.files(), layout, worker_id),
@@ -110,6 +110,7 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
                 [f"{d['worker_id']} has trouble with the spool: {escape_line(d['trouble'])}"] if d["trouble"] else []
             )
             lines += [f"{d['worker_id']} works on nothing: {escape_line(str(d['halted']))}"] if d["halted"] else []
+            lines += map(escape_line, executor_lines(d["worker_id"], d["executor"]))
             lines += _mirror(d["worker_id"], d["mirror"])
         lines += [f"{d['worker_id']} refuses {escape_line(n)}: {escape_line(why)}" for n, why in d["refuses"].items()]
         lines += [f"{d['worker_id']} checks {escape_line(name)}" for name in d["checks"]]

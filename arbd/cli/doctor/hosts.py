@@ -11,6 +11,7 @@ from pathlib import Path
 
 from arbd.analysis.code import code_shares, differs_here, is_mixed, mixed_text
 from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
+from arbd.cli.live import executor_lines
 from arbd.errors import ArbdError, CorruptionError
 from arbd.job.code import REMEDY, altered_since_build, expected_parts
 from arbd.job.stored import read_spec
@@ -125,6 +126,15 @@ def troubles(beats: list[Beat]) -> Iterator[Finding]:
             yield Finding(beat.worker_id, WARNING, f"has trouble with the spool: {beat.about['trouble']}", remedy)
         for session_id, reason in beat.about.get("blocked", {}).items():
             yield Finding(beat.worker_id, WARNING, f"cannot evaluate {session_id}: {reason}", "as the message says")
+        told = beat.about.get("executor") or {}
+        if told.get("waits_for") or told.get("refused"):
+            remedy = "start workers there with the versions of this daemon: its log and `arbctl workers` say more"
+            for line in executor_lines(beat.worker_id, told):
+                yield Finding(beat.worker_id, WARNING, line.removeprefix(f"{beat.worker_id}: "), remedy)
+        elif told:
+            yield Finding(
+                beat.worker_id, OK, executor_lines(beat.worker_id, told)[0].removeprefix(f"{beat.worker_id}: ")
+            )
     if beats and not any(beat.about.get("trouble") or beat.about.get("blocked") for beat in beats):
         yield Finding("code and data", OK, "every worker can evaluate every session")
 

@@ -6,6 +6,7 @@ made only after its rows are synced. The main loop never waits for it.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arbd.daemon.executors import EXECUTORS
 from arbd.daemon.executors.protocol import ChunkExecutor, ExecutorAwayError, ExecutorView, Loss
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.logs import Log
@@ -38,6 +40,8 @@ AWAY_PATIENCE_S = 5.0
 MAX_LOSSES = 8
 # Answers of workers that compute with other versions, before this host says that it has no better ones.
 MAX_UNFIT = 20
+# Refused workers that a heartbeat names.
+MOST_TOLD = 20
 
 
 @dataclass(slots=True)
@@ -105,6 +109,19 @@ class RemotePool:
         self._ending = threading.Event()
         self.view = ExecutorView(0)
         self.disk_trouble = ""
+
+    def about(self) -> dict[str, Any]:
+        """For people, in the heartbeat."""
+        view = self.view
+        return {
+            "kind": self._settings.kind,
+            "address": EXECUTORS.get(self._settings.kind).address(self._settings),
+            "slots": self._settings.slots,
+            "ready": self.ready,
+            "workers": view.workers,
+            "waits_for": view.waits_for or (f"the disk: {self.disk_trouble}" if self.disk_trouble else ""),
+            "refused": dict(itertools.islice(view.refused.items(), MOST_TOLD)),
+        }
 
     def start(self) -> None:
         """Begin."""
