@@ -48,12 +48,6 @@ tuning:
   grid_points: {n: 16}
 execution: {timeout_s: 0.5, retries: 1, memory_mb: 600}
 """
-FACTORY = """
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-def processes():
-    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
-"""
 
 
 def table(path: Path) -> dict[int, Mapping[str, str]]:
@@ -69,8 +63,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract")
     for name, text in {"moody.py": MOODY, "helper.py": HELPER, "job.yaml": JOB}.items():
         (folder / name).write_text(text)
-    (folder / "factories").mkdir()
-    (folder / "factories" / "made_here.py").write_text(FACTORY)
     (folder / "spool").mkdir()
     (folder / "arbd.yaml").write_text(
         f"scan_s: 0.2\nbeat_s: 0.2\nlease_s: 5\nchunk_target_s: 0.5\ncache_dir: {folder / 'cache'}\n"
@@ -84,7 +76,7 @@ def run(bench: Path, name: str, *options: str) -> dict[int, Mapping[str, str]]:
         [sys.executable, "-m", "arbd.cli", "--spool", bench / "spool", "--config", bench / "arbd.yaml", "run",
          bench / "job.yaml", "--session-id", name, "--workers", "2", "--output-csv", output, *options],
         check=False, capture_output=True, text=True, timeout=200, cwd=bench,
-        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{bench / 'factories'}", "XDG_CACHE_HOME": str(bench / "workers")},
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'docs' / 'examples' / 'executors'}", "XDG_CACHE_HOME": str(bench / "workers")},
     )  # fmt: skip
     assert output.exists(), done.stderr
     return table(output)
@@ -117,8 +109,10 @@ def test_the_local_slots_know_every_status(local: dict[int, Mapping[str, str]]) 
 
 
 @pytest.mark.slow
-def test_an_executor_of_a_factory_does_what_local_slots_do(bench: Path, local: dict[int, Mapping[str, str]]) -> None:
-    assert run(bench, "factory", "--executor", "factory", "--factory", "made_here:processes") == local
+def test_the_documented_executor_of_a_factory_does_what_local_slots_do(
+    bench: Path, local: dict[int, Mapping[str, str]]
+) -> None:
+    assert run(bench, "factory", "--executor", "factory", "--factory", "processes:pool") == local
 
 
 @pytest.mark.slow

@@ -43,8 +43,9 @@ class DaskExecutor:
         except ImportError as error:
             raise UsageError("the executor dask needs distributed: pip install 'arbd[dask]'") from error
         # It logs every lost connection with a traceback; `look` says what is the matter.
-        for name in ("distributed", "tornado"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        for name in ("distributed", "tornado", *logging.root.manager.loggerDict):
+            if name.partition(".")[0] in ("distributed", "tornado"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         self._distributed = distributed
         self._settings = settings
         self._security = _security(settings)
