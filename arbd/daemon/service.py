@@ -206,7 +206,7 @@ class Service:
         from arbd.daemon.remote.start import remote_slots  # noqa: PLC0415 - NumPy, which no other main loop needs
 
         def ready(count: int) -> None:
-            coordinator.post(events.RemoteSlotsReady(count))
+            coordinator.post(events.SlotReady(count))
 
         pool, slots = remote_slots(self._config, layout.files(), worker, self._log, self._events.put, ready)
         self._remote = pool

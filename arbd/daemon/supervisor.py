@@ -201,7 +201,8 @@ class Supervisor:
         for slot in self._all:
             reason = ""
             if slot.task is None:
-                slot.rest_if_idle()
+                if isinstance(slot, Slot):
+                    slot.rest_if_idle()
                 continue
             if isinstance(slot, Slot):
                 self._tell_disk_error(slot)

@@ -105,7 +105,7 @@ class Coordinator:
         self._next_beat = 0.0
         self._next_scan = 0.0
         # What is claimed before a slot can run it would only keep other workers from it.
-        self._local_ready = self._remote_ready = 0
+        self._slots_ready = 0
         self._draining = False
         self._state = "running"
         self._jobs_waiting_since_s: float | None = None
@@ -173,10 +173,8 @@ class Coordinator:
             case events.Wake():
                 # Until a look succeeds.
                 self._next_scan = 0.0
-            case events.SlotReady():
-                self._local_ready = min(self._local_ready + 1, self._worker.slots)
-            case events.RemoteSlotsReady(count):
-                self._remote_ready = count
+            case events.SlotReady(count):
+                self._slots_ready = max(0, min(self._slots_ready + count, self._worker.slots))
             case events.Drain():
                 self._draining = True
                 self._state = "draining"
@@ -313,10 +311,6 @@ class Coordinator:
         write_beat(
             self._files, self._layout, Beat(self._worker.worker_id, self._worker.incarnation, self._counter, about)
         )
-
-    @property
-    def _slots_ready(self) -> int:
-        return self._local_ready + self._remote_ready
 
     @property
     def _works(self) -> bool:

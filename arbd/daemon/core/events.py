@@ -137,14 +137,9 @@ class SuggestionFailed:
 
 @dataclass(frozen=True, slots=True)
 class SlotReady:
-    """To the coordinator: one more slot's process is up."""
+    """To the coordinator: so many more slots can evaluate; fewer, where somebody else has them and took some away."""
 
-
-@dataclass(frozen=True, slots=True)
-class RemoteSlotsReady:
-    """To the coordinator: somebody else has so many slots for this worker now."""
-
-    count: int
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +181,6 @@ Event = (
     | SuggestionMade
     | SuggestionFailed
     | SlotReady
-    | RemoteSlotsReady
     | IntakeReported
     | Wake
     | Drain

@@ -90,6 +90,8 @@ class Agent:
             for each in self._slots:
                 if each.call is not None:
                     each.call.enforce(now_ns)
+                else:
+                    each.slot.rest_if_idle()
 
     def end(self) -> None:
         """End the slots, whatever they do."""

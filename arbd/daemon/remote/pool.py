@@ -221,7 +221,7 @@ class RemotePool:
                 self._log.info("the executor's workers are there", ready=self.ready)
             self._said = view.waits_for
         if self.ready != before:
-            self._on_ready(self.ready)
+            self._on_ready(self.ready - before)
 
     def _submit_waiting(self) -> None:
         now_s = time.monotonic()
