@@ -95,7 +95,7 @@ def test_a_worker_with_another_numpy_is_refused_before_its_first_chunk_and_said(
     daemons.start("far", slots=0)
     assert arbctl("submit", tmp_path / "job.yaml")[0] == 0
     wait_until(lambda: told(arbctl).get("refused"), what="the refusal")
-    wait_until(lambda: "state" in json.loads(arbctl("status", "s", "--json")[1]), what="the session")
+    wait_until(lambda: "done" in json.loads(arbctl("status", "s", "--json")[1]), what="the session")
     assert "NumPy is 1.0.0 there" in arbctl("workers")[1]
     assert "1 refused" in arbctl("status", "s")[1]
     assert "refuses its worker" in arbctl("doctor")[1]
