@@ -226,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a few markets of each, to see that it runs")
     parser.add_argument("--method", action="append", choices=METHODS, help="only these methods")
-    parser.add_argument("--market", action="append", choices=KINDS, help="only these kinds of market")
+    parser.add_argument("--market", action="append", choices=(*KINDS, *EDGES_BPS), help="only these kinds of market")
     parser.add_argument("--markets", type=int, help="markets of each case, all kinds together without an edge")
     parser.add_argument("--only", choices=("luck", "edge"), help="only markets without an edge, or with one")
     parser.add_argument("--validation", choices=tuple(VALIDATIONS), help="sessions with a validation of this kind")
@@ -234,12 +234,13 @@ def main() -> None:
     for method in given.method or METHODS[: 2 if given.smoke else None]:
         most = 400 if method in ("sobol", "tpe") else 100
         markets = given.markets or (8 if given.smoke else most)
-        if given.only != "edge":
-            luck(method, given.market or KINDS, markets, given.validation)
+        kinds = given.market or (*KINDS, *EDGES_BPS)
+        if given.only != "edge" and (without := [kind for kind in kinds if kind in KINDS]):
+            luck(method, without, markets, given.validation)
         if given.only != "luck" and method in ("sobol", "tpe"):
-            for kind, edges in EDGES_BPS.items():
+            for kind in (kind for kind in kinds if kind in EDGES_BPS):
                 for days in LENGTHS[: 1 if given.smoke else None]:
-                    for edge_bps in edges[: 1 if given.smoke else None]:
+                    for edge_bps in EDGES_BPS[kind][: 1 if given.smoke else None]:
                         tell(case(method, kind, max(1, markets // 4), days, edge_bps, given.validation)[0])
 
 

@@ -64,16 +64,15 @@ def in_the_spool(layout: SpoolLayout, name: str) -> dict[str, bytes]:
     return {key: np.asarray(column).tobytes() for key, column in found.items()}
 
 
-@pytest.mark.parametrize("method", ["tpe", "sobol"])
 def test_the_same_with_1_slot_4_slots_and_two_daemons_that_are_killed(
-    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path, method: str
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
 ) -> None:
-    job = write_job(tmp_path / "job.yaml", method)
+    job = write_job(tmp_path / "job.yaml", "cmaes")
     for name, slots in (("one", 1), ("four", 4)):
         code, _, err = arbctl("run", job, "--session-id", name, "--workers", slots, "--worker-id", f"w{slots}")
         assert code in (0, 1), err
     assert arbctl("submit", job, "--session-id", "killed")[0] == 0
-    rng, running = random.Random(method), [daemons.start("a"), daemons.start("b")]
+    rng, running = random.Random(1), [daemons.start("a"), daemons.start("b")]
     wait_until(lambda: layout.session("killed").ledger.exists(), 120)
     # In the search, and among what judges its winner.
     for done in (20, 50):
