@@ -59,7 +59,7 @@ def writer_of(record: Mapping[Any, Any]) -> str:
 
 # A change to one of these that an earlier version would misread gets the next number, a line in CHANGELOG.md, and a
 # golden spool of what was written until then.
-LEDGER = Schema("ledger", 1)
+LEDGER = Schema("ledger", 2, also=frozenset({1}))
 JOB = Schema("job", 2, key="version", also=frozenset({1}))
 SEGMENT = Schema("segment", 1)
 RESULTS = Schema("results", 2)

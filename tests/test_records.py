@@ -141,7 +141,7 @@ def test_ledger_records_are_the_bytes_that_they_always_were(
 ) -> None:
     claims = [Claim(i, span, "w-1", incarnation) for i, span in enumerate(parts)]
     records = {
-        ledger.opened(parts[0].count): {"k": "open", **schema.LEDGER.stamp(), "n": parts[0].count},
+        ledger.opened(parts[0].count): {"k": "open", **schema.LEDGER.stamp(), "v": 1, "n": parts[0].count},
         ledger.claimed(claims, 3, wall_ns): {
             "k": "claim", "w": "w-1", "i": incarnation, "s": 3, "t": wall_ns,
             "c": [[i, span.first, span.count, span.epoch] for i, span in enumerate(parts)],
@@ -154,6 +154,7 @@ def test_ledger_records_are_the_bytes_that_they_always_were(
         ledger.again(parts, counts, ""): {"k": "again", "r": [plain(s) for s in parts], "u": list(counts), "why": ""},
         ledger.stopped(wall_ns % 1000, "x"): {"k": "stop", "n": wall_ns % 1000, "why": "x"},
         ledger.switched(ledger.PAUSED): {"k": "state", "s": "paused"},
+            ledger.extended(9, "x"): {"k": "extend", **schema.LEDGER.stamp(), "n": 9, "why": "x"},
         ledger.compacted(counts, 3): {"k": "done", "c": list(counts), "d": 3},
     }  # fmt: skip
     for record, expected in records.items():

@@ -47,6 +47,7 @@ HOMES = {
     "cancel": (f"{_HERE}.control", "cancel", "End a session; what is recorded stays."),
     "set": (f"{_HERE}.control", "set_", "Change priority, slots or labels of a session that runs."),
     "history": (f"{_HERE}.control", "history", "Who did what to a session, when, from where, why."),
+    "extend": (f"{_HERE}.extend", "extend", "Give a session that is done more iterations."),
     "retry": (f"{_HERE}.control", "retry", "Run failed, crashed and timed-out iterations again."),
     "workers": (f"{_HERE}.workers", "workers", "Who works on this spool, on what, how fast."),
     "drain": (f"{_HERE}.operate", "drain", "Have a worker give back what it has and take nothing more."),

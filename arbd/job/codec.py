@@ -190,6 +190,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     generation_lag: Annotated[int, Meta(ge=1, le=MAX_LAG)] = LAG
     validation: ValidationRecord | None = None
     terms: TermsRecord = TermsRecord()
+    began_with: Annotated[int, Meta(ge=0, le=limits.MAX_ITERATIONS)] = 0
 
 
 JOB: RecordFormat[JobRecord] = RecordFormat("the job", JobRecord, lambda: schema.JOB)
@@ -233,6 +234,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         generation_lag=record.generation_lag,
         terms=_same(record.terms, Terms),
         refill=record.refill,
+        began_with=record.began_with,
         validation=None if record.validation is None else record.validation.spec(),
     )
     if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):

@@ -113,6 +113,7 @@ class JobSpec:
     `sampler_versions` are those of the libraries that compute suggestions, as of the host that accepted the job.
     `budgets` are those that iterations may have, none where all use all of the data; left out, the method's own.
     `code` are the parts of `arbd.job.code` that every session depends on; jobs of earlier versions have none.
+    `began_with` is the number of iterations at first, of a session that was extended since; else 0.
     With a `validation`, `n` counts its iterations too, and all of them are published.
     """
 
@@ -149,6 +150,7 @@ class JobSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     validation: ValidationSpec | None = None
     terms: Terms = NO_TERMS
+    began_with: int = 0
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -187,7 +189,7 @@ class JobSpec:
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
         more = (self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta)
-        says_more = any(more) or self.objective.says_more
+        says_more = any(more) or self.objective.says_more or self.began_with
         return schema.JOB.version if says_more else schema.JOB.earliest
 
     def to_plain(self) -> dict[str, Any]:
@@ -227,5 +229,6 @@ class JobSpec:
             # Left out where there are none, so that such a job reads the same to workers that do not know of them.
             **({"labels": dict(self.labels)} if self.labels else {}),
             **({} if self.validation is None else {"validation": self.validation.to_plain()}),
+            **({"began_with": self.began_with} if self.began_with else {}),
             **({} if self.terms == NO_TERMS else {"terms": self.terms.to_plain()}),
         }

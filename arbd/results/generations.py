@@ -82,7 +82,7 @@ class PublishedPlan:
         parts: list[PlannedRows] = []
         while count > 0:
             number = self._layout.number_of(first)
-            generation = self._generation(number)
+            generation = self._generation(number, first)
             start = first - generation.first
             part = generation.rows.select(slice(start, start + count))
             if not len(part):
@@ -94,24 +94,31 @@ class PublishedPlan:
             count -= len(part)
         return join(parts)
 
-    def _generation(self, number: int) -> Generation:
-        if number not in self._kept:
+    def _generation(self, number: int, iteration: int) -> Generation:
+        """The one that an iteration is in; until it is shown whole, where its session was extended."""
+        if number not in self._kept or not _has(self._kept[number], iteration):
             while len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[number] = self._read_patiently(number)
+            self._kept[number] = self._read_patiently(number, iteration)
         return self._kept[number]
 
-    def _read_patiently(self, number: int) -> Generation:
+    def _read_patiently(self, number: int, iteration: int) -> Generation:
         give_up = self._clock.monotonic_s() + READ_PATIENCE_S
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return read_generation(self._files, self._paths, number)
+                found = read_generation(self._files, self._paths, number)
+                if _has(found, iteration) or found.stop or self._clock.monotonic_s() > give_up:
+                    return found
             except OSError:
                 if self._clock.monotonic_s() > give_up:
                     raise
             self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _has(generation: Generation, iteration: int) -> bool:
+    return iteration < generation.first + len(generation.rows)
 
 
 @dataclass(frozen=True, slots=True)

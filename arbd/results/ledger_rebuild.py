@@ -24,6 +24,7 @@ from arbd.spool.ledger_records import (
     LEDGER,
     ClaimRecord,
     DoneRecord,
+    ExtendRecord,
     FinishRecord,
     LedgerRecord,
     OpenRecord,
@@ -77,6 +78,11 @@ def opening(payloads: Sequence[bytes], paths: SessionPaths) -> int | None:
     return None
 
 
+def extended_to(payloads: Sequence[bytes], n: int, paths: SessionPaths) -> int:
+    """The iterations of a session of `n` at first, after all extensions that its records tell of."""
+    return max([n, *(record.n for _, record in _records(payloads, n, paths) if isinstance(record, ExtendRecord))])
+
+
 def rebuild(
     files: Files, paths: SessionPaths, payloads: Sequence[bytes], n: int, rules: RowRules, stored: StoredResults | None
 ) -> RebuiltLedger:
@@ -97,7 +103,7 @@ def rebuild(
         if isinstance(record, DoneRecord):
             _account(files, paths, rules, rebuilt, stored)
         rebuilt.add(record, payload=payload)
-    if last is None and (stored is None or not _is_finished(rebuilt.state, stored)):
+    if last is None and (stored is None or not _is_finished(rebuilt.state, stored, records)):
         if rebuilt.state.over:
             _account(files, paths, rules, rebuilt, stored)
         return rebuilt
@@ -117,9 +123,11 @@ def _records(payloads: Sequence[bytes], n: int, paths: SessionPaths) -> Iterator
     """All records but the one that opens the session; frames that hold none are left out."""
     for payload in payloads:
         try:
-            yield payload, read_record(payload, n, paths.ledger)
+            record = read_record(payload, n, paths.ledger)
         except ValueError:
             continue
+        n = record.n if isinstance(record, ExtendRecord) else n
+        yield payload, record
 
 
 def _order_again(rebuilt: RebuiltLedger, records: Sequence[LedgerRecord]) -> None:
@@ -138,12 +146,23 @@ def _order_again(rebuilt: RebuiltLedger, records: Sequence[LedgerRecord]) -> Non
             return
 
 
-def _is_finished(state: LedgerState, stored: StoredResults) -> bool:
+def _is_finished(state: LedgerState, stored: StoredResults, records: Sequence[LedgerRecord]) -> bool:
     """True when the results hold every iteration as it was last ordered, so that only the record of it is lost."""
+    if stored.session_n <= _before_extension(records, state.n):
+        return False
     if state.state == ledger.CANCELLED or stored.n != min(stored.session_n, state.n):
         return False
     epochs = stored.fixed("epoch")
     return not len(epochs) or int(epochs.max()) >= state.epoch
+
+
+def _before_extension(records: Sequence[LedgerRecord], n: int) -> int:
+    """How many iterations the session had when it was extended last, as far as its records tell; 0 where it never was."""
+    last = max((at for at, record in enumerate(records) if isinstance(record, ExtendRecord)), default=None)
+    if last is None:
+        return 0
+    done = [record for record in records[:last] if isinstance(record, DoneRecord)]
+    return sum(done[-1].counts) if done else n - 1
 
 
 def _reason(files: Files, paths: SessionPaths) -> str:

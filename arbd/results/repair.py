@@ -7,7 +7,7 @@ beside it under a name that no reader looks at. What cannot be derived is said, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.results.columns import RowRules
 from arbd.results.generations import published_schedule
-from arbd.results.ledger_rebuild import RebuiltLedger, opening, rebuild, whole_payloads
+from arbd.results.ledger_rebuild import RebuiltLedger, extended_to, opening, rebuild, whole_payloads
 from arbd.results.merge import Merge
 from arbd.results.retention import alone, require_unused
 from arbd.results.scrub import Damaged, examine
@@ -108,25 +108,25 @@ class _Work:
     def build(self, resolve: Resolve) -> None:
         """Make everything that can be made, in the order in which one is derived from the other."""
         payloads = whole_payloads(self.files, self.paths)
-        spec = self._spec(resolve, opening(payloads, self.paths))
+        spec = self._spec(resolve, payloads)
         if spec is None:
             self.found.left += [str(d) for d in self.found.damage if d.path.parent == self.paths.folder]
             return
         rules = RowRules.of(spec)
         stored = self._stored(rules)
-        n = opening(payloads, self.paths) or spec.n
+        n = opening(payloads, self.paths) or spec.began_with or spec.n
         ledger = rebuild(self.files, self.paths, payloads, n, rules, stored)
         self._ledger(ledger)
         if self.paths.results in self.damaged and ledger.state.done:
             self._results(ledger, rules)
         self._others(ledger)
 
-    def _spec(self, resolve: Resolve, n: int | None) -> JobSpec | None:
+    def _spec(self, resolve: Resolve, payloads: Sequence[bytes]) -> JobSpec | None:
         if self.paths.spec not in self.damaged:
             return read_spec(self.files, self.paths)
         try:
             job = self.files.read(self.paths.job, limit=MAX_JOB_BYTES)
-            spec = self._as_begun(self._as_scheduled(resolve(job, str(self.paths.job))), n)
+            spec = self._as_begun(self._as_scheduled(resolve(job, str(self.paths.job))), payloads)
         except (ArbdError, OSError, ValueError) as error:
             self.found.left.append(f"{self.paths.spec}: the job cannot be resolved again on this host: {error}")
             return None
@@ -143,11 +143,14 @@ class _Work:
         found = published_schedule(self.files, self.paths) if spec.generation_size and has_any else None
         return spec if found is None else replace(spec, generation_size=found.size, generation_lag=found.lag)
 
-    def _as_begun(self, spec: JobSpec, n: int | None) -> JobSpec:
-        """As its rows say that it began; UsageError when they are of another job.
+    def _as_begun(self, spec: JobSpec, payloads: Sequence[bytes]) -> JobSpec:
+        """As its rows say that it began, and was extended; UsageError when they are of another job.
 
         Earlier versions had no other points in the place of those that break a constraint.
         """
+        n = opening(payloads, self.paths)
+        if n is not None and spec.n == n and (now := extended_to(payloads, n, self.paths)) > n:
+            n, spec = now, replace(spec, n=now, began_with=n)
         try:
             self._require_same(spec, n)
         except UsageError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Suggester:
 
     files: Files
     paths: SessionPaths
+    of: InitVar[JobSpec | None] = None
     spec: JobSpec = field(init=False)
     _planner: GenerationPlanner | PhasePlanner | None = None
     _reader: SegmentReader = field(init=False)
@@ -39,8 +40,8 @@ class Suggester:
     _unable: str = ""
     _pending: dict[int, Generation] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.spec = read_spec(self.files, self.paths)
+    def __post_init__(self, of: JobSpec | None) -> None:
+        self.spec = of or read_spec(self.files, self.paths)
         self._begin()
         self._winners = Winners(self.spec.n)
         self._reader = SegmentReader(self.files, self.paths, rules=RowRules.of(self.spec))
@@ -63,6 +64,23 @@ class Suggester:
         finally:
             if held is not None:
                 held.release()
+
+    def compute(self, number: int) -> tuple[Generation, Sequence[Generation], GenerationPlanner]:
+        """A generation of a search without phases, those that it does not know the results of, and who computed it.
+
+        UsageError where this host computes another than those that the session began with, or rows cannot be read.
+        """
+        other = self._unable or differing(self.spec.sampler_versions, self._versions)
+        if other:
+            raise UsageError(f"the session's search cannot go on from here: {other}")
+        assert isinstance(self._planner, GenerationPlanner)
+        self._learn(self._planner)
+        if missing := self._planner.missing(number):
+            raise UsageError(
+                f"the results of {len(missing):,} iterations, from which its search goes on, cannot be read"
+            )
+        pending = [self._published(at) for at in self._planner.pending(number)]
+        return self._planner.generation(number, pending), pending, self._planner
 
     def warm_up(self) -> None:
         """Import what later generations need."""

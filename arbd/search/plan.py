@@ -142,6 +142,7 @@ class NonAdaptivePlan:
 
     def rows(self, first: int, count: int) -> PlannedRows:
         """See `Plan`."""
+        assert first + count - 1 <= self._n, f"iterations to {first + count - 1} of a plan of {self._n}"
         columns = self.columns(first, count)
         origin = self._repeats(columns, first, count)
         if self._limits.before:

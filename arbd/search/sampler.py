@@ -93,13 +93,15 @@ class _Method:
 class PlanMethod(_Method):
     """A non-adaptive method. `size`: of a plan that ends by itself, from the space and the points per dimension.
 
-    `distinct`: no point of the plan stands twice.
+    `distinct`: no point of the plan stands twice. `prefix`: the points of a shorter session are the first of a longer one's,
+    so that a session can be extended.
     """
 
     make: Callable[[PlanRequest], Sampler]
     generation: GenerationSizes = OF_A_PLAN
     size: Callable[[SearchSpace, Mapping[str, int]], PlanSize] | None = None
     distinct: bool = False
+    prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from arbd.spool.ledger_records import CANCELLED, PAUSED, RUNNING, AgainRecord, LedgerRecord, OpenRecord, StateRecord
+from arbd.spool.ledger_records import (
+    CANCELLED,
+    PAUSED,
+    RUNNING,
+    AgainRecord,
+    ExtendRecord,
+    LedgerRecord,
+    OpenRecord,
+    StateRecord,
+)
 from arbd.spool.provenance import UNKNOWN, Action, Actor, Changes, Provenance
 
 _VERBS: Mapping[str, str] = {RUNNING: "resume", PAUSED: "pause", CANCELLED: "cancel"}
@@ -21,6 +30,8 @@ def action_of(record: LedgerRecord) -> Action | None:
         case AgainRecord():
             what = "retry" if record.actor is not None else "run again"
             return Action(what=what, actor=record.actor, reason=record.why)
+        case ExtendRecord():
+            return Action(what="extend", actor=record.actor, reason=record.why)
         case StateRecord():
             return Action(what=record.action or _VERBS[record.state], actor=record.actor, changes=record.changes)
     return None

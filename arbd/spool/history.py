@@ -14,6 +14,7 @@ from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger_records import (
     ClaimRecord,
     DoneRecord,
+    ExtendRecord,
     LedgerRecord,
     OpenRecord,
     RevokeRecord,
@@ -47,7 +48,7 @@ def history_of(files: Files, paths: SessionPaths) -> list[Deed]:
                     record = read_record(frame.payload, n, paths.ledger)
                 except ValueError:
                     continue
-                n = record.n if isinstance(record, OpenRecord) else n
+                n = record.n if isinstance(record, OpenRecord | ExtendRecord) else n
                 if isinstance(record, ClaimRecord) and not begun:
                     begun = True
                     deeds.append(Deed("started", record.wall_ns, host=record.worker_id))
@@ -68,6 +69,9 @@ def _deed(record: LedgerRecord, last_ns: int) -> Deed | None:
             return Deed("work taken back", 0, reason=record.why)
         case StopRecord():
             return Deed("ended early", 0, reason=record.why)
+        case ExtendRecord(actor=actor) if actor is not None:
+            # It says to how many, and the actor's reason too.
+            return Deed("extend", actor.wall_ns, actor.user, actor.host, record.why)
         case DoneRecord():
             return Deed("done", last_ns)
     action = action_of(record)

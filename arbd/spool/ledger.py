@@ -25,6 +25,7 @@ from arbd.spool.ledger_records import (
     ClaimedSpan,
     ClaimRecord,
     DoneRecord,
+    ExtendRecord,
     FinishedClaim,
     FinishRecord,
     LedgerRecord,
@@ -57,8 +58,9 @@ def pack(record: LedgerRecord) -> bytes:
 
 def opened(n: int, submission: Submission | None = None) -> OpenRecord:
     """First record of every ledger."""
-    stamp = schema.LEDGER.stamp()
-    return OpenRecord(version=stamp[schema.LEDGER.key], writer=stamp[schema.WRITER], n=n, submission=submission)
+    # Nothing in it is new: whoever reads the earliest schema can read it.
+    version, writer = schema.LEDGER.earliest, schema.LEDGER.stamp()[schema.WRITER]
+    return OpenRecord(version=version, writer=writer, n=n, submission=submission)
 
 
 def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> ClaimRecord:
@@ -91,6 +93,12 @@ def again(spans: Sequence[Span], uncounted: Sequence[int], reason: str, actor: A
 def stopped(n: int, reason: str) -> StopRecord:
     """The session ends after iteration `n` (or after the last that was claimed already)."""
     return StopRecord(n=n, why=reason)
+
+
+def extended(n: int, reason: str, actor: Actor | None = None) -> ExtendRecord:
+    """A session that is done has `n` iterations from now on."""
+    stamp = schema.LEDGER.stamp()
+    return ExtendRecord(version=stamp[schema.LEDGER.key], writer=stamp[schema.WRITER], n=n, why=reason, actor=actor)
 
 
 def switched(state: str) -> StateRecord:
@@ -159,6 +167,8 @@ class LedgerState(LedgerView):
                 self._fold_stop(record)
             case DoneRecord():
                 self._fold_done(record)
+            case ExtendRecord():
+                self._fold_extend(record)
             case OpenRecord():
                 self.n = self.opened_n = record.n
 
@@ -167,6 +177,13 @@ class LedgerState(LedgerView):
         if last < self.n:
             self.n = last
             self.stopped = record.why
+
+    def _fold_extend(self, record: ExtendRecord) -> None:
+        # Of one that is done, the cursor stands behind its last iteration; records that say so may be damaged.
+        if record.n > self.n:
+            self.n = self.opened_n = record.n
+            self.stopped = ""
+            self.done = False
 
     def _fold_done(self, record: DoneRecord) -> None:
         self.done = True

@@ -175,6 +175,15 @@ class StopRecord(_Record, tag="stop", frozen=True, kw_only=True):
     why: Text
 
 
+class ExtendRecord(_Record, tag="extend", frozen=True, kw_only=True):
+    """A session that is done has `n` iterations from now on. Its schema says what earlier versions do not know."""
+
+    version: int = field(name=schema.LEDGER.key)
+    n: Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
+    why: Text
+    actor: Actor | None = field(default=None, name="who")
+
+
 class DoneRecord(_Record, tag="done", frozen=True, kw_only=True):
     """`results.msgpack` holds every iteration, `counts` by status; the session is done."""
 
@@ -183,7 +192,15 @@ class DoneRecord(_Record, tag="done", frozen=True, kw_only=True):
 
 
 LedgerRecord = (
-    OpenRecord | ClaimRecord | FinishRecord | RevokeRecord | AgainRecord | StateRecord | StopRecord | DoneRecord
+    OpenRecord
+    | ClaimRecord
+    | FinishRecord
+    | RevokeRecord
+    | AgainRecord
+    | StateRecord
+    | StopRecord
+    | ExtendRecord
+    | DoneRecord
 )
 
 
@@ -204,6 +221,8 @@ def read_record(payload: bytes | memoryview, n: int, path: Path | str = "a ledge
     if isinstance(record, OpenRecord) != (n == 0):
         kind = record.__struct_config__.tag
         raise ValueError("the session is opened twice" if n else f"a record {kind!r} before the one that opens it")
+    if isinstance(record, ExtendRecord) and record.n <= n:
+        raise ValueError(f"an extension to {record.n} iterations, of a session of {n}")
     if isinstance(record, StopRecord) and record.n > n:
         raise ValueError(f"the last iteration is {record.n}, expected an integer from 0 to {n}")
     for span in _spans(record):

@@ -34,8 +34,7 @@ def clone(
       arbctl clone kimchi-btc-01 --set tuning.seed=7
       arbctl clone kimchi-btc-01 --session-id kimchi-btc-02 --set tuning.max_iterations=2000
 
-    With the same seed and a larger `max_iterations`, random, sobol and halton begin with the same iterations. Other methods
-    spread over all iterations, or plan their generations by their number.
+    A larger `max_iterations` begins anew: `arbctl extend` gives a session that is done more, and keeps what there is.
     """
     import yaml
 

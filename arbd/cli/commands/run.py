@@ -139,7 +139,8 @@ def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool
             )
             return False
     there = read_spec(files, paths)
-    if _fingerprint(there) != _fingerprint(prepared.spec):
+    begun = replace(there, n=there.began_with, began_with=0) if there.began_with else there
+    if _fingerprint(prepared.spec) not in (_fingerprint(begun), _fingerprint(replace(there, began_with=0))):
         raise UsageError(
             f"session {name} exists already with another job: choose another --session-id, or compare with {paths.job}"
         )

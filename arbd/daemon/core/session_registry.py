@@ -8,12 +8,14 @@ and nothing that was found wrong is believed for good: it is looked at again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from arbd.daemon.core import events
 from arbd.daemon.core.counters import DAMAGE_FOUND, LEASE_REVOKED, Counters
+from arbd.daemon.core.generation_scheduler import GenerationScheduler
 from arbd.daemon.core.manners import tell_actions
 from arbd.daemon.core.session_state import Exchange, SessionState
 from arbd.daemon.core.session_watch import SessionWatch
@@ -291,6 +293,8 @@ class SessionRegistry:
             )
             self._told[session_id] = work.state.state, work.state.provenance.acted
         work.look(self.timing.lease_s)
+        if work.state.n > work.spec.n:
+            self._go_on_longer(work)
         state = work.state
         # What was seen since the last look: claims read the ledger, too.
         before, acted = self._told[session_id]
@@ -305,6 +309,15 @@ class SessionRegistry:
         elif work.is_idle:
             del self.work[session_id]
             self._end(session_id, state, was_worked_on=True)
+
+    def _go_on_longer(self, work: SessionState) -> None:
+        """A session was extended: its job was written before the record that says so. OSError where it is not shown yet."""
+        spec = read_spec(self.files, work.queue.paths)
+        if spec.n < work.state.n:
+            raise OSError(errno.ESTALE, f"{work.queue.paths.spec} is not shown as it was extended")
+        work.spec = spec
+        if spec.generation_size:
+            work.generations = GenerationScheduler(self.files, work.queue.paths, spec)
 
     def _claims_of_mine(self, state: ledger.LedgerState) -> bool:
         return any(claim.incarnation == self.worker.incarnation for claim in state.claims.values())

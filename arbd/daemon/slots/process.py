@@ -62,7 +62,7 @@ class SlotProcess:
         self._descriptors.bound_output()
         self.progress.loading(task.number, time.monotonic_ns())
         try:
-            session = self._open(task.session, shipped=bool(task.planned))
+            session = self._open(task.session, task.last, shipped=bool(task.planned))
             if task.planned:
                 session.begin_shipped(task)
         except StaleProcessError as error:
@@ -84,7 +84,7 @@ class SlotProcess:
             self._sessions.pop(task.session)[1].close()
         return report
 
-    def _open(self, folder: Path, *, shipped: bool) -> OpenSession:
+    def _open(self, folder: Path, last: int, *, shipped: bool) -> OpenSession:
         from arbd.daemon.slots.descriptors import watched_files  # noqa: PLC0415 - as above
         from arbd.daemon.slots.open_session import OpenSession  # noqa: PLC0415 - samplers, not before the first task
         from arbd.named_file import ReadRule  # noqa: PLC0415 - as above
@@ -96,7 +96,7 @@ class SlotProcess:
         # A session that was removed and submitted again has the same name, and is another.
         identity = files.look(SessionPaths(folder).spec)
         known, session = self._sessions.pop(folder, (None, None))
-        if session is not None and (known != identity or not session.is_current()):
+        if session is not None and (known != identity or session.spec.n < last or not session.is_current()):
             session.close()
             session = None
         if session is None:
@@ -114,6 +114,9 @@ class SlotProcess:
             session = OpenSession(
                 files, SystemClock(), folder, label, self.setup, load, self._cell, code, shipped=shipped
             )
+            if session.spec.n < last:
+                session.close()
+                raise ObjectiveError(f"{session.paths.spec} is not shown here yet as it was extended")
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 self._sessions.pop(next(iter(self._sessions)))[1].close()
             self._sessions[folder] = (identity, session)

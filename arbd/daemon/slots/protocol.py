@@ -77,6 +77,12 @@ class ChunkTask:
         """Iterations to evaluate."""
         return sum(sub_span.span.count for sub_span in self.sub_spans)
 
+    @property
+    def last(self) -> int:
+        """The last iteration that it is about."""
+        ends = [sub_span.span.first + sub_span.span.count - 1 for sub_span in self.sub_spans]
+        return max((*ends, *(failure.iteration for _, failure in self.failures)), default=0)
+
     def without(self, rest: ChunkTask) -> ChunkTask:
         """What of it was evaluated when `rest` was not: of each claim the last part, or all."""
         first_left = {sub_span.claim.claim_id: sub_span.span.first for sub_span in reversed(rest.sub_spans)}

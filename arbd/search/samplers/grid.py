@@ -63,5 +63,6 @@ METHOD = PlanMethod(
     make=_make,
     size=_size,
     distinct=True,
+    prefix=True,
     fields=("grid_points",),
 )

@@ -34,5 +34,6 @@ def _make(request: PlanRequest) -> HaltonSampler:
 METHOD = PlanMethod(
     summary="A scrambled Halton sequence, which fills the space evenly.",
     make=_make,
+    prefix=True,
     libraries=("numpy",),
 )

@@ -45,4 +45,5 @@ def _make(request: PlanRequest) -> RandomSampler:
 METHOD = PlanMethod(
     summary="Independent uniform points.",
     make=_make,
+    prefix=True,
 )

@@ -34,6 +34,7 @@ def _make(request: PlanRequest) -> SobolSampler:
 METHOD = PlanMethod(
     summary="A scrambled Sobol sequence, which fills the space evenly.",
     make=_make,
+    prefix=True,
     libraries=("numpy", "scipy"),
     max_iterations=2**BITS,
 )
