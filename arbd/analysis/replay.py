@@ -192,8 +192,13 @@ def _evaluate(evaluator: Evaluator, spec: JobSpec, recorded: TuningResult, *, ba
         trial = Trial.of(spec, recorded.session_id, ran, recorded.budget)
         seed_generators(trial.seed)
         return {**evaluator.evaluate(recorded.params, trial).metrics, **share}
-    choices = {dimension.name for dimension in spec.space.dimensions if isinstance(dimension, ChoiceDimension)}
-    columns = {name: [value] if name in choices else np.array([value]) for name, value in recorded.params.items()}
+    # As the slot asked: None and NaN for parameters that the row does not have.
+    columns = {
+        d.name: [recorded.params.get(d.name)]
+        if isinstance(d, ChoiceDimension)
+        else np.array([recorded.params.get(d.name, np.nan)])
+        for d in spec.space.dimensions
+    }
     setting = Settings(spec).of(recorded.duplicate_of or recorded.iteration)
     metrics, _ = evaluator.evaluate_batch(columns, recorded.budget, setting)
     return {**{name: float(np.asarray(column, dtype=np.float64)[0]) for name, column in metrics.items()}, **share}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
 
 _SHOWN = 10
+# Columns that every session has.
+_OWN = frozenset({"iteration", "status", "worker", "ended", "duration_s", "attempt", "error"})
 
 
 class Results:
@@ -52,10 +54,10 @@ class Results:
             "attempt": rows.attempt,
             "error": [rows.errors.get(iteration, "") for iteration in rows.iteration.tolist()],
         }
-        taken = {*found, *ran}
+        assert {*found, *ran} == _OWN
         for name, values in table.spec.space.decode(rows.params).items():
-            found[f"param_{name}" if name in taken else name] = values
-        taken |= found.keys()
+            found[self._param(name)] = values
+        taken = _OWN | found.keys()
         for name in table.metric_names:
             values = np.where(table.completed, rows.metrics[name], np.nan)
             found[f"metric_{name}" if name in taken else name] = values
@@ -85,9 +87,18 @@ class Results:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def _plain(self) -> dict[str, Any]:
-        return {
-            name: _of_one_type(column) if isinstance(column, list) else column for name, column in self.columns.items()
-        }
+        found = {name: _of_one_type(c) if isinstance(c, list) else c for name, c in self.columns.items()}
+        space = self._table.spec.space
+        for name, exists in space.active(self._table.rows.params).items():
+            # What does not exist is no number, and an integer stays one.
+            if not isinstance(found[self._param(name)], list):
+                values = self._table.rows.params[name].tolist()
+                found[self._param(name)] = [v if e else None for v, e in zip(values, exists.tolist(), strict=True)]
+        return found
+
+    def _param(self, name: str) -> str:
+        """The column of a parameter."""
+        return f"param_{name}" if name in _OWN else name
 
     def _repr_html_(self) -> str:
         import itertools
@@ -97,7 +108,8 @@ class Results:
 
 
 def _of_one_type(values: list[Any]) -> list[Any]:
-    return values if len({type(value) for value in values}) <= 1 else [str(value) for value in values]
+    known = {type(value) for value in values if value is not None}
+    return values if len(known) <= 1 else [None if value is None else str(value) for value in values]
 
 
 def _library(name: str) -> Any:

@@ -20,7 +20,7 @@ from arbd.records import MAX_TEXT_CHARS, Items, Positive, RecordFormat, Text, sh
 from arbd.search.constraints import parse_constraint
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
 from arbd.search.schedule import LAG, MAX_LAG
-from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
+from arbd.search.space import ChoiceDimension, Condition, FloatDimension, IntDimension, SearchSpace
 from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.ledger_records import FileName
 
@@ -41,6 +41,11 @@ Versions = Annotated[
 ]
 Label = Annotated[str, Meta(pattern=rf"^(?:{limits.LABEL.pattern})\Z")]
 Point = dict[Name, Scalar]
+# Under which conditions a parameter exists: values of others, by their names.
+When = Annotated[
+    dict[Name, Annotated[tuple[Scalar, ...], Meta(min_length=1, max_length=limits.MAX_CHOICES)]],
+    Meta(max_length=limits.MAX_PARAMETERS),
+]
 
 
 class ObjectiveRecord(Struct, frozen=True):
@@ -67,6 +72,7 @@ class FloatRecord(Struct, frozen=True, tag_field="type", tag="float"):
     high: Number
     log: bool
     step: Number | None
+    when: When = {}
 
     def dimension(self) -> FloatDimension:
         """ValueError when it is no range that can be searched."""
@@ -86,6 +92,7 @@ class IntRecord(Struct, frozen=True, tag_field="type", tag="int"):
     high: Exact
     log: bool
     step: Positive
+    when: When = {}
 
     def dimension(self) -> IntDimension:
         """ValueError when it is no range that can be searched."""
@@ -100,6 +107,7 @@ class ChoiceRecord(Struct, frozen=True, tag_field="type", tag="choice"):
 
     name: Text
     values: Annotated[tuple[Scalar, ...], Meta(min_length=1, max_length=limits.MAX_CHOICES)]
+    when: When = {}
 
     def dimension(self) -> ChoiceDimension:
         """The dimension."""
@@ -204,7 +212,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
     spec = JobSpec(
         objective=_same(record.objective, ObjectiveSpec),
         method=record.method,
-        space=SearchSpace(tuple(dimension.dimension() for dimension in record.space)),
+        space=_space(record),
         n=record.n,
         seed=record.seed,
         metrics=tuple(MetricGoal(goal.name, goal.direction) for goal in record.metrics),
@@ -240,6 +248,15 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
     if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):
         raise ValueError(f"a validation of {spec.layout.n:,} iterations in all, of {spec.n:,}")
     return spec
+
+
+def _space(record: JobRecord) -> SearchSpace:
+    """ValueError when its conditions cannot be followed."""
+    conditions = [Condition(one.name, parent, values) for one in record.space for parent, values in one.when.items()]
+    space = SearchSpace(tuple(one.dimension() for one in record.space), tuple(conditions))
+    for name, fault in space.faults():
+        raise ValueError(f"{name}: {fault}")
+    return space
 
 
 def _same(record: Struct, of: type[T]) -> T:

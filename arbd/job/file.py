@@ -201,10 +201,10 @@ def _known_fields(value: Any, path: Sequence[str | int]) -> list[str]:
 def _parameter_fields(value: Any, path: Sequence[str | int]) -> list[str]:
     kind = value["tuning"]["search_space"][path[2]].get("type")
     return {
-        "float": ["bounds", "log", "step", "type"],
-        "int": ["bounds", "log", "step", "type"],
-        "choice": ["type", "values"],
-    }.get(kind, ["type"])
+        "float": ["bounds", "log", "step", "type", "when"],
+        "int": ["bounds", "log", "step", "type", "when"],
+        "choice": ["type", "values", "when"],
+    }.get(kind, ["type", "when"])
 
 
 def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from arbd.errors import UsageError
@@ -15,8 +25,27 @@ from arbd.job.spec import Terms
 from arbd.search.samplers import METHODS
 from arbd.search.schedule import MAX_LAG
 
-Scalar = bool | int | float | str
 AUTO = "auto"
+
+
+def _scalar(value: Any, handler: Any) -> Any:
+    """One message for one mistake: the alternatives would each have their own."""
+    del handler
+    if type(value) in (bool, int, float, str):
+        return value
+    raise PydanticCustomError("scalar", "is no value: a number, a string, true or false")
+
+
+Scalar = Annotated[bool | int | float | str, WrapValidator(_scalar)]
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _or_one(schema: dict[str, Any]) -> None:
+    whole = {name: schema.pop(name) for name in ("items", "minItems", "type")}
+    schema["anyOf"] = [whole, *whole["items"]["anyOf"]]
 
 
 def _known_method(name: str) -> str:
@@ -43,7 +72,17 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FloatParameter(_Strict):
+class _Searched(_Strict):
+    when: dict[
+        str, Annotated[list[Scalar], BeforeValidator(_as_list), Field(min_length=1, json_schema_extra=_or_one)]
+    ] = Field(
+        default_factory=dict,
+        description="It exists only where these parameters exist and have this value, or one of these.",
+        examples=[{"strategy": "inventory"}],
+    )
+
+
+class FloatParameter(_Searched):
     """A real number between two bounds, both included."""
 
     type: Literal["float"]
@@ -52,7 +91,7 @@ class FloatParameter(_Strict):
     step: float | None = Field(None, gt=0, description="Only low, low + step, low + 2 step, ...")
 
 
-class IntParameter(_Strict):
+class IntParameter(_Searched):
     """An integer between two bounds, both included."""
 
     type: Literal["int"]
@@ -63,14 +102,14 @@ class IntParameter(_Strict):
     step: int = Field(1, ge=1, strict=True, description="Only low, low + step, low + 2 step, ...")
 
 
-class ChoiceParameter(_Strict):
+class ChoiceParameter(_Searched):
     """One of several values."""
 
     type: Literal["choice"]
     values: list[Scalar] = Field(min_length=1, description="The values.", examples=[["convergence", "inventory"]])
 
 
-class BoolParameter(_Strict):
+class BoolParameter(_Searched):
     """False or true."""
 
     type: Literal["bool"]

@@ -333,7 +333,7 @@ class _Resolver:
             return
         resolved = [params.resolve({**own, **fixed}) for own in profiles.values()]
         for name, fault in params.differing(list(profiles), resolved).items():
-            if name not in space.names:
+            if name not in space.names or name in space.conditional:
                 self.wrong(fault, "tuning", "scenarios")
         searched = next((dimension for dimension in space.dimensions if dimension.name == "grid_s"), None)
         for name, own in zip(profiles, resolved, strict=True):
@@ -365,7 +365,11 @@ class _Resolver:
             if any(count > MAX_GRID_POINTS for count in points.values()):
                 self.wrong(f"more than {MAX_GRID_POINTS:,} points in one dimension", "tuning", "grid_points")
                 return 0
-            return self._planned_count(method.size(space, points))
+            try:
+                return self._planned_count(method.size(space, points))
+            except UsageError as error:
+                self.wrong(str(error), "tuning", "grid_points")
+                return 0
         if tuning.max_iterations is None:
             if not any(fault.field == "tuning.max_iterations" for fault in self._document.faults):
                 self.wrong(

@@ -24,7 +24,7 @@ from arbd.job.resolve_schedule import idle_slots, schedule_of
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
 from arbd.search import ordering
-from arbd.search.constraints import Constraint, ConstraintError, as_values, parse_constraint, renamed, total_violation
+from arbd.search.constraints import Constraint, ConstraintError, parse_constraint, renamed
 from arbd.search.options import resolve_options
 from arbd.search.plan import Limits
 from arbd.search.problem import EarlierResult, MetricGoal, StopRules, WarmStart
@@ -239,6 +239,11 @@ class SearchOptions:
                     dimensions[key].column([point[key]])
                 except ValueError as error:
                     self._wrong(str(error), "enqueue", index, name)
+            for condition in self.space.conditions:
+                there = point.get(condition.parent, condition.values[0])
+                if condition.name in point and there not in condition.values:
+                    fault = f"{condition.name} does not exist where {condition.parent} is {there!r}: leave it out"
+                    self._wrong(fault, "enqueue", index)
             points.append(point)
         self.enqueue = tuple(points)
         if self.n and len(points) > self.n:
@@ -249,7 +254,7 @@ class SearchOptions:
         if not self._found_none or self.problems:
             return
         limits = Limits(self.space, self.fixed, tuple(parse_constraint(text) for text in self.constraints))
-        whole = [point for point in self.enqueue if point.keys() == set(self.space.names)]
+        whole = [point for point in self.enqueue if self._is_whole(point)]
         if whole and limits.may_run(self.space.encode(whole), len(whole)).any():
             return
         text = f"none of {TRIED_POINTS:,} random points keeps the constraints between parameters"
@@ -257,6 +262,14 @@ class SearchOptions:
             self.notices.append(text)
         else:
             self._wrong(f"{text}: loosen them, or name one that does in `enqueue`", "constraints")
+
+    def _is_whole(self, point: Mapping[str, Value]) -> bool:
+        """True when it has a value for whatever exists there."""
+        try:
+            self.space.encode([point])
+        except KeyError:
+            return False
+        return True
 
     def _past(self, read: ReadPast | None, folders: Sequence[Path]) -> None:
         source = self.document.job.tuning.start_from
@@ -306,7 +319,9 @@ class SearchOptions:
         )
         self.past = WarmStart(
             source,
-            tuple({name: fitting[i].params[name] for name in self.space.names} for i in chosen),
+            tuple(
+                {name: p[name] for name in self.space.names if name in p} for p in (fitting[i].params for i in chosen)
+            ),
             tuple(tuple(fitting[i].metrics.get(goal.name, math.nan) for goal in self.metrics) for i in chosen),
             tuple(violation[i] for i in chosen),
             tuple(budgets[i] for i in chosen),
@@ -325,11 +340,11 @@ class SearchOptions:
         constraints = tuple(parse_constraint(text) for text in self.constraints)
         if not constraints:
             return [0.0] * len(results)
-        params = as_values(self.space.decode(self.space.encode([result.params for result in results])))
-        names = {name for constraint in constraints for name in constraint.names} - {*params, *self.fixed}
+        columns = self.space.encode([result.params for result in results])
+        names = {name for constraint in constraints for name in constraint.names} - {*columns, *self.fixed}
         metrics = {name: np.array([result.metrics.get(name, math.nan) for result in results]) for name in names}
-        values = {**self.fixed, **params, **metrics}
-        found: list[float] = total_violation(constraints, values, len(results)).tolist()
+        limits = Limits(self.space, self.fixed, constraints)
+        found: list[float] = limits.total(columns, metrics, len(results)).tolist()
         return found
 
     def _as_chosen_there(self, result: EarlierResult) -> EarlierResult | None:

@@ -12,7 +12,15 @@ from typing import Any, Protocol
 from arbd.errors import UsageError
 from arbd.job.model import BoolParameter, ChoiceParameter, FloatParameter, IntParameter, Job
 from arbd.paper import params
-from arbd.search.space import ChoiceDimension, Dimension, FloatDimension, IntDimension, SearchSpace, Value
+from arbd.search.space import (
+    ChoiceDimension,
+    Condition,
+    Dimension,
+    FloatDimension,
+    IntDimension,
+    SearchSpace,
+    Value,
+)
 
 
 class Wrong(Protocol):
@@ -58,7 +66,42 @@ class _Resolver:
             if dimension.name in dimensions:
                 self.wrong(f"{dimension.name} is searched twice, once under another name", *path)
             dimensions[dimension.name] = dimension
-        return SearchSpace(tuple(dimensions.values()))
+        return self._with_conditions(SearchSpace(tuple(dimensions.values())))
+
+    def _with_conditions(self, space: SearchSpace) -> SearchSpace:
+        """The space with what the job says of when its parameters exist; without it where something of it is wrong."""
+        searched = {self._name(name): name for name in self.job.tuning.search_space}
+        conditions: list[Condition] = []
+        for name, given in self.job.tuning.search_space.items():
+            for parent, values in given.when.items():
+                found = self._condition(name, parent, list(values))
+                # What is said of a parameter that is itself wrong is looked at when that is mended.
+                if found is not None and (found.parent in space.names or found.parent not in searched):
+                    conditions.append(found)
+        whole = SearchSpace(space.dimensions, tuple(c for c in conditions if c.name in space.names))
+        faults = list(whole.faults())
+        for name, fault in faults:
+            self.wrong(fault, "tuning", "search_space", searched[name], "when")
+        return space if faults else whole
+
+    def _condition(self, name: str, parent: str, values: list[Value]) -> Condition | None:
+        """None for one that always holds, and for one that never does, which is told."""
+        path, own = ("tuning", "search_space", name, "when", parent), self._name(parent)
+        if self.paper:
+            try:
+                values = [params.check(parent, value) for value in values]
+            except UsageError as error:
+                self.wrong(str(error), *path)
+                return None
+        held = {self._name(fixed): value for fixed, value in self.job.fixed.items()}
+        if own not in held:
+            return Condition(self._name(name), own, tuple(values))
+        if held[own] not in values:
+            self.wrong(f"{own} is fixed to {held[own]!r}: {name} would never exist, leave it out", *path)
+        return None
+
+    def _name(self, given: str) -> str:
+        return params.ALIASES.get(given, given) if self.paper else given
 
     def _is_known(self, name: str, path: tuple[str, ...]) -> bool:
         try:

@@ -133,6 +133,8 @@ class ValidationOptions:
                     ends = [float(value) for value in dimension.values]
                 else:
                     ends = [float(dimension.low), float(dimension.high)]
+                # Where it does not exist it is the engine's own.
+                ends += [float(PARAMETERS[name].default)] if name in self.space.conditional else []
                 return min(ends), max(ends)
         value = float(self.fixed.get(name, PARAMETERS[name].default))
         return value, value

@@ -75,7 +75,16 @@ class PaperEvaluator:
         self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE
     ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """See `Evaluator`."""
-        return self._of(budget, setting).evaluate_batch(_changed(columns, setting.changes))
+        return self._of(budget, setting).evaluate_batch(_present(_changed(columns, setting.changes)))
+
+
+def _present(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns with None for numbers that do not exist in a set, whose NaN the engine would refuse."""
+    found = dict(columns)
+    for name, values in columns.items():
+        if PARAMETERS[name].kind != "choice" and (absent := np.isnan(np.asarray(values, dtype=np.float64))).any():
+            found[name] = [None if no else value for value, no in zip(list(values), absent.tolist(), strict=True)]
+    return found
 
 
 def _changed(columns: Mapping[str, Any], changes: tuple[Change, ...]) -> Mapping[str, Any]:

@@ -81,7 +81,7 @@ def sampled_cost(spec: JobSpec, cache_dir: Path | None) -> SampledCost | None:
 
 def _evaluated(objective: PaperObjective, sets: Sequence[Mapping[str, Any]]) -> tuple[FloatArray, float]:
     """Trades of each set, and the CPU time that all took."""
-    columns = {name: [each[name] for each in sets] for name in sets[0]}
+    columns = {name: [each.get(name) for each in sets] for name in dict.fromkeys(n for each in sets for n in each)}
     began_s = time.thread_time()
     trades = objective.evaluate_batch(columns)[0]["trades"]
     return trades, time.thread_time() - began_s

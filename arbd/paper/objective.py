@@ -62,14 +62,17 @@ class PaperObjective:
         return {name: float(column[0]) for name, column in values.items()}, blocks[0]
 
     def evaluate_batch(self, columns: Mapping[str, Any]) -> tuple[dict[str, FloatArray], FloatArray]:
-        """Metrics as columns, and blocks of shape (n, 64, 2), of n sets given as columns of values."""
+        """Metrics as columns, and blocks of shape (n, 64, 2), of n sets given as columns of values.
+
+        Where a value is None, it is as if that set did not give the parameter.
+        """
         n = len(next(iter(columns.values()))) if columns else 1
         searched = {canonical(name): _checked(name, values) for name, values in columns.items()}
         for name, fault in self._differing.items():
-            if name not in searched:
+            if name not in searched or None in searched[name]:
                 raise UsageError(fault)
         rows = [
-            parameter_rows({name: searched.get(name, [value] * n) for name, value in base.items()}, n)
+            parameter_rows({name: _or(searched.get(name), value, n) for name, value in base.items()}, n)
             for base in self._base
         ]
         shared = np.concatenate([part[:, [FIELD[name] for name in SHARED]] for part in rows], axis=1)
@@ -127,10 +130,18 @@ class PaperObjective:
         return self._series[key]
 
 
-def _checked(name: str, values: Sequence[Value] | FloatArray) -> list[Value]:
+def _or(values: list[Value | None] | None, otherwise: Value, n: int) -> list[Value]:
+    """A searched column, with what a market has otherwise where the parameter does not exist."""
+    if values is None:
+        return [otherwise] * n
+    return [otherwise if value is None else value for value in values] if None in values else values  # type: ignore[return-value]
+
+
+def _checked(name: str, values: Sequence[Value | None] | FloatArray) -> list[Value | None]:
+    """Values as the engine takes them; None stays, where a set does not have the parameter."""
     parameter = PARAMETERS[canonical(name)]
     if parameter.kind != "choice":
         column = np.asarray(values, dtype=np.float64)
         if bool(((column >= parameter.low) & (column <= parameter.high)).all()):
             return list(column.tolist())
-    return [check(name, value) for value in values]
+    return [None if value is None else check(name, value) for value in values]

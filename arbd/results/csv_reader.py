@@ -37,9 +37,10 @@ _INDEX = re.compile(r"|index|Unnamed: \d+")
 def load_results_from_csv(csv_path: str | Path) -> list[TuningResult]:
     """Read a results table as arbd writes it. DataError names the file and the row that is wrong.
 
-    Parameters become int or float where they read as numbers, True and False where they say so, text otherwise. The table
-    may have gone through a spreadsheet or pandas: cells separated by what the first line separates them by, a byte order
-    mark, integers as 1.0, decimal commas beside semicolons, an index column, empty lines.
+    Parameters become int or float where they read as numbers, True and False where they say so, text otherwise; an
+    empty cell is a parameter that the row does not have. The table may have gone through a spreadsheet or pandas: cells
+    separated by what the first line separates them by, a byte order mark, integers as 1.0, decimal commas beside
+    semicolons, an index column, empty lines.
 
     Results carry the directions and constraints of their job, where the table has them (`direction_...`, `feasible`).
     """
@@ -110,7 +111,7 @@ def _result(path: Path, number: int, cells: Mapping[str, str]) -> tuple[TuningRe
             session_id=_text(cells["session_id"]),
             worker_id=_text(cells["worker_id"]),
             iteration=_whole("iteration", cells["iteration"]),
-            params={name: _value(cell) for name, cell in params.items()},
+            params={name: _value(cell) for name, cell in params.items() if cell},
             metrics={
                 n.removeprefix(METRIC_PREFIX): _number(n, c)
                 for n, c in cells.items()

@@ -73,7 +73,7 @@ def header(spec: JobSpec, metric_names: Sequence[str]) -> list[str]:
 def group_cells(
     spec: JobSpec, session_id: str, group: ResultGroup, metric_names: Sequence[str]
 ) -> Iterator[list[object]]:
-    """The cells of each row; a metric that a row does not have is an empty cell, one that is undefined is `nan`."""
+    """The cells of each row; what a row does not have, parameter or metric, is an empty cell, an undefined metric `nan`."""
     rows, space = group.rows, spec.space
     more = _more_cells(spec, rows)
     directions = [goal.direction for goal in spec.metrics]
@@ -100,7 +100,7 @@ def group_cells(
             repr(duration_s),
             attempt,
             _text(rows.errors.get(iteration, "")),
-            *(_cell(values[name]) for name in space.names),
+            *(_cell(values[name]) if name in values else "" for name in space.names),
             *(_metric(column, position) if status == COMPLETED and origin >= RUN else "" for column in metrics),
             *(column[position] for column in more),
             *directions,

@@ -27,7 +27,7 @@ from arbd.search.schedule import DEFAULT_SLOTS, Schedule
 from arbd.search.seeds import generator
 from arbd.search.seen import SeenPoints, keys_of
 from arbd.search.space import Columns, SearchSpace, Unit
-from arbd.search.start_points import EvenSampler, Shifted, Viewed
+from arbd.search.start_points import EvenSampler, Viewed
 from arbd.search.unit_view import UnitView
 
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
@@ -209,8 +209,7 @@ class GenerationPlanner:
         queued = spec.enqueue[first - 1 : first - 1 + count] if first <= earlier else ()
         parts: list[PlannedRows] = []
         if queued:
-            filler = Shifted(self._space_filling(), first - 1)
-            columns = enqueued_rows(spec.space, queued, filler)
+            columns = enqueued_rows(spec.space, queued, self._space_filling(), first)
             parts.append(PlannedRows(columns, np.zeros(len(queued), dtype=np.int64), self._first_budget(len(queued))))
         wanted = count - len(queued)
         if wanted:
@@ -249,13 +248,18 @@ class GenerationPlanner:
         return limits.may_run(self._view.from_unit(np.clip(points, 0.0, BELOW_ONE)), len(points))
 
     def _space_filling(self) -> Sampler:
-        """The points of the generations that know nothing: together they fill the space evenly."""
-        spec = self.spec
+        """The points of the generations that know nothing: together they fill the space evenly.
+
+        They have a value for every parameter, whether it exists there or not.
+        """
+        spec, view = self.spec, self._view
         n = min(spec.n, self._first_of_method(method_start(spec) or 0))
-        return Viewed(EvenSampler(self._view.seen, spec.seed, n), self._view)
+        if spec.space.conditions:
+            view = UnitView.of(spec.space.unconditional)
+        return Viewed(EvenSampler(view.seen, spec.seed, n), view)
 
     def _start(self, first: int, count: int) -> PlannedRows:
-        columns = self._space_filling().rows(first, count)
+        columns = self.spec.space.settled(self._space_filling().rows(first, count))
         return PlannedRows(columns, np.zeros(count, dtype=np.int64), self._first_budget(count))
 
     def _first_budget(self, count: int) -> Floats | None:

@@ -171,6 +171,10 @@ class PhasePlanner:
         other = np.zeros(DRAWS * wanted, dtype=bool)
         for name, column in columns.items():
             other |= column != winner.columns[name][0]
+        # A set with other parameters is no neighbour.
+        space, exists = self._spec.space, self._spec.space.active(winner.columns)
+        for name, there in space.active(columns).items():
+            other &= there == exists[name][0]
         chosen = np.flatnonzero(other & limits.may_run(columns, len(other)))[:wanted][start : start + count]
         found = {name: column[chosen] for name, column in columns.items()}
         return self._filled(self._whole(PlannedRows(found, np.zeros(len(chosen), dtype=np.int64))), count)

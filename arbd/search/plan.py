@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from arbd.search.conditions import ancestors
 from arbd.search.constraints import Constraint, as_values, parse_constraint, total_violation
 from arbd.search.problem import SearchProblem
 from arbd.search.refill import refilled
@@ -101,8 +102,9 @@ class Limits:
 
     @cached_property
     def names_after(self) -> frozenset[str]:
-        """The parameters and metrics of `after`."""
-        return frozenset[str]().union(*(constraint.names for constraint in self.after))
+        """The parameters and metrics of `after`, and what decides whether these parameters exist."""
+        names = frozenset[str]().union(*(constraint.names for constraint in self.after))
+        return ancestors(self.space.conditions, names)
 
     def _values(self, columns: Mapping[str, Column]) -> dict[str, Any]:
         given = SearchSpace(tuple(d for d in self.space.dimensions if d.name in columns))
@@ -112,7 +114,7 @@ class Limits:
         """Which of n rows keep all constraints between parameters."""
         if not self.before:
             return np.ones(n, dtype=bool)
-        return total_violation(self.before, self._values(columns), n) <= 0
+        return self._broken(self.before, columns, {}, n) <= 0
 
     def violation(self, columns: Mapping[str, Column], metrics: Mapping[str, Floats], n: int) -> Floats:
         """By how much each of n results breaks the constraints that speak of metrics.
@@ -121,7 +123,26 @@ class Limits:
         """
         if not self.after:
             return np.zeros(n)
-        return total_violation(self.after, {**self._values(columns), **metrics}, n)
+        return self._broken(self.after, columns, metrics, n)
+
+    def total(self, columns: Mapping[str, Column], metrics: Mapping[str, Floats], n: int) -> Floats:
+        """By how much each of n results breaks all of them."""
+        return self._broken(self.constraints, columns, metrics, n)
+
+    def _broken(
+        self, constraints: tuple[Constraint, ...], columns: Mapping[str, Column], metrics: Mapping[str, Floats], n: int
+    ) -> Floats:
+        """The sum over constraints. One that names a parameter holds wherever that does not exist."""
+        values, exist = {**self._values(columns), **metrics}, self.space.active(columns)
+        if not exist:
+            return total_violation(constraints, values, n)
+        total = np.zeros(n)
+        for constraint in constraints:
+            by = constraint.violation(values, n)
+            for name in constraint.names & exist.keys():
+                by = np.where(exist[name], by, 0.0)
+            total = total + by
+        return total
 
 
 class NonAdaptivePlan:
@@ -135,6 +156,13 @@ class NonAdaptivePlan:
         self._distinct = planned(spec.method).distinct and not spec.enqueue
         own = max(1, spec.n - len(spec.enqueue))
         self._sampler: Sampler = make_sampler(spec.method, spec.space, spec.seed, own, spec.grid_points, spec.options)
+        # What fills in what a job leaves open must have a value for whatever may exist beside it.
+        self._filler = self._sampler
+        if len(spec.enqueue) > own or (spec.space.conditions and spec.enqueue):
+            n = max(own, len(spec.enqueue))
+            self._filler = make_sampler(
+                spec.method, spec.space.unconditional, spec.seed, n, spec.grid_points, spec.options
+            )
         self._limits = Limits.of(spec)
         self._seen = 0
         self._table: Ints | None = None
@@ -154,12 +182,13 @@ class NonAdaptivePlan:
         """The points alone, those to try first before those of the method."""
         k = len(self._first_points)
         if first > k:
-            return self._refilled(self._sampler.rows(first - k, count), first)
-        early = enqueued_rows(self._space, self._first_points[first - 1 : first - 1 + count], self._sampler)
+            return self._refilled(self._space.settled(self._sampler.rows(first - k, count)), first)
+        queued = self._first_points[first - 1 : first - 1 + count]
+        early = enqueued_rows(self._space, queued, self._filler, first)
         rest = count - min(count, k - first + 1)
         if not rest:
             return early
-        late = self._sampler.rows(1, rest)
+        late = self._space.settled(self._sampler.rows(1, rest))
         late = self._refilled(late, k + 1)
         return {name: np.concatenate([early[name], late[name]]) for name in early}
 
@@ -202,9 +231,9 @@ class NonAdaptivePlan:
         return self._table
 
 
-def enqueued_rows(space: SearchSpace, points: Sequence[Mapping[str, Any]], filler: Sampler) -> Columns:
-    """Points to try first; what one leaves open comes from the row of `filler` with its number."""
-    fill = space.rows(filler.rows(1, len(points)))
+def enqueued_rows(space: SearchSpace, points: Sequence[Mapping[str, Any]], filler: Sampler, first: int) -> Columns:
+    """Points to try first, numbered from `first`; what one leaves open comes from the row of `filler` with its number."""
+    fill = space.unconditional.rows(filler.rows(first, len(points)))
     return space.encode([{**row, **point} for row, point in zip(fill, points, strict=True)])
 
 

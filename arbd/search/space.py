@@ -1,284 +1,203 @@
-"""The search space: which parameters vary, over what, and how points of the unit cube become their values.
+"""The search space: which parameters vary, over what, when they exist, and how points of the unit cube become values.
 
 Values travel in columns (`Columns`): float64 for floats, int64 for ints, int64 indices for choices. Keeps I5:
-every mapping here is elementwise, so a range of iterations alone gives what it gives within the whole.
+every mapping here is row by row, so a range of iterations alone gives what it gives within the whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.logarithms import exp, log
+from arbd.registry import hint
+from arbd.search.conditions import CircleError, Condition, activity, in_order
+from arbd.search.dimensions import (
+    ChoiceDimension,
+    Column,
+    Dimension,
+    FloatDimension,
+    IntDimension,
+    Unit,
+    Value,
+)
 
-Value = float | int | str | bool
-Column = npt.NDArray[Any]
+__all__ = (
+    "ChoiceDimension",
+    "Column",
+    "Columns",
+    "Condition",
+    "Dimension",
+    "FloatDimension",
+    "IntDimension",
+    "SearchSpace",
+    "Unit",
+    "Value",
+)
+
 Columns = dict[str, Column]
-Unit = npt.NDArray[np.float64]
-# From here on not every integer is a float, and beyond these not every power of ten.
-EXACT = 2.0**53
-MOST_DECIMALS = 22
-
-
-def _decimals(number: float) -> int:
-    """How many decimals a number is written with."""
-    exponent = Decimal(repr(number)).normalize().as_tuple().exponent
-    return max(0, -int(exponent))
-
-
-@dataclass(frozen=True, slots=True)
-class FloatDimension:
-    """A real number in [low, high]; uniform, log-uniform, or on the points low, low + step, ... up to high."""
-
-    name: str
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-
-    @property
-    def levels(self) -> int | None:
-        """How many values there are; None for a continuum."""
-        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
-
-    def from_unit(self, u: Unit) -> Column:
-        """Values for numbers in [0, 1)."""
-        if self.step is not None:
-            return self.at_level(_level(u, self.levels or 1))
-        low, high = (log(self.low), log(self.high)) if self.log else (self.low, self.high)
-        values = low + u * (high - low)
-        return np.clip(exp(values) if self.log else values, self.low, self.high)
-
-    def column(self, values: Sequence[Value]) -> Column:
-        """Plain values as a column; ValueError for one that the dimension does not have.
-
-        A value that is a step but for the last digits of its float becomes that step.
-        """
-        numbers = np.array([_member(self.name, value, self.low, self.high) for value in values], dtype=np.float64)
-        if self.step is None:
-            return numbers
-        steps = self.at_level(np.rint((numbers - self.low) / self.step))
-        off = np.flatnonzero(np.abs(numbers - steps) > 1e-9 * self.step + 1e-15 * np.abs(numbers))
-        if len(off):
-            raise ValueError(
-                f"{self.name}: {numbers[off[0]]:g} is not one of the steps of {self.step:g} from {self.low:g}; "
-                f"the nearest is {steps[off[0]]:g}"
-            )
-        return steps
-
-    def to_unit(self, values: Column) -> Unit:
-        """Where values lie in [0, 1]: the inverse of `from_unit`, the middle of its share for a value on a grid."""
-        if self.step is not None:
-            return (np.rint((values - self.low) / self.step) + 0.5) / (self.levels or 1)
-        if self.high == self.low:
-            return np.full(len(values), 0.5)
-        if self.log:
-            return (np.log(values) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
-        return (values - self.low) / (self.high - self.low)
-
-    def at_level(self, level: Column) -> Column:
-        """Values at positions on the step grid, as they are written: 0.05 + 7 x 0.01 is 0.12."""
-        step = self.step or 0.0
-        values = self.low + level.astype(np.float64) * step
-        decimals = max(_decimals(step), _decimals(self.low))
-        # Those written with more digits than a float has, such as a third, have nothing to be rounded to.
-        if decimals <= MOST_DECIMALS and max(abs(self.low), abs(self.high)) * 10.0**decimals < EXACT:
-            values = np.round(values, decimals)
-        return np.clip(values, self.low, self.high)
-
-    def grid(self, points: int) -> Column:
-        """Up to `points` values spread evenly (in the logarithm when `log`), both ends included."""
-        if self.step is not None:
-            return self.at_level(_spread(self.levels or 1, points))
-        if points == 1:
-            return np.array([math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2])
-        low, high = (log(self.low), log(self.high)) if self.log else (self.low, self.high)
-        values = np.linspace(low, high, points)
-        values = exp(values) if self.log else values
-        values[0], values[-1] = self.low, self.high
-        return values
-
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {
-            "type": "float",
-            "name": self.name,
-            "low": self.low,
-            "high": self.high,
-            "log": self.log,
-            "step": self.step,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class IntDimension:
-    """An integer in [low, high], both included; uniform, log-uniform, or every `step`-th."""
-
-    name: str
-    low: int
-    high: int
-    log: bool = False
-    step: int = 1
-
-    @property
-    def levels(self) -> int:
-        """How many values there are."""
-        return (self.high - self.low) // self.step + 1
-
-    def from_unit(self, u: Unit) -> Column:
-        """Values for numbers in [0, 1); with `log`, each integer has the share of its logarithmic width."""
-        if self.log:
-            low, high = log(self.low - 0.5), log(self.high + 0.5)
-            values = np.rint(exp(low + u * (high - low))).astype(np.int64)
-            return np.clip(values, self.low, self.high)
-        return self.low + self.step * _level(u, self.levels)
-
-    def column(self, values: Sequence[Value]) -> Column:
-        """Plain values as a column; ValueError for one that the dimension does not have."""
-        numbers = [_member(self.name, value, self.low, self.high) for value in values]
-        for number in numbers:
-            if number != int(number) or (int(number) - self.low) % self.step:
-                raise ValueError(f"{self.name}: {number:g} is not a multiple of the step from {self.low}")
-        return np.array(numbers, dtype=np.float64).astype(np.int64)
-
-    def to_unit(self, values: Column) -> Unit:
-        """Where values lie in [0, 1]: the middle of each one's share."""
-        if self.log:
-            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-            return (np.log(values) - low) / (high - low)
-        return ((values - self.low) / self.step + 0.5) / self.levels
-
-    def grid(self, points: int) -> Column:
-        """Up to `points` values spread evenly (in the logarithm when `log`), both ends included, each once."""
-        if not self.log:
-            return self.low + self.step * _spread(self.levels, points)
-        if points == 1:
-            return np.array([round(math.sqrt(self.low * self.high))], dtype=np.int64)
-        values = exp(np.linspace(log(self.low), log(self.high), points))
-        return np.unique(np.clip(np.rint(values).astype(np.int64), self.low, self.high))
-
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {
-            "type": "int",
-            "name": self.name,
-            "low": self.low,
-            "high": self.high,
-            "log": self.log,
-            "step": self.step,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceDimension:
-    """One of `values`; columns hold positions in that list."""
-
-    name: str
-    values: tuple[Value, ...]
-
-    @property
-    def levels(self) -> int:
-        """How many values there are."""
-        return len(self.values)
-
-    def from_unit(self, u: Unit) -> Column:
-        """Positions for numbers in [0, 1)."""
-        return _level(u, self.levels)
-
-    def column(self, values: Sequence[Value]) -> Column:
-        """Positions of plain values; ValueError for one that is no choice."""
-        places = {(type(value), value): index for index, value in enumerate(self.values)}
-        try:
-            return np.array([places[type(value), value] for value in values], dtype=np.int64)
-        except KeyError as error:
-            raise ValueError(f"{self.name}: {error.args[0][1]!r} is none of {list(self.values)}") from error
-
-    def to_unit(self, values: Column) -> Unit:
-        """The middle of each position's share."""
-        return (values + 0.5) / self.levels
-
-    def grid(self, points: int) -> Column:
-        """All positions: a choice has no order in which some could be left out."""
-        del points
-        return np.arange(self.levels, dtype=np.int64)
-
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {"type": "choice", "name": self.name, "values": list(self.values)}
-
-
-Dimension = FloatDimension | IntDimension | ChoiceDimension
-
-
-def _member(name: str, value: Value, low: float, high: float) -> float:
-    if isinstance(value, str | bool) or not low <= value <= high:
-        raise ValueError(f"{name}: {value!r} is not in [{low:g}, {high:g}]")
-    return float(value)
-
-
-def _level(u: Unit, levels: int) -> Column:
-    return np.minimum((u * levels).astype(np.int64), levels - 1)
-
-
-def _spread(levels: int, points: int) -> Column:
-    """`points` of the positions 0 to levels - 1, spread evenly, ends included, each once."""
-    if points == 1:
-        return np.array([(levels - 1) // 2], dtype=np.int64)
-    return np.unique(np.rint(np.linspace(0, levels - 1, points)).astype(np.int64))
+# Where a number that does not exist lies in the unit cube.
+MIDDLE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """All dimensions, in the order of the job file."""
+    """All dimensions, in the order of the job file, and under which conditions some of them exist.
+
+    Where a dimension does not exist its column has one and the same value, `MIDDLE` or the first choice in the unit cube
+    (which no choice has), and plain rows do not have it at all.
+    """
 
     dimensions: tuple[Dimension, ...]
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Parameter names."""
         return tuple(dimension.name for dimension in self.dimensions)
 
+    @property
+    def unconditional(self) -> SearchSpace:
+        """The space in which every dimension exists everywhere."""
+        return SearchSpace(self.dimensions)
+
+    @property
+    def conditional(self) -> frozenset[str]:
+        """The dimensions that do not exist everywhere."""
+        return frozenset(condition.name for condition in self.conditions)
+
+    def active(self, columns: Mapping[str, Column]) -> dict[str, npt.NDArray[np.bool_]]:
+        """In which rows each of `conditional` exists, as far as the columns that decide that are given."""
+        if not self.conditions:
+            return {}
+        return activity(self.conditions, {d.name: d for d in self.dimensions}, columns)
+
+    def settled(self, columns: Columns) -> Columns:
+        """Columns with the one value in the place of those of dimensions that do not exist."""
+        exist = self.active(columns)
+        if not exist:
+            return columns
+        return {
+            d.name: np.where(exist[d.name], columns[d.name], _absent(d)) if d.name in exist else columns[d.name]
+            for d in self.dimensions
+        }
+
     def from_unit(self, points: Unit) -> Columns:
         """Columns for points of shape (n, dimensions) in [0, 1)."""
-        return {d.name: d.from_unit(points[:, i]) for i, d in enumerate(self.dimensions)}
+        return self.settled({d.name: d.from_unit(points[:, i]) for i, d in enumerate(self.dimensions)})
 
     def to_unit(self, columns: Mapping[str, Column]) -> Unit:
         """Points of shape (n, dimensions) in [0, 1] for columns."""
         points = [d.to_unit(np.asarray(columns[d.name])) for d in self.dimensions]
-        return np.clip(np.column_stack(points), 0.0, 1.0)
+        found = np.clip(np.column_stack(points), 0.0, 1.0)
+        for name, exists in self.active(columns).items():
+            place = self.names.index(name)
+            found[~exists, place] = 0.0 if isinstance(self.dimensions[place], ChoiceDimension) else MIDDLE
+        return found
+
+    def active_at(self, points: Unit) -> npt.NDArray[np.bool_]:
+        """Which dimensions exist at points of the unit cube: (n, dimensions)."""
+        found = np.ones(points.shape, dtype=bool)
+        if self.conditions:
+            inside = np.clip(points, 0.0, np.nextafter(1.0, 0.0))
+            for name, exists in self.active(self.unconditional.from_unit(inside)).items():
+                found[:, self.names.index(name)] = exists
+        return found
 
     @property
     def size(self) -> int | None:
-        """How many different points there are; None where a dimension is a continuum."""
+        """How many different points there are, at most where there are conditions; None where a dimension is a continuum."""
         levels = [d.levels for d in self.dimensions]
         return None if None in levels else math.prod(level or 1 for level in levels)
 
     def encode(self, rows: Sequence[Mapping[str, Value]]) -> Columns:
-        """Columns for rows of plain values; KeyError or ValueError for what is not in the space."""
-        return {d.name: d.column([row[d.name] for row in rows]) for d in self.dimensions}
+        """Columns for rows of plain values; KeyError or ValueError for what is not in the space.
+
+        What a row says of dimensions that do not exist there does not matter.
+        """
+        if not self.conditions:
+            return {d.name: d.column([row[d.name] for row in rows]) for d in self.dimensions}
+        by_name = {d.name: d for d in self.dimensions}
+        order = [name for name in self.names if name not in self.conditional] + in_order(self.conditions)
+        found: Columns = {}
+        for name in order:
+            found[name] = np.zeros(len(rows), dtype=_absent(by_name[name]).dtype)
+            exists = self.active(found).get(name, np.ones(len(rows), dtype=bool)) if name in self.conditional else None
+            have = np.arange(len(rows)) if exists is None else np.flatnonzero(exists)
+            found[name][:] = _absent(by_name[name])
+            found[name][have] = by_name[name].column([rows[at][name] for at in have.tolist()])
+        return {name: found[name] for name in self.names}
 
     def decode(self, columns: Mapping[str, Column]) -> dict[str, Any]:
-        """Columns with choices as lists of their values; numbers stay arrays."""
-        return {
+        """Columns with choices as lists of their values; numbers stay arrays.
+
+        Where a dimension does not exist a choice is None, and a number NaN.
+        """
+        found: dict[str, Any] = {
             d.name: [d.values[i] for i in columns[d.name].tolist()]
             if isinstance(d, ChoiceDimension)
             else columns[d.name]
             for d in self.dimensions
         }
+        for name, exists in self.active(columns).items():
+            values = found[name]
+            if isinstance(values, list):
+                found[name] = [value if there else None for value, there in zip(values, exists.tolist(), strict=True)]
+            elif not exists.all():
+                found[name] = np.where(exists, values, np.nan)
+        return found
 
     def rows(self, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
-        """One mapping per row, in plain Python values."""
+        """One mapping per row, in plain Python values, of the dimensions that exist there."""
         names = self.names
-        decoded = self.decode(columns)
+        decoded = self.unconditional.decode(columns) if self.conditions else self.decode(columns)
         lists = [v if isinstance(v, list) else v.tolist() for v in decoded.values()]
-        return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+        for name, exists in self.active(columns).items():
+            for at in np.flatnonzero(~exists).tolist():
+                del rows[at][name]
+        return rows
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with the conditions, each with the dimension that is to blame."""
+        dimensions = {d.name: d for d in self.dimensions}
+        for condition in self.conditions:
+            for fault in _condition_faults(condition, dimensions):
+                yield condition.name, fault
+        try:
+            in_order(self.conditions)
+        except CircleError as error:
+            yield error.name, str(error)
 
     def to_plain(self) -> list[dict[str, Any]]:
-        """For msgpack."""
-        return [dimension.to_plain() for dimension in self.dimensions]
+        """For msgpack. Conditions are left out where there are none, so that such a job reads the same to every worker."""
+        when: dict[str, dict[str, list[Value]]] = {}
+        for condition in self.conditions:
+            when.setdefault(condition.name, {})[condition.parent] = list(condition.values)
+        return [d.to_plain() | ({"when": when[d.name]} if d.name in when else {}) for d in self.dimensions]
+
+
+def _absent(dimension: Dimension) -> Column:
+    """What a column has where its dimension does not exist."""
+    return dimension.from_unit(np.array([0.0 if isinstance(dimension, ChoiceDimension) else MIDDLE]))
+
+
+def _condition_faults(condition: Condition, dimensions: Mapping[str, Dimension]) -> Iterator[str]:
+    parent = dimensions.get(condition.parent)
+    if parent is None:
+        others = [name for name in dimensions if name != condition.name]
+        yield f"{condition.parent!r} is not searched; {hint(condition.parent, others)}searched are {', '.join(others)}"
+    elif isinstance(parent, FloatDimension):
+        yield f"{condition.parent} is a real number: a condition is on a choice, a bool or an int"
+    else:
+        known = [str(value) for value in parent.values] if isinstance(parent, ChoiceDimension) else []
+        for value in condition.values:
+            try:
+                parent.column([value])
+            except ValueError as error:
+                near = hint(str(value), known)
+                yield f"{error}{'; ' if near else ''}{near.strip()}"

@@ -41,14 +41,3 @@ class EvenSampler:
         if even < count:
             parts.append(RandomSampler(self.space, self.seed).rows(first + even, count - even))
         return {name: np.concatenate([part[name] for part in parts]) for name in self.space.names}
-
-
-class Shifted:
-    """A sampler entered later."""
-
-    def __init__(self, sampler: Sampler, by: int) -> None:
-        self._sampler, self._by = sampler, by
-
-    def rows(self, first: int, count: int) -> Columns:
-        """See `Sampler`."""
-        return self._sampler.rows(first + self._by, count)

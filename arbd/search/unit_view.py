@@ -22,6 +22,7 @@ class UnitView:
     """
 
     seen: SearchSpace
+    _space: SearchSpace
     _places: Mapping[str, Column]
     _positions: Mapping[str, Column]
 
@@ -40,11 +41,12 @@ class UnitView:
             dimensions.append(ChoiceDimension(dimension.name, tuple(dimension.values[at] for at in order)))
             positions[dimension.name] = np.array(order, dtype=np.int64)
             places[dimension.name] = np.argsort(positions[dimension.name])
-        return cls(SearchSpace(tuple(dimensions)), places, positions)
+        return cls(SearchSpace(tuple(dimensions), space.conditions), space, places, positions)
 
     def columns(self, seen: Columns) -> Columns:
         """The job's columns for those of the space that is seen."""
-        return {name: self._positions[name][c] if name in self._positions else c for name, c in seen.items()}
+        found = {name: self._positions[name][c] if name in self._positions else c for name, c in seen.items()}
+        return self._space.settled(found)
 
     def from_unit(self, points: Unit) -> Columns:
         """Columns for points of shape (n, dimensions) in [0, 1)."""

@@ -31,12 +31,13 @@ SPACE: dict[str, Any] = {
     "x": {"type": "float", "bounds": [-1, 2]},
     "k": {"type": "int", "bounds": [1, 60], "log": True},
     "kind": {"type": "choice", "values": ["a", "b", "c"]},
+    "near": {"type": "float", "bounds": [0, 1], "when": {"kind": ["b", "c"]}},
 }
 OBJECTIVE = """
 import math, time
 def value_of(params, budget=1.0):
     depth = {"a": 1.0, "b": 0.0, "c": 2.0}[params["kind"]]
-    return -depth - (params["x"] - 0.7) ** 2 - (math.log(params["k"]) - 2.5) ** 2 - 0.1 * (1 - budget)
+    return -depth - (params["x"] - 0.7) ** 2 - (math.log(params["k"]) - 2.5) ** 2 - 0.1 * (1 - budget) - params.get("near", 0.0)
 def bowl(params, trial):
     time.sleep(0.004)
     if params["k"] == 13: raise ValueError("unlucky")

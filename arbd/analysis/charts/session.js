@@ -53,7 +53,7 @@
   }
   function neighbours(data) {
     const names = data.dimensions.map(({ name }) => name);
-    const rows = data.neighbours.map((one) => [one.iteration, one.metric, one.reach, ...names.map((name) => one.params[name])]);
+    const rows = data.neighbours.map((one) => [one.iteration, one.metric, one.reach, ...names.map((name) => one.params[name] ?? null)]);
     return table("Its neighbours: the completed iterations nearest to it. If they are much worse, it is a spike", [{ name: "iteration", kind: "number" }, { name: data.metric, kind: "number" }, { name: "distance", kind: "number", cell: percentCell }, ...names.map((name) => ({ name, kind: "number" }))], rows);
   }
   const percentCell = (value) => (some(value) ? percent(value) : "–");
@@ -130,7 +130,7 @@
         ...(view.data.ranking.some((row) => !row.feasible) ? [{ name: "feasible" }] : []),
         { name: "worker" }, { name: "seconds", kind: "number" }, { name: "attempt", kind: "number" },
       ];
-      made.row = (row, i) => [i + 1, row.iteration, ...params.map((name) => row.params[name]), ...metrics.map((name) => row.metrics[name] ?? null), ...(made.columns.some(({ name }) => name === "feasible") ? [row.feasible ? "yes" : "NO"] : []), row.worker, row.duration_s, row.attempt];
+      made.row = (row, i) => [i + 1, row.iteration, ...params.map((name) => row.params[name] ?? null), ...metrics.map((name) => row.metrics[name] ?? null), ...(made.columns.some(({ name }) => name === "feasible") ? [row.feasible ? "yes" : "NO"] : []), row.worker, row.duration_s, row.attempt];
       made.table = table(caption(), made.columns, view.data.ranking.map(made.row), { id: "ranking-table", page: view.options.page || 0 });
       holder.replaceChildren(made.table);
     };

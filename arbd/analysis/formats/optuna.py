@@ -105,7 +105,7 @@ def _trial(
     trial = create_trial(
         state=state,
         params=dict(result.params),
-        distributions=distributions,
+        distributions={name: distributions[name] for name in result.params},
         values=values if state == TrialState.COMPLETE else None,
         # Optuna's steps are integers.
         intermediate_values={round(result.budget * STEPS): values[0]} if state == TrialState.PRUNED else None,

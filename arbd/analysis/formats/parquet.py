@@ -55,9 +55,7 @@ def parquet_columns(table: ResultTable) -> dict[str, Any]:
         "error": np.array([rows.errors.get(i, "") for i in rows.iteration.tolist()], dtype=object),
     }
     assert tuple(fixed) == FIXED
-    params = {
-        PARAM_PREFIX + name: np.asarray(values) for name, values in table.spec.space.decode(dict(rows.params)).items()
-    }
+    params = {PARAM_PREFIX + name: np.asarray(values) for name, values in _decoded(table).items()}
     absent = ~table.completed
     metrics = {METRIC_PREFIX + name: np.where(absent, np.nan, column) for name, column in rows.metrics.items()}
     budget = table.budget
@@ -73,6 +71,18 @@ def parquet_columns(table: ResultTable) -> dict[str, Any]:
     more |= {DIRECTION_PREFIX + goal.name: np.full(n, goal.direction, dtype=object) for goal in table.spec.metrics}
     more |= {name: np.array(column, dtype=bool) for name, column in more_columns(table).items()}
     return {**fixed, **params, **metrics, **more}
+
+
+def _decoded(table: ResultTable) -> dict[str, Any]:
+    """Parameters by name; null where a row does not have one."""
+    found = table.spec.space.decode(dict(table.rows.params))
+    for name, exists in table.spec.space.active(table.rows.params).items():
+        column = np.asarray(found[name], dtype=object)
+        if column.dtype == object and not isinstance(found[name], list):
+            column = table.rows.params[name].astype(object)
+            column[~exists] = None
+        found[name] = column
+    return found
 
 
 FORMAT = ExportFormat(summary="A table by column, for pandas, polars, DuckDB.", write=_write)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,7 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
     dimensions = table.spec.space.dimensions
     values = table.source.metric(metric)[completed]
     columns = {d.name: table.source.param(d.name)[completed] for d in dimensions}
+    exist = table.spec.space.active(columns)
     iteration = table.source.fixed("iteration")[completed]
     losses = table.ranking.loss(metric, ascending)[completed]
     comparable = table.ranking.comparable(metric, ascending)[completed]
@@ -114,15 +115,15 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
     best = table.ranking.best(metric, ascending)
     first = None if best is None else int(np.searchsorted(completed, best))
     changed = improvements(np.where(comparable, losses, np.nan))
-    shares = figures.importance(dimensions, columns, values)
-    better = figures.better_half_importance(dimensions, columns, np.where(comparable, losses, np.nan))
+    shares = figures.importance(dimensions, columns, values, exist)
+    better = figures.better_half_importance(dimensions, columns, np.where(comparable, losses, np.nan), exist)
     told = [str(one["name"]) for one in shares[: figures.CONTOUR_PARAMETERS]]
     return {
         "drawn": len(chosen),
         "of": len(completed),
         "iteration": iteration[chosen].tolist(),
         "values": values[chosen].tolist(),
-        "params": {name: column[chosen].tolist() for name, column in columns.items()},
+        "params": {name: _values(name, column, chosen, exist) for name, column in columns.items()},
         # 0 for what counts, 1 for what breaks a constraint, 2 for what ran on a part of the data.
         "state": np.where(feasible, np.where(comparable | np.isnan(losses), 0, 2), 1)[chosen].tolist(),
         "winner": None
@@ -130,14 +131,22 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
         else {
             "iteration": int(iteration[first]),
             "value": float(values[first]),
-            "params": {name: column[first].item() for name, column in columns.items()},
+            "params": {name: _values(name, column, [first], exist)[0] for name, column in columns.items()},
         },
         "best": {"iteration": iteration[changed].tolist(), "values": values[changed].tolist()},
         "distribution": figures.distribution(values),
         "importance": [{**one, "better": better[one["name"]]} for one in shares],
-        "contours": figures.contours(dimensions, columns, values, told, first),
+        "contours": figures.contours(dimensions, columns, values, told, first, exist),
         "pareto": _pareto(table, completed),
     }
+
+
+def _values(name: str, column: Any, rows: Any, exist: Mapping[str, Any]) -> list[Any]:
+    """Of some rows; None where the parameter does not exist."""
+    values: list[Any] = column[rows].tolist()
+    if name not in exist:
+        return values
+    return [value if there else None for value, there in zip(values, exist[name][rows].tolist(), strict=True)]
 
 
 def _pareto(table: ResultTable, completed: Any) -> dict[str, Any] | None:

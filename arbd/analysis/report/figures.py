@@ -6,6 +6,8 @@ is a sample: all of the best hundredth (up to a bound), and others evenly by ite
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ CONTOUR_PARAMETERS = 6
 TIMELINE_BINS = 120
 # Of fewer rows nothing is said of how they are spread.
 MIN_BEST = 5
+# What exists where, of sessions whose parameters exist everywhere.
+NOWHERE: Mapping[str, Array] = MappingProxyType({})
 
 
 def sample(keys: Array) -> Array:
@@ -74,17 +78,21 @@ def _bins(dimension: Dimension, column: Array, most: int) -> tuple[Array, list[s
     return found, [f"{value:.4g}" for value in (np.exp(middles) if dimension.log else middles)]
 
 
-def importance(dimensions: tuple[Dimension, ...], columns: dict[str, Array], values: Array) -> list[dict[str, Any]]:
+def importance(
+    dimensions: tuple[Dimension, ...], columns: dict[str, Array], values: Array, exist: Mapping[str, Array] = NOWHERE
+) -> list[dict[str, Any]]:
     """The share of the metric's variance that each parameter explains by itself (first-order, by bins), largest first.
 
-    The variance of the means of bins, less what bins of that size would show by chance.
+    The variance of the means of bins, less what bins of that size would show by chance. `exist` says in which rows
+    parameters with conditions exist: of such a one it is the share of the variance among these.
     """
-    good = np.isfinite(values)
-    y = values[good]
-    total = float(y.var()) if len(y) > 1 else 0.0
+    finite = np.isfinite(values)
     found = []
     for dimension in dimensions:
         share = 0.0
+        good = finite & exist[dimension.name] if dimension.name in exist else finite
+        y = values[good]
+        total = float(y.var()) if len(y) > 1 else 0.0
         if total > 0:
             index, names = _bins(dimension, columns[dimension.name][good], BINS // 2)
             counts = np.bincount(index, minlength=len(names))
@@ -99,21 +107,26 @@ def importance(dimensions: tuple[Dimension, ...], columns: dict[str, Array], val
 
 
 def better_half_importance(
-    dimensions: tuple[Dimension, ...], columns: dict[str, Array], losses: Array
+    dimensions: tuple[Dimension, ...], columns: dict[str, Array], losses: Array, exist: Mapping[str, Array] = NOWHERE
 ) -> dict[str, float | None]:
     """How much each parameter sets the best tenth apart from the better half: PED-ANOVA, as shares that sum to 1.
 
     After Watanabe, Bansal and Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces"
     (2023): the Pearson divergence of the two distributions over bins, here less what a tenth chosen by chance would show.
-    `losses` is NaN for what is not comparable. None for every parameter where fewer than `MIN_BEST` rows are a tenth.
+    `losses` is NaN for what is not comparable. None for every parameter where fewer than `MIN_BEST` rows are a tenth. A
+    parameter with conditions is looked at among the rows that have it (`exist`).
     """
     known = np.flatnonzero(~np.isnan(losses))
-    ranked = known[np.argsort(losses[known], kind="stable")]
-    best, half = len(ranked) // 10, len(ranked) // 2
-    if best < MIN_BEST:
+    in_order = known[np.argsort(losses[known], kind="stable")]
+    if len(in_order) // 10 < MIN_BEST:
         return dict.fromkeys(columns)
     found = {}
     for dimension in dimensions:
+        ranked = in_order[exist[dimension.name][in_order]] if dimension.name in exist else in_order
+        best, half = len(ranked) // 10, len(ranked) // 2
+        if best < MIN_BEST:
+            found[dimension.name] = 0.0
+            continue
         index, names = _bins(
             dimension, columns[dimension.name][ranked[:half]], max(2, min(BINS // 2, best // MIN_BEST))
         )
@@ -133,19 +146,24 @@ def contours(
     values: Array,
     names: list[str],
     best: int | None = None,
+    exist: Mapping[str, Array] = NOWHERE,
 ) -> list[dict[str, Any]]:
     """For each pair of `names`, the mean of the metric over a grid of cells; None where no row fell.
 
-    `best` is the row of the best, which falls into a cell of each.
+    `best` is the row of the best, which falls into a cell of each pair whose parameters it has (`exist`).
     """
-    good = np.isfinite(values)
-    y = values[good]
+    finite = np.isfinite(values)
     by_name = {dimension.name: dimension for dimension in dimensions}
-    binned = {name: _bins(by_name[name], columns[name][good], CONTOUR_CELLS) for name in names} if len(y) else {}
     found = []
-    for i, a in enumerate(binned):
-        for b in list(binned)[i + 1 :]:
-            (x_index, x_names), (y_index, y_names) = binned[a], binned[b]
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            good = finite & exist.get(a, finite) & exist.get(b, finite)
+            y = values[good]
+            if not len(y):
+                continue
+            (x_index, x_names), (y_index, y_names) = (
+                _bins(by_name[name], columns[name][good], CONTOUR_CELLS) for name in (a, b)
+            )
             cell = y_index * len(x_names) + x_index
             counts = np.bincount(cell, minlength=len(x_names) * len(y_names))
             sums = np.bincount(cell, y, len(counts))

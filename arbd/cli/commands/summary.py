@@ -264,12 +264,12 @@ def _front_lines(view: _View) -> list[str]:
         else f"hypervolume {format_value(front['hypervolume'])} from the worst values {corner}",
     ]
     metrics = [goal["metric"] for goal in goals]
-    params = list(view.ranking[0].params)
+    params = list(dict.fromkeys(name for result in view.ranking for name in result.params))
     rows = [
         [
             str(result.iteration),
             *(format_value(result.metrics[name]) for name in metrics),
-            *(format_value(result.params[name]) for name in params),
+            *(format_value(result.params.get(name, "")) for name in params),
         ]
         for result in view.ranking
     ]
@@ -280,7 +280,7 @@ def _front_lines(view: _View) -> list[str]:
 
 
 def _ranking(view: _View) -> str:
-    params = list(view.ranking[0].params)
+    params = list(dict.fromkeys(name for result in view.ranking for name in result.params))
     beside = [name for name in BESIDE if name != view.metric and name in view.ranking[0].metrics]
     head = ["RANK", "ITERATION", view.metric.upper(), *(name.upper() for name in beside), *params]
     rows = [
@@ -288,7 +288,7 @@ def _ranking(view: _View) -> str:
             str(rank),
             str(result.iteration),
             *(format_value(result.metrics.get(name, float("nan"))) for name in (view.metric, *beside)),
-            *(format_value(result.params[name]) for name in params),
+            *(format_value(result.params.get(name, "")) for name in params),
         ]
         for rank, result in enumerate(view.ranking, 1)
     ]

@@ -118,7 +118,9 @@ def _searched(spec: JobSpec) -> list[str]:
                 text += f" in steps of {dimension.step:g}{missed}"
         grid = spec.grid_points.get(dimension.name) if takes_points else None
         points = f", {grid:,} points of the grid" if grid is not None and levels != grid else ""
-        lines.append(f"{dimension.name:<{width}}  {text}{count}{points}")
+        needs = [c for c in spec.space.conditions if c.name == dimension.name]
+        when = " and ".join(f"{c.parent} is {' or '.join(map(str, c.values))}" for c in needs)
+        lines.append(f"{dimension.name:<{width}}  {text}{count}{points}{f', when {when}' if when else ''}")
     return lines
 
 

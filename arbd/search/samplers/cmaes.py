@@ -16,7 +16,7 @@ from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import iteration_seed
-from arbd.search.space import Unit
+from arbd.search.space import SearchSpace, Unit
 
 if TYPE_CHECKING:
     from cmaes import CMA
@@ -47,11 +47,16 @@ class CmaesSampler:
     Remembers the strategy after the generations that it was told, and uses it while these and their order are the same.
     """
 
-    dimensions: int
+    space: SearchSpace
     seed: int
     population: int
     past: int
     _told: _Told | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """How many parameters there are."""
+        return len(self.space.dimensions)
 
     def suggest(self, generation: int, count: int, history: History, allowed: Allowed) -> Proposal:
         """See `AdaptiveSampler`."""
@@ -82,15 +87,25 @@ class CmaesSampler:
                 strategy = self._begun(history, places, own[best] if worked[best] else None)
             # It looks at the order within a generation alone, which stays what it is whatever comes later.
             order = np.argsort(places[self.past + first : self.past + first + size])
+            part = self._with_neutral(strategy, own, first)
             strategy.tell(
                 [
-                    (self._padded(own[first + at]) if worked[first + at] else strategy.mean.copy(), float(place))
+                    (self._padded(part[at]) if worked[first + at] else strategy.mean.copy(), float(place))
                     for place, at in enumerate(order.tolist())
                 ]
             )
         count = len(own) // size * size
         self._told = _Told(strategy, count, own[:count].copy(), np.argsort(places[: self.past + count]))
         return strategy
+
+    def _with_neutral(self, strategy: CMA, own: Unit, first: int) -> Unit:
+        """A generation, in which what does not exist is drawn from the strategy: it is to say nothing of a direction."""
+        part = own[first : first + self.population]
+        if not self.space.conditions:
+            return part
+        strategy.reseed_rng(iteration_seed(self.seed, -1 - first) % _SEED_SPACE)
+        drawn = np.array([strategy.ask()[: self.dimensions] for _ in part])
+        return np.where(self.space.active_at(np.clip(part, 0.0, 1.0)), part, np.clip(drawn, 0.0, 1.0))
 
     def _remembered(self, own: Unit, places: Floats) -> _Told | None:
         told = self._told
@@ -136,7 +151,7 @@ def _make(problem: SearchProblem) -> CmaesSampler:
     import cmaes  # noqa: F401, PLC0415 - a declaration imports no library
 
     past = len(problem.past.points) if problem.past is not None else 0
-    return CmaesSampler(len(problem.space.dimensions), problem.seed, problem.generation_size, past)
+    return CmaesSampler(problem.space, problem.seed, problem.generation_size, past)
 
 
 METHOD = AdaptiveMethod(

@@ -1,4 +1,7 @@
-"""Grid: every combination of the points of each dimension, the last dimension fastest."""
+"""Grid: every combination of the points of each dimension, the last dimension fastest.
+
+With conditions: for every combination of those that others depend on, every combination of what exists there, each once.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbd.search.sampler import PlanMethod, PlanRequest, PlanSize
+from arbd.errors import UsageError
+from arbd.search.sampler import PlanMethod, PlanRequest, PlanSize, Sampler
 from arbd.search.space import ChoiceDimension, Column, Columns, Dimension, SearchSpace
 
 DEFAULT_POINTS = 3
+# Combinations of the dimensions that conditions name.
+MAX_DECIDING = 1 << 16
 
 
 def dimension_points(dimension: Dimension, grid_points: Mapping[str, int]) -> Column:
@@ -20,7 +26,9 @@ def dimension_points(dimension: Dimension, grid_points: Mapping[str, int]) -> Co
 
 
 def grid_size(space: SearchSpace, grid_points: Mapping[str, int]) -> int:
-    """How many combinations there are."""
+    """How many combinations there are. UsageError when conditions depend on more of them than are looked at."""
+    if space.conditions:
+        return ConditionalGrid.of(space, grid_points).size
     return math.prod(len(dimension_points(d, grid_points)) for d in space.dimensions)
 
 
@@ -41,6 +49,63 @@ class GridSampler:
         return {name: columns[name] for name in self.names}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ConditionalGrid:
+    """`parents` are the distinct combinations, by row, of the dimensions that others depend on.
+
+    `counts` says how many points each other dimension has beside each of them: (parents, others), 1 where it does not exist.
+    """
+
+    space: SearchSpace
+    parents: Columns
+    others: tuple[str, ...]
+    points: tuple[Column, ...]
+    counts: Column
+
+    @classmethod
+    def of(cls, space: SearchSpace, grid_points: Mapping[str, int]) -> ConditionalGrid:
+        """UsageError when the combinations that decide what exists are too many to look at."""
+        points = {d.name: dimension_points(d, grid_points) for d in space.dimensions}
+        deciding = {condition.parent for condition in space.conditions}
+        names = [name for name in space.names if name in deciding]
+        total = math.prod(len(points[name]) for name in names)
+        if total > MAX_DECIDING:
+            raise UsageError(
+                f"{total:,} combinations of {', '.join(names)} decide what else exists; a grid takes {MAX_DECIDING:,}: "
+                "fewer grid_points of these, or another method"
+            )
+        every = GridSampler(tuple(names), tuple(points[name] for name in names)).rows(1, total)
+        # What decides may itself not exist.
+        whole = space.settled({name: every.get(name, np.repeat(column[:1], total)) for name, column in points.items()})
+        exist = space.active(whole)
+        _, first = np.unique(np.column_stack([whole[name] for name in names]), axis=0, return_index=True)
+        kept = np.sort(first)
+        others = tuple(name for name in space.names if name not in deciding)
+        counts = np.ones((len(kept), len(others)), dtype=np.int64)
+        for place, name in enumerate(others):
+            here = exist[name][kept] if name in exist else np.ones(len(kept), dtype=bool)
+            counts[here, place] = len(points[name])
+        parents = {name: whole[name][kept] for name in names}
+        return cls(space, parents, others, tuple(points[name] for name in others), counts)
+
+    @property
+    def size(self) -> int:
+        """How many combinations there are."""
+        return sum(math.prod(row) for row in self.counts.tolist())
+
+    def rows(self, first: int, count: int) -> Columns:
+        """See `Sampler`."""
+        before = np.concatenate([[0], np.cumsum(self.counts.prod(axis=1))])
+        index = np.arange(first - 1, first - 1 + count, dtype=np.int64) % before[-1]
+        block = np.searchsorted(before, index, side="right") - 1
+        within = index - before[block]
+        columns = {name: column[block] for name, column in self.parents.items()}
+        for place in reversed(range(len(self.others))):
+            within, digit = np.divmod(within, self.counts[block, place])
+            columns[self.others[place]] = self.points[place][digit]
+        return self.space.settled({name: columns[name] for name in self.space.names})
+
+
 def _size(space: SearchSpace, grid_points: Mapping[str, int]) -> PlanSize:
     notices: list[str] = []
     for dimension in space.dimensions:
@@ -52,8 +117,10 @@ def _size(space: SearchSpace, grid_points: Mapping[str, int]) -> PlanSize:
     return PlanSize(grid_size(space, grid_points), tuple(notices))
 
 
-def _make(request: PlanRequest) -> GridSampler:
+def _make(request: PlanRequest) -> Sampler:
     """A grid depends on neither seed nor n."""
+    if request.space.conditions:
+        return ConditionalGrid.of(request.space, request.grid_points)
     points = tuple(dimension_points(dimension, request.grid_points) for dimension in request.space.dimensions)
     return GridSampler(request.space.names, points)
 

@@ -53,6 +53,7 @@ class Nsga2Sampler:
         # Parents are in order, so the better of two is the one that comes first.
         one = parents[rng.integers(0, n, (count, 2)).min(axis=1)]
         other = parents[rng.integers(0, n, (count, 2)).min(axis=1)]
+        one, other = self._with_genes(rng, one, other)
         children = np.clip(_crossed(rng, one, other), 0.0, 1.0)
         is_choice = np.array([isinstance(dimension, ChoiceDimension) for dimension in self.space.dimensions])
         swapped = np.where(rng.random((count, d)) < 0.5, one, other)
@@ -61,6 +62,15 @@ class Nsga2Sampler:
         children = np.where(mutates, _mutated(rng, children), children)
         children = np.where(is_choice, np.where(mutates, redrawn, swapped), children)
         return self.space.to_unit(self.space.from_unit(np.clip(children, 0.0, 1.0 - 1e-12)))
+
+    def _with_genes(self, rng: np.random.Generator, one: Unit, other: Unit) -> tuple[Unit, Unit]:
+        """Parents with a value for what does not exist there: the other one's, or any, for children that have it."""
+        if not self.space.conditions:
+            return one, other
+        has_one, has_other = self.space.active_at(one), self.space.active_at(other)
+        anything = rng.random(one.shape)
+        first = np.where(has_one, one, np.where(has_other, other, anything))
+        return first, np.where(has_other, other, first)
 
 
 def _crossed(rng: np.random.Generator, one: Unit, other: Unit) -> Unit:

@@ -8,6 +8,9 @@ Half of what is said of a point is how likely it is as a whole (kernels as produ
 al. 2018), half how likely its parameters are each by itself; half of the candidates combine results likewise. The
 first finds parameters that belong together, the second learns from fewer results.
 
+A parameter that exists only under a condition is compared among the points that have it: where one has not, a kernel
+says nothing of it.
+
 What is pending counts as one of the others, and so does each point of the generation once it is chosen, so that a
 generation spreads. All candidates of a generation are scored at once, which is what lets suggesting keep up.
 """
@@ -44,30 +47,41 @@ NARROWEST = 1e-3
 TRIES = 8
 SQRT_TAU = math.sqrt(2 * math.pi)
 
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
     """Kernels of equal weight around `centres`, of shape (kernels, dimensions).
 
     `levels` is the number of values of a choice, and of nothing else. `leak` is what a kernel leaves to each value
-    of a choice that is not its own.
+    of a choice that is not its own. `exists` says which parameters the centres have.
     """
 
     centres: Unit
     widths: Floats
-    is_choice: npt.NDArray[np.bool_]
+    is_choice: Mask
     levels: Floats
     leak: float
     prior: bool
+    exists: Mask
 
-    def log_density(self, points: Unit) -> Floats:
-        """Of each point, up to a constant: half as a whole, half of its parameters each by itself."""
+    def log_density(self, points: Unit, exist: Mask) -> Floats:
+        """Of each point, up to a constant: half as a whole, half of its parameters each by itself.
+
+        `exist` says which parameters the points have.
+        """
         together = np.zeros((len(points), len(self.centres)))
         apart = np.zeros(len(points))
         for column in range(self.centres.shape[1]):
             log_each = self._log_choice(points, column) if self.is_choice[column] else self._log_normal(points, column)
+            has, here = self.exists[:, column], exist[:, column]
+            if not (has.all() and here.all()):
+                # A kernel that does not have it takes every value for as likely as every other.
+                anything = -math.log(self.levels[column]) if self.is_choice[column] else 0.0
+                log_each = np.where(here[:, None], np.where(has[None, :], log_each, anything), 0.0)
             together += log_each
-            apart += _log_mean(log_each)
+            apart += _log_mean(log_each[:, has] if has.any() else log_each)
         return np.asarray(0.5 * (_log_mean(together) + apart))
 
     def _log_normal(self, points: Unit, column: int) -> Floats:
@@ -103,6 +117,8 @@ class Kernels:
             keeps = rng.random(count) < 1 / (1 + levels * self.leak)
             keeps &= (chosen[:, column] > 0) | (not self.prior)
             points[:, column] = np.where(keeps, centres[:, column], any_value)
+        if not self.exists.all():
+            points = np.where(self.exists[chosen, dimensions], points, rng.random(points.shape))
         return points
 
 
@@ -116,20 +132,32 @@ def _normal_cdf(values: Floats) -> Floats:
     return np.asarray(0.5 * (1.0 + np.vectorize(math.erf, otypes=[np.float64])(values / math.sqrt(2.0))))
 
 
-def _widths(points: Unit, is_choice: npt.NDArray[np.bool_]) -> Floats:
+def _widths(points: Unit, is_choice: Mask, exist: Mask) -> Floats:
     """Of a kernel at each point, per parameter: how far it is to the `NEIGHBOURS`-th nearest, and how far all lie apart."""
     n, dimensions = points.shape
     if n < 2:
         return np.full((n, dimensions), WIDTH * UNIFORM_SPREAD)
-    spread = UNIFORM_SPREAD * (np.maximum(points.std(axis=0), NARROWEST) / UNIFORM_SPREAD) ** FOLLOWS_SPREAD
+    deviation = points.std(axis=0) if exist.all() else _deviation(points, exist)
+    spread = UNIFORM_SPREAD * (np.maximum(deviation, NARROWEST) / UNIFORM_SPREAD) ** FOLLOWS_SPREAD
     squares = np.zeros((n, n))
     for column in range(dimensions):
         apart = points[:, None, column] - points[None, :, column]
+        if not exist[:, column].all():
+            apart = np.where(exist[:, None, column] & exist[None, :, column], apart, 0.0)
         squares += (apart != 0) * CHOICES_APART**2 if is_choice[column] else (apart / spread[column]) ** 2
     np.fill_diagonal(squares, np.inf)
     nearest = min(NEIGHBOURS, n - 1) - 1
     distance = np.sqrt(np.partition(squares, nearest, axis=1)[:, nearest] / dimensions)
     return np.asarray(WIDTH * distance[:, None] * spread)
+
+
+def _deviation(points: Unit, exist: Mask) -> Floats:
+    """How far the points that have a parameter lie apart in it."""
+    count = np.maximum(exist.sum(axis=0), 1)
+    mean = np.where(exist, points, 0.0).sum(axis=0) / count
+    variance = np.where(exist, (points - mean) ** 2, 0.0).sum(axis=0) / count
+    # One that at most one of them has may lie anywhere.
+    return np.asarray(np.where(exist.sum(axis=0) > 1, np.sqrt(variance), UNIFORM_SPREAD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +172,10 @@ class TpeSampler:
         rng = generator(self.seed, generation)
         good, others = self._split(history)
         candidates = self.space.to_unit(self.space.from_unit(good.sample(rng, count * CANDIDATES)))
-        score = good.log_density(candidates)
+        exist = self.space.active_at(candidates)
+        score = good.log_density(candidates, exist)
         score[~allowed(candidates)] = -np.inf
-        against = others.log_density(candidates)
+        against = others.log_density(candidates, exist)
         typical = np.median(good.widths[1:], axis=0)[None, :] if len(good.widths) > 1 else good.widths
         chosen: list[int] = []
         for pick in range(count):
@@ -154,8 +183,10 @@ class TpeSampler:
             own = slice(pick * CANDIDATES, (pick + 1) * CANDIDATES)
             best = pick * CANDIDATES + int(np.argmax(score[own] - against[own]))
             chosen.append(best)
-            one = Kernels(candidates[[best]], typical, good.is_choice, good.levels, others.leak, prior=False)
-            against = np.logaddexp(against, one.log_density(candidates) - math.log(len(others.centres)))
+            one = Kernels(
+                candidates[[best]], typical, good.is_choice, good.levels, others.leak, prior=False, exists=exist[[best]]
+            )
+            against = np.logaddexp(against, one.log_density(candidates, exist) - math.log(len(others.centres)))
         return Proposal(candidates[chosen])
 
     def _split(self, history: History) -> tuple[Kernels, Kernels]:
@@ -175,7 +206,8 @@ class TpeSampler:
         is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
         # Between neighbouring values of a grid there is nothing to be narrower for.
         steps = np.array([0.5 / d.levels if d.levels else 0.0 for d in self.space.dimensions])
-        widths = np.clip(_widths(points, is_choice), NARROWEST, 1.0)
+        exist = self.space.active_at(points)
+        widths = np.clip(_widths(points, is_choice, exist), NARROWEST, 1.0)
         return Kernels(
             np.concatenate([np.full((1, dimensions), 0.5), points]),
             np.concatenate([np.ones((1, dimensions)), np.maximum(widths, steps)]),
@@ -183,6 +215,7 @@ class TpeSampler:
             np.array([d.levels if isinstance(d, ChoiceDimension) else np.nan for d in self.space.dimensions]),
             leak=1.0 / (n + 1),
             prior=True,
+            exists=np.concatenate([np.ones((1, dimensions), dtype=bool), exist]),
         )
 
 
