@@ -188,16 +188,11 @@ class JobSpec:
     @property
     def _schema(self) -> int:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
-<<<<<<< HEAD
-        more = (self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta)
-        says_more = any(more) or self.objective.says_more or self.began_with
-=======
         more = (
             self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta,
-            self.space.conditions, self.objective.says_more,
+            self.space.conditions, self.objective.says_more, self.began_with,
         )  # fmt: skip
         says_more = any(more)
->>>>>>> b8837e8 (Parameters that exist under a condition, in every method and every output)
         return schema.JOB.version if says_more else schema.JOB.earliest
 
     def to_plain(self) -> dict[str, Any]:
