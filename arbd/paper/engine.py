@@ -83,10 +83,10 @@ def _rows(params: Mapping[str, Value]) -> FloatArray:
     return parameter_rows({name: [value] for name, value in params.items()}, 1)
 
 
-def run(market: Market, params: Mapping[str, Value], way: str = "count") -> Run:
+def run(market: Market, params: Mapping[str, Value], way: str = "events") -> Run:
     """The compiled engine over one market with resolved parameters, fills included.
 
-    `way` is how it goes through the market: "events", "walk", or "count", which chooses; the result is the same.
+    `way` is how it goes through the market: from event to event, or ("walk") quote by quote; the result is the same.
     """
     from arbd.paper.kernel.parameter_sets import build_index, run_batch  # noqa: PLC0415 - numba
 

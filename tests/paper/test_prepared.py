@@ -92,8 +92,8 @@ def test_the_index_has_the_extremes_of_every_block_and_the_first_row_of_every_ti
     ab, ba = series.edge_ab, series.edge_ba
     known = ~np.isnan(ab)
     for extremes, bits in ((index.blocks, BLOCK_BITS), (index.windows, WINDOW_BITS)):
-        for at, line in enumerate(extremes):
-            part = slice(at << bits, (at + 1) << bits)
+        for at, line in enumerate(extremes.T):
+            part = slice(at << bits, (at + 1) << bits)  # those after the last are empty
             a, b = ab[part][known[part]], ba[part][known[part]]
             assert line[MAX_AB] == a.max(initial=-np.inf)
             assert line[MIN_AB] == a.min(initial=np.inf)

@@ -24,6 +24,7 @@ from arbd.paper.kernel.execution import (
     sign_of,
 )
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float
+from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASIS,
     FILL_PRICE,
@@ -37,8 +38,9 @@ from arbd.paper.kernel.state import (
     WAIT_ENTRY,
     WAIT_EXIT,
     WAIT_NEXT,
+    plain,
 )
-from arbd.paper.kernel.venue import at_most, price_at, round_down, round_down_both, row_at, sendable, subtract
+from arbd.paper.kernel.venue import at_most, price_at, round_down, round_down_both, sendable, subtract
 from arbd.paper.market.prepared import DUST, UNWIND
 
 A, B = np.int64(0), np.int64(1)
@@ -52,8 +54,8 @@ def convergence_entry(x, run, row):
     quantity = run.max_position / price_at(x, run, row, B if direction > 0 else A, np.int64(1))
     quantity = at_most(x, run, row, A, -direction, quantity)
     quantity = at_most(x, run, row, B, direction, quantity)
-    quantity = round_down_both(run, quantity)
-    quantity_a, quantity_b = round_down(run, A, quantity), round_down(run, B, quantity)
+    quantity = round_down_both(x, run, quantity)
+    quantity_a, quantity_b = round_down(x, run, A, quantity), round_down(x, run, B, quantity)
     if sendable(x, run, row, A, -direction, quantity_a) and sendable(x, run, row, B, direction, quantity_b):
         send(x, run, row, direction, quantity_a, quantity_b, fills.ENTRY)
         entered(x, run, row)
@@ -77,7 +79,7 @@ def exit_reason(x, run, row):
 @jit_small
 def wait_for_exit(x, run):
     """Gains are of edges as they are: where those waited for are centred, only a look at every quote tells both."""
-    by_both = x.sigma_ab != 0 and (run.take_profit_pct > 0 or run.stop_loss_pct > 0)
+    by_both = not plain(x) and x.sigma_ab != 0 and (run.take_profit_pct > 0 or run.stop_loss_pct > 0)
     run.wait = WAIT_NEXT if by_both or run.tripped != 0 else WAIT_EXIT
 
 
@@ -99,7 +101,7 @@ def closing_leg(x, run, row, venue, quantity):
     held = float_at(run.own, HELD + venue)
     if held <= quantity:
         return held
-    part = round_down(run, venue, quantity)
+    part = round_down(x, run, venue, quantity)
     return part if sendable(x, run, row, venue, -sign_of(run.direction, venue), part) else -1.0
 
 
@@ -114,7 +116,7 @@ def closing(x, run, row):
     if held_b > 0:
         quantity = at_most(x, run, row, B, -run.direction, quantity)
     if quantity < largest:
-        quantity = round_down_both(run, quantity)
+        quantity = round_down_both(x, run, quantity)
     quantity_a, quantity_b = closing_leg(x, run, row, A, quantity), closing_leg(x, run, row, B, quantity)
     return quantity_a >= 0 and quantity_b >= 0, quantity_a, quantity_b
 
@@ -136,7 +138,7 @@ def open_position(x, run, row):
 
 @jit_small
 def pay_carry(x, run, row):
-    if run.direction == 0 or run.carries == 0:
+    if plain(x) or run.direction == 0 or run.carries == 0:
         run.carry_row = row
         return 0.0
     funding, borrow = carry(x, run, row)
@@ -159,9 +161,9 @@ def open_leg(run, venue, filled, cash):
 
 
 @jit_small
-def close_leg(run, venue, filled, cash):
+def close_leg(x, run, venue, filled, cash):
     held = float_at(run.own, HELD + venue)
-    left = subtract(run, venue, held, filled)
+    left = subtract(x, run, venue, held, filled)
     part = float_at(run.own, BASIS + venue)
     basis = part
     if left > 0:
@@ -184,7 +186,7 @@ def apply_leg(x, run, row, last, venue, opens, was_open):
     if filled <= 0:
         return 0.0, False
     if not opens:
-        return close_leg(run, venue, filled, cash), True
+        return close_leg(x, run, venue, filled, cash), True
     if run.direction == 0:
         open_position(x, run, row)
     open_leg(run, venue, filled, cash)
@@ -207,7 +209,7 @@ def convergence_apply(x, run, row, last):
     run.wait = WAIT_NEXT
     if run.direction == 0:
         return
-    if closed or run.carries != 0:
+    if closed or (not plain(x) and run.carries != 0):
         book_result(x, run, row, result)
         run.trade_result += result
     if float_at(run.own, HELD) == 0 and float_at(run.own, HELD + 1) == 0:
@@ -239,12 +241,12 @@ def balance(x, run, row, opens):
     excess = float_at(own, HELD + larger) - float_at(own, HELD + smaller)
     if excess >= DUST * float_at(own, HELD + larger) and run.over == 0:
         if opens and run.unhedged != UNWIND:
-            side, quantity = sign_of(run.direction, smaller), round_down(run, smaller, excess)
+            side, quantity = sign_of(run.direction, smaller), round_down(x, run, smaller, excess)
             if sendable(x, run, row, smaller, side, quantity):
                 send_hedge(x, run, row, smaller, side, quantity, fills.HEDGE)
                 return True
         side, whole = -sign_of(run.direction, larger), float_at(own, HELD + smaller) <= 0
-        quantity = excess if whole else round_down(run, larger, excess)
+        quantity = excess if whole else round_down(x, run, larger, excess)
         if whole or sendable(x, run, row, larger, side, quantity):
             send_hedge(x, run, row, larger, side, quantity, fills.UNWIND)
             return True
@@ -281,7 +283,7 @@ def close_at(x, run, row, quantity_a, quantity_b, reason):
 
 @jit
 def close_before_gap(x, run, row):
-    if (run.direction == 0 and run.due_row < 0) or last_of_stretch(x, run, row) != row:
+    if plain(x) or (run.direction == 0 and run.due_row < 0) or last_of_stretch(x, run, row) != row:
         return
     run.over = 1
     void(x, run, row)
@@ -295,7 +297,7 @@ def convergence_finish(x, run, row):
     """What is open is closed at the last quote as far as sizes allow, and the rest is valued there."""
     run.over = 1
     void(x, run, row)
-    usable = x.unusable == 0 or byte_at(x.unusable, row) == 0
+    usable = plain(x) or x.unusable == 0 or byte_at(x.unusable, row) == 0
     opened_here = run.opened_row == row and run.done_row == row
     if run.direction != 0 and not opened_here and usable:
         can, quantity_a, quantity_b = closing(x, run, row)
@@ -304,7 +306,7 @@ def convergence_finish(x, run, row):
     if run.direction == 0:
         return
     run.open_mark = mark(x, run, row)
-    if run.carries != 0:
+    if not plain(x) and run.carries != 0:
         funding, borrow = carry(x, run, row)
         run.funding += funding
         run.borrow += borrow

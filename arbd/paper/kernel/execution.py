@@ -12,6 +12,7 @@ import numpy as np
 from arbd.paper import fills
 from arbd.paper.compiled import jit, jit_small
 from arbd.paper.kernel.memory import float_at, int_at, put_float, put_int
+from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASIS,
     BORROW,
@@ -32,8 +33,9 @@ from arbd.paper.kernel.state import (
     WAIT_REFUSED,
     YEAR_NS,
     fill_at,
+    plain,
 )
-from arbd.paper.kernel.venue import delay_ns, fill_of, price_at, row_after, row_at, touch_at
+from arbd.paper.kernel.venue import delay_ns, fill_of, price_at, row_after, touch_at
 from arbd.paper.market.prepared import CONVERGENCE
 
 
@@ -79,7 +81,7 @@ def carry(x, run, row):
 
 @jit
 def mark(x, run, row):
-    if run.strategy != CONVERGENCE:
+    if not plain(x) and run.strategy != CONVERGENCE:
         if run.net == 0:
             return 0.0
         return run.net_cash + run.net * touch_at(x, row, np.int64(0), np.int64(-1 if run.net > 0 else 1))
@@ -90,7 +92,7 @@ def mark(x, run, row):
         sign = sign_of(run.direction, venue)
         worth += float_at(run.own, BASIS + venue)
         worth += sign * float_at(run.own, HELD + venue) * touch_at(x, row, venue, -sign)
-    if run.carries != 0:
+    if not plain(x) and run.carries != 0:
         funding, borrow = carry(x, run, row)
         worth -= funding + borrow
     return worth
@@ -106,7 +108,7 @@ def observe(x, run, row):
     run.drawdown_pct = max(run.drawdown_pct, drawdown_pct)
     if run.circuit_breaker_pct > 0 and drawdown_pct >= run.circuit_breaker_pct:
         run.tripped = 1
-    if run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
+    if not plain(x) and run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
         run.given_up = 1.0
     return equity
 
@@ -114,7 +116,7 @@ def observe(x, run, row):
 @jit
 def observe_grid(x, run, row):
     """Equity at all grid points whose quotes are before `row`."""
-    while run.grid_done < x.n_grid and run.given_up == 0:
+    while run.grid_done < x.n_grid and (plain(x) or run.given_up == 0):
         at = int_at(x.grid_rows, run.grid_done)
         if at >= row:
             return
@@ -150,7 +152,7 @@ def close_trade(x, run, row, result):
         run.losses += 1
         run.loss -= result
         run.cooling_until_ns = int_at(x.ts, row) + np.int64(run.cooldown_s * 1e9)
-    if 0 < run.give_up_trades_per_day < run.today_trades:
+    if not plain(x) and 0 < run.give_up_trades_per_day < run.today_trades:
         run.given_up = 1.0
 
 
@@ -186,7 +188,7 @@ def unusual(run, edge, sigma):
 def entry_direction(x, run, row, threshold_ab, threshold_ba):
     edge_ab, edge_ba = float_at(x.ab, row), float_at(x.ba, row)
     wants_ab, wants_ba = edge_ab >= threshold_ab, edge_ba >= threshold_ba
-    by_deviation = x.sigma_ab != 0 and run.entry_sigma > 0
+    by_deviation = not plain(x) and x.sigma_ab != 0 and run.entry_sigma > 0
     if by_deviation:
         wants_ab = wants_ab and unusual(run, edge_ab, float_at(x.sigma_ab, row))
         wants_ba = wants_ba and unusual(run, edge_ba, float_at(x.sigma_ba, row))
@@ -212,6 +214,8 @@ def entry_direction(x, run, row, threshold_ab, threshold_ba):
 @jit
 def last_of_stretch(x, run, row):
     """The last row before the next gap; none is before the end of the data."""
+    if plain(x):
+        return x.n
     while int_at(x.ends, run.stretch) < row:
         run.stretch += 1
     return int_at(x.ends, run.stretch)
@@ -290,7 +294,7 @@ def settle_leg(x, run, venue, most, whole):
         cash = -side * notional - fee
     else:
         run.rejected += 1.0
-    if run.n_fills < x.room:
+    if not plain(x) and run.n_fills < x.room:
         fill = fill_at(x.fills, run.n_fills)
         fill.row = row
         fill.venue = venue

@@ -21,6 +21,7 @@ from arbd.paper.kernel.execution import (
     sign_of,
 )
 from arbd.paper.kernel.memory import float_at, int_at, put_float
+from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASE,
     FEE,
@@ -35,7 +36,7 @@ from arbd.paper.kernel.state import (
     WAIT_STARVED_AB,
     WAIT_STARVED_BA,
 )
-from arbd.paper.kernel.venue import at_most, price_at, round_down, row_at, sendable
+from arbd.paper.kernel.venue import at_most, price_at, round_down, sendable
 from arbd.paper.market.prepared import DUST, DUST_SHARE, REBALANCE_REVERSE, REBALANCE_TRANSFER, UNWIND
 
 BUY, SELL = np.int64(1), np.int64(-1)
@@ -132,8 +133,8 @@ def inventory_decide(x, run, row):
         return
     quantity = at_most(x, run, row, sell, SELL, at_most(x, run, row, buy, BUY, quantity))
     larger = buy if float_at(run.own, LOT + buy) > float_at(run.own, LOT + sell) else sell
-    quantity = round_down(run, larger, quantity)
-    bought, sold = round_down(run, buy, quantity), round_down(run, sell, quantity)
+    quantity = round_down(x, run, larger, quantity)
+    bought, sold = round_down(x, run, buy, quantity), round_down(x, run, sell, quantity)
     if sendable(x, run, row, buy, BUY, bought) and sendable(x, run, row, sell, SELL, sold):
         reason = fills.REBALANCE if reverse == -direction else fills.ENTRY
         if direction > 0:
@@ -222,7 +223,7 @@ def inventory_balance(x, run, row):
         pays = float_at(run.own, BASE + venue)
         if side > 0:
             pays = payable(run, venue, price_at(x, run, row, venue, BUY))
-        quantity = round_down(run, venue, min(abs(run.net), pays))
+        quantity = round_down(x, run, venue, min(abs(run.net), pays))
         if quantity >= DUST * abs(run.net) and sendable(x, run, row, venue, side, quantity):
             send_hedge(x, run, row, venue, side, quantity, fills.HEDGE if hedges else fills.UNWIND)
             return True

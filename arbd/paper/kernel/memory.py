@@ -10,9 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numba.np import numpy_support
+
+from arbd.paper.market.prepare_kernel import LANES
 
 
 def record_at(dtype: np.dtype[Any]) -> Any:
@@ -32,6 +35,26 @@ def record_at(dtype: np.dtype[Any]) -> Any:
         return record(types.int64, types.int64), generate
 
     return at
+
+
+def knows(name: str) -> Any:
+    """A compiled function (record) that is true when the record's type has a field of this name.
+
+    It is a constant to the compiler: code for other types of records is left out, not branched around.
+    """
+
+    @intrinsic
+    def known(typing_context: Any, record: Any) -> Any:
+        del typing_context
+        has = name in record.fields
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del builder, signature, arguments
+            return context.get_constant(types.boolean, has)
+
+        return types.boolean(record), generate
+
+    return known
 
 
 def _pointer(context: Any, builder: Any, kind: Any, address: Any, index: Any) -> Any:
@@ -88,3 +111,45 @@ def trailing_zeros(typing_context: Any, word: Any) -> Any:
         return builder.cttz(arguments[0], context.get_constant(types.boolean, 0))
 
     return types.int64(types.uint64), generate
+
+
+def _mask(kind: Any, compare: Any) -> Any:
+    """A compiled function (address, index, level): a bit for each of the LANES values from there on that passes."""
+    count = LANES
+
+    @intrinsic
+    def mask(typing_context: Any, address: Any, index: Any, level: Any) -> Any:
+        del typing_context, address, index, level
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            start = _pointer(context, builder, kind, arguments[0], arguments[1])
+            lanes = ir.VectorType(context.get_value_type(kind), count)
+            values = builder.load(builder.bitcast(start, lanes.as_pointer()), align=8)
+            one = builder.insert_element(ir.Constant(lanes, ir.Undefined), arguments[2], ir.Constant(ir.IntType(32), 0))
+            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
+            levels = builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), first_lane)
+            passed = builder.bitcast(compare(builder, values, levels), ir.IntType(count))
+            return builder.zext(passed, ir.IntType(64))
+
+        return types.int64(types.int64, types.int64, kind), generate
+
+    return mask
+
+
+# Vector code, of columns of float64 and int64; no comparison holds for NaN.
+at_least = _mask(types.float64, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
+at_most = _mask(types.float64, lambda builder, a, b: builder.fcmp_ordered("<=", a, b))
+before = _mask(types.int64, lambda builder, a, b: builder.icmp_signed("<", a, b))
+
+
+@intrinsic
+def bits_in(typing_context: Any, word: Any) -> Any:
+    """How many bits of an int64 are set."""
+    del typing_context, word
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.int64), generate

@@ -1,15 +1,15 @@
-"""The records of the compiled engine: a quote's book, a run, a fill, and the desk where a batch finds its tables.
+"""The records of the compiled engine: a run, a fill, and the desk where a batch finds its tables.
 
 A run's record holds its parameters, what it has counted so far (the counts of `metrics`), its balances and position,
-the order under way, what it waits for, and where it stands in the queues. Rows are NEVER where there is none.
+the order under way, what it waits for, and the row where it is looked at next. Rows are NEVER where there is none.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper.kernel.memory import record_at
-from arbd.paper.market.prepared import BOOK_COLUMNS, FIELDS
+from arbd.paper.kernel.memory import knows, record_at
+from arbd.paper.market.prepared import FIELDS
 
 DAY_NS = np.int64(86_400 * 10**9)
 HOUR_NS = np.int64(3_600 * 10**9)
@@ -32,11 +32,11 @@ _NUMBERS = (
     "moved_base", "moved_quote",
 )  # fmt: skip
 _WHOLE = (
-    "number", "own", "direction", "due_row", "done_row", "wait", "wait_row", "hold_row", "signalled", "tripped",
+    "own", "direction", "due_row", "done_row", "wait", "wait_row", "hold_row", "signalled", "tripped",
     "opened_ns", "opened_row", "carry_row", "carries", "cooling_until_ns", "today_until_ns", "today_trades",
     "order_direction", "order_row_a",
     "order_row_b", "order_reason", "sent_row", "over", "unhedged_since_ns", "hedge_venue", "n_entries", "grid_done",
-    "stretch", "n_fills", "events", "walks", "queues", "wake", "next", "before", "entries", "grid",
+    "stretch", "n_fills", "entries", "grid",
     "transfer_row", "pair_direction", "in_transit", "to_base", "to_quote",
 )  # fmt: skip
 # What every trade reads stands together, because memory comes in lines.
@@ -68,14 +68,13 @@ OWN_SIZE = 40
 RUN = np.dtype(
     [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *_OFTEN, *COUNTS, *_SELDOM)]
 )  # fmt: skip
-BOOK = np.dtype([(name, np.float64) for name in BOOK_COLUMNS])
 FILL = np.dtype(
     [("row", np.int64), ("venue", np.int64), ("side", np.int64), ("price", np.float64), ("size", np.float64),
      ("fee", np.float64), ("slippage", np.float64), ("reason", np.int64), ("sent_row", np.int64),
      ("ordered", np.float64), ("cause", np.int64)]
 )  # fmt: skip
 
-# Addresses and sizes of everything that a batch reads and writes, and where its sweep is.
+# Addresses and sizes of everything that a batch reads and writes.
 _DESK = (
     # the series: times, books, edges, bits per venue (0 where there are none), last rows before gaps
     "ts", "book", "ab", "ba", "unusable", "ends", "n", "first_ns", "last_ns", "fresh", "salt",
@@ -83,17 +82,17 @@ _DESK = (
     "cost_ab", "cost_ba", "sigma_ab", "sigma_ba",
     # rows at which venues paid funding, and the sums of what they paid
     "funding_rows", "funding_sums", "n_funding",
-    # the index: extremes of blocks and windows, rows by time
-    "blocks", "windows", "n_windows", "rows_by_time", "time_shift",
+    # the index: extremes of blocks and windows, as columns of so many places each, and rows by time
+    "blocks", "block_stride", "windows", "window_stride", "rows_by_time", "time_shift",
     # runs, fills, rows of the equity grid
     "runs", "n_runs", "fills", "room", "grid_rows", "n_grid",
-    # queues by level
-    "heads", "links", "levels", "scale", "bits", "watch",
-    # the calendar: who waits for a row in which block, how many in which window, who for which row of this block
-    "block_heads", "window_counts", "slots", "block_now", "end_now",
-    # lists of runs
-    "found", "hot", "walkers",
+    # the rows from which runs go on, with LANES more
+    "next_rows",
 )  # fmt: skip
-DESK = np.dtype([(name, np.int64) for name in _DESK] + [("due", np.uint64)])
+# The code is compiled twice, once for each type of desk. On a plain one every run is of the convergence strategy, and
+# nothing that few use is in use: see `parameter_sets.is_plain`.
+# The last field is not used. It makes them two types of which neither is a kind of the other.
+DESK, PLAIN_DESK = (np.dtype([(name, np.int64) for name in (*_DESK, kind)]) for kind in ("full", "plain"))
 
-run_at, book_at, fill_at, desk_at = record_at(RUN), record_at(BOOK), record_at(FILL), record_at(DESK)
+run_at, fill_at, desk_at, plain_desk_at = record_at(RUN), record_at(FILL), record_at(DESK), record_at(PLAIN_DESK)
+plain = knows("plain")

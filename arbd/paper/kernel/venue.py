@@ -10,9 +10,13 @@ import numpy as np
 from arbd.paper import fills
 from arbd.paper.compiled import jit, jit_small
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
-from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int, small_at
-from arbd.paper.kernel.state import LATENCY, LOT, MINIMUM, NEVER, REJECT, SLIPPAGE, TAKEN, TAKEN_ROW, TICK
+from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int
+from arbd.paper.kernel.search import first_from, row_at
+from arbd.paper.kernel.state import LATENCY, LOT, MINIMUM, REJECT, SLIPPAGE, TAKEN, TAKEN_ROW, TICK, plain
 from arbd.paper.market.prepared import DUST
+
+# An order's quote is mostly within so many rows.
+NEAR = 32
 
 
 @jit_small
@@ -24,40 +28,17 @@ def touch_at(x, row, venue, side):
 def price_at(x, run, row, venue, side):
     price = touch_at(x, row, venue, side) * (1.0 + side * float_at(run.own, SLIPPAGE))
     tick = float_at(run.own, TICK + venue)
-    if tick > 0:
+    if not plain(x) and tick > 0:
         if side > 0:
             return np.ceil(price / tick - DUST) * tick
         return np.floor(price / tick + DUST) * tick
     return price
 
 
-@jit
-def first_from(x, low, high, time_ns):
-    """The first of the rows from `low` to before `high` that is not before a time; `high` when there is none."""
-    while low < high:
-        middle = (low + high) // 2
-        if int_at(x.ts, middle) < time_ns:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@jit
-def row_at(x, row, time_ns):
-    """The first row after `row` that is not before a time; NEVER when there is none. A table says where to look."""
-    if time_ns > x.last_ns:
-        return NEVER
-    if time_ns <= int_at(x.ts, row):
-        return row + 1
-    step = (time_ns - x.first_ns) >> x.time_shift
-    return first_from(x, max(row + 1, small_at(x.rows_by_time, step)), small_at(x.rows_by_time, step + 1), time_ns)
-
-
 @jit_small
 def delay_ns(x, run, row, venue):
     latency_ns = float_at(run.own, LATENCY + venue)
-    if run.latency_jitter > 0:
+    if not plain(x) and run.latency_jitter > 0:
         latency_ns = latency_ns * latency_factor(np.int64(run.execution_seed), x.salt, row, venue, run.latency_jitter)
     return np.int64(latency_ns)
 
@@ -68,13 +49,11 @@ def row_after(x, row, time_ns, venue):
     if row >= x.n:
         return x.n
     if int_at(x.ts, row) < time_ns:
-        # Gallop, then halve: the quote is near, and a search of the whole rest would miss the cache at every step.
-        step = 1
-        while row + step < x.n and int_at(x.ts, row + step) < time_ns:
-            row += step
-            step *= 2
-        row = first_from(x, row + 1, min(row + step, x.n), time_ns)
-    if x.unusable != 0:
+        near = min(row + NEAR, x.n)
+        row = first_from(x, row + 1, near, time_ns)
+        if row == near and near < x.n and int_at(x.ts, near) < time_ns:
+            row = min(row_at(x, near, time_ns), x.n)
+    if not plain(x) and x.unusable != 0:
         while row < x.n and (byte_at(x.unusable, row) >> venue) & 1:
             row += 1
     return row
@@ -122,20 +101,24 @@ def take(x, run, row, venue, side, quantity):
 
 
 @jit_small
-def round_down(run, venue, quantity):
+def round_down(x, run, venue, quantity):
     lot = float_at(run.own, LOT + venue)
+    if plain(x):
+        return quantity
     return np.floor(quantity / lot + DUST) * lot if lot > 0 else quantity
 
 
 @jit_small
-def round_down_both(run, quantity):
+def round_down_both(x, run, quantity):
     """To the larger lot of the two venues."""
-    return round_down(run, np.int64(0 if float_at(run.own, LOT) > float_at(run.own, LOT + 1) else 1), quantity)
+    return round_down(x, run, np.int64(0 if float_at(run.own, LOT) > float_at(run.own, LOT + 1) else 1), quantity)
 
 
 @jit_small
-def subtract(run, venue, quantity, part):
+def subtract(x, run, venue, quantity, part):
     left = quantity - part
+    if plain(x):
+        return 0.0 if left < DUST * quantity else left
     return 0.0 if left < DUST * quantity or left < float_at(run.own, LOT + venue) / 2 else left
 
 
@@ -143,14 +126,14 @@ def subtract(run, venue, quantity, part):
 def sendable(x, run, row, venue, side, quantity):
     least = float_at(run.own, MINIMUM + venue)
     # The price matters only where there is a minimum.
-    return quantity > 0 and (least <= 0 or quantity * price_at(x, run, row, venue, side) >= least)
+    return quantity > 0 and (plain(x) or least <= 0 or quantity * price_at(x, run, row, venue, side) >= least)
 
 
 @jit_small
 def fill_of(x, run, row, venue, side, ordered, most, price, whole):
     """How much of an order is filled, and why nothing is."""
     refusals = float_at(run.own, REJECT + venue)
-    if refusals > 0:
+    if not plain(x) and refusals > 0:
         luck = uniform(np.int64(run.execution_seed), x.salt, row, REFUSAL + venue)
         if luck * 100.0 < refusals:
             return 0.0, fills.REFUSED
@@ -161,10 +144,10 @@ def fill_of(x, run, row, venue, side, ordered, most, price, whole):
     if filled <= 0:
         return 0.0, fills.BALANCE
     if filled < ordered:
-        filled = round_down(run, venue, filled)
+        filled = round_down(x, run, venue, filled)
         if filled <= 0:
             return 0.0, fills.BELOW_LOT
-    if not (whole and filled == ordered) and filled * price < float_at(run.own, MINIMUM + venue):
+    if not plain(x) and not (whole and filled == ordered) and filled * price < float_at(run.own, MINIMUM + venue):
         return 0.0, fills.BELOW_MINIMUM
     take(x, run, row, venue, side, filled)
     return filled, fills.FILLED

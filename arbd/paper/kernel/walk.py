@@ -1,4 +1,4 @@
-"""One run, quote by quote: what is done at a quote, and the loops that look for the next one that matters.
+"""One run: what is done at a quote, and what the next quote is at which something may be done.
 
 A quote at which nothing is done but that an unheard signal ends may be skipped; looking at one in vain does no harm.
 """
@@ -7,26 +7,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper.compiled import jit, jit_within
+from arbd.paper.compiled import jit, jit_small, jit_within
 from arbd.paper.kernel.convergence import close_before_gap, convergence_apply, convergence_entry, convergence_exit
 from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
 from arbd.paper.kernel.memory import float_at, int_at
-from arbd.paper.kernel.state import NEVER, WAIT_ENTRY, WAIT_EXIT, WAIT_NEXT, WAIT_REFUSED, WAIT_STARVED_AB
+from arbd.paper.kernel.search import search, stretches
+from arbd.paper.kernel.state import NEVER, WAIT_EXIT, WAIT_NEXT, WAIT_REFUSED, WAIT_STARVED_AB, WAIT_STARVED_BA, plain
 from arbd.paper.market.prepared import CONVERGENCE
+
+
+@jit_small
+def converges(x, run):
+    return plain(x) or run.strategy == CONVERGENCE
+
+
+@jit_small
+def gone(x, run):
+    """Whether a run was given up."""
+    return not plain(x) and run.given_up != 0
 
 
 @jit
 def visit(x, run, row):
     """All that happens to a run at a quote: grid points before it, an order that is due, else a decision."""
     observe_grid(x, run, row)
-    if run.given_up != 0:
+    if gone(x, run):
         return
     if run.tripped != 0 and run.wait == WAIT_EXIT:
         # The circuit breaker closes at the next quote that may be traded on, which need not be this one.
         run.wait = WAIT_NEXT
-    if run.due_row < 0 and float_at(x.ab, row) == float_at(x.ab, row):
-        if run.strategy != CONVERGENCE:
+    if run.due_row < 0 and (plain(x) or float_at(x.ab, row) == float_at(x.ab, row)):
+        if not converges(x, run):
             inventory_decide(x, run, row)
         elif run.direction == 0:
             convergence_entry(x, run, row)
@@ -34,17 +46,17 @@ def visit(x, run, row):
             convergence_exit(x, run, row)
     if run.due_row == row:
         run.done_row = row
-        if run.strategy != CONVERGENCE:
+        if not converges(x, run):
             inventory_apply(x, run, row, row)
         else:
             convergence_apply(x, run, row, row)
-    if run.strategy == CONVERGENCE and run.given_up == 0:
+    if converges(x, run) and not gone(x, run):
         close_before_gap(x, run, row)
 
 
 @jit
-def entry_thresholds(run):
-    if run.strategy == CONVERGENCE:
+def entry_thresholds(x, run):
+    if converges(x, run):
         return run.min_spread_ab_pct, run.min_spread_ba_pct
     return thresholds(run, imbalanced(run))
 
@@ -73,63 +85,71 @@ def exit_levels(run):
 
 
 @jit_within
-def next_exit(x, run, row, limit):
-    """The first row from `row` on, at most `limit`, whose cost of unwinding may call for an exit."""
+def next_exit(x, run, row, limit, stop):
+    """The row at which the cost of unwinding next may call for an exit, by `search`."""
     above, below = exit_levels(run)
-    edges = x.ba if run.direction > 0 else x.ab
-    while row < limit:
-        edge = float_at(edges, row)
-        if edge >= above or edge <= below:
-            break
-        row += 1
-    return row
+    if run.direction > 0:
+        return search(x, row, limit, stop, -np.inf, np.inf, below, above)
+    return search(x, row, limit, stop, below, above, -np.inf, np.inf)
 
 
 @jit_within
-def next_edge(x, run, row, limit):
-    """The first row from `row` on, at most `limit`, whose edges change what a run without a position does."""
-    threshold_ab, threshold_ba = entry_thresholds(run)
-    if run.wait == WAIT_ENTRY:
-        while row < limit and not (float_at(x.ab, row) >= threshold_ab or float_at(x.ba, row) >= threshold_ba):
-            row += 1
-    elif run.wait == WAIT_REFUSED:
-        while row < limit and not (float_at(x.ab, row) < threshold_ab and float_at(x.ba, row) < threshold_ba):
-            row += 1
-    elif run.wait == WAIT_STARVED_AB:
-        while row < limit and not (float_at(x.ab, row) < threshold_ab or float_at(x.ba, row) >= threshold_ba):
-            row += 1
-    else:
-        while row < limit and not (float_at(x.ba, row) < threshold_ba or float_at(x.ab, row) >= threshold_ab):
-            row += 1
-    return row
+def next_edge(x, run, row, limit, stop):
+    """The row at which edges next change what a run without a position does, by `search`."""
+    high_ab, high_ba = entry_thresholds(x, run)
+    low_ab, low_ba = -np.inf, -np.inf
+    if run.wait == WAIT_STARVED_AB:
+        low_ab, high_ab = np.nextafter(high_ab, -np.inf), np.inf
+    elif run.wait == WAIT_STARVED_BA:
+        low_ba, high_ba = np.nextafter(high_ba, -np.inf), np.inf
+    return search(x, row, limit, stop, low_ab, high_ab, low_ba, high_ba)
+
+
+@jit_within
+def pass_refused(x, run, row, limit):
+    """Of a run that a safety limit refuses every entry until `limit`: what it would have asked for is counted."""
+    threshold_ab, threshold_ba = entry_thresholds(x, run)
+    found, wanted = stretches(x, row, limit, threshold_ab, threshold_ba, np.int64(1))
+    run.signals += found
+    run.violations += found
+    run.signalled = wanted
+    run.wait = WAIT_NEXT
 
 
 @jit
 def next_of_interest(x, run, row, stop):
-    """The first row from `row` on, at most `stop`, at which something may be done."""
-    if run.wait == WAIT_NEXT:
+    """The first row from `row` on at which something may be done, if it is before `stop`; else one before it.
+
+    `stop` ends the window of `row`, and what is returned from there on is where to ask again.
+    """
+    if run.due_row >= 0:
+        if converges(x, run):
+            return min(run.due_row, last_of_stretch(x, run, row))
+        return run.due_row
+    if run.wait == WAIT_NEXT or row >= x.n:
         return row
     if run.wait == WAIT_EXIT:
-        limit = min(stop, last_of_stretch(x, run, row), run.hold_row, next_observed(x, run))
-        return next_exit(x, run, row, limit)
-    limit = min(stop, run.transfer_row)
+        limit = min(x.n, last_of_stretch(x, run, row), run.hold_row, next_observed(x, run))
+        return next_exit(x, run, row, limit, stop) if row < limit else row
+    limit = min(x.n, run.transfer_row)
     if run.wait == WAIT_REFUSED:
         limit = min(limit, run.wait_row)
-    return next_edge(x, run, row, limit)
+        if row < limit:
+            pass_refused(x, run, row, limit)
+            return limit
+        return row
+    return next_edge(x, run, row, limit, stop) if row < limit else row
 
 
 @jit
-def advance(x, run, row, stop):
-    """Walk a run over the rows from `row` to before `stop`."""
-    while run.given_up == 0:
-        if run.due_row < 0:
+def advance(x, run, row, stop, jumps):
+    """Take a run from a row to the end of its window, `stop`, and the row from which to go on; with or without jumps."""
+    while True:
+        if jumps:
             row = next_of_interest(x, run, row, stop)
-        elif run.strategy == CONVERGENCE:
-            row = min(run.due_row, last_of_stretch(x, run, row))
-        else:
-            row = run.due_row
         if row >= stop:
-            return
+            return row
         visit(x, run, row)
-        run.events += 1
+        if gone(x, run):
+            return NEVER
         row += 1

@@ -9,8 +9,10 @@ import numpy as np
 from arbd.paper.compiled import jit
 
 BLOCK_BITS, WINDOW_BITS = 6, 12
-N_EXTREMES = 6
-MAX_AB, MIN_AB, MAX_BA, MIN_BA, MIN_BEST, _SPARE = range(N_EXTREMES)
+N_EXTREMES = 5
+MAX_AB, MIN_AB, MAX_BA, MIN_BA, MIN_BEST = range(N_EXTREMES)
+# How many values vector code reads at once.
+LANES = 8
 
 
 @jit
@@ -67,12 +69,22 @@ def fill_chunk(columns: Any, line: Any, book: Any, edge_ab: Any, edge_ba: Any, u
 
 
 @jit
+def neutral_extremes(n: int) -> Any:
+    """Extremes of `n` blocks and LANES more, so that vector code may read a little further; none reaches any level."""
+    out = np.empty((N_EXTREMES, n + LANES))
+    out[:] = np.inf
+    out[MAX_AB] = -np.inf
+    out[MAX_BA] = -np.inf
+    return out
+
+
+@jit
 def extremes(edge_ab: Any, edge_ba: Any, bits: int) -> Any:
     """Largest and smallest edges of every 2**bits rows; rows whose edges are NaN have no part in them."""
     n = edge_ab.shape[0]
     size = 1 << bits
-    out = np.empty(((n + size - 1) // size, N_EXTREMES))
-    for block in range(out.shape[0]):
+    out = neutral_extremes((n + size - 1) // size)
+    for block in range(out.shape[1] - LANES):
         max_ab = max_ba = -np.inf
         min_ab = min_ba = min_best = np.inf
         for row in range(block * size, min(n, (block + 1) * size)):
@@ -81,29 +93,26 @@ def extremes(edge_ab: Any, edge_ba: Any, bits: int) -> Any:
                 max_ab, min_ab = max(max_ab, ab), min(min_ab, ab)
                 max_ba, min_ba = max(max_ba, ba), min(min_ba, ba)
                 min_best = min(min_best, max(ab, ba))
-        out[block, MAX_AB] = max_ab
-        out[block, MIN_AB] = min_ab
-        out[block, MAX_BA] = max_ba
-        out[block, MIN_BA] = min_ba
-        out[block, MIN_BEST] = min_best
-        out[block, _SPARE] = 0.0
+        out[MAX_AB, block] = max_ab
+        out[MIN_AB, block] = min_ab
+        out[MAX_BA, block] = max_ba
+        out[MIN_BA, block] = min_ba
+        out[MIN_BEST, block] = min_best
     return out
 
 
 @jit
 def coarser(fine: Any, bits: int) -> Any:
     """Extremes of every 2**bits blocks of extremes."""
-    size = 1 << bits
-    out = np.empty(((fine.shape[0] + size - 1) // size, N_EXTREMES))
-    for block in range(out.shape[0]):
-        for column in range(N_EXTREMES):
-            out[block, column] = fine[block * size, column]
-        for part in range(block * size + 1, min(fine.shape[0], (block + 1) * size)):
-            out[block, MAX_AB] = max(out[block, MAX_AB], fine[part, MAX_AB])
-            out[block, MAX_BA] = max(out[block, MAX_BA], fine[part, MAX_BA])
-            out[block, MIN_AB] = min(out[block, MIN_AB], fine[part, MIN_AB])
-            out[block, MIN_BA] = min(out[block, MIN_BA], fine[part, MIN_BA])
-            out[block, MIN_BEST] = min(out[block, MIN_BEST], fine[part, MIN_BEST])
+    size, n = 1 << bits, fine.shape[1] - LANES
+    out = neutral_extremes((n + size - 1) // size)
+    for part in range(n):
+        block = part >> bits
+        out[MAX_AB, block] = max(out[MAX_AB, block], fine[MAX_AB, part])
+        out[MAX_BA, block] = max(out[MAX_BA, block], fine[MAX_BA, part])
+        out[MIN_AB, block] = min(out[MIN_AB, block], fine[MIN_AB, part])
+        out[MIN_BA, block] = min(out[MIN_BA, block], fine[MIN_BA, part])
+        out[MIN_BEST, block] = min(out[MIN_BEST, block], fine[MIN_BEST, part])
     return out
 
 

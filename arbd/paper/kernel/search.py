@@ -1,0 +1,183 @@
+"""Where an edge next reaches a level: a compiled search over quotes, with vector code and the extremes of blocks.
+
+Blocks of 64 quotes whose extremes reach no level are passed over, and so are windows of 64 blocks; LANES values are
+compared at once. A search goes no further than the window: beyond, it finds the next window that reaches a level. A
+level that does not matter is infinite, of the sign that nothing reaches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arbd.paper.compiled import jit, jit_small
+from arbd.paper.kernel.memory import at_least, at_most, before, bits_in, float_at, int_at, small_at, trailing_zeros
+from arbd.paper.kernel.state import NEVER, plain
+from arbd.paper.market.prepare_kernel import BLOCK_BITS, LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
+
+BLOCK, WINDOW = 1 << BLOCK_BITS, 1 << WINDOW_BITS
+_ALL = (1 << LANES) - 1
+
+
+@jit_small
+def lowest_bit(mask):
+    return trailing_zeros(np.uint64(mask))
+
+
+@jit
+def reaching_in(x, row, end, low_ab, high_ab, low_ba, high_ba):
+    """The first row from `row` to before `end` with an edge at or beyond a level; `end` when there is none."""
+    while row + LANES <= x.n and row < end:
+        mask = at_least(x.ab, row, high_ab) | at_least(x.ba, row, high_ba)
+        mask |= at_most(x.ab, row, low_ab) | at_most(x.ba, row, low_ba)
+        if mask != 0:
+            return min(row + lowest_bit(mask), end)
+        row += LANES
+    while row < end:
+        ab, ba = float_at(x.ab, row), float_at(x.ba, row)
+        if ab >= high_ab or ba >= high_ba or ab <= low_ab or ba <= low_ba:
+            return row
+        row += 1
+    return end
+
+
+@jit
+def block_reaching(extremes, stride, at, end, low_ab, high_ab, low_ba, high_ba):
+    """The first of the blocks from `at` to before `end` whose extremes reach a level; `end` when there is none."""
+    while at < end:
+        mask = at_least(extremes, MAX_AB * stride + at, high_ab) | at_least(extremes, MAX_BA * stride + at, high_ba)
+        mask |= at_most(extremes, MIN_AB * stride + at, low_ab) | at_most(extremes, MIN_BA * stride + at, low_ba)
+        if mask != 0:
+            return min(at + lowest_bit(mask), end)
+        at += LANES
+    return end
+
+
+@jit
+def first_reaching(x, row, stop, low_ab, high_ab, low_ba, high_ba):
+    """The first row from `row` to before `stop`, in the same window, with an edge at or beyond a level, or `stop`."""
+    block, last_block = row >> BLOCK_BITS, (stop + BLOCK - 1) >> BLOCK_BITS
+    while block < last_block:
+        block = block_reaching(x.blocks, x.block_stride, block, last_block, low_ab, high_ab, low_ba, high_ba)
+        row = max(row, block << BLOCK_BITS)
+        block += 1
+        end = min(stop, block << BLOCK_BITS)
+        if row < end:
+            row = reaching_in(x, row, end, low_ab, high_ab, low_ba, high_ba)
+            if row < end:
+                return row
+    return stop
+
+
+@jit
+def window_reaching(x, row, stop, low_ab, high_ab, low_ba, high_ba):
+    """The first row of the first window from `row` to before `stop` in which an edge reaches a level, or `stop`."""
+    end = (stop + WINDOW - 1) >> WINDOW_BITS
+    at = block_reaching(x.windows, x.window_stride, row >> WINDOW_BITS, end, low_ab, high_ab, low_ba, high_ba)
+    return min(stop, at << WINDOW_BITS)
+
+
+@jit_small
+def search(x, row, limit, stop, low_ab, high_ab, low_ba, high_ba):
+    """The first row from `row` on with an edge at or beyond a level, or `limit`, if it is before `stop`.
+
+    Else a row from `stop` on before which there is none. `stop` ends the window of `row`: what is beyond is looked at
+    when all runs have come there.
+    """
+    end = min(limit, stop)
+    if row < end:
+        row = first_reaching(x, row, end, low_ab, high_ab, low_ba, high_ba)
+    return row if row < end or limit <= stop else window_reaching(x, stop, limit, low_ab, high_ab, low_ba, high_ba)
+
+
+@jit_small
+def _stretches(mask, wanted):
+    """How many stretches begin in a mask, given whether the quote before was wanted; and whether the last one was."""
+    return bits_in(mask & ~((mask << 1) | wanted)), mask >> (LANES - 1)
+
+
+@jit
+def stretches_in(x, row, end, high_ab, high_ba, wanted):
+    """`stretches` within a block, quote by quote."""
+    found = np.int64(0)
+    while row + LANES <= end:
+        mask = at_least(x.ab, row, high_ab) | at_least(x.ba, row, high_ba)
+        if not plain(x) and x.unusable != 0 and at_most(x.ab, row, np.inf) != _ALL:
+            break
+        more, wanted = _stretches(mask, wanted)
+        found += more
+        row += LANES
+    while row < end:
+        ab, ba = float_at(x.ab, row), float_at(x.ba, row)
+        if not np.isnan(ab):
+            wants = np.int64(1) if ab >= high_ab or ba >= high_ba else np.int64(0)
+            found += wants & ~wanted
+            wanted = wants
+        row += 1
+    return found, wanted
+
+
+@jit_small
+def verdict(extremes, stride, at, high_ab, high_ba, wanted):
+    """Of a whole block: 0 when none of its quotes is wanted, 1 when all are, the state before when it has none, or -1."""
+    if float_at(extremes, MIN_BEST * stride + at) == np.inf:
+        return wanted
+    if float_at(extremes, MAX_AB * stride + at) < high_ab and float_at(extremes, MAX_BA * stride + at) < high_ba:
+        return np.int64(0)
+    return np.int64(1) if float_at(extremes, MIN_BEST * stride + at) >= max(high_ab, high_ba) else np.int64(-1)
+
+
+@jit
+def stretches(x, row, stop, high_ab, high_ba, wanted):
+    """How many stretches of quotes with an edge at or above its level begin from `row` to before `stop`.
+
+    `wanted` tells (1 or 0) whether the quote before is in one, and what is returned second whether the last one is.
+    """
+    found = np.int64(0)
+    while row < stop:
+        for level in range(2):
+            bits = 2 * BLOCK_BITS if level == 0 else BLOCK_BITS
+            if row & ((1 << bits) - 1) != 0 or row + (1 << bits) > stop:
+                continue
+            extremes, stride = (x.windows, x.window_stride) if level == 0 else (x.blocks, x.block_stride)
+            now = verdict(extremes, stride, row >> bits, high_ab, high_ba, wanted)
+            if now >= 0:
+                found += now & ~wanted
+                wanted = now
+                row += 1 << bits
+                break
+        else:
+            end = min(stop, (row | (BLOCK - 1)) + 1)
+            more, wanted = stretches_in(x, row, end, high_ab, high_ba, wanted)
+            found += more
+            row = end
+    return found, wanted
+
+
+@jit
+def first_from(x, low, high, time_ns):
+    """The first of the rows from `low` to before `high` that is not before a time; `high` when there is none."""
+    while high - low > BLOCK:
+        middle = (low + high) // 2
+        if int_at(x.ts, middle) < time_ns:
+            low = middle + 1
+        else:
+            high = middle
+    while low + LANES <= x.n and low < high:
+        mask = before(x.ts, low, time_ns)
+        if mask != _ALL:
+            return min(low + lowest_bit(~mask), high)
+        low += LANES
+    while low < high and int_at(x.ts, low) < time_ns:
+        low += 1
+    return min(low, high)
+
+
+@jit
+def row_at(x, row, time_ns):
+    """The first row after `row` that is not before a time; NEVER when there is none. A table says where to look."""
+    if time_ns > x.last_ns:
+        return NEVER
+    if time_ns <= int_at(x.ts, row):
+        return row + 1
+    step = (time_ns - x.first_ns) >> x.time_shift
+    return first_from(x, max(row + 1, small_at(x.rows_by_time, step)), small_at(x.rows_by_time, step + 1), time_ns)

@@ -1,0 +1,136 @@
+"""The compiled searches over quotes, against the same said in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arbd.paper.compiled import jit
+from arbd.paper.kernel.parameter_sets import Index, build_index, of_market
+from arbd.paper.kernel.search import WINDOW, row_at, search, stretches
+from arbd.paper.kernel.state import DESK, NEVER, desk_at
+from arbd.paper.kernel.venue import row_after
+from arbd.paper.market.prepared import prepare
+from arbd.paper.market.series import Series
+from tests.paper.markets import random_quotes, wild_market
+
+NOTHING, EVERYTHING = -np.inf, np.inf
+LEVEL = st.one_of(st.floats(-0.5, 0.5), st.sampled_from([NOTHING, EVERYTHING]))
+
+
+@jit
+def do_search(desk: int, row: int, limit: int, stop: int, low_ab: Any, high_ab: Any, low_ba: Any, high_ba: Any) -> int:
+    return search(desk_at(desk, np.int64(0)), row, limit, stop, low_ab, high_ab, low_ba, high_ba)
+
+
+@jit
+def do_stretches(desk: int, row: int, stop: int, high_ab: float, high_ba: float, wanted: int) -> Any:
+    return stretches(desk_at(desk, np.int64(0)), row, stop, high_ab, high_ba, wanted)
+
+
+@jit
+def do_row_at(desk: int, row: int, time_ns: int) -> int:
+    return row_at(desk_at(desk, np.int64(0)), row, time_ns)
+
+
+@jit
+def do_row_after(desk: int, row: int, time_ns: int, venue: int) -> int:
+    return row_after(desk_at(desk, np.int64(0)), row, time_ns, venue)
+
+
+class Desk:
+    """A market on a desk, at an address."""
+
+    def __init__(self, series: Series) -> None:
+        self.series = series
+        self.index: Index = build_index(series)
+        self.tables = of_market(series, self.index)
+        self.desk = np.zeros(1, dtype=DESK)
+        for name, table in self.tables.items():
+            self.desk[name] = table.ctypes.data if isinstance(table, np.ndarray) else table
+        self.address = self.desk.ctypes.data
+
+
+def small(seed: int, n: int) -> Desk:
+    return Desk(wild_market(seed, n).series(5.0, carry_over_gaps=True))
+
+
+LONG = Desk(prepare(random_quotes(7, 3 * WINDOW + 1_000)).series(0.0, carry_over_gaps=True))
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 300), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_search_finds_the_first_quote_at_or_beyond_a_level(seed: int, n: int, data: st.DataObject) -> None:
+    check_search(small(seed, n), data)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_search_goes_on_from_the_window_that_it_found(data: st.DataObject) -> None:
+    check_search(LONG, data)
+
+
+def check_search(at: Desk, data: st.DataObject) -> None:
+    n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
+    some = np.sort(np.concatenate([ab[~np.isnan(ab)], ba[~np.isnan(ba)], [0.0]]))
+    level = st.one_of(LEVEL, st.sampled_from(some[:: max(1, len(some) // 50)].tolist()), st.just(float(some[-1])))
+    low_ab, high_ab, low_ba, high_ba = (data.draw(level) for _ in range(4))
+    row = data.draw(st.integers(0, n - 1))
+    limit = data.draw(st.integers(row + 1, n))
+    hits = (ab >= high_ab) | (ba >= high_ba) | (ab <= low_ab) | (ba <= low_ba)
+    known = np.flatnonzero(hits[row:limit])
+    expected = row + int(known[0]) if len(known) else limit
+    found, windows = row, 0
+    while True:
+        stop = min(n, (found // WINDOW + 1) * WINDOW)
+        found = do_search(at.address, found, limit, stop, low_ab, high_ab, low_ba, high_ba)
+        if found < stop or found >= limit:
+            break
+        assert found <= expected
+        windows += 1
+    assert found == expected
+    assert windows <= 4
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 300), wanted=st.integers(0, 1), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_stretches_that_begin_are_counted(seed: int, n: int, wanted: int, data: st.DataObject) -> None:
+    check_stretches(small(seed, n), wanted, data)
+
+
+@given(wanted=st.integers(0, 1), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_stretches_over_whole_blocks_and_windows(wanted: int, data: st.DataObject) -> None:
+    check_stretches(LONG, wanted, data)
+
+
+def check_stretches(at: Desk, wanted: int, data: st.DataObject) -> None:
+    n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
+    high_ab, high_ba = data.draw(LEVEL), data.draw(LEVEL)
+    row = data.draw(st.integers(0, n))
+    stop = data.draw(st.integers(row, n))
+    part = slice(row, stop)
+    known = ~np.isnan(ab[part])
+    wants = ((ab[part] >= high_ab) | (ba[part] >= high_ba))[known]
+    states = np.concatenate([[bool(wanted)], wants])
+    found = do_stretches(at.address, row, stop, high_ab, high_ba, wanted)
+    assert found == (int((states[1:] & ~states[:-1]).sum()), int(states[-1]))
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 300), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_row_of_a_time_is_the_first_that_is_not_before_it(seed: int, n: int, data: st.DataObject) -> None:
+    at = small(seed, n)
+    ts = at.series.ts_ns
+    row = data.draw(st.integers(0, n - 1))
+    time_ns = data.draw(st.one_of(st.integers(int(ts[0]) - 5, int(ts[-1]) + 5), st.sampled_from(ts.tolist())))
+    first = int(np.searchsorted(ts, time_ns))
+    later = max(row + 1, first)
+    assert do_row_at(at.address, row, time_ns) == (NEVER if time_ns > ts[-1] else later)
+    for venue in range(2):
+        usable = (at.series.unusable >> venue) & 1 == 0 if len(at.series.unusable) else np.ones(n, dtype=np.bool_)
+        may = np.flatnonzero(usable[max(row, first) :])
+        assert do_row_after(at.address, row, time_ns, venue) == (max(row, first) + int(may[0]) if len(may) else n)
