@@ -77,7 +77,7 @@ class Bench:
         self.index: Index = build_index(self.series)
         self.at = grid_rows(quotes.ts_ns, 3600.0)
 
-    def run(self, rows: FloatArray, way: str = "count") -> FloatArray:
+    def run(self, rows: FloatArray, way: str = "events") -> FloatArray:
         """Counts of sets."""
         return run_batch(self.series, self.index, rows, self.at, 0, way)[0]
 

@@ -52,6 +52,9 @@ class PaperObjective:
 
     def compile(self) -> None:
         """Have the engine's code, and the markets' indexes, ready."""
+        from arbd.paper.kernel.parameter_sets import compile_sweeps  # noqa: PLC0415 - numba
+
+        compile_sweeps()
         nothing: IntArray = np.empty(0, dtype=np.int64)
         for number, base in enumerate(self._base):
             self._run(number, parameter_rows({name: [value] for name, value in base.items()}, 1)[:0], nothing)

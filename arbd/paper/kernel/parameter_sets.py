@@ -44,6 +44,13 @@ def build_index(series: Series) -> Index:
     return Index(blocks, windows, loops.time_table(times, shift, (span_ns >> shift) + 2), shift)
 
 
+def compile_sweeps() -> None:
+    """Have the machine code ready, of all that sets of parameters may need."""
+    desk = np.zeros(1, dtype=DESK)
+    for each in (sweep_plain, sweep):
+        each(desk.ctypes.data, BY_EVENTS)
+
+
 def run_batch(
     series: Series,
     index: Index,
