@@ -50,6 +50,7 @@ HOMES = {
     "extend": (f"{_HERE}.extend", "extend", "Give a session that is done more iterations."),
     "retry": (f"{_HERE}.control", "retry", "Run failed, crashed and timed-out iterations again."),
     "workers": (f"{_HERE}.workers", "workers", "Who works on this spool, on what, how fast."),
+    "slurm": (f"{_HERE}.slurm", "slurm", "Workers of the spool as batch jobs of Slurm."),
     "drain": (f"{_HERE}.operate", "drain", "Have a worker give back what it has and take nothing more."),
     "undrain": (f"{_HERE}.operate", "undrain", "Have a drained worker work again."),
     "maintenance": (f"{_HERE}.operate", "maintenance", "Have all workers of the spool stop, or go on."),

@@ -33,9 +33,22 @@ def cli() -> None:
 @click.option("--worker-id", help="This worker's name on the spool, by default the host's.")
 @click.option("--slots", type=int, help="Processes that evaluate at once, by default one per processor.")
 @click.option("--burst", is_flag=True, help="Work until nothing is left, then exit 0.")
+@click.option(
+    "--walltime",
+    "walltime_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="When this process is ended by others: it drains before. For batch systems.",
+)
 @click.option("--debug", is_flag=True, help="Log details, and show tracebacks of errors.")
 def run(
-    config_path: Path | None, spool: Path | None, worker_id: str | None, slots: int | None, burst: bool, debug: bool
+    config_path: Path | None,
+    spool: Path | None,
+    worker_id: str | None,
+    slots: int | None,
+    burst: bool,
+    walltime_s: float | None,
+    debug: bool,
 ) -> None:
     """Run in the foreground until SIGTERM.
 
@@ -65,7 +78,7 @@ def run(
     try:
         config = read()
         log = Log(config.log_level, config.log_style, worker=config.worker_id)
-        code = Service(config, log, Mode(burst=burst), reread=read).run()
+        code = Service(config, log, Mode(burst=burst, walltime_s=walltime_s), reread=read).run()
     except ArbdError as error:
         if debug:
             raise

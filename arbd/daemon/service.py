@@ -35,7 +35,7 @@ from arbd.daemon.side.intake_supervisor import IntakeSupervisor
 from arbd.daemon.side.services import LAST_SWEEPS_S, SideServices
 from arbd.daemon.side.suggester import SuggesterPool
 from arbd.daemon.slots.pool import SlotEvent
-from arbd.daemon.startup import about_worker, run_folder, slot_setup, take_life
+from arbd.daemon.startup import about_worker, drain_at_s, run_folder, slot_setup, take_life
 from arbd.daemon.supervisor import Supervisor
 from arbd.errors import ArbdError, SpoolError
 from arbd.job.code import altered_since_build
@@ -60,11 +60,15 @@ STATUS_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How this worker runs: `only` one session; `intake` of dropped jobs or not; with `burst`, until idle."""
+    """How this worker runs: `only` one session; `intake` of dropped jobs or not; with `burst`, until idle.
+
+    With `walltime_s`, it is ended by others then, and drains in time.
+    """
 
     only: str | None = None
     intake: bool = True
     burst: bool = False
+    walltime_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class Service:
         self._notifier = Notifier()
         self._interrupted = False
         self._drain_by_s: float | None = None
+        self._drain_at_s = drain_at_s(config, mode.walltime_s)
         self._run_dir: Path | None = None
         self._counters = Counters()
         self._refused_settings = ""
@@ -245,11 +250,7 @@ class Service:
             self._supervisor.assign()
             now = time.monotonic()
             self._supervisor.enforce(now, self._drain_by_s)
-            if self._drain_by_s is not None and now >= self._drain_by_s:
-                # Whoever compacts next begins anew.
-                self._compactor.stop()
-            if self._drain_by_s is not None and now > self._drain_by_s + FINAL_PATIENCE_S:
-                self._give_up()
+            self._keep_time(now, coordinator)
             if watchdog_s is not None and now >= next_watchdog:
                 self._notifier.send("WATCHDOG=1")
                 next_watchdog = now + watchdog_s
@@ -258,6 +259,17 @@ class Service:
                 next_status = now + STATUS_S
             if self._on_tick is not None:
                 self._on_tick()
+
+    def _keep_time(self, now: float, coordinator: Coordinator) -> None:
+        if self._drain_by_s is None:
+            if now >= self._drain_at_s:
+                self._drain("the walltime", coordinator)
+            return
+        if now >= self._drain_by_s:
+            # Whoever compacts next begins anew.
+            self._compactor.stop()
+        if now > self._drain_by_s + FINAL_PATIENCE_S:
+            self._give_up()
 
     def _status(self) -> str:
         """For `systemctl status`."""
@@ -352,7 +364,10 @@ class Service:
             self._drain_by_s = min(self._drain_by_s, time.monotonic())
             return
         self._interrupted = number == signal.SIGINT
-        self._log.info("draining", signal=name, within_s=self._config.drain_timeout_s)
+        self._drain(name, coordinator)
+
+    def _drain(self, why: str, coordinator: Coordinator) -> None:
+        self._log.info("draining", signal=why, within_s=self._config.drain_timeout_s)
         self._notifier.stopping("draining")
         self._drain_by_s = time.monotonic() + self._config.drain_timeout_s
         if self._intake is not None:

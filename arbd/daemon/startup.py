@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import shutil
@@ -14,8 +15,9 @@ from typing import Any
 
 import arbd
 from arbd.daemon.host.config import Config
+from arbd.daemon.host.unit import AFTER_DRAIN_S
 from arbd.daemon.slots.protocol import SlotSetup
-from arbd.errors import SpoolError, VersionError
+from arbd.errors import SpoolError, UsageError, VersionError
 from arbd.installed import version_of
 from arbd.job.code import SHORT, engine
 from arbd.spool.files import Files
@@ -113,3 +115,16 @@ def run_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if alive is not None:
             alive.release()
+
+
+def drain_at_s(config: Config, walltime_s: float | None) -> float:
+    """When draining has to begin, by the monotonic clock; UsageError when that would be at once."""
+    if walltime_s is None:
+        return math.inf
+    needed_s = config.drain_timeout_s + AFTER_DRAIN_S
+    if walltime_s <= needed_s:
+        raise UsageError(
+            f"--walltime {walltime_s:g} leaves no time to work: draining may take {needed_s:g} s "
+            "(drain_timeout_s in the settings, and what ends after it)"
+        )
+    return time.monotonic() + walltime_s - needed_s
