@@ -16,7 +16,7 @@ from arbd.analysis.standstill import BLOCKED, FINISHING, NO_WORKER, read_standst
 from arbd.analysis.waiting import waiting_share, waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.dropped import described, listed, named
-from arbd.cli.live import executor_lines
+from arbd.cli.executor_lines import executor_lines
 from arbd.cli.selection import selection_options
 from arbd.errors import VersionError
 from arbd.spool.dropped import DroppedJob, dropped_jobs, queued_jobs

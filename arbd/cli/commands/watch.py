@@ -14,8 +14,9 @@ from arbd.analysis.standstill import FINISHING, NO_WORKER
 from arbd.analysis.waiting import waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.dropped import described, named, wait_for_session
+from arbd.cli.executor_lines import executor_lines
 from arbd.cli.keyboard import Keyboard
-from arbd.cli.live import Followed, Live, executor_lines, shown_best, worker_facts
+from arbd.cli.live import Followed, Live, shown_best, worker_facts
 from arbd.errors import ArbdError
 from arbd.spool.dropped import DroppedJob
 from arbd.terminal_text import escape_control_chars, escape_line

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from arbd.cli.app import App, json_option, pass_app, table
-from arbd.cli.live import ENDED, executor_lines, shown_state, worker_facts
+from arbd.cli.executor_lines import executor_lines
+from arbd.cli.live import ENDED, shown_state, worker_facts
 from arbd.errors import VersionError
 from arbd.spool.dropped import queued_jobs
 from arbd.spool.layout import SpoolLayout

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from arbd.analysis.code import code_shares, differs_here, is_mixed, mixed_text
 from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
-from arbd.cli.live import executor_lines
+from arbd.cli.executor_lines import executor_lines
 from arbd.errors import ArbdError, CorruptionError
 from arbd.job.code import REMEDY, altered_since_build, expected_parts
 from arbd.job.stored import read_spec
