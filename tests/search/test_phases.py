@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.job.validation import Change, FoldWindows, Stress, ValidationSpec
 from arbd.search.generation import Generation
+from arbd.search.generations import GenerationPlanner
 from arbd.search.phase_planner import NEAR, PhasePlanner
-from arbd.search.phases import Counts, Layout, Phase
+from arbd.search.phases import SEARCHES, Counts, Layout, Phase
 from arbd.search.plan import RUN, SKIPPED
 from arbd.search.problem import MetricGoal, StopRules
+from arbd.search.samplers import METHODS, adaptive
 from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.search.versions import sampler_versions
@@ -138,6 +140,52 @@ def test_each_search_has_random_numbers_of_its_own() -> None:
     assert len({xs.tobytes() for xs in searches}) == 5
     alone = JobSpec(**{**{n: getattr(spec, n) for n in spec.__dataclass_fields__}, "n": 24, "validation": None})
     assert spec.search(spec.layout.stretches[0]) == alone
+
+
+def _learnt(spec: JobSpec, planner: PhasePlanner | GenerationPlanner, generation: Generation, shift: int = 0) -> None:
+    """Tell a planner what a generation of `_run` gave; a search by itself counts from 1."""
+    rows = generation.rows
+    iterations = np.arange(generation.first, generation.first + len(rows))
+    xs = rows.columns["x"].tolist()
+    values = np.array([_value(spec, i, x) for i, x in zip(iterations.tolist(), xs, strict=True)])
+    origin = np.where(rows.origin > 0, rows.origin - shift, rows.origin)
+    planner.learn(iterations - shift, np.ones(len(rows), dtype=bool), origin, rows.columns, {"value": values})
+
+
+LEARNING = [name for name in METHODS.names() if adaptive(name) is not None]
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_the_search_of_a_fold_and_of_a_market_without_an_edge_is_what_the_method_makes_by_itself(method: str) -> None:
+    """It depends on its own results alone, so that a kill or another host in any other search changes nothing of it."""
+    spec = _spec(method, n=24)
+    made = _run(spec)
+    for stretch in (stretch for stretch in spec.layout.stretches if stretch.phase in SEARCHES):
+        shift, alone = stretch.first - 1, GenerationPlanner(spec.search(stretch), sampler_versions(method))
+        own = [g for g in made if stretch.first <= g.first <= stretch.last]
+        found: list[Generation] = []
+        for number, generation in enumerate(own, 1):
+            for each in own[: alone.schedule.known_before(number) // alone.schedule.size]:
+                _learnt(spec, alone, each, shift)
+            found.append(alone.generation(number, [found[at - 1] for at in alone.pending(number)]))
+            for name, column in generation.rows.columns.items():
+                assert column.tobytes() == found[-1].rows.columns[name].tobytes(), (stretch, number)
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_who_begins_in_the_middle_plans_what_the_first_would_have(method: str) -> None:
+    """As after a kill: results come in another order, and those that nobody has to wait for are known or not."""
+    spec = _spec(method, n=24)
+    made, random = _run(spec), np.random.default_rng(1)
+    for number in random.permutation(np.arange(2, spec.layout.generations + 1))[:8].tolist():
+        needed = [g for g in made if g.first <= spec.layout.known_before(number)]
+        later = [g for g in made[len(needed) : number - 1] if random.random() < 0.5]
+        planner = PhasePlanner(spec, sampler_versions(method))
+        for index in random.permutation(len(needed) + len(later)).tolist():
+            _learnt(spec, planner, [*needed, *later][index])
+        assert not planner.missing(number)
+        again = planner.generation(number, [made[at - 1] for at in planner.pending(number)])
+        assert again.encode() == made[number - 1].encode()
 
 
 def test_neighbours_are_near_the_winner_and_none_is_it() -> None:
