@@ -67,10 +67,12 @@ def summarise(
         [np.arange(1, part.shape[1] + 1) * grid_ns <= span for part, span in zip(each, spans_ns, strict=True)]
     )
     turnover = sum(part[:, metrics.NOTIONAL] / own for part, own in zip(counts, capital, strict=True))
+    pnl = [part[:, metrics.REALIZED] + part[:, metrics.OPEN_MARK] for part in counts]
+    capacity = sum(made / part[:, FIELD["max_position"]] for part, made in zip(rows, pnl, strict=True))
     holding = [strategy.code for strategy in by_code().values() if strategy.holds]
     holds = np.isin(rows[0][:, FIELD["strategy"]], holding)
     steps = np.ascontiguousarray(returns[:, whole])
-    values = metrics.compute_metrics(pooled, steps, np.asarray(turnover), grid_s, holds=holds)
+    values = metrics.compute_metrics(pooled, steps, np.asarray(turnover), np.asarray(capacity), grid_s, holds=holds)
     return values, metrics.return_blocks(steps)
 
 
@@ -91,7 +93,7 @@ def run(market: Market, params: Mapping[str, Value], way: str = "events") -> Run
     from arbd.paper.kernel.parameter_sets import build_index, run_batch  # noqa: PLC0415 - numba
 
     rows = _rows(params)
-    counts, grid = np.zeros((1, metrics.N_COUNTS)), np.empty((1, 0))
+    counts, grid = metrics.no_counts(1), np.empty((1, 0))
     lines: list[tuple[Any, ...]] = []
     if len(market):
         series = series_for(market, params)

@@ -62,6 +62,13 @@ _ALL = (
     ),
     MetricInfo("unhedged_s", "s", _DOWN, "time with unequal legs that were to be hedged or unwound"),
     MetricInfo("largest_unhedged", "A's currency", _DOWN, "largest part of a leg that the other did not match"),
+    MetricInfo(
+        "margin_low",
+        "ratio",
+        _UP,
+        "least equity over the notional that was open on both venues, on the grid and after fills; undefined for inventory",
+    ),
+    MetricInfo("capacity", "ratio", _UP, "pnl / max_position, of each market by its own: falls where more finds less"),
     MetricInfo("given_up", "0 or 1", _DOWN, "1 when the run was ended by give_up; its other metrics are undefined"),
 )
 
@@ -71,27 +78,42 @@ METRICS: Mapping[str, MetricInfo] = {metric.name: metric for metric in _ALL}
 (
     REALIZED, FEES, SLIPPAGE, TRADES, WINS, LOSSES, GROSS_PROFIT, GROSS_LOSS, MAX_DRAWDOWN, MAX_DRAWDOWN_PCT,
     HOLD_S, EXPOSURE_S, NOTIONAL, SIGNALS, VIOLATIONS, BREAKER, OPEN_MARK, SPAN_S,
-    ORDERS, REJECTED, FUNDING, BORROW, UNHEDGED_PNL, UNHEDGED_S, LARGEST_UNHEDGED, GIVEN_UP, N_COUNTS,
-) = range(27)  # fmt: skip
+    ORDERS, REJECTED, FUNDING, BORROW, UNHEDGED_PNL, UNHEDGED_S, LARGEST_UNHEDGED, GIVEN_UP, MARGIN_LOW, N_COUNTS,
+) = range(28)  # fmt: skip
 
 _LARGEST = (MAX_DRAWDOWN, MAX_DRAWDOWN_PCT, BREAKER, LARGEST_UNHEDGED, GIVEN_UP)
 
 
+def no_counts(n: int) -> FloatArray:
+    """Counts of n runs that met nothing: (n, N_COUNTS)."""
+    counts = np.zeros((n, N_COUNTS))
+    counts[:, MARGIN_LOW] = np.inf
+    return counts
+
+
 def pool_counts(counts: FloatArray) -> FloatArray:
-    """Counts of several markets, shape (markets, n, N_COUNTS), as those of one: sums, and maxima where that is meant."""
+    """Counts of several markets, shape (markets, n, N_COUNTS), as those of one: sums, or what is worst of them."""
     pooled: FloatArray = counts[0].copy()
     for market in counts[1:]:
         largest = [np.maximum(pooled[:, i], market[:, i]) for i in _LARGEST]
+        least = np.minimum(pooled[:, MARGIN_LOW], market[:, MARGIN_LOW])
         pooled += market
+        pooled[:, MARGIN_LOW] = least
         for i, column in zip(_LARGEST, largest, strict=True):
             pooled[:, i] = column
     return pooled
 
 
 def compute_metrics(
-    counts: FloatArray, returns: FloatArray, turnover: FloatArray, grid_s: FloatArray, *, holds: npt.NDArray[np.bool_]
+    counts: FloatArray,
+    returns: FloatArray,
+    turnover: FloatArray,
+    capacity: FloatArray,
+    grid_s: FloatArray,
+    *,
+    holds: npt.NDArray[np.bool_],
 ) -> dict[str, FloatArray]:
-    """Metrics of n runs. `counts` (n, N_COUNTS), `returns` (n, whole grid steps), `turnover` and `grid_s` (n,).
+    """Metrics of n runs. `counts` (n, N_COUNTS), `returns` (n, whole grid steps), `turnover`, `capacity`, `grid_s` (n,).
 
     `holds` tells the runs whose strategy holds positions; for the others holding time and exposure are undefined.
     """
@@ -126,6 +148,8 @@ def compute_metrics(
             "unhedged_pnl": counts[:, UNHEDGED_PNL],
             "unhedged_s": counts[:, UNHEDGED_S],
             "largest_unhedged": counts[:, LARGEST_UNHEDGED],
+            "margin_low": np.where(np.isfinite(counts[:, MARGIN_LOW]), counts[:, MARGIN_LOW], np.nan),
+            "capacity": capacity,
         }
     found = {name: np.where(given_up > 0, np.nan, values) for name, values in metrics.items()}
     return found | {"given_up": np.array(given_up, dtype=np.float64)}

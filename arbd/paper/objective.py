@@ -114,7 +114,7 @@ class PaperObjective:
             value = float(rows[0, FIELD[name]])
             params[name] = PARAMETERS[name].values[int(value)] if PARAMETERS[name].values else value
         if len(market) == 0:
-            return np.zeros((len(rows), metrics.N_COUNTS)), np.empty((len(rows), 0))
+            return metrics.no_counts(len(rows)), np.empty((len(rows), 0))
         series, index = self._indexed(number, params)
         counts, equity, _, _ = run_batch(series, index, rows, at)
         return counts, equity

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from arbd.errors import UsageError
 from arbd.paper.strategies import by_code
 
+# Levels of a book that a file may have.
+MAX_LEVELS = 50
+
 Value = float | int | str | bool
 
 
@@ -85,6 +88,10 @@ _ALL = (
     ),
     _number("slippage_bps", 1.0, 0, 10_000, "bps", "how much worse than the touch every fill is"),
     _number("participation", 1.0, 1e-9, 1, "share", "largest part of the size shown that a fill takes"),
+    Parameter(
+        "book_levels", "int", MAX_LEVELS, 1, MAX_LEVELS, "levels",
+        "how far down a recorded book an order walks; 1 = the touch alone, as where no levels are recorded",
+    ),
     _number("lot_step", 0.0, 0, _BIG, "base units", "quantities are rounded down to multiples of this; 0 = none"),
     _own("lot_step_a", "lot_step", 0, _BIG, "base units", "the same for venue A alone"),
     _own("lot_step_b", "lot_step", 0, _BIG, "base units", "the same for venue B alone"),

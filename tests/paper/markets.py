@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import Quotes
+from arbd.paper.market.quotes import quotes_of as from_columns
 from arbd.paper.params import followed, resolve
 
 SECOND = 10**9
@@ -65,8 +66,25 @@ def random_quotes(seed: int, n: int) -> Quotes:
 
 
 def wild_market(seed: int, n: int) -> Market:
-    """`wild_quotes`, prepared."""
-    return prepare(wild_quotes(seed, n))
+    """`wild_quotes`, at times with a book below the touch, prepared."""
+    quotes = wild_quotes(seed, n)
+    return prepare(with_levels(quotes, seed) if np.random.default_rng([seed, 2]).random() < 0.5 else quotes)
+
+
+def with_levels(quotes: Quotes, seed: int) -> Quotes:
+    """With one to three levels below the touch, some of them missing, some as dear as the one above."""
+    rng, n = np.random.default_rng([seed, 3]), len(quotes)
+    columns = dict(quotes.columns())
+    for venue in "ab":
+        for side, sign in (("bid", -1), ("ask", 1)):
+            price, there = columns[f"{side}_{venue}"], np.ones(n, dtype=np.bool_)
+            for level in range(2, 3 + seed % 3):
+                there &= rng.random(n) < 0.9
+                price = price * (1 + sign * rng.choice([0.0, 1e-4, 2e-3], n))
+                size = rng.choice([0.0, 0.05, 0.5, 1.0, 3.0, np.inf], n)
+                columns[f"{side}_{venue}_{level}"] = np.where(there, price, np.nan)
+                columns[f"{side}_size_{venue}_{level}"] = np.where(there, size, 0.0)
+    return from_columns(columns)
 
 
 def wild_quotes(seed: int, n: int) -> Quotes:
@@ -106,6 +124,7 @@ LIVELY: dict[str, tuple[Any, ...]] = {
     "latency_b_ms": (0, 700, 3000),
     "slippage_bps": (0, 3, 20),
     "participation": (0.1, 0.5, 1),
+    "book_levels": (50, 50, 3, 2, 1),
     "lot_step": (0, 0.01, 0.1, 0.25),
     "min_notional": (0, 5, 30),
     "fee_a_bps": (-1, 0, 10),

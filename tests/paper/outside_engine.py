@@ -128,6 +128,19 @@ class Trader:
         best = int(depth.best_bid_tick)
         return float(sum(depth.bid_qty_at_tick(tick) for tick in range(best, best - FAR_TICKS, -1)))
 
+    def walked(self, venue: int, side: int, size: float) -> tuple[float, float]:
+        """What a size costs in the book as it is, and the last price of it."""
+        depth = self.engine.depth(venue)
+        at = depth.ask_qty_at_tick if side > 0 else depth.bid_qty_at_tick
+        tick, rest, paid = int(depth.best_ask_tick if side > 0 else depth.best_bid_tick), size, 0.0
+        while True:
+            took = min(rest, float(at(tick)))
+            paid += took * tick * self.tick
+            rest -= took
+            if rest < LOT / 2:
+                return paid, tick * self.tick
+            tick += side
+
     def send(self, venue: int, side: int, size: float) -> None:
         """An order that takes what is there, however far, and waits for nothing."""
         from hftbacktest.order import IOC, LIMIT
@@ -151,7 +164,8 @@ class Trader:
             if filled < LOT / 2:
                 self.found.unfilled += 1
                 continue
-            notional = filled * float(order.exec_price)
+            notional, last = self.walked(venue, side, filled)
+            assert last == float(order.exec_price)
             self.positions[venue] = round((self.positions[venue] + side * filled) / LOT) * LOT
             self.found.fills.append((int(order.exch_timestamp) // self.step_ns - 1, venue, side, filled))
             self.found.cash.append(-side * notional - notional * self.p[f"fee_{'ab'[venue]}_bps"] / 1e4)

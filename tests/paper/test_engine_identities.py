@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.paper.engine import run, series_for
-from arbd.paper.fills import CAUSES, END, GAP, HEDGE, REBALANCE, UNWIND
-from arbd.paper.market.prepared import prepare
+from arbd.paper.fills import CAUSES, END, GAP, HEDGE, REBALANCE, UNWIND, Fill
+from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import PRICES, SIZES
 from arbd.paper.market.series import side_bit
 from arbd.paper.reference.convergence import ConvergenceRun
@@ -20,7 +20,7 @@ from arbd.paper.reference.execution import Order
 from arbd.paper.reference.inventory import InventoryRun
 from arbd.paper.reference.strategies import reference_run
 from arbd.paper.reference.venue import Execution
-from tests.paper.markets import any_params, random_quotes, wild_market
+from tests.paper.markets import any_params, random_quotes, wild_market, with_levels
 
 MONEY = (
     "min_notional", "min_notional_a", "min_notional_b", "tick_a", "tick_b", "max_position", "max_daily_loss",
@@ -85,9 +85,39 @@ def test_no_more_is_filled_from_one_quote_than_the_part_of_its_size(
             continue  # before a gap all is closed, whatever the sizes show
         bit = side_bit(fill.venue, fill.side)
         quote = int(np.flatnonzero(market.fresh[: fill.row + 1] >> bit & 1)[-1:].sum())
-        shown = market.column(f"{'ask' if fill.side > 0 else 'bid'}_size_{'ab'[fill.venue]}")[fill.row]
+        shown = sum(size for _, size in ladder(market, params, fill))
         taken.setdefault((bit, quote, 0), []).append(fill.size)
         assert sum(taken[bit, quote, 0]) <= params["participation"] * shown * (1 + 1e-8)
+
+
+def ladder(market: Market, params: dict[str, Any], fill: Fill) -> list[tuple[float, float]]:
+    """Prices and sizes that an order met, from the touch down."""
+    at = side_bit(fill.venue, fill.side)
+    books = [market.book[fill.row], *market.levels[fill.row, : params["book_levels"] - 1]]
+    return [(float(book[at]), float(book[4 + at])) for book in books]
+
+
+@runs
+@few
+def test_orders_eat_the_levels_of_a_quote_from_the_best_on_and_none_twice(
+    data: st.DataObject, seed: int, n: int, strategy: str
+) -> None:
+    market = prepare(with_levels(random_quotes(seed, n), seed))
+    params = data.draw(any_params(strategy)) | {"tick_a": 0.0, "tick_b": 0.0, "gap": "hold"}
+    left: dict[tuple[int, int], list[float]] = {}
+    for fill in run(market, params).fills:
+        at, steps = side_bit(fill.venue, fill.side), ladder(market, params, fill)
+        quote = int(np.flatnonzero(market.fresh[: fill.row + 1] >> at & 1)[-1:].sum())
+        rest = left.setdefault((at, quote), [params["participation"] * size for _, size in steps])
+        need, paid = fill.size, 0.0
+        for level, (price, _) in enumerate(steps):
+            took = min(need, rest[level])
+            rest[level] -= took
+            need -= took
+            paid += took * price
+        assert need <= 1e-8 * fill.size
+        worsened = paid / fill.size * (1 + fill.side * params["slippage_bps"] / 1e4)
+        assert fill.price == pytest.approx(worsened, rel=1e-7)
 
 
 @runs

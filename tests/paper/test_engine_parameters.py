@@ -13,7 +13,7 @@ from arbd.paper.engine import run
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.params import PARAMETERS, canonical, check, resolve
-from tests.paper.markets import SECOND, flat_quotes, params_of, random_quotes
+from tests.paper.markets import SECOND, flat_quotes, params_of, random_quotes, with_levels
 
 # Opens 1 % wide, drifts wider and narrower, closes; quotes a minute apart.
 WAVES = [0.0, 0.010, 0.012, 0.016, 0.009, 0.004, 0.0, -0.002, 0.0, 0.011, 0.015, 0.006, -0.001, 0.0, 0.008, 0.0] * 4
@@ -50,6 +50,7 @@ CASES: dict[str, tuple[Quotes, dict[str, Any], Any, Any]] = {
     "latency_b_ms": (random_quotes(7, 500), CONVERGENCE, 0.0, 3_000.0),
     "slippage_bps": (waves(), CONVERGENCE, 0.0, 5.0),
     "participation": (waves(size=0.5), CONVERGENCE, 1.0, 0.5),
+    "book_levels": (with_levels(waves(size=0.3), 1), CONVERGENCE | {"max_position": 300.0}, 50, 1),
     "lot_step": (waves(size=0.55), CONVERGENCE, 0.0, 0.25),
     "min_notional": (waves(size=0.5), CONVERGENCE, 0.0, 60.0),
     "fee_a_bps": (waves(), CONVERGENCE, 0.0, 5.0),

@@ -14,11 +14,12 @@ from arbd.errors import DataError
 from arbd.paper.engine import run
 from arbd.paper.market import prepared
 from arbd.paper.market.cache import load_market
-from arbd.paper.market.levels import MAX_LEVELS, level_names
+from arbd.paper.market.levels import level_names
 from arbd.paper.market.prepared import BOOK_COLUMNS, Market, prepare
 from arbd.paper.market.quotes import Quotes, build_quotes
 from arbd.paper.market.readers import SUFFIXES, read_quotes
 from arbd.paper.market.writers import write_quotes
+from arbd.paper.params import MAX_LEVELS
 from tests.conftest import Arbctl
 from tests.paper.markets import params_of
 

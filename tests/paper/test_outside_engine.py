@@ -1,7 +1,8 @@
 """hftbacktest, an engine of other people's, runs the same strategy on the same quotes: its fills and its pnl are ours.
 
-Both can express: orders that take liquidity, latencies of both venues, partial fills against what is shown, legs of
-unequal size that are hedged or unwound, fees as a share of the notional, lots, cash and positions.
+Both can express: orders that take liquidity, latencies of both venues, partial fills against what is shown, at the touch
+alone or through the levels below it, legs of unequal size that are hedged or unwound, fees as a share of the notional,
+lots, cash and positions.
 
 Left out, because hftbacktest has nothing like it:
 - what was taken of a quote is gone: its book is as if nobody had traded, so here no quote is met twice;
@@ -39,7 +40,7 @@ def place(fill: fills.Fill) -> tuple[int, int]:
     return fill.row, fill.venue
 
 
-def market(seed: int, *, plenty: bool, n: int = 400) -> Market:
+def market(seed: int, *, plenty: bool, deep: bool, n: int = 400) -> Market:
     """A premium that comes and goes, and sizes that are often too small, or `plenty`."""
     rng = np.random.default_rng(seed)
     mid_b = 10_000 + 4 * TICK * np.cumsum(rng.integers(-2, 3, n))
@@ -57,12 +58,19 @@ def market(seed: int, *, plenty: bool, n: int = 400) -> Market:
     # A side of size 0 has no level that hftbacktest could know: the least there is.
     sizes = [np.maximum(size, 5.0 if plenty else LOT) for size in sizes]
     book = dict(zip(BOOK_COLUMNS, (*prices, *sizes), strict=True))
+    for level in (2, 3) if deep else ():
+        for venue in "ab":
+            for side, sign in (("bid", -1), ("ask", 1)):
+                above = book[f"{side}_{venue}" if level == 2 else f"{side}_{venue}_2"]
+                book[f"{side}_{venue}_{level}"] = above + sign * TICK * rng.integers(1, 4, n)
+                book[f"{side}_size_{venue}_{level}"] = LOT * rng.integers(1, 300, n)
     return prepare(quotes_of({"ts_ns": ts_ns, **book, "age_a_ns": ages, "age_b_ns": ages.copy()}))
 
 
 @pytest.mark.parametrize("engine", [run, run_reference], ids=["compiled", "reference"])
 @pytest.mark.parametrize("unhedged", ["hedge", "unwind"])
-def test_fills_and_pnl_are_those_of_hftbacktest(engine: Any, unhedged: str) -> None:
+@pytest.mark.parametrize("deep", [False, True], ids=["touch", "levels"])
+def test_fills_and_pnl_are_those_of_hftbacktest(engine: Any, unhedged: str, deep: bool) -> None:
     rng, seen, evened, closed, whole = random.Random(unhedged), 0, 0, 0, 0
     for seed in range(12):
         given = {
@@ -72,7 +80,7 @@ def test_fills_and_pnl_are_those_of_hftbacktest(engine: Any, unhedged: str) -> N
             "max_position": 5_000.0, "unhedged": unhedged,
         }  # fmt: skip
         params = resolve(given)
-        quotes = market(seed, plenty=seed % 4 == 3)
+        quotes = market(seed, plenty=seed % 4 == 3, deep=deep)
         ours = engine(quotes, params)
         theirs = Trader(quotes, params, STEP_NS, TICK).run(len(quotes))
         # What is open after the last quote is closed in the account, and not by an order.

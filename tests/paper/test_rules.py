@@ -15,6 +15,7 @@ from arbd.paper import fills
 from arbd.paper.engine import Run, run, run_reference
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import SIZES, Quotes
+from arbd.paper.market.quotes import quotes_of as from_columns
 from tests.conftest import REPOSITORY
 from tests.paper.markets import SECOND, flat_quotes, params_of, quotes_of
 
@@ -107,6 +108,27 @@ def liquidity(engine: Engine) -> None:
     aged = replace(quotes, age_a_ns=np.zeros(7, np.int64), age_b_ns=np.zeros(7, np.int64))
     found = engine(aged, min_spread_pct=1, exit_spread_pct=0, participation=0.5, max_position=70)
     assert [fill.row for fill in found.fills if fill.venue == 0 and fill.side > 0] == [3, 4, 5]
+
+
+@rule
+def depth(engine: Engine) -> None:
+    """The next level where the one above has nothing left; what was taken is gone until anything of that side changes."""
+    below = {"bid_a_2": 99.0, "ask_a_2": 103.0, "bid_b_2": 99.0, "ask_b_2": 101.0}
+    columns = sized(flat_quotes(WIDE, size=9.0), ask_size_b=[1.0] * 5).columns()
+    columns |= {name: np.full(5, price) for name, price in below.items()}
+    columns |= {name.replace("_", "_size_", 1): np.full(5, 1.0) for name in below}
+    quotes = from_columns(columns)
+    for position, size, price in ((100, 1.0, 100.0), (150, 1.5, 150.5 / 1.5), (300, 2.0, 100.5)):
+        bought = next(fill for fill in engine(quotes, min_spread_pct=1, max_position=position).fills if fill.venue)
+        assert (bought.size, bought.price) == (pytest.approx(size), pytest.approx(price))
+        assert bought.slippage == pytest.approx(size * (price - 100))
+    assert engine(quotes, min_spread_pct=1, max_position=300, book_levels=1).fills[0].size == 1.0
+    for last, closed in ((0.5, [(3, 0.5, 101.5)]), (0.6, [(3, 0.5, 101.5), (4, 0.5, 101.5)])):
+        thin = columns | {"ask_size_a": np.full(5, 0.5), "ask_size_a_2": np.array([0.5] * 4 + [last])}
+        given = {"min_spread_pct": 1, "exit_spread_pct": 0, "participation": 0.5, "max_position": 300}
+        found = engine(from_columns(thin), **given, unhedged="unwind")
+        bought_back = [fill for fill in found.fills if fill.venue == 0 and fill.side > 0]
+        assert [(fill.row, round(fill.size, 9), round(fill.price, 9)) for fill in bought_back] == closed
 
 
 @rule
@@ -312,6 +334,26 @@ def drawdown(engine: Engine) -> None:
         found = engine(quotes, min_spread_pct=1, grid_s=10, circuit_breaker_pct=limit)
         assert found.metrics["circuit_breaker_active"] == tripped
         assert found.metrics["max_drawdown_pct"] == pytest.approx(0.5)
+
+
+@rule
+def margin(engine: Engine) -> None:
+    """Equity over what is open on both venues, at the touch where it would be closed: on the grid, and after fills."""
+    quotes = flat_quotes([0.02, 0.07, 0.0], t_s=[0, 10, 20])
+    found = engine(quotes, min_spread_pct=1, exit_spread_pct=0, grid_s=10)
+    assert found.metrics["margin_low"] == pytest.approx(995 / 207)
+    assert engine(quotes, min_spread_pct=1, exit_spread_pct=0).metrics["margin_low"] == pytest.approx(1000 / 202)
+    assert math.isnan(engine(quotes, min_spread_pct=50).metrics["margin_low"])
+    assert math.isnan(engine(quotes, strategy="inventory", min_spread_pct=1).metrics["margin_low"])
+
+
+@rule
+def capacity(engine: Engine) -> None:
+    """What a larger max_position does not find in the book lowers it."""
+    quotes = flat_quotes([0.02, 0.0, 0.0], size=1.0)
+    for position, found in ((50, 0.02), (100, 0.02), (400, 0.005)):
+        made = engine(quotes, min_spread_pct=1, exit_spread_pct=0, max_position=position)
+        assert made.metrics["capacity"] == pytest.approx(found)
 
 
 @rule

@@ -22,6 +22,7 @@ from arbd.paper.kernel.execution import (
     send_hedge,
     settle_leg,
     sign_of,
+    watch_margin,
 )
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float
 from arbd.paper.kernel.search import row_at
@@ -218,6 +219,8 @@ def convergence_apply(x, run, row, last):
         wait_for_exit(x, run)
     if closed:
         observe(x, run, row)
+    else:
+        watch_margin(x, run, row, run.initial_capital + (run.realized + mark(x, run, row)))
 
 
 @jit

@@ -35,7 +35,7 @@ from arbd.paper.kernel.state import (
     fill_at,
     plain,
 )
-from arbd.paper.kernel.venue import delay_ns, fill_of, price_at, row_after, touch_at
+from arbd.paper.kernel.venue import delay_ns, fill_of, price_at, price_of, row_after, touch_at
 from arbd.paper.market.prepared import CONVERGENCE
 
 
@@ -99,6 +99,17 @@ def mark(x, run, row):
 
 
 @jit
+def watch_margin(x, run, row, equity):
+    """Of a position that is open."""
+    notional = 0.0
+    for venue in range(2):
+        side = -sign_of(run.direction, venue)
+        notional += float_at(run.own, HELD + venue) * touch_at(x, row, venue, side)
+    if notional > 0:
+        run.margin_low = min(run.margin_low, equity / notional)
+
+
+@jit
 def observe(x, run, row):
     equity = run.initial_capital + (run.realized + mark(x, run, row))
     run.peak = max(run.peak, equity)
@@ -110,6 +121,8 @@ def observe(x, run, row):
         run.tripped = 1
     if not plain(x) and run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
         run.given_up = 1.0
+    if run.direction != 0 and (plain(x) or run.strategy == CONVERGENCE):
+        watch_margin(x, run, row, equity)
     return equity
 
 
@@ -278,7 +291,9 @@ def settle_leg(x, run, venue, most, whole):
     touch, price = touch_at(x, row, venue, side), price_at(x, run, row, venue, side)
     filled, cause = ordered, fills.FILLED
     if reason not in (fills.GAP, fills.END):
-        filled, cause = fill_of(x, run, row, venue, side, ordered, most, price, whole)
+        filled, price, cause = fill_of(x, run, row, venue, side, ordered, most, price, whole)
+    elif reason == fills.END:
+        price = price_of(x, run, row, venue, side, ordered)
     put_float(run.own, FILLED + venue, filled)
     put_float(run.own, FILL_PRICE + venue, price)
     fee, slippage, cash = 0.0, 0.0, 0.0

@@ -109,7 +109,7 @@ def is_plain(series: Series, rows: FloatArray) -> bool:
     off = not rows[:, [FIELD[name] for name in _LEFT_OUT]].any()
     usual = len(series.ends) <= 1 and len(series.sigma_ab) == 0 and len(series.funding_rows) == 0
     same = bool((rows[:, FIELD["strategy"]] == CONVERGENCE).all())
-    return off and usual and same and not series.unusable.any()
+    return off and usual and same and series.levels.shape[1] == 0 and not series.unusable.any()
 
 
 def _batches(rows: FloatArray) -> list[slice]:
@@ -166,6 +166,7 @@ def of_market(series: Series, index: Index) -> dict[str, Any]:
         "unusable": unusable, "fresh": as_argument(series.fresh, np.uint8), "salt": series.salt,
         "funding_rows": as_argument(series.funding_rows, np.int64), "n_funding": len(series.funding_rows),
         "funding_sums": as_argument(series.funding_sums, np.float64),
+        "below": as_argument(series.levels, np.float64), "n_below": series.levels.shape[1],
         "ends": as_argument(ends, np.int64), "n": len(series),
         "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
         "blocks": index.blocks, "block_stride": index.blocks.shape[1],

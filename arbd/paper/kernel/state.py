@@ -26,6 +26,7 @@ COUNTS = (
     "realized", "fees", "slippage", "trades", "wins", "losses", "profit", "loss", "drawdown", "drawdown_pct",
     "hold_s", "exposure_s", "notional", "signals", "violations", "breaker", "open_mark", "span_s",
     "orders", "rejected", "funding", "borrow", "unhedged_pnl", "unhedged_s", "largest_unhedged", "given_up",
+    "margin_low",
 )  # fmt: skip
 _NUMBERS = (
     "peak", "today_pnl", "entry_edge", "trade_result", "hedge_touch", "net", "net_cash", "pair_filled",
@@ -78,6 +79,8 @@ FILL = np.dtype(
 _DESK = (
     # the series: times, books, edges, bits per venue (0 where there are none), last rows before gaps
     "ts", "book", "ab", "ba", "unusable", "ends", "n", "first_ns", "last_ns", "fresh", "salt",
+    # the book below the touch, and how many levels of it there are
+    "below", "n_below",
     # centred edges: the edges as they are, and the moving deviations (0 where edges are not centred)
     "cost_ab", "cost_ba", "sigma_ab", "sigma_ba",
     # rows at which venues paid funding, and the sums of what they paid

@@ -35,6 +35,7 @@ def start(x, run):
     run.due_row = NONE
     run.done_row = NONE
     run.unhedged_since_ns = NONE
+    run.margin_low = np.inf
     run.hedge_venue = NONE
     run.wait = WAIT_ENTRY
     if converges(x, run):

@@ -26,7 +26,12 @@ def touch_at(x, row, venue, side):
 
 @jit_small
 def price_at(x, run, row, venue, side):
-    price = touch_at(x, row, venue, side) * (1.0 + side * float_at(run.own, SLIPPAGE))
+    return worsened(x, run, venue, side, touch_at(x, row, venue, side))
+
+
+@jit_small
+def worsened(x, run, venue, side, price):
+    price = price * (1.0 + side * float_at(run.own, SLIPPAGE))
     tick = float_at(run.own, TICK + venue)
     if not plain(x) and tick > 0:
         if side > 0:
@@ -72,10 +77,50 @@ def taken_of(x, run, row, at):
     return taken
 
 
+@jit_small
+def below_touch(x, run):
+    """How many levels below the touch an order may walk."""
+    return np.int64(0) if plain(x) else min(x.n_below, np.int64(run.book_levels) - 1)
+
+
+@jit
+def average(x, run, row, venue, side, quantity):
+    at = 2 * venue + (1 if side > 0 else 0)
+    skip, rest, paid = taken_of(x, run, row, at), quantity, 0.0
+    price, size = float_at(x.book, 8 * row + at), float_at(x.book, 8 * row + 4 + at)
+    last = price
+    for level in range(below_touch(x, run) + 1):
+        if level > 0:
+            line = 8 * (row * x.n_below + level - 1) + at
+            price, size = float_at(x.below, line), float_at(x.below, line + 4)
+        part = run.participation * size
+        if skip >= part:
+            skip -= part
+            continue
+        took = min(rest, part - skip)
+        if took == quantity:
+            return price
+        skip, last = 0.0, price
+        paid += took * price
+        rest -= took
+        if rest <= 0:
+            break
+    return (paid + rest * last) / quantity if rest > 0 else paid / quantity
+
+
+@jit_small
+def price_of(x, run, row, venue, side, quantity):
+    if below_touch(x, run) > 0:
+        return worsened(x, run, venue, side, average(x, run, row, venue, side, quantity))
+    return price_at(x, run, row, venue, side)
+
+
 @jit
 def available(x, run, row, venue, side):
     at = 2 * venue + (1 if side > 0 else 0)
     allowed = run.participation * float_at(x.book, 8 * row + 4 + at)
+    for level in range(below_touch(x, run)):
+        allowed += run.participation * float_at(x.below, 8 * (row * x.n_below + level) + 4 + at)
     if allowed == np.inf:
         return allowed
     left = allowed - taken_of(x, run, row, at)
@@ -88,7 +133,7 @@ def at_most(x, run, row, venue, side, quantity):
     at = 2 * venue + (1 if side > 0 else 0)
     allowed = run.participation * float_at(x.book, 8 * row + 4 + at)
     left = allowed - float_at(run.own, TAKEN + at)
-    if left >= quantity and not left < DUST * allowed:
+    if left >= quantity and not left < DUST * allowed and below_touch(x, run) <= 0:
         return quantity
     return min(quantity, available(x, run, row, venue, side))
 
@@ -131,23 +176,27 @@ def sendable(x, run, row, venue, side, quantity):
 
 @jit_small
 def fill_of(x, run, row, venue, side, ordered, most, price, whole):
-    """How much of an order is filled, and why nothing is."""
+    """How much of an order is filled, at what price, and why nothing is."""
     refusals = float_at(run.own, REJECT + venue)
     if not plain(x) and refusals > 0:
         luck = uniform(np.int64(run.execution_seed), x.salt, row, REFUSAL + venue)
         if luck * 100.0 < refusals:
-            return 0.0, fills.REFUSED
+            return 0.0, price, fills.REFUSED
     filled = at_most(x, run, row, venue, side, ordered)
     if filled <= 0:
-        return 0.0, fills.NOTHING_LEFT
+        return 0.0, price, fills.NOTHING_LEFT
+    if side > 0 and most < np.inf and below_touch(x, run) > 0:
+        most = most * (price / price_of(x, run, row, venue, side, filled))
     filled = min(filled, most)
     if filled <= 0:
-        return 0.0, fills.BALANCE
+        return 0.0, price, fills.BALANCE
     if filled < ordered:
         filled = round_down(x, run, venue, filled)
         if filled <= 0:
-            return 0.0, fills.BELOW_LOT
+            return 0.0, price, fills.BELOW_LOT
+    touched = price
+    price = price_of(x, run, row, venue, side, filled)
     if not plain(x) and not (whole and filled == ordered) and filled * price < float_at(run.own, MINIMUM + venue):
-        return 0.0, fills.BELOW_MINIMUM
+        return 0.0, touched, fills.BELOW_MINIMUM
     take(x, run, row, venue, side, filled)
-    return filled, fills.FILLED
+    return filled, price, fills.FILLED

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.params import MAX_LEVELS
 
 FloatArray = npt.NDArray[np.float64]
-MAX_LEVELS = 50
 _PARTS = ("bid", "bid_size", "ask", "ask_size")
 
 

@@ -96,7 +96,7 @@ class Market:
         return Series(
             self.ts_ns, self.book, self.edge_ab, self.edge_ba, self.unusable, np.array([len(self) - 1], dtype=np.int64),
             self.fresh, self.edge_ab, self.edge_ba, none, none, self.funding_rows, sums,
-            market_salt(self.ts_ns, self.book),
+            market_salt(self.ts_ns, self.book), self.levels,
         )  # fmt: skip
 
     def seen(self, view: View) -> Series:
@@ -199,6 +199,7 @@ def fill_market(quotes: Quotes, targets: Mapping[str, npt.NDArray[Any]]) -> Mark
     columns = [getattr(quotes, name) for name in (*BOOK_COLUMNS, "fx")]
     n = len(quotes)
     chunks = [slice(start, min(n, start + CHUNK_ROWS)) for start in range(0, n, CHUNK_ROWS)]
+    shown = [columns, *([getattr(level, name) for name in BOOK_COLUMNS] for level in quotes.levels)]
     before = np.full(len(BOOK_COLUMNS), np.nan)
     for chunk in chunks:
         if first_quote(tuple(as_argument(column[chunk], np.float64) for column in columns), before):
@@ -213,7 +214,7 @@ def fill_market(quotes: Quotes, targets: Mapping[str, npt.NDArray[Any]]) -> Mark
         book, *_, unusable = filled = [array[: len(part[0])] for array in parts]
         for name, values in zip(("book", "edge_ab", "edge_ba", "unusable"), filled, strict=True):
             targets[name][chunk] = values
-        targets["fresh"][chunk] = fresh_rows(columns, (quotes.age_a_ns, quotes.age_b_ns), chunk)
+        targets["fresh"][chunk] = fresh_rows(shown, (quotes.age_a_ns, quotes.age_b_ns), chunk)
         for number, level in enumerate(quotes.levels):
             targets["levels"][chunk, number] = _converted(level, chunk, quotes.fx[chunk], book, unusable)
     funding = dict(zip(FUNDING_ARRAYS, _funding(quotes), strict=True))

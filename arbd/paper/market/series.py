@@ -49,6 +49,7 @@ class Series:
 
     `funding_sums`, shape (m + 1, 2), is what A and B paid for one unit held long through the first 0, 1, ... of
     `funding_rows`. `salt` tells the market apart in what is drawn at random.
+    `levels`, shape (n, L - 1, 8), is the book below the touch, as in `Market`.
     """
 
     ts_ns: IntArray
@@ -65,6 +66,7 @@ class Series:
     funding_rows: IntArray
     funding_sums: FloatArray
     salt: int
+    levels: FloatArray
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
@@ -85,10 +87,12 @@ def side_bit(venue: int, side: int) -> int:
     return 2 * venue + (1 if side > 0 else 0)
 
 
-def fresh_rows(columns: Sequence[npt.NDArray[Any]], ages: Sequence[IntArray], rows: slice) -> npt.NDArray[np.uint8]:
+def fresh_rows(
+    levels: Sequence[Sequence[npt.NDArray[Any]]], ages: Sequence[IntArray], rows: slice
+) -> npt.NDArray[np.uint8]:
     """Where what a venue's side shows is news: its quote arrived in this row, or, where ages are not told, it changed.
 
-    `columns` are the touch's prices, then its sizes, in the order of `side_bit`, as they were quoted.
+    `levels` are those of the book from the touch on: prices, then sizes, in the order of `side_bit`, as they were quoted.
     """
     before = slice(max(0, rows.start - 1), rows.stop)
     found = np.zeros(rows.stop - rows.start, dtype=np.uint8)
@@ -99,10 +103,16 @@ def fresh_rows(columns: Sequence[npt.NDArray[Any]], ages: Sequence[IntArray], ro
                 news = ages[venue][rows] == 0
             else:
                 news = np.ones(len(found), dtype=np.bool_)
-                pairs = [column[before] for column in (columns[at], columns[4 + at])]
-                news[1 if rows.start == 0 else 0 :] = np.logical_or.reduce([pair[1:] != pair[:-1] for pair in pairs])
+                pairs = [column[before] for level in levels for column in (level[at], level[4 + at])]
+                news[1 if rows.start == 0 else 0 :] = np.logical_or.reduce([_changes(pair) for pair in pairs])
             found |= news.astype(np.uint8) << np.uint8(at)
     return found
+
+
+def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which values, from the second on, are not the one before; NaN (no such level) is NaN."""
+    changed: npt.NDArray[np.bool_] = (values[1:] != values[:-1]) & ~(np.isnan(values[1:]) & np.isnan(values[:-1]))
+    return changed
 
 
 def funding_sums(rows: IntArray, rates: FloatArray, book: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from arbd.paper.market.levels import LEVEL_COLUMNS
+from arbd.paper.market.levels import LEVEL_COLUMNS, levels_of
 from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
 from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
 from arbd.paper.market.series import fresh_rows
@@ -129,14 +129,16 @@ def _save_fresh(columns: Mapping[str, _Column], folder: Path) -> None:
     n = columns["ts_ns"].n
     book = np.load(columns["book"].path, mmap_mode="r")
     own = [np.load(columns[name].path, mmap_mode="r") for name in ("bid_b", "ask_b")]
-    quoted = [book[:, 0], book[:, 1], *own, *(book[:, at] for at in range(4, 8))]
+    shown = [[book[:, 0], book[:, 1], *own, *(book[:, at] for at in range(4, 8))]]
+    below = {name: np.load(columns[name].path, mmap_mode="r") for name in LEVEL_COLUMNS if name in columns}
+    shown += [[getattr(level, name) for name in BOOK_COLUMNS] for level in levels_of(below, n)]
     ages = [
         np.load(columns[name].path, mmap_mode="r") if name in columns else np.broadcast_to(np.int64(0), (n,))
         for name in AGES
     ]
     with contextlib.closing(_Column(folder / "fresh.npy", np.empty(0, dtype=np.uint8))) as fresh:
         for start in range(0, n, COPY_ROWS):
-            fresh.append(fresh_rows(quoted, ages, slice(start, min(n, start + COPY_ROWS))))
+            fresh.append(fresh_rows(shown, ages, slice(start, min(n, start + COPY_ROWS))))
         fresh.finish()
 
 

@@ -79,6 +79,14 @@ class ConvergenceRun(ReferenceRun):
         funding, borrow = self.carry(position, row)
         return worth - (funding + borrow)
 
+    def open_notional(self, row: int) -> float:
+        """Both legs at the touch where they would be closed."""
+        position, notional = self.position, 0.0
+        if position is not None:
+            for venue in self.venues:
+                notional += position.held[venue.number] * venue.touch(row, -position.sign(venue.number))
+        return notional
+
     def carry(self, position: Position, row: int) -> tuple[float, float]:
         """Funding and borrowing since the last fill.
 
@@ -218,6 +226,8 @@ class ConvergenceRun(ReferenceRun):
             self.balance(row, position, opens=opens)
         if closed:
             self.observe(row)
+        else:
+            self.watch_margin(row, self.capital + (self.counts[metrics.REALIZED] + self.mark(row)))
 
     def pay_carry(self, row: int, position: Position) -> float:
         """Realise what holding has cost since the last fill."""
@@ -304,6 +314,10 @@ class ConvergenceRun(ReferenceRun):
         done: list[Execution | None] = []
         for venue, quantity in zip(self.venues, quantities, strict=True):
             side = order.side(venue.number)
-            filled = Execution(row, side, venue.touch(row, side), venue.price(row, side), quantity, fills.FILLED)
-            done.append(filled if quantity > 0 else None)
+            if quantity <= 0:
+                done.append(None)
+                continue
+            # Before a gap all is closed at the touch, whatever the book shows.
+            price = venue.price(row, side) if reason == fills.GAP else venue.price_of(row, side, quantity)
+            done.append(Execution(row, side, venue.touch(row, side), price, quantity, fills.FILLED))
         self.apply(row, order, done)

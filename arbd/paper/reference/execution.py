@@ -10,8 +10,8 @@ At every quote, in this order:
 4. with `gap: close_before`, at the last quote before a gap what is under way is void, and what is open is closed.
 
 A leg fills at the first quote at or after the decision plus its venue's latency at which that venue may be traded on, at
-the touch of that quote worsened by slippage, for at most what is left of its part of the size shown. Nothing that is
-decided at a quote depends on a later one. A leg whose quote would lie after the end of the data is void.
+the touch of that quote, or the average of the levels that it takes, worsened by slippage, for at most what is left of its
+part of the sizes shown. Nothing that is decided at a quote depends on a later one. A leg whose quote would lie after the end of the data is void.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from arbd.paper import metrics
 from arbd.paper.fills import HEDGE, UNWIND, Fill, Reject
@@ -64,7 +62,7 @@ class ReferenceRun(ABC):
         self.p = {k: float(value) if not isinstance(value, str) else value for k, value in followed(params).items()}
         self.venues = Venue(market, self.p, 0), Venue(market, self.p, 1)
         self.capital = self.number("initial_capital")
-        self.counts = np.zeros(metrics.N_COUNTS)
+        self.counts = metrics.no_counts(1)[0]
         self.at_rows: list[int] = []
         self.equity_grid: list[float] = []
         self.fills: list[Fill] = []
@@ -168,7 +166,19 @@ class ReferenceRun(ABC):
             self.tripped = True
         if self.number("give_up_drawdown_pct") > 0 and drawdown_pct >= self.number("give_up_drawdown_pct"):
             self.given_up = True
+        self.watch_margin(row, float(equity))
         return float(equity)
+
+    def watch_margin(self, row: int, equity: float) -> None:
+        """Look at equity over the notional that is open."""
+        notional = self.open_notional(row)
+        if notional > 0:
+            self.counts[metrics.MARGIN_LOW] = min(self.counts[metrics.MARGIN_LOW], equity / notional)
+
+    def open_notional(self, row: int) -> float:
+        """What is open on both venues, at the touch where it would be closed; 0 for a strategy that holds no position."""
+        del row
+        return 0.0
 
     def observe_grid(self, row: int) -> None:
         """Look at equity at all grid points whose quotes are before `row`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from arbd.paper import fills
@@ -43,6 +43,7 @@ class Venue:
         self.jitter = own("latency_jitter")
         self.reject_pct = own("reject_pct_{}")
         self.seed = int(own("execution_seed"))
+        self.n_levels = min(market.levels.shape[1], int(own("book_levels")) - 1)
         self.taken = {-1: 0.0, 1: 0.0}
         self.taken_row = {-1: -1, 1: -1}
 
@@ -54,7 +55,39 @@ class Venue:
 
     def price(self, row: int, side: int) -> float:
         """The touch worsened by slippage, and rounded to the tick against the trader."""
-        price = self.touch(row, side) * (1.0 + side * self.slippage)
+        return self.worsened(self.touch(row, side), side)
+
+    def price_of(self, row: int, side: int, quantity: float) -> float:
+        """The same for what a quantity costs on average, from the best level on of which something is left."""
+        return self.worsened(self.average(row, side, quantity), side) if self.n_levels > 0 else self.price(row, side)
+
+    def ladder(self, row: int, side: int) -> Iterator[tuple[float, float]]:
+        """The levels of a side from the touch on: price, and the part of the size that an order may take."""
+        column = BOOK_COLUMNS.index(f"{'ask' if side > 0 else 'bid'}_{'ab'[self.number]}")
+        yield float(self.m.book[row, column]), self.participation * float(self.m.book[row, column + 4])
+        for level in self.m.levels[row, : self.n_levels]:
+            yield float(level[column]), self.participation * float(level[column + 4])
+
+    def average(self, row: int, side: int, quantity: float) -> float:
+        """What a unit costs on average; what no level has left any more is at the last price."""
+        skip, rest, paid, last = self._taken(row, side), quantity, 0.0, self.touch(row, side)
+        for price, part in self.ladder(row, side):
+            if skip >= part:
+                skip -= part
+                continue
+            took = min(rest, part - skip)
+            if took == quantity:
+                return price
+            skip, last = 0.0, price
+            paid += took * price
+            rest -= took
+            if rest <= 0:
+                break
+        return (paid + rest * last) / quantity if rest > 0 else paid / quantity
+
+    def worsened(self, price: float, side: int) -> float:
+        """By slippage, and rounded to the tick against the trader."""
+        price = price * (1.0 + side * self.slippage)
         if self.tick > 0 and side > 0:
             return math.ceil(price / self.tick - DUST) * self.tick
         return math.floor(price / self.tick + DUST) * self.tick if self.tick > 0 else price
@@ -82,9 +115,9 @@ class Venue:
 
     def available(self, row: int, side: int) -> float:
         """What an order can still have of what is shown: its part, less what was taken of the same quote before."""
-        v = "ab"[self.number]
-        shown = float(self.m.book[row, BOOK_COLUMNS.index(f"{'ask' if side > 0 else 'bid'}_size_{v}")])
-        allowed = self.participation * shown
+        allowed = 0.0
+        for _, part in self.ladder(row, side):
+            allowed += part
         left = allowed - self._taken(row, side)
         return 0.0 if left < DUST * allowed else left
 
@@ -111,16 +144,15 @@ class Venue:
         return quantity > 0 and quantity * self.price(row, side) >= self.minimum
 
     def execute(self, row: int, side: int, ordered: float, most: float, *, whole: bool) -> Execution:
-        """An order meets its quote. `most` is what can be paid for; `whole` if it closes all that is held."""
+        """An order meets its quote. `most` is what can be paid for at the touch; `whole` if it closes all that is held."""
         touch, price = self.touch(row, side), self.price(row, side)
-        filled, cause = self._fill(row, side, ordered, most, price, whole=whole)
+        filled, cause = self._fill(row, side, ordered, most, whole=whole)
         if filled > 0:
+            price = self.price_of(row, side, filled)
             self.take(row, side, filled)
         return Execution(row, side, touch, price, filled, cause)
 
-    def _fill(
-        self, row: int, side: int, ordered: float, most: float, price: float, *, whole: bool
-    ) -> tuple[float, int]:
+    def _fill(self, row: int, side: int, ordered: float, most: float, *, whole: bool) -> tuple[float, int]:
         if self.reject_pct > 0:
             luck = uniform(self.seed, self.m.salt, row, REFUSAL + self.number)
             if luck * 100.0 < self.reject_pct:
@@ -128,6 +160,9 @@ class Venue:
         filled = min(ordered, self.available(row, side))
         if filled <= 0:
             return 0.0, fills.NOTHING_LEFT
+        if self.n_levels > 0 and side > 0 and math.isfinite(most):
+            # It pays for so much at the touch, and for less further down.
+            most = most * (self.price(row, side) / self.price_of(row, side, filled))
         filled = min(filled, most)
         if filled <= 0:
             return 0.0, fills.BALANCE
@@ -135,6 +170,6 @@ class Venue:
             filled = self.round_down(filled)
             if filled <= 0:
                 return 0.0, fills.BELOW_LOT
-        if not (whole and filled == ordered) and filled * price < self.minimum:
+        if not (whole and filled == ordered) and filled * self.price_of(row, side, filled) < self.minimum:
             return 0.0, fills.BELOW_MINIMUM
         return filled, fills.FILLED

@@ -19,8 +19,8 @@ from arbd.paper.market.importers.join import Joined, join_venues
 from arbd.paper.market.importers.rates import Rates, rates_of_quotes, read_rates
 from arbd.paper.market.importers.recognise import recognised
 from arbd.paper.market.importers.venue import Imported, VenueOptions, VenueQuotes, in_sequence
-from arbd.paper.market.levels import MAX_LEVELS
 from arbd.paper.market.times import clock_note, iso
+from arbd.paper.params import MAX_LEVELS
 
 
 def import_venue(format_name: str, paths: Sequence[Path], options: VenueOptions | None = None) -> Imported:
