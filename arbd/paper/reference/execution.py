@@ -9,9 +9,10 @@ At every quote, in this order:
    decides;
 4. with `gap: close_before`, at the last quote before a gap what is under way is void, and what is open is closed.
 
-A leg fills at the first quote at or after the decision plus its venue's latency at which that venue may be traded on, at
-the touch of that quote, or the average of the levels that it takes, worsened by slippage, for at most what is left of its
-part of the sizes shown. Nothing that is decided at a quote depends on a later one. A leg whose quote would lie after the end of the data is void.
+A leg fills at the first quote at or after the decision plus its venue's latency at which that venue may be traded on,
+at the touch of that quote, or the average of the levels that it takes, worsened by slippage, for at most what is left
+of its part of the sizes shown. Nothing that is decided at a quote depends on a later one. A leg whose quote would lie
+after the end of the data is void.
 """
 
 from __future__ import annotations
