@@ -15,6 +15,7 @@ from arbd.errors import NotFoundError
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
+    from arbd.api.plots import Plots
     from arbd.results.result import TuningResult
     from arbd.spool.ledger import LedgerState
 
@@ -121,6 +122,13 @@ class Session:
         """All results as a table."""
         return Results(self.spool, self.session_id)
 
+    @property
+    def plot(self) -> Plots:
+        """Charts: `history()`, `slice()`, `contour()`, `parallel()`, `importance()`, `front()`, `equity()`, `validation()`."""
+        from arbd.api.plots import Plots
+
+        return Plots(self)
+
     def rank(self, metric: str | None = None, top_n: int = 5, ascending: bool | None = None) -> list[TuningResult]:
         """The best results by a metric, by default the job's first; its direction decides unless `ascending` does."""
         table = self._table()
@@ -156,6 +164,15 @@ class Session:
             for each in runs for fill in each.run.fills
         ]  # fmt: skip
         return Replayed(params, done.metrics, done.equal, trades, {each.source: each.run.equity for each in runs})
+
+    def extend(self, iterations: int) -> Session:
+        """Give it, once it is done, so many more iterations; daemons go on with it, or `arbd.tune` with the same job."""
+        from arbd.results.extension import extend
+        from arbd.spool.control import this_user
+        from arbd.spool.layout import SpoolLayout
+
+        extend(SpoolLayout(self.spool), self.session_id, iterations, this_user())
+        return self
 
     def cancel(self) -> None:
         """End it; what was evaluated stays."""
