@@ -52,8 +52,9 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(name, self._homes, 1)
-            hint = f"did you mean `{near[0]}`?" if near else "see `arbctl --help`"
-            raise click.UsageError(f"no command {name!r}: {hint}", ctx)
+            # Whoever shows it says where the commands are told.
+            meant = f": did you mean `{near[0]}`?" if near else ""
+            raise click.UsageError(f"no command {name!r}{meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -18,6 +18,19 @@ from arbd.job.model import CommandObjective, Job, PythonObjective, Tuning
 from arbd.search.samplers import METHODS, built_in, planned
 from arbd.strict_yaml import Document
 
+# What a field takes, by the fault of a value that is nothing of the kind; in the order in which kinds are told.
+_KINDS = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+# Fields of which more is to be said, whatever stands there.
+_OWN_MESSAGES = ("method", "session_id", "interpreter")
 # Each is told with its place; whoever makes more mistakes corrects these first.
 MAX_FAULTS = 500
 
@@ -86,7 +99,7 @@ def check_form(document: Document) -> JobDocument:
         return JobDocument(Job.model_validate(document.value), document)
     except ValidationError as error:
         found = error.errors(include_url=False)[:MAX_FAULTS]
-    faults = sorted({_problem(document, fault) for fault in found}, key=lambda p: (p.line, p.column, p.field))
+    faults = sorted(_problems(document, found), key=lambda p: (p.line, p.column, p.field))
     rest = copy.deepcopy(document.value)
     for fault in found:
         _cut(rest, tuple(_real_path(document.value, fault["loc"])))
@@ -115,10 +128,31 @@ def _cut(value: Any, path: Sequence[str | int]) -> None:
         value.pop(path[-1], None)
 
 
-def _problem(document: Document, fault: Mapping[str, Any]) -> Problem:
-    path = tuple(_real_path(document.value, fault["loc"]))
-    line, column = document.locate(path)
-    return Problem(_message(document, fault, path), ".".join(map(str, path)), line, column)
+def _problems(document: Document, found: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """One for each place. Where a field takes several kinds of values, the model finds a fault of each kind."""
+    places: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
+    for fault in found:
+        places.setdefault(tuple(_real_path(document.value, fault["loc"])), []).append(fault)
+    for path, faults in places.items():
+        if any(len(other) > len(path) and other[: len(path)] == path for other in places):
+            # What is wrong is further inside: the value is of one of the kinds.
+            continue
+        line, column = document.locate(path)
+        # A fault of another kind than the value's says nothing where one of its own kind is known.
+        telling = [fault for fault in faults if fault["type"] not in _KINDS] or faults
+        own = telling[0]["type"] not in _KINDS or (path and path[-1] in _OWN_MESSAGES)
+        message = _message(document, telling[0], path) if own else _not_of(telling)
+        yield Problem(message, ".".join(map(str, path)), line, column)
+
+
+def _not_of(faults: Sequence[Mapping[str, Any]]) -> str:
+    """Which kinds of values a field takes."""
+    told = {_KINDS[fault["type"]] for fault in faults}
+    names = [name for name in dict.fromkeys(_KINDS.values()) if name in told]
+    if "a number" in names and "an integer" in names:
+        names.remove("an integer")
+    kinds = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+    return f"is {kinds}, not {_shown(faults[0].get('input'))}"
 
 
 def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
@@ -171,6 +205,8 @@ def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given
     if path == ("objective", "interpreter"):
         return f"is the absolute path of a Python, such as /opt/venvs/alpha/bin/python, not {_shown(given)}"
     if path and path[-1] == "session_id":
+        if type(given) is int and given >= 0:
+            return f"is the number {given}; write it in quotes: '{given}'"
         return f"{given!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
     return f"{str(fault['msg'])[:1].lower()}{str(fault['msg'])[1:]}, not {_shown(given)}"
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from arbd.errors import UsageError
+from arbd.registry import hint
 from arbd.spool import acts, ledger
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
@@ -98,7 +99,8 @@ def parse_changes(settings: Sequence[str], labels: Mapping[str, str]) -> Changes
             new_labels[name.removeprefix("labels.")] = value
             values["labels"] = {key: text for key, text in new_labels.items() if text}
         else:
-            raise UsageError(f"{name!r} cannot be changed: expected priority, max_slots or labels.NAME")
+            near = hint(name, ("priority", "max_slots", "labels."))
+            raise UsageError(f"{name!r} cannot be changed: {near}expected priority, max_slots or labels.NAME")
     try:
         return msgspec.convert(values, Changes)
     except msgspec.ValidationError as error:

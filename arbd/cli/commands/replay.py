@@ -10,6 +10,7 @@ import click
 from arbd.analysis.text import format_value
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.complete import complete_iteration
+from arbd.registry import hint
 
 if TYPE_CHECKING:
     from arbd.analysis.replay import Replay
@@ -35,7 +36,10 @@ class IterationOrBest(_Base):
         try:
             return int(value)
         except ValueError:
-            self.fail(f"{value!r} is neither the number of an iteration nor `{BEST}`", param, ctx)
+            near = hint(value, (BEST,)).strip()
+            self.fail(
+                f"{value!r} is neither the number of an iteration nor `{BEST}`{'; ' + near if near else ''}", param, ctx
+            )
 
 
 @click.command()
