@@ -12,6 +12,7 @@ from arbd.results.result import TuningResult
 if TYPE_CHECKING:
     from arbd.results.ranking import Ranking
     from arbd.search.problem import MetricGoal
+    from arbd.search.space import Value
 
 
 class TuningAnalyzer:
@@ -60,7 +61,7 @@ class TuningAnalyzer:
         self._check_metric(metric_name)
         return [columns[position] for position in ranking.order(metric_name, max(0, top_n), ascending)]
 
-    def get_best_params(self, metric_name: str, ascending: bool | None = None) -> dict[str, float | int | str] | None:
+    def get_best_params(self, metric_name: str, ascending: bool | None = None) -> dict[str, Value] | None:
         """The parameters of the best result by a metric; None when there is none that keeps every constraint.
 
         `ascending` and UsageError as of `rank_by_metric`.

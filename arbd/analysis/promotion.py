@@ -21,6 +21,7 @@ from arbd.analysis.table import load_table
 from arbd.analysis.verdict import session_verdict
 from arbd.atomic_file import check_output, whole_file
 from arbd.errors import ArbdError, NotFoundError, UsageError
+from arbd.plain_json import as_plain
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Actor
@@ -168,7 +169,7 @@ def _form(target: Path) -> str:
 
 def _encoded(document: Mapping[str, Any], form: str) -> bytes:
     if form == ".json":
-        return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(as_plain(document), indent=2, ensure_ascii=False) + "\n").encode()
     import yaml  # noqa: PLC0415 - as in `best`
 
     return str(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)).encode()

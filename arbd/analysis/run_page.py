@@ -11,6 +11,7 @@ from arbd.analysis.replay import Replay
 from arbd.analysis.run_series import run_series
 from arbd.analysis.trades import MarketRun
 from arbd.atomic_file import whole_file
+from arbd.plain_json import shown_parameters
 
 # Into how many parts the time is cut: what a file can zoom into, and what keeps it light.
 STRETCHES = 2_000
@@ -32,8 +33,8 @@ def run_page(done: Replay, runs: Sequence[MarketRun]) -> str:
         "ended": row.timestamp,
         "equal": done.equal,
         "differences": [each.metric for each in done.differences],
-        "params": dict(row.params),
-        "fixed": {name: value for name, value in done.spec.fixed.items() if name not in row.params},
+        "params": shown_parameters(row.params),
+        "fixed": shown_parameters({n: value for n, value in done.spec.fixed.items() if n not in row.params}),
         "metrics": dict(done.metrics),
         "stretches": STRETCHES,
         "markets": [run_series(each).cut(stretches=STRETCHES) for each in runs],

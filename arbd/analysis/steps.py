@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from arbd.analysis.table import ResultTable
 from arbd.paper.metrics import SECONDS_PER_YEAR
@@ -24,7 +25,7 @@ def grid_steps(table: ResultTable, position: int, s: Array, q: Array) -> tuple[i
     from arbd.paper.params import PARAMETERS  # noqa: PLC0415 - sessions of other objectives have no use for it
 
     (row,) = table.results([position])
-    given = {**table.spec.fixed, **row.params}
+    given: dict[str, Any] = {**table.spec.fixed, **row.params}
     if "grid_s" not in given and table.spec.scenarios:
         return None, None, "a scenario's risk profile may set grid_s, so that the length of a step is not known"
     grid_s = float(given.get("grid_s", PARAMETERS["grid_s"].default))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from arbd.plain_json import text_of
 from arbd.results.result import TuningResult
 
 
 def format_value(value: object) -> str:
     """Six significant digits for floats, everything else as it is."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else text_of(value)
 
 
 def format_pairs(values: Mapping[str, object]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from arbd.plain_json import as_plain
 from arbd.terminal_text import escape_control_chars, escape_line
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class App:
 
     def show(self, document: Any, text: Callable[[], str]) -> None:
         """Print the document as JSON, or what `text` returns."""
-        shown = json.dumps(plain(document), indent=2, ensure_ascii=False) if self.as_json else text()
+        shown = json.dumps(as_plain(document), indent=2, ensure_ascii=False) if self.as_json else text()
         click.echo(escape_control_chars(shown))
 
 
@@ -84,19 +85,6 @@ def complete_sessions(ctx: click.Context, _param: click.Parameter, incomplete: s
 
 
 pass_app = click.make_pass_decorator(App)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: NaN and infinities become null, tuples lists, numpy scalars numbers."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "item"):
-        return plain(value.item())
-    return str(value) if isinstance(value, Path) else value
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -31,7 +31,7 @@ MAX_TEXTS = limits.MAX_FILES + limits.MAX_ARGUMENTS
 
 # An integer stays one: a job that is written again is the same to the byte.
 Number = int | float
-Scalar = bool | int | float | Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+Scalar = bool | int | float | Annotated[str, Meta(max_length=MAX_TEXT_CHARS)] | None
 Texts = Annotated[tuple[Text, ...], Meta(max_length=MAX_TEXTS)]
 Exact = Annotated[int, Meta(ge=-limits.MAX_EXACT, le=limits.MAX_EXACT)]
 Budget = Annotated[int, Meta(gt=0, le=1)] | Annotated[float, Meta(gt=0, le=1)]

@@ -31,12 +31,12 @@ AUTO = "auto"
 def _scalar(value: Any, handler: Any) -> Any:
     """One message for one mistake: the alternatives would each have their own."""
     del handler
-    if type(value) in (bool, int, float, str):
+    if value is None or type(value) in (bool, int, float, str):
         return value
-    raise PydanticCustomError("scalar", "is no value: a number, a string, true or false")
+    raise PydanticCustomError("scalar", "is no value: a number, a string, true, false or null")
 
 
-Scalar = Annotated[bool | int | float | str, WrapValidator(_scalar)]
+Scalar = Annotated[bool | int | float | str | None, WrapValidator(_scalar)]
 
 
 def _as_list(value: Any) -> Any:

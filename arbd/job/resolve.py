@@ -397,4 +397,6 @@ class _Resolver:
 
 def _lowest(dimension: Dimension) -> float:
     """The lowest number that a dimension has."""
-    return float(min(dimension.values) if isinstance(dimension, ChoiceDimension) else dimension.low)
+    if isinstance(dimension, ChoiceDimension):
+        return min(float(value) for value in dimension.values if value is not None)
+    return float(dimension.low)

@@ -23,6 +23,7 @@ from arbd.job.limits import MAX_CONSTRAINT_TERMS
 from arbd.job.resolve_schedule import idle_slots, schedule_of
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
+from arbd.plain_json import text_of
 from arbd.search import ordering
 from arbd.search.constraints import Constraint, ConstraintError, parse_constraint, renamed
 from arbd.search.options import resolve_options
@@ -204,10 +205,13 @@ class SearchOptions:
             elif near:
                 self.notices.append(f"constraint {constraint.text!r}: {name!r} is taken for a metric{hint}")
         yield from self._unspeakable(constraint.text)
-        texts = {d.name for d in self.space.dimensions if isinstance(d, ChoiceDimension) and _has_text(d.values)}
-        texts |= {name for name, value in self.fixed.items() if isinstance(value, str)}
-        for name in sorted(constraint.numbers & texts):
-            yield f"{name!r} has strings, which are compared by == and != only"
+        held = {name: [value] for name, value in self.fixed.items()}
+        held |= {d.name: list(d.values) for d in self.space.dimensions if isinstance(d, ChoiceDimension)}
+        for name in sorted(constraint.numbers & held.keys()):
+            if any(isinstance(value, str) for value in held[name]):
+                yield f"{name!r} has strings, which are compared by == and != only"
+            elif None in held[name]:
+                yield f"{name!r} may be null, which is compared by == and != only"
 
     def _unspeakable(self, text: str) -> Iterator[str]:
         """Names of parameters that stand in a constraint and mean something else there."""
@@ -353,7 +357,7 @@ class SearchOptions:
         for d in self.space.dimensions:
             if not isinstance(d, ChoiceDimension) or d.name not in result.written:
                 continue
-            same = [choice for choice in d.values if str(choice) == result.written[d.name]]
+            same = [choice for choice in d.values if text_of(choice) == result.written[d.name]]
             if len(same) > 1:
                 return None
             if same:
@@ -381,10 +385,6 @@ def _for_metrics(count: int) -> Iterator[str]:
         found = adaptive(name)
         if found is not None and (found.max_metrics is None or found.max_metrics >= count):
             yield name
-
-
-def _has_text(values: Sequence[Value]) -> bool:
-    return any(isinstance(value, str) for value in values)
 
 
 def _as_chosen(dimension: Dimension, value: Value) -> Value:

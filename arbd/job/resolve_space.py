@@ -115,6 +115,9 @@ class _Resolver:
         if isinstance(given, BoolParameter):
             return ChoiceDimension(name, (False, True))
         if isinstance(given, ChoiceParameter):
+            if any(value != value for value in given.values):  # noqa: PLR0124 - NaN
+                self.wrong("nan is no value that a choice can have; null is", *path, "values")
+                return None
             distinct = list(dict.fromkeys((type(v), v) for v in given.values))
             if len(distinct) < len(given.values):
                 self.wrong("a value stands twice", *path, "values")

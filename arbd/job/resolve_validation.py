@@ -130,13 +130,13 @@ class ValidationOptions:
         for dimension in self.space.dimensions:
             if dimension.name == name:
                 if isinstance(dimension, ChoiceDimension):
-                    ends = [float(value) for value in dimension.values]
+                    ends = [float(value) for value in dimension.values if value is not None]
                 else:
                     ends = [float(dimension.low), float(dimension.high)]
                 # Where it does not exist it is the engine's own.
                 ends += [float(PARAMETERS[name].default)] if name in self.space.conditional else []
                 return min(ends), max(ends)
-        value = float(self.fixed.get(name, PARAMETERS[name].default))
+        value = float(self.fixed.get(name, PARAMETERS[name].default) or 0.0)
         return value, value
 
     def _folds(self, scheme: str) -> Iterator[FoldWindows]:
@@ -254,12 +254,13 @@ class ValidationOptions:
         return any(change.how != "x" or self._range(change.name) != (0.0, 0.0) for change in stress.changes)
 
     def _changes(self, case: Mapping[str, Any], index: int) -> Iterator[Change]:
-        known = {*self.space.names, *self.fixed}
         for name, value in case.items():
             if name == "name":
                 continue
             key = ALIASES.get(name, name) if self.kind == "paper" else name
-            numeric = PARAMETERS[key].kind != "choice" if self.kind == "paper" and key in PARAMETERS else key in known
+            numeric = (
+                PARAMETERS[key].kind != "choice" if self.kind == "paper" and key in PARAMETERS else self._is_number(key)
+            )
             if not numeric:
                 self._wrong(f"{name!r} is no number that the objective takes", "stress", index, name)
                 continue
@@ -273,6 +274,15 @@ class ValidationOptions:
                 self._wrong(f"{value!r} is not a number, x and a factor, or + and what is added", "stress", index, name)
                 continue
             yield Change(key, how, by)
+
+    def _is_number(self, name: str) -> bool:
+        """True for a parameter of which every value is a number."""
+        for dimension in self.space.dimensions:
+            if dimension.name == name:
+                values = dimension.values if isinstance(dimension, ChoiceDimension) else (dimension.low,)
+                return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        value = self.fixed.get(name)
+        return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(windows: Sequence[Any]) -> tuple[Window, ...]:

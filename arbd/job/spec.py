@@ -16,7 +16,7 @@ from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmS
 from arbd.search.samplers import default_budgets
 from arbd.search.schedule import LAG, Schedule
 from arbd.search.seeds import iteration_seed
-from arbd.search.space import SearchSpace, Value
+from arbd.search.space import ChoiceDimension, SearchSpace, Value
 
 # Stands for the budgets that the method declares, in specs that do not name any.
 OF_METHOD: tuple[float, ...] = (-1.0,)
@@ -190,10 +190,15 @@ class JobSpec:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
         more = (
             self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta,
-            self.space.conditions, self.objective.says_more, self.began_with,
+            self.space.conditions, self.objective.says_more, self.began_with, self._has_null,
         )  # fmt: skip
         says_more = any(more)
         return schema.JOB.version if says_more else schema.JOB.earliest
+
+    @property
+    def _has_null(self) -> bool:
+        choices = (d.values for d in self.space.dimensions if isinstance(d, ChoiceDimension))
+        return any(None in values for values in (*choices, self.fixed.values()))
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack and JSON."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.best_so_far import BestSoFar
-from arbd.analysis.charts.one_file import finite
 from arbd.analysis.comparison import compare_sessions
 from arbd.analysis.report.content import report_content
 from arbd.analysis.report.page import job_text
@@ -18,6 +17,7 @@ from arbd.analysis.table import ResultTable, load_table
 from arbd.analysis.verdict import verdict_line
 from arbd.errors import ArbdError, NotFoundError, UsageError
 from arbd.job.stored import read_spec
+from arbd.plain_json import as_plain, shown_parameters
 from arbd.search.ordering import improvements
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -32,7 +32,7 @@ MAX_BESTS = 200
 
 def as_json(value: Any) -> bytes:
     """A document as it goes to a browser."""
-    return json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(as_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def stamp_of(layout: SpoolLayout, session_id: str) -> Hashable:
@@ -143,8 +143,8 @@ def recorded_row(layout: SpoolLayout, session_id: str, iteration: int) -> Mappin
         "feasible": row.violation <= 0,
         "budget": row.budget,
         "duplicate_of": row.duplicate_of or None,
-        "params": dict(row.params),
-        "fixed": dict(table.spec.fixed),
+        "params": shown_parameters(row.params),
+        "fixed": shown_parameters(table.spec.fixed),
         "metrics": dict(row.metrics),
         "is_paper": table.spec.objective.kind == "paper",
     }

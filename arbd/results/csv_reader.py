@@ -10,6 +10,7 @@ from pathlib import Path
 
 from arbd.errors import DataError
 from arbd.named_file import NamedFile, opened
+from arbd.plain_json import NULL
 from arbd.results.csv_writer import (
     BUDGET,
     DIRECTION_PREFIX,
@@ -23,6 +24,7 @@ from arbd.results.csv_writer import (
     plain_text,
 )
 from arbd.results.result import TuningResult
+from arbd.search.space import Value
 
 FEWER = "export the best of them (`arbctl export`), and name that table"
 DELIMITERS = (",", ";", "\t")
@@ -37,7 +39,7 @@ _INDEX = re.compile(r"|index|Unnamed: \d+")
 def load_results_from_csv(csv_path: str | Path) -> list[TuningResult]:
     """Read a results table as arbd writes it. DataError names the file and the row that is wrong.
 
-    Parameters become int or float where they read as numbers, True and False where they say so, text otherwise; an
+    Parameters become int or float where they read as numbers, True, False and null where they say so, text otherwise; an
     empty cell is a parameter that the row does not have. The table may have gone through a spreadsheet or pandas: cells
     separated by what the first line separates them by, a byte order mark, integers as 1.0, decimal commas beside
     semicolons, an index column, empty lines.
@@ -180,10 +182,12 @@ def _text(cell: str) -> str:
     return cell if marked is None else marked
 
 
-def _value(cell: str) -> float | int | str | bool:
+def _value(cell: str) -> Value:
     marked = plain_text(cell)
     if marked is not None:
         return marked
+    if cell == NULL:
+        return None
     if cell in ("True", "False", "TRUE", "FALSE"):
         return cell in ("True", "TRUE")
     for kind in (int, float):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from arbd.job.spec import JobSpec
+from arbd.plain_json import text_of
 from arbd.results.columns import Array, RowBatch
 from arbd.results.store_format import ResultGroup
 from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
@@ -133,7 +134,7 @@ def _metric(column: list[float] | None, position: int) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "nan" if math.isnan(value) else repr(value)
-    return _text(value) if isinstance(value, str) else str(value)
+    return _text(value) if isinstance(value, str) else text_of(value)
 
 
 def _text(value: str) -> str:

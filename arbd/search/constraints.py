@@ -239,7 +239,7 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
         return node.value
     if isinstance(node, ast.Name):
         found = values.get(node.id, np.nan)
-        if isinstance(found, str | bool | int | float):
+        if found is None or isinstance(found, str | bool | int | float):
             return found
         array = np.asarray(found)
         return array.astype(np.float64) if array.dtype.kind in "iub" else array
@@ -253,8 +253,10 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
 
 
 def _number(value: Any) -> Any:
+    if value is None:
+        return np.nan
     array = np.asarray(value)
     if array.dtype.kind == "O":
-        return np.array([np.nan if isinstance(item, str) else float(item) for item in array.tolist()])
+        return np.array([np.nan if item is None or isinstance(item, str) else float(item) for item in array.tolist()])
     # A text among numbers is a value that is not there, not a crash in the middle of a session.
     return array.astype(np.float64) if array.dtype.kind in "iufb" else np.nan

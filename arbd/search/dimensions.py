@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from arbd.search.logarithms import exp, log
 
-Value = float | int | str | bool
+# None is what a job calls null: no limit, nothing of that kind.
+Value = float | int | str | bool | None
 Column = npt.NDArray[Any]
 Unit = npt.NDArray[np.float64]
 # From here on not every integer is a float, and beyond these not every power of ten.
@@ -215,7 +216,7 @@ Dimension = FloatDimension | IntDimension | ChoiceDimension
 
 
 def _member(name: str, value: Value, low: float, high: float) -> float:
-    if isinstance(value, str | bool) or not low <= value <= high:
+    if value is None or isinstance(value, str | bool) or not low <= value <= high:
         raise ValueError(f"{name}: {value!r} is not in [{low:g}, {high:g}]")
     return float(value)
 

@@ -58,7 +58,9 @@ class UnitView:
 
 
 def _own_order(value: Value) -> tuple[bool, str, float, str]:
-    """Numbers before texts, by what they are: 1, 1.0 and true are three values."""
+    """Null, then numbers, then texts, by what they are: 1, 1.0 and true are three values."""
+    if value is None:
+        return False, "", 0.0, ""
     if isinstance(value, str):
         return True, "", 0.0, value
     return False, type(value).__name__, float(value), ""

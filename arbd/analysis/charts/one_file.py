@@ -10,18 +10,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from importlib import resources
 from typing import Any
 
 from arbd import __version__
 from arbd.analysis import charts
+from arbd.plain_json import as_plain
 
 
 def one_file(title: str, own_script: str, content: dict[str, Any]) -> str:
     """The page. `title` is for browsers without script; `own_script` draws `content`, which it finds in the block of data."""
     style, code = charts.asset(charts.STYLE), f"{charts.script()}\n{own_script}"
-    data = json.dumps(finite(content | {"version": __version__}), ensure_ascii=True, allow_nan=False)
+    data = json.dumps(as_plain(content | {"version": __version__}), ensure_ascii=True, allow_nan=False)
     page = (resources.files(__package__) / "one_file.html").read_text(encoding="utf-8")
     for mark, value in (
         ("{{title}}", title),
@@ -38,14 +38,3 @@ def one_file(title: str, own_script: str, content: dict[str, Any]) -> str:
 
 def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def finite(value: Any) -> Any:
-    """`value` as JSON can hold it. JSON has no NaN: an undefined number is null."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value

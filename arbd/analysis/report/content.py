@@ -10,6 +10,7 @@ import numpy as np
 from arbd.analysis.failures import grouped_failures
 from arbd.analysis.report import figures, winner
 from arbd.analysis.table import ResultTable
+from arbd.plain_json import shown_parameters, text_of
 from arbd.results.csv_writer import iso_utc
 from arbd.results.result import TuningResult
 from arbd.search.ordering import improvements
@@ -90,7 +91,7 @@ def _about(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any]:
         "metric": metric,
         "metrics": [{"name": goal.name, "direction": goal.direction} for goal in spec.metrics],
         "ascending": ascending,
-        "fixed": dict(spec.fixed),
+        "fixed": shown_parameters(spec.fixed),
         "dimensions": [_dimension(dimension) for dimension in spec.space.dimensions],
         "failures": grouped_failures(table),
         "timeline": figures.timelines(table),
@@ -104,7 +105,7 @@ def _ranked(result: TuningResult) -> dict[str, Any]:
         "worker": result.worker_id,
         "duration_s": result.duration_s,
         "attempt": result.attempt,
-        "params": dict(result.params),
+        "params": shown_parameters(result.params),
         "metrics": dict(result.metrics),
         "feasible": result.violation <= 0,
     }
@@ -181,5 +182,5 @@ def _pareto(table: ResultTable, completed: Any) -> dict[str, Any] | None:
 
 def _dimension(dimension: Dimension) -> dict[str, Any]:
     if isinstance(dimension, ChoiceDimension):
-        return {"name": dimension.name, "values": [str(value) for value in dimension.values]}
+        return {"name": dimension.name, "values": [text_of(value) for value in dimension.values]}
     return {"name": dimension.name, "low": dimension.low, "high": dimension.high, "log": dimension.log}

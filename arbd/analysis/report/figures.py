@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.table import ResultTable
+from arbd.plain_json import text_of
 from arbd.results.columns import Array
 from arbd.search.space import ChoiceDimension, Dimension
 
@@ -66,7 +67,7 @@ def distribution(values: Array) -> dict[str, Any]:
 def _bins(dimension: Dimension, column: Array, most: int) -> tuple[Array, list[str]]:
     """The bin of each row and the bins' names; every value of a choice is a bin of its own."""
     if isinstance(dimension, ChoiceDimension):
-        return column.astype(np.int64), [str(value) for value in dimension.values]
+        return column.astype(np.int64), [text_of(value) for value in dimension.values]
     scaled = np.log(column) if dimension.log else column.astype(np.float64)
     low, high = float(scaled.min()), float(scaled.max())
     if high <= low:

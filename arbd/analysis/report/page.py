@@ -6,13 +6,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from arbd.analysis.charts.one_file import finite, one_file
+from arbd.analysis.charts.one_file import one_file
 from arbd.analysis.report.content import report_content
 from arbd.analysis.report.winner import equity
 from arbd.analysis.table import load_table
 from arbd.analysis.verdict import verdict_line
 from arbd.atomic_file import check_output, whole_file
 from arbd.errors import UsageError
+from arbd.plain_json import as_plain
 from arbd.registry import hint
 from arbd.spool.layout import SpoolLayout
 
@@ -55,7 +56,7 @@ def session_content(
         verdict_text="" if verdict else line,
         equity=lambda found, winner: equity(found, winner, cache_dir),
     )
-    said: dict[str, Any] = finite(content)
+    said: dict[str, Any] = as_plain(content)
     return said
 
 

@@ -11,6 +11,7 @@ from arbd.analysis.activity import never_traded, trades_notice
 from arbd.analysis.neighbours import nearest
 from arbd.analysis.table import ResultTable
 from arbd.errors import ArbdError
+from arbd.plain_json import shown_parameters
 from arbd.results.result import TuningResult
 
 NEIGHBOURS = 10
@@ -43,7 +44,7 @@ def pnl_pct(table: ResultTable, winner: TuningResult) -> float:
     """Profit in percent of the capital of all markets together."""
     from arbd.paper.params import PARAMETERS  # noqa: PLC0415 - as above
 
-    given = {**table.spec.fixed, **winner.params}
+    given: dict[str, Any] = {**table.spec.fixed, **winner.params}
     capital = float(given.get("initial_capital", PARAMETERS["initial_capital"].default))
     return 100 * winner.metrics["pnl"] / (capital * max(1, len(table.spec.data) + len(table.spec.scenarios)))
 
@@ -63,7 +64,7 @@ def neighbours(table: ResultTable, position: int, metric: str) -> list[dict[str,
             "iteration": result.iteration,
             "metric": float(values[at]) if np.isfinite(values[at]) else None,
             "reach": float(away),
-            "params": dict(result.params),
+            "params": shown_parameters(result.params),
         }
         for result, at, away in zip(table.results(near.tolist()), near.tolist(), reach.tolist(), strict=True)
     ]

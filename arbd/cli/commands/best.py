@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.complete import complete_metrics
 from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError
+from arbd.plain_json import as_plain, text_of
 from arbd.terminal_text import escape_line
 
 import_numpy()
@@ -125,7 +126,7 @@ def _show_front(app: App, loaded: ResultTable, form: str, *, anyway: bool) -> No
 
 def _encoded(params: dict[str, Any], form: str) -> str:
     if form == "json":
-        return json.dumps(plain(params), indent=2) + "\n"
+        return json.dumps(as_plain({"params": params})["params"], indent=2) + "\n"
     if form == "env":
         import shlex
 
@@ -135,7 +136,9 @@ def _encoded(params: dict[str, Any], form: str) -> str:
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise UsageError(f"several parameters would be the variable {', '.join(twice)}: use --format json or yaml")
-        return "".join(f"{_variable(name)}={shlex.quote(escape_line(str(value)))}\n" for name, value in params.items())
+        return "".join(
+            f"{_variable(name)}={shlex.quote(escape_line(text_of(value)))}\n" for name, value in params.items()
+        )
     import yaml
 
-    return str(yaml.safe_dump(plain(params), sort_keys=False))
+    return str(yaml.safe_dump(as_plain({"params": params}, float)["params"], sort_keys=False))

@@ -64,7 +64,9 @@ def _text(metric: str, ascending: bool, documents: list[dict[str, Any]], notices
         for d in documents
     ]
     names = dict.fromkeys(name for d in documents for name in d["params"])
-    params = [[name, *(cell(d["params"].get(name)) for d in documents)] for name in names]
+    params = [
+        [name, *(format_value(d["params"][name]) if name in d["params"] else "-" for d in documents)] for name in names
+    ]
     lines = [f"by {metric} ({'lowest' if ascending else 'highest'} is best)", table(head, rows)]
     if params:
         lines += ["", "parameters of the best", table(("PARAMETER", *(d["session_id"] for d in documents)), params)]

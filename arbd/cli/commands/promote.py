@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from arbd.analysis.text import format_pairs
-from arbd.cli.app import App, complete_sessions, json_option, pass_app, plain
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.numerics import import_numpy
 
 
@@ -47,13 +47,11 @@ def promote(
     if code is None:
         shown = promotion.code_of(files, layout, prepared, to)
         document = {"written": False, "file": str(to), "code": shown, **prepared.document()}
-        app.show(plain(document), lambda: "\n".join(_preview(document)))
+        app.show(document, lambda: "\n".join(_preview(document)))
         return
     written = promotion.promote(files, layout, prepared, to, code, this_user(despite_verdict))
     document = {"written": True, "file": str(to), **written}
-    app.show(
-        plain(document), lambda: f"{to}: written, from iteration {written['provenance']['iteration']} of {session}"
-    )
+    app.show(document, lambda: f"{to}: written, from iteration {written['provenance']['iteration']} of {session}")
 
 
 def _preview(document: dict[str, Any]) -> list[str]:

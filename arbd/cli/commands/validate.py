@@ -97,6 +97,7 @@ def _validation(spec: JobSpec) -> str:
 
 def _searched(spec: JobSpec) -> list[str]:
     """A line for each parameter: from where to where, in which steps, how many values."""
+    from arbd.plain_json import text_of
     from arbd.search.samplers import METHODS
     from arbd.search.space import ChoiceDimension
 
@@ -107,7 +108,7 @@ def _searched(spec: JobSpec) -> list[str]:
         levels = dimension.levels
         count = "" if levels is None else f", {levels:,} values"
         if isinstance(dimension, ChoiceDimension):
-            text = " | ".join(str(value) for value in dimension.values)
+            text = " | ".join(map(text_of, dimension.values))
         else:
             text = f"{format_value(dimension.low)} to {format_value(dimension.high)}{', logarithmic' if dimension.log else ''}"
             if levels is not None and dimension.step not in (None, 1):
@@ -119,7 +120,7 @@ def _searched(spec: JobSpec) -> list[str]:
         grid = spec.grid_points.get(dimension.name) if takes_points else None
         points = f", {grid:,} points of the grid" if grid is not None and levels != grid else ""
         needs = [c for c in spec.space.conditions if c.name == dimension.name]
-        when = " and ".join(f"{c.parent} is {' or '.join(map(str, c.values))}" for c in needs)
+        when = " and ".join(f"{c.parent} is {' or '.join(map(text_of, c.values))}" for c in needs)
         lines.append(f"{dimension.name:<{width}}  {text}{count}{points}{f', when {when}' if when else ''}")
     return lines
 
