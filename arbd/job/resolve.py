@@ -26,7 +26,7 @@ from arbd.job.python_source import fault_of
 from arbd.job.resolve_metrics import resolve_metrics
 from arbd.job.resolve_quotes import QuoteFiles, days_of
 from arbd.job.resolve_search import ReadPast, SearchOptions
-from arbd.job.resolve_space import changed_meanings, resolve_space
+from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
 from arbd.job.sanity import sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
@@ -49,7 +49,7 @@ from arbd.paper.scenario import Scenario, read_scenario
 from arbd.search.sampler import AdaptiveMethod, PlanMethod, PlanSize
 from arbd.search.samplers import METHODS, built_in, planned
 from arbd.search.schedule import Schedule
-from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
+from arbd.search.space import SearchSpace, Value
 from arbd.search.versions import sampler_versions
 from arbd.strict_yaml import MAX_BYTES
 
@@ -339,7 +339,7 @@ class _Resolver:
         for name, own in zip(profiles, resolved, strict=True):
             try:
                 for times in self._times.get(name, ()):
-                    grid_points(times, _lowest(searched) if searched is not None else float(own["grid_s"]))
+                    grid_points(times, lowest(searched) if searched is not None else float(own["grid_s"]))
             except UsageError as error:
                 place = ("tuning", "search_space", "grid_s") if searched is not None else ("fixed", "grid_s")
                 self.wrong(f"{name}: {error}", *place)
@@ -393,10 +393,3 @@ class _Resolver:
         if most is not None and most > size:
             self._notices.append(f"the {method} has {size:,} points, fewer than max_iterations")
         return size
-
-
-def _lowest(dimension: Dimension) -> float:
-    """The lowest number that a dimension has."""
-    if isinstance(dimension, ChoiceDimension):
-        return min(float(value) for value in dimension.values if value is not None)
-    return float(dimension.low)

@@ -44,6 +44,13 @@ def changed_meanings(job: Job) -> list[str]:
     return [f"{name}: {text}" for name, text in params.CHANGED.items() if name in given - decided]
 
 
+def lowest(dimension: Dimension) -> float:
+    """The lowest number that a dimension has."""
+    if isinstance(dimension, ChoiceDimension):
+        return min(float(value) for value in dimension.values if value is not None)
+    return float(dimension.low)
+
+
 @dataclass(frozen=True, slots=True)
 class _Resolver:
     job: Job

@@ -91,7 +91,7 @@ def test_a_job_at_its_limit_is_taken_and_read_back_and_one_more_is_refused_by_bo
         ("metrics", [{"name": "m", "direction": "maximize"}] * (limits.MAX_GOALS + 1)),
         ("enqueue", [{"x": 1.0}] * (limits.MAX_ENQUEUED + 1)),
         ("fixed", {"two words": 1}),
-        ("fixed", {"a": None}),
+        ("fixed", {"a": [1]}),
         ("session_id", "../x"),
         ("objective", {"kind": "python", "target": []}),
         ("objective", {"kind": "pap\x1ber", "target": []}),
