@@ -53,7 +53,7 @@ class Chart:
     """Panels below one title. A notebook shows it; `save` writes it as SVG."""
 
     title: str
-    panels: Sequence[Panel] = field(default_factory=tuple)
+    panels: Sequence[Panel] = field(default_factory=tuple, repr=False)
 
     def _repr_svg_(self) -> str:
         return self.svg()

@@ -129,7 +129,8 @@ class Plots:
         panels = []
         for said, key in shares.items():
             values = [one[key] for one in found["importance"]]
-            if None not in values:
+            # Too few results tell nothing, and a metric that no parameter moves has no shares.
+            if None not in values and any(values):
                 panels.append(Panel("", said, (Marks("bars", range(len(names)), values),), names=names))
         return shown(Chart(f"{table.session_id}: importance for {name}", panels))
 
