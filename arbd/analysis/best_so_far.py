@@ -66,14 +66,16 @@ class _Winning:
 class BestSoFar:
     """The best result by the first metric, by the rules of `arbd.results.ranking`.
 
-    While a session goes on, of its segments; once it is done, of what every other command reads then.
+    While a session goes on, of its segments; once it is done, of what every other command reads then. Of one that was
+    extended since, beyond `n` iterations, another is made.
     """
 
     def __init__(self, files: Files, paths: SessionPaths, spec: JobSpec) -> None:
         self._files, self._paths, self._spec = files, paths, spec
         self._reader: SegmentReader | None = None
         self._winning: _Winning | None = None
-        self._done_at: int | None = None
+        self._done_at: tuple[int, int] | None = None
+        self.n = spec.n
         self.metric = spec.metrics[0].name
         self.value: float | None = None
         self.iteration = 0
@@ -81,9 +83,9 @@ class BestSoFar:
     def look(self, state: LedgerState) -> None:
         """Read what is new."""
         if state.done and has_results(self._files, self._paths):
-            if self._done_at != state.epoch:
+            if self._done_at != (state.epoch, state.n):
                 self._of_results(state)
-                self._done_at, self._reader, self._winning = state.epoch, None, None
+                self._done_at, self._reader, self._winning = (state.epoch, state.n), None, None
             return
         if self._reader is None or self._winning is None:
             self._reader = SegmentReader(self._files, self._paths, rules=RowRules.of(self._spec))

@@ -28,6 +28,7 @@ ENDED = "ended"
 class Best(Protocol):
     """The best result of a session so far, by its first metric."""
 
+    n: int
     metric: str
     value: float | None
     iteration: int
@@ -131,6 +132,9 @@ class Live:
 
     def _followed(self, name: str) -> Followed:
         followed = self._known.get(name)
+        if followed is not None and followed.queue.refresh().n > followed.best.n:
+            # It was extended.
+            followed = None
         if followed is None:
             from arbd.analysis.best_so_far import BestSoFar
             from arbd.results.missing_metrics import MissingMetrics

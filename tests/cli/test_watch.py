@@ -15,12 +15,15 @@ import pytest
 
 from arbd.cli.commands.watch import Screen
 from arbd.cli.live import Live
+from arbd.results.extension import extend
+from arbd.spool.control import this_user
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
 from arbd.spool.liveness import Beat, take_liveness_lock, write_beat
 from arbd.spool.queue import SessionQueue
 from tests.conftest import Arbctl
+from tests.results.worker import work
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
 
@@ -142,3 +145,21 @@ def test_on_a_terminal_keys_pause_resume_and_cancel(layout: SpoolLayout) -> None
         terminal.process.kill()
         terminal.process.wait()
         os.close(terminal.parent)
+
+
+def test_who_watches_a_session_sees_what_it_was_extended_by(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 5, "s")
+    live = Live(layout, "s")
+    work(paths)
+    live.look()
+    extend(layout, "s", 95, this_user())
+    for _ in range(2):
+        live.look()
+        work(paths)
+    live.look()
+    (shown,) = live.documents()["sessions"]
+    again = Live(layout, "s")
+    again.look()
+    (fresh,) = again.documents()["sessions"]
+    assert (shown["done"], shown["iterations"], shown["best_iteration"]) == (100, 100, fresh["best_iteration"])
+    assert shown["best_iteration"] > 5
