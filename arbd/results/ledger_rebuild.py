@@ -92,7 +92,7 @@ def rebuild(
         rebuilt.add(ledger.opened(n), f"the record that opens it, with {n:,} iterations")
     else:
         rebuilt.add(read_record(payloads[0], 0, paths.ledger), payload=payloads[0])
-    found = list(_records(payloads, rebuilt.state.n, paths))
+    found = list(_records(payloads, rebuilt.state.n, paths, rules.n))
     records = [record for _, record in found]
     last = len(records) - 1 if records and isinstance(records[-1], DoneRecord) else None
     for number, (payload, record) in enumerate(found):
@@ -102,7 +102,7 @@ def rebuild(
             break
         if isinstance(record, DoneRecord):
             _account(files, paths, rules, rebuilt, stored)
-        rebuilt.add(record, payload=payload)
+        rebuilt.add(record, "" if payload is not None else "that it was extended", payload)
     if last is None and (stored is None or not _is_finished(rebuilt.state, stored, records)):
         if rebuilt.state.over:
             _account(files, paths, rules, rebuilt, stored)
@@ -119,13 +119,24 @@ def rebuild(
     return rebuilt
 
 
-def _records(payloads: Sequence[bytes], n: int, paths: SessionPaths) -> Iterator[tuple[bytes, LedgerRecord]]:
-    """All records but the one that opens the session; frames that hold none are left out."""
+def _records(
+    payloads: Sequence[bytes], n: int, paths: SessionPaths, most: int = 0
+) -> Iterator[tuple[bytes | None, LedgerRecord]]:
+    """All records but the one that opens the session; frames that hold none are left out.
+
+    Where a record is of iterations that the session has only since it was extended, to the `most` that its job says, and
+    the record that says so is lost, that one comes before it, without a payload.
+    """
     for payload in payloads:
         try:
             record = read_record(payload, n, paths.ledger)
         except ValueError:
-            continue
+            try:
+                record = read_record(payload, max(n, most), paths.ledger)
+            except ValueError:
+                continue
+            n = most
+            yield None, ledger.extended(n, "its record was lost")
         n = record.n if isinstance(record, ExtendRecord) else n
         yield payload, record
 
