@@ -28,8 +28,6 @@ from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float
 from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASIS,
-    FILL_PRICE,
-    FILLED,
     HELD,
     NEVER,
     NONE,
@@ -150,9 +148,9 @@ def pay_carry(x, run, row):
 
 
 @jit_small
-def open_leg(run, venue, filled, cash):
+def open_leg(run, venue, filled, price, cash):
     own = run.own
-    before, price = float_at(own, OPENED + venue), float_at(own, FILL_PRICE + venue)
+    before = float_at(own, OPENED + venue)
     if before > 0:
         price = (float_at(own, PRICE + venue) * before + filled * price) / (before + filled)
     put_float(own, PRICE + venue, price)
@@ -182,15 +180,14 @@ def apply_leg(x, run, row, last, venue, opens, was_open):
     if ordered <= 0 or at > last:
         return 0.0, False
     whole = not opens and was_open and ordered == float_at(run.own, HELD + venue)
-    cash = settle_leg(x, run, venue, np.inf, whole)
-    filled = float_at(run.own, FILLED + venue)
+    filled, price, cash = settle_leg(x, run, venue, np.inf, whole)
     if filled <= 0:
         return 0.0, False
     if not opens:
         return close_leg(x, run, venue, filled, cash), True
     if run.direction == 0:
         open_position(x, run, row)
-    open_leg(run, venue, filled, cash)
+    open_leg(run, venue, filled, price, cash)
     return 0.0, False
 
 

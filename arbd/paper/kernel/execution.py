@@ -18,8 +18,6 @@ from arbd.paper.kernel.state import (
     BORROW,
     DAY_NS,
     FEE,
-    FILL_PRICE,
-    FILLED,
     FUNDING,
     FUNDING_NS,
     HELD,
@@ -285,7 +283,7 @@ def hedged(x, run, row):
 
 @jit_small
 def settle_leg(x, run, venue, most, whole):
-    """Trade a leg of the order; the cash that flows, after the fee. What is filled stands in `FILLED`."""
+    """Trade a leg of the order: what is filled, at what price, and the cash that flows, after the fee."""
     row, reason, ordered = leg_row(run, venue), run.order_reason, float_at(run.own, QUANTITY + venue)
     side = sign_of(run.order_direction, venue)
     touch, price = touch_at(x, row, venue, side), price_at(x, run, row, venue, side)
@@ -294,8 +292,6 @@ def settle_leg(x, run, venue, most, whole):
         filled, price, cause = fill_of(x, run, row, venue, side, ordered, most, price, whole)
     elif reason == fills.END:
         price = price_of(x, run, row, venue, side, ordered)
-    put_float(run.own, FILLED + venue, filled)
-    put_float(run.own, FILL_PRICE + venue, price)
     fee, slippage, cash = 0.0, 0.0, 0.0
     if filled > 0:
         notional = filled * price
@@ -323,4 +319,4 @@ def settle_leg(x, run, venue, most, whole):
         fill.ordered = ordered
         fill.cause = cause
     run.n_fills += 1
-    return cash
+    return filled, price, cash

@@ -25,7 +25,6 @@ from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASE,
     FEE,
-    FILLED,
     LOT,
     NEVER,
     NONE,
@@ -172,8 +171,7 @@ def inventory_leg(x, run, venue):
     most = base
     if side > 0:
         most = payable(run, venue, price_at(x, run, leg_row(run, venue), venue, BUY))
-    cash = settle_leg(x, run, venue, most, False)
-    filled = float_at(run.own, FILLED + venue)
+    filled, _, cash = settle_leg(x, run, venue, most, False)
     if filled <= 0:
         return 0.0
     put_float(run.own, QUOTE + venue, float_at(run.own, QUOTE + venue) + cash)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import numpy_support
 
@@ -141,6 +142,23 @@ def _mask(kind: Any, compare: Any) -> Any:
 at_least = _mask(types.float64, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
 at_most = _mask(types.float64, lambda builder, a, b: builder.fcmp_ordered("<=", a, b))
 before = _mask(types.int64, lambda builder, a, b: builder.icmp_signed("<", a, b))
+
+
+@intrinsic
+def fetch(typing_context: Any, address: Any) -> Any:
+    """Have the line of memory at an address on its way into the caches; any address will do."""
+    del typing_context, address
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del signature
+        bytes_, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [bytes_, whole, whole, whole])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        read, keep, data = (ir.Constant(whole, value) for value in (0, 3, 1))
+        builder.call(function, [builder.inttoptr(arguments[0], bytes_), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @intrinsic

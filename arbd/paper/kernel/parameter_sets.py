@@ -80,6 +80,8 @@ def run_batch(
             "runs": runs,
             "fills": fills,
             "grid_rows": grid_rows,
+            "own": own,
+            "active": np.empty(len(runs), dtype=np.int64),
             "next_rows": np.where(np.arange(len(runs) + loops.LANES) < len(runs), 0, NEVER),
         }
         desk = np.zeros(1, dtype=DESK)

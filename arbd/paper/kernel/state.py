@@ -53,22 +53,23 @@ _SELDOM = tuple(name for name in FIELDS if name not in _OFTEN)
 # quantity, unrealised cash, average price and quantity of the opening fills; inventory has its balances there.
 HELD, BASIS, PRICE, OPENED = (np.int64(2 * at) for at in range(4))
 BASE, QUOTE = HELD, BASIS
-# What was ordered; what was filled of it, and at what price.
-QUANTITY, FILLED, FILL_PRICE = np.int64(8), np.int64(10), np.int64(36)
+# What was ordered.
+QUANTITY = np.int64(8)
 # What was taken of a quote, and at which row, by `side_bit`.
-TAKEN, TAKEN_ROW = np.int64(12), np.int64(16)
+TAKEN, TAKEN_ROW = np.int64(10), np.int64(14)
 # Parameters of the venues.
 VENUE_FIELDS = (
     "fee_{}_bps", "lot_step_{}", "min_notional_{}", "tick_{}", "latency_{}_ms", "reject_pct_{}", "funding_{}_bps_8h",
     "borrow_{}_pct_year",
 )  # fmt: skip
-FEE, LOT, MINIMUM, TICK, LATENCY, REJECT, FUNDING, BORROW = (np.int64(20 + 2 * at) for at in range(8))
-SLIPPAGE = np.int64(38)
+FEE, LOT, MINIMUM, TICK, LATENCY, REJECT, FUNDING, BORROW = (np.int64(18 + 2 * at) for at in range(8))
+SLIPPAGE = np.int64(34)
 OWN_SIZE = 40
 
 RUN = np.dtype(
     [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *_OFTEN, *COUNTS, *_SELDOM)]
 )  # fmt: skip
+OFTEN_SIZE = 8 * sum(map(len, (_WHOLE, _NUMBERS, _OFTEN, COUNTS)))
 FILL = np.dtype(
     [("row", np.int64), ("venue", np.int64), ("side", np.int64), ("price", np.float64), ("size", np.float64),
      ("fee", np.float64), ("slippage", np.float64), ("reason", np.int64), ("sent_row", np.int64),
@@ -89,8 +90,8 @@ _DESK = (
     "blocks", "block_stride", "windows", "window_stride", "rows_by_time", "time_shift",
     # runs, fills, rows of the equity grid
     "runs", "n_runs", "fills", "room", "grid_rows", "n_grid",
-    # the rows from which runs go on, with LANES more
-    "next_rows",
+    # what runs have per venue; the rows from which they go on, with LANES more; those that go on in this window
+    "own", "next_rows", "active",
 )  # fmt: skip
 # The code is compiled twice, once for each type of desk. On a plain one every run is of the convergence strategy, and
 # nothing that few use is in use: see `parameter_sets.is_plain`.

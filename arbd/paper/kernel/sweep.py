@@ -15,13 +15,29 @@ from arbd.paper.compiled import jit, jit_within
 from arbd.paper.kernel.convergence import convergence_finish
 from arbd.paper.kernel.execution import observe_grid
 from arbd.paper.kernel.inventory import inventory_finish
-from arbd.paper.kernel.memory import before, float_at, int_at, put_float, put_int
+from arbd.paper.kernel.memory import before, fetch, float_at, int_at, put_float, put_int
 from arbd.paper.kernel.search import WINDOW, lowest_bit
-from arbd.paper.kernel.state import BASE, NEVER, NONE, QUOTE, WAIT_ENTRY, desk_at, plain_desk_at, run_at
+from arbd.paper.kernel.state import (
+    BASE,
+    NEVER,
+    NONE,
+    OFTEN_SIZE,
+    OWN_SIZE,
+    QUOTE,
+    RUN,
+    WAIT_ENTRY,
+    desk_at,
+    plain_desk_at,
+    run_at,
+)
 from arbd.paper.kernel.walk import advance, converges, gone
 from arbd.paper.market.prepare_kernel import LANES
 
 BY_EVENTS, BY_WALKING = range(2)
+# Bytes of a line of memory, of a run's record, of what is read of it often, and of what it has per venue.
+LINE, RUN_BYTES, OFTEN_BYTES, OWN_BYTES = 64, RUN.itemsize, OFTEN_SIZE, 8 * OWN_SIZE
+# How many runs ahead records are sent for.
+AHEAD = 2
 
 
 @jit_within
@@ -63,6 +79,28 @@ def finish(x, run):
 
 
 @jit_within
+def find_active(x, stop):
+    """How many runs have something to do before a row; which ones stands in `active`."""
+    found = 0
+    for first in range(0, x.n_runs, LANES):
+        mask = before(x.next_rows, first, stop)
+        while mask != 0:
+            put_int(x.active, found, first + lowest_bit(mask))
+            mask &= mask - 1
+            found += 1
+    return found
+
+
+@jit_within
+def fetch_run(x, i):
+    """Have what every trade reads of a run on its way into the caches."""
+    for at in range(0, OFTEN_BYTES, LINE):
+        fetch(x.runs + i * RUN_BYTES + at)
+    for at in range(0, OWN_BYTES, LINE):
+        fetch(x.own + i * OWN_BYTES + at)
+
+
+@jit_within
 def sweep_all(x, way):
     """All runs of a batch over a market."""
     for i in range(x.n_runs):
@@ -70,12 +108,12 @@ def sweep_all(x, way):
     stop = np.int64(0)
     while stop < x.n:
         stop = min(x.n, stop + WINDOW)
-        for first in range(0, x.n_runs, LANES):
-            mask = before(x.next_rows, first, stop)
-            while mask != 0:
-                i = first + lowest_bit(mask)
-                mask &= mask - 1
-                put_int(x.next_rows, i, advance(x, run_at(x.runs, i), int_at(x.next_rows, i), stop, way == BY_EVENTS))
+        n_active = find_active(x, stop)
+        for at in range(n_active):
+            if at + AHEAD < n_active:
+                fetch_run(x, int_at(x.active, at + AHEAD))
+            i = int_at(x.active, at)
+            put_int(x.next_rows, i, advance(x, run_at(x.runs, i), int_at(x.next_rows, i), stop, way == BY_EVENTS))
     for i in range(x.n_runs):
         finish(x, run_at(x.runs, i))
 
