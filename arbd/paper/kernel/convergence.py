@@ -45,7 +45,7 @@ from arbd.paper.market.prepared import DUST, UNWIND
 A, B = np.int64(0), np.int64(1)
 
 
-@jit
+@jit_small
 def convergence_entry(x, run, row):
     direction = entry_direction(x, run, row, run.min_spread_ab_pct, run.min_spread_ba_pct)
     if direction == 0:
@@ -82,7 +82,7 @@ def wait_for_exit(x, run):
     run.wait = WAIT_NEXT if by_both or run.tripped != 0 else WAIT_EXIT
 
 
-@jit
+@jit_small
 def convergence_exit(x, run, row):
     reason = exit_reason(x, run, row)
     if reason < 0:
@@ -220,7 +220,7 @@ def convergence_apply(x, run, row, last):
         watch_margin(x, run, row, run.initial_capital + (run.realized + mark(x, run, row)))
 
 
-@jit
+@jit_small
 def end_trade(x, run, row):
     held_s = (int_at(x.ts, row) - run.opened_ns) / 1e9
     run.hold_s += held_s
@@ -232,7 +232,7 @@ def end_trade(x, run, row):
     close_trade(x, run, row, run.trade_result)
 
 
-@jit
+@jit_small
 def balance(x, run, row, opens):
     """Whether an order was sent for what one leg is larger than the other."""
     own = run.own

@@ -124,7 +124,7 @@ def observe(x, run, row):
     return equity
 
 
-@jit
+@jit_small
 def observe_grid(x, run, row):
     """Equity at all grid points whose quotes are before `row`."""
     while run.grid_done < x.n_grid and (plain(x) or run.given_up == 0):
@@ -152,7 +152,7 @@ def book_result(x, run, row, amount):
     run.today_pnl += amount
 
 
-@jit
+@jit_small
 def close_trade(x, run, row, result):
     run.trades += 1
     run.today_trades += 1
@@ -167,7 +167,7 @@ def close_trade(x, run, row, result):
         run.given_up = 1.0
 
 
-@jit
+@jit_small
 def refused_until(x, run, row):
     """The time until which a safety limit surely forbids entries; at most that of this quote when none does."""
     roll_day(x, run, row)
@@ -195,7 +195,7 @@ def unusual(run, edge, sigma):
     return sigma > 0 and edge >= run.entry_sigma * sigma
 
 
-@jit
+@jit_small
 def entry_direction(x, run, row, threshold_ab, threshold_ba):
     edge_ab, edge_ba = float_at(x.ab, row), float_at(x.ba, row)
     wants_ab, wants_ba = edge_ab >= threshold_ab, edge_ba >= threshold_ba
@@ -222,7 +222,7 @@ def entry_direction(x, run, row, threshold_ab, threshold_ba):
     return 1 if wants_ab and (not wants_ba or edge_ab >= edge_ba) else -1
 
 
-@jit
+@jit_small
 def last_of_stretch(x, run, row):
     """The last row before the next gap; none is before the end of the data."""
     if plain(x):
@@ -249,7 +249,7 @@ def order(run, row, row_a, row_b, direction, quantity_a, quantity_b, reason):
     run.due_row = max(row_a if quantity_a > 0 else NONE, row_b if quantity_b > 0 else NONE)
 
 
-@jit
+@jit_small
 def send(x, run, row, direction, quantity_a, quantity_b, reason):
     now = int_at(x.ts, row)
     row_a = row_after(x, row, now + delay_ns(x, run, row, np.int64(0)), np.int64(0))

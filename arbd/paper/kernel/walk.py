@@ -28,7 +28,7 @@ def gone(x, run):
     return not plain(x) and run.given_up != 0
 
 
-@jit
+@jit_small
 def visit(x, run, row):
     """All that happens to a run at a quote: grid points before it, an order that is due, else a decision."""
     observe_grid(x, run, row)
@@ -54,14 +54,14 @@ def visit(x, run, row):
         close_before_gap(x, run, row)
 
 
-@jit
+@jit_small
 def entry_thresholds(x, run):
     if converges(x, run):
         return run.min_spread_ab_pct, run.min_spread_ba_pct
     return thresholds(run, imbalanced(run))
 
 
-@jit
+@jit_small
 def next_observed(x, run):
     """The first row after the next grid point, where an open position may have to be closed by the circuit breaker."""
     if run.circuit_breaker_pct > 0 and run.grid_done < x.n_grid:
@@ -69,7 +69,7 @@ def next_observed(x, run):
     return NEVER
 
 
-@jit
+@jit_small
 def exit_levels(run):
     """At or above the first, or at or below the second edge of the closing direction, an exit may be called for.
 
@@ -116,7 +116,7 @@ def pass_refused(x, run, row, limit):
     run.wait = WAIT_NEXT
 
 
-@jit
+@jit_small
 def next_of_interest(x, run, row, stop):
     """The first row from `row` on at which something may be done, if it is before `stop`; else one before it.
 
