@@ -1,8 +1,7 @@
-"""What the paper engine is measured against: loops over the same edges, and other people's engines.
+"""What the paper engine is measured against: loops over the same quotes, and other people's engines.
 
-`simd_loop` is the harder baseline: thresholds in and out, fees, no latency, stops or limits; per quote one branch-free
-pass over all sets, which the compiler turns into vector instructions. vectorbt and hftbacktest do what they can
-express of it; they are optional (`pip install arbd[bench-engine]`).
+`plain_loop` and `simd_loop` do plain features: thresholds in and out, fees, a drawdown; no latency, stops or limits, no
+sizes. vectorbt and hftbacktest do what they can express of it; they are optional (`pip install arbd[bench-engine]`).
 """
 
 from __future__ import annotations
@@ -12,44 +11,79 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-TILE = 256
+# Places of what a set has counted.
+TRADES, PNL, FEES, PEAK, DRAWDOWN = range(5)
 
 
-# Places of a tile's columns in one flat array: offsets that the compiler knows let it use vector instructions.
-ENTRY, EXIT, COST, SIDE, PAID, PNL, TRADES = (TILE * place for place in range(7))
+@njit(cache=True, inline="always")
+def _settle(book: Any, opened: Any, closed: Any, side: Any, fee: float, counted: Any) -> None:
+    """A round trip for 100,000 from the touch of one row to the touch of another, long B for a side above 0, else long A."""
+    buys, sells = (3, 0) if side > 0 else (1, 2)
+    unsells, unbuys = (2, 1) if side > 0 else (0, 3)
+    bought, sold = book[opened, buys], book[opened, sells]
+    resold, rebought = book[closed, unsells], book[closed, unbuys]
+    quantity = 100_000.0 / bought
+    fees = fee * quantity * (bought + sold + resold + rebought)
+    counted[TRADES] += 1.0
+    counted[FEES] += fees
+    counted[PNL] += quantity * (sold - bought + resold - rebought) - fees
+    counted[PEAK] = max(counted[PEAK], counted[PNL])
+    counted[DRAWDOWN] = max(counted[DRAWDOWN], counted[PEAK] - counted[PNL])
 
 
 @njit(cache=True, error_model="numpy")
-def _simd_tile(ab: Any, ba: Any, t: Any) -> None:
+def plain_loop(book: Any, entry: Any, exit_: Any, fee: float) -> Any:
+    """What each set counted after all quotes; one set after the other, edges from prices."""
+    counted = np.zeros((entry.shape[0], 5))
+    last = book.shape[0] - 1
+    for i in range(entry.shape[0]):
+        side, opened = 0, 0
+        for row in range(book.shape[0]):
+            ab = (book[row, 0] - book[row, 3]) / book[row, 3] * 100.0
+            ba = (book[row, 2] - book[row, 1]) / book[row, 1] * 100.0
+            if side == 0:
+                if ab >= entry[i] or ba >= entry[i]:
+                    side, opened = (1 if ab >= ba else -1), row
+            elif -(ba if side > 0 else ab) <= exit_[i]:
+                _settle(book, opened, row, side, fee, counted[i])
+                side = 0
+        if side != 0 and opened < last:
+            _settle(book, opened, last, side, fee, counted[i])
+    return counted
+
+
+@njit(cache=True, error_model="numpy")
+def simd_loop(book: Any, ab: Any, ba: Any, entry: Any, exit_: Any, fee: float) -> Any:
+    """The same for all sets in one pass over the edges: three comparisons a set in vector code tell whether any acts.
+
+    A set's levels are infinite while they do not matter. Where one acts, all are looked at one by one.
+    """
+    n = entry.shape[0]
+    counted = np.zeros((n, 5))
+    side, opened = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    opens, closes_ab, closes_ba = entry.copy(), np.full(n, np.inf), np.full(n, np.inf)
     for row in range(ab.shape[0]):
-        edge_ab, edge_ba = ab[row], ba[row]
-        best = max(edge_ab, edge_ba)
-        towards = 1.0 if edge_ab >= edge_ba else -1.0
-        for i in range(TILE):
-            held = t[SIDE + i]
-            closing = edge_ba if held > 0.0 else edge_ab
-            opens = (held == 0.0) & (best >= t[ENTRY + i])
-            closes = (held != 0.0) & (-closing <= t[EXIT + i])
-            paid = t[PAID + i]
-            t[PNL + i] += (paid + closing - t[COST + i]) if closes else 0.0
-            t[TRADES + i] += 1.0 if closes else 0.0
-            t[PAID + i] = best - t[COST + i] if opens else paid
-            t[SIDE + i] = towards if opens else (0.0 if closes else held)
-
-
-def simd_loop(ab: Any, ba: Any, entry: Any, exit_: Any, cost: Any) -> Any:
-    """Trades of each set of thresholds (percent) after all quotes; sets in tiles that stay in the first cache."""
-    trades = np.zeros(len(entry))
-    for start in range(0, len(entry), TILE):
-        part = slice(start, min(len(entry), start + TILE))
-        size = part.stop - part.start
-        tile = np.zeros(7 * TILE)
-        tile[ENTRY : ENTRY + TILE] = np.inf
-        for place, column in ((ENTRY, entry), (EXIT, exit_), (COST, cost)):
-            tile[place : place + size] = column[part]
-        _simd_tile(ab, ba, tile)
-        trades[part] = tile[TRADES : TRADES + size]
-    return trades
+        now_ab, now_ba = ab[row], ba[row]
+        best, acts = max(now_ab, now_ba), 0
+        for i in range(n):
+            acts += (best >= opens[i]) | (now_ab >= closes_ab[i]) | (now_ba >= closes_ba[i])
+        if acts == 0:
+            continue
+        for i in range(n):
+            if best >= opens[i]:
+                side[i], opened[i], opens[i] = (1 if now_ab >= now_ba else -1), row, np.inf
+                if side[i] > 0:
+                    closes_ba[i] = -exit_[i]
+                else:
+                    closes_ab[i] = -exit_[i]
+            elif now_ab >= closes_ab[i] or now_ba >= closes_ba[i]:
+                _settle(book, opened[i], row, side[i], fee, counted[i])
+                side[i], opens[i], closes_ab[i], closes_ba[i] = 0, entry[i], np.inf, np.inf
+    last = ab.shape[0] - 1
+    for i in range(n):
+        if side[i] != 0 and opened[i] < last:
+            _settle(book, opened[i], last, side[i], fee, counted[i])
+    return counted
 
 
 def vectorbt_from_signals(premium: Any, entry: Any, exit_: Any) -> Any:

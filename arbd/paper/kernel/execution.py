@@ -117,7 +117,7 @@ def observe(x, run, row):
     run.drawdown_pct = max(run.drawdown_pct, drawdown_pct)
     if run.circuit_breaker_pct > 0 and drawdown_pct >= run.circuit_breaker_pct:
         run.tripped = 1
-    if not plain(x) and run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
+    if run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
         run.given_up = 1.0
     if run.direction != 0 and (plain(x) or run.strategy == CONVERGENCE):
         watch_margin(x, run, row, equity)
@@ -127,7 +127,7 @@ def observe(x, run, row):
 @jit_small
 def observe_grid(x, run, row):
     """Equity at all grid points whose quotes are before `row`."""
-    while run.grid_done < x.n_grid and (plain(x) or run.given_up == 0):
+    while run.grid_done < x.n_grid and run.given_up == 0:
         at = int_at(x.grid_rows, run.grid_done)
         if at >= row:
             return
@@ -163,7 +163,7 @@ def close_trade(x, run, row, result):
         run.losses += 1
         run.loss -= result
         run.cooling_until_ns = int_at(x.ts, row) + np.int64(run.cooldown_s * 1e9)
-    if not plain(x) and 0 < run.give_up_trades_per_day < run.today_trades:
+    if 0 < run.give_up_trades_per_day < run.today_trades:
         run.given_up = 1.0
 
 

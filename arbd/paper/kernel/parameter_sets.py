@@ -102,7 +102,6 @@ def run_batch(
 _LEFT_OUT = (
     "latency_jitter", "reject_pct_a", "reject_pct_b", "lot_step_a", "lot_step_b", "min_notional_a", "min_notional_b",
     "tick_a", "tick_b", "funding_a_bps_8h", "funding_b_bps_8h", "borrow_a_pct_year", "borrow_b_pct_year",
-    "give_up_trades_per_day", "give_up_drawdown_pct",
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from arbd.paper.kernel.state import (
     plain_desk_at,
     run_at,
 )
-from arbd.paper.kernel.walk import advance, converges, gone
+from arbd.paper.kernel.walk import advance, converges
 from arbd.paper.market.prepare_kernel import LANES
 
 BY_EVENTS, BY_WALKING = range(2)
@@ -68,7 +68,7 @@ def finish(x, run):
     """A run after the last quote."""
     last = x.n - 1
     observe_grid(x, run, last)
-    if not gone(x, run):
+    if run.given_up == 0:
         if converges(x, run):
             convergence_finish(x, run, last)
         else:

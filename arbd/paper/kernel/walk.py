@@ -23,16 +23,10 @@ def converges(x, run):
 
 
 @jit_small
-def gone(x, run):
-    """Whether a run was given up."""
-    return not plain(x) and run.given_up != 0
-
-
-@jit_small
 def visit(x, run, row):
     """All that happens to a run at a quote: grid points before it, an order that is due, else a decision."""
     observe_grid(x, run, row)
-    if gone(x, run):
+    if run.given_up != 0:
         return
     if run.tripped != 0 and run.wait == WAIT_EXIT:
         # The circuit breaker closes at the next quote that may be traded on, which need not be this one.
@@ -50,7 +44,7 @@ def visit(x, run, row):
             inventory_apply(x, run, row, row)
         else:
             convergence_apply(x, run, row, row)
-    if converges(x, run) and not gone(x, run):
+    if converges(x, run) and run.given_up == 0:
         close_before_gap(x, run, row)
 
 
@@ -150,6 +144,6 @@ def advance(x, run, row, stop, jumps):
         if row >= stop:
             return row
         visit(x, run, row)
-        if gone(x, run):
+        if run.given_up != 0:
             return NEVER
         row += 1
