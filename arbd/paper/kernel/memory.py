@@ -153,7 +153,7 @@ def fetch(typing_context: Any, address: Any) -> Any:
         del signature
         bytes_, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [bytes_, whole, whole, whole])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
         read, keep, data = (ir.Constant(whole, value) for value in (0, 3, 1))
         builder.call(function, [builder.inttoptr(arguments[0], bytes_), read, keep, data])
         return context.get_dummy_value()
