@@ -183,8 +183,9 @@ def test_balances_are_never_negative(data: st.DataObject, seed: int, n: int) -> 
             assert min(self.quote) >= -1e-9
             assert min(self.base) >= -1e-12
 
-    params = data.draw(any_params("inventory"))
-    Watched(series_for(prepare(random_quotes(seed, n)), params), params).walk()
+    params, quotes = data.draw(any_params("inventory")), random_quotes(seed, n)
+    market = prepare(with_levels(quotes, seed) if data.draw(st.booleans()) else quotes)
+    Watched(series_for(market, params), params).walk()
 
 
 @runs
