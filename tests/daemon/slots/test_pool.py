@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,14 @@ from pathlib import Path
 import pytest
 
 from arbd.daemon.slots.pool import Slot, SlotEvent
-from arbd.daemon.slots.protocol import ChunkTask, LoadFailure, SlotSetup
+from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup, SubSpan
 from arbd.daemon.slots.states import SlotState
+from arbd.job.spec import ObjectiveSpec
+from arbd.objective.processes import is_running
+from arbd.spool.layout import SpoolLayout
+from arbd.spool.spans import Claim, Span
 from tests.conftest import wait_until
+from tests.spool.sessions import make_session
 
 
 def test_a_slot_whose_processes_crashed_keeps_the_files_of_the_live_one_alone(tmp_path: Path) -> None:
@@ -73,3 +79,47 @@ def test_a_slot_is_consistent_after_every_event_and_knows_no_other_transitions(t
     assert slot.end(5.0)
     with pytest.raises(AssertionError):
         slot.submit(task(4))
+
+
+KEPT = f"""#!{sys.executable} -S
+import json, os, sys
+for line in sys.stdin:
+    print(json.dumps({{"id": json.loads(line)["id"], "metrics": {{"value": 1}}}}), flush=True)
+    open(%r, "w").write(str(os.getpid()))
+"""
+
+
+def test_a_slot_that_is_asked_nothing_for_a_while_ends_what_its_objectives_keep(
+    layout: SpoolLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arbd.daemon.slots.pool.REST_S", 0.0)
+    program, told = tmp_path / "program", tmp_path / "pid"
+    program.write_text(KEPT % str(told))
+    program.chmod(0o755)
+    paths = make_session(layout, 9, objective=ObjectiveSpec("command", (str(program),), "lines"))
+    setup = SlotSetup("", "w", 1, os.getpid(), Path(), Path(), tmp_path / "cache", (), ("command:*",))
+    (tmp_path / "run").mkdir()
+    events: queue.Queue[SlotEvent] = queue.Queue()
+    slot = Slot(0, setup, tmp_path / "run", events.put, lambda: None)
+
+    def evaluate(number: int) -> int:
+        span = Span(number, 1)
+        slot.submit(ChunkTask(number, paths.folder, (SubSpan(Claim(number, span, "w", 1), span),)))
+        report = events.get(timeout=60).future.result()
+        assert isinstance(report, ChunkReport)
+        assert report.counts == {number: (1, 0, 0, 0)}, report.first_error
+        slot.finished()
+        return int(told.read_text())
+
+    try:
+        first = evaluate(1)
+        assert evaluate(2) == first
+        assert is_running(first)
+        slot.rest_if_idle()
+        wait_until(lambda: not is_running(first), 20, "the end of the program")
+        # The process is the same; its next iteration starts the program anew.
+        before = slot.pid
+        assert evaluate(3) != first
+        assert slot.pid == before
+    finally:
+        assert slot.end(5.0)
