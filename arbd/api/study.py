@@ -65,8 +65,8 @@ class Study:
                 **fields,
             }
         )
-        self._open_ended = self._limit is None and not _ends_by_itself(job.fields["tuning"]["method"])
         self._spec = _one_by_one(job.resolve())
+        self._open_ended = self._limit is None and not _ends_by_itself(self._spec.method)
         self._told: list[Told] = []
         self._asked = 0
         self._pending: dict[int, StudyTrial] = {}

@@ -49,6 +49,8 @@ def _or_one(schema: dict[str, Any]) -> None:
 
 
 def _known_method(name: str) -> str:
+    if name == AUTO:
+        return name
     try:
         METHODS.plugin(name)
     except UsageError as error:
@@ -57,7 +59,7 @@ def _known_method(name: str) -> str:
 
 
 def _with_methods(schema: dict[str, Any]) -> None:
-    schema["enum"] = list(METHODS.names())
+    schema["enum"] = [AUTO, *METHODS.names()]
     schema.pop("type", None)
 
 
@@ -169,7 +171,9 @@ class StopModel(_Strict):
 class Tuning(_Strict):
     """The search."""
 
-    method: MethodName = Field(description="How parameters are chosen.", json_schema_extra=_with_methods)
+    method: MethodName = Field(
+        description="How parameters are chosen; auto: by a policy, docs/search.md.", json_schema_extra=_with_methods
+    )
     scenarios: list[str] = Field(default_factory=list, description="Scenario files for the paper objective.")
     search_space: dict[str, Parameter] = Field(min_length=1, description="What varies, by parameter name.")
     max_iterations: int | None = Field(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arbd.errors import ArbdError, DataError, JobError, Problem, UsageError
+from arbd.job.auto_method import with_method
 from arbd.job.code import MODULE, base_parts
 from arbd.job.file import JobDocument
 from arbd.job.model import (
@@ -78,10 +79,12 @@ def resolve_job(
     generations to arbd; `begun` is the schedule of its session, where that is there.
     JobError holds everything that is wrong, each with its line and its field.
     """
+    document, notices = with_method(document)
     too_large = [document.problem(message, *path) for message, path in faults(document.job)]
     if too_large:
         raise JobError(document.document.source, [*document.faults, *too_large])
     resolver = _Resolver(document, base_dirs, search_paths, cache_dir, reading, may_run, past, begun or slots)
+    resolver.notices += notices
     spec = resolver.resolve(session_id)
     if resolver.problems:
         order = sorted(resolver.problems, key=lambda p: (p.line, p.column, p.field))
@@ -111,13 +114,13 @@ class _Resolver:
         self._base_dirs = list(dict.fromkeys(Path(folder) for folder in base_dirs))
         self._search_paths = [*search_paths, *self._base_dirs]
         self.problems: list[Problem] = list(document.faults)
-        self._notices: list[str] = []
+        self.notices: list[str] = []
         self._digests: dict[str, str] = {}
         self._scenarios: dict[str, Scenario] = {}
         self._profiles: dict[str, Mapping[str, Value]] = {}
         self._times: dict[str, list[IntArray]] = {}
         self._quotes = QuoteFiles(
-            cache_dir, self._job.on_bad_rows, reading, self._digests, self._times, notices=self._notices
+            cache_dir, self._job.on_bad_rows, reading, self._digests, self._times, notices=self.notices
         )
         self._takes_window = True
         self._method = self._declared(document.job.tuning.method)
@@ -145,7 +148,7 @@ class _Resolver:
         space, fixed = resolve_space(job, paper=paper, wrong=self.wrong)
         if paper:
             self._check_together([d for d in data if d], space, fixed)
-            self._notices += changed_meanings(job)
+            self.notices += changed_meanings(job)
         metrics = resolve_metrics(job, objective.kind, wrong=self.wrong)
         points = self._grid_points(space)
         n = self._count(space, points) if space.dimensions else 0
@@ -154,11 +157,11 @@ class _Resolver:
             paper=paper, past=self._past, folders=self._base_dirs, slots=self._slots,
         )  # fmt: skip
         self.problems += search.problems
-        self._notices += search.notices
+        self.notices += search.notices
         validation = self._validation(objective.kind, space, fixed, [f for f in (*data, *scenarios) if f], n)
         if self.problems:
             return None
-        self._notices += sanity_notes(space, fixed, self._quotes.looks) if paper else []
+        self.notices += sanity_notes(space, fixed, self._quotes.looks) if paper else []
         spec = JobSpec(
             objective=objective,
             method=job.tuning.method,
@@ -177,7 +180,7 @@ class _Resolver:
             acquisition_fn=job.tuning.acquisition_fn,
             execution=Execution(**job.execution.model_dump(exclude={"give_up"})),
             results=ResultOptions(**job.results.model_dump()),
-            notices=tuple(self._notices),
+            notices=tuple(self.notices),
             generation_size=search.schedule.size,
             constraints=search.constraints,
             enqueue=search.enqueue,
@@ -202,7 +205,7 @@ class _Resolver:
         if given is None or not n or len(files) < len(self._job.data) + len(self._job.tuning.scenarios):
             return None
         times = [moments for name in files for moments in self._times.get(name, ())]
-        options = ValidationOptions(kind, space, fixed, times, self.wrong, self._notices, given)
+        options = ValidationOptions(kind, space, fixed, times, self.wrong, self.notices, given)
         return options.resolve(n, past=self._job.tuning.start_from is not None, takes_window=self._takes_window)
 
     def _check_mode(self, mode: str) -> None:
@@ -383,13 +386,13 @@ class _Resolver:
     def _planned_count(self, plan: PlanSize) -> int:
         """Of a plan that ends by itself."""
         method, most = self._job.tuning.method, self._job.tuning.max_iterations
-        self._notices += plan.notices
+        self.notices += plan.notices
         size = plan.points + len(self._job.tuning.enqueue)
         if size > MAX_PLAN:
             self.wrong(f"the {method} has {size:,} points; the maximum is {MAX_PLAN:,}", "tuning", "grid_points")
         if most is not None and most < size:
-            self._notices.append(f"the first {most:,} of the {method}'s {size:,} points are evaluated")
+            self.notices.append(f"the first {most:,} of the {method}'s {size:,} points are evaluated")
             return most
         if most is not None and most > size:
-            self._notices.append(f"the {method} has {size:,} points, fewer than max_iterations")
+            self.notices.append(f"the {method} has {size:,} points, fewer than max_iterations")
         return size
