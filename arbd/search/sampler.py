@@ -26,6 +26,8 @@ from arbd.search.space import Columns, SearchSpace, Unit, Value
 BY_THE_SEARCH = GenerationSizes()
 # Where a rule looks at the results of a fixed plan. It learns nothing, so small ones would only be more files.
 OF_A_PLAN = GenerationSizes(usual=4)
+# A model of all results is worth more than its time while they are few; later they outweigh what it adds.
+MOST_MODELLED = 2_000
 Allowed = Callable[[Unit], npt.NDArray[np.bool_]]
 
 
@@ -104,6 +106,24 @@ class PlanMethod(_Method):
     prefix: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Suits:
+    """The searches that `method: auto` gives to a method: of so many iterations, ends included; of any number of metrics."""
+
+    fewest: int = 1
+    most: int | None = None
+
+    def has(self, iterations: int) -> bool:
+        """Whether a search of so many is one of them."""
+        return self.fewest <= iterations and (self.most is None or iterations <= self.most)
+
+    def __str__(self) -> str:
+        """For people."""
+        if self.most is not None:
+            return f"at most {self.most:,} iterations"
+        return f"more than {self.fewest - 1:,} iterations"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveMethod(_Method):
     """A method that learns. `make` also imports what computes: linear algebra that is loaded by then gets one thread.
@@ -113,7 +133,7 @@ class AdaptiveMethod(_Method):
     `start`: iterations that fill the space evenly before it suggests any, where the search is long enough; None for a
     method that has points of its own to start with. `budgets`: for one that gives iterations different budgets, these
     from the smallest to 1, given `min_budget`. `revision` grows when the same results lead to other suggestions than
-    before; it is recorded with each session.
+    before; it is recorded with each session. `suits`: for which searches `auto` is this one; None for none.
     """
 
     make: Callable[[SearchProblem], AdaptiveSampler]
@@ -121,3 +141,4 @@ class AdaptiveMethod(_Method):
     start: int | None = 0
     budgets: Callable[[float], Floats] | None = None
     revision: int = 1
+    suits: Suits | None = None

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arbd.api.study import Study
 from arbd.job.file import parse_job
 from arbd.job.resolve import resolve_job
 from arbd.job.spec import JobSpec
+from arbd.search.samplers import adaptive, built_in
 from tests.search.test_guided import bowl
 
 SPACE = {
@@ -36,13 +39,20 @@ def resolved(method: str, n: int, metric: str = "value", slots: int = 4) -> JobS
         (2_000, "[a, b]", "bayesian"),
         (2_001, "value", "tpe"),
         (2_001, "[a]", "tpe"),
-        (2_001, "[a, b]", "nsga2"),
+        (2_001, "[a, b]", "tpe"),
     ],
 )
 def test_it_is_the_same_job_as_one_that_names_the_method(n: int, metric: str, method: str) -> None:
     found, named = resolved("auto", n, metric), resolved(method, n, metric)
     assert found.notices[0].startswith(f"method auto is {method}: ")
     assert replace(found, notices=found.notices[1:]) == named
+
+
+@given(iterations=st.integers(1, 10_000), metrics=st.integers(1, 6))
+def test_one_method_suits_every_search_and_can_do_it(iterations: int, metrics: int) -> None:
+    declared = [found for name in built_in(learns=True) if (found := adaptive(name)) is not None]
+    (one,) = [found for found in declared if found.suits is not None and found.suits.has(iterations)]
+    assert one.max_metrics is None or metrics <= one.max_metrics
 
 
 @pytest.mark.parametrize("slots", [1, 4, 64])

@@ -17,7 +17,7 @@ import numpy as np
 from arbd.search.history import Floats, History, Ints, best_first, bounded
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.problem import SearchProblem
-from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
+from arbd.search.sampler import MOST_MODELLED, AdaptiveMethod, Allowed, Proposal, Suits
 from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
@@ -230,5 +230,6 @@ METHOD = AdaptiveMethod(
     start=5,
     libraries=("numpy", "scipy"),
     fields=("acquisition_fn",),
+    suits=Suits(most=MOST_MODELLED),
     generation=GenerationSizes(generations=100, waits=True),
 )

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from arbd.search.history import Floats, History, best_first
 from arbd.search.problem import SearchProblem
-from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
+from arbd.search.sampler import MOST_MODELLED, AdaptiveMethod, Allowed, Proposal, Suits
 from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
@@ -228,6 +228,7 @@ METHOD = AdaptiveMethod(
     summary="Points that are likely under the good results and unlikely under the others.",
     make=_make,
     revision=3,
+    suits=Suits(fewest=MOST_MODELLED + 1),
     start=8,
     # Chosen together they keep apart; one at a time they would crowd around the first good result.
     generation=GenerationSizes(usual=4),
