@@ -20,6 +20,7 @@ from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.named_file import ANY, ReadRule
+from arbd.objective.interpreter import InterpreterEvaluator
 from arbd.objective.load import load_evaluator
 from arbd.objective.modules import ObjectiveModules
 from arbd.objective.protocol import Evaluator, Settings, Trial
@@ -162,9 +163,16 @@ def _replayed(spec: JobSpec, recorded: TuningResult, evaluator: Evaluator) -> Re
         if not found[-1][1]:
             break
     metrics, different = min(found, key=lambda pair: len(pair[1]))
-    if spec.objective.kind == "python" and (refused := ObjectiveModules.of_this_process().refusal):
+    if spec.objective.kind == "python" and (refused := _refusal(evaluator)):
         raise ObjectiveError(f"iteration {iteration} of session {session_id} needs other code: {refused}")
     return Replay(spec, recorded, metrics, different, other_code, _other_rules(spec, recorded))
+
+
+def _refusal(evaluator: Evaluator) -> str:
+    """Why something that a Python objective asked for was not run, where it ran; or ''."""
+    if isinstance(evaluator, InterpreterEvaluator):
+        return evaluator.code.refusal
+    return ObjectiveModules.of_this_process().refusal
 
 
 def _other_rules(spec: JobSpec, recorded: TuningResult) -> str:
