@@ -214,6 +214,15 @@ def _converted(default: object, value: object, place: str, folder: Path) -> obje
         if not isinstance(value, str):
             raise UsageError(f"{place}: expected a string, got {_shown(value, place)}")
         return value
+    return _number(default, value, place)
+
+
+def _number(default: object, value: object, place: str) -> object:
+    """`value` as a number, or a truth value, of the type of `default`."""
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise UsageError(f"{place}: expected true or false, got {_shown(value, place)}")
+        return value
     if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
         raise UsageError(
             f"{place}: expected {'an integer' if isinstance(default, int) else 'a number'}, got {_shown(value, place)}"
@@ -227,6 +236,7 @@ def _checked(config: Config, source: str) -> Config:
     from arbd.spool.layout import check_name  # noqa: PLC0415 - keeps the import of this module light
 
     check_name(config.worker_id, f"{source}: worker_id")
+    _check_executor(config.executor, source)
     for name, choices in _CHOICES.items():
         if getattr(config, name) not in choices:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it can be {', '.join(choices)}")
@@ -239,7 +249,6 @@ def _checked(config: Config, source: str) -> Config:
         if getattr(config, name) <= 0:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it must be more than 0")
     config.mirror.redis.check(source)
-    _check_executor(config.executor, source)
     _check_metrics(config.metrics, source)
     if config.lease_s < 3 * config.beat_s:
         raise UsageError(

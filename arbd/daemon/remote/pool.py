@@ -25,7 +25,8 @@ from arbd.daemon.remote.session import HostRules, ShippedSession
 from arbd.daemon.remote.slot import RemoteEvent, RemoteSlot
 from arbd.daemon.remote.wire import Answer, Outcome, decode_answer
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, TaskReturned
-from arbd.errors import ArbdError
+from arbd.daemon.slots.shipped_plan import spans_of_task
+from arbd.errors import ArbdError, ObjectiveError
 from arbd.spool.files import Files
 from arbd.spool.queue import Worker
 from arbd.spool.system import Clock
@@ -251,22 +252,26 @@ class RemotePool:
 
     def _submit(self, run: _Run) -> None:
         if run.session is None:
-            run.session = self._open(run.task.session)
+            last = max(span.first + span.count - 1 for span in spans_of_task(run.task))
+            run.session = self._open(run.task.session, last)
         session, number = run.session, run.task.number
         future = self._executor.submit(evaluate_chunk, session.job(), session.chunk(run.task), run.attached)
         run.future = future
         future.add_done_callback(lambda done: self._inbox.put(_Answered(number, done)))
 
-    def _open(self, folder: Path) -> ShippedSession:
+    def _open(self, folder: Path, last: int) -> ShippedSession:
         identity = self._files.look(folder / "spec.msgpack")
         known, session = self._sessions.pop(folder, (None, None))
-        if session is not None and known != identity:
+        if session is not None and (known != identity or session.spec.n < last):
             session.close()
             session = None
         if session is None:
             self._opened += 1
             label = f"x{self._opened}"
             session = ShippedSession(self._files, self._clock, folder, label, self._worker, self._rules)
+            if session.spec.n < last:
+                session.close()
+                raise ObjectiveError(f"{session.paths.spec} is not shown here yet as it was extended")
             while len(self._sessions) >= MAX_OPEN_SESSIONS:
                 in_use = {run.task.session for run in self._runs.values()}
                 idle = next((known for known in self._sessions if known not in in_use), None)
