@@ -213,7 +213,10 @@ class Service:
         def ready(count: int) -> None:
             coordinator.post(events.SlotReady(count))
 
-        pool, slots = remote_slots(self._config, layout.files(), worker, self._log, self._events.put, ready)
+        def fatal(error: Exception) -> None:
+            self._events.put(events.Fatal(error))
+
+        pool, slots = remote_slots(self._config, layout.files(), worker, self._log, self._events.put, ready, fatal)
         self._remote = pool
         self._supervisor.start_remote(pool, slots)
 

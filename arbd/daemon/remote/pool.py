@@ -92,6 +92,7 @@ class RemotePool:
         log: Log,
         on_event: Callable[[RemoteEvent], None],
         on_ready: Callable[[int], None],
+        on_fatal: Callable[[Exception], None],
     ) -> None:
         self._executor = executor
         self._settings = settings
@@ -99,6 +100,7 @@ class RemotePool:
         self._log = log
         self._on_event = on_event
         self._on_ready = on_ready
+        self._on_fatal = on_fatal
         self._inbox: queue.SimpleQueue[_Submitted | _Answered | _GiveBack | HostRules | None] = queue.SimpleQueue()
         self._runs: dict[int, _Run] = {}
         self._waiting: list[_Run] = []
@@ -159,6 +161,17 @@ class RemotePool:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            # Without its slots this worker must not seem to work.
+            self._on_fatal(error)
+        finally:
+            self._executor.close()
+            for _, session in self._sessions.values():
+                session.close()
+
+    def _serve(self) -> None:
         next_look_s = 0.0
         while True:
             now_s = time.monotonic()
@@ -170,11 +183,8 @@ class RemotePool:
                 wait_s = min(wait_s, max(0.01, min(run.not_before_s for run in self._waiting) - time.monotonic()))
             arrived = self._drain(wait_s)
             if None in arrived:
-                break
+                return
             self._handle(arrived)
-        self._executor.close()
-        for _, session in self._sessions.values():
-            session.close()
 
     def _drain(self, wait_s: float) -> list[Any]:
         """All that came, after the first or after `wait_s`."""

@@ -22,10 +22,11 @@ def remote_slots(
     log: Log,
     on_event: Callable[[RemoteEvent], None],
     on_ready: Callable[[int], None],
+    on_fatal: Callable[[Exception], None],
 ) -> tuple[RemotePool, list[RemoteSlot]]:
     """A pool that is not started yet, and its slots; UsageError when the executor cannot be made here."""
     settings = config.executor
     executor = EXECUTORS.get(settings.kind).make(settings)
     rules = HostRules(config.allow, config.data_dirs, config.objective_paths)
-    pool = RemotePool(executor, settings, files, SystemClock(), worker, rules, log, on_event, on_ready)
+    pool = RemotePool(executor, settings, files, SystemClock(), worker, rules, log, on_event, on_ready, on_fatal)
     return pool, [RemoteSlot(config.slots + index, pool) for index in range(settings.slots)]

@@ -54,7 +54,7 @@ def done(arbctl: Arbctl) -> int:
 def test_every_iteration_is_there_once_after_workers_and_the_scheduler_were_killed_under_both_kinds_of_slots(
     layout: SpoolLayout, arbctl: Arbctl, daemons: Daemons, cluster: DaskCluster, tmp_path: Path
 ) -> None:
-    (tmp_path / "job.yaml").write_text(JOB.replace("ITERATIONS", "600"))
+    (tmp_path / "job.yaml").write_text(JOB.replace("ITERATIONS", "400"))
     cluster.start_scheduler()
     cluster.start_worker()
     first = cluster.start_worker()
@@ -76,7 +76,7 @@ def test_every_iteration_is_there_once_after_workers_and_the_scheduler_were_kill
     wait_until(lambda: told(arbctl).get("ready"), what="the scheduler's return")
     wait_until(lambda: json.loads(arbctl("status", "s", "--json")[1])["state"] == "done", what="the end")
     found = load_session(layout.root, "s")
-    assert sorted(result.iteration for result in found) == list(range(1, 601))
+    assert sorted(result.iteration for result in found) == list(range(1, 401))
     assert {result.status for result in found} == {"completed"}
     assert {result.worker_id for result in found} == {"far", "near"}
     assert all(result.metrics["value"] == result.params["x"] for result in found)

@@ -91,6 +91,7 @@ class Bench:
     paths: SessionPaths
     events: queue.Queue[RemoteEvent]
     ready: list[int]
+    fatal: queue.Queue[Exception]
     numbers: int = 0
 
     def submit(self, first: int, count: int) -> tuple[RemoteSlot, ChunkTask]:
@@ -119,13 +120,14 @@ def bench(layout: SpoolLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "samples.py").write_text("def quick(params):\n    return {'value': 1.0}\n")
     paths = make_session(layout, N)
     executor, events, ready = ScriptedExecutor(), queue.Queue[RemoteEvent](), list[int]()
+    fatal = queue.Queue[Exception]()
     settings, rules = ExecutorSettings("scripted", slots=3), HostRules(("python:*",), None, (tmp_path,))
     worker, log = Worker("w", 1, 3), Log("error", "text")
     pool = RemotePool(
-        executor, settings, layout.files(), SystemClock(), worker, rules, log, events.put, ready.append
+        executor, settings, layout.files(), SystemClock(), worker, rules, log, events.put, ready.append, fatal.put
     )  # fmt: skip
     pool.start()
-    yield Bench(executor, pool, paths, events, ready)
+    yield Bench(executor, pool, paths, events, ready, fatal)
     assert pool.end(30)
     assert executor.is_closed
 
@@ -252,3 +254,11 @@ def test_the_coordinator_hears_of_no_more_slots_than_there_are_or_may_be(bench: 
         bench.executor.view = ExecutorView(ready, "" if ready else "workers")
         wait_until(lambda before=before: len(bench.ready) > before, what="the look")
         assert sum(bench.ready) == min(ready, 3) == bench.pool.ready
+
+
+def test_an_error_that_nobody_expected_ends_the_worker_instead_of_leaving_it_without_slots(bench: Bench) -> None:
+    def look() -> ExecutorView:
+        raise TypeError("what no executor should raise")
+
+    bench.executor.look = look  # type: ignore[method-assign]
+    assert isinstance(bench.fatal.get(timeout=30), TypeError)

@@ -66,7 +66,11 @@ class DaskExecutor:
         if not self._is_connected():
             self._fit = []
             return ExecutorView(0, self._trouble, 0)
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        except Exception as error:
+            # As in `submit`.
+            return ExecutorView(0, f"{self._trouble}: {type(error).__name__}: {error}", 0)
         self._check_new(workers)
         with self._lock:
             self._checked = {address: why for address, why in self._checked.items() if address in workers}
@@ -95,7 +99,8 @@ class DaskExecutor:
                 set_as_default=False,
                 name="arbd",
             )
-        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            # Whatever Dask makes of an address, a certificate or an answer: it is tried again, and told meanwhile.
             self._trouble = f"the scheduler at {self._settings.scheduler}: {type(error).__name__}: {error}"
         else:
             self._trouble = f"the scheduler at {self._settings.scheduler}"
@@ -140,7 +145,8 @@ class DaskExecutor:
             source = self._client.submit(
                 call_on_worker, function, job, chunk, tuple(attached), *files, pure=False, workers=self._fit
             )
-        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            # A client that closes just now has errors of many kinds.
             raise ExecutorAwayError(f"{self._trouble}: {type(error).__name__}: {error}") from error
         future = WorkerFuture()
         future.source = source
