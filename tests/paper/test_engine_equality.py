@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.paper.engine import Run, run, run_reference
+from arbd.paper.engine import Run, run, run_reference, series_for
 from arbd.paper.kernel import parameter_sets
 from arbd.paper.kernel.parameter_sets import WAYS
-from arbd.paper.market.prepared import Market, prepare
+from arbd.paper.market.prepared import Market, parameter_rows, prepare
 from arbd.paper.market.readers import read_quotes
 from arbd.paper.market.synth import synth_profile
 from arbd.paper.objective import PaperObjective
-from arbd.paper.params import resolve
+from arbd.paper.params import PARAMETERS, resolve
 from tests.paper.markets import any_params, quotes_of, random_params, random_quotes, wild_market
 
 # 250 markets are the 5,000 cases per strategy of a whole examination.
@@ -68,6 +68,28 @@ def test_sets_of_random_markets_swept_together_equal_the_reference(strategy: str
             assert (again.fills, again.rejects) == (known.fills, known.rejects)
             traded += len(known.fills) > 0
     assert traded > MARKETS * SETS / 5
+
+
+def test_sets_that_use_nothing_rare_equal_the_reference_by_the_code_that_leaves_it_out() -> None:
+    rng, traded = random.Random("plain"), 0
+    rare = {
+        name: 0 for name in PARAMETERS if name.startswith(("lot_", "min_notional", "tick_", "funding_", "borrow_", "reject_"))
+    } | {"latency_jitter": 0, "give_up_trades_per_day": 0, "give_up_drawdown_pct": 0.0}  # fmt: skip
+    usual = {"gap": "hold", "center": "none", "max_quote_age_s": 0, "max_quote_age_a_s": 0, "max_quote_age_b_s": 0}
+    for seed in range(MARKETS):
+        market = prepare(random_quotes(seed, rng.choice([2, 60, 150, 300])))
+        sets = [random_params(rng, "convergence") | rare | usual for _ in range(SETS)]
+        rows = parameter_rows({name: [p[name] for p in sets] for name in sets[0]}, SETS)
+        assert parameter_sets.is_plain(series_for(market, sets[0]), rows)
+        values, blocks = PaperObjective([market], {}).evaluate_batch(
+            {name: [p[name] for p in sets] for name in sets[0]}
+        )
+        for at, params in enumerate(sets):
+            known = run_reference(market, params)
+            assert_same_metrics({name: column[at] for name, column in values.items()}, known.metrics)
+            assert blocks[at].tobytes() == known.blocks.tobytes()
+            traded += len(known.fills) > 0
+    assert traded > MARKETS * SETS / 3
 
 
 @pytest.mark.parametrize("strategy", ["convergence", "inventory"])
