@@ -31,7 +31,7 @@ def drop_in(config: Config) -> str:
     readable = [config.spool, *config.data_dirs, *config.objective_paths]
     lines = [
         "# Made by `arbd unit --write` from the settings. Run it again when spool, data_dirs, objective_paths,",
-        "# mirror, metrics or drain_timeout_s change; then `systemctl restart`.",
+        "# mirror, metrics, executor or drain_timeout_s change; then `systemctl restart`.",
         "[Unit]",
         f"RequiresMountsFor={' '.join(_quoted(path) for path in dict.fromkeys(readable))}",
         "",
@@ -74,6 +74,11 @@ def _beyond_loopback(config: Config) -> Iterator[str]:
     address = config.metrics.address
     if address is not None and not _is_loopback(address[0]):
         yield f"metrics.listen {config.metrics.listen}"
+    scheduler = config.executor.scheduler
+    host = urlsplit(scheduler if "://" in scheduler else f"//{scheduler}").hostname or ""
+    # Where the executor of a function goes to is not known.
+    if config.executor.kind and not (scheduler and _is_loopback(host)):
+        yield f"executor {scheduler or config.executor.factory}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -111,3 +111,16 @@ def test_systemd_accepts_unit_and_drop_in(tmp_path: Path) -> None:
         command = [tool, "verify", "--man=no", str(target)]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (found.returncode, found.stdout + found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("executor", "needs_network"),
+    [
+        ("{kind: dask, scheduler: 'tls://head:8786'}", True),
+        ("{kind: dask, scheduler: 'tcp://127.0.0.1:8786'}", False),
+        ("{kind: dask, scheduler: 'localhost:8786'}", False),
+        ("{kind: factory, factory: 'cluster:executor'}", True),
+    ],
+)
+def test_an_executor_beyond_this_host_is_let_at_the_network(tmp_path: Path, executor: str, needs_network: bool) -> None:
+    assert ("IPAddressDeny=" in lines(settings(tmp_path, f"executor: {executor}\n"))) is needs_network
