@@ -42,7 +42,8 @@ from arbd.validation.superior import MIN_ACTIVE_STEPS, Superiority, step_m, supe
 from arbd.validation.trials import effective_trials
 
 RECORD_LOOKS_GOOD = 0.95
-ONE_SIDED_Z = 1.645
+# One-sided normal quantiles of 5 %, and of the half of it that folds have.
+ONE_SIDED_Z, HALF_LEVEL_Z = 1.645, 1.960
 MIN_TRADES = 10
 MAX_GROUPS, MIN_GROUPS = 16, 6
 REPS = 1_000
@@ -231,7 +232,7 @@ def _how_much_more(winner: Superiority, evidence: Evidence) -> list[str]:
     times = (critical / score) ** 2 if score > 0 and math.isfinite(critical) else math.inf
     if scheme and test is not None and test.t is not None and (scheme != HOLDOUT or times <= 1):
         # On one unseen record nothing was chosen: it needs no more than the normal quantile.
-        more = (ONE_SIDED_Z / test.t) ** 2
+        more = ((ONE_SIDED_Z if scheme == HOLDOUT else HALF_LEVEL_Z) / test.t) ** 2
         return [
             f"if the winner goes on as it did out of sample, {more:.1f} times as long a test would tell it from luck"
         ]

@@ -87,7 +87,7 @@ def _test(total: float, p: float | None) -> OutOfSample:
 
 
 @given(P, P, st.floats(0.01, 1.0))
-def test_nothing_beside_the_one_test_ever_makes_a_claim(p: float, test_p: float, null: float) -> None:
+def test_nothing_beside_what_the_job_names_ever_makes_a_claim(p: float, test_p: float, null: float) -> None:
     alone = claim_of(p, 10, LEVEL, Beyond())
     assert alone.holds == (p <= LEVEL)
     beside = claim_of(p, 10, LEVEL, Beyond(null=null))
@@ -97,7 +97,18 @@ def test_nothing_beside_the_one_test_ever_makes_a_claim(p: float, test_p: float,
         loses = claim_of(p, 10, LEVEL, Beyond(scheme, _test(-1.0, test_p)))
         assert not loses.holds
         assert loses.against
-        assert earns.holds == (combined_p(p, test_p) <= LEVEL if scheme == "holdout" else test_p <= LEVEL)
+        p_of_both = combined_p(p, test_p) if scheme == "holdout" else 2 * min(p, test_p)
+        assert earns.holds == (p_of_both <= LEVEL)
+
+
+def test_claims_of_folds_hold_their_level_however_the_two_tests_hang_together() -> None:
+    """One p uniform, and the other the same, its opposite, independent, or whatever is not yet so small: all uniform."""
+    one = np.random.default_rng(3).random(4_000)
+    for other in (one, 1 - one, np.random.default_rng(4).random(4_000), (one + 0.025) % 1):
+        pairs = zip(one.tolist(), np.maximum(other, 1e-9).tolist(), strict=True)
+        held = sum(claim_of(a, 10, LEVEL, Beyond("walk_forward", _test(1.0, b))).holds for a, b in pairs)
+        # Three standard deviations of 5 % of 4,000.
+        assert held / 4_000 <= LEVEL + 3 * 0.0035
 
 
 def test_what_was_looked_at_before_convinces_less() -> None:
