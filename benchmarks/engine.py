@@ -7,7 +7,7 @@ The market is synthetic, its premium with a part that reverts within seconds. `f
 slippage, latency per leg, stop, profit target, holding time, daily loss, entries per hour, cool-down, circuit breaker,
 equity grid. `plain` sets have thresholds and fees alone. Peers, each in rounds with the engine, the quickest counts:
 
-    plain         one set per pass over the quotes, plain features
+    plain         one set per pass over the edges, plain features
     simd          all sets in one pass over the edges, which vector code compares with their levels, plain features
     vectorbt      Portfolio.from_signals over the premium, plain features, a slice scaled to all ticks and sets
     hftbacktest   its event loop with market orders, plain features, a slice scaled to all ticks and sets
@@ -99,7 +99,7 @@ def sets_of(kind: str, n: int, *, full: bool) -> tuple[FloatArray, FloatArray, F
 
 def run_plain(bench: Bench, entry: FloatArray, exit_: FloatArray) -> FloatArray:
     """What sets counted in the plain loop."""
-    counted: FloatArray = plain_loop(bench.series.book, entry, exit_, FEE)
+    counted: FloatArray = plain_loop(bench.series.book, bench.series.edge_ab, bench.series.edge_ba, entry, exit_, FEE)
     return counted
 
 

@@ -32,19 +32,17 @@ def _settle(book: Any, opened: Any, closed: Any, side: Any, fee: float, counted:
 
 
 @njit(cache=True, error_model="numpy")
-def plain_loop(book: Any, entry: Any, exit_: Any, fee: float) -> Any:
-    """What each set counted after all quotes; one set after the other, edges from prices."""
+def plain_loop(book: Any, ab: Any, ba: Any, entry: Any, exit_: Any, fee: float) -> Any:
+    """What each set counted after all quotes; one set after the other over the edges."""
     counted = np.zeros((entry.shape[0], 5))
     last = book.shape[0] - 1
     for i in range(entry.shape[0]):
         side, opened = 0, 0
         for row in range(book.shape[0]):
-            ab = (book[row, 0] - book[row, 3]) / book[row, 3] * 100.0
-            ba = (book[row, 2] - book[row, 1]) / book[row, 1] * 100.0
             if side == 0:
-                if ab >= entry[i] or ba >= entry[i]:
-                    side, opened = (1 if ab >= ba else -1), row
-            elif -(ba if side > 0 else ab) <= exit_[i]:
+                if ab[row] >= entry[i] or ba[row] >= entry[i]:
+                    side, opened = (1 if ab[row] >= ba[row] else -1), row
+            elif -(ba[row] if side > 0 else ab[row]) <= exit_[i]:
                 _settle(book, opened, row, side, fee, counted[i])
                 side = 0
         if side != 0 and opened < last:
