@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from tests.mirrored import ROOT, beside
+from tests.mutation.explained import why_it_lives
 from tests.mutation.operators import Mutant, mutants_of
 
 # What decides results: which row counts, which is best, what is claimed, what an iteration earns.
@@ -86,7 +86,6 @@ WAYS: Mapping[str, Sequence[Way]] = {
     ),
 }
 LEAST_SHARE = 0.85
-EXPLAINED = ROOT / "tests" / "mutation" / "explained.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def main() -> int:
     cases = [Case(name, mutant) for name in files for mutant in mutants_of((ROOT / name).read_text())]
     chosen = sampled(cases, given.sample, given.seed) if given.sample else cases
     lived = play(chosen, max(1, given.jobs))
-    explained = _explained()
+    explained = why_it_lives()
     unexplained = [case for case in lived if (case.file, case.mutant.was, case.mutant.change) not in explained]
     share = 1 - len(lived) / len(chosen) if chosen else 1.0
     _say(mutants=len(chosen), killed=len(chosen) - len(lived), share=round(share, 3), unexplained=len(unexplained))
@@ -125,13 +124,6 @@ def sampled(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
         drawn = random.Random(f"{seed} {name}").sample(mine, len(mine))
         chosen += drawn[: max(1, math.ceil(count * size / len(cases)))]
     return chosen
-
-
-def _explained() -> set[tuple[str, str, str]]:
-    if not EXPLAINED.exists():
-        return set()
-    entries = tomllib.loads(EXPLAINED.read_text()).get("survivor", [])
-    return {(entry["file"], entry["was"], entry["change"]) for entry in entries if entry["why"]}
 
 
 def play(chosen: Sequence[Case], jobs: int) -> list[Case]:

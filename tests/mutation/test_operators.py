@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
 
 from tests.mirrored import ROOT, beside
 from tests.mutation.__main__ import DECIDING, Case, sampled
-from tests.mutation.operators import mutants_of
+from tests.mutation.explained import why_it_lives
+from tests.mutation.operators import Mutant, mutants_of
+from tests.mutation.table import outcomes, table
 
 SOURCE = '''"""Text."""
 LIMIT = 3
@@ -36,13 +39,19 @@ def test_each_kind_of_fault_is_made_once_where_it_can_be() -> None:
     }  # fmt: skip
 
 
+@functools.cache
+def made_of(name: str) -> list[Mutant]:
+    return mutants_of((ROOT / name).read_text())
+
+
 @pytest.mark.parametrize("name", [name for name in DECIDING if (ROOT / name).exists()])
 def test_every_mutant_of_a_deciding_file_parses_and_differs(name: str) -> None:
     source = (ROOT / name).read_text()
-    mutants = mutants_of(source)
+    mutants = made_of(name)
     assert mutants
+    original = ast.dump(ast.parse(source))
     for mutant in mutants:
-        assert ast.dump(ast.parse(mutant.text)) != ast.dump(ast.parse(source))
+        assert ast.dump(ast.parse(mutant.text)) != original
 
 
 @pytest.mark.parametrize("name", [name for name in DECIDING if (ROOT / name).exists()])
@@ -56,3 +65,25 @@ def test_a_sample_has_something_of_every_file_and_follows_from_its_seed() -> Non
     first, again, other = sampled(cases, 6, 1), sampled(cases, 6, 1), sampled(cases, 6, 2)
     assert {case.file for case in first} == {"a", "b", "c"}
     assert first == again != other
+
+
+def test_every_mutant_that_is_explained_is_one_of_its_file() -> None:
+    explained = why_it_lives()
+    for name in {name for name, _, _ in explained}:
+        made = {(name, mutant.was, mutant.change) for mutant in made_of(name)}
+        assert {key for key in explained if key[0] == name} <= made
+
+
+def test_a_table_counts_what_died_by_any_way_and_tells_why_the_rest_lives() -> None:
+    lines = [
+        '{"file": "a.py", "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": false}',
+        '{"file": "a.py", "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": true}',
+        '{"file": "a.py", "line": 2, "was": "y = 1", "change": "1 -> 2", "killed": false}',
+        '{"file": "b.py", "line": 3, "was": "z = 1", "change": "1 -> 2", "killed": false}',
+        '{"mutants": 3, "killed": 1}',
+    ]
+    text = table(outcomes(lines), {("b.py", "z = 1", "1 -> 2"): "Any number does."})
+    assert text.splitlines()[2:] == [
+        "| `a.py` | 2 | 1 (50%) | 0 | 1 |", "| `b.py` | 1 | 0 (0%) | 1 | 0 |", "| all | 3 | 1 (33%) | 1 | 1 |", "",
+        "What lived:", "", "- `b.py`, `z = 1`: Any number does.",
+    ]  # fmt: skip

@@ -155,7 +155,8 @@ def test_a_generation_of_a_fixed_plan_is_its_part_of_the_plan() -> None:
 
 @pytest.mark.parametrize(("n", "size", "lag", "first"), [
     (80, 4, 1, 8),  # TPE begins with eight points
-    (80, 3, 1, 9),  # whole generations
+    (80, 1, 1, 8),
+        (80, 3, 1, 9),  # whole generations
     (80, 4, 5, 20),  # nothing is known before
     (16, 4, 1, 4),  # a quarter of a short search
     (20, 4, 1, 8),

@@ -264,10 +264,13 @@ def test_a_ledger_whose_claims_look_far_into_the_pool_again_and_again_is_refused
     claims = claims_of(state.take(1, 100), 1, 1)
     state.fold(ledger.claimed(claims, 1, 0))
     state.fold(ledger.finished(1, [Finish(c.claim_id, (0, 0, 0, 0), (c.span,)) for c in claims], 1))
-    # 50, and one for each of 101 claims, are enough for one look at the last of a hundred spans.
-    state.fold(ledger.claimed([Claim(200, Span(100, 1), "w1", 1)], 1, 2))
+    for iteration in (101, 102, 103):
+        # What is new is looked for nowhere.
+        state.fold(ledger.claimed([Claim(100 + iteration, Span(iteration, 1), "w1", 1)], 1, 2))
+    # 50, and one for each of 104 claims, are enough for one look at the last of a hundred spans.
+    state.fold(ledger.claimed([Claim(300, Span(100, 1), "w1", 1)], 1, 2))
     with pytest.raises(ValueError, match="cost more to follow"):
-        state.fold(ledger.claimed([Claim(201, Span(99, 1), "w1", 1)], 1, 3))
+        state.fold(ledger.claimed([Claim(301, Span(99, 1), "w1", 1)], 1, 3))
 
 
 def test_a_ledger_that_revokes_nothing_again_and_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
