@@ -264,3 +264,11 @@ def test_ranking_is_that_of_sorting_everything(layout: SpoolLayout, monkeypatch:
         order = np.argsort(values if up else -values, kind="stable").tolist()
         for count in (0, 1, 5, 60, 299, 300, 400):
             assert table.rank("value", count, up) == order[:count]
+
+
+def test_what_is_chosen_is_told_by_iteration_and_status(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 9)
+    write_rows(paths, "a", rows_of(1, 5), rows_of(6, 3, status=FAILED))
+    chosen = Merge(Files(), paths).choose(lambda rows: (rows.status == FAILED) | (rows.iteration == 2))
+    assert (len(chosen), chosen.counts) == (4, (1, 3, 0, 0))
+    assert chosen.iterations.has(np.arange(1, 10)).tolist() == [i in (2, 6, 7, 8) for i in range(1, 10)]

@@ -194,3 +194,16 @@ def test_what_is_durable_does_not_count_to_what_is_kept_in_memory(
     before = len(synced)
     writer.write(rows_of(6, 5))
     assert len(synced) == before
+
+
+def test_a_file_is_named_after_worker_start_and_slot_and_those_that_follow_it_are_numbered(paths: SessionPaths) -> None:
+    assert segments.segment_name("host-a", 255, "0.1") == "host-a-00000000000000ff-0.1.seg"
+    assert segments.worker_of("host-a-00000000000000ff-0.1.seg") == "host-a"
+    writer = SegmentWriter(Files(), paths, "host-a", 255, "0.1")
+    for iteration in (1, 2, 3):
+        writer.write(rows_of(iteration, 1))
+        writer.sync()
+        writer.close()
+    names = [f"host-a-00000000000000ff-0.1{number}.seg" for number in ("", ".2", ".3")]
+    assert sorted(path.name for path in paths.segments.iterdir()) == sorted(names)
+    assert sorted(iterations(paths)) == [1, 2, 3]
