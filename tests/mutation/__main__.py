@@ -58,21 +58,19 @@ class Way:
     traces: bool = True
 
 
+INTERPRETED = ("-p", "tests.mutation.interpreted")
 # What lives through one way is tried by the next. The engine is tried in the interpreter first, where a mutant costs no
 # compilation; all that a worker does is simulated, which costs more than tests of one part of it.
 WAYS: Mapping[str, Sequence[Way]] = {
     "arbd/paper/kernel/sweep.py": (
+        Way(("tests/paper/test_engine_by_hand.py",), INTERPRETED, {"NUMBA_DISABLE_JIT": "1"}, traces=False),
         Way(
-            options=(
-                "-p",
-                "tests.mutation.interpreted",
-                "-k",
-                "not windows and not realistic and not recorded and not given_up and not every_way",
-            ),
-            environment={"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "3"},
+            ("tests/paper/test_engine_equality.py",),
+            (*INTERPRETED, "-k", "sets_of_random or smallest"),
+            {"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "3"},
             traces=False,
         ),
-        Way(tests=("tests/paper/test_engine_equality.py",), options=("-k", "windows or realistic"), traces=False),
+        Way(("tests/paper/test_engine_equality.py",), ("-k", "windows or realistic"), traces=False),
     ),
     "arbd/search/generations.py": (
         Way(tests=("tests/search/test_generations.py", "tests/search/test_seen.py")),

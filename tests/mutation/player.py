@@ -43,7 +43,7 @@ MEMORY_BYTES = 6 << 30
 NOTHING_COLLECTED = 5
 STARTS_PROCESSES = ("subprocess.Popen", "os.fork", "os.posix_spawn")
 OPTIONS = (
-    "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not bed", "--hypothesis-seed=0",
+    "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not bed", "--timeout=0", "--hypothesis-seed=0",
     "--hypothesis-profile=mutation", "-W", "ignore::pytest.PytestAssertRewriteWarning",
 )  # fmt: skip
 
