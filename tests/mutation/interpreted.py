@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from typing import Any
 os.environ["NUMBA_DISABLE_JIT"] = "1"
 
 import numpy as np
+
+LANES = 8  # as in `arbd.paper.market.prepare_kernel`, which is not loaded yet
 
 
 @functools.cache
@@ -55,6 +58,26 @@ def _writer(kind: type) -> Callable[[int, int, Any], None]:
     return put
 
 
+def knows(name: str) -> Callable[[Any], bool]:
+    """See `arbd.paper.kernel.memory`."""
+    return lambda record: name in record.dtype.names
+
+
+def _mask(kind: type, passes: Callable[[Any, Any], Any]) -> Callable[[int, int, Any], Any]:
+    dtype = np.dtype((kind, LANES))
+
+    def mask(address: int, index: int, level: Any) -> Any:
+        values = _column(dtype, int(address) + int(index) * dtype.base.itemsize)[0]
+        return np.int64(sum(1 << lane for lane in np.flatnonzero(passes(values, level)).tolist()))
+
+    return mask
+
+
+def bits_in(word: int) -> Any:
+    """See `arbd.paper.kernel.memory`."""
+    return np.int64((int(word) & (2**64 - 1)).bit_count())
+
+
 def trailing_zeros(word: int) -> int:
     """See `arbd.paper.kernel.memory`."""
     return (int(word) & -int(word)).bit_length() - 1 if word else 64
@@ -65,6 +88,8 @@ def _memory() -> ModuleType:
     vars(module).update(
         record_at=record_at, trailing_zeros=trailing_zeros, byte_at=_reader(np.uint8),
         float_at=_reader(np.float64), put_float=_writer(np.float64), int_at=_reader(np.int64), put_int=_writer(np.int64),
+        knows=knows, bits_in=bits_in, LANES=LANES, before=_mask(np.int64, operator.lt),
+        at_least=_mask(np.float64, operator.ge), at_most=_mask(np.float64, operator.le),
         small_at=_reader(np.int32), put_small=_writer(np.int32), word_at=_reader(np.uint64), put_word=_writer(np.uint64),
     )  # fmt: skip
     return module
