@@ -20,9 +20,10 @@ BEGIN, END = "<!-- mutants: begin -->\n", "<!-- mutants: end -->\n"
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A mutant that was played."""
+    """A mutant that was played: `index` tells those of a line apart that read alike."""
 
     file: str
+    index: int
     line: int
     was: str
     change: str
@@ -34,7 +35,7 @@ def outcomes(lines: Iterable[str]) -> dict[Played, bool]:
     for line in lines:
         told = json.loads(line)
         if "killed" in told and "file" in told:
-            mutant = Played(told["file"], told["line"], told["was"], told["change"])
+            mutant = Played(told["file"], told["index"], told["line"], told["was"], told["change"])
             found[mutant] = found.get(mutant, False) or told["killed"]
     return found
 

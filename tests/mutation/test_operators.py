@@ -76,10 +76,10 @@ def test_every_mutant_that_is_explained_is_one_of_its_file() -> None:
 
 def test_a_table_counts_what_died_by_any_way_and_tells_why_the_rest_lives() -> None:
     lines = [
-        '{"file": "a.py", "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": false}',
-        '{"file": "a.py", "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": true}',
-        '{"file": "a.py", "line": 2, "was": "y = 1", "change": "1 -> 2", "killed": false}',
-        '{"file": "b.py", "line": 3, "was": "z = 1", "change": "1 -> 2", "killed": false}',
+        '{"file": "a.py", "index": 0, "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": false}',
+        '{"file": "a.py", "index": 0, "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": true}',
+        '{"file": "a.py", "index": 1, "line": 2, "was": "y = 1", "change": "1 -> 2", "killed": false}',
+        '{"file": "b.py", "index": 0, "line": 3, "was": "z = 1", "change": "1 -> 2", "killed": false}',
         '{"mutants": 3, "killed": 1}',
     ]
     text = table(outcomes(lines), {("b.py", "z = 1", "1 -> 2"): "Any number does."})
