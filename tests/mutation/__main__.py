@@ -39,6 +39,7 @@ DECIDING = (
     "arbd/search/constraints.py",
     "arbd/search/generations.py",
     "arbd/paper/kernel/sweep.py",
+    "arbd/paper/kernel/search.py",
     "arbd/paper/metrics.py",
     "arbd/cli/commands/summary.py",
     "arbd/mirror/sweep.py",
@@ -59,19 +60,21 @@ class Way:
 
 
 INTERPRETED = ("-p", "tests.mutation.interpreted")
+ENGINE = (
+    Way(("tests/paper/test_engine_by_hand.py",), INTERPRETED, {"NUMBA_DISABLE_JIT": "1"}, traces=False),
+    Way(
+        ("tests/paper/test_engine_equality.py",),
+        (*INTERPRETED, "-k", "sets_of_random or smallest"),
+        {"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "3"},
+        traces=False,
+    ),
+    Way(("tests/paper/test_engine_equality.py",), ("-k", "windows or realistic"), traces=False),
+)
 # What lives through one way is tried by the next. The engine is tried in the interpreter first, where a mutant costs no
 # compilation; all that a worker does is simulated, which costs more than tests of one part of it.
 WAYS: Mapping[str, Sequence[Way]] = {
-    "arbd/paper/kernel/sweep.py": (
-        Way(("tests/paper/test_engine_by_hand.py",), INTERPRETED, {"NUMBA_DISABLE_JIT": "1"}, traces=False),
-        Way(
-            ("tests/paper/test_engine_equality.py",),
-            (*INTERPRETED, "-k", "sets_of_random or smallest"),
-            {"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "3"},
-            traces=False,
-        ),
-        Way(("tests/paper/test_engine_equality.py",), ("-k", "windows or realistic"), traces=False),
-    ),
+    "arbd/paper/kernel/sweep.py": ENGINE,
+    "arbd/paper/kernel/search.py": ENGINE,
     "arbd/search/generations.py": (
         Way(tests=("tests/search/test_generations.py", "tests/search/test_seen.py")),
         Way(tests=("tests/search/test_guided.py",)),
