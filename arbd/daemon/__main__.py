@@ -129,6 +129,37 @@ def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: 
         sys.exit(error.exit_code)
 
 
+@cli.command("compile")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Settings, by default $ARBD_CONFIG or /etc/arbd/arbd.yaml.",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def compile_(config_path: Path | None, debug: bool) -> None:
+    """Compile the engine now, as the user who runs it.
+
+    Else the first job on this host waits for that, half a minute or so. Once is enough for each version of arbd and
+    each kind of processor; what is compiled already is not compiled again. bin/install and the package do this.
+
+    \b
+    Examples:
+      arbd compile
+      sudo -u arbd CACHE_DIRECTORY=/var/cache/arbd arbd compile
+    """
+    from arbd.daemon.host.config import load_config  # noqa: PLC0415 - as above
+    from arbd.paper.ahead import compile_ahead  # noqa: PLC0415
+
+    try:
+        click.echo(f"the engine is compiled: {compile_ahead(load_config(config_path).cache_dir)}")
+    except ArbdError as error:
+        if debug:
+            raise
+        click.echo(f"arbd: {escape_control_chars(str(error))}", err=True)
+        sys.exit(error.exit_code)
+
+
 def main() -> None:
     """Entry point."""
     leave_current_folder()
