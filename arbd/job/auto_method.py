@@ -14,10 +14,9 @@ from arbd.search.samplers import adaptive, built_in
 
 
 def with_method(document: JobDocument) -> tuple[JobDocument, list[str]]:
-    """The job with a method in the place of `auto`, and a notice of which one it is."""
+    """A job of method `auto` with one in its place, and a notice of which one it is."""
     job, tuning = document.job, document.job.tuning
-    if tuning.method != AUTO:
-        return document, []
+    assert tuning.method == AUTO
     # A job that does not say how many is told so by whichever it is.
     iterations = tuning.max_iterations or 1
     method, suits = next(

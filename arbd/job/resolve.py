@@ -16,6 +16,7 @@ from arbd.job.auto_method import with_method
 from arbd.job.code import MODULE, base_parts
 from arbd.job.file import JobDocument
 from arbd.job.model import (
+    AUTO,
     CommandObjective,
     DataFolder,
     PythonObjective,
@@ -79,7 +80,7 @@ def resolve_job(
     generations to arbd; `begun` is the schedule of its session, where that is there.
     JobError holds everything that is wrong, each with its line and its field.
     """
-    document, notices = with_method(document)
+    document, notices = with_method(document) if document.job.tuning.method == AUTO else (document, [])
     too_large = [document.problem(message, *path) for message, path in faults(document.job)]
     if too_large:
         raise JobError(document.document.source, [*document.faults, *too_large])

@@ -164,6 +164,8 @@ class SearchSpace:
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """What is wrong with the conditions, each with the dimension that is to blame."""
+        if not self.conditions:
+            return
         dimensions = {d.name: d for d in self.dimensions}
         for condition in self.conditions:
             for fault in _condition_faults(condition, dimensions):

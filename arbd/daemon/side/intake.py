@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError, JobError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
+from arbd.search.problem import EarlierResult
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import live_slots
@@ -45,7 +47,11 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
         # The validating models take half a second to import; a daemon that only works on sessions never needs them.
         from arbd.job.file import parse_job  # noqa: PLC0415
         from arbd.job.resolve import resolve_job  # noqa: PLC0415
-        from arbd.results.warm_start import past_reader  # noqa: PLC0415
+
+        def past(source: str, folders: Sequence[Path]) -> list[EarlierResult]:
+            from arbd.results.warm_start import past_reader  # noqa: PLC0415
+
+            return past_reader(layout, policy.reading)(source, folders)
 
         document = parse_job(data, name)
         spec = resolve_job(
@@ -55,7 +61,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             cache_dir=config.cache_dir,
             reading=policy.reading,
             may_run=policy.check,
-            past=past_reader(layout, policy.reading),
+            past=past,
             slots=_slots(layout) or config.slots,
         )
         if spec.n > config.max_iterations:
