@@ -268,7 +268,14 @@ def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
     subprocess.run([*command, "--check"], check=True, cwd=REPOSITORY)
     subprocess.run([*command, tmp_path], check=True, cwd=REPOSITORY)
     pages = {path.name for path in (tmp_path / "man").iterdir()}
-    assert pages == {"arbd.1", "arbd-run.1", "arbd-unit.1", "arbctl.1", *(f"arbctl-{name}.1" for name in HOMES)}
+    assert pages == {
+        "arbd.1",
+        "arbd-compile.1",
+        "arbd-run.1",
+        "arbd-unit.1",
+        "arbctl.1",
+        *(f"arbctl-{name}.1" for name in HOMES),
+    }
     text = (tmp_path / "man" / "arbctl-purge.1").read_text()
     assert ".nf\nExamples:\n  arbctl purge" in text.replace("\\-", "-")
 
