@@ -15,15 +15,17 @@ from arbd.paper import metrics as m
 from arbd.paper.metrics import METRICS, N_BLOCKS, SECONDS_PER_YEAR, block_counts, compute_metrics, pool_counts
 
 GRID_S = 60.0
+CAPACITY = 0.625
 # No two of them have the same sum, difference or quotient.
 PRIMES = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0, 29.0, 31.0, 37.0, 41.0, 43.0, 47.0, 53.0, 59.0, 61.0, 67.0,
-          71.0, 73.0, 79.0, 83.0, 89.0, 97.0, 0.0]  # fmt: skip
+          71.0, 73.0, 79.0, 83.0, 89.0, 97.0, 0.0, 101.0]  # fmt: skip
 
 
 def of(counts: list[float], returns: list[float], *, holds: bool = True, turnover: float = 9.0) -> dict[str, float]:
     found = compute_metrics(
-        np.array([counts]), np.array([returns]), np.array([turnover]), np.array([GRID_S]), holds=np.array([holds])
-    )
+        np.array([counts]), np.array([returns]), np.array([turnover]), np.array([CAPACITY]), np.array([GRID_S]),
+        holds=np.array([holds]),
+    )  # fmt: skip
     return {name: float(column[0]) for name, column in found.items()}
 
 
@@ -45,7 +47,7 @@ def test_each_metric_is_made_of_its_own_counts() -> None:
         "safety_violations": c[m.VIOLATIONS], "circuit_breaker_active": c[m.BREAKER], "orders": c[m.ORDERS],
         "rejected": c[m.REJECTED], "funding_paid": c[m.FUNDING], "borrow_paid": c[m.BORROW],
         "unhedged_pnl": c[m.UNHEDGED_PNL], "unhedged_s": c[m.UNHEDGED_S], "largest_unhedged": c[m.LARGEST_UNHEDGED],
-        "given_up": 0.0,
+        "margin_low": c[m.MARGIN_LOW], "capacity": CAPACITY, "given_up": 0.0,
     }  # fmt: skip
     assert {name: value for name, value in found.items() if name not in ("sharpe", "sortino")} == expected
     assert list(found) == list(METRICS)
@@ -57,7 +59,7 @@ def test_a_strategy_that_holds_no_positions_has_no_holding_time() -> None:
 
 
 def test_a_run_that_was_given_up_has_that_metric_and_no_other() -> None:
-    found = of([*PRIMES[:-1], 1.0], [0.01, -0.02, 0.03])
+    found = of([*PRIMES[: m.GIVEN_UP], 1.0, *PRIMES[m.GIVEN_UP + 1 :]], [0.01, -0.02, 0.03])
     assert found.pop("given_up") == 1.0
     assert all(math.isnan(value) for value in found.values())
 
@@ -87,14 +89,15 @@ def test_a_ratio_of_too_few_returns_or_to_no_deviation_is_undefined(returns: lis
     assert {name for name in ("sharpe", "sortino") if math.isnan(found[name])} == undefined
 
 
-def test_counts_of_several_markets_add_up_but_for_the_largest_and_for_yes_and_no() -> None:
+def test_counts_of_several_markets_add_up_but_for_what_is_the_worst_of_them_and_for_yes_and_no() -> None:
     largest = {m.MAX_DRAWDOWN, m.MAX_DRAWDOWN_PCT, m.BREAKER, m.LARGEST_UNHEDGED, m.GIVEN_UP}
     markets = np.array([[PRIMES], [PRIMES[::-1]], [[1.0] * m.N_COUNTS]])
     before = markets.copy()
     pooled = pool_counts(markets)
     for place in range(m.N_COUNTS):
         values = before[:, 0, place]
-        assert pooled[0, place] == (values.max() if place in largest else values.sum()), place
+        expected = values.max() if place in largest else values.min() if place == m.MARGIN_LOW else values.sum()
+        assert pooled[0, place] == expected, place
     assert np.array_equal(markets, before)
     assert np.array_equal(pool_counts(markets[:1]), markets[0])
 
