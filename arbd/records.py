@@ -94,8 +94,8 @@ class RecordFormat(Generic[T]):
         """The record in a payload of the file `path`: VersionError when another version wrote it, ValueError when none."""
         record = self.decode(payload, path)
         if self._schema is not None:
-            version = getattr(record, "version", None)
-            if version is not None and version != self._schema().version:
+            version, schema = getattr(record, "version", None), self._schema()
+            if version is not None and version != schema.version and version not in schema.also:
                 self._require_schema(unpack(payload), path)
         return record
 

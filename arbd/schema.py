@@ -38,9 +38,9 @@ class Schema:
         """The number of a record that says nothing that is new since: whoever reads that one can read it."""
         return min({self.version, *self.also})
 
-    def stamp(self) -> dict[str, Any]:
-        """What a record of this kind begins with."""
-        return {self.key: self.version, WRITER: __version__}
+    def stamp(self, version: int | None = None) -> dict[str, Any]:
+        """What a record of this kind begins with; `version` where an earlier one says it all."""
+        return {self.key: self.version if version is None else version, WRITER: __version__}
 
     def require(self, record: Mapping[Any, Any], path: Path | str) -> None:
         """VersionError, which names `path`, unless the record is of a schema that this version reads."""
@@ -61,8 +61,8 @@ def writer_of(record: Mapping[Any, Any]) -> str:
 # golden spool of what was written until then.
 LEDGER = Schema("ledger", 2, also=frozenset({1}))
 JOB = Schema("job", 2, key="version", also=frozenset({1}))
-SEGMENT = Schema("segment", 1)
-RESULTS = Schema("results", 2)
+SEGMENT = Schema("segment", 2, also=frozenset({1}))
+RESULTS = Schema("results", 3, also=frozenset({2}))
 GENERATION = Schema("generation", 1)
 HEARTBEAT = Schema("heartbeat", 1)
 BOOKMARK = Schema("bookmark", 1)

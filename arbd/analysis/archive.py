@@ -45,10 +45,11 @@ MAX_MEMBERS = 100_000
 
 
 def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target: Path) -> list[str]:
-    """Archive a session that is over; the names in the archive. Segments go in only where they are the only results."""
+    """Archive a session that is over; the names in the archive. Segments go in only where nothing else holds what they do."""
     try:
-        require_compacted(files, paths, state)
-        skipped = "segments/"
+        stored = require_compacted(files, paths, state)
+        # Return blocks stand in them.
+        skipped = "\0" if stored.segments or not state.done else "segments/"
     except UsageError as error:
         # Results that are not whole are made anew from the segments, if those are.
         skipped = paths.results.name

@@ -57,6 +57,21 @@ class _Some:
         return self.table.column(metric)
 
 
+def return_blocks(table: ResultTable) -> Array | None:
+    """The return blocks of all rows, (n, n_blocks, 2), NaN for rows without; None where no two agree on how many there are."""
+    groups = [(len(group.rows), group.rows.blocks) for group in table.source.groups(blocks=True)]
+    shapes = {blocks.shape[1:] for _, blocks in groups if blocks is not None}
+    if len(shapes) != 1:
+        return None
+    (shape,) = shapes
+    found = np.empty((sum(n for n, _ in groups), *shape))
+    start = 0
+    for n, blocks in groups:
+        found[start : start + n] = np.nan if blocks is None else blocks
+        start += n
+    return found
+
+
 @dataclass(frozen=True)
 class PhaseResults:
     """The rows of a table that are not of its own search, by what they are for; `metric` is what the winner won by."""
@@ -70,11 +85,7 @@ class PhaseResults:
 
     @cached_property
     def _blocks(self) -> Array | None:
-        parts = [group.rows.blocks for group in self.table.source.groups(blocks=True)]
-        known = [part for part in parts if part is not None]
-        if not known or len(known) < len(parts) or len({part.shape[1] for part in known}) != 1:
-            return None
-        return np.concatenate(known)
+        return return_blocks(self.table)
 
     @cached_property
     def score(self) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.neighbours import nearest
-from arbd.analysis.phases import NOT_ASKED, PhaseResults
+from arbd.analysis.phases import NOT_ASKED, PhaseResults, return_blocks
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import NotComputableError
@@ -307,11 +307,9 @@ def _ran(table: ResultTable, position: int) -> int:
 
 def _blocks(table: ResultTable, name: str) -> tuple[Array, Array, Array]:
     """`s` and `q` (n, n_blocks) of the comparable rows that were run and have finite blocks, and their positions."""
-    parts = [group.rows.blocks for group in table.source.groups(blocks=True)]
-    known = [part for part in parts if part is not None]
-    if not known or len(known) < len(parts) or len({part.shape[1] for part in known}) != 1:
+    blocks = return_blocks(table)
+    if blocks is None:
         return np.empty((0, 0)), np.empty((0, 0)), np.empty(0, dtype=np.int64)
-    blocks = known[0] if len(known) == 1 else np.concatenate(known)
     chosen = table.ranking.comparable(name) & np.isfinite(blocks).all(axis=(1, 2))
     origin = table.source.origin()
     if origin is not None:

@@ -19,6 +19,7 @@ from arbd import schema
 from arbd.job.spec import JobSpec
 from arbd.records import shown
 from arbd.results.code_runs import CodeRuns, code_of
+from arbd.results.column_bytes import block_form, compressed, contiguous_bytes, expanded, packed_last, stored_blocks
 from arbd.results.records import BATCH, BlockColumn, ReportedStep
 from arbd.search.space import ChoiceDimension
 from arbd.spool.ledger import CRASHED
@@ -42,7 +43,8 @@ FIXED_COLUMNS: Mapping[str, str] = {
 class RowBatch:
     """n rows. Params are float64, int64, or int64 indices into the values of a choice; metrics are float64.
 
-    `blocks` is (n, n_blocks, 2), the sum and the sum of squares of the returns per block, or None.
+    `blocks` is (n, n_blocks, 2), the sum and the sum of squares of the returns per block, or None; float32 where they come
+    from a file (see `arbd.results.column_bytes`).
     `errors` and `reports` are by iteration, for the rows that have any. `origin` is None where every row was run;
     else per row 0 for one that was, -1 for one that may not be (its parameters break a constraint), or the number of
     the iteration whose result it shares, because the parameters are the same. `code` is the digest of the code that made
@@ -93,22 +95,39 @@ class RowBatch:
 
     def encode(self) -> bytes:
         """The msgpack payload of this batch."""
-        return bytes(
-            msgpack.packb(
-                {
-                    **schema.SEGMENT.stamp(),
-                    "n": len(self),
-                    "c": {name: _bytes(getattr(self, name), form) for name, form in FIXED_COLUMNS.items()},
-                    "p": {name: [_form(column), _bytes(column, _form(column))] for name, column in self.params.items()},
-                    "m": {name: _bytes(column, "<f8") for name, column in self.metrics.items()},
-                    "b": None if self.blocks is None else [self.blocks.shape[1], _bytes(self.blocks, "<f8")],
-                    "e": dict(self.errors),
-                    "r": {i: [list(step) for step in steps] for i, steps in self.reports.items()},
-                    **({} if self.origin is None else {"o": _bytes(self.origin, "<i8")}),
-                    **({} if self.code is None else {"d": code_runs(self.code)}),
-                }
-            )
-        )
+        return b"".join(self.encoded_pieces())
+
+    def encoded_pieces(self) -> Sequence[bytes | memoryview]:
+        """The same in pieces, so that return blocks need not be copied.
+
+        What reads as earlier versions wrote it says so.
+        """
+        fixed: dict[str, bytes | memoryview] = {}
+        packed: list[str] = []
+        for name, form in FIXED_COLUMNS.items():
+            plain = contiguous_bytes(getattr(self, name), form)
+            smaller = compressed(plain)
+            fixed[name] = plain if smaller is None else smaller
+            packed += [] if smaller is None else [name]
+        blocks = None if self.blocks is None else stored_blocks(self.blocks)
+        is_new = packed or (blocks is not None and blocks.dtype == np.float32)
+        record = {
+            **schema.SEGMENT.stamp(None if is_new else schema.SEGMENT.earliest),
+            "n": len(self),
+            "c": fixed,
+            "p": {
+                name: [_form(column), contiguous_bytes(column, _form(column))] for name, column in self.params.items()
+            },
+            "m": {name: contiguous_bytes(column, "<f8") for name, column in self.metrics.items()},
+            "e": dict(self.errors),
+            "r": {i: [list(step) for step in steps] for i, steps in self.reports.items()},
+            **({} if self.origin is None else {"o": contiguous_bytes(self.origin, "<i8")}),
+            **({} if self.code is None else {"d": code_runs(self.code)}),
+            **({"z": packed} if packed else {}),
+        }
+        if blocks is None:
+            return (bytes(msgpack.packb({**record, "b": None})),)
+        return packed_last(record, "b", blocks.shape[1], contiguous_bytes(blocks, blocks.dtype.str))
 
     @property
     def origins(self) -> Array:
@@ -140,22 +159,30 @@ def _form(column: Array) -> str:
     return "<f8" if column.dtype.kind == "f" else "<i8"
 
 
-def _bytes(column: Array, form: str) -> bytes:
-    return np.ascontiguousarray(column, dtype=form).tobytes()
-
-
 def decode_rows(payload: bytes | memoryview, path: Path | str = "a batch", *, blocks: bool = True) -> RowBatch:
     """Read a batch of the file `path`. `blocks=False` leaves the blocks out.
 
     VersionError when another version wrote it, ValueError when the payload is none.
     """
+    return decode_batch(payload, path, blocks=blocks)[0]
+
+
+def decode_batch(
+    payload: bytes | memoryview, path: Path | str = "a batch", *, blocks: bool = True
+) -> tuple[RowBatch, int]:
+    """As `decode_rows`, and how many return blocks each row has in the file."""
     record = BATCH.read(payload, path)
     n = record.rows
+    # Looked at whether they are wanted or not; not copied.
+    found = None if record.blocks is None else _blocks(record.blocks, n)
     rows = RowBatch(
-        **{name: decode_column(getattr(record.fixed, name), form, n) for name, form in FIXED_COLUMNS.items()},
+        **{
+            name: decode_column(getattr(record.fixed, name), form, n, packed=name in record.packed)
+            for name, form in FIXED_COLUMNS.items()
+        },
         params={name: decode_column(column.data, column.form, n) for name, column in record.params.items()},
         metrics={name: decode_column(data, "<f8", n) for name, data in record.metrics.items()},
-        blocks=_blocks(record.blocks, n) if blocks and record.blocks is not None else None,
+        blocks=found if blocks else None,
         errors=record.errors,
         reports=plain_reports(record.reports),
         origin=None if record.origin is UNSET else decode_column(record.origin, "<i8", n),
@@ -163,7 +190,7 @@ def decode_rows(payload: bytes | memoryview, path: Path | str = "a batch", *, bl
     )
     if n:
         check_fixed(rows)
-    return rows
+    return rows, 0 if record.blocks is None else record.blocks.count
 
 
 def plain_reports(reports: Mapping[int, tuple[ReportedStep, ...]]) -> dict[int, list[tuple[int, float]]]:
@@ -181,8 +208,10 @@ def check_fixed(rows: RowBatch) -> None:
         raise ValueError("a negative epoch or attempt")
 
 
-def decode_column(data: bytes, form: str, n: int) -> Array:
+def decode_column(data: bytes, form: str, n: int, *, packed: bool = False) -> Array:
     """`n` values of a form; ValueError when there are more or fewer."""
+    if packed:
+        data = expanded(data, n * np.dtype(form).itemsize)
     column = np.frombuffer(data, dtype=form)
     if column.shape[0] != n:
         raise ValueError(f"a column of {column.shape[0]} values among {n} rows")
@@ -190,9 +219,13 @@ def decode_column(data: bytes, form: str, n: int) -> Array:
 
 
 def _blocks(column: BlockColumn, n: int) -> Array:
-    if len(column.data) != n * column.count * 16:
+    row_blocks = n * column.count
+    if not row_blocks or len(column.data) % row_blocks or len(column.data) // row_blocks not in (8, 16):
+        if not row_blocks and not column.data:
+            return np.empty((n, column.count, 2))
         raise ValueError(f"{len(column.data)} bytes for {column.count} blocks of {n} rows")
-    return np.frombuffer(column.data, dtype="<f8").reshape(n, column.count, 2)
+    form = block_form(len(column.data) // row_blocks)
+    return np.frombuffer(column.data, dtype=form).reshape(n, column.count, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from arbd.errors import CorruptionError
 from arbd.results.batch_index import BatchIndex, Presence, Stretch
+from arbd.results.block_places import NOWHERE
 from arbd.results.columns import CODE_FORM, Array, RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners, winning
 from arbd.results.segments import SegmentDamage, SegmentReader, read_stretch, worker_of
@@ -31,10 +32,15 @@ GROUP_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class MergedGroup:
-    """Up to `GROUP_ROWS` rows sorted by iteration; `worker` holds indices into `Merge.workers`."""
+    """Up to `GROUP_ROWS` rows sorted by iteration; `worker` holds indices into `Merge.workers`.
+
+    `places`: in which of `Merge.segments`, and at which byte of it, the batch with the return blocks of each row stands;
+    NOWHERE where it has none.
+    """
 
     rows: RowBatch
     worker: Array
+    places: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +89,7 @@ class Merge:
         self._rules = rules
         self._index = BatchIndex()
         self._present = Presence()
-        self._row_bytes = 0
+        self._row_bytes = self._block_bytes = 0
         self._counts: Counts | None = None
         # It goes on from here for those who follow the session.
         self.reader = SegmentReader(files, paths, blocks=True, rules=rules)
@@ -94,6 +100,7 @@ class Merge:
             self._index.add(found)
             self._present.add(found.rows.iteration)
             self._row_bytes = max(self._row_bytes, _row_bytes(found.rows))
+            self._block_bytes = max(self._block_bytes, _block_bytes(found.rows))
             rows += len(found.rows)
         self.damage: list[SegmentDamage] = self.reader.damage
         self.metric_names = list(names)
@@ -164,91 +171,128 @@ class Merge:
                 self._index.segments,
             )
 
-    def groups(self) -> Iterator[MergedGroup]:
+    @property
+    def segments(self) -> Sequence[str]:
+        """The segments that have rows."""
+        return self._index.segments
+
+    def groups(self, *, blocks: bool = True) -> Iterator[MergedGroup]:
         """All winning rows with everything they hold, sorted by iteration, in groups of bounded size.
 
-        A duplicate holds the result of its original; while there is none it is left out.
+        A duplicate holds the result of its original; while there is none it is left out. Without `blocks` the rows have
+        none, and it is said where they stand.
         """
         counts = np.zeros(4, dtype=np.int64)
+        row_bytes = self._row_bytes + (self._block_bytes if blocks else 0)
         for first, last, count in self._present.portions(GROUP_ROWS):
-            fits = count * self._row_bytes <= GROUP_BYTES
-            parts = self._between(first, last, count, whole=fits)
+            fits = count * row_bytes <= GROUP_BYTES
+            parts = self._between(first, last, count, whole=fits, blocks=blocks)
             ready = [_selected(part, self._have_results(part.rows)) for part in parts]
             counts += _by_status(parts) - _by_status(ready)
             ready = [part for part in ready if len(part.rows)]
             if not ready:
                 continue
-            for group in [self._group(ready)] if fits else self._slices(ready):
+            for group in [self._group(ready, blocks=blocks)] if fits else self._slices(ready, blocks=blocks):
                 counts += group.rows.counts()
                 yield group
         self._counts = _counts(counts)
 
-    def _slices(self, parts: list[_Part]) -> Iterator[MergedGroup]:
+    def _slices(self, parts: list[_Part], *, blocks: bool) -> Iterator[MergedGroup]:
         """A group of which the rows are too large to be in memory at once; `parts` are without results."""
         rows, _ = _sorted(parts)
         originals = rows.origins[_duplicates(rows)]
         of_originals = (
-            [part.shell for part in self._holding(np.unique(originals), whole=False)] if len(originals) else []
+            [part.shell for part in self._holding(np.unique(originals), whole=False, blocks=blocks)]
+            if len(originals)
+            else []
         )
         # What one row has all rows of the group have, if only as NaN, whichever slice they are in.
         like = [*(part.shell for part in parts), *of_originals]
         for start in range(0, len(rows), SLICE_ROWS):
             some = rows.iteration[start : start + SLICE_ROWS]
-            yield self._group(self._holding(some, whole=True), like, of_originals)
+            yield self._group(self._holding(some, whole=True, blocks=blocks), like, of_originals, blocks=blocks)
 
     def _group(
-        self, parts: list[_Part], like: Sequence[RowBatch] = (), originals_like: Sequence[RowBatch] = ()
+        self,
+        parts: list[_Part],
+        like: Sequence[RowBatch] = (),
+        originals_like: Sequence[RowBatch] = (),
+        *,
+        blocks: bool,
     ) -> MergedGroup:
         rows, part = _sorted(parts, like)
         numbers = {worker: number for number, worker in enumerate(self.workers)}
         worker = np.array([numbers[worker_of(found.segment)] for found in parts], dtype=np.int32)[part]
-        return MergedGroup(self._with_originals(rows, originals_like, whole=True), worker)
+        places = None if blocks else self._places(parts, part)
+        return MergedGroup(self._with_originals(rows, originals_like, whole=True, places=places), worker, places)
+
+    def _places(self, parts: Sequence[_Part], part: Array) -> tuple[Array, Array]:
+        """As of `MergedGroup.places`."""
+        numbers = {segment: number for number, segment in enumerate(self.segments)}
+        segment = np.array([numbers[found.segment] if found.n_blocks else NOWHERE for found in parts], dtype=np.int64)
+        offset = np.array([found.offset if found.n_blocks else 0 for found in parts], dtype=np.int64)
+        return segment[part], offset[part]
 
     def _have_results(self, rows: RowBatch) -> Array:
         origins = rows.origins
         return np.asarray((origins <= 0) | self._present.has(origins))
 
-    def _with_originals(self, rows: RowBatch, like: Sequence[RowBatch] = (), *, whole: bool) -> RowBatch:
-        """`rows`, the duplicates among them whose originals have rows with what these hold."""
+    def _with_originals(
+        self,
+        rows: RowBatch,
+        like: Sequence[RowBatch] = (),
+        *,
+        whole: bool,
+        places: tuple[Array, Array] | None = None,
+    ) -> RowBatch:
+        """`rows`, the duplicates among them whose originals have rows with what these hold; their blocks' `places` too."""
         duplicates = np.flatnonzero(_duplicates(rows) & self._have_results(rows))
         if not len(duplicates):
             return rows
         originals, inverse = np.unique(rows.origins[duplicates], return_inverse=True)
-        found, _ = _sorted(self._holding(originals, whole=whole), like)
+        parts = self._holding(originals, whole=whole, blocks=whole and places is None)
+        found, part = _sorted(parts, like)
         if not whole:
             found = replace(found, code=found.codes)
+        for into, of in zip(places or (), self._places(parts, part), strict=False):
+            into[duplicates] = of[inverse]
         return with_results(rows, duplicates, found.select(inverse))
 
-    def _between(self, first: int, last: int, count: int, *, whole: bool) -> list[_Part]:
+    def _between(self, first: int, last: int, count: int, *, whole: bool, blocks: bool = False) -> list[_Part]:
         """The `count` winning rows of iterations `first` to `last`."""
 
         def inside(iteration: Array) -> slice:
             return slice(*np.searchsorted(iteration, (first, last + 1)))
 
-        return self._winning(self._index.between(first, last), inside, count, whole=whole)
+        return self._winning(self._index.between(first, last), inside, count, whole=whole, blocks=blocks)
 
-    def _holding(self, iterations: Array, *, whole: bool) -> list[_Part]:
+    def _holding(self, iterations: Array, *, whole: bool, blocks: bool = False) -> list[_Part]:
         """The winning rows of sorted iterations, which have some."""
 
         def among(iteration: Array) -> Array:
             place = np.searchsorted(iterations, iteration)
             return np.asarray(iterations[np.minimum(place, len(iterations) - 1)] == iteration)
 
-        return self._winning(self._index.holding(iterations), among, len(iterations), whole=whole)
+        return self._winning(self._index.holding(iterations), among, len(iterations), whole=whole, blocks=blocks)
 
     def _winning(
-        self, stretches: Iterator[Stretch], which: Callable[[Array], slice | Array], count: int, *, whole: bool
+        self,
+        stretches: Iterator[Stretch],
+        which: Callable[[Array], slice | Array],
+        count: int,
+        *,
+        whole: bool,
+        blocks: bool,
     ) -> list[_Part]:
         parts: list[_Part] = []
         for stretch in stretches:
-            for found in read_stretch(
-                self._files, self._paths, stretch.segment, stretch.offset, stretch.end, self._rules
-            ):
+            place = stretch.segment, stretch.offset, stretch.end
+            for found in read_stretch(self._files, self._paths, *place, self._rules, blocks=blocks):
                 rows = found.rows if whole else replace(found.rows, params={}, metrics={}, blocks=None)
                 rows = rows.select(which(rows.iteration))
                 if len(rows):
                     shell = rows if whole else found.rows.select(_NONE)
-                    parts.append(_Part(found.segment, found.offset, rows, shell))
+                    parts.append(_Part(found.segment, found.offset, rows, shell, found.n_blocks))
         if sum(len(part.rows) for part in parts) == count:
             return parts
         columns = [(part.rows.iteration, part.rows.epoch, part.rows.status) for part in parts]
@@ -270,12 +314,13 @@ _NONE = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of one batch; `shell` has the names and forms of all its columns."""
+    """Rows of one batch; `shell` has the names and forms of all its columns, `n_blocks` are those in the file."""
 
     segment: str
     offset: int
     rows: RowBatch
     shell: RowBatch
+    n_blocks: int = 0
 
 
 def _selected(part: _Part, which: Array) -> _Part:
@@ -316,6 +361,9 @@ def _counts(found: Array) -> Counts:
 
 
 def _row_bytes(rows: RowBatch) -> int:
-    """What one row takes in memory, without its texts."""
-    n_blocks = 0 if rows.blocks is None else rows.blocks.shape[1]
-    return 64 + 8 * (len(rows.params) + len(rows.metrics)) + 16 * n_blocks
+    """What a row takes in memory, without its texts and blocks."""
+    return 64 + 8 * (len(rows.params) + len(rows.metrics))
+
+
+def _block_bytes(rows: RowBatch) -> int:
+    return 0 if rows.blocks is None or not len(rows) else rows.blocks[0].nbytes

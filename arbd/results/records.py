@@ -82,6 +82,7 @@ class BatchRecord(Struct, frozen=True):
     reports: Reports = field(name="r")
     origin: bytes | UnsetType = field(name="o", default=UNSET)
     code: CodeRunRecords | UnsetType = field(name="d", default=UNSET)
+    packed: Annotated[tuple[ColumnName, ...], Items] = field(name="z", default=())
 
 
 class ResultsHeader(Struct, frozen=True):
@@ -102,7 +103,10 @@ class ResultsGroup(Struct, frozen=True):
 
 
 class ResultsIndex(Struct, frozen=True):
-    """The last record of `results.msgpack`; readers of earlier versions do not look for `code`."""
+    """The last record of `results.msgpack`; `segments` are those that return blocks stand in.
+
+    Earlier versions said nothing of `code` and `segments`.
+    """
 
     version: int = field(name=schema.RESULTS.key)
     rows: Natural
@@ -112,6 +116,7 @@ class ResultsIndex(Struct, frozen=True):
     shares: Annotated[tuple[Natural, ...], Items]
     groups: Annotated[tuple[ResultsGroup, ...], Items]
     code: CodeRunRecords | UnsetType = UNSET
+    segments: Annotated[tuple[Text, ...], Items] = ()
 
 
 BATCH: RecordFormat[BatchRecord] = RecordFormat("the batch", BatchRecord, lambda: schema.SEGMENT)

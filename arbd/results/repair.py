@@ -22,7 +22,7 @@ from arbd.results.columns import RowRules
 from arbd.results.generations import published_schedule
 from arbd.results.ledger_rebuild import RebuiltLedger, extended_to, opening, rebuild, whole_payloads
 from arbd.results.merge import Merge
-from arbd.results.retention import alone, require_unused
+from arbd.results.retention import BUILDING, alone, require_unused
 from arbd.results.scrub import Damaged, examine
 from arbd.results.store_format import encode_results, has_results
 from arbd.results.store_reader import StoredResults
@@ -33,8 +33,8 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import LOCK_TIMEOUT_S, SessionQueue
 
-# Names that no reader of a session looks at.
-ASIDE, BUILDING = ".damaged-", ".repair-"
+# Names that no reader of a session looks at begin so.
+ASIDE = ".damaged-"
 COPY_BYTES = 1 << 20
 MAX_JOB_BYTES = 16 * 1024 * 1024
 CHECKED_ROWS = 65_536
@@ -216,7 +216,8 @@ class _Work:
             return
         self.files.publish_stream(self.new.results, encode_results(self.paths.session_id, n, merge))
         made = StoredResults(self.files, self.new, rules)
-        whole = sum(len(group.rows) for group in made.groups(blocks=True))
+        # Blocks are where they were.
+        whole = sum(len(group.rows) for group in made.groups())
         if whole != n or list(made.counts) != ledger.state.counts:
             self.found.left.append(
                 f"{self.paths.results}: its segments hold other results than were recorded: {list(made.counts)} by "
@@ -236,7 +237,11 @@ class _Work:
                 kept = (
                     ledger.state.done and has_results(self.files, self.paths) and self.paths.results not in self.damaged
                 )
-                end = "results.msgpack holds its rows" if kept else "what is lost runs again if the session goes on"
+                end = (
+                    "results.msgpack holds its rows; return blocks that stood there are lost"
+                    if kept
+                    else "what is lost runs again if the session goes on"
+                )
                 self.found.left.append(f"{damaged}; {end}")
             elif damaged.path == self.paths.results and not ledger.state.done:
                 self.found.left.append(f"{damaged}; a daemon makes it anew when the session is done")

@@ -12,16 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from arbd.errors import CorruptionError, UnsafePathError, UsageError
+import numpy as np
+
+from arbd.errors import CorruptionError, DataError, UnsafePathError, UsageError
 from arbd.job.stored import read_spec
-from arbd.results.columns import RowRules
-from arbd.results.store_format import has_results
+from arbd.results.columns import Array, RowRules
+from arbd.results.store_format import encode_results, has_results
 from arbd.results.store_reader import StoredResults
 from arbd.spool.files import MAX_TREE_DEPTH, Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
+
+# A folder that no reader of a session looks at, and that a repair removes.
+BUILDING = ".repair-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +87,48 @@ def everything_of(files: Files, paths: SessionPaths) -> list[Found]:
     return list(_walk(files, paths.folder))
 
 
-def require_compacted(files: Files, paths: SessionPaths, state: LedgerState) -> None:
+def require_compacted(files: Files, paths: SessionPaths, state: LedgerState) -> StoredResults:
     """UsageError unless `results.msgpack` was read whole and holds every iteration."""
     if not has_results(files, paths):
         raise UsageError(f"session {paths.session_id} has no {paths.results.name}: its segments are its only results")
     try:
         stored = StoredResults(files, paths, RowRules.of(read_spec(files, paths)))
-        rows = sum(len(group.rows) for group in stored.groups(blocks=True))
+        rows = sum(len(group.rows) for group in stored.groups(blocks=not stored.segments))
     except CorruptionError as error:
         raise UsageError(f"{error}; the segments of session {paths.session_id} are kept") from error
     if rows != state.n:
         raise UsageError(f"{paths.results} holds {rows} of {state.n} iterations; the segments are kept")
+    return stored
+
+
+def take_blocks_in(files: Files, paths: SessionPaths, stored: StoredResults) -> None:
+    """Make `results.msgpack` one that does without segments: with the return blocks that stand in these.
+
+    It is written whole, read back and compared before it takes the place of the one that is there, so that a kill leaves
+    one or the other. Only for the holder of the compaction's lock. DataError when it does not read back.
+    """
+    if not stored.segments:
+        return
+    new = SessionPaths(paths.folder / f"{BUILDING}{files.system.token(4)}")
+    files.make_folder(new.folder)
+    try:
+        files.publish_stream(
+            new.results, encode_results(paths.session_id, stored.session_n, stored.as_merged(), blocks=True)
+        )
+        made = StoredResults(files, new, RowRules.of(read_spec(files, paths)))
+        pairs = zip(stored.groups(blocks=True), made.groups(blocks=True), strict=True)
+        if made.segments or not all(_equal_blocks(one.rows.blocks, other.rows.blocks) for one, other in pairs):
+            raise DataError(paths.results, "what was written does not read back; check the disk; the segments are kept")
+        files.rename(new.results, paths.results)
+    finally:
+        files.remove_tree(new.folder)
+
+
+def _equal_blocks(one: Array | None, other: Array | None) -> bool:
+    if one is None or other is None:
+        # Of rows of which nobody can read any there are none.
+        return one is other
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
 
 
 @contextlib.contextmanager

@@ -100,7 +100,8 @@ def _results(files: Files, paths: SessionPaths, rules: RowRules | None) -> list[
         return []
     try:
         stored = StoredResults(files, paths, rules)
-        rows = sum(len(group.rows) for group in stored.groups(blocks=True))
+        # Blocks that stand in segments are read with these.
+        rows = sum(len(group.rows) for group in stored.groups(blocks=not stored.segments))
     except CorruptionError as error:
         return [_of(error)]
     if rows != stored.session_n:

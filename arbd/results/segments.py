@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from arbd.errors import CorruptionError, UnsafePathError, VersionError
-from arbd.results.columns import RowBatch, RowRules, decode_rows
+from arbd.results.columns import RowBatch, RowRules, decode_batch
 from arbd.results.records import MAX_METRICS
 from arbd.spool.files import Appender, Files
-from arbd.spool.frames import HEADER, Damage, encode_frame, frame_length, scan_file, scan_frames
+from arbd.spool.frames import HEADER, Damage, frame_length, join_frame, scan_file, scan_frames
 from arbd.spool.layout import SessionPaths
 
 SUFFIX = ".seg"
@@ -58,7 +58,7 @@ class SegmentWriter:
 
     def write(self, batch: RowBatch) -> None:
         """Append a batch; durable, and surely written, once `sync` returns. OSError only when much is unsynced."""
-        frame = encode_frame(batch.encode())
+        frame = join_frame(batch.encoded_pieces())
         self._unsynced.append(frame)
         self._unsynced_bytes += len(frame)
         if not self._failed:
@@ -114,12 +114,16 @@ class SegmentWriter:
 
 @dataclass(frozen=True, slots=True)
 class SegmentBatch:
-    """A batch as found: in which segment, at which byte, and where the next one begins."""
+    """A batch as found: in which segment, at which byte, and where the next one begins.
+
+    `n_blocks`: how many return blocks each row has there, be they read or not.
+    """
 
     segment: str
     offset: int
     rows: RowBatch
     end: int
+    n_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,27 +189,27 @@ class SegmentReader:
                 self._damaged(path, base + damage.offset, base + damage.end)
             for frame in scan.frames:
                 try:
-                    rows = self._batch(frame.payload, path)
+                    rows, n_blocks = self._batch(frame.payload, path)
                 except VersionError:
                     self._offsets[name] = base + frame.offset
                     raise
                 except ValueError:
                     self._damaged(path, base + frame.offset, base + frame.end)
                     continue
-                yield SegmentBatch(name, base + frame.offset, rows, base + frame.end)
+                yield SegmentBatch(name, base + frame.offset, rows, base + frame.end, n_blocks)
 
     def _damaged(self, path: Path, offset: int, end: int) -> None:
         self.damage.append(SegmentDamage(path, Damage(offset, end)))
 
-    def _batch(self, payload: memoryview, path: Path) -> RowBatch:
-        rows = decode_rows(payload, path, blocks=self._blocks)
+    def _batch(self, payload: memoryview, path: Path) -> tuple[RowBatch, int]:
+        rows, n_blocks = decode_batch(payload, path, blocks=self._blocks)
         if self._rules is not None:
             self._rules.check(rows)
         metrics = self._metrics.union(rows.metrics)
         if len(metrics) > MAX_METRICS:
             raise ValueError(f"more than {MAX_METRICS:,} different metrics in one session")
         self._metrics = metrics
-        return rows
+        return rows, n_blocks
 
 
 def read_batch(files: Files, paths: SessionPaths, segment: str, offset: int, rules: RowRules | None = None) -> RowBatch:
@@ -216,9 +220,16 @@ def read_batch(files: Files, paths: SessionPaths, segment: str, offset: int, rul
 
 
 def read_stretch(
-    files: Files, paths: SessionPaths, segment: str, offset: int, end: int, rules: RowRules | None = None
+    files: Files,
+    paths: SessionPaths,
+    segment: str,
+    offset: int,
+    end: int,
+    rules: RowRules | None = None,
+    *,
+    blocks: bool = True,
 ) -> Iterator[SegmentBatch]:
-    """The whole batches (with blocks) between two places that `SegmentBatch` named; CorruptionError when one is gone."""
+    """The whole batches between two places that `SegmentBatch` named; CorruptionError when one is gone."""
     path = paths.segments / segment
     scan = scan_frames(files.read(path, offset, end - offset))
     if scan.damage or scan.good_end != end - offset:
@@ -226,9 +237,9 @@ def read_stretch(
         raise CorruptionError(path, offset + place, "the batch that stood here is damaged now")
     for frame in scan.frames:
         try:
-            rows = decode_rows(frame.payload, path)
+            rows, n_blocks = decode_batch(frame.payload, path, blocks=blocks)
             if rules is not None:
                 rules.check(rows)
         except ValueError as error:
             raise CorruptionError(path, offset + frame.offset, str(error)) from error
-        yield SegmentBatch(segment, offset + frame.offset, rows, offset + frame.end)
+        yield SegmentBatch(segment, offset + frame.offset, rows, offset + frame.end, n_blocks)

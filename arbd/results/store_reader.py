@@ -7,7 +7,7 @@ them, names that may be names, rows that keep the rules of the session. What fai
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy as np
 from arbd.errors import CorruptionError
 from arbd.records import RecordFormat
 from arbd.results import records
-from arbd.results.code_runs import TRAILER, CodeRuns, code_of, counts_of
+from arbd.results.block_places import BlockReader, checked_segments, decode_runs
+from arbd.results.code_runs import TRAILER, code_of
 from arbd.results.columns import (
     FIXED_COLUMNS,
     Array,
@@ -23,11 +24,12 @@ from arbd.results.columns import (
     RowRules,
     check_fixed,
     decode_column,
-    expand_code,
     plain_reports,
 )
-from arbd.results.records import MAX_METRICS, MAX_NAME_CHARS, ResultsGroup, ResultsIndex
+from arbd.results.merge import MergedGroup
+from arbd.results.records import MAX_METRICS, ResultsIndex
 from arbd.results.store_format import (
+    BLOCK_PLACES,
     BLOCKS,
     ERRORS,
     METRIC,
@@ -37,50 +39,21 @@ from arbd.results.store_format import (
     WORKER,
     ResultGroup,
 )
+from arbd.results.store_index import (
+    StoredCodes,
+    StoredColumn,
+    StoredGroup,
+    block_form,
+    block_shape,
+    params_of,
+    stored_group,
+)
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, MAX_PAYLOAD_BYTES, frame_length, whole_frame
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import CRASHED, STATUS_NAMES
 
 T = TypeVar("T")
-
-_ITEM_BYTES = {"<i8": 8, "<f8": 8, "<i4": 4, "|u1": 1}
-_FORMS = {**FIXED_COLUMNS, WORKER: "<i4", ORIGIN: "<i8"}
-_TEXTS = (ERRORS, REPORTS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    form: str
-    pieces: tuple[tuple[int, int], ...]
-
-    @property
-    def content_bytes(self) -> int:
-        return sum(length - HEADER.size for _, length in self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    start: int
-    n: int
-    at: Mapping[str, _Column]
-
-
-class _Codes:
-    """Which code made which rows, without a value for each."""
-
-    def __init__(self, runs: CodeRuns) -> None:
-        self._runs = runs
-        self._ends = np.cumsum([count for _, count in runs], dtype=np.int64)
-
-    def counts(self) -> dict[str, int]:
-        return counts_of(self._runs)
-
-    def part(self, start: int, n: int) -> Array:
-        first, last = np.searchsorted(self._ends, (start, start + n - 1), side="right")
-        runs = self._runs[first : last + 1]
-        skipped = start - (int(self._ends[first]) - runs[0][1])
-        return expand_code(runs)[skipped : skipped + n]
 
 
 class StoredResults:
@@ -93,6 +66,7 @@ class StoredResults:
 
     def __init__(self, files: Files, paths: SessionPaths, rules: RowRules | None = None) -> None:
         self._path = paths.results
+        self._files, self._paths = files, paths
         self._rules = rules
         self._reader = files.reader(self._path)
         header = self._record(0, HEADER.size + frame_length(self._reader.read(0, HEADER.size)), records.HEADER)
@@ -112,13 +86,14 @@ class StoredResults:
         self.counts: tuple[int, ...] = index.counts
         self.duplicates = index.duplicates
         self.workers = index.workers
+        self.segments = checked_segments(index.segments)
         if len(index.shares) != len(self.workers):
             raise ValueError(f"{len(index.shares)} shares of {len(self.workers)} workers")
         self.worker_counts: Mapping[str, int] = dict(zip(self.workers, index.shares, strict=True))
-        self._groups: list[_Group] = []
+        self._groups: list[StoredGroup] = []
         start = spent = 0
         for found in index.groups:
-            group = self._group(found, start)
+            group = stored_group(found, start, self._reader.size, self._groups[0] if self._groups else None)
             self._groups.append(group)
             start += group.n
             spent += sum(length for column in group.at.values() for _, length in column.pieces)
@@ -127,7 +102,7 @@ class StoredResults:
         if not start == self.n == sum(self.counts) == sum(index.shares) or spent > self._reader.size:
             raise ValueError("it contradicts itself")
         # Earlier versions did not tell.
-        self._codes = _Codes(code_of(index.code, self.n) if index.code else [("", self.n)] * bool(self.n))
+        self._codes = StoredCodes(code_of(index.code, self.n) if index.code else [("", self.n)] * bool(self.n))
         self.code_counts: Mapping[str, int] = self._codes.counts()
         names = dict.fromkeys(name for group in self._groups for name in group.at)
         self.metric_names = [name.removeprefix(METRIC) for name in names if name.startswith(METRIC)]
@@ -138,23 +113,6 @@ class StoredResults:
             if self.n > self._rules.n:
                 raise ValueError(f"{self.n} rows of {self._rules.n} iterations")
             self._rules.check_names(self.param_names)
-
-    def _group(self, found: ResultsGroup, start: int) -> _Group:
-        """A group, of which everything but the content was looked at."""
-        n = found.rows
-        at = {name: _column(place, self._reader.size) for name, place in found.at.items()}
-        for name, column in at.items():
-            if name in _TEXTS:
-                continue
-            row_bytes = 16 * _block_count(column.form) if name == BLOCKS else _row_bytes(name, column.form)
-            if column.content_bytes != n * row_bytes:
-                raise ValueError(f"a column of {column.content_bytes} bytes among {n} rows")
-        missing = (FIXED_COLUMNS.keys() | {WORKER}) - at.keys()
-        if missing:
-            raise ValueError(f"a group without {', '.join(sorted(missing))}")
-        if self._groups and _params(at) != _params(self._groups[0].at):
-            raise ValueError("other parameters in one group than in another")
-        return _Group(start, n, at)
 
     def fixed(self, name: str) -> Array:
         """One of `FIXED_COLUMNS`."""
@@ -177,7 +135,7 @@ class StoredResults:
         columns = [self._worker(group) for group in self._groups]
         return np.concatenate([np.empty(0, dtype="<i4"), *columns])
 
-    def _worker(self, group: _Group) -> Array:
+    def _worker(self, group: StoredGroup) -> Array:
         column = self._column(group, WORKER)
         if column.min() < 0 or column.max() >= len(self.workers):
             raise self._damaged(group.at[WORKER].pieces[0][0], "rows of workers that the index does not name")
@@ -213,10 +171,11 @@ class StoredResults:
         return {iteration: text for group in self._groups for iteration, text in self._errors(group).items()}
 
     def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
-        """Everything, group by group."""
+        """Everything, group by group. A DamageWarning where blocks cannot be read, which are NaN then."""
+        reader = BlockReader(self._files, self._paths, self.segments) if blocks else None
         before, counts = 0, np.zeros(len(STATUS_NAMES), dtype=np.int64)
         for group in self._groups:
-            rows = self._rows(group, blocks)
+            rows = self._rows(group, reader)
             if rows.iteration[0] <= before:
                 raise self._damaged(group.at["iteration"].pieces[0][0], "iterations that do not grow between groups")
             before = int(rows.iteration[-1])
@@ -224,6 +183,12 @@ class StoredResults:
             yield ResultGroup(rows, self._worker(group), self.workers)
         if tuple(counts.tolist()) != self.counts:
             raise self._damaged(self._reader.size, "its index counts other rows than there are")
+        if reader is not None:
+            reader.warn(self._path)
+
+    def as_merged(self) -> StoredRows:
+        """The same rows as what results are made of."""
+        return StoredRows(self)
 
     def at(self, positions: Sequence[int]) -> Iterator[tuple[int, ResultGroup]]:
         """The rows at some positions, each with its place in `positions`, in the order of the file's groups."""
@@ -231,7 +196,7 @@ class StoredResults:
         for group in self._groups:
             inside = np.flatnonzero((places >= group.start) & (places < group.start + group.n))
             if len(inside):
-                rows, worker = self._rows(group, blocks=False), self._worker(group)
+                rows, worker = self._rows(group), self._worker(group)
                 for place in inside.tolist():
                     one = np.array([positions[place] - group.start])
                     yield place, ResultGroup(rows.select(one), worker[one], self.workers)
@@ -240,13 +205,12 @@ class StoredResults:
         columns = [self._column(group, name) for group in self._groups]
         return columns[0] if len(columns) == 1 else np.concatenate(columns or [np.empty(0, dtype=form)])
 
-    def _rows(self, group: _Group, blocks: bool) -> RowBatch:
+    def _rows(self, group: StoredGroup, reader: BlockReader | None = None) -> RowBatch:
         metrics = [name.removeprefix(METRIC) for name in group.at if name.startswith(METRIC)]
         rows = RowBatch(
             **{name: self._column(group, name) for name in FIXED_COLUMNS},
-            params={name: self._column(group, PARAM + name) for name in _params(group.at)},
+            params={name: self._column(group, PARAM + name) for name in params_of(group.at)},
             metrics={name: self._column(group, METRIC + name) for name in metrics},
-            blocks=self._blocks(group) if blocks and BLOCKS in group.at else None,
             errors=self._errors(group),
             reports=self._reports(group),
             origin=self._column(group, ORIGIN) if ORIGIN in group.at else None,
@@ -258,22 +222,25 @@ class StoredResults:
                 self._rules.check(rows)
         except ValueError as error:
             raise self._damaged(group.at["iteration"].pieces[0][0], str(error)) from error
-        return rows
+        return rows if reader is None else replace(rows, blocks=self._blocks(group, rows, reader))
 
-    def _column(self, group: _Group, name: str) -> Array:
+    def _column(self, group: StoredGroup, name: str) -> Array:
         column = group.at.get(name)
         if column is None:
             return np.full(group.n, np.nan)
-        # Its length was compared with its rows when the index was read.
-        return decode_column(self._content(column), column.form, group.n)
+        # The length of one that is not packed was compared with its rows when the index was read.
+        try:
+            return decode_column(self._content(column), column.plain_form, group.n, packed=column.is_packed)
+        except ValueError as error:
+            raise self._damaged(column.pieces[0][0], str(error)) from error
 
-    def _errors(self, group: _Group) -> dict[int, str]:
+    def _errors(self, group: StoredGroup) -> dict[int, str]:
         return self._mapping(group, ERRORS, records.ERRORS)
 
-    def _reports(self, group: _Group) -> dict[int, list[tuple[int, float]]]:
+    def _reports(self, group: StoredGroup) -> dict[int, list[tuple[int, float]]]:
         return plain_reports(self._mapping(group, REPORTS, records.REPORTS))
 
-    def _mapping(self, group: _Group, name: str, form: RecordFormat[dict[int, T]]) -> dict[int, T]:
+    def _mapping(self, group: StoredGroup, name: str, form: RecordFormat[dict[int, T]]) -> dict[int, T]:
         """What a column that is a map says by iteration."""
         if name not in group.at:
             return {}
@@ -283,11 +250,22 @@ class StoredResults:
         except ValueError as error:
             raise self._damaged(group.at[name].pieces[0][0], str(error)) from error
 
-    def _blocks(self, group: _Group) -> Array:
-        column = group.at[BLOCKS]
-        return np.frombuffer(self._content(column), "<f8").reshape(group.n, _block_count(column.form), 2)
+    def _blocks(self, group: StoredGroup, rows: RowBatch, reader: BlockReader) -> Array | None:
+        if BLOCKS in group.at:
+            column = group.at[BLOCKS]
+            content = np.frombuffer(self._content(column), block_form(column.form))
+            return content.reshape(group.n, *block_shape(column.form))
+        if BLOCK_PLACES not in group.at:
+            return None
+        column = group.at[BLOCK_PLACES]
+        try:
+            runs = decode_runs(self._content(column), group.n, len(self.segments))
+        except ValueError as error:
+            raise self._damaged(column.pieces[0][0], str(error)) from error
+        origins = rows.origins
+        return reader.read(runs, np.where(origins > 0, origins, rows.iteration))
 
-    def _content(self, column: _Column) -> bytes:
+    def _content(self, column: StoredColumn) -> bytes:
         parts = [self._payload(*piece) for piece in column.pieces]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -315,37 +293,19 @@ class StoredResults:
         return CorruptionError(self._path, offset, f"{what}; {remedy}")
 
 
-def _column(found: Sequence[int | str], size: int) -> _Column:
-    form, *places = found
-    numbers = [place for place in places if isinstance(place, int)]
-    if not isinstance(form, str) or len(numbers) < len(places) or not numbers or len(numbers) % 2:
-        raise ValueError("a column without its place")
-    pieces = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    if max(numbers) > size:
-        raise ValueError(f"a place is {max(numbers)} in a file of {size} bytes")
-    if any(length <= HEADER.size for _, length in pieces):
-        raise ValueError("a place of no content")
-    return _Column(form, pieces)
+class StoredRows:
+    """Stored results as `arbd.results.store_format.Encodable`."""
 
+    def __init__(self, stored: StoredResults) -> None:
+        self._stored = stored
+        self.workers: Sequence[str] = stored.workers
+        self.segments: Sequence[str] = ()
+        self.duplicates: int = stored.duplicates
 
-def _row_bytes(name: str, form: str) -> int:
-    """What a row has in a column; ValueError for a column or a form that there is not."""
-    for prefix, forms in ((PARAM, ("<i8", "<f8")), (METRIC, ("<f8",))):
-        if name.startswith(prefix) and form in forms and len(name) - len(prefix) <= MAX_NAME_CHARS:
-            return _ITEM_BYTES[form]
-    if _FORMS.get(name) != form:
-        raise ValueError(f"a column {name[:40]!a} of type {form!a}")
-    return _ITEM_BYTES[form]
-
-
-def _block_count(form: str) -> int:
-    if not (form.isascii() and form.isdigit() and len(form) <= 9 and int(form)):
-        raise ValueError(f"{form!a} blocks")
-    return int(form)
-
-
-def _params(at: Mapping[str, _Column]) -> list[str]:
-    return [name.removeprefix(PARAM) for name in at if name.startswith(PARAM)]
+    def groups(self, *, blocks: bool = True) -> Iterator[MergedGroup]:
+        """As of `Merge.groups`."""
+        for group in self._stored.groups(blocks=blocks):
+            yield MergedGroup(group.rows, group.worker)
 
 
 def read_results(

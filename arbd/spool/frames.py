@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 HEADER = struct.Struct(">II")
@@ -31,9 +31,18 @@ _PLAUSIBLE = re.compile(rb"(?!\0\0\0\0)[\x00-\x04]", re.DOTALL)
 
 def encode_frame(payload: bytes | memoryview) -> bytes:
     """Return `payload` with its header; ValueError when it is empty or larger than a reader accepts."""
-    if not 0 < len(payload) <= MAX_PAYLOAD_BYTES:
-        raise ValueError(f"a frame holds 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
-    return b"".join((HEADER.pack(len(payload), zlib.crc32(payload)), payload))
+    return join_frame((payload,))
+
+
+def join_frame(pieces: Sequence[bytes | memoryview]) -> bytes:
+    """A frame of a payload that comes in pieces; ValueError as `encode_frame`."""
+    size, crc = 0, 0
+    for piece in pieces:
+        size += len(piece)
+        crc = zlib.crc32(piece, crc)
+    if not 0 < size <= MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a frame holds 1 to {MAX_PAYLOAD_BYTES} bytes, not {size}")
+    return b"".join((HEADER.pack(size, crc), *pieces))
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,7 @@ def _purge(layout: SpoolLayout, session: str, parts: Parts, *, yes: bool) -> lis
             raise
         retention.require_unused(files, layout, session)
         state = LedgerState()
-    if segments and not results:
-        retention.require_compacted(files, paths, state)
+    kept = retention.require_compacted(files, paths, state) if segments and not results else None
     stored = retention.segments_of(files, paths), retention.results_of(files, paths)
     if claims and not results and any(stored):
         raise UsageError(f"session {session} has results: archive it, then name --results too if they may go")
@@ -94,6 +93,8 @@ def _purge(layout: SpoolLayout, session: str, parts: Parts, *, yes: bool) -> lis
     doomed += retention.claims_of(files, paths) if claims else []
     if yes:
         with retention.alone(files, paths):
+            if kept is not None:
+                retention.take_blocks_in(files, paths, kept)
             for found in [] if claims else doomed:
                 files.remove(found.path)
             if claims:

@@ -1,0 +1,94 @@
+"""Columns as bytes of files: small where that costs little, and no more precise than what they are for.
+
+Owns two forms. A column that says the same over and over (numbers of iterations, times, attempts) is compressed; one of
+measurements is not, which would cost more than the bytes are worth. Return blocks are written with single precision:
+statistics of them go as far as the noise of returns lets them, which is long before the eighth digit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+LEVEL = 1
+SAMPLE_BYTES = 2_048
+# Compressed only where a sample becomes this much smaller: what does is quick to compress, and to read.
+PAYS = 0.35
+_SINGLE, _DOUBLE = np.dtype("<f4"), np.dtype("<f8")
+_SMALLEST_NORMAL = np.uint32(0x0080_0000)
+
+
+def compressed(data: memoryview) -> bytes | None:
+    """`data` compressed; None where that does not pay."""
+    if len(data) < SAMPLE_BYTES // 2:
+        return None
+    if len(zlib.compress(data[:SAMPLE_BYTES], LEVEL)) > PAYS * min(len(data), SAMPLE_BYTES):
+        return None
+    found = zlib.compress(data, LEVEL)
+    return found if len(found) < PAYS * len(data) else None
+
+
+def expanded(data: bytes, size: int) -> bytes:
+    """What was compressed; ValueError unless it is `size` bytes. No more than these are ever in memory (I7)."""
+    decoder = zlib.decompressobj()
+    try:
+        found = decoder.decompress(data, size + 1)
+    except zlib.error as error:
+        raise ValueError(f"a column that cannot be expanded: {error}") from None
+    if len(found) != size or decoder.unconsumed_tail or not decoder.eof:
+        raise ValueError(f"a compressed column of other than {size} bytes")
+    return found
+
+
+def contiguous_bytes(column: Array, form: str) -> memoryview:
+    """The bytes of a column, not copied where it is as it should be."""
+    return np.ascontiguousarray(column, dtype=form).reshape(-1).view(np.uint8).data
+
+
+def stored_blocks(blocks: Array) -> Array:
+    """Return blocks with single precision, where each of them is a number of that; else as they are."""
+    if blocks.dtype == _SINGLE:
+        return blocks
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.ascontiguousarray(blocks).astype(_SINGLE)
+    # The sign shifted out, 0 becomes the largest number, and what is below the normal ones the smallest.
+    magnitude = single.reshape(-1).view(np.uint32) << np.uint32(1)
+    if not np.isfinite(single).all() and (np.isfinite(single) != np.isfinite(blocks)).any():
+        return np.asarray(blocks, dtype=_DOUBLE)
+    magnitude -= np.uint32(1)
+    lost_zeros = np.count_nonzero(single) != np.count_nonzero(blocks)
+    if magnitude.size and (lost_zeros or magnitude.min() < (_SMALLEST_NORMAL << np.uint32(1)) - np.uint32(1)):
+        return np.asarray(blocks, dtype=_DOUBLE)
+    return single
+
+
+def block_form(block_bytes: int) -> str:
+    """The form of return blocks of which one, sum and sum of squares, takes so many bytes; ValueError for others."""
+    forms = {8: "<f4", 16: "<f8"}
+    if block_bytes not in forms:
+        raise ValueError(f"return blocks of {block_bytes} bytes each")
+    return forms[block_bytes]
+
+
+def packed_last(record: dict[str, Any], name: str, count: int, data: memoryview) -> Sequence[bytes | memoryview]:
+    """A msgpack map in pieces, `name` with `[count, data]` behind the others; `data` is not copied."""
+    rest = bytes(msgpack.packb(record))
+    packer = msgpack.Packer()
+    head = packer.pack_map_header(len(record))
+    assert rest.startswith(head), "a map begins with its header"
+    return (
+        packer.pack_map_header(len(record) + 1),
+        memoryview(rest)[len(head) :],
+        packer.pack(name),
+        packer.pack_array_header(2),
+        packer.pack(count),
+        b"\xc6" + len(data).to_bytes(4, "big"),
+        data,
+    )
