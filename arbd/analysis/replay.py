@@ -26,8 +26,9 @@ from arbd.objective.modules import ObjectiveModules
 from arbd.objective.protocol import Evaluator, Settings, Trial
 from arbd.objective.randomness import seed_generators
 from arbd.paper.engine import RULES, rules_of
+from arbd.results.cells import iso_utc
 from arbd.results.columns import RowRules
-from arbd.results.csv_writer import BUDGET, iso_utc
+from arbd.results.csv_writer import BUDGET
 from arbd.results.result import TuningResult
 from arbd.results.session_code import CodeRecord, SessionCode
 from arbd.results.session_rows import read_rows

@@ -19,8 +19,9 @@ from arbd.errors import DamageWarning, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.registry import hint
+from arbd.results.cells import iso_utc
 from arbd.results.columns import Array, RowBatch, RowRules, concatenate
-from arbd.results.csv_writer import BUDGET, budgets, iso_utc, status_name
+from arbd.results.csv_writer import BUDGET, budgets, status_name
 from arbd.results.ranking import Ranking
 from arbd.results.result import TuningResult
 from arbd.results.session_rows import in_results

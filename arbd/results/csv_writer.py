@@ -7,15 +7,17 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 import numpy as np
 
 from arbd.job.spec import JobSpec
 from arbd.plain_json import text_of
+from arbd.results.cells import float_cells, integer_cells, quoted, time_cells
 from arbd.results.columns import Array, RowBatch
 from arbd.results.store_format import ResultGroup
 from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
+from arbd.search.space import ChoiceDimension, Dimension
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
@@ -42,13 +44,6 @@ def status_name(status: int, origin: int) -> str:
     return NOT_RUN_NAMES.get(origin, "") or STATUS_NAMES[status]
 
 
-def iso_utc(wall_ns: int) -> str:
-    """ISO 8601 UTC with microseconds."""
-    seconds, rest = divmod(wall_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest // 1000)
-    return moment.isoformat().replace("+00:00", "Z")
-
-
 def budgets(column: Array) -> Array:
     """The parts of the data that rows used; all of it where a row does not say."""
     return np.where((column > 0.0) & (column <= 1.0), column, 1.0)
@@ -73,39 +68,78 @@ def header(spec: JobSpec, metric_names: Sequence[str]) -> list[str]:
 
 def group_cells(
     spec: JobSpec, session_id: str, group: ResultGroup, metric_names: Sequence[str]
-) -> Iterator[list[object]]:
+) -> Iterator[tuple[str, ...]]:
     """The cells of each row; what a row does not have, parameter or metric, is an empty cell, an undefined metric `nan`."""
-    rows, space = group.rows, spec.space
-    more = _more_cells(spec, rows)
-    directions = [goal.direction for goal in spec.metrics]
-    params = space.rows(rows.params)
-    metrics = [rows.metrics[name].tolist() if name in rows.metrics else None for name in metric_names]
-    columns = zip(
-        rows.iteration.tolist(),
-        rows.status.tolist(),
-        rows.ended_ns.tolist(),
-        rows.duration_s.tolist(),
-        rows.attempt.tolist(),
-        group.worker.tolist(),
-        rows.origins.tolist(),
-        params,
-        strict=True,
-    )
-    for position, (iteration, status, ended_ns, duration_s, attempt, worker, origin, values) in enumerate(columns):
-        yield [
-            _text(session_id),
-            _text(group.workers[worker]),
-            iteration,
-            status_name(status, origin),
-            iso_utc(ended_ns),
-            repr(duration_s),
-            attempt,
-            _text(rows.errors.get(iteration, "")),
-            *(_cell(values[name]) if name in values else "" for name in space.names),
-            *(_metric(column, position) if status == COMPLETED and origin >= RUN else "" for column in metrics),
-            *(column[position] for column in more),
-            *directions,
-        ]
+    return zip(*(column.cells for column in cell_columns(spec, session_id, group, metric_names)), strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CellColumn:
+    """A cell for each row; `is_text` where they may have to be quoted in a file."""
+
+    cells: Sequence[str]
+    is_text: bool = False
+
+
+def cell_columns(
+    spec: JobSpec, session_id: str, group: ResultGroup, metric_names: Sequence[str]
+) -> Iterator[CellColumn]:
+    """The same by column, in the order of `header`."""
+    rows, n = group.rows, len(group.rows)
+    origins = rows.origins
+    workers = [_text(worker) for worker in group.workers]
+    yield CellColumn([_text(session_id)] * n, is_text=True)
+    yield CellColumn([workers[number] for number in group.worker.tolist()], is_text=True)
+    yield CellColumn(integer_cells(rows.iteration))
+    pairs = zip(rows.status.tolist(), origins.tolist(), strict=True)
+    plain = list(STATUS_NAMES)
+    yield CellColumn([plain[status] if origin >= RUN else status_name(status, origin) for status, origin in pairs])
+    yield CellColumn(time_cells(rows.ended_ns))
+    yield CellColumn(float_cells(rows.duration_s))
+    yield CellColumn(integer_cells(rows.attempt))
+    errors = {iteration: _text(text) for iteration, text in rows.errors.items()}
+    yield CellColumn([errors.get(i, "") for i in rows.iteration.tolist()] if errors else [""] * n, is_text=bool(errors))
+    exist = spec.space.active(rows.params)
+    for dimension in spec.space.dimensions:
+        yield _param(dimension, rows.params[dimension.name], exist.get(dimension.name))
+    absent = np.flatnonzero((rows.status != COMPLETED) | (origins < RUN)).tolist()
+    for name in metric_names:
+        cells = float_cells(rows.metrics[name]) if name in rows.metrics else [""] * n
+        for position in absent:
+            cells[position] = ""
+        yield CellColumn(cells)
+    for column in _more_cells(spec, rows):
+        yield CellColumn(column)
+    for goal in spec.metrics:
+        yield CellColumn([goal.direction] * n)
+
+
+def _param(dimension: Dimension, column: Array, exists: Array | None) -> CellColumn:
+    is_choice = isinstance(dimension, ChoiceDimension)
+    if isinstance(dimension, ChoiceDimension):
+        names = [_cell(value) for value in dimension.values]
+        cells = [names[index] for index in column.tolist()]
+    else:
+        cells = float_cells(column) if column.dtype.kind == "f" else integer_cells(column)
+    for position in [] if exists is None else np.flatnonzero(~exists).tolist():
+        cells[position] = ""
+    return CellColumn(cells, is_text=is_choice)
+
+
+def group_lines(
+    spec: JobSpec,
+    session_id: str,
+    group: ResultGroup,
+    metric_names: Sequence[str],
+    more: Sequence[Sequence[str]] = (),
+) -> bytes:
+    """The rows of a group as CSV; `more` columns stand at the end."""
+    columns = [
+        quoted(column.cells) if column.is_text else column.cells
+        for column in cell_columns(spec, session_id, group, metric_names)
+    ]
+    lines = map(",".join, zip(*columns, *more, strict=True))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _more_cells(spec: JobSpec, rows: RowBatch) -> list[list[str]]:
@@ -125,10 +159,6 @@ def _more_cells(spec: JobSpec, rows: RowBatch) -> list[list[str]]:
         places = [layout.stretches[at] for at in layout.indices(rows.iteration).tolist()]
         cells += [[str(place.phase) for place in places], [str(place.fold) for place in places]]
     return cells
-
-
-def _metric(column: list[float] | None, position: int) -> str:
-    return "" if column is None else _cell(column[position])
 
 
 def _cell(value: object) -> str:
@@ -184,8 +214,6 @@ def csv_lines(
     yield encode_cells([[*header(spec, names), *extra]])
     done = 0
     for group in groups:
-        cells = group_cells(spec, session_id, group, names)
-        yield encode_cells(
-            [*line, *(column[done + position] for column in extra.values())] for position, line in enumerate(cells)
-        )
-        done += len(group.rows)
+        stop = done + len(group.rows)
+        yield group_lines(spec, session_id, group, names, [list(map(str, c[done:stop])) for c in extra.values()])
+        done = stop

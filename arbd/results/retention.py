@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import stat
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from arbd.errors import CorruptionError, DataError, UnsafePathError, UsageError
+from arbd.errors import CorruptionError, DamageWarning, DataError, UnsafePathError, UsageError
 from arbd.job.stored import read_spec
 from arbd.results.columns import Array, RowRules
 from arbd.results.store_format import encode_results, has_results
@@ -105,10 +106,21 @@ def take_blocks_in(files: Files, paths: SessionPaths, stored: StoredResults) -> 
     """Make `results.msgpack` one that does without segments: with the return blocks that stand in these.
 
     It is written whole, read back and compared before it takes the place of the one that is there, so that a kill leaves
-    one or the other. Only for the holder of the compaction's lock. DataError when it does not read back.
+    one or the other. Only for the holder of the compaction's lock. DataError when it does not read back, UsageError when
+    some blocks cannot be read.
     """
     if not stored.segments:
         return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DamageWarning)
+        try:
+            _take_blocks_in(files, paths, stored)
+        except DamageWarning as damage:
+            remedy = "`arbctl restore` an archive of it, if there is one"
+            raise UsageError(f"{damage}; the segments of session {paths.session_id} are kept; {remedy}") from None
+
+
+def _take_blocks_in(files: Files, paths: SessionPaths, stored: StoredResults) -> None:
     new = SessionPaths(paths.folder / f"{BUILDING}{files.system.token(4)}")
     files.make_folder(new.folder)
     try:

@@ -122,7 +122,7 @@ class MergeInMemory:
         edges = np.flatnonzero(present[1:] != present[:-1])
         return [Span(int(a) + 1, int(b - a), epoch) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
-    def groups(self) -> Iterator[MergedGroup]:
+    def groups(self, *, blocks: bool = True) -> Iterator[MergedGroup]:
         """All winning rows with everything they hold, sorted by iteration, in groups of bounded size.
 
         A duplicate holds the result of its original; while there is none it is left out.

@@ -115,9 +115,9 @@ def test_the_external_merge_is_the_one_in_memory(
     expected = MergeInMemory(FILES, paths, rules, group_rows)
     with pytest.MonkeyPatch.context() as patch:
         small(patch, group_rows, slice_rows, group_bytes, stretches)
-        wanted = b"".join(encode_results("s", N, cast("Merge", expected)))
+        wanted = b"".join(encode_results("s", N, cast("Merge", expected), blocks=True))
         merge = Merge(FILES, paths, rules)
-        assert b"".join(encode_results("s", N, merge)) == wanted
+        assert b"".join(encode_results("s", N, merge, blocks=True)) == wanted
         assert (merge.counts, Merge(FILES, paths, rules).counts) == (expected.counts, expected.counts)
         assert (len(merge), merge.duplicates) == (len(expected.iteration), expected.duplicates)
         assert (merge.workers, merge.metric_names) == (expected.workers, expected.metric_names)

@@ -10,7 +10,7 @@ from arbd.results.csv_writer import csv_lines
 
 
 def _lines(table: ResultTable) -> Iterable[bytes]:
-    return csv_lines(table.spec, table.session_id, table.source.groups(), more_columns(table))
+    return csv_lines(table.spec, table.session_id, table.source.groups(), more_columns(table), table.metric_names)
 
 
 FORMAT = ExportFormat(summary="A table, one row per iteration.", write=streamed(_lines), stream=True)

@@ -11,6 +11,7 @@ import numpy as np
 from arbd.analysis.export_format import ExportFormat, more_columns
 from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
+from arbd.results.cells import iso_utc
 from arbd.results.csv_writer import (
     BUDGET,
     DIRECTION_PREFIX,
@@ -22,7 +23,6 @@ from arbd.results.csv_writer import (
     PARAM_PREFIX,
     PHASE,
     VIOLATION,
-    iso_utc,
     status_name,
 )
 

@@ -11,7 +11,7 @@ from arbd.analysis.failures import grouped_failures
 from arbd.analysis.report import figures, winner
 from arbd.analysis.table import ResultTable
 from arbd.plain_json import shown_parameters, text_of
-from arbd.results.csv_writer import iso_utc
+from arbd.results.cells import iso_utc
 from arbd.results.result import TuningResult
 from arbd.search.ordering import improvements
 from arbd.search.space import ChoiceDimension, Dimension

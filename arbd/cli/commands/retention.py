@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions, required=False)
-@click.option("--segments", is_flag=True, help="What workers wrote, where the compacted results hold every iteration.")
+@click.option(
+    "--segments",
+    is_flag=True,
+    help="What workers wrote, once the compacted results hold all of it.",
+)
 @click.option("--results", is_flag=True, help="All results: results.msgpack, results.csv and the segments.")
 @click.option("--claims", is_flag=True, help="The ledger and the job: the session itself; never while it has results.")
 @selection_options
@@ -144,7 +148,7 @@ def _size(count: float) -> str:
 @json_option
 @pass_app
 def archive(app: App, session: str | None, output: Path | None, force: bool, selection: Selection, yes: bool) -> None:
-    """Write a SESSION that is over into one file: job, ledger and results, without the segments that these hold.
+    """Write a SESSION that is over into one file: job, ledger, results, and what they need of the segments.
 
     The file appears whole, and is read again before it is called good; one that is there is not replaced. Nothing is
     removed; `arbctl restore` puts it back into a spool. Without SESSION, all that are over and that the filters choose.

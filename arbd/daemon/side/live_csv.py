@@ -15,7 +15,7 @@ import numpy as np
 
 from arbd.job.spec import JobSpec
 from arbd.results.columns import RowRules
-from arbd.results.csv_writer import encode_cells, group_cells, header
+from arbd.results.csv_writer import encode_cells, group_lines, header
 from arbd.results.merge import Merge
 from arbd.results.precedence import Ints, Winners
 from arbd.results.segments import SegmentReader, worker_of
@@ -117,7 +117,7 @@ class LiveTable:
         for start in range(0, len(group.rows), STEP_ROWS):
             index = np.arange(start, min(start + STEP_ROWS, len(group.rows)))
             part = ResultGroup(group.rows.select(index), group.worker[index], group.workers)
-            yield encode_cells(group_cells(self.spec, self.paths.session_id, part, self.metric_names))
+            yield group_lines(self.spec, self.paths.session_id, part, self.metric_names)
 
 
 class _MetricsAppearedError(Exception):
