@@ -14,6 +14,8 @@ from arbd.errors import UsageError
 from arbd.terminal_text import escape_control_chars
 
 STDOUT = Path("-")
+# Which rows of a session with several objectives no other one beats.
+FRONT = "pareto_front"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def _for_terminal(piece: bytes) -> bytes:
 
 def more_columns(table: ResultTable) -> dict[str, list[bool]]:
     """`pareto_front` of a session with several objectives."""
-    return {"pareto_front": table.ranking.in_front.tolist()} if len(table.spec.metrics) > 1 else {}
+    return {FRONT: table.ranking.in_front.tolist()} if len(table.spec.metrics) > 1 else {}
 
 
 def documents(table: ResultTable) -> Iterator[dict[str, Any]]:

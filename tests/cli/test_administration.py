@@ -104,18 +104,30 @@ def test_purge_and_archive_leave_a_session_alone_that_is_not_over(
     assert layout.session("going").ledger.exists()
 
 
-def test_an_archived_session_comes_back_as_it_was(arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("purged", [False, True])
+def test_an_archived_session_comes_back_as_it_was(
+    arbctl: Arbctl, layout: SpoolLayout, tmp_path: Path, purged: bool
+) -> None:
     finished(layout, "s")
+    exported = tmp_path / "before.msgpack", tmp_path / "after.msgpack"
+    arbctl("export", "s", "--format", "msgpack", "--output", exported[0])
+    if purged:
+        assert arbctl("purge", "s", "--segments", "--yes")[0] == 0
     before = arbctl("summary", "s", "--json")[1]
     file = tmp_path / "s.tar.gz"
     code, out, _ = arbctl("archive", "s", "--output", file, "--json")
     assert code == 0
-    assert sorted(json.loads(out)["files"]) == ["job.yaml", "ledger", "results.csv", "results.msgpack", "spec.msgpack"]
+    # Return blocks stand in a segment, until it is purged.
+    segments = [] if purged else ["segments/a-0000000000000001-0.1.seg"]
+    whole = ["job.yaml", "ledger", "results.csv", "results.msgpack", *segments, "spec.msgpack"]
+    assert sorted(json.loads(out)["files"]) == whole
     assert "exists already" in arbctl("restore", file)[2]
     assert arbctl("purge", "s", "--results", "--claims", "--yes")[0] == 0
     assert arbctl("status", "s")[0] == 3
     assert arbctl("restore", file) == (0, "s\n", "")
     assert arbctl("summary", "s", "--json")[1] == before
+    arbctl("export", "s", "--format", "msgpack", "--output", exported[1])
+    assert exported[0].read_bytes() == exported[1].read_bytes()
     assert [p.name for p in layout.sessions.iterdir()] == ["s"]
     assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".tmp")] == []
 
@@ -170,7 +182,7 @@ def test_an_archive_that_lacks_recorded_results_or_has_holes_is_refused(
     arbctl("purge", "s", "--results", "--claims", "--yes")
     with tarfile.open(whole) as old, tarfile.open(less, "w:gz") as new:
         for member in old:
-            if not member.name.endswith("results.msgpack"):
+            if not member.name.endswith(("results.msgpack", ".seg")):
                 new.addfile(member, old.extractfile(member))
     assert "of 20 recorded iterations" in arbctl("restore", less)[2]
     with tarfile.open(holes, "w:gz", format=tarfile.GNU_FORMAT) as tar:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arbd.analysis.export_format import ExportFormat, more_columns
+from arbd.analysis.export_format import FRONT, ExportFormat
 from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
-from arbd.results.cells import iso_utc
+from arbd.results.cells import time_cells
+from arbd.results.columns import Array, RowBatch
 from arbd.results.csv_writer import (
     BUDGET,
     DIRECTION_PREFIX,
@@ -25,64 +28,137 @@ from arbd.results.csv_writer import (
     VIOLATION,
     status_name,
 )
+from arbd.results.store_format import ResultGroup
+from arbd.search.plan import RUN
+from arbd.search.space import ChoiceDimension, Dimension
+from arbd.spool.ledger import COMPLETED
+
+# So many rows at a time are in memory.
+PART_ROWS = 65_536
+MEMORY = "192MB"
 
 
 def _write(table: ResultTable, output: Path) -> int:
     import duckdb  # noqa: PLC0415 - heavy, and only this format needs it
 
-    columns = parquet_columns(table)
-    with whole_file(output) as path, contextlib.closing(duckdb.connect()) as connection:
-        connection.register("columns", columns)
-        target = str(path).replace("'", "''")
-        connection.execute(f"COPY (SELECT * FROM columns) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")  # noqa: S608
+    with (
+        whole_file(output) as path,
+        tempfile.TemporaryDirectory(prefix=".arbd-parts-", dir=_parts_folder(path)) as folder,
+        contextlib.closing(duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": folder})) as connection,
+    ):
+        connection.execute("SET enable_progress_bar = false")
+        parts: list[str] = []
+        for columns in _parts(table):
+            connection.register("columns", columns)
+            parts.append(_quoted(str(Path(folder, f"{len(parts)}.parquet"))))
+            _copy(connection, f"SELECT {', '.join(_selected(columns))} FROM columns", parts[-1], "")  # noqa: S608
+            connection.unregister("columns")
+        _copy(
+            connection,
+            f"SELECT * FROM read_parquet([{', '.join(parts)}])",  # noqa: S608
+            _quoted(str(path)),
+            ", COMPRESSION zstd",
+        )
     return len(table)
 
 
-def parquet_columns(table: ResultTable) -> dict[str, Any]:
-    """The table's columns by the names of the CSV form; a metric that a row does not have is NaN."""
-    rows = table.rows
+def _copy(connection: Any, query: str, target: str, more: str) -> None:
+    connection.execute(f"COPY ({query}) TO {target} (FORMAT parquet{more})")
+
+
+def _parts_folder(path: Path) -> Path | None:
+    """Beside the file, which is on a disk with room, unless DuckDB would take its name for a pattern."""
+    return None if set("*?[") & set(str(path.parent)) else path.parent
+
+
+def _selected(columns: Mapping[str, Any]) -> Iterator[str]:
+    """Texts by name as texts: rows that have none would make another type of them."""
+    for name, column in columns.items():
+        quoted = '"' + name.replace('"', '""') + '"'
+        yield f"CAST({quoted} AS VARCHAR) AS {quoted}" if column.dtype == object else quoted
+
+
+def _quoted(text: str) -> str:
+    """A string of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _parts(table: ResultTable) -> Iterator[dict[str, Any]]:
+    """The columns of some rows after the other."""
+    start = 0
+    for group in table.source.groups():
+        for at in range(0, len(group.rows), PART_ROWS):
+            chosen = slice(at, at + PART_ROWS)
+            part = ResultGroup(group.rows.select(chosen), group.worker[chosen], group.workers)
+            yield parquet_columns(table, part, start)
+            start += len(part.rows)
+    if not start:
+        yield parquet_columns(table, ResultGroup(table.rows, table.worker, ()), 0)
+
+
+def parquet_columns(table: ResultTable, group: ResultGroup, start: int) -> dict[str, Any]:
+    """The columns of a group, which begins at row `start`, by the names of the CSV form; a metric that a row lacks is NaN."""
+    rows, spec = group.rows, table.spec
     n = len(rows)
+    origins = rows.origins
+    completed = (rows.status == COMPLETED) & (origins >= RUN)
+    pairs = zip(rows.status.tolist(), origins.tolist(), strict=True)
+    workers = np.array(group.workers, dtype=object)
     fixed = {
         "session_id": np.full(n, table.session_id, dtype=object),
-        "worker_id": np.array(table.workers, dtype=object)[table.worker] if n else np.empty(0, dtype=object),
+        "worker_id": workers[group.worker] if n else workers[:0],
         "iteration": rows.iteration,
-        "status": np.array(
-            [status_name(*pair) for pair in zip(rows.status.tolist(), rows.origins.tolist(), strict=True)], dtype=object
-        ),
-        "timestamp": np.array([iso_utc(ns) for ns in rows.ended_ns.tolist()], dtype=object),
+        "status": np.array([status_name(*pair) for pair in pairs], dtype=object),
+        "timestamp": np.array(time_cells(rows.ended_ns), dtype=object),
         "duration_s": rows.duration_s,
         "attempt": rows.attempt,
         "error": np.array([rows.errors.get(i, "") for i in rows.iteration.tolist()], dtype=object),
     }
     assert tuple(fixed) == FIXED
-    params = {PARAM_PREFIX + name: np.asarray(values) for name, values in _decoded(table).items()}
-    absent = ~table.completed
-    metrics = {METRIC_PREFIX + name: np.where(absent, np.nan, column) for name, column in rows.metrics.items()}
-    budget = table.budget
-    more: dict[str, Any] = {} if budget is None else {OLD_BUDGET: rows.metrics[BUDGET], BUDGET: rows.metrics[BUDGET]}
-    if table.spec.constraints:
-        violation = np.zeros(n) if table.violation is None else table.violation
-        more |= {FEASIBLE: table.ranking.feasible, VIOLATION: np.where(absent, np.nan, violation)}
-    if table.spec.validation is not None:
-        layout = table.spec.layout
+    exist = spec.space.active(rows.params)
+    params = {PARAM_PREFIX + d.name: _param(d, rows.params[d.name], exist.get(d.name)) for d in spec.space.dimensions}
+    nothing = np.full(n, np.nan)
+    metrics = {
+        METRIC_PREFIX + name: np.where(completed, rows.metrics.get(name, nothing), np.nan)
+        for name in table.metric_names
+    }
+    return {**fixed, **params, **metrics, **_more(table, rows, completed, slice(start, start + n))}
+
+
+def _param(dimension: Dimension, column: Array, exists: Array | None) -> Array:
+    """Values as they are, masked where there is none; a choice of several types becomes text, whichever some rows have."""
+    if isinstance(dimension, ChoiceDimension):
+        kinds = {type(value) for value in dimension.values}
+        form = next((form for form in (bool, int, float) if kinds == {form}), object)
+        form = float if kinds == {int, float} else form
+        is_mixed = form is object and len(kinds) > 1
+        column = np.array([str(v) for v in dimension.values] if is_mixed else dimension.values, dtype=form)[column]
+    if exists is not None and column.dtype == object:
+        column[~exists] = None
+        return column
+    return column if exists is None else np.ma.masked_array(column, mask=~exists)
+
+
+def _more(table: ResultTable, rows: RowBatch, completed: Array, chosen: slice) -> dict[str, Any]:
+    """Budget, constraints, phases, directions and the Pareto front, where the job has them."""
+    n, spec = len(rows), table.spec
+    more: dict[str, Any] = {}
+    if table.budget is not None:
+        budget = rows.metrics.get(BUDGET, np.full(n, np.nan))
+        more |= {OLD_BUDGET: budget, BUDGET: budget}
+    if spec.constraints:
+        violation = np.zeros(n) if table.violation is None else table.violation[chosen]
+        more |= {
+            FEASIBLE: np.asarray(table.ranking.feasible)[chosen],
+            VIOLATION: np.where(completed, violation, np.nan),
+        }
+    if spec.validation is not None:
+        layout = spec.layout
         places = [layout.stretches[at] for at in layout.indices(rows.iteration).tolist()]
         more[PHASE] = np.array([str(place.phase) for place in places], dtype=object)
         more[FOLD] = np.array([place.fold for place in places], dtype=np.int64)
-    more |= {DIRECTION_PREFIX + goal.name: np.full(n, goal.direction, dtype=object) for goal in table.spec.metrics}
-    more |= {name: np.array(column, dtype=bool) for name, column in more_columns(table).items()}
-    return {**fixed, **params, **metrics, **more}
-
-
-def _decoded(table: ResultTable) -> dict[str, Any]:
-    """Parameters by name; null where a row does not have one."""
-    found = table.spec.space.decode(dict(table.rows.params))
-    for name, exists in table.spec.space.active(table.rows.params).items():
-        column = np.asarray(found[name], dtype=object)
-        if column.dtype == object and not isinstance(found[name], list):
-            column = table.rows.params[name].astype(object)
-            column[~exists] = None
-        found[name] = column
-    return found
+    more |= {DIRECTION_PREFIX + goal.name: np.full(n, goal.direction, dtype=object) for goal in spec.metrics}
+    return more | ({FRONT: np.asarray(table.ranking.in_front)[chosen]} if len(spec.metrics) > 1 else {})
 
 
 FORMAT = ExportFormat(summary="A table by column, for pandas, polars, DuckDB.", write=_write)
