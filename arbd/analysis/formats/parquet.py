@@ -126,17 +126,23 @@ def parquet_columns(table: ResultTable, group: ResultGroup, start: int) -> dict[
 
 
 def _param(dimension: Dimension, column: Array, exists: Array | None) -> Array:
-    """Values as they are, masked where there is none; a choice of several types becomes text, whichever some rows have."""
+    """Values as they are, null where there is none; a choice of several types becomes text, whichever some rows have."""
+    absent = np.zeros(len(column), dtype=bool) if exists is None else ~exists
     if isinstance(dimension, ChoiceDimension):
-        kinds = {type(value) for value in dimension.values}
+        known = [value for value in dimension.values if value is not None]
+        kinds = {type(value) for value in known}
         form = next((form for form in (bool, int, float) if kinds == {form}), object)
         form = float if kinds == {int, float} else form
-        is_mixed = form is object and len(kinds) > 1
-        column = np.array([str(v) for v in dimension.values] if is_mixed else dimension.values, dtype=form)[column]
-    if exists is not None and column.dtype == object:
-        column[~exists] = None
+        text = str if form is object and len(kinds) > 1 else lambda value: value
+        values = [(known or [""])[0] if value is None else text(value) for value in dimension.values]
+        absent |= np.array([value is None for value in dimension.values])[column]
+        column = np.array(values, dtype=form)[column]
+    if not absent.any():
         return column
-    return column if exists is None else np.ma.masked_array(column, mask=~exists)
+    if column.dtype != object:
+        return np.ma.masked_array(column, mask=absent)
+    column[absent] = None
+    return column
 
 
 def _more(table: ResultTable, rows: RowBatch, completed: Array, chosen: slice) -> dict[str, Any]:
