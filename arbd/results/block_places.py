@@ -105,7 +105,8 @@ class BlockReader:
             self._reason = CorruptionError(self._paths.segments / segment, offset, "other rows than the results say")
             return None
         first = int(at[0])
-        is_slice = len(at) == int(at[-1]) - first + 1
+        # A duplicate may stand in the same batch as its original, so the ends of `at` say nothing of what is between them.
+        is_slice = bool((np.diff(at) == 1).all())
         return rows.blocks[first : first + len(at)] if is_slice else rows.blocks[at]
 
     def _batch(self, segment: str, offset: int) -> RowBatch:

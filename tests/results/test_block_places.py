@@ -81,6 +81,17 @@ def test_results_read_the_blocks_of_the_rows_that_won(
     assert np.array_equal(found, wanted, equal_nan=True) or not np.isfinite(wanted).any()
 
 
+def test_a_duplicate_beside_its_original_has_the_originals_blocks(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 3)
+    rows = rows_of(1, 3, blocks=True)
+    write_rows(paths, "a", replace(rows, origin=np.array([0, 1, 0])))
+    exhaust(paths, 3)
+    compact(FILES, paths)
+    found = stored_blocks_of(paths)
+    assert rows.blocks is not None
+    assert np.array_equal(found, rows.blocks[[0, 0, 2]])
+
+
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 5), st.integers(1, 4)), max_size=8))
 def test_runs_say_where_each_row_stands(runs: list[tuple[int, int, int]]) -> None:
     segment, offset = (np.repeat([run[at] for run in runs] or [0], [run[2] for run in runs] or [0]) for at in (0, 1))
