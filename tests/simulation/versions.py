@@ -49,9 +49,14 @@ class RaisedSchema:
         """See `Schema`; what the newer version writes says something new throughout."""
         return self._new.version if self._versions.writes() == NEW else self._old.earliest
 
-    def stamp(self) -> dict[str, Any]:
+    @property
+    def also(self) -> frozenset[int]:
         """See `Schema`."""
-        return {**self._old.stamp(), self.key: self.version}
+        return self._old.also if self._versions.reads() != NEW else self._old.also | {self._old.version}
+
+    def stamp(self, version: int | None = None) -> dict[str, Any]:
+        """See `Schema`."""
+        return {**self._old.stamp(), self.key: self.version if version is None else version}
 
     def require(self, record: Mapping[Any, Any], path: Path | str) -> None:
         """See `Schema`."""
