@@ -75,9 +75,20 @@ def mixed_text(session_id: str, shares: Sequence[CodeShare]) -> str:
     )
 
 
-def chosen(shares: Sequence[CodeShare], given: str) -> CodeShare:
-    """The code that somebody names by the beginning of its digest; UsageError when there is none, or several."""
-    found = [share for share in shares if share.digest.startswith(given)] if given else []
+def chosen(code: SessionCode, shares: Sequence[CodeShare], given: str) -> CodeShare:
+    """The code that somebody names by the beginning of its digest; UsageError when there is none, or several.
+
+    An era is known by every digest that it had: it may have got a part more since somebody looked.
+    """
+    found = [
+        share
+        for share in shares
+        if given
+        and any(
+            digest.startswith(given)
+            for digest in (share.digest, *(() if share.era is None else code.digests_of(share.era)))
+        )
+    ]
     if len(found) != 1:
         known = ", ".join(share.digest for share in shares)
         raise UsageError(f"--code {given!r}: no one code of this session; there are {known}")

@@ -196,7 +196,8 @@ class ChoiceDimension:
         try:
             return np.array([places[type(value), value] for value in values], dtype=np.int64)
         except KeyError as error:
-            raise ValueError(f"{self.name}: {error.args[0][1]!r} is none of {list(self.values)}") from error
+            named = [_as_in_a_job(value) for value in (error.args[0][1], *self.values)]
+            raise ValueError(f"{self.name}: {named[0]} is none of {', '.join(named[1:])}") from error
 
     def to_unit(self, values: Column) -> Unit:
         """The middle of each position's share."""
@@ -230,3 +231,7 @@ def _spread(levels: int, points: int) -> Column:
     if points == 1:
         return np.array([(levels - 1) // 2], dtype=np.int64)
     return np.unique(np.rint(np.linspace(0, levels - 1, points)).astype(np.int64))
+
+
+def _as_in_a_job(value: Value) -> str:
+    return "null" if value is None else repr(value)

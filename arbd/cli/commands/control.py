@@ -216,7 +216,7 @@ def _retry_code(layout: SpoolLayout, queue: SessionQueue, given: str, actor: Act
     code = SessionCode(files, paths, expected_parts(read_spec(files, paths)))
     rows = merged(files, paths).winning_rows()
     counts = {"": 0} | {digest.decode(): 0 for some in rows for digest in np.unique(some.code).tolist()}
-    share = chosen(code_shares(code, counts), given)
+    share = chosen(code, code_shares(code, counts), given)
     if share.era is None:
         digests = ["" if share.digest == UNKNOWN else share.digest]
     else:
