@@ -143,8 +143,8 @@ def replace_file(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def place_folder(new: Path, path: Path) -> None:
-    """Give a folder of files its name, at which there is nothing yet; it and its files are durable on return."""
-    for file in sorted(new.iterdir()):
+    """Give a folder of files its name, at which there is nothing yet; it and all below it are durable on return."""
+    for file in sorted(new.rglob("*")):
         _sync(file)
     _place(new, path)
 

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from arbd.atomic_file import place_folder
 from arbd.daemon.remote.wire import CODE, Files, Job, digest_of_files
 from arbd.errors import ArbdError, ObjectiveError
 from arbd.job.spec import JobSpec
@@ -50,7 +51,7 @@ class Materials:
                 assert not place.is_absolute() and ".." not in place.parts, file
                 (new / place).parent.mkdir(parents=True, exist_ok=True)
                 (new / place).write_bytes(content)
-            new.rename(folder)
+            place_folder(new, folder)
         except OSError:
             shutil.rmtree(new, ignore_errors=True)
             # Another process of this host may have been first.
