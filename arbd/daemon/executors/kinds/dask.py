@@ -186,6 +186,7 @@ class DaskExecutor:
         with self._lock:
             self._checked, self._checking = {}, set()
         if client is not None:
+            # What went wrong with it was told when it did: a broken client may fail to close in any way of its libraries.
             with contextlib.suppress(Exception):
                 client.close(timeout=CLOSE_S)
 

@@ -74,6 +74,7 @@ class FactoryExecutor:
     def _let_go(self) -> None:
         executor, self._executor = self._executor, None
         if executor is not None:
+            # It is somebody else's, and mostly broken already, which was told: how it ends changes nothing here.
             with contextlib.suppress(Exception):
                 executor.shutdown(wait=False, cancel_futures=True)
 
