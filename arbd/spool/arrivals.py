@@ -1,13 +1,15 @@
-"""Which files in `incoming/` have arrived whole: those that stand still, and end as a text file ends.
+"""Which files in `incoming/` have arrived whole: those that stand still, and end as a text file ends; and whose turn it is.
 
-Looks at some files a turn, in turn: however many there are and however often they change, each is looked at again.
+Looks at some files a turn, in turn: however many there are and however often they change, each is looked at again. What
+is done with files has turns too: a job that takes long, and comes again because nothing came of it, keeps no other
+waiting.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from arbd.spool.files import Files
@@ -129,3 +131,36 @@ class Arrivals:
                 f"{UNENDED_PATIENCE_S:g} s after its last change"
             )
             self.notes.append((name, why))
+
+
+@dataclass(slots=True)
+class Turns:
+    """Orders the pieces of each turn. `key` tells a piece from others by its name, which may change in between.
+
+    The kinds take turns, beginning after the one that was served last. In each kind comes first what waits for longest:
+    since it came, or since it was served.
+    """
+
+    key: Callable[[str], str]
+    _turn: int = 0
+    _since: dict[str, int] = field(default_factory=dict)
+    _last_kind: int = -1
+
+    def order(self, kinds: Sequence[Iterable[str]]) -> list[tuple[int, str]]:
+        """The pieces of the next turn, each after the number of its kind; equals stay as they are given."""
+        self._turn += 1
+        pieces = [[(self.key(name), name) for name in kind] for kind in kinds]
+        self._since = {key: self._since.get(key, self._turn) for kind in pieces for key, _ in kind}
+        for kind in pieces:
+            kind.sort(key=lambda piece: self._since[piece[0]])
+        first = self._last_kind + 1
+        numbers = [(first + step) % len(pieces) for step in range(len(pieces))]
+        rounds = max(map(len, pieces), default=0)
+        return [
+            (number, pieces[number][at][1]) for at in range(rounds) for number in numbers if at < len(pieces[number])
+        ]
+
+    def served(self, kind: int, name: str) -> None:
+        """This piece is begun. It comes after whatever was there in this turn."""
+        self._last_kind = kind
+        self._since[self.key(name)] = self._turn + 1

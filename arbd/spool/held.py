@@ -66,6 +66,12 @@ class Held:
         return cls(int(attempt), Taker(worker_id, int(incarnation, 16)), session_id, name, int(crashes))
 
 
+def same_job(name: str) -> str:
+    """What is the same of a file, dropped or held, however often it was passed on."""
+    held = Held.parse(name)
+    return name if held is None else held.session_id
+
+
 def give_back(files: Files, layout: SpoolLayout, taker: Taker) -> None:
     """What a taker that ends in an orderly way has in hand is no attempt; the next to take it up begins it anew."""
     for name in files.names(layout.taken):

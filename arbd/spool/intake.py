@@ -9,16 +9,15 @@ end is refused after some. Keeps I7: only regular files of bounded size are read
 from __future__ import annotations
 
 import errno
-import itertools
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
-from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals
+from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals, Turns
 from arbd.spool.files import Files
-from arbd.spool.held import Held, Taker
+from arbd.spool.held import Held, Taker, same_job
 from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job, resolved
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
@@ -106,6 +105,7 @@ class Intake:
     _refusals: HostRefusals = field(init=False)
     _pending: dict[str, _Pending] = field(default_factory=dict)
     _others: dict[str, float] = field(default_factory=dict)
+    _turns: Turns = field(default_factory=lambda: Turns(same_job))
 
     def __post_init__(self) -> None:
         token = self.files.system.token(4)
@@ -121,30 +121,31 @@ class Intake:
         and `trouble` what was wrong with some file.
         """
         ready = self._arrivals.ready(self.settle_s)
-        held = [
-            *((self._adopt, name) for name in self.files.names(self.layout.accepting)),
-            *((self._go_on, name) for name in self._own_and_orphaned(self._taken())),
-        ]
-        # In turn, so that neither what waits here for long nor what comes in keeps the other from its turn.
-        refused = [(self._take_again, name) for name in self._refusals.due() if name not in ready]
-        pairs = itertools.zip_longest(held, [(self._take, name) for name in ready], refused)
-        steps = [step for pair in pairs for step in pair if step is not None]
+        steps = (self._adopt, self._go_on, self._take, self._take_again)
+        names = (
+            self.files.names(self.layout.accepting),
+            self._own_and_orphaned(self._taken()),
+            ready,
+            [name for name in self._refusals.due() if name not in ready],
+        )
+        order = self._turns.order(names)
         until_s = self.clock.monotonic_s() + TURN_S
         outcomes: list[Outcome] = []
         self.trouble, done = "", 0
-        for step, name in steps:
+        for kind, name in order:
             if len(outcomes) >= JOBS_A_TURN or self.clock.monotonic_s() > until_s:
                 break
             done += 1
+            self._turns.served(kind, name)
             try:
-                outcome = step(name)
+                outcome = steps[kind](name)
             except OSError as error:
                 # One file's trouble is not the others'.
                 self.trouble = f"{escape_line(name)}: {error}"
                 continue
             if outcome is not None:
                 outcomes.append(outcome)
-        self.more = done < len(steps)
+        self.more = done < len(order)
         self.left = bool(self.more or self.trouble or self._pending or self._others or self._arrivals.unready > 0)
         if not self.more:
             self._leftovers.remove()
