@@ -23,8 +23,9 @@ STUCK = ("dropped", "of an earlier version", "orphaned", "growing")
 @pytest.mark.parametrize("stuck", [kinds for count in (1, 2, 4) for kinds in itertools.combinations(STUCK, count)])
 @pytest.mark.parametrize("cost_s", [0.0, 0.6, 12.0])
 def test_jobs_that_take_long_and_come_to_nothing_keep_no_other_waiting(
-    layout: SpoolLayout, clock: Clock, stuck: tuple[str, ...], cost_s: float
+    layout: SpoolLayout, stuck: tuple[str, ...], cost_s: float
 ) -> None:
+    clock = Clock()
     # No job can be rejected.
     layout.rejected.rmdir()
     layout.rejected.symlink_to("nowhere")
