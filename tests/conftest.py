@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -295,3 +296,13 @@ def wait_until(condition: Callable[[], object], within_s: float = 60.0, what: st
     while not condition():
         assert time.monotonic() < give_up, f"{what} did not happen within {within_s} s"
         time.sleep(0.05)
+
+
+def remove_folder(folder: Path) -> None:
+    """What a person's `rm -rf` does, again until nothing is left: a daemon may be writing there."""
+
+    def is_gone() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
+
+    wait_until(is_gone, 20, f"{folder} gone")

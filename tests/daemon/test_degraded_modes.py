@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import time
@@ -18,7 +17,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from tests.beds.faultfs import WRITING, FaultBed, Rule
 from tests.beds.smalldisk import SmallDisk
-from tests.conftest import Daemons, wait_until
+from tests.conftest import Daemons, remove_folder, wait_until
 from tests.jobs import write_job
 
 pytestmark = pytest.mark.bed
@@ -177,8 +176,7 @@ def test_a_spool_that_is_deleted_is_not_made_anew_and_the_daemon_can_be_stopped(
     daemons: Daemons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(daemons, tmp_path / "there", tmp_path, monkeypatch)
-    shutil.rmtree(tmp_path / "there", ignore_errors=True)
-    shutil.rmtree(tmp_path / "there", ignore_errors=True)
+    remove_folder(tmp_path / "there")
     wait_until(run.said("is the spool mounted"), what="a word about the missing spool")
     run.daemon.terminate()
     assert run.daemon.wait(40) in (0, 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
-from tests.conftest import Arbctl, Daemons, wait_until
+from tests.conftest import Arbctl, Daemons, remove_folder, wait_until
 from tests.jobs import write_job
 
 pytestmark = pytest.mark.bed
@@ -46,7 +45,7 @@ def test_a_session_removed_while_its_iteration_runs_into_its_timeout_stops_nothi
     submit(arbctl, tmp_path, "doomed", "sleeper:go", execution={"timeout_s": 2})
     daemon = daemons.start("a", slots=1)
     wait_until(lambda: running(layout, "doomed"))
-    shutil.rmtree(layout.session("doomed").folder)
+    remove_folder(layout.session("doomed").folder)
     submit(arbctl, tmp_path, "next")
     wait_until(lambda: done(layout, "next"), 30, "the other session")
     wait_until(lambda: "the session's folder was removed" in daemons.log(), 30, "word of it")
@@ -78,7 +77,7 @@ def test_a_removed_session_does_not_wait_for_a_long_iteration(
     submit(arbctl, tmp_path, "doomed", "sleeper:go")
     daemons.start("a", slots=1)
     wait_until(lambda: running(layout, "doomed"))
-    shutil.rmtree(layout.session("doomed").folder)
+    remove_folder(layout.session("doomed").folder)
     wait_until(lambda: "the session's folder was removed" in daemons.log(), 20, "its end")
     submit(arbctl, tmp_path, "doomed", n=30)
     wait_until(lambda: done(layout, "doomed"), 30, "another session of the same name")
