@@ -63,6 +63,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         help="A test that is not marked `slow` or `bed` and takes more CPU, in seconds, fails.",
     )
+    parser.addoption("--failed-to", type=Path, help="A file that gets the name of each test that failed, one a line.")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if (file := config.getoption("failed_to")) is not None:
+        failed = {report.nodeid: None for kind in ("failed", "error") for report in terminalreporter.getreports(kind)}
+        with file.open("a") as lines:
+            lines.writelines(f"{name}\n" for name in failed)
 
 
 @pytest.hookimpl(wrapper=True)
