@@ -22,7 +22,11 @@ ELSEWHERE: Mapping[str, Sequence[str]] = {
     "arbd/daemon/core/coordinator.py": ("tests/daemon/core", "tests/simulation"),
     "arbd/daemon/core": ("tests/daemon/core",),
     "arbd/daemon/service.py": ("tests/daemon/test_service_manager.py",),
-    "arbd/paper/kernel": ("tests/paper/test_engine_by_hand.py", "tests/paper/test_engine_equality.py"),
+    "arbd/paper/kernel": (
+        "tests/paper/test_search.py",
+        "tests/paper/test_engine_by_hand.py",
+        "tests/paper/test_engine_equality.py",
+    ),
     "arbd/paper/reference": ("tests/paper/test_engine_by_hand.py", "tests/paper/test_engine_identities.py"),
     "arbd/paper/metrics.py": ("tests/paper/test_engine_by_hand.py",),
     "arbd/paper/market/importers": ("tests/paper/test_importers.py", "tests/paper/test_join.py"),

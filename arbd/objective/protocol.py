@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ MAX_METRICS = 1_000
 MAX_METRIC_CHARS = 200
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen, as one is made for every iteration: making a frozen one takes three times as long.
+@dataclass(slots=True, eq=False)
 class Outcome:
     """Metrics, and for objectives that have them return blocks of shape (n_blocks, 2): sum and sum of squares."""
 
@@ -63,11 +65,12 @@ class Trial:
 
 
 class Settings:
-    """On what each iteration of a job is evaluated."""
+    """On what each iteration of a job is evaluated; all on the same unless they `vary`."""
 
     def __init__(self, spec: JobSpec) -> None:
         self._validation = spec.validation
         self._layout = spec.layout
+        self.vary = spec.validation is not None
 
     def of(self, iteration: int) -> Setting:
         """Of one iteration."""
@@ -132,6 +135,8 @@ def check_outcome(returned: object, trial: Trial) -> Outcome:
     return Outcome(checked, blocks, tuple(trial.reports))
 
 
+# The names of an objective's metrics are the same at every iteration.
+@functools.lru_cache(MAX_METRICS)
 def _metric_name(name: object) -> str:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_METRIC_CHARS or not name.isprintable():
         raise ObjectiveError(f"the objective returned a metric named {_shown(name)}; names are printable strings")

@@ -61,11 +61,17 @@ class Way:
 
 INTERPRETED = ("-p", "tests.mutation.interpreted")
 ENGINE = (
-    Way(("tests/paper/test_engine_by_hand.py",), INTERPRETED, {"NUMBA_DISABLE_JIT": "1"}, traces=False),
+    Way(
+        ("tests/paper/test_search.py", "tests/paper/test_engine_by_hand.py"),
+        INTERPRETED,
+        {"NUMBA_DISABLE_JIT": "1"},
+        traces=False,
+    ),
+    # As few markets as have trades enough.
     Way(
         ("tests/paper/test_engine_equality.py",),
-        (*INTERPRETED, "-k", "sets_of_random or smallest"),
-        {"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "3"},
+        (*INTERPRETED, "-k", "sets_of_random or nothing_rare or smallest"),
+        {"NUMBA_DISABLE_JIT": "1", "ARBD_EQUALITY_MARKETS": "6"},
         traces=False,
     ),
     Way(("tests/paper/test_engine_equality.py",), ("-k", "windows or realistic"), traces=False),

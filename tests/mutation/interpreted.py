@@ -73,6 +73,10 @@ def _mask(kind: type, passes: Callable[[Any, Any], Any]) -> Callable[[int, int, 
     return mask
 
 
+def fetch(_address: int) -> None:
+    """See `arbd.paper.kernel.memory`: caches are nobody's concern here."""
+
+
 def bits_in(word: int) -> Any:
     """See `arbd.paper.kernel.memory`."""
     return np.int64((int(word) & (2**64 - 1)).bit_count())
@@ -88,7 +92,7 @@ def _memory() -> ModuleType:
     vars(module).update(
         record_at=record_at, trailing_zeros=trailing_zeros, byte_at=_reader(np.uint8),
         float_at=_reader(np.float64), put_float=_writer(np.float64), int_at=_reader(np.int64), put_int=_writer(np.int64),
-        knows=knows, bits_in=bits_in, LANES=LANES, before=_mask(np.int64, operator.lt),
+        knows=knows, bits_in=bits_in, fetch=fetch, LANES=LANES, before=_mask(np.int64, operator.lt),
         at_least=_mask(np.float64, operator.ge), at_most=_mask(np.float64, operator.le),
         small_at=_reader(np.int32), put_small=_writer(np.int32), word_at=_reader(np.uint64), put_word=_writer(np.uint64),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from arbd.daemon.slots.protocol import ChunkTask
 from arbd.daemon.slots.row_buffer import RowBuffer
 from arbd.daemon.slots.surroundings import NOT_TOLD
 from arbd.errors import CodeChangedError, ObjectiveError
+from arbd.job.validation import WHOLE
 from arbd.objective.protocol import Outcome, Params, Trial
 from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN
@@ -209,8 +210,8 @@ class OneByOne:
         """Add rows of iterations from `done` on to the buffer. This loop is what a fast objective costs."""
         session, clock, progress, number = self._session, self._session.clock, self._progress, self._task.number
         spec, session_id, attempts, cell = session.spec, session.paths.session_id, self._task.attempts, session.cell
-        evaluate, add, budgets = session.evaluator.evaluate, self.buffer.add, self._planned.budget
-        setting_of = session.settings.of
+        evaluate, add, budgets, data = session.evaluator.evaluate, self.buffer.add, self._planned.budget, spec.data
+        setting_of = session.settings.of if session.settings.vary else None
         limit = spec.execution.iterations_per_process
         room = -1 if limit is None else max(1, limit - cell.evaluated)
         if self._params is None:
@@ -230,7 +231,9 @@ class OneByOne:
             if window.seeded:
                 cell.seed(seed)
             budget = 1.0 if budgets is None else float(budgets[position])
-            trial = Trial(iteration, seed, session_id, spec.data, budget=budget, setting=setting_of(iteration))
+            setting = WHOLE if setting_of is None else setting_of(iteration)
+            # By position and with a list at hand, which takes half the time.
+            trial = Trial(iteration, seed, session_id, data, [], budget, setting)
             attempt = attempts.get(iteration, 1) if attempts else 1
             started = clock.monotonic_ns()
             progress.evaluating(iteration, 1, started)
