@@ -77,7 +77,7 @@
       ["Sharpe ratio", found.sharpe, `of the winner, ${found.sharpe_unit}`],
       ["luck line", found.luck_line, "Sharpe ratio that the best of as many trials without skill is expected to have"],
       ["probabilistic Sharpe ratio", found.psr, "that the winner's true ratio is above 0, were it the only trial"],
-      ["deflated Sharpe ratio", found.dsr, "that it is above the luck line"],
+      ["deflated Sharpe ratio", found.dsr, "that it is above the luck line, which sets that lose raise too: no verdict rests on it"],
       ["superior ability, p", found.spa.p_winner, "how often the best of such trials without skill does as well as the winner"],
       [`PBO${found.pbo.value !== null && !found.pbo.valid ? " (NOT VALID)" : ""}`, found.pbo.value, found.pbo.reason || "how often the best on one half of time is no better than the median on the other"],
       ["plateau", found.plateau && found.plateau.ratio, "median score of the nearest trials, as a share of the winner's"],

@@ -74,7 +74,7 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("trials", trials),
         ("Sharpe", _beside(number(found["sharpe"]), number(found["luck_line"]), found["sharpe_unit"])),
         ("probabilistic Sharpe", share(found["psr"])),
-        ("deflated Sharpe", share(found["dsr"])),
+        ("deflated Sharpe", share(found["dsr"]) + _severe(found["dsr"])),
         ("minimum track record", "" if steps is None else f"{steps:,} steps of the equity grid"),
         ("superior ability", "" if spa is None or spa["p_winner"] is None else _superior(spa)),
         ("backtest overfitting", _overfitting(pbo)),
@@ -84,6 +84,11 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("null searches", _nulls(found["null_searches"])),
         *((f"stress: {line['name']}", _stress(line, found["metric"])) for line in found["stress"]),
     ]
+
+
+def _severe(dsr: float | None) -> str:
+    """Beside a good verdict a small number would read as a contradiction."""
+    return "" if dsr is None or dsr >= 0.5 else "; sets that lose raise its bar too, and no verdict rests on it"
 
 
 def _out_of_sample(found: dict[str, Any]) -> str:
