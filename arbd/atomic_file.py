@@ -9,6 +9,7 @@ never replaced. `replace_file` and `place_folder` are for files of arbd's own. I
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -40,11 +41,11 @@ def check_output(output: Path) -> Path:
 
 
 @contextlib.contextmanager
-def whole_file(output: Path, suffix: str = ".tmp") -> Iterator[Path]:
+def whole_file(output: Path, suffix: str = ".tmp", *, replace: bool = True) -> Iterator[Path]:
     """A new name to write to, which becomes `output` when the block ends well; durable then.
 
-    `suffix` is for writers that choose a format by the name. UsageError when no file can be written there, or
-    the system refuses.
+    `suffix` is for writers that choose a format by the name. Without `replace`, a file that has the name by then stays.
+    UsageError when no file can be written there, or the system refuses.
     """
     target = check_output(output)
     special = _is_special(target)
@@ -61,8 +62,10 @@ def whole_file(output: Path, suffix: str = ".tmp") -> Iterator[Path]:
         if special:
             with temporary.open("rb") as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-        else:
+        elif replace:
             _place(temporary, target)
+        else:
+            _place_beside(temporary, target)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -153,6 +156,27 @@ def _place(new: Path, path: Path) -> None:
     _sync(new)
     new.rename(path)
     _sync(path.parent)
+
+
+def _place_beside(new: Path, path: Path) -> None:
+    """As `_place`, where nothing has the name; UsageError where something has."""
+    _sync(new)
+    try:
+        _link(new, path)
+    except FileExistsError as error:
+        raise UsageError(f"{path} is there already and is not overwritten: name another") from error
+    _sync(path.parent)
+
+
+def _link(new: Path, path: Path) -> None:
+    try:
+        os.link(new, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        # A filesystem without hard links: the name is taken first, by nobody else.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+        new.rename(path)
 
 
 def _is_special(target: Path) -> bool:

@@ -44,8 +44,32 @@ MAX_UNPACKED_BYTES = 64 << 30
 MAX_MEMBERS = 100_000
 
 
-def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target: Path) -> list[str]:
-    """Archive a session that is over; the names in the archive. Segments go in only where nothing else holds what they do."""
+def write_archive(
+    files: Files, paths: SessionPaths, state: LedgerState, target: Path, *, replace: bool = False, suffix: str = ".tmp"
+) -> list[str]:
+    """Archive a session that is over; the names in the archive. Segments go in only where nothing else holds what they do.
+
+    UsageError where `target` is there already, unless it may be replaced.
+    """
+    kept = _names_to_keep(files, paths, state)
+    with whole_file(target, suffix, replace=replace) as new:
+        sums = _write(files, paths, kept, new)
+        if _sums(new, paths.session_id) != sums:
+            raise DataError(target, "what was written does not read back; check the disk")
+    return kept
+
+
+def is_archived(files: Files, paths: SessionPaths, state: LedgerState, target: Path) -> bool:
+    """True when `target`, read from the disk to its end, is an archive of the session as it is now, byte by byte."""
+    kept = _names_to_keep(files, paths, state)
+    try:
+        found = _sums(target, paths.session_id)
+    except (OSError, tarfile.TarError, EOFError, zlib.error):
+        return False
+    return set(found) == set(kept) and all(_sum(files, paths.folder / name) == found[name] for name in kept)
+
+
+def _names_to_keep(files: Files, paths: SessionPaths, state: LedgerState) -> list[str]:
     try:
         stored = require_compacted(files, paths, state)
         # Return blocks stand in them.
@@ -60,12 +84,14 @@ def write_archive(files: Files, paths: SessionPaths, state: LedgerState, target:
                 f"iterations, and {error}"
             ) from error
     names = [str(found.path.relative_to(paths.folder)) for found in everything_of(files, paths)]
-    kept = [name for name in names if _KEPT.fullmatch(name) and not name.startswith(skipped)]
-    with whole_file(target) as new:
-        sums = _write(files, paths, kept, new)
-        if _sums(new, paths.session_id) != sums:
-            raise DataError(target, "what was written does not read back; check the disk")
-    return kept
+    return [name for name in names if _KEPT.fullmatch(name) and not name.startswith(skipped)]
+
+
+def _sum(files: Files, path: Path) -> int:
+    summed = _Summed(files.reader(path))
+    while summed.read(COPY_BYTES):
+        pass
+    return summed.sum
 
 
 def _write(files: Files, paths: SessionPaths, names: list[str], target: Path) -> dict[str, int]:
@@ -111,7 +137,8 @@ def _sums(path: Path, session_id: str) -> dict[str, int]:
 
 def _pieces(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
     file = tar.extractfile(member)
-    assert file is not None
+    if file is None:
+        raise tarfile.ReadError(f"{member.name[:200]!a} is no file")
     while piece := file.read(COPY_BYTES):
         yield piece
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +18,12 @@ from arbd.spool.dropped import DroppedJob
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING, STATUS_NAMES, LedgerState
 from arbd.spool.liveness import Beat
+from arbd.spool.periods import period_ns
 from arbd.spool.readable import require_readable_job
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import is_being_made
 
 STATES = ("pending", RUNNING, PAUSED, "finishing", "done", CANCELLED, "blocked", "queued", "rejected")
-_PERIODS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def iso_time(wall_ns: int) -> str | None:
@@ -255,7 +254,7 @@ class Selection:
         for label in labels:
             name, equals, value = label.partition("=")
             pairs.append((name, value if equals else None))
-        before_ns = None if older_than is None else now_ns - _period_ns(older_than, "--older-than")
+        before_ns = None if older_than is None else now_ns - period_ns(older_than, "--older-than")
         return cls(
             tuple(users), tuple(named), tuple(pairs), None if since is None else _moment_ns(since, now_ns), before_ns
         )
@@ -283,17 +282,10 @@ class Selection:
         return self.before_ns is None or 0 < view.newest_ns < self.before_ns
 
 
-def _period_ns(given: str, option: str) -> int:
-    found = re.fullmatch(r"(\d{1,9})\s*([a-z]+)", given.strip())
-    if found is None or found[2] not in _PERIODS:
-        raise UsageError(f"{option} {given!r}: expected a number and a unit, one of {', '.join(_PERIODS)}, as in 30d")
-    return int(found[1]) * _PERIODS[found[2]] * 10**9
-
-
 def _moment_ns(given: str, now_ns: int) -> int:
     try:
         moment = datetime.fromisoformat(given)
     except ValueError:
-        return now_ns - _period_ns(given, "--since")
+        return now_ns - period_ns(given, "--since")
     # A time without a zone is meant where the person is.
     return int(moment.astimezone().timestamp()) * 10**9

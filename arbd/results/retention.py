@@ -7,6 +7,7 @@ rename; what a crash leaves of it is hidden, and removed by the next intake.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import stat
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from arbd.spool.queue import SessionQueue
 
 # A folder that no reader of a session looks at, and that a repair removes.
 BUILDING = ".repair-"
+LOCK_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +157,58 @@ def alone(files: Files, paths: SessionPaths) -> Iterator[None]:
         held.release()
 
 
-def remove_session(files: Files, layout: SpoolLayout, session_id: str) -> None:
-    """Take a whole session out of the spool."""
+@contextlib.contextmanager
+def unchanged(files: Files, layout: SpoolLayout, session_id: str, ledger: bytes | None = None) -> Iterator[None]:
+    """Hold a session's ledger, on which nobody can ask for more work then. UsageError unless it is over and unused.
+
+    `ledger` is what it must say still: the digest of it (`ledger_digest`) when somebody read the session last. None is for
+    what nobody can read any more.
+    """
+    paths = layout.session(session_id)
+    held = files.system.lock(paths.ledger_lock, LOCK_PATIENCE_S)
+    if held is None:
+        raise UsageError(f"the ledger of session {session_id} is in use: try again in a moment")
+    try:
+        if ledger is None:
+            require_unused(files, layout, session_id)
+        else:
+            require_over(files, layout, session_id)
+            if ledger_digest(files, paths) != ledger:
+                raise UsageError(f"session {session_id} has changed meanwhile: try again")
+        if not held.is_ours():
+            raise UsageError(f"the lock of session {session_id} was lost: try again")
+        yield
+    finally:
+        held.release()
+
+
+def ledger_digest(files: Files, paths: SessionPaths) -> bytes:
+    """Whatever becomes of a session is written there: the same digest is the same session."""
+    reader, digest, offset = files.reader(paths.ledger), hashlib.sha256(), 0
+    while piece := reader.read(offset, 1 << 20):
+        digest.update(piece)
+        offset += len(piece)
+    return digest.digest()
+
+
+def remove_session(files: Files, layout: SpoolLayout, session_id: str, ledger: bytes | None = None) -> None:
+    """Take a whole session out of the spool, unless somebody began to work on it; see `unchanged` for `ledger`."""
     paths = layout.session(session_id)
     doomed = layout.sessions / f".{session_id}.{files.system.token(4)}.removed"
-    files.rename(paths.folder, doomed)
+    with unchanged(files, layout, session_id, ledger):
+        files.rename(paths.folder, doomed)
     files.remove_tree(doomed)
+
+
+def remove_segments(files: Files, layout: SpoolLayout, session_id: str, kept: StoredResults, ledger: bytes) -> int:
+    """Free what the compacted results hold; how many bytes. For the holder of the compaction's lock."""
+    paths = layout.session(session_id)
+    take_blocks_in(files, paths, kept)
+    with unchanged(files, layout, session_id, ledger):
+        doomed = segments_of(files, paths)
+        for found in doomed:
+            files.remove(found.path)
+    return sum(found.size for found in doomed)
 
 
 def _found(files: Files, path: Path) -> Found:

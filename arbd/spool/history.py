@@ -10,7 +10,7 @@ import msgspec
 from arbd.spool.acts import action_of
 from arbd.spool.files import Files
 from arbd.spool.frames import scan_file
-from arbd.spool.layout import SessionPaths
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger_records import (
     ClaimRecord,
     DoneRecord,
@@ -22,6 +22,7 @@ from arbd.spool.ledger_records import (
     read_record,
 )
 from arbd.spool.provenance import UNKNOWN
+from arbd.spool.retention_log import read_deeds
 from arbd.spool.unknown_session import unknown_session
 
 
@@ -58,6 +59,18 @@ def history_of(files: Files, paths: SessionPaths) -> list[Deed]:
     except FileNotFoundError as error:
         raise unknown_session(files, paths) from error
     return deeds
+
+
+def kept_of(files: Files, layout: SpoolLayout, session_id: str | None = None) -> list[tuple[str, Deed]]:
+    """What was archived, freed and removed of one session, or of all, with its name; the oldest first."""
+    found = []
+    for deed in read_deeds(files, layout).every:
+        if session_id in (None, deed.session_id):
+            changes: dict[str, Any] = {"archive": deed.archive} if deed.archive else {}
+            changes |= {"freed_bytes": deed.freed_bytes} if deed.freed_bytes else {}
+            told = Deed(deed.what, deed.wall_ns, deed.user, deed.host, deed.reason, changes)
+            found.append((deed.session_id, told))
+    return found
 
 
 def _deed(record: LedgerRecord, last_ns: int) -> Deed | None:

@@ -172,6 +172,16 @@ class SpoolLayout:
         return self.root / "trials"
 
     @property
+    def retention(self) -> Path:
+        """What was archived and removed, and who is at it. Made with the first of it."""
+        return self.root / "retention"
+
+    @property
+    def notices(self) -> Path:
+        """Who was told of which session, a log for each target. Made with the first of them."""
+        return self.root / "notices"
+
+    @property
     def promotions(self) -> Path:
         """Who gave which winner to a bot: JSON lines, only ever appended to."""
         return self.root / "promotions.jsonl"
@@ -258,7 +268,15 @@ class SpoolLayout:
         root = self.root.stat()
         _require_sticky(self.root, root)
         parents = {self.root: root}
-        for folder in (*self.folders(), self.trials, self.index, self.control, self.refusals):
+        for folder in (
+            *self.folders(),
+            self.trials,
+            self.index,
+            self.control,
+            self.refusals,
+            self.retention,
+            self.notices,
+        ):
             try:
                 found = folder.lstat()
             except FileNotFoundError:

@@ -1,15 +1,14 @@
-"""`arbctl pause`, `resume`, `cancel`, `set`, `retry`: one record in a session's ledger each; and `history`, which reads them."""
+"""`arbctl pause`, `resume`, `cancel`, `set`, `retry`: one record in a session's ledger each, which `history` reads."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import click
 import msgspec
 
-from arbd.analysis.overview import Selection, iso_time
-from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
+from arbd.analysis.overview import Selection
+from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.dropped import cancel_job, named, no_session
 from arbd.cli.selection import chosen, for_each, require_alone, selection_options, yes_option
 from arbd.errors import UsageError
@@ -120,37 +119,6 @@ def set_(app: App, session: str, settings: tuple[str, ...], reason: str) -> None
     state = change(layout, session, changes, this_user(reason))
     told = msgspec.to_builtins(state.provenance.changes)
     app.show({"session_id": session, "changed": told}, lambda: f"{session}: {', '.join(settings)}")
-
-
-@click.command()
-@click.argument("session", shell_complete=complete_sessions)
-@json_option
-@pass_app
-def history(app: App, session: str) -> None:
-    """Who submitted, paused, resumed, changed, retried or cancelled SESSION: when, from which host, why.
-
-    Times are by the calendars of the hosts. What was done with an earlier version of arbd has no name.
-    """
-    from arbd.spool.history import history_of
-
-    layout = app.layout()
-    deeds = history_of(layout.files(), layout.session(session))
-    documents = [
-        {"what": deed.what, "when": iso_time(deed.wall_ns), "user": deed.user or None, "host": deed.host or None}
-        | {"reason": deed.reason, "changes": deed.changes}
-        for deed in deeds
-    ]
-    rows = [
-        [iso_time(deed.wall_ns) or "-", deed.what, deed.user or "-", deed.host or "-", _told(deed.reason, deed.changes)]
-        for deed in deeds
-    ]
-    head = ("WHEN", "WHAT", "USER", "HOST", "WHY")
-    app.show({"session_id": session, "history": documents}, lambda: table(head, rows))
-
-
-def _told(reason: str, changes: dict[str, Any]) -> str:
-    parts = [f"{name}={value}" for name, value in changes.items()]
-    return "; ".join([*([", ".join(parts)] if parts else []), *([reason] if reason else [])])
 
 
 @click.command()

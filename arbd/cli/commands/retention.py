@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from arbd.analysis.overview import Selection
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
+from arbd.cli.commands.control import reason_option
+from arbd.cli.purging import Parts, note, purge_session
 from arbd.cli.selection import chosen, for_each, require_alone, selection_options, yes_option
-from arbd.errors import CorruptionError, UsageError
+from arbd.errors import UsageError
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.retention_log import ARCHIVED, RESTORED
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.results.retention import Found
+    from arbd.spool.files import Files
+    from arbd.spool.ledger import LedgerState
+
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+
+def _require_one(yes: bool, dry_run: bool) -> None:
+    if yes and dry_run:
+        raise UsageError("--yes does it, --dry-run only shows it: say one")
 
 
 @click.command()
@@ -29,10 +42,20 @@ if TYPE_CHECKING:
 @click.option("--claims", is_flag=True, help="The ledger and the job: the session itself; never while it has results.")
 @selection_options
 @click.option("--yes", is_flag=True, help="Do it. Without this, only what would be removed is shown.")
+@dry_run_option
+@reason_option
 @json_option
 @pass_app
 def purge(
-    app: App, session: str | None, segments: bool, results: bool, claims: bool, selection: Selection, yes: bool
+    app: App,
+    session: str | None,
+    segments: bool,
+    results: bool,
+    claims: bool,
+    selection: Selection,
+    yes: bool,
+    dry_run: bool,
+    reason: str,
 ) -> None:
     """Free the space of a SESSION that is over. Shows what would be removed, and removes nothing without --yes.
 
@@ -41,71 +64,28 @@ def purge(
 
     \b
     Examples:
-      arbctl purge kimchi-btc-01 --segments                      # what would it free?
+      arbctl purge kimchi-btc-01 --segments --dry-run            # what would it free?
       arbctl purge kimchi-btc-01 --segments --yes
       arbctl purge --user bob --older-than 30d --segments --yes
       arbctl archive kimchi-btc-01 --output kimchi.tar.gz && arbctl purge kimchi-btc-01 --results --claims --yes
     """
     if not (segments or results or claims):
         raise UsageError("say what: --segments, --results, --claims, or --results and --claims for all of it")
+    _require_one(yes, dry_run)
     layout = app.layout()
     parts = Parts(segments, results, claims)
     if session is not None:
         require_alone(session, selection)
-        doomed = _purge(layout, session, parts, yes=yes)
+        doomed = purge_session(layout, session, parts, yes=yes, reason=reason)
         folder = layout.session(session).folder
         app.show(_document(session, folder, doomed, yes), lambda: _text(session, folder, doomed, yes))
         return
     views = chosen(layout, app.bookmarks(), selection, lambda view: view.is_over)
-    for_each(app, views, yes, lambda name: _freed(_purge(layout, name, parts, yes=True)))
-
-
-class Parts(NamedTuple):
-    """What of a session is to go."""
-
-    segments: bool
-    results: bool
-    claims: bool
+    for_each(app, views, yes, lambda name: _freed(purge_session(layout, name, parts, yes=True, reason=reason)))
 
 
 def _freed(doomed: list[Found]) -> str:
     return f"removed {len(doomed)} files, {_size(sum(found.size for found in doomed))}"
-
-
-def _purge(layout: SpoolLayout, session: str, parts: Parts, *, yes: bool) -> list[Found]:
-    """What of a session goes, gone with `yes`."""
-    from arbd.results import retention
-    from arbd.results.trials import keep_before_purge
-    from arbd.spool.ledger import LedgerState
-
-    segments, results, claims = parts
-    files = layout.files()
-    paths = layout.session(session)
-    try:
-        state = retention.require_over(files, layout, session)
-    except CorruptionError:
-        # What nobody can read any more nobody can end either; it may go as a whole.
-        if not (results and claims):
-            raise
-        retention.require_unused(files, layout, session)
-        state = LedgerState()
-    kept = retention.require_compacted(files, paths, state) if segments and not results else None
-    stored = retention.segments_of(files, paths), retention.results_of(files, paths)
-    if claims and not results and any(stored):
-        raise UsageError(f"session {session} has results: archive it, then name --results too if they may go")
-    doomed = (stored[0] if segments or results else []) + (stored[1] if results else [])
-    doomed += retention.claims_of(files, paths) if claims else []
-    if yes:
-        with retention.alone(files, paths):
-            if kept is not None:
-                retention.take_blocks_in(files, paths, kept)
-            for found in [] if claims else doomed:
-                files.remove(found.path)
-            if claims:
-                # Luck does not become less by forgetting how often it was tried.
-                keep_before_purge(files, layout, session)
-                retention.remove_session(files, layout, session)
-    return doomed
 
 
 def _document(session: str, folder: Path, doomed: list[Found], removed: bool) -> dict[str, Any]:
@@ -145,9 +125,18 @@ def _size(count: float) -> str:
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @selection_options
 @yes_option
+@dry_run_option
 @json_option
 @pass_app
-def archive(app: App, session: str | None, output: Path | None, force: bool, selection: Selection, yes: bool) -> None:
+def archive(
+    app: App,
+    session: str | None,
+    output: Path | None,
+    force: bool,
+    selection: Selection,
+    yes: bool,
+    dry_run: bool,
+) -> None:
     """Write a SESSION that is over into one file: job, ledger, results, and what they need of the segments.
 
     The file appears whole, and is read again before it is called good; one that is there is not replaced. Nothing is
@@ -159,10 +148,16 @@ def archive(app: App, session: str | None, output: Path | None, force: bool, sel
       arbctl archive kimchi-btc-01 --output /mnt/archive/kimchi-btc-01.tar.gz
       arbctl archive --older-than 30d --output /mnt/archive --yes
     """
+    _require_one(yes, dry_run)
     layout = app.layout()
     if session is not None:
         require_alone(session, selection)
         target = output or Path(f"{session}.tar.gz")
+        if dry_run:
+            size = _would_archive(layout, session, target, force=force)
+            document = {"session_id": session, "output": str(target), "bytes": size, "files": [], "written": False}
+            app.show(document, lambda: f"{session}: {_size(size)} would be packed into {target}; nothing was written")
+            return
         written = _archive(layout, session, target, force=force)
         size = target.stat().st_size
         document = {"session_id": session, "output": str(target), "bytes": size, "files": written}
@@ -182,13 +177,29 @@ def archive(app: App, session: str | None, output: Path | None, force: bool, sel
 
 def _archive(layout: SpoolLayout, session: str, target: Path, *, force: bool) -> list[str]:
     from arbd.analysis.archive import write_archive
+
+    files = layout.files()
+    state = _to_archive(files, layout, session, target, force=force)
+    written = write_archive(files, layout.session(session), state, target, replace=force)
+    note(files, layout, session, ARCHIVED, state, "", archive=str(target.absolute()))
+    return written
+
+
+def _would_archive(layout: SpoolLayout, session: str, target: Path, *, force: bool) -> int:
     from arbd.results import retention
 
     files = layout.files()
+    _to_archive(files, layout, session, target, force=force)
+    return sum(found.size for found in retention.everything_of(files, layout.session(session)))
+
+
+def _to_archive(files: Files, layout: SpoolLayout, session: str, target: Path, *, force: bool) -> LedgerState:
+    from arbd.results import retention
+
     state = retention.require_over(files, layout, session)
     if target.exists() and not force:
         raise UsageError(f"{target} is there already and is not overwritten: name another --output, or say --force")
-    return write_archive(files, layout.session(session), state, target)
+    return state
 
 
 @click.command()
@@ -205,5 +216,7 @@ def restore(app: App, file: Path) -> None:
     from arbd.analysis.archive import restore_archive
 
     layout = app.layout()
-    session = restore_archive(layout.files(), layout, file)
+    files = layout.files()
+    session = restore_archive(files, layout, file)
+    note(files, layout, session, RESTORED, None, "", archive=str(file.absolute()))
     app.show({"session_id": session}, lambda: session)

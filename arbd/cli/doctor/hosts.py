@@ -135,6 +135,11 @@ def troubles(beats: list[Beat]) -> Iterator[Finding]:
             yield Finding(
                 beat.worker_id, OK, executor_lines(beat.worker_id, told)[0].removeprefix(f"{beat.worker_id}: ")
             )
+        kept = beat.about.get("retention") or {}
+        for session_id, reason in dict(kept.get("troubles") or {}).items():
+            about = f"{session_id}: " if session_id else ""
+            remedy = "`arbctl retention` shows what is due; it is tried again at the next round"
+            yield Finding(beat.worker_id, WARNING, f"retention cannot be carried out: {about}{reason}", remedy)
     if beats and not any(beat.about.get("trouble") or beat.about.get("blocked") for beat in beats):
         yield Finding("code and data", OK, "every worker can evaluate every session")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.errors import UsageError
 from arbd.mirror.settings import RedisSettings
+from arbd.spool.retention_rules import RetentionSettings, parse_rules
 from arbd.spool.user_limits import UserLimits, parse_limits
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Config:
     mirror: MirrorSettings = field(default_factory=MirrorSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     @property
     def all_slots(self) -> int:
@@ -171,6 +173,8 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
             changed[name] = parse_limits(value, place)
         elif name == "labels" and not above:
             changed[name] = _labels(value, place)
+        elif full == "retention.rules":
+            changed[name] = parse_rules(value, place)
         elif is_dataclass(known[name]):
             if not isinstance(value, dict):
                 raise UsageError(
@@ -249,6 +253,7 @@ def _checked(config: Config, source: str) -> Config:
         if getattr(config, name) <= 0:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it must be more than 0")
     config.mirror.redis.check(source)
+    config.retention.check(source)
     _check_metrics(config.metrics, source)
     if config.lease_s < 3 * config.beat_s:
         raise UsageError(

@@ -49,6 +49,9 @@ class MetricsCollector(Collector):
         mirror = about.get("mirror")
         if mirror is not None:
             yield from _mirror(mirror)
+        kept = about.get("retention")
+        if kept is not None:
+            yield from _retention(kept)
 
     def _worker(self, about: Mapping[str, Any]) -> Iterable[Metric]:
         info = InfoMetricFamily("arbd_build", "Version of arbd and of Python.")
@@ -158,6 +161,20 @@ def _mirror(mirror: Mapping[str, Any]) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "arbd_mirror_sessions_in_trouble", "Sessions that Redis or their files keep from it.", len(mirror["troubles"])
     )
+
+
+def _retention(kept: Mapping[str, Any]) -> Iterable[Metric]:
+    done = CounterMetricFamily(
+        "arbd_retention_sessions", "What this worker did to sessions by the rules of its settings.", labels=["what"]
+    )
+    for what, count in kept["done"].items():
+        done.add_metric([what], count)
+    yield done
+    yield CounterMetricFamily("arbd_retention_freed_bytes", "Space that this worker freed so.", kept["freed_bytes"])
+    yield GaugeMetricFamily(
+        "arbd_retention_troubles", "Sessions whose rule could not be carried out in the last round, at most 20.",
+        len(kept["troubles"]),
+    )  # fmt: skip
 
 
 def _age_s(since_s: float | None, now_s: float) -> float:

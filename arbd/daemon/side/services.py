@@ -1,4 +1,4 @@
-"""What runs beside a worker's main loop and coordinator: the CSV keeper, the Redis mirror, the metrics.
+"""What runs beside a worker's main loop and coordinator: the CSV keeper, the Redis mirror, the metrics, retention.
 
 Each has a thread or a process of its own; none of them can hold the work up.
 """
@@ -13,8 +13,10 @@ from arbd.daemon.host.config import Config, MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side.csv_keeper import CsvKeeper
 from arbd.daemon.side.mirror_supervisor import Mirroring
+from arbd.daemon.side.retention_keeper import RetentionKeeper
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.system import SystemClock
 
 LAST_SWEEPS_S = 2.0
 
@@ -30,6 +32,7 @@ class SideServices:
         self._csv_keeper = CsvKeeper(files, SpoolLayout(config.spool), only, log, self._going_on)
         self._mirroring: Mirroring | None = None
         self._exporter: Any = None
+        self._retention: RetentionKeeper | None = None
 
     def _going_on(self) -> list[str]:
         """The sessions that the coordinator knew at its last heartbeat."""
@@ -40,6 +43,7 @@ class SideServices:
         self._export(self._config.metrics)
         self._csv_keeper.start()
         self._mirror(self._config)
+        self._retain(self._config)
 
     def reconfigure(self, config: Config) -> None:
         """Follow changed settings. UsageError when metrics cannot be served as they say; the old go on then."""
@@ -49,10 +53,16 @@ class SideServices:
             if self._mirroring is not None:
                 self._mirroring.stop(wait=False)
             self._mirror(config)
+        if config.retention != self._config.retention:
+            if self._retention is not None:
+                self._retention.stop(wait=False)
+            self._retain(config)
         self._config = config
 
     def stop(self, mirror_within_s: float = LAST_SWEEPS_S) -> None:
         """End all; the mirror may catch up for so long."""
+        if self._retention is not None:
+            self._retention.stop()
         if self._mirroring is not None:
             self._mirroring.catch_up(mirror_within_s)
             self._mirroring.stop()
@@ -69,14 +79,27 @@ class SideServices:
             # Some filesystems (Btrfs) have no number of files to run out of.
             **({"free_inodes": found.f_favail} if found.f_files else {}),
         }
-        mirroring = self._mirroring
-        return space if mirroring is None else {**space, "mirror": mirroring.about()}
+        told: dict[str, Any] = {}
+        if (mirroring := self._mirroring) is not None:
+            told["mirror"] = mirroring.about()
+        if (keeper := self._retention) is not None:
+            told["retention"] = keeper.about()
+        return {**space, **told}
 
     def _mirror(self, config: Config) -> None:
         self._mirroring = None
         if config.mirror.redis:
             self._mirroring = Mirroring(config.spool, config.mirror.redis, self._only, self._log)
             self._mirroring.start()
+
+    def _retain(self, config: Config) -> None:
+        self._retention = None
+        # A worker of one session has no part in what becomes of others.
+        if config.retention.rules and self._only is None:
+            self._retention = RetentionKeeper(
+                config.spool, config.worker_id, config.retention, SystemClock(), self._log
+            )
+            self._retention.start()
 
     def _export(self, settings: MetricsSettings) -> None:
         old, exporter = self._exporter, None
