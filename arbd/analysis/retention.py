@@ -142,6 +142,7 @@ class Retainer:
 
         Keeps a host whose calendar is wrong from removing what is young. Nothing is decided by it but to wait.
         """
+        self.files.make_folder(self.layout.retention)
         probe = self.layout.retention / "calendar"
         self.files.publish(probe, b"the time of the file server\n")
         found = self.files.look(probe)

@@ -21,12 +21,8 @@ from arbd import schema
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
-from arbd.results.columns import RowRules
 from arbd.results.generations import generation_name, published_up_to, read_generation
-from arbd.results.merge import Merge
-from arbd.results.segments import SegmentWriter
-from arbd.results.store_format import has_results
-from arbd.results.store_reader import StoredResults
+from arbd.results.segments_back import bring_segments_back
 from arbd.results.suggester import Suggester
 from arbd.search.generation import Generation
 from arbd.search.plan import join
@@ -47,13 +43,13 @@ def extend(layout: SpoolLayout, session: str, iterations: int, actor: Actor, mos
     """Give a session that is done so many more; how many it has then, `most` at most. UsageError when it cannot be."""
     files = layout.files()
     queue = open_queue(layout, session)
-    before = read_spec(files, queue.paths)
-    _require_extensible(queue.state, before, iterations, most, session)
-    _require_segments(files, queue.paths, replace(before, n=queue.state.n), queue.state.epoch)
+    _require_extensible(queue.state, read_spec(files, queue.paths), iterations, most, session)
 
     def decide(now: LedgerState) -> Sequence[LedgerRecord]:
         spec = read_spec(files, queue.paths)
         _require_extensible(now, spec, iterations, most, session)
+        # Under the lock, under which whoever frees their space removes them.
+        bring_segments_back(files, queue.paths, replace(spec, n=now.n), now.epoch)
         n = now.n + iterations
         longer = replace(spec, n=n, began_with=spec.began_with or now.n)
         if spec.generation_size:
@@ -122,27 +118,6 @@ def _require_more_points(spec: JobSpec, n: int, iterations: int, again: str) -> 
             raise UsageError(
                 f"the {spec.method} has {size:,} points, of which {n:,} are evaluated: {size - n:,} more are the maximum"
             )
-
-
-def _require_segments(files: Files, paths: SessionPaths, spec: JobSpec, epoch: int) -> None:
-    """What workers wrote is there again, where the compacted results alone were kept: more is written beside it."""
-    rules = RowRules.of(spec)
-    if not Merge(files, paths, rules).missing(spec.n, epoch):
-        return
-    if not has_results(files, paths):
-        raise UsageError(f"the results of session {paths.session_id} were purged: there is nothing to go on from")
-    files.make_folder(paths.segments)
-    # A writer of its own for each worker whose rows these are. Should it die, the next one writes all of it once more.
-    incarnation, writers = int(files.system.token(8), 16), dict[str, SegmentWriter]()
-    for group in StoredResults(files, paths, rules).groups(blocks=True):
-        for index in np.unique(group.worker).tolist():
-            worker = group.workers[index]
-            if worker not in writers:
-                writers[worker] = SegmentWriter(files, paths, worker, incarnation, "0")
-            writers[worker].write(group.rows.select(np.flatnonzero(group.worker == index)))
-    for writer in writers.values():
-        writer.sync()
-        writer.close()
 
 
 def _complete_last_generation(files: Files, paths: SessionPaths, before: JobSpec, after: JobSpec) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
 from arbd.results.columns import Array, RowRules
 from arbd.results.merge import Merge, WinningRows
+from arbd.results.segments_back import bring_segments_back
 from arbd.spool import ledger
 from arbd.spool.control import this_user
 from arbd.spool.files import Files
@@ -46,6 +48,11 @@ def run_again(
 def _try(layout: SpoolLayout, queue: SessionQueue, which: Callable[[WinningRows], Array], actor: Actor) -> int | None:
     """As `run_again`; None when iterations were put back, or lost their rows, since the queue was read."""
     files, session = layout.files(), queue.paths.session_id
+    if queue.state.done:
+        with files.lock(queue.paths.ledger_lock, queue.lock_timeout_s):
+            spec = replace(read_spec(files, queue.paths), n=queue.state.n)
+            bring_segments_back(files, queue.paths, spec, queue.state.epoch)
+    there = set(files.names(queue.paths.segments))
     chosen = merged(files, queue.paths).choose(which)
     if not len(chosen):
         return 0
@@ -54,7 +61,8 @@ def _try(layout: SpoolLayout, queue: SessionQueue, which: Callable[[WinningRows]
 
     def decide(now: LedgerState) -> list[LedgerRecord]:
         nonlocal current
-        current = now.epoch == before
+        # Whoever frees the space of a session removes them under this lock.
+        current = now.epoch == before and there <= set(files.names(queue.paths.segments))
         again = ledger.again(chosen.iterations.spans(now.epoch + 1), chosen.counts, "retry", actor)
         return [again] if current else []
 

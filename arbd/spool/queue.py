@@ -43,7 +43,7 @@ class SessionQueue:
 
     def __init__(self, files: Files, paths: SessionPaths, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self._files = files
-        self._lock_timeout_s = lock_timeout_s
+        self.lock_timeout_s = lock_timeout_s
         self.paths = paths
         self.state = LedgerState()
         self.damage: list[Damage] = []
@@ -118,7 +118,7 @@ class SessionQueue:
         append that reached the disk although it raised is found on the next call: its claims are handed out
         then, its finishes count once.
         """
-        with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
+        with self._files.lock(self.paths.ledger_lock, self.lock_timeout_s):
             self._fold_new()
             records: list[LedgerRecord] = []
             if finishes:
@@ -141,7 +141,7 @@ class SessionQueue:
 
     def change(self, decide: Callable[[LedgerState], Sequence[LedgerRecord]]) -> LedgerState:
         """Append the records that `decide` returns for the current state, under the lock."""
-        with self._files.lock(self.paths.ledger_lock, self._lock_timeout_s):
+        with self._files.lock(self.paths.ledger_lock, self.lock_timeout_s):
             self._fold_new()
             self._append(decide(self._opened()))
         return self.state
