@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import numpy as np
+from search_markets import (
+    BINANCE,
+    BRL,
+    PAPER_SPACE,
+    QUOTES_SPACE,
+    TOUCH_SPACE,
+    loss_of,
+    recorded,
+    recorded_market,
+    synthetic_market,
+)
 
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
 
@@ -85,42 +96,6 @@ _MIXED = SearchSpace(
         ChoiceDimension("flag", (False, True)),
     )
 )
-_PAPER = SearchSpace(
-    (
-        FloatDimension("min_spread_pct", 0.02, 0.40),
-        FloatDimension("exit_spread_pct", -0.20, 0.20),
-        FloatDimension("stop_loss_pct", 0.0, 1.0),
-        IntDimension("max_hold_s", 60, 20_000, log=True),
-        FloatDimension("participation", 0.1, 1.0),
-    )
-)
-_COSTS = {"fee_a_bps": 1.0, "fee_b_bps": 1.0, "latency_a_ms": 200.0, "latency_b_ms": 100.0, "grid_s": 600.0}
-
-
-@lru_cache(maxsize=1)
-def _market() -> Any:
-    from arbd.paper.market.synth import synth_profile
-    from arbd.paper.objective import PaperObjective
-
-    return PaperObjective([synth_profile("kimchi", 1, 40_000)], _COSTS)
-
-
-@lru_cache(maxsize=1)
-def _other_market() -> Any:
-    from arbd.paper.market.synth import synth_profile
-    from arbd.paper.objective import PaperObjective
-
-    return PaperObjective([synth_profile("kimchi", 5, 30_000)], {**_COSTS, "slippage_bps": 0.5})
-
-
-def _paper2(p: Params) -> float:
-    pnl = _other_market().evaluate(p)[0]["pnl"]
-    return float("nan") if math.isnan(pnl) else -pnl
-
-
-def _paper(p: Params) -> float:
-    pnl = _market().evaluate(p)[0]["pnl"]
-    return float("nan") if math.isnan(pnl) else -pnl
 
 
 def _shift(key: int, count: int) -> Any:
@@ -236,13 +211,27 @@ def _more() -> list[Problem]:
         Problem("sparse20", unit[20], _sparse(23, 20), 0.0, held_back=True),
         Problem("choices2", more_choices, of_more_choices, 0.0, held_back=True),
         Problem("mixed9", mixed, of_mixed, 0.0, held_back=True),
-        Problem("paper2", _PAPER, _paper2, math.nan, held_back=True),
+        Problem("paper2", PAPER_SPACE, loss_of(lambda: synthetic_market(5, 30_000, 0.5)), math.nan, held_back=True),
     ]
 
 
 def problems() -> list[Problem]:
-    """All sixteen, half of them held back. Of the paper engine the best value that any method found is the least."""
-    return [*_first(), *_more()]
+    """All sixteen, half of them held back, and two more where there are recorded quotes.
+
+    Of the paper engine the best value that any method found is the least.
+    """
+    return [*_first(), *_more(), *_recorded()]
+
+
+def _recorded() -> list[Problem]:
+    return [
+        Problem(name, space, loss_of(partial(recorded_market, file)), math.nan, held_back)
+        for name, space, file, held_back in (
+            ("quotes", QUOTES_SPACE, BRL, False),
+            ("quotes2", TOUCH_SPACE, BINANCE, True),
+        )
+        if recorded(file) is not None
+    ]
 
 
 def _first() -> list[Problem]:
@@ -252,5 +241,5 @@ def _first() -> list[Problem]:
         Problem("rosenbrock4", _floats(4, -5, 10), _rosenbrock4, 0.0),
         Problem("ackley5", _floats(5, -32.768, 32.768), _ackley5, 0.0),
         Problem("mixed", _MIXED, _mixed, 0.0),
-        Problem("paper", _PAPER, _paper, math.nan),
+        Problem("paper", PAPER_SPACE, loss_of(lambda: synthetic_market(1, 40_000)), math.nan),
     ]  # fmt: skip

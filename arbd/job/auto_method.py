@@ -10,7 +10,7 @@ import dataclasses
 
 from arbd.job.file import JobDocument
 from arbd.job.model import AUTO
-from arbd.search.samplers import adaptive, built_in
+from arbd.search.policy import method_for
 
 
 def with_method(document: JobDocument) -> tuple[JobDocument, list[str]]:
@@ -19,10 +19,6 @@ def with_method(document: JobDocument) -> tuple[JobDocument, list[str]]:
     assert tuning.method == AUTO
     # A job that does not say how many is told so by whichever it is.
     iterations = tuning.max_iterations or 1
-    method, suits = next(
-        (name, found.suits)
-        for name in built_in(learns=True)
-        if (found := adaptive(name)) is not None and found.suits is not None and found.suits.has(iterations)
-    )
+    method, suits = method_for(iterations)
     chosen = job.model_copy(update={"tuning": tuning.model_copy(update={"method": method})})
     return dataclasses.replace(document, job=chosen), [f"method auto is {method}: {suits}"]

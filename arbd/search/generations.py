@@ -283,7 +283,7 @@ class GenerationPlanner:
             allowed = self.trial_history.limits.may_run(_row(columns, row), 1)[0]
             promoted = lowest is not None and budget is not None and budget[row] > lowest[0]
             if row >= queued and not promoted and (source or not allowed):
-                other = self._other(rng, here, seen, any_point=not allowed)
+                other = self._other(rng, 1.0 if budget is None else float(budget[row]), seen, any_point=not allowed)
                 if other is not None:
                     for name, value in other.items():
                         columns[name][row] = value[0]
@@ -293,15 +293,16 @@ class GenerationPlanner:
                 seen.put(here(columns, row), first + row)
         return PlannedRows(columns, origin, budget)
 
-    def _other(self, rng: np.random.Generator, key: Any, seen: SeenPoints, *, any_point: bool) -> Columns | None:
+    def _other(self, rng: np.random.Generator, budget: float, seen: SeenPoints, *, any_point: bool) -> Columns | None:
         """A point that may run and did not stand before; with `any_point`, else one that may run."""
         space, view = self.spec.space, self._view
         if space.size is None and not any_point:
             return None
         drawn = view.from_unit(rng.random((DRAWS, len(space.dimensions))))
         allowed = np.flatnonzero(self.trial_history.limits.may_run(drawn, DRAWS))
+        keys = keys_of(drawn, np.full(DRAWS, budget))
         for position in allowed.tolist():
-            if not seen.of(key(drawn, position)):
+            if not seen.of(keys[position]):
                 return _row(drawn, position)
         return _row(drawn, int(allowed[0])) if any_point and len(allowed) else None
 
