@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from arbd.analysis.table import ResultTable
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 MAX_KINDS = 10
+# What differs from one iteration to the next in the same words: numbers, addresses of objects.
+_VARIES = re.compile(r"0x[0-9a-f]+|[-+]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
 def grouped_failures(table: ResultTable) -> list[dict[str, Any]]:
@@ -19,11 +23,40 @@ def grouped_failures(table: ResultTable) -> list[dict[str, Any]]:
     status = table.source.fixed("status")
     bad = np.flatnonzero(status != COMPLETED)
     errors = table.source.errors()
-    found: dict[tuple[str, str], list[int]] = {}
-    for kind, iteration in zip(status[bad].tolist(), table.source.fixed("iteration")[bad].tolist(), strict=True):
-        found.setdefault((STATUS_NAMES[kind], errors.get(iteration, "")), []).append(iteration)
-    kinds = sorted(found.items(), key=lambda kind: -len(kind[1]))[:MAX_KINDS]
+    iterations = table.source.fixed("iteration")[bad].tolist()
+    return by_kind(
+        (STATUS_NAMES[kind], errors.get(iteration, ""), iteration)
+        for kind, iteration in zip(status[bad].tolist(), iterations, strict=True)
+    )
+
+
+def numbers_notice(table: ResultTable) -> str:
+    """How many completed results have no number for a metric that the job optimises, which ranks them last; "" else.
+
+    In the paper engine a metric that is undefined is NaN and no fault: it is told only where no result has a number.
+    """
+    completed = table.ranking.completed
+    of, told = int(completed.sum()), []
+    for goal in table.spec.metrics:
+        values = table.ranking.columns.column(goal.name)
+        without = 0 if values is None else int(np.isnan(values[completed]).sum())
+        if without and without == of:
+            told.append(f"no result has a number for {goal.name}: all {of:,} are nan")
+        elif without and table.spec.objective.kind != "paper":
+            told.append(f"{without:,} of {of:,} results have no number for {goal.name}, and rank last")
+    return "; ".join(told)
+
+
+def by_kind(failures: Iterable[tuple[str, str, int]]) -> list[dict[str, Any]]:
+    """The most frequent kinds of (status, error, iteration): errors in the same words, whatever their numbers, are one kind.
+
+    The error of each kind is that of its first iteration.
+    """
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for status, error, iteration in failures:
+        found.setdefault((status, _VARIES.sub("#", error)), []).append((iteration, error))
+    kinds = sorted(found.items(), key=lambda kind: (-len(kind[1]), min(kind[1])))[:MAX_KINDS]
     return [
-        {"status": status, "error": error, "count": len(iterations), "first_iteration": iterations[0]}
-        for (status, error), iterations in kinds
+        {"status": status, "error": min(ones)[1], "count": len(ones), "first_iteration": min(ones)[0]}
+        for (status, _), ones in kinds
     ]

@@ -173,6 +173,12 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str) -> 
         if getattr(returned, "blocks", None) is not None:
             answer["blocks"] = [[float(number) for number in row] for row in returned.blocks]
         returned = returned.metrics
+    if isinstance(returned, numbers.Real) and type(returned).__name__ not in ("bool_", "bool"):
+        # Whether a number alone is enough is for who asked to say.
+        answer["metrics"] = float(returned)
+        if trial.reports:
+            answer["reports"] = trial.reports
+        return answer
     if not hasattr(returned, "items"):
         text = f"the objective returned {_shown(returned)}; expected a mapping of metric names to numbers"
         return {"broken": text}

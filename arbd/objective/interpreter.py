@@ -21,7 +21,7 @@ from arbd.objective.kept_process import KeptProcess
 from arbd.objective.lines import LinesEvaluator
 from arbd.objective.processes import children
 from arbd.objective.program import CommandError, Program
-from arbd.objective.protocol import Outcome, Trial, check_outcome
+from arbd.objective.protocol import Outcome, Trial, check_outcome, the_metric
 from arbd.objective.python import NO_WINDOW
 
 
@@ -60,6 +60,7 @@ class InterpreterEvaluator(LinesEvaluator):
         runner = str(Path(foreign.__file__).resolve())
         self._program = Program((interpreter, "-I", runner), None)
         self._fixed = dict(spec.fixed)
+        self._the_metric = the_metric(spec)
         self._process: KeptProcess | None = None
         self._folders = [str(folder) for folder in search_paths]
         digests = spec.digests if verify else {}

@@ -18,7 +18,7 @@ from arbd.job.validation import WHOLE, Setting
 from arbd.objective.kept_process import FAREWELL_S, KeptProcess
 from arbd.objective.processes import children
 from arbd.objective.program import CommandError, Program
-from arbd.objective.protocol import Outcome, Params, Trial, check_outcome
+from arbd.objective.protocol import Outcome, Params, Trial, check_outcome, the_metric
 
 MAX_ERROR_CHARS = 4_000
 
@@ -32,6 +32,7 @@ class LinesEvaluator:
         arguments = spec.objective.target
         self._program = Program(arguments, spec.digests.get(f"command:{arguments[0]}") if verify else None)
         self._fixed = dict(spec.fixed)
+        self._the_metric = the_metric(spec)
         self._process: KeptProcess | None = None
 
     @property
@@ -96,7 +97,7 @@ class LinesEvaluator:
         error = answer.get("error")
         if isinstance(error, str):
             raise CommandError(error[:MAX_ERROR_CHARS])
-        return check_outcome(answer.get("metrics"), trial)
+        return check_outcome(answer.get("metrics"), trial, self._the_metric)
 
     def close(self) -> None:
         """See `Evaluator`."""

@@ -114,15 +114,27 @@ class Evaluator(Protocol):
         ...
 
 
-def check_outcome(returned: object, trial: Trial) -> Outcome:
-    """What an objective returned, as an Outcome; ObjectiveError says what is wrong with it."""
+def the_metric(spec: JobSpec) -> str:
+    """The metric that a number alone is the value of; '' where a job optimises several."""
+    return spec.metrics[0].name if len(spec.metrics) == 1 else ""
+
+
+def check_outcome(returned: object, trial: Trial, the_metric: str = "") -> Outcome:
+    """What an objective returned, as an Outcome; ObjectiveError says what is wrong with it.
+
+    A number alone is the value of `the_metric`, where there is one.
+    """
     blocks = None
     metrics: object = returned
     if isinstance(returned, Outcome):
         metrics, blocks = returned.metrics, returned.blocks
     # Asking for the type is several times cheaper than asking whether it is a Mapping.
     if type(metrics) is not dict and not isinstance(metrics, Mapping):
-        raise ObjectiveError(f"the objective returned {_shown(metrics)}; expected a mapping of metric names to numbers")
+        if not the_metric or isinstance(metrics, bool | np.bool_) or not isinstance(metrics, numbers.Real):
+            raise ObjectiveError(
+                f"the objective returned {_shown(metrics)}; expected a mapping of metric names to numbers"
+            )
+        metrics = {the_metric: metrics}
     if not metrics:
         raise ObjectiveError("the objective returned no metric at all")
     if len(metrics) > MAX_METRICS:

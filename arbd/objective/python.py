@@ -19,7 +19,7 @@ from arbd.job.modules import locate
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
 from arbd.objective.modules import ObjectiveModules, RefusedImportError
-from arbd.objective.protocol import Outcome, Params, Trial, check_outcome
+from arbd.objective.protocol import Outcome, Params, Trial, check_outcome, the_metric
 
 NO_WINDOW = (
     "takes no window, which the job's validation needs: give it a parameter `window` (from_ns, to_ns: use only data in it), "
@@ -88,6 +88,7 @@ class PythonEvaluator:
         )
         self._batch: Callable[..., object] | None = batch if callable(batch) else None
         self._fixed = dict(spec.fixed)
+        self._the_metric = the_metric(spec)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""
@@ -95,12 +96,12 @@ class PythonEvaluator:
         if trial.setting.changes:
             given = trial.setting.changed(given)
         if self._takes_params_alone:
-            return check_outcome(self._function(given), trial)
+            return check_outcome(self._function(given), trial, self._the_metric)
         more: dict[str, Any] = {"budget": trial.budget} if self._with_budget else {}
         if self._with_window and trial.window is not None:
             more["window"] = trial.window
         returned = self._function(given, trial, **more) if self._with_trial else self._function(given, **more)
-        return check_outcome(returned, trial)
+        return check_outcome(returned, trial, self._the_metric)
 
     def close(self) -> None:
         """See `Evaluator`."""

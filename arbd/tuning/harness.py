@@ -12,7 +12,7 @@ import numpy as np
 
 from arbd.errors import ObjectiveError, UsageError
 from arbd.job.spec import JobSpec
-from arbd.objective.protocol import Params, Trial, check_outcome
+from arbd.objective.protocol import Params, Trial, check_outcome, the_metric
 from arbd.results.result import TuningResult
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, NOT_RUN_ERRORS, NOT_RUN_NAMES, Limits, PlannedRows
@@ -92,7 +92,8 @@ class TuningHarness:
             status, error = NOT_RUN_NAMES[INFEASIBLE], NOT_RUN_ERRORS[INFEASIBLE]
         else:
             try:
-                metrics = dict(check_outcome(objective_fn({**config.spec.fixed, **params}), trial).metrics)
+                returned = objective_fn({**config.spec.fixed, **params})
+                metrics = dict(check_outcome(returned, trial, the_metric(config.spec)).metrics)
             except ObjectiveError as broken:
                 status, error = "failed", str(broken)
             except Exception as raised:

@@ -94,6 +94,17 @@ def test_each_way_out_is_the_iterations_own(tmp_path: Path, interpreter: Path, w
         assert metrics(evaluator, 3) == {"v": 3.0}
 
 
+def test_a_number_alone_is_the_metric_of_a_job_that_has_one(tmp_path: Path, interpreter: Path) -> None:
+    body = (
+        "def f(params, trial):\n    trial.report(1, 2)\n    return True if trial.iteration == 2 else params['x'] * 2\n"
+    )
+    with closing(load(tmp_path, interpreter, body)) as evaluator:
+        found = evaluator.evaluate({"x": 0.5}, Trial(1, 7, "s"))
+        assert (list(found.metrics.values()), found.reports) == ([1.0], ((1, 2.0),))
+        with pytest.raises(ObjectiveError, match="returned bool True; expected a mapping"):
+            metrics(evaluator, 2)
+
+
 def test_random_numbers_are_those_of_the_iteration_and_blocks_come_through(tmp_path: Path, interpreter: Path) -> None:
     body = """import random
 class Result:

@@ -61,6 +61,25 @@ def test_a_broken_contract_is_named(returned: Any, message: str) -> None:
         check_outcome(returned, trial())
 
 
+@pytest.mark.parametrize("number", [1, 0.5, np.float32(0.5), np.int64(3), float("nan"), float("-inf")])
+@pytest.mark.parametrize("takes", ["params", "params, trial"])
+def test_a_number_alone_is_the_metric_of_a_job_that_has_one(tmp_path: Path, number: Any, takes: str) -> None:
+    name = f"number_{abs(hash((repr(number), takes)))}"
+    body = f"import numpy as np\nnan, inf = np.nan, np.inf\ndef f({takes}): return {number!r}\n"
+    found = load(tmp_path, body, name).evaluate({"x": 1.0}, trial()).metrics
+    assert list(found) == ["value"]
+    assert np.array_equal(found["value"], float(number), equal_nan=True)
+    two = (MetricGoal("value", "maximize"), MetricGoal("other", "minimize"))
+    with pytest.raises(ObjectiveError, match="expected a mapping of metric names"):
+        load(tmp_path, body, f"{name}_two", metrics=two).evaluate({"x": 1.0}, trial())
+
+
+@pytest.mark.parametrize("returned", [True, np.bool_(False), "0.5", None, [0.5], (0.5,), 1j, np.array(0.5)])
+def test_what_is_no_number_is_no_metric(returned: Any) -> None:
+    with pytest.raises(ObjectiveError, match="expected a mapping of metric names"):
+        check_outcome(returned, trial(), "value")
+
+
 def test_numbers_of_every_kind_are_numbers() -> None:
     found = check_outcome(
         {"a": 1, "b": np.float32(0.5), "c": True, "d": np.int64(3), "e": float("nan"), "f": np.bool_(False)}, trial()
@@ -226,7 +245,7 @@ def test_the_harness_evaluates_any_function_at_the_same_parameters() -> None:
     assert harness.config.iterations == 200
     failed = harness.run_iteration(8, lambda params: params["nothing"])
     assert (failed.status, failed.error, failed.metrics) == ("failed", "KeyError: 'nothing'", {})
-    assert harness.run_iteration(8, lambda params: 5).error.startswith("the objective returned int 5")
+    assert harness.run_iteration(8, lambda params: "5").error.startswith("the objective returned str '5'")
     for number in (0, 201):
         with pytest.raises(IndexError):
             harness.params(number)

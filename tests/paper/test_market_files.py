@@ -69,7 +69,12 @@ HEAD = "ts_ns,bid_a,ask_a,bid_b,ask_b\n"
         (HEAD + "1.5,10,11,10,11\n", 1, "ts_ns is '1.5', not an integer"),
         ("bid_a,ask_a,bid_b,ask_b\n10,11,10,11\n", None, "needs one time column of ts_ns, ts_us"),
         ("ts_ns,ts_ms,bid_a,ask_a,bid_b,ask_b\n1,1,10,11,10,11\n", None, "it has ts_ns, ts_ms"),
-        ("a,b\n1,2\n", None, "has none of the columns of quotes; it has a, b"),
+        (
+            "a,b\n1,2\n",
+            None,
+            "has none of the columns of quotes; it has a, b: they are called ts_ns, bid_a, ask_a, bid_b",
+        ),
+        ("Timestamp,BidA,Ask A\n1,2,3\n", None, "Ask A: rename Timestamp to ts, BidA to bid_a, Ask A to ask_a"),
         (HEAD, None, "holds no rows"),
         ("ts,bid_a,ask_a,bid_b,ask_b\nyesterday,10,11,10,11\n", 1, "ts is 'yesterday', not a UTC time"),
         ("ts_s,bid_a,ask_a,bid_b,ask_b\n99999999999,10,11,10,11\n", 1, "beyond the year 2262"),

@@ -89,7 +89,7 @@ def summary(
 
 def _of_session(app: App, session: str, metric: str | None, top_n: int, ascending: bool) -> _View:
     from arbd.analysis.budgets import budget_notices
-    from arbd.analysis.failures import grouped_failures
+    from arbd.analysis.failures import grouped_failures, numbers_notice
     from arbd.analysis.slots import slots_notice
     from arbd.analysis.table import load_table
     from arbd.analysis.verdict import verdict_line
@@ -129,7 +129,11 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     facts["code"] = code
     notices = [*loaded.spec.notices, *_versions_notice(app, loaded), *mixed]
     notices += [loaded.missing_text] if loaded.missing else []
-    notices += [*budget_notices(loaded), *slots_notice(loaded), *filter(None, [trades_notice(loaded)])]
+    notices += [
+        *budget_notices(loaded),
+        *slots_notice(loaded),
+        *filter(None, [trades_notice(loaded), numbers_notice(loaded)]),
+    ]
     absent = missing_metric(loaded.spec, loaded.metric_names) if completed else ""
     notices += [absent] if absent else []
     front = None
@@ -191,6 +195,7 @@ def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
 
 def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bool) -> _View:
     from arbd.analysis import TuningAnalyzer, load_results_from_csv
+    from arbd.analysis.failures import by_kind
     from arbd.results.ranking import Ranking, ResultColumns
 
     assert csv_path is not None
@@ -206,11 +211,9 @@ def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bo
     facts["objectives"] = [{"metric": goal.name, "direction": goal.direction} for goal in goals]
     facts["breaking_constraints"] = int((ranking.completed & ~ranking.feasible).sum())
     facts["worker_iterations"] = {w: sum(r.worker_id == w for r in results) for w in facts["workers"]}
-    errors: dict[tuple[str, str], list[int]] = {}
-    for result in results:
-        if result.status != "completed":
-            errors.setdefault((result.status, result.error), []).append(result.iteration)
-    failures = [{"status": s, "error": e, "count": len(i), "first_iteration": min(i)} for (s, e), i in errors.items()]
+    failures = by_kind(
+        (result.status, result.error, result.iteration) for result in results if result.status != "completed"
+    )
     best = analyzer.rank_by_metric(name, top_n, ascending or None) if facts["statuses"].get("completed") else []
     front = None
     if len(goals) > 1 and metric is None and len(facts["sessions"]) == 1:

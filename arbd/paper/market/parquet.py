@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from arbd.errors import DataError
 from arbd.named_file import NamedFile
+from arbd.paper.market.column_names import none_of
 from arbd.paper.market.texttable import MAX_ROWS, connect
 
 _ROW = "file_row_number"
@@ -50,7 +51,7 @@ class ParquetTable:
                     file.path, f"has {stored.count(name)} columns {name}: which one counts? rename the others"
                 )
         if not given:
-            raise DataError(file.path, f"has none of the columns of {what}; it has {', '.join(names[:20])}")
+            raise DataError(file.path, none_of(wanted, names, what))
         counted = self._connection.execute(f"SELECT count(*) FROM {source}", [file.place])  # noqa: S608
         self.n = int(counted.fetchone()[0])
         if self.n > MAX_ROWS:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from arbd.errors import DataError
 from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
+from arbd.paper.market.column_names import none_of
 from arbd.paper.market.npz import npz_pieces, read_npz
 from arbd.paper.market.parquet import ParquetTable
 from arbd.paper.market.quotes import KNOWN_COLUMNS, WHOLE, Quotes, build_quotes, check_shapes
@@ -79,8 +80,7 @@ def _kinds(table: TextTable, wanted: Sequence[str], what: str) -> dict[str, str]
     """The columns of a table that are wanted, with the kinds of their values."""
     given = [name for name in dict.fromkeys(table.names) if name in wanted]
     if not given:
-        shown = ", ".join(table.names[:20])
-        raise DataError(table.path, f"has none of the columns of {what}; it has {shown}{table.separated_by}")
+        raise DataError(table.path, none_of(wanted, table.names, what, table.separated_by))
     return {name: _kind(name) for name in given}
 
 
