@@ -1,4 +1,4 @@
-"""The way of a job: which files of arbd run from its YAML in `incoming/` to its session, in the order in which they begin.
+"""The way of a job: which files of arbd run until its YAML in `incoming/` is a session, in the order in which they begin.
 
 python -m tests.way_of_a_job    put the list into docs/architecture.md
 """
@@ -52,11 +52,15 @@ def files_on_the_way(folder: Path) -> list[Path]:
     warm_up()
     intake = make_intake(Setup(config, Taker("w", 1), 0), lambda name: None)
     found: dict[Path, None] = {}
+    accepted = False
 
     def profile(frame: FrameType, event: str, _argument: Any) -> None:
+        nonlocal accepted
+        # What follows tidies up.
+        accepted = accepted or frame.f_code is Accepted.__init__.__code__
         path = Path(frame.f_code.co_filename)
         # What runs when a module is imported says nothing of the way.
-        if event == "call" and frame.f_code.co_name != "<module>" and path.is_relative_to(SOURCES):
+        if event == "call" and not accepted and frame.f_code.co_name != "<module>" and path.is_relative_to(SOURCES):
             found.setdefault(path.relative_to(SOURCES))
 
     with _profiled(profile):

@@ -60,7 +60,7 @@ def read_job(
         search_paths=config.objective_paths,
         cache_dir=config.cache_dir,
         past=past,
-        slots=slots or _slots(layout),
+        slots=lambda: slots or _slots(layout),
         begun=begun,
     )
     return PreparedJob(spec, _portable(document.value, spec, path.absolute().parent))

@@ -27,7 +27,7 @@ from arbd.job.policy import interpreter_fault
 from arbd.job.python_source import fault_of
 from arbd.job.resolve_metrics import resolve_metrics
 from arbd.job.resolve_quotes import QuoteFiles, days_of
-from arbd.job.resolve_search import ReadPast, SearchOptions
+from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows
 from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
 from arbd.job.sanity import sanity_notes
@@ -69,15 +69,15 @@ def resolve_job(
     reading: ReadRule = ANY,
     may_run: Callable[[ObjectiveSpec], str | None] = lambda objective: None,
     past: ReadPast | None = None,
-    slots: int | None = None,
+    slots: CountSlots = nobody_knows,
     begun: Schedule | None = None,
 ) -> JobSpec:
     """Resolve a job. Relative paths are looked for in `base_dirs`, Python objectives in `search_paths` too.
 
     `reading` is the rule for files that the job names; `may_run` says why the objective may not run, before anything of
     it is opened. `past` reads what `start_from` names. Quotes are read, so that bad ones are told here; through the
-    cache, where one is named. `slots` are those that will work on it, as far as is known, for a job that leaves its
-    generations to arbd; `begun` is the schedule of its session, where that is there.
+    cache, where one is named. `slots` says how many will work on it, as far as is known, and is asked of a job that leaves
+    its generations to arbd; `begun` is the schedule of its session, where that is there.
     JobError holds everything that is wrong, each with its line and its field.
     """
     document, notices = with_method(document) if document.job.tuning.method == AUTO else (document, [])
@@ -104,7 +104,7 @@ class _Resolver:
         reading: ReadRule,
         may_run: Callable[[ObjectiveSpec], str | None],
         past: ReadPast | None,
-        slots: Schedule | int | None,
+        slots: Schedule | CountSlots,
     ) -> None:
         self._reading = reading
         self._may_run = may_run

@@ -11,20 +11,16 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from arbd.errors import ArbdError, Problem, VersionError
 from arbd.job.file import JobDocument
 from arbd.job.limits import MAX_CONSTRAINT_TERMS
 from arbd.job.resolve_schedule import idle_slots, schedule_of
+from arbd.job.resolve_warm_start import EarlierResults
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
-from arbd.plain_json import text_of
-from arbd.search import ordering
 from arbd.search.constraints import Constraint, ConstraintError, parse_constraint, renamed
 from arbd.search.options import resolve_options
 from arbd.search.plan import Limits
@@ -36,18 +32,16 @@ from arbd.search.schedule import LAG, Schedule
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 
 MAX_LEARNED = 1_000_000
-MOST_PAST = 5_000
 # Fields of `tuning` that some methods read and others do not.
 OF_METHODS = ("acquisition_fn", "min_budget", "grid_points")
 TRIED_POINTS = 4_096
 NO_GENERATIONS = Schedule(0)
-NO_GENERATIONS = Schedule(0)
-# Slots that wait for less of their time than the rest of this are not spoken of.
-BUSY_ENOUGH = 0.85
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 # What a session has that is there already is taken as it is.
 ReadPast = Callable[[str, Sequence[Path]], list[EarlierResult] | WarmStart]
+# How many slots there are; looking takes a heartbeat of each host.
+CountSlots = Callable[[], int | None]
 
 
 @dataclass(slots=True)
@@ -87,7 +81,7 @@ class SearchOptions:
         paper: bool,
         past: ReadPast | None,
         folders: Sequence[Path],
-        slots: Schedule | int | None = None,
+        slots: Schedule | CountSlots,
     ) -> SearchOptions:
         """Check everything."""
         options = cls(document, method, space, fixed, metrics, n, paper)
@@ -143,7 +137,7 @@ class SearchOptions:
         if self.stop.needs_results and self.n > MAX_LEARNED:
             self._wrong(f"rules that look at results take at most {MAX_LEARNED:,} iterations", "stop")
 
-    def _generations(self, slots: Schedule | int | None) -> None:
+    def _generations(self, of_farm: Schedule | CountSlots) -> None:
         tuning, sizes = self.document.job.tuning, self.method.generation
         # The plan of a plug-in is published too: hosts that do not have it can evaluate all the same.
         if not self.adaptive and not self.plugin and not self.stop.needs_results:
@@ -151,7 +145,7 @@ class SearchOptions:
                 if getattr(tuning, name) is not None:
                     self.notices.append(f"{name} has no effect with method {tuning.method}")
             return
-        job = self.document.job
+        job, slots = self.document.job, of_farm if isinstance(of_farm, Schedule) else of_farm()
         self.schedule = found = schedule_of(job, sizes, self.n, slots)
         if self.adaptive and tuning.start_from is None and self.n <= found.reach:
             smaller = max(sizes.required, self.n // 4)
@@ -184,6 +178,8 @@ class SearchOptions:
         if terms > MAX_CONSTRAINT_TERMS:
             most = f"{MAX_CONSTRAINT_TERMS:,}; say it with fewer, or as a metric of the objective"
             self._wrong(f"{terms:,} names, numbers and operators in all; the maximum is {most}", "constraints")
+            return
+        if not parsed:
             return
         self.constraints = tuple(constraint.text for constraint in parsed)
         limits = Limits(self.space, self.fixed, tuple(parsed))
@@ -298,85 +294,17 @@ class SearchOptions:
         if isinstance(found, WarmStart):
             self.past = found
             return
-        told = [result for result in map(self._as_chosen_there, found) if result is not None]
-        fitting = [result for result in told if self._fits(result)]
-        if not fitting:
-            self._wrong(
-                f"none of the {len(found)} results of {source} has all of {', '.join(self.space.names)} inside of the "
-                f"search space, and {', '.join(goal.name for goal in self.metrics)}",
-                "start_from",
-            )
-            return
-        violation, budgets = self._violation(fitting), [result.budget for result in fitting]
-        usable = np.array(self._of_largest_budget(fitting), dtype=np.int64)
-        first = self._losses(fitting)[usable]
-        order = ordering.best_first(first, np.array(violation)[usable], np.array(budgets)[usable], MOST_PAST)
-        chosen = np.sort(usable[order]).tolist()
-        breaking = sum(1 for i in chosen if violation[i] > 0 and fitting[i].metrics)
-        self.notices.append(
-            f"starts from {len(chosen):,} results of {source}"
-            + (f", {breaking:,} of which break the constraints" if breaking else "")
-            + _left_out(len(found) - len(told), "have a choice that the table does not tell from another and")
-            + _left_out(len(told) - len(fitting), "do not fit and")
-            + _left_out(len(fitting) - len(usable), "had a smaller budget and")
-            + _left_out(len(usable) - len(chosen), f"beyond the best {MOST_PAST:,}")
-        )
-        self.past = WarmStart(
-            source,
-            tuple(
-                {name: p[name] for name in self.space.names if name in p} for p in (fitting[i].params for i in chosen)
-            ),
-            tuple(tuple(fitting[i].metrics.get(goal.name, math.nan) for goal in self.metrics) for i in chosen),
-            tuple(violation[i] for i in chosen),
-            tuple(budgets[i] for i in chosen),
-        )
+        choice = EarlierResults(self.space, self.fixed, self.metrics, self.constraints, self.budgets)
+        self.past, told = choice.chosen(source, found)
+        if self.past is None:
+            self._wrong(told, "start_from")
+        else:
+            self.notices.append(told)
 
-    def _of_largest_budget(self, results: Sequence[EarlierResult]) -> list[int]:
-        """Which results can be learnt from together: only a method with budgets of its own can tell them apart."""
-        if self.budgets:
-            return list(range(len(results)))
-        budgets = np.array([result.budget for result in results])
-        largest = ordering.largest_budget(budgets, np.array([bool(result.metrics) for result in results]))
-        return [i for i, budget in enumerate(budgets.tolist()) if budget == largest]
 
-    def _violation(self, results: Sequence[EarlierResult]) -> list[float]:
-        """By how much each result breaks the constraints, those between parameters too; inf where it cannot be told."""
-        constraints = tuple(parse_constraint(text) for text in self.constraints)
-        if not constraints:
-            return [0.0] * len(results)
-        columns = self.space.encode([result.params for result in results])
-        names = {name for constraint in constraints for name in constraint.names} - {*columns, *self.fixed}
-        metrics = {name: np.array([result.metrics.get(name, math.nan) for result in results]) for name in names}
-        limits = Limits(self.space, self.fixed, constraints)
-        found: list[float] = limits.total(columns, metrics, len(results)).tolist()
-        return found
-
-    def _as_chosen_there(self, result: EarlierResult) -> EarlierResult | None:
-        """A table's result with the choices that it wrote, which may be texts that read as numbers; None for either."""
-        params = dict(result.params)
-        for d in self.space.dimensions:
-            if not isinstance(d, ChoiceDimension) or d.name not in result.written:
-                continue
-            same = [choice for choice in d.values if text_of(choice) == result.written[d.name]]
-            if len(same) > 1:
-                return None
-            if same:
-                params[d.name] = same[0]
-        return replace(result, params=params)
-
-    def _fits(self, result: EarlierResult) -> bool:
-        if result.metrics and not all(goal.name in result.metrics for goal in self.metrics):
-            return False
-        try:
-            self.space.encode([result.params])
-        except (KeyError, ValueError):
-            return False
-        return True
-
-    def _losses(self, results: Sequence[EarlierResult]) -> npt.NDArray[np.float64]:
-        """Of the first metric, NaN where a result has none."""
-        goal = self.metrics[0]
-        return goal.sign * np.array([result.metrics.get(goal.name, math.nan) for result in results], dtype=np.float64)
+def nobody_knows() -> int | None:
+    """`CountSlots` where nobody is asked."""
+    return None
 
 
 def _for_metrics(count: int) -> Iterator[str]:
@@ -392,7 +320,3 @@ def _as_chosen(dimension: Dimension, value: Value) -> Value:
     if isinstance(dimension, ChoiceDimension) and type(value) is int:
         return next((choice for choice in dimension.values if choice == value), value)
     return value
-
-
-def _left_out(count: int, why: str) -> str:
-    return f"; {count:,} {why} are left out" if count else ""

@@ -29,7 +29,7 @@ def resolved(method: str, n: int, metric: str = "value", slots: int = 4) -> JobS
         f"objective: {{python: 'm:f'}}\nmetric: {metric}\ntuning:\n  method: {method}\n  max_iterations: {n}\n"
         "  search_space: {x: {type: float, bounds: [0, 1]}}\n"
     )
-    return resolve_job(parse_job(text, "job.yaml"), base_dirs=[Path("/nowhere")], slots=slots)
+    return resolve_job(parse_job(text, "job.yaml"), base_dirs=[Path("/nowhere")], slots=lambda: slots)
 
 
 @pytest.mark.parametrize(

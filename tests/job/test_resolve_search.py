@@ -228,7 +228,7 @@ def test_earlier_results_keep_their_budget_and_are_not_mixed_where_a_method_know
 
 
 def test_earlier_results_beyond_the_most_are_said_to_be_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arbd.job.resolve_search.MOST_PAST", 2)
+    monkeypatch.setattr("arbd.job.resolve_warm_start.MOST_PAST", 2)
     found = [result(0.1, value=math.inf), result(0.2, value=1.0), result(0.3, value=2.0), result(0.4), result(4.0)]
     spec = past_of("", found)
     assert spec.past is not None

@@ -152,6 +152,12 @@ def test_results_as_values_stand_by_session_and_iteration_in_whatever_order_they
     assert Ranking((GAIN,), found).order("gain") == [1, 4, 0, 3]
 
 
+def test_results_of_what_judges_the_winner_compete_with_none_of_the_search() -> None:
+    ranking = Ranking((GAIN,), ResultColumns([result(1), result(2, phase="test"), result(3), result(9, fold=1)]))
+    assert (ranking.order("gain"), ranking.best("gain")) == ([2, 0], 2)
+    assert ranking.feasible.tolist() == [True, False, True, False]
+
+
 def test_violations_and_budgets_of_results_count_where_any_has_one() -> None:
     found = ResultColumns([result(1, violation=0.5), result(2, budget=0.25), result(3)])
     assert found.violation is not None

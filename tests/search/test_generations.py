@@ -246,6 +246,19 @@ def test_another_point_takes_the_place_of_one_that_may_not_run() -> None:
     assert (len(set(x.tolist())), made.origin.tolist()) == (8, [RUN] * 8)
 
 
+def test_where_all_that_may_run_stood_one_of_them_takes_the_place_of_one_that_may_not() -> None:
+    spec = spec_of("tpe", 40, space=SMALL, constraints=("k <= 2",), generation_size=8, generation_lag=1)
+    made = GenerationPlanner(spec, {}).generation(1, []).rows
+    points = SMALL.rows(made.columns)
+    assert all(point["k"] <= 2 for point in points)
+    originals = {str(point) for point, origin in zip(points, made.origin.tolist(), strict=True) if origin == RUN}
+    assert originals == {str({"k": k, "flag": flag}) for k in (1, 2) for flag in (False, True)}
+    assert sorted(made.origin.tolist())[:4] == [RUN] * 4
+    assert all(
+        points[origin - 1] == point for point, origin in zip(points, made.origin.tolist(), strict=True) if origin
+    )
+
+
 def test_successive_halving_begins_with_its_smallest_budget() -> None:
     spec = spec_of("successive_halving", 40, space=LINE, generation_size=8, enqueue=({"x": 0.5},))
     made = GenerationPlanner(spec, {}).generation(1, []).rows

@@ -62,7 +62,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             reading=policy.reading,
             may_run=policy.check,
             past=past,
-            slots=_slots(layout) or config.slots,
+            slots=lambda: _slots(layout) or config.slots,
         )
         if spec.n > config.max_iterations:
             most = f"{spec.n:,} iterations; the maximum here is {config.max_iterations:,} (`max_iterations` in the settings)"
@@ -76,6 +76,8 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
 def admission(config: Config, files: Files) -> Callable[[str, ResolvedJob], str]:
     """A function of (user, job) that says why the user may not have that job here, or ''."""
     table, layout = LimitTable(config.limits), SpoolLayout(config.spool)
+    if not table.entries:
+        return lambda user, job: ""
 
     def admit(user: str, job: ResolvedJob) -> str:
         limits = table.of(user)

@@ -25,7 +25,7 @@ from arbd.spool.files import Files
 from arbd.spool.frames import payloads
 from arbd.spool.intake import Accepted, Rejected
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import beat_path, take_liveness_lock
+from arbd.spool.liveness import Beat, beat_path, take_liveness_lock, write_beat
 from arbd.spool.operations import begin_maintenance, end_maintenance
 from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue, Worker
@@ -154,6 +154,11 @@ def desk(layout: SpoolLayout) -> Desk:
 def done(task: ChunkTask, busy_s: float = 1.0, **more: Any) -> events.Reported:
     counts = {part.claim.claim_id: (part.span.count, 0, 0, 0) for part in task.sub_spans}
     return events.Reported(task, ChunkReport(counts, {}, busy_s, **more), busy_s)
+
+
+def failed(task: ChunkTask) -> events.Reported:
+    counts = {part.claim.claim_id: (0, part.span.count, 0, 0) for part in task.sub_spans}
+    return events.Reported(task, ChunkReport(counts, {}, 1.0, first_error="no driver"), 1.0)
 
 
 def death(task: ChunkTask, progress: Progress, killed: str = "") -> events.Lost:
@@ -468,6 +473,26 @@ def test_a_session_that_is_exhausted_is_compacted_and_looked_at_again_afterwards
     assert desk.about()["finishing"] == {}
     assert desk.log.of("session done")[0]["completed"] == 3
     assert desk.counters.condition.sessions_by_standing["over"] == 1
+
+
+def test_failures_that_others_may_judge_are_recorded_once_nothing_is_left_to_claim(
+    desk: Desk, layout: SpoolLayout
+) -> None:
+    paths = make_session(layout, 3)
+    for counter in (1, 2):
+        write_beat(desk.files, layout, Beat("other", 1, counter, {"state": "running"}))
+        desk.turn(events.Wake(), after_s=TIMING.scan_s)
+    tasks, withheld = desk.runs(events.SlotReady()), 0
+    while tasks:
+        task = tasks.pop()
+        withheld += task.size
+        tasks += desk.runs(failed(task))
+        if tasks:
+            # Somebody else may complete iterations meanwhile, which would tell that this host is to blame.
+            assert SessionQueue(Files(), paths).refresh().counts == [0, 0, 0, 0]
+    assert withheld == 3
+    desk.turn()
+    assert SessionQueue(Files(), paths).refresh().counts == [0, 3, 0, 0]
 
 
 def test_new_settings_hold_from_the_next_turn(desk: Desk) -> None:
