@@ -15,7 +15,7 @@ from arbd.paper.kernel.state import DESK, NEVER, desk_at
 from arbd.paper.kernel.venue import row_after
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.series import Series
-from tests.paper.markets import random_quotes, wild_market
+from tests.paper.markets import flat_quotes, random_quotes, wild_market
 
 NOTHING, EVERYTHING = -np.inf, np.inf
 LEVEL = st.one_of(st.floats(-0.5, 0.5), st.sampled_from([NOTHING, EVERYTHING]))
@@ -73,11 +73,11 @@ def test_a_search_goes_on_from_the_window_that_it_found(data: st.DataObject) -> 
     check_search(LONG, data)
 
 
-def check_search(at: Desk, data: st.DataObject) -> None:
+def check_search(at: Desk, data: st.DataObject, levels: tuple[float, ...] = ()) -> None:
     n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
     some = np.sort(np.concatenate([ab[~np.isnan(ab)], ba[~np.isnan(ba)], [0.0]]))
     level = st.one_of(LEVEL, st.sampled_from(some[:: max(1, len(some) // 50)].tolist()), st.just(float(some[-1])))
-    low_ab, high_ab, low_ba, high_ba = (data.draw(level) for _ in range(4))
+    low_ab, high_ab, low_ba, high_ba = levels or (data.draw(level) for _ in range(4))
     row = data.draw(st.integers(0, n - 1))
     limit = data.draw(st.integers(row + 1, n))
     hits = (ab >= high_ab) | (ba >= high_ba) | (ab <= low_ab) | (ba <= low_ba)
@@ -95,6 +95,15 @@ def check_search(at: Desk, data: st.DataObject) -> None:
     assert windows <= 4
 
 
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_search_for_what_is_rare_passes_over_windows_and_comes_back_to_none(data: st.DataObject) -> None:
+    edges = (LONG.series.edge_ab, LONG.series.edge_ba)
+    high_ab, high_ba = (data.draw(st.sampled_from([EVERYTHING, *np.sort(edge)[-3:].tolist()])) for edge in edges)
+    low_ab, low_ba = (data.draw(st.sampled_from([NOTHING, *np.sort(edge)[:3].tolist()])) for edge in edges)
+    check_search(LONG, data, (low_ab, high_ab, low_ba, high_ba))
+
+
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 300), wanted=st.integers(0, 1), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_stretches_that_begin_are_counted(seed: int, n: int, wanted: int, data: st.DataObject) -> None:
@@ -107,11 +116,28 @@ def test_stretches_over_whole_blocks_and_windows(wanted: int, data: st.DataObjec
     check_stretches(LONG, wanted, data)
 
 
+@given(seed=st.integers(0, 2**32), wanted=st.integers(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_stretches_where_whole_blocks_are_alike_and_others_are_not(seed: int, wanted: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Long stretches with short ones between.
+    lengths = np.where(rng.random(30) < 0.5, rng.integers(1, 5, 30), rng.integers(64, 200, 30))
+    premiums = np.repeat(np.tile([0.0, 0.01], 15), lengths)
+    at = Desk(prepare(flat_quotes(premiums.tolist())).series(0.0, carry_over_gaps=True))
+    for _ in range(50):
+        row, stop = sorted(rng.integers(0, len(premiums) + 1, 2).tolist())
+        assert_stretches(at, row, stop, (0.5, NOTHING if rng.random() < 0.1 else EVERYTHING), wanted)
+
+
 def check_stretches(at: Desk, wanted: int, data: st.DataObject) -> None:
-    n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
+    n = len(at.series)
     high_ab, high_ba = data.draw(LEVEL), data.draw(LEVEL)
     row = data.draw(st.integers(0, n))
-    stop = data.draw(st.integers(row, n))
+    assert_stretches(at, row, data.draw(st.integers(row, n)), (high_ab, high_ba), wanted)
+
+
+def assert_stretches(at: Desk, row: int, stop: int, levels: tuple[float, float], wanted: int) -> None:
+    ab, ba, (high_ab, high_ba) = at.series.edge_ab, at.series.edge_ba, levels
     part = slice(row, stop)
     known = ~np.isnan(ab[part])
     wants = ((ab[part] >= high_ab) | (ba[part] >= high_ba))[known]
@@ -134,3 +160,19 @@ def test_the_row_of_a_time_is_the_first_that_is_not_before_it(seed: int, n: int,
         usable = (at.series.unusable >> venue) & 1 == 0 if len(at.series.unusable) else np.ones(n, dtype=np.bool_)
         may = np.flatnonzero(usable[max(row, first) :])
         assert do_row_after(at.address, row, time_ns, venue) == (max(row, first) + int(may[0]) if len(may) else n)
+
+
+@given(seed=st.integers(0, 2**32), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_row_of_a_time_among_many_quotes_of_one_moment(seed: int, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    # A crowd, and a day without a quote: all of the crowd stands in one place of the table of times.
+    crowd = np.sort(rng.integers(0, 1_000, data.draw(st.integers(65, 600)))) / 1e6
+    times = np.concatenate([crowd, 86_400.0 + np.arange(data.draw(st.integers(0, 9)))])
+    at = Desk(prepare(flat_quotes([0.0] * len(times), t_s=times.tolist())).series(0.0, carry_over_gaps=True))
+    ts = at.series.ts_ns
+    for _ in range(20):
+        row = int(rng.integers(0, len(ts)))
+        time_ns = int(rng.choice(ts)) + int(rng.integers(-1, 2))
+        later = max(row + 1, int(np.searchsorted(ts, time_ns)))
+        assert do_row_at(at.address, row, time_ns) == (NEVER if time_ns > ts[-1] else later)
