@@ -12,6 +12,7 @@
     │   └── UnsafePathError    exit 4   a name in the spool is a link, a pipe or a device, or leads out of it
     ├── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
     │   └── CodeChangedError   exit 1   this host has other code than the session is computed with
+    ├── DeliveryError          exit 1   a notice could not be delivered: who refused it, or did not answer
     └── NotComputableError     exit 1   a statistic cannot be computed from what there is; says why and what it takes
 
 Expected outcomes (a lost claim, a cancelled session, an iteration that timed out) are values, not errors.
@@ -220,6 +221,10 @@ class ObjectiveError(ArbdError):
 
 class CodeChangedError(ObjectiveError):
     """This host has other code than the session is computed with, or has it since a moment ago."""
+
+
+class DeliveryError(ArbdError):
+    """A notice was not taken by whom it was for; it may be tried again."""
 
 
 class NotComputableError(ArbdError):

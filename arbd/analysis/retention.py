@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -111,6 +111,7 @@ class Retainer:
     may_go_on: Callable[[], bool] = lambda: True
     deeds: Deeds = field(default_factory=Deeds)
     _log: LockedLog[Deed] = field(init=False)
+    _ended: Mapping[str, Ended] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._log = retention_log(self.files, self.layout)
@@ -134,8 +135,15 @@ class Retainer:
     def plan(self) -> Plan:
         """What is due, as of the log that was read."""
         names = self.files.names(self.layout.sessions)
-        ended = ended_sessions(self.files, self.layout, (name for name in names if not name.startswith(".")))
-        return plan(self.rules, ended, self.deeds, self.clock.wall_ns())
+        self._ended = ended_sessions(self.files, self.layout, (name for name in names if not name.startswith(".")))
+        return plan(self.rules, self._ended, self.deeds, self.clock.wall_ns())
+
+    def _is_due(self, fresh: Ended, due: Due) -> bool:
+        """True when what its ledger says leads to the same: the index may be behind that."""
+        if fresh.ended_ns == due.ended.ended_ns:
+            return True
+        found = plan(self.rules, {**self._ended, due.session_id: fresh}, self.deeds, self.clock.wall_ns())
+        return any((one.session_id, one.action) == (due.session_id, due.action) for one in found.now)
 
     def require_calendar(self) -> None:
         """UsageError when this host's calendar is far from the file server's, or from a live worker's.

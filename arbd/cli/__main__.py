@@ -64,6 +64,7 @@ HOMES = {
     "repair": (f"{_HERE}.repair", "repair", "Make damaged files of a session anew from the others."),
     "purge": (f"{_HERE}.retention", "purge", "Free the space of a finished session; shows first."),
     "retention": (f"{_HERE}.retention_rules", "retention", "What the settings do next to sessions that are over."),
+    "notices": (f"{_HERE}.notices", "notices", "Who is told of sessions that end, and what became of it."),
     "completion": (f"{_HERE}.completion", "completion", "Completion scripts for bash, zsh and fish."),
     "scenario": (f"{_HERE}.scenario", "scenario", "Run scenario files and check their expected outcomes."),
     "cache": (f"{_HERE}.cache", "cache", "What this host keeps of market data, and freeing its space."),

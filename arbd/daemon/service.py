@@ -287,6 +287,8 @@ class Service:
         waits_for = self._remote.view.waits_for if self._remote is not None else ""
         parts += [f"waits for {waits_for}"] if waits_for else []
         parts += ["Redis is down"] if about.get("mirror", {}).get("state") == "down" else []
+        parts += [f"{name} cannot be told" for name, told in about.get("notify", {}).items() if told["error"]]
+        parts += ["retention fails"] if about.get("retention", {}).get("troubles") else []
         if self._drain_by_s is not None:
             return "draining: " + "; ".join(parts)
         return "; ".join([*parts, *([self._refused_settings] if self._refused_settings else [])])

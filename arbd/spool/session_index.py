@@ -8,6 +8,7 @@ can be removed at any time: daemons make it anew from the ledgers, and so does `
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -45,6 +46,7 @@ class Ended(Struct, frozen=True, omit_defaults=True, kw_only=True):
     n: Count
     counts: Counts
     duplicates: Count = 0
+    epoch: Natural = 0
     started_ns: Signed = 0
     ended_ns: Signed = 0
     stopped: Text = ""
@@ -68,6 +70,7 @@ class Ended(Struct, frozen=True, omit_defaults=True, kw_only=True):
             n=state.n,
             counts=(completed, failed, timeout, crashed),
             duplicates=state.duplicates,
+            epoch=state.epoch,
             started_ns=state.started_ns,
             ended_ns=state.provenance.cancelled_ns or last_ns,
             stopped=state.stopped[:1_000],
@@ -76,6 +79,12 @@ class Ended(Struct, frozen=True, omit_defaults=True, kw_only=True):
             labels=state.provenance.labels,
             workers={name: (counts[0], counts[1], counts[2], counts[3]) for name, counts in workers},
         )
+
+    @property
+    def end_key(self) -> str:
+        """Names this end of this session: the same from every host, another when it ends anew, or another has its name."""
+        told = (self.submission.wall_ns, self.started_ns, self.n, self.epoch, self.cancelled)
+        return f"{self.session_id}-{hashlib.sha256(repr(told).encode()).hexdigest()[:12]}"
 
     def state(self) -> LedgerState:
         """What its ledger comes to, as far as lists show it."""
@@ -114,6 +123,11 @@ class SessionIndex:
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 self._read(name)
+
+    @property
+    def position(self) -> int:
+        """How many bytes were read: as long as it is the same there is nothing new."""
+        return sum(self._offsets.values())
 
     def _read(self, name: str) -> None:
         path = self.layout.index / name

@@ -140,8 +140,19 @@ def troubles(beats: list[Beat]) -> Iterator[Finding]:
             about = f"{session_id}: " if session_id else ""
             remedy = "`arbctl retention` shows what is due; it is tried again at the next round"
             yield Finding(beat.worker_id, WARNING, f"retention cannot be carried out: {about}{reason}", remedy)
+        yield from _unsaid(beat)
     if beats and not any(beat.about.get("trouble") or beat.about.get("blocked") for beat in beats):
         yield Finding("code and data", OK, "every worker can evaluate every session")
+
+
+def _unsaid(beat: Beat) -> Iterator[Finding]:
+    for name, told in dict(beat.about.get("notify") or {}).items():
+        if told.get("error"):
+            remedy = f"`arbctl notices --test {name}` tries it from here; it is tried again a few times by itself"
+            yield Finding(beat.worker_id, WARNING, f"{name} cannot be told of sessions: {told['error']}", remedy)
+        elif told.get("sends") and told.get("given_up"):
+            remedy = f"`arbctl notices` shows them, `arbctl notices --again {name}` has them sent"
+            yield Finding(beat.worker_id, WARNING, f"{told['given_up']} notices for {name} were given up", remedy)
 
 
 def waiting(files: Files, layout: SpoolLayout, beats: list[Beat]) -> Iterator[Finding]:

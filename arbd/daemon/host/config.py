@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbd.daemon.executors.settings import ExecutorSettings
+from arbd.daemon.notices.settings import NotifySettings, parse_targets
 from arbd.errors import UsageError
 from arbd.mirror.settings import RedisSettings
 from arbd.spool.retention_rules import RetentionSettings, parse_rules
@@ -101,6 +102,7 @@ class Config:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
 
     @property
     def all_slots(self) -> int:
@@ -175,6 +177,8 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
             changed[name] = _labels(value, place)
         elif full == "retention.rules":
             changed[name] = parse_rules(value, place)
+        elif full == "notify.targets":
+            changed[name] = parse_targets(value, place)
         elif is_dataclass(known[name]):
             if not isinstance(value, dict):
                 raise UsageError(
@@ -195,7 +199,8 @@ def _labels(value: object, place: str) -> dict[str, str]:
 
 def _shown(value: object, place: str) -> str:
     """A value in an error; of what may hold a password only what kind of value it is."""
-    return f"a {type(value).__name__}" if ": mirror" in place else repr(value)
+    secret = ": mirror" in place or ": notify" in place
+    return f"a {type(value).__name__}" if secret else repr(value)
 
 
 def _converted(default: object, value: object, place: str, folder: Path) -> object:
@@ -254,6 +259,7 @@ def _checked(config: Config, source: str) -> Config:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it must be more than 0")
     config.mirror.redis.check(source)
     config.retention.check(source)
+    config.notify.check(source)
     _check_metrics(config.metrics, source)
     if config.lease_s < 3 * config.beat_s:
         raise UsageError(

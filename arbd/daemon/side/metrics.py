@@ -52,6 +52,8 @@ class MetricsCollector(Collector):
         kept = about.get("retention")
         if kept is not None:
             yield from _retention(kept)
+        if notices := about.get("notify"):
+            yield from _notices(notices)
 
     def _worker(self, about: Mapping[str, Any]) -> Iterable[Metric]:
         info = InfoMetricFamily("arbd_build", "Version of arbd and of Python.")
@@ -175,6 +177,24 @@ def _retention(kept: Mapping[str, Any]) -> Iterable[Metric]:
         "arbd_retention_troubles", "Sessions whose rule could not be carried out in the last round, at most 20.",
         len(kept["troubles"]),
     )  # fmt: skip
+
+
+def _notices(targets: Mapping[str, Any]) -> Iterable[Metric]:
+    sent = CounterMetricFamily(
+        "arbd_notices_sent", "Notices that this worker sent and that were taken.", labels=["target"]
+    )
+    failed = CounterMetricFamily(
+        "arbd_notices_failed", "Attempts of this worker that were not taken.", labels=["target"]
+    )
+    waiting = GaugeMetricFamily("arbd_notices_waiting", "Notices that this worker is to send still.", labels=["target"])
+    given_up = GaugeMetricFamily("arbd_notices_given_up", "Notices that nobody sends any more.", labels=["target"])
+    for name, told in targets.items():
+        sent.add_metric([name], told["sent"])
+        failed.add_metric([name], told["failed"])
+        if told["sends"]:
+            waiting.add_metric([name], told["waiting"])
+            given_up.add_metric([name], told["given_up"])
+    yield from (sent, failed, waiting, given_up)
 
 
 def _age_s(since_s: float | None, now_s: float) -> float:

@@ -1,4 +1,4 @@
-"""What runs beside a worker's main loop and coordinator: the CSV keeper, the Redis mirror, the metrics, retention.
+"""What runs beside a worker's main loop and coordinator: the CSV keeper, the Redis mirror, the metrics, retention, notices.
 
 Each has a thread or a process of its own; none of them can hold the work up.
 """
@@ -13,6 +13,7 @@ from arbd.daemon.host.config import Config, MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side.csv_keeper import CsvKeeper
 from arbd.daemon.side.mirror_supervisor import Mirroring
+from arbd.daemon.side.notices_keeper import NoticesKeeper
 from arbd.daemon.side.retention_keeper import RetentionKeeper
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -33,6 +34,7 @@ class SideServices:
         self._mirroring: Mirroring | None = None
         self._exporter: Any = None
         self._retention: RetentionKeeper | None = None
+        self._notices: NoticesKeeper | None = None
 
     def _going_on(self) -> list[str]:
         """The sessions that the coordinator knew at its last heartbeat."""
@@ -44,6 +46,7 @@ class SideServices:
         self._csv_keeper.start()
         self._mirror(self._config)
         self._retain(self._config)
+        self._notify(self._config)
 
     def reconfigure(self, config: Config) -> None:
         """Follow changed settings. UsageError when metrics cannot be served as they say; the old go on then."""
@@ -57,12 +60,18 @@ class SideServices:
             if self._retention is not None:
                 self._retention.stop(wait=False)
             self._retain(config)
+        if (config.notify, config.scan_s) != (self._config.notify, self._config.scan_s):
+            if self._notices is not None:
+                self._notices.stop(wait=False)
+            self._notify(config)
         self._config = config
 
     def stop(self, mirror_within_s: float = LAST_SWEEPS_S) -> None:
         """End all; the mirror may catch up for so long."""
         if self._retention is not None:
             self._retention.stop()
+        if self._notices is not None:
+            self._notices.stop()
         if self._mirroring is not None:
             self._mirroring.catch_up(mirror_within_s)
             self._mirroring.stop()
@@ -84,6 +93,8 @@ class SideServices:
             told["mirror"] = mirroring.about()
         if (keeper := self._retention) is not None:
             told["retention"] = keeper.about()
+        if (notices := self._notices) is not None:
+            told["notify"] = notices.about()
         return {**space, **told}
 
     def _mirror(self, config: Config) -> None:
@@ -100,6 +111,12 @@ class SideServices:
                 config.spool, config.worker_id, config.retention, SystemClock(), self._log
             )
             self._retention.start()
+
+    def _notify(self, config: Config) -> None:
+        self._notices = None
+        if config.notify.targets and self._only is None:
+            self._notices = NoticesKeeper(config.spool, config.notify, config.scan_s, self._log)
+            self._notices.start()
 
     def _export(self, settings: MetricsSettings) -> None:
         old, exporter = self._exporter, None
