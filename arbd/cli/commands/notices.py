@@ -97,6 +97,7 @@ def _show(app: App, files: Files, layout: SpoolLayout, every: bool) -> None:
                 "target": name,
                 "session_id": step.session_id,
                 "key": step.key,
+                "event": step.key.rpartition("-")[2],
                 "state": step.what,
                 "attempt": step.attempt,
                 "host": step.host,
@@ -119,11 +120,8 @@ def _text(targets: dict[str, str], workers: list[dict[str, Any]], steps: list[di
     if not targets:
         lines.append("no targets: see `notify` in the settings (etc/arbd.yaml)")
     lines += [line for worker in workers for line in notice_lines(worker)]
-    rows = [
-        [step["target"], step["session_id"], step["key"].rpartition("-")[2], step["state"], str(step["attempt"])]
-        + [step["when"] or "-", step["host"], step["error"]]
-        for step in steps
-    ]
+    names = ("target", "session_id", "event", "state", "attempt", "when", "host", "error")
+    rows = [[str(step[name] or "-") for name in names] for step in steps]
     if rows:
         lines.append(table(("TARGET", "SESSION", "EVENT", "STATE", "ATTEMPT", "WHEN", "HOST", "WHY"), rows))
     lines += [f"and {in_all - len(steps)} before: --all shows them"] if in_all > len(steps) else []

@@ -88,14 +88,15 @@ def post(target: Target, message: Message) -> None:
     try:
         with _within(2 * target.timeout_s, _shut(connection)):
             connection.request("POST", path, json.dumps(message.plain(), allow_nan=False).encode(), headers)
-            answer = connection.getresponse()
-            said = "" if answer.status // 100 == 2 else _shown(answer.read(MAX_ANSWER_BYTES))
+            with connection.getresponse() as answer:
+                status = answer.status
+                said = "" if status // 100 == 2 else _shown(answer.read(MAX_ANSWER_BYTES))
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DeliveryError(f"{target.shown} cannot be reached: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()
-    if answer.status // 100 != 2:
-        raise DeliveryError(f"{target.shown} answered {answer.status}" + (f": {said}" if said else ""))
+    if status // 100 != 2:
+        raise DeliveryError(f"{target.shown} answered {status}" + (f": {said}" if said else ""))
 
 
 def execute(target: Target, message: Message) -> None:
