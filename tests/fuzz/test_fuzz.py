@@ -65,3 +65,28 @@ def test_hostile_files_give_clean_errors_and_touch_nothing(corpus: Path) -> None
 
 def test_a_reader_that_believes_what_it_reads_is_noticed(corpus: Path) -> None:
     assert any(line.endswith(("TypeError", "KeyError", "AttributeError")) for line in play(corpus, 150, CARELESS))
+
+
+PATIENCE = """
+import os, signal, time
+from tests.fuzz import play
+play.MAX_CPU_S, play.MAX_WAIT_S, play.LEAST_ON_ITS_WAY_S = 60.0, 0.5, 0.05
+patience = play.Patience()
+signal.signal(signal.SIGALRM, patience.expired)
+signal.signal(signal.SIGPROF, patience.expired)
+patience.begin()
+until = time.process_time() + 1.5
+while time.process_time() < until:
+    pass
+print("computed")
+try:
+    os.read(os.pipe()[0], 1)
+except play.HangError as error:
+    print(error)
+patience.end()
+"""
+
+
+def test_a_case_that_waits_for_anything_but_a_processor_is_ended() -> None:
+    told = subprocess.run([sys.executable, "-c", PATIENCE], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["computed", "took longer than 0.5 s"]
