@@ -1,6 +1,6 @@
 """Chaos on Dask: workers and the scheduler are killed and started, the link is cut, at random while a session is worked on.
 
-    python -m tests.chaos_dask [--seconds 60] [--seed N]
+    python -m tests.chaos_dask [--seconds 60] [--seed N] [--iterations N]
 
 A daemon has slots of a Dask cluster on loopback. When the time is over the cluster is left alone; then every iteration
 has to be there once, with what an undisturbed run of local slots made of it. Prints one line of JSON; exit 1 otherwise.
@@ -89,12 +89,12 @@ def _values(folder: Path, session: str) -> dict[int, Any]:
     return {result.iteration: (result.status, dict(result.params), dict(result.metrics)) for result in found}
 
 
-def play(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
+def play(folder: Path, seconds: float, seed: int, iterations: int | None = None) -> dict[str, Any]:
     """One run; what happened, and whether it was as it has to be."""
     (folder / "spool").mkdir()
     (folder / "samples.py").write_text(OBJECTIVES)
     # As much as the cluster does in that time when it is left alone, so that there is work to the end.
-    n = int(50 * WORKERS * seconds)
+    n = iterations or int(50 * WORKERS * seconds)
     (folder / "job.yaml").write_text(JOB.format(function="slow", n=n))
     (folder / "fast.yaml").write_text(JOB.format(function="quick", n=n))
     cluster = DaskCluster(folder / "cluster")
@@ -147,9 +147,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--iterations", type=int, help="By default as many as the cluster does in that time.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="arbd-chaos-") as name:
-        found = play(Path(name), given.seconds, given.seed)
+        found = play(Path(name), given.seconds, given.seed, given.iterations)
         if not found["good"]:
             sys.stderr.write((Path(name) / "daemon.log").read_text()[-5000:])
     sys.stdout.write(json.dumps(found) + "\n")
