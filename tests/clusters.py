@@ -47,7 +47,7 @@ class DaskCluster:
         self.scheduler = self._start(
             "scheduler", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port)
         )
-        wait_until(self._listens, what="the start of the scheduler")
+        wait_until(self._listens, within_s=600, what="the start of the scheduler")
 
     def _listens(self) -> bool:
         with socket.socket() as tried:

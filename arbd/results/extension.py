@@ -35,8 +35,7 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import MAX_ITERATIONS, LedgerRecord
 from arbd.spool.provenance import Actor
-from arbd.spool.session_index import mark_active
-from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.session_index import reopen
 
 
 def extend(layout: SpoolLayout, session: str, iterations: int, actor: Actor, most: int = MAX_ITERATIONS) -> int:
@@ -56,14 +55,10 @@ def extend(layout: SpoolLayout, session: str, iterations: int, actor: Actor, mos
             _complete_last_generation(files, queue.paths, replace(longer, n=now.n), longer)
         record = {**schema.JOB.stamp(), **longer.to_plain()}
         files.publish(queue.paths.spec, encode_frame(bytes(msgpack.packb(record))))
+        reopen(files, layout, session)
         return [ledger.extended(n, f"from {now.n:,} to {n:,} iterations{_because(actor)}", actor)]
 
-    # The name comes first: see `run_again`.
-    files.publish(layout.sessions / f"{REOPENED_PREFIX}{session}", b"")
-    mark_active(files, layout, session)
-    n = queue.change(decide).n
-    mark_active(files, layout, session)
-    return n
+    return queue.change(decide).n
 
 
 def _because(actor: Actor) -> str:

@@ -18,8 +18,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue
-from arbd.spool.session_index import mark_active
-from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.session_index import reopen
 
 ATTEMPTS = 5
 
@@ -63,14 +62,11 @@ def _try(layout: SpoolLayout, queue: SessionQueue, which: Callable[[WinningRows]
         nonlocal current
         # Whoever frees the space of a session removes them under this lock.
         current = now.epoch == before and there <= set(files.names(queue.paths.segments))
-        again = ledger.again(chosen.iterations.spans(now.epoch + 1), chosen.counts, "retry", actor)
-        return [again] if current else []
+        if not current:
+            return []
+        if now.over:
+            reopen(files, layout, session)
+        return [ledger.again(chosen.iterations.spans(now.epoch + 1), chosen.counts, "retry", actor)]
 
-    # The name comes first: a daemon that sees it too early looks once more than it must, one that never sees it
-    # would leave the session lying.
-    files.publish(layout.sessions / f"{REOPENED_PREFIX}{session}", b"")
-    mark_active(files, layout, session)
     queue.change(decide)
-    # Whoever found that it was over meanwhile took the name away.
-    mark_active(files, layout, session)
     return len(chosen) if current else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 import weakref
@@ -20,6 +21,8 @@ from arbd.errors import UnsafePathError
 from arbd.spool.system import REAL_SYSTEM, FileStatus, HeldLock, System
 
 TEMPORARY_SUFFIX = ".tmp"
+# The name of a file before it is whole: its own, and a token.
+TEMPORARY_NAME = re.compile(rf"\..+\.[0-9a-f]{{12}}{re.escape(TEMPORARY_SUFFIX)}", re.DOTALL)
 # A name that was replaced a moment ago can be stale in a network client's cache; looking again finds the new one.
 STALE_LOOKS = 3
 # A session's folder has folders of files.

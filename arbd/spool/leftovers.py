@@ -1,13 +1,18 @@
-"""What crashes left in `sessions/`: found and removed by whoever takes jobs up, a few names at a time."""
+"""What crashes left in the spool: found and removed by whoever takes jobs up, a few names at a time.
+
+Of sessions, folders that are no session; and files under the temporary names that they have until they are whole, such
+as of a person whose host lost its power while he extended a session.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from arbd.errors import ArbdError
-from arbd.spool.files import Files
+from arbd.spool.files import TEMPORARY_NAME, Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.listing import Listing
 from arbd.spool.session_index import ended_sessions
@@ -18,6 +23,8 @@ from arbd.spool.system import Clock
 LEFTOVER_S = 10.0
 INTERVAL_S = 2.0
 NAMES_A_TURN = 200
+# A file has its temporary name for a moment; of folders that nobody lists anyway, that is looked at this often.
+OTHER_FOLDERS_S = 600.0
 
 
 @dataclass(slots=True)
@@ -30,6 +37,8 @@ class Leftovers:
     _whole: set[str] = field(default_factory=set)
     _since_s: dict[str, float] = field(default_factory=dict)
     _next_s: float = 0.0
+    _temporaries: dict[Path, dict[str, float]] = field(default_factory=dict)
+    _elsewhere_s: float = 0.0
     _listing: Listing | None = None
     _listed: Sequence[str] = ()
 
@@ -45,6 +54,10 @@ class Leftovers:
         listed = self._listing.names()
         if any(HIDDEN.fullmatch(name) for name in listed):
             remove_unfinished(self.files, self.layout)
+        self._remove_temporaries(self.layout.sessions, listed, LEFTOVER_S)
+        if now >= self._elsewhere_s:
+            self._elsewhere_s = now + OTHER_FOLDERS_S
+            self._remove_elsewhere()
         if listed is not self._listed:
             self._listed = listed
             self._whole.intersection_update(listed)
@@ -61,3 +74,23 @@ class Leftovers:
                     now - since_s >= LEFTOVER_S and not remove_leftover(self.files, paths)
                 ):
                     self._whole.add(name)
+
+    def _remove_elsewhere(self) -> None:
+        """Temporary files beside sessions."""
+        layout = self.layout
+        for folder in (*layout.folders(), layout.control, layout.index, layout.refusals, layout.trials):
+            # Some are made when they are needed, and one in trouble is told where it is used.
+            with contextlib.suppress(ArbdError, OSError):
+                if folder != layout.sessions:
+                    self._remove_temporaries(folder, self.files.names(folder), OTHER_FOLDERS_S)
+
+    def _remove_temporaries(self, folder: Path, names: Sequence[str], after_s: float) -> None:
+        """Remove files that have had a temporary name for so long."""
+        now, before = self.clock.monotonic_s(), self._temporaries.get(folder, {})
+        found = {name: before.get(name, now) for name in names if TEMPORARY_NAME.fullmatch(name)}
+        self._temporaries[folder] = found
+        for name, since_s in found.items():
+            if now - since_s >= after_s:
+                # Where strangers drop jobs, a file is its owner's.
+                with contextlib.suppress(ArbdError, OSError):
+                    self.files.remove(folder / name)

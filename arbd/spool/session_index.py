@@ -23,6 +23,7 @@ from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, scan_file
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.ledger import CANCELLED, LedgerState
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.provenance import UNKNOWN, Changes, Labels, Priority, Provenance, Submission
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX, session_names
@@ -187,10 +188,29 @@ def encoded(entries: Iterable[Ended]) -> bytes:
     return b"".join(encode_frame(_ENCODER.encode(entry)) for entry in entries)
 
 
-def mark_active(files: Files, layout: SpoolLayout, session_id: str) -> None:
-    """Have everybody look at a session, whatever the index says."""
+def reopen(files: Files, layout: SpoolLayout, session_id: str) -> None:
+    """Have everybody look at a session that is over, for what is about to be written into its ledger.
+
+    Called under the ledger's lock, which whoever takes the names away holds too (`take_names_away`): so whoever dies
+    before his record leaves names and nothing else, and whoever dies after it leaves the names to all.
+    """
     files.make_folder(layout.active)
     files.publish(layout.active / session_id, b"")
+    # Workers of earlier versions look at these alone.
+    files.publish(layout.sessions / f"{REOPENED_PREFIX}{session_id}", b"")
+
+
+def take_names_away(files: Files, layout: SpoolLayout, queue: SessionQueue) -> None:
+    """A session that is over is not to be looked at any more. Does nothing to one that goes on by now."""
+    session_id = queue.paths.session_id
+
+    def decide(now: LedgerState) -> tuple[LedgerRecord, ...]:
+        if now.over:
+            files.remove(layout.active / session_id)
+            files.remove(layout.sessions / f"{REOPENED_PREFIX}{session_id}")
+        return ()
+
+    queue.change(decide)
 
 
 def active_names(files: Files, layout: SpoolLayout) -> set[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgpack
@@ -25,7 +25,15 @@ from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import scan_frames
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, CRASHED, FAILED, TIMEOUT, LedgerState
-from arbd.spool.ledger_records import LEDGER, ClaimRecord, DoneRecord, FinishRecord, LedgerRecord, RevokeRecord
+from arbd.spool.ledger_records import (
+    LEDGER,
+    ClaimRecord,
+    DoneRecord,
+    ExtendRecord,
+    FinishRecord,
+    LedgerRecord,
+    RevokeRecord,
+)
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from arbd.spool.spans import Span
@@ -42,10 +50,21 @@ ALIVE_S = 1.5 * TIMING.beat_s
 JUDGEMENT_S = 15.0
 
 
-def undisturbed(spec: JobSpec, objective: Objective) -> PlannedRows:
-    """What a session comes to on which one worker works, one iteration after the other, up to where it ends."""
+def undisturbed(spec: JobSpec, objective: Objective, sizes: Sequence[int] = ()) -> PlannedRows:
+    """What a session comes to on which one worker works, one iteration after the other, up to where it ends.
+
+    With `sizes` it had that many iterations, one after the other: it was extended each time that it was done.
+    """
     if not spec.generation_size:
         return NonAdaptivePlan(spec).rows(1, spec.n)
+    made: list[Generation] = []
+    for n in sizes or (spec.n,):
+        made = _searched(replace(spec, n=n), objective, made)
+    return join([generation.rows for generation in made])
+
+
+def _searched(spec: JobSpec, objective: Objective, before: Sequence[Generation]) -> list[Generation]:
+    """The generations of a search; `before` are those that it had when it was shorter."""
     kind = GenerationPlanner if spec.validation is None else PhasePlanner
     planner, layout = kind(spec, sampler_versions(spec.method)), spec.layout
     made: list[Generation] = []
@@ -61,11 +80,32 @@ def undisturbed(spec: JobSpec, objective: Objective) -> PlannedRows:
                 iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
             )
             told += 1
-        generation = planner.generation(number, [made[at - 1] for at in planner.pending(number)])
+        pending = [made[at - 1] for at in planner.pending(number)]
+        had = before[number - 1] if number <= len(before) else None
+        if had is not None and len(had.rows) == layout.last_of(number) - had.first + 1:
+            made.append(had)
+            continue
+        generation = planner.generation(number, pending)
+        if had is not None:
+            generation = _goes_on(planner, had, generation, pending)
         if generation.stop:
             break
         made.append(generation)
-    return join([generation.rows for generation in made])
+    return made
+
+
+def _goes_on(
+    planner: GenerationPlanner | PhasePlanner, had: Generation, whole: Generation, pending: Sequence[Generation]
+) -> Generation:
+    """The last generation of a shorter search in a longer one: what it had, and what the method adds to that."""
+    assert isinstance(planner, GenerationPlanner)
+    have = len(had.rows)
+    if all(np.array_equal(column[:have], had.rows.columns[name]) for name, column in whole.rows.columns.items()):
+        return whole
+    waiting = join([*(each.rows for each in pending), had.rows])
+    up_to = planner.schedule.known_before(had.number)
+    rest = planner.points(had.first + have, len(whole.rows) - have, up_to, waiting)
+    return replace(had, rows=join([had.rows, rest]))
 
 
 class ViolationError(BaseException):
@@ -180,6 +220,8 @@ class Checks:
     def _check_record(self, session_id: str, state: LedgerState, record: LedgerRecord) -> None:
         if isinstance(record, DoneRecord):
             self._done_at.setdefault(session_id, self.world.now)
+        elif isinstance(record, ExtendRecord):
+            self._done_at.pop(session_id, None)
         elif isinstance(record, FinishRecord):
             for finish in record.finishes:
                 claim = state.claims.get((record.incarnation, finish.claim_id))
@@ -231,15 +273,18 @@ class Checks:
         except ArbdError:
             return False
 
-    def check_results(self, objectives: Mapping[str, Objective]) -> None:
-        """I1, I5: each iteration once, with the status and the numbers that it has anywhere."""
+    def check_results(self, objectives: Mapping[str, Objective], sizes: Mapping[str, Sequence[int]]) -> None:
+        """I1, I5: each iteration once, with the status and the numbers that it has anywhere.
+
+        `sizes` are the numbers of iterations that sessions were given, one after the other, where they were extended.
+        """
         there = set(session_ids(self.files, self.layout))
         if there != set(objectives):
             raise ViolationError(f"I4: sessions {sorted(there)} instead of {sorted(objectives)}")
         for session_id, objective in objectives.items():
-            self._check_session(session_id, objective)
+            self._check_session(session_id, objective, sizes.get(session_id, ()))
 
-    def _check_session(self, session_id: str, objective: Objective) -> None:
+    def _check_session(self, session_id: str, objective: Objective, sizes: Sequence[int]) -> None:
         paths = self.layout.session(session_id)
         spec = read_spec(self.files, paths)
         state = SessionQueue(self.files, paths).refresh()
@@ -247,7 +292,9 @@ class Checks:
             raise ViolationError(f"I1: {session_id} does not come to its end: {state}")
         groups = list(read_results(self.files, paths))
         iteration = np.concatenate([group.rows.iteration for group in groups])
-        right = undisturbed(spec, objective)
+        if sizes and spec.n != sizes[-1]:
+            raise ViolationError(f"I4: {session_id} was extended to {sizes}, and has {spec.n} iterations")
+        right = undisturbed(spec, objective, sizes)
         self._check_end(session_id, spec, len(right), state)
         right = right.select(slice(0, state.n))
         # A point that stood before shares the fate of the iteration that had it first.

@@ -139,6 +139,8 @@ class Disasters:
         living = [daemon for daemon in self._story.daemons if daemon.process.alive]
         for daemon in living:
             self._power_off(daemon)
+        for desk in self._story.desks:
+            desk.die("power")
         self._story.disk.power_cut()
         self.power_cuts += 1
         self._story.around.locks.forget()

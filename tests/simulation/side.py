@@ -17,6 +17,7 @@ from arbd.spool.held import Taker
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SessionPaths
 from arbd.spool.liveness import Observer
+from arbd.spool.system import FileStatus
 from tests.simulation.world import Process
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class SimSuggester:
         """A fresh process, which knows nothing."""
         self.process = self.daemon.child(f"s{next(self._starts)}")
         self.files, _ = self.daemon.files_of(self.process)
-        self._sessions: dict[Path, Suggester] = {}
+        self._sessions: dict[Path, tuple[FileStatus | None, Suggester]] = {}
         self._busy = False
 
     def submit(self, order: events.Suggest) -> None:
@@ -55,9 +56,7 @@ class SimSuggester:
             order = self.orders[0]
             self.process.session = order.session
             try:
-                session = self._sessions.get(order.session)
-                if session is None:
-                    session = self._sessions[order.session] = Suggester(self.files, SessionPaths(order.session))
+                session = self._session(order.session)
                 self.daemon.world.pause(self.daemon.world.rng.uniform(0.0, 0.3))
                 news: events.Event = events.SuggestionMade(
                     order.session, session.suggest(order.number, urgent=order.urgent)
@@ -68,6 +67,15 @@ class SimSuggester:
             self.daemon.tell(news)
         self.process.on_death.pop()
         self._busy = False
+
+    def _session(self, folder: Path) -> Suggester:
+        """As `arbd.daemon.side.suggester` keeps them."""
+        identity = self.files.look(SessionPaths(folder).spec)
+        known, session = self._sessions.pop(folder, (None, None))
+        if session is None or known != identity:
+            session = Suggester(self.files, SessionPaths(folder))
+        self._sessions[folder] = (identity, session)
+        return session
 
     def _died(self, process: Process) -> None:
         if not self.daemon.process.alive or process is not self.process:

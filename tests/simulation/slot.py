@@ -15,11 +15,12 @@ from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.pool import ExitReport
 from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, SETTLING, WAITING, Progress
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
-from arbd.errors import ArbdError
+from arbd.errors import ArbdError, ObjectiveError
 from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Outcome, Trial
 from arbd.results.compaction import compact
 from arbd.spool.layout import SessionPaths
+from arbd.spool.system import FileStatus
 from tests.cells import KeepsNothing, OpenCell
 from tests.simulation.simsystem import SimClock
 from tests.simulation.world import KilledError, Process, Task
@@ -132,7 +133,7 @@ class SimSlot:
         self.setup = SlotSetup(label, self.daemon.worker_id, self.daemon.incarnation, 1, Path(), Path(), Path(), (), ("python:*",))  # fmt: skip
         self.progress = SimProgress(self.process)
         self.kill_reason = ""
-        self._open: dict[Path, OpenSession] = {}
+        self._open: dict[Path, tuple[FileStatus | None, OpenSession]] = {}
         self._opened = itertools.count(1)
         self._here: Task | None = None
 
@@ -185,12 +186,7 @@ class SimSlot:
     def _evaluate(self, task: ChunkTask, clock: SimClock) -> events.Event:
         self.progress.loading(task.number, clock.monotonic_ns())
         try:
-            session = self._open.get(task.session)
-            if session is None:
-                label = f"{self.setup.label}.{next(self._opened)}"
-                cell = OpenCell(unwind, lambda: self.world.rng.random() < RETIRED)
-                session = OpenSession(self.files, clock, task.session, label, self.setup, self._evaluator, cell)
-                self._open[task.session] = session
+            session = self._session(task)
         except (ArbdError, OSError) as error:
             self.progress.idle()
             return events.Unloadable(task, str(error))
@@ -200,6 +196,19 @@ class SimSlot:
             return events.Unloadable(task, repr(error))
         finally:
             self.progress.idle()
+
+    def _session(self, task: ChunkTask) -> OpenSession:
+        """As `SlotProcess` keeps them open."""
+        identity = self.files.look(SessionPaths(task.session).spec)
+        known, session = self._open.pop(task.session, (None, None))
+        if session is None or known != identity or session.spec.n < task.last:
+            label = f"{self.setup.label}.{next(self._opened)}"
+            cell = OpenCell(unwind, lambda: self.world.rng.random() < RETIRED)
+            session = OpenSession(self.files, self.daemon.clock, task.session, label, self.setup, self._evaluator, cell)
+            if session.spec.n < task.last:
+                raise ObjectiveError(f"{session.paths.spec} is not shown here yet as it was extended")
+        self._open[task.session] = (identity, session)
+        return session
 
     def _evaluator(self, spec: JobSpec, session_id: str) -> SimEvaluator:
         return SimEvaluator(self, self.daemon.objectives[session_id])

@@ -15,7 +15,7 @@ from arbd.spool.control import change_state, open_queue
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.session_index import SessionIndex, active_names, ended_sessions, make_anew, mark_active
+from arbd.spool.session_index import SessionIndex, active_names, ended_sessions, make_anew, reopen
 from arbd.spool.system import SystemClock
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
@@ -54,7 +54,9 @@ def write_down(layout: SpoolLayout, watch: SessionWatch, *names: str) -> None:
     """As a daemon does that worked on them."""
     watch.look(list)
     for name in names:
-        watch.is_over(name, SessionQueue(FILES, layout.session(name)).refresh(), was_worked_on=True)
+        queue = SessionQueue(FILES, layout.session(name))
+        queue.refresh()
+        watch.is_over(queue, was_worked_on=True)
     watch._due = {name: (0.0, entry) for name, (_, entry) in watch._due.items()}
     watch._next_flush_s = 0.0
     watch.flush()
@@ -132,13 +134,15 @@ def test_a_name_that_a_crash_left_goes_away(layout: SpoolLayout) -> None:
     watch = watch_of(layout)
     write_down(layout, watch, "a")
     assert active_names(FILES, layout) == set()
-    mark_active(FILES, layout, "a")
-    mark_active(FILES, layout, "nobody")
-    state = SessionQueue(FILES, layout.session("a")).refresh()
+    reopen(FILES, layout, "a")
+    FILES.publish(layout.active / "nobody", b"")
+    queue = SessionQueue(FILES, layout.session("a"))
+    queue.refresh()
     for _ in range(2 * LEFT_LOOKS):
         if "a" in watch.look(list).to_look_at:
-            watch.is_over("a", state, was_worked_on=False)
+            watch.is_over(queue, was_worked_on=False)
     assert active_names(FILES, layout) == set()
+    assert FILES.names(layout.sessions) == ["a"]
 
 
 def test_sessions_of_earlier_versions_are_found_without_their_name_in_active(layout: SpoolLayout) -> None:

@@ -14,9 +14,6 @@ from arbd.daemon.core.counters import DAMAGE_FOUND
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
 from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.host.logs import Log
-from arbd.spool.files import Files
-from arbd.spool.layout import SpoolLayout
-from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.system import Clock
 
 
@@ -24,8 +21,6 @@ from arbd.spool.system import Clock
 class Compactions:
     """Orders them, for all sessions of this worker. Not thread-safe: the coordinator owns it."""
 
-    files: Files
-    layout: SpoolLayout
     clock: Clock
     log: Log
     registry: SessionRegistry
@@ -73,5 +68,3 @@ class Compactions:
             if work.state.exhausted and not work.state.over and not busy:
                 # The ledger as it stands did not look exhausted to the process that compacts.
                 work.reread()
-            if work.state.done:
-                self.files.remove(self.layout.sessions / f"{REOPENED_PREFIX}{work.session_id}")

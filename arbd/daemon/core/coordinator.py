@@ -99,7 +99,7 @@ class Coordinator:
             self._registry, send, Fairness(worker.incarnation), LimitTable(limits or {}), labels or {}
         )
         self._halting = Halting(files, layout, log, self._registry, send, worker.worker_id)
-        self._compactions = Compactions(files, layout, clock, log, self._registry, send)
+        self._compactions = Compactions(clock, log, self._registry, send)
         self._work = self._registry.work
         self._counter = 0
         self._next_beat = 0.0

@@ -115,9 +115,10 @@ class SessionRegistry:
         self._drop_unreadable()
         self.watch.flush()
 
-    def _end(self, session_id: str, state: ledger.LedgerState, *, was_worked_on: bool) -> None:
+    def _end(self, queue: SessionQueue, *, was_worked_on: bool) -> None:
         """Nobody evaluates anything of it any more. An OSError leaves it as it was, to be looked at again."""
-        self.watch.is_over(session_id, state, was_worked_on=was_worked_on)
+        session_id = queue.paths.session_id
+        self.watch.is_over(queue, was_worked_on=was_worked_on)
         if (found := self.standings.pop(session_id, None)) is not None:
             found.end()
 
@@ -272,7 +273,7 @@ class SessionRegistry:
                 raise NotFoundError(str(error)) from error
             if over:
                 self.files.remove_temporaries(paths.folder)
-                self._end(session_id, session_queue.state, was_worked_on=False)
+                self._end(session_queue, was_worked_on=False)
                 return
             self.watch.begins(session_id)
             # What another version wrote is left to it, before anything is claimed.
@@ -307,8 +308,8 @@ class SessionRegistry:
         if not state.over:
             self._revoke_dead(work)
         elif work.is_idle:
+            self._end(work.queue, was_worked_on=True)
             del self.work[session_id]
-            self._end(session_id, state, was_worked_on=True)
 
     def _go_on_longer(self, work: SessionState) -> None:
         """A session was extended: its job was written before the record that says so. OSError where it is not shown yet."""

@@ -6,26 +6,29 @@ Keeps the cost of an idle daemon independent of how much was ever done here: `ac
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.ledger import LedgerState
 from arbd.spool.listing import Listing
-from arbd.spool.queue import Worker
-from arbd.spool.session_index import Ended, IndexWriter, SessionIndex, active_names
+from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.session_index import Ended, IndexWriter, SessionIndex, active_names, take_names_away
 from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.system import Clock
 
 # Who is not the one that ended it leaves others so long to write that it is over.
 INDEX_PATIENCE_S = 10.0
 FLUSH_S = 1.0
-# A name in `active/` of a session that is over for so many looks was left by a crash.
+# A name that says that a session goes on, of a session that is over for so many looks was left by a crash.
 LEFT_LOOKS = 120
+# So long that is waited for a ledger's lock: nothing hurries there.
+PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class SessionWatch:
     _listing: Listing = field(init=False)
     _known: frozenset[str] = frozenset()
     _active: frozenset[str] = frozenset()
+    _reopened: frozenset[str] = frozenset()
     _left: dict[str, int] = field(default_factory=dict)
     _due: dict[str, tuple[float, Ended]] = field(default_factory=dict)
     _next_flush_s: float = 0.0
@@ -75,6 +79,7 @@ class SessionWatch:
         sessions = [name for name in names if not name.startswith(".")]
         self._known = frozenset(sessions)
         reopened = {name.removeprefix(REOPENED_PREFIX) for name in names if name.startswith(REOPENED_PREFIX)}
+        self._reopened = self._known & reopened
         if not self._is_read:
             self._is_read = True
             self._index.refresh()
@@ -84,7 +89,7 @@ class SessionWatch:
         for name in (self._active | reopened) & self.over:
             self._is_reopened(name, by_hand=name in reopened)
         # Earlier versions say so in this folder alone, before they say it in the session's ledger.
-        self.must_list = bool(reopened & self._known)
+        self.must_list = bool(self._reopened)
         # A name in `active/` without a session is of one that is being made, or was removed.
         for name in self._active - self._known:
             self._count_left(name)
@@ -92,7 +97,7 @@ class SessionWatch:
 
     def _is_reopened(self, name: str, *, by_hand: bool = False) -> None:
         """Somebody wants it to be looked at again, or left its name here."""
-        if by_hand or not self._count_left(name):
+        if not self._count_left(name) or by_hand:
             self.over.discard(name)
 
     def _count_left(self, name: str) -> bool:
@@ -100,13 +105,23 @@ class SessionWatch:
         if self._left[name] < LEFT_LOOKS:
             return False
         del self._left[name]
-        self.files.remove(self.layout.active / name)
+        if name not in self._known:
+            self.files.remove(self.layout.active / name)
+            return True
+        # Should it be busy, or its ledger in trouble, that is for later.
+        with contextlib.suppress(ArbdError, OSError):
+            take_names_away(self.files, self.layout, SessionQueue(self.files, self.layout.session(name), PATIENCE_S))
         return True
 
-    def is_over(self, session_id: str, state: LedgerState, *, was_worked_on: bool) -> None:
+    def is_over(self, queue: SessionQueue, *, was_worked_on: bool) -> None:
         """Nobody needs to look at it any more, and it is written down."""
-        if was_worked_on and session_id in self._active:
-            self.files.remove(self.layout.active / session_id)
+        session_id = queue.paths.session_id
+        if was_worked_on and session_id in self._active | self._reopened:
+            take_names_away(self.files, self.layout, queue)
+        state = queue.state
+        if not state.over:
+            # Somebody was about to have it go on.
+            return
         self.over.add(session_id)
         mine = self.worker.worker_id in state.worker_counts
         seed = zlib.crc32(f"{self.worker.worker_id} {session_id}".encode()) / 2**32
