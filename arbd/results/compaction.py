@@ -64,7 +64,8 @@ def _compact(files: Files, paths: SessionPaths) -> CompactionReport:
     # Results of another version are not written over, and rows of one are not called missing.
     require_readable(files, paths)
     # What a compaction that was killed left; nobody else writes here now.
-    files.remove_temporaries(paths.folder, of=paths.results.name)
+    for name in (paths.results.name, paths.spec.name):
+        files.remove_temporaries(paths.folder, of=name)
     files.remove_temporaries(paths.generations)
     spec = read_spec(files, paths)
     rules = RowRules.of(spec)
