@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from arbd.api.session import Session
     from arbd.api.study import Study
     from arbd.api.tune import submit, tune
+    from arbd.errors import TrialPruned
 
 __version__ = "0.1.0"
-__all__ = ["Job", "Session", "Study", "__version__", "submit", "tune"]
+__all__ = ["Job", "Session", "Study", "TrialPruned", "__version__", "submit", "tune"]
 _HOMES = {
     "Job": "arbd.api.job",
     "Session": "arbd.api.session",
     "Study": "arbd.api.study",
+    "TrialPruned": "arbd.errors",
     "submit": "arbd.api.tune",
     "tune": "arbd.api.tune",
 }

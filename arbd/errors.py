@@ -13,6 +13,7 @@
     ├── ObjectiveError         exit 1   an objective broke its contract (not a mapping, not a number, ...)
     │   └── CodeChangedError   exit 1   this host has other code than the session is computed with
     ├── DeliveryError          exit 1   a notice could not be delivered: who refused it, or did not answer
+    ├── TrialPruned            exit 1   an iteration is to end: raised in objectives, and by them
     └── NotComputableError     exit 1   a statistic cannot be computed from what there is; says why and what it takes
 
 Expected outcomes (a lost claim, a cancelled session, an iteration that timed out) are values, not errors.
@@ -217,6 +218,13 @@ class UnsafePathError(SpoolError, OSError):
 
 class ObjectiveError(ArbdError):
     """An objective cannot be loaded or broke its contract."""
+
+
+class TrialPruned(ArbdError):  # noqa: N818 - no error, and the name that the field knows
+    """An iteration ends before its time, because it is not worth going on with.
+
+    `trial.report` raises it where the job's `prune` says so; an objective may raise it for reasons of its own.
+    """
 
 
 class CodeChangedError(ObjectiveError):

@@ -70,9 +70,8 @@ def documents(table: ResultTable) -> Iterator[dict[str, Any]]:
     more = more_columns(table)
     for position, result in enumerate(table.results(range(len(table)))):
         document = result.to_plain() | {name: column[position] for name, column in more.items()}
-        reports = table.rows.reports.get(result.iteration)
-        if reports:
-            document["reports"] = [list(step) for step in reports]
+        if result.reports:
+            document["reports"] = [list(step) for step in result.reports]
         if table.rows.blocks is not None:
             document["blocks"] = table.rows.blocks[position].tolist()
         yield document

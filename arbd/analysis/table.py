@@ -167,6 +167,7 @@ class ResultTable:
                 directions=directions,
                 phase=str(places[i].phase),
                 fold=places[i].fold,
+                reports=tuple(rows.reports.get(int(rows.iteration[i]), ())),
             )
             for i in range(n)
         ]

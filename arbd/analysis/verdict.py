@@ -20,6 +20,7 @@ from arbd.results.columns import Array
 from arbd.results.trials import records_of, trials_on_data, windows_of
 from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase
+from arbd.search.plan import PRUNED, RUN
 from arbd.spool.layout import SpoolLayout
 from arbd.validation.claim import LEVEL, Beyond
 from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
@@ -214,7 +215,8 @@ def trials_of(table: ResultTable) -> int:
     searched = np.array([stretch.phase is Phase.SEARCH for stretch in layout.stretches])
     of_search = searched[layout.indices(table.source.fixed("iteration"))]
     origin = table.source.origin()
-    return int(of_search.sum() if origin is None else (of_search & (origin == 0)).sum())
+    # What was pruned was tried: it could have won.
+    return int(of_search.sum() if origin is None else (of_search & np.isin(origin, (RUN, PRUNED))).sum())
 
 
 def judge_table(

@@ -66,6 +66,10 @@ class Study:
             }
         )
         self._spec = _one_by_one(job.resolve())
+        if self._spec.prune is not None:
+            raise UsageError(
+                "a study does not prune: who calls the objective decides how long it runs; tell(trial, None)"
+            )
         self._open_ended = self._limit is None and not _ends_by_itself(self._spec.method)
         self._told: list[Told] = []
         self._asked = 0

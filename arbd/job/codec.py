@@ -19,6 +19,7 @@ from arbd.job.spec import OF_METHOD, Execution, JobSpec, ObjectiveSpec, ResultOp
 from arbd.records import MAX_TEXT_CHARS, Items, Positive, RecordFormat, Text, shown
 from arbd.search.constraints import parse_constraint
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
+from arbd.search.pruning import PruneRules
 from arbd.search.schedule import LAG, MAX_LAG
 from arbd.search.space import ChoiceDimension, Condition, FloatDimension, IntDimension, SearchSpace
 from arbd.spool.layout import NAME_PATTERN
@@ -141,6 +142,18 @@ class StopRecord(Struct, frozen=True, forbid_unknown_fields=True):
     min_delta: Annotated[float, Meta(ge=0)] = 0.0
 
 
+class PruneRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """See `PruneRules`. A rule that this version does not know is one that it would not keep."""
+
+    rule: Literal["median", "percentile", "patient"]
+    percentile: Annotated[float, Meta(gt=0, le=100)]
+    startup_trials: Annotated[int, Meta(ge=0, le=limits.MAX_EXACT)]
+    min_trials: Annotated[int, Meta(ge=1, le=limits.MAX_EXACT)]
+    warmup_steps: Annotated[int, Meta(ge=0, le=limits.MAX_EXACT)]
+    patience: Annotated[int, Meta(ge=0, le=limits.MAX_PATIENCE)]
+    min_delta: Annotated[float, Meta(ge=0)]
+
+
 class PastRecord(Struct, frozen=True):
     """See `WarmStart`."""
 
@@ -199,6 +212,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     validation: ValidationRecord | None = None
     terms: TermsRecord = TermsRecord()
     began_with: Annotated[int, Meta(ge=0, le=limits.MAX_ITERATIONS)] = 0
+    prune: PruneRecord | None = None
 
 
 JOB: RecordFormat[JobRecord] = RecordFormat("the job", JobRecord, lambda: schema.JOB)
@@ -243,6 +257,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         terms=_same(record.terms, Terms),
         refill=record.refill,
         began_with=record.began_with,
+        prune=None if record.prune is None else _same(record.prune, PruneRules),
         validation=None if record.validation is None else record.validation.spec(),
     )
     if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):

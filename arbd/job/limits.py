@@ -29,6 +29,8 @@ MAX_CONSTRAINTS = 1_000
 MAX_CONSTRAINT_TERMS = 5_000
 MAX_LABELS = 32
 MAX_NOTES_CHARS = 10_000
+# Steps without an improvement, which are kept of each iteration that runs.
+MAX_PATIENCE = 1_000_000
 # Results of an earlier search that a session starts from.
 MAX_PAST = 100_000
 MAX_VALUE_CHARS = 1_000

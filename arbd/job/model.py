@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from arbd.errors import UsageError
 from arbd.job import limits
+from arbd.job.model_prune import PruneModel
 from arbd.job.model_validation import ValidationModel
 from arbd.job.spec import Terms
 from arbd.search.samplers import METHODS
@@ -222,6 +223,9 @@ class Tuning(_Strict):
         None, min_length=1, description="A session of the spool, or a results table (.csv), to learn from first."
     )
     stop: StopModel = Field(default_factory=StopModel)
+    prune: PruneModel | None = Field(
+        None, description="End iterations early by the intermediate values that they report."
+    )
     options: dict[str, Scalar] = Field(
         default_factory=dict, description="Options of the method, where it has any: see its own documentation."
     )

@@ -19,12 +19,19 @@ _Import = ast.Import | ast.ImportFrom
 
 
 def fault_of(
-    source: Path, function: str, *, needs_budget: str, needs_window: bool = False, foreign: bool = False
+    source: Path,
+    function: str,
+    *,
+    needs_budget: str,
+    needs_window: bool = False,
+    needs_trial: bool = False,
+    foreign: bool = False,
 ) -> str | None:
     """Why `function` of a module cannot be the objective; None when it may be, or only running it would tell.
 
     `needs_budget` names the method that gives it a budget; '' where none does. `needs_window`: it is told which part of
-    the data it may use. `foreign`: another Python runs it, whose grammar may be another.
+    the data it may use. `needs_trial`: it is to report intermediate values. `foreign`: another Python runs it, whose
+    grammar may be another.
     """
     try:
         with open_named(source, MAX_SOURCE_BYTES) as file:
@@ -47,10 +54,14 @@ def fault_of(
         )
     if not isinstance(node, _Function) or node.decorator_list or node.args.vararg:
         return None
-    return _fault_of_parameters(source, node, needs_budget=needs_budget, needs_window=needs_window)
+    return _fault_of_parameters(
+        source, node, needs_budget=needs_budget, needs_window=needs_window, needs_trial=needs_trial
+    )
 
 
-def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: str, needs_window: bool) -> str | None:
+def _fault_of_parameters(
+    source: Path, node: _Function, *, needs_budget: str, needs_window: bool, needs_trial: bool
+) -> str | None:
     place = f"{source}, line {node.lineno}: {node.name}"
     arguments = [*node.args.posonlyargs, *node.args.args]
     without_default = {argument.arg for argument in arguments[: len(arguments) - len(node.args.defaults)]}
@@ -69,6 +80,8 @@ def _fault_of_parameters(source: Path, node: _Function, *, needs_budget: str, ne
             f"{place} takes no window, which the job's validation needs: give it a parameter `window` (from_ns, to_ns: use "
             "only data in it), or `trial` and read trial.window"
         )
+    if needs_trial and not takes_trial:
+        return f"{place} takes no trial, which `prune` needs: give it a second parameter `trial` and call trial.report"
     if needs_budget and not (takes_trial or takes_budget):
         return (
             f"{place} takes no budget, which {needs_budget} needs: give it a parameter `budget` (the share to use, "

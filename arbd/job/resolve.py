@@ -141,8 +141,7 @@ class _Resolver:
     def resolve(self, session_id: str | None) -> JobSpec | None:
         job = self._job
         self._check_mode(job.mode)
-        objective = self._objective()
-        paper = objective.kind == "paper"
+        paper = (objective := self._objective()).kind == "paper"
         data = [self._data(given, index) for index, given in enumerate(job.data)]
         scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
         self._check_markets(paper, [s for s in scenarios if s])
@@ -187,6 +186,7 @@ class _Resolver:
             enqueue=search.enqueue,
             past=search.past,
             stop=search.stop,
+            prune=search.prune,
             min_budget=job.tuning.min_budget,
             sampler_versions=sampler_versions(job.tuning.method) if search.adaptive or search.plugin else {},
             options=search.options,
@@ -243,11 +243,11 @@ class _Resolver:
         if source is None:
             return
         takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
-        validation = self._job.validation
+        validation, tuning = self._job.validation, self._job.tuning
         folds = validation is not None and bool(validation.schemes)
-        budget, foreign = self._job.tuning.method if takes else "", given.interpreter is not None
-        fault = fault_of(source, function, needs_budget=budget, needs_window=folds, foreign=foreign)
-        if fault is not None:
+        budget, foreign = tuning.method if takes else "", given.interpreter is not None
+        needs = {"needs_window": folds, "needs_trial": tuning.prune is not None, "foreign": foreign}
+        if (fault := fault_of(source, function, needs_budget=budget, **needs)) is not None:
             self._takes_window = False
             self.wrong(fault, "objective", "python")
         for name, file in locate(module, self._search_paths).items():

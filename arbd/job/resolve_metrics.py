@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from arbd.job.model import Job
 from arbd.job.resolve_space import Wrong
 from arbd.paper.metrics import METRICS
 from arbd.search.problem import MetricGoal
+from arbd.search.samplers import adaptive, built_in
 
 DEFAULT_METRIC = {"paper": "pnl"}
 
@@ -34,3 +35,11 @@ def resolve_metrics(job: Job, kind: str, *, wrong: Wrong) -> tuple[MetricGoal, .
         directions = [told] * len(names)
     defaults: Mapping[str, str] = {name: info.direction for name, info in METRICS.items()} if paper else {}
     return tuple(MetricGoal(n, d or defaults.get(n, "maximize")) for n, d in zip(names, directions, strict=False))
+
+
+def methods_for(count: int) -> Iterator[str]:
+    """The methods of arbd that learn to optimise so many metrics."""
+    for name in built_in(learns=True):
+        found = adaptive(name)
+        if found is not None and (found.max_metrics is None or found.max_metrics >= count):
+            yield name

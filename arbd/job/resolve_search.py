@@ -17,6 +17,7 @@ from pathlib import Path
 from arbd.errors import ArbdError, Problem, VersionError
 from arbd.job.file import JobDocument
 from arbd.job.limits import MAX_CONSTRAINT_TERMS
+from arbd.job.resolve_metrics import methods_for
 from arbd.job.resolve_schedule import idle_slots, schedule_of
 from arbd.job.resolve_warm_start import EarlierResults
 from arbd.paper import params
@@ -25,8 +26,9 @@ from arbd.search.constraints import Constraint, ConstraintError, parse_constrain
 from arbd.search.options import resolve_options
 from arbd.search.plan import Limits
 from arbd.search.problem import EarlierResult, MetricGoal, StopRules, WarmStart
+from arbd.search.pruning import PruneRules
 from arbd.search.sampler import AdaptiveMethod, PlanMethod
-from arbd.search.samplers import METHODS, adaptive, built_in
+from arbd.search.samplers import METHODS
 from arbd.search.samplers.random import uniform_points
 from arbd.search.schedule import LAG, Schedule
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
@@ -62,6 +64,7 @@ class SearchOptions:
     enqueue: tuple[dict[str, Value], ...] = ()
     past: WarmStart | None = None
     stop: StopRules = field(default_factory=StopRules)
+    prune: PruneRules | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
     budgets: tuple[float, ...] = ()
     plugin: bool = False
@@ -87,6 +90,7 @@ class SearchOptions:
         options = cls(document, method, space, fixed, metrics, n, paper)
         options._of_method()
         options._stop()
+        options._prune()
         options._generations(slots)
         options._constraints()
         options._enqueue()
@@ -118,7 +122,7 @@ class SearchOptions:
             self.budgets = tuple(method.budgets(tuning.min_budget).tolist())
         if method.max_metrics is not None and len(self.metrics) > method.max_metrics:
             most = "one metric" if method.max_metrics == 1 else f"at most {method.max_metrics} metrics"
-            others = ", ".join(_for_metrics(len(self.metrics)))
+            others = ", ".join(methods_for(len(self.metrics)))
             self._wrong(f"{name} optimises {most}, not {len(self.metrics)}: use one of {others}", "method")
         if self.n > MAX_LEARNED:
             self._wrong(f"{name} learns from at most {MAX_LEARNED:,} iterations", "max_iterations")
@@ -137,10 +141,17 @@ class SearchOptions:
         if self.stop.needs_results and self.n > MAX_LEARNED:
             self._wrong(f"rules that look at results take at most {MAX_LEARNED:,} iterations", "stop")
 
+    def _prune(self) -> None:
+        if self.document.job.tuning.prune is not None:
+            from arbd.job.resolve_prune import prune_rules  # noqa: PLC0415 - of few jobs
+
+            self.prune = prune_rules(self.document.job, self.metrics, self._wrong)
+
     def _generations(self, of_farm: Schedule | CountSlots) -> None:
         tuning, sizes = self.document.job.tuning, self.method.generation
         # The plan of a plug-in is published too: hosts that do not have it can evaluate all the same.
-        if not self.adaptive and not self.plugin and not self.stop.needs_results:
+        needs_results = self.stop.needs_results or (self.prune is not None and self.prune.compares)
+        if not self.adaptive and not self.plugin and not needs_results:
             for name in ("generation_size", "generation_lag"):
                 if getattr(tuning, name) is not None:
                     self.notices.append(f"{name} has no effect with method {tuning.method}")
@@ -305,14 +316,6 @@ class SearchOptions:
 def nobody_knows() -> int | None:
     """`CountSlots` where nobody is asked."""
     return None
-
-
-def _for_metrics(count: int) -> Iterator[str]:
-    """The methods of arbd that learn to optimise so many metrics."""
-    for name in built_in(learns=True):
-        found = adaptive(name)
-        if found is not None and (found.max_metrics is None or found.max_metrics >= count):
-            yield name
 
 
 def _as_chosen(dimension: Dimension, value: Value) -> Value:

@@ -13,6 +13,7 @@ from arbd import schema
 from arbd.job.validation import ValidationSpec
 from arbd.search.phases import Layout, Phase, Stretch
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
+from arbd.search.pruning import PruneRules
 from arbd.search.samplers import default_budgets
 from arbd.search.schedule import LAG, Schedule
 from arbd.search.seeds import iteration_seed
@@ -114,6 +115,7 @@ class JobSpec:
     `budgets` are those that iterations may have, none where all use all of the data; left out, the method's own.
     `code` are the parts of `arbd.job.code` that every session depends on; jobs of earlier versions have none.
     `began_with` is the number of iterations at first, of a session that was extended since; else 0.
+    With `prune`, iterations that report intermediate values may end before their time.
     With a `validation`, `n` counts its iterations too, and all of them are published.
     """
 
@@ -151,6 +153,7 @@ class JobSpec:
     validation: ValidationSpec | None = None
     terms: Terms = NO_TERMS
     began_with: int = 0
+    prune: PruneRules | None = None
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -190,7 +193,7 @@ class JobSpec:
         """Jobs that say nothing new are written as before, so that workers of earlier versions share them."""
         more = (
             self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta,
-            self.space.conditions, self.objective.says_more, self.began_with, self._has_null,
+            self.space.conditions, self.objective.says_more, self.began_with, self._has_null, self.prune,
         )  # fmt: skip
         says_more = any(more)
         return schema.JOB.version if says_more else schema.JOB.earliest
@@ -239,4 +242,5 @@ class JobSpec:
             **({} if self.validation is None else {"validation": self.validation.to_plain()}),
             **({"began_with": self.began_with} if self.began_with else {}),
             **({} if self.terms == NO_TERMS else {"terms": self.terms.to_plain()}),
+            **({} if self.prune is None else {"prune": self.prune.to_plain()}),
         }

@@ -17,30 +17,50 @@ import platform
 import random
 import stat
 import sys
+import threading
 import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType
-from typing import Any, Sequence  # noqa: UP035 - an older Python runs it
+from typing import Any, Callable, Dict, Sequence  # noqa: UP035 - an older Python runs it
 
+# Tells an intermediate value; True when the iteration is to end.
+Exchange = Callable[[Dict[str, Any]], bool]  # noqa: UP006 - as above
 MAX_ERROR_CHARS = 4000
+
+
+class TrialPruned(Exception):  # noqa: N818 - no error, and the name that the field knows
+    """The iteration is to end: `trial.report` raises it."""
 
 
 class Trial:
     """What an objective with a second parameter gets; see docs/objectives.md."""
 
-    def __init__(self, question: dict[str, Any], session_id: str) -> None:
+    def __init__(self, question: dict[str, Any], session_id: str, exchange: Exchange) -> None:
         self.iteration = question["iteration"]
         self.seed = question["seed"]
         self.session_id = session_id
         self.data = tuple(question.get("data", ()))
         self.budget = question.get("budget", 1.0)
         self.window = tuple(question["window"]) if "window" in question else None
-        self.reports: list[list[float]] = []
+        self.pruned = False
+        self._id = question["id"]
+        self._exchange = exchange
+        self._lock = threading.Lock()
 
     def report(self, step: int, value: float) -> None:
-        """Keep an intermediate value; it is stored with the iteration's results."""
-        self.reports.append([int(step), float(value)])
+        """Keep an intermediate value; it is stored with the iteration's results.
+
+        TrialPruned when the job's `prune` says that the iteration is to end: let it pass.
+        """
+        with self._lock:
+            self.pruned = self.pruned or self._exchange({"id": self._id, "step": int(step), "value": float(value)})
+        if self.pruned:
+            raise TrialPruned("the job's `prune` ends this iteration")
+
+    def should_prune(self) -> bool:
+        """True when the iteration is to end, for who caught what `report` raised."""
+        return self.pruned
 
 
 class Modules:
@@ -157,15 +177,17 @@ def _shown(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
 
 
-def _answer(objective: Objective, question: dict[str, Any], session_id: str) -> dict[str, Any]:
+def _answer(objective: Objective, question: dict[str, Any], session_id: str, exchange: Exchange) -> dict[str, Any]:
     """Evaluate; what is said of it."""
-    trial = Trial(question, session_id)
+    trial = Trial(question, session_id, exchange)
     random.seed(trial.seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(trial.seed & 0xFFFFFFFF)
     try:
         returned = objective(question, trial)
     except BaseException as error:  # also the ways out of a program: they are out of the iteration alone
+        if any(kind.__name__ == "TrialPruned" for kind in type(error).__mro__):
+            return {"pruned": str(error)[:MAX_ERROR_CHARS]}
         traceback.print_exc()
         return {"error": f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]}
     answer: dict[str, Any] = {}
@@ -176,8 +198,6 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str) -> 
     if isinstance(returned, numbers.Real) and type(returned).__name__ not in ("bool_", "bool"):
         # Whether a number alone is enough is for who asked to say.
         answer["metrics"] = float(returned)
-        if trial.reports:
-            answer["reports"] = trial.reports
         return answer
     if not hasattr(returned, "items"):
         text = f"the objective returned {_shown(returned)}; expected a mapping of metric names to numbers"
@@ -186,8 +206,6 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str) -> 
         answer["metrics"] = {name: _plain(value) for name, value in returned.items()}
     except TypeError as error:
         return {"broken": str(error)}
-    if trial.reports:
-        answer["reports"] = trial.reports
     return answer
 
 
@@ -222,6 +240,14 @@ def main() -> None:
     objective: Objective | None = None
     modules = Modules((), {})
     session_id = ""
+
+    def exchange(report: dict[str, Any]) -> bool:
+        if os.getpid() != own:
+            raise RuntimeError("trial.report is for the process that the objective was called in, not for its children")
+        answers.write(json.dumps(report) + "\n")
+        answers.flush()
+        return bool(json.loads(questions.readline())["prune"])
+
     for line in questions:
         question = json.loads(line)
         if "target" in question:
@@ -230,7 +256,7 @@ def main() -> None:
         elif objective is None:
             answer = {"broken": "no objective is loaded"}
         else:
-            answer = _answer(objective, question, session_id)
+            answer = _answer(objective, question, session_id, exchange)
         if os.getpid() != own:
             # A child that the objective forked, and that left the function.
             os._exit(0)

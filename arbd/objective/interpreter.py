@@ -22,7 +22,7 @@ from arbd.objective.lines import LinesEvaluator
 from arbd.objective.processes import children
 from arbd.objective.program import CommandError, Program
 from arbd.objective.protocol import Outcome, Trial, check_outcome, the_metric
-from arbd.objective.python import NO_WINDOW
+from arbd.objective.python import NO_TRIAL, NO_WINDOW
 
 
 @dataclass(slots=True)
@@ -69,6 +69,7 @@ class InterpreterEvaluator(LinesEvaluator):
         self._windows = spec.validation is not None and bool(spec.validation.scheme)
         self._shares = spec.has_shares
         self._method = spec.method
+        self._prunes = spec.prune is not None
         self._process = self._start(session_id)
 
     def _start(self, session_id: str) -> KeptProcess:
@@ -106,14 +107,16 @@ class InterpreterEvaluator(LinesEvaluator):
             )
         if self._windows and not (trial or "window" in takes):
             raise ObjectiveError(f"{where} {NO_WINDOW}")
+        if self._prunes and not trial:
+            raise ObjectiveError(f"{where} {NO_TRIAL}")
 
     def _outcome(self, answer: Mapping[str, Any], trial: Trial) -> Outcome:
         self.code.learn(answer)
-        if isinstance(answer.get("broken"), str):
+        if isinstance(answer.get("broken"), str) and not trial.pruned:
             raise ObjectiveError(answer["broken"])
         outcome = super()._outcome(answer, trial)
-        for step, value in answer.get("reports", ()):
-            trial.report(step, value)
+        if outcome.pruned:
+            return outcome
         if (blocks := answer.get("blocks")) is None and not trial.reports:
             return outcome
         return check_outcome(Outcome(outcome.metrics, None if blocks is None else np.array(blocks)), trial)

@@ -12,7 +12,8 @@ import os
 import resource
 import selectors
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import IO, Any
 
 from arbd.errors import ObjectiveError
@@ -23,6 +24,23 @@ MAX_LINE_BYTES = 1024 * 1024
 # A program that sees the end of its input has so long to end by itself.
 FAREWELL_S = 1.0
 _PIECE = 65_536
+
+
+# What is said to a program that is not done with its question; None where that is its answer.
+Reply = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+
+
+def no_reply(said: Mapping[str, Any]) -> None:
+    """All that it says is its answer."""
+    del said
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a program said: its answer, if that; what to say to anything else."""
+
+    answer: dict[str, Any] | None
+    reply: bytes = b""
 
 
 class KeptProcess:
@@ -59,11 +77,12 @@ class KeptProcess:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(self.pid, resource.RLIMIT_DATA, resource.getrlimit(resource.RLIMIT_DATA))
 
-    def ask(self, question: Mapping[str, Any], own: set[int]) -> dict[str, Any]:
+    def ask(self, question: Mapping[str, Any], own: set[int], reply: Reply = no_reply) -> dict[str, Any]:
         """The answer to a question, which gets an `id` that the answer must repeat.
 
-        `own` are the children that this process had before. `CommandError` when it ended instead, ObjectiveError when
-        what it said is no answer.
+        What it says before that gets a line back each: what `reply` has no line for is the answer. `own` are the
+        children that this process had before. `CommandError` when it ended instead, ObjectiveError when what it said is
+        no answer.
         """
         self._asked += 1
         self._seen = 0
@@ -76,9 +95,12 @@ class KeptProcess:
             selector.register(stdin, selectors.EVENT_WRITE)
             selector.register(stdout, selectors.EVENT_READ)
             selector.register(stderr, selectors.EVENT_READ)
-            while (answer := self._next_answer()) is None:
+            while (said := self._said(reply)).answer is None:
                 if is_over:
                     raise self._failed()
+                if said.reply and not todo:
+                    selector.register(stdin, selectors.EVENT_WRITE)
+                todo = memoryview(bytes(todo) + said.reply)
                 for key, _ in selector.select():
                     if key.fileobj is stdin:
                         todo = feed(stdin, todo)
@@ -96,7 +118,20 @@ class KeptProcess:
         if todo:
             raise ObjectiveError(f"the command {self._program.name} answered before it had read the question")
         self.answered += 1
-        return answer
+        return said.answer
+
+    def _said(self, reply: Reply) -> _Said:
+        """What stands in the whole lines that were read. ObjectiveError where it goes on before it heard the reply."""
+        line = self._next_answer()
+        back = None if line is None else reply(line)
+        if line is None or back is None:
+            return _Said(line)
+        if self._next_answer() is not None:
+            raise ObjectiveError(
+                f"the command {self._program.name} did not read what was said to its intermediate value: each one is "
+                "answered by a line, which has to be read before it goes on"
+            )
+        return _Said(None, json.dumps({"id": self._asked, **back}).encode() + b"\n")
 
     def _failed(self) -> Exception:
         """The error of a process that says nothing more."""

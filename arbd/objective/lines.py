@@ -6,13 +6,15 @@ others before, the iteration is asked again of a fresh one first, since what wen
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from arbd.errors import ObjectiveError
+from arbd.errors import ObjectiveError, TrialPruned
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
 from arbd.objective.kept_process import FAREWELL_S, KeptProcess
@@ -21,6 +23,20 @@ from arbd.objective.program import CommandError, Program
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome, the_metric
 
 MAX_ERROR_CHARS = 4_000
+
+
+def _reply(trial: Trial, said: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What to answer to an intermediate value; None to what is none. ObjectiveError when it is a broken one."""
+    if "step" not in said:
+        return None
+    step, value = said["step"], said.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ObjectiveError(
+            f'an intermediate value is {{"id": ..., "step": ..., "value": a number}}, not {value!r:.80}'
+        )
+    with contextlib.suppress(TrialPruned):
+        trial.report(step, value)
+    return {"prune": trial.should_prune()}
 
 
 class LinesEvaluator:
@@ -41,11 +57,14 @@ class LinesEvaluator:
         return frozenset() if self._process is None else frozenset({self._process.pid})
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
-        """See `Evaluator`. CodeChangedError when the program's file is not the one that was loaded any more."""
+        """See `Evaluator`. What it says on the way is answered line by line.
+
+        CodeChangedError when the program's file is not the one that was loaded any more.
+        """
         self._program.require_unchanged()
         question = self._question(trial.setting.changed({**self._fixed, **params}), trial)
         own = children() - self.kept
-        answer = self._asked(question, trial, own)
+        answer, trial = self._asked(question, trial, own)
         self._program.require_unchanged()
         return self._outcome(answer, trial)
 
@@ -62,17 +81,19 @@ class LinesEvaluator:
             question["data"] = list(trial.data)
         return question
 
-    def _asked(self, question: Mapping[str, Any], trial: Trial, own: set[int]) -> dict[str, Any]:
+    def _asked(self, question: Mapping[str, Any], trial: Trial, own: set[int]) -> tuple[dict[str, Any], Trial]:
+        """The answer, and the trial with what was reported before it."""
         while True:
             process = self._running(trial.session_id, own)
             process.limit_memory()
             had_answered = process.answered > self._own_questions
             try:
-                return process.ask(question, own)
+                return process.ask(question, own, partial(_reply, trial)), trial
             except BaseException as error:
                 self._end(own)
                 if not (had_answered and isinstance(error, ObjectiveError | CommandError)):
                     raise
+                trial = trial.again()
 
     # Questions that every process is asked before iterations.
     _own_questions = 0
@@ -95,7 +116,9 @@ class LinesEvaluator:
 
     def _outcome(self, answer: Mapping[str, Any], trial: Trial) -> Outcome:
         error = answer.get("error")
-        if isinstance(error, str):
+        if isinstance(answer.get("pruned"), str) and not trial.pruned:
+            trial.pruned = f"pruned by the objective: {answer['pruned'][:MAX_ERROR_CHARS]}".removesuffix(": ")
+        if isinstance(error, str) and not trial.pruned:
             raise CommandError(error[:MAX_ERROR_CHARS])
         return check_outcome(answer.get("metrics"), trial, self._the_metric)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 import numbers
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from arbd.errors import ObjectiveError
+from arbd.errors import ObjectiveError, TrialPruned
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting, Window
+from arbd.search.phases import SEARCHES
+from arbd.search.pruning import MAX_STEP, Pruner, Reported, Thresholds, ThresholdSource
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Value
 
@@ -25,11 +28,15 @@ MAX_METRIC_CHARS = 200
 # Not frozen, as one is made for every iteration: making a frozen one takes three times as long.
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """Metrics, and for objectives that have them return blocks of shape (n_blocks, 2): sum and sum of squares."""
+    """Metrics, and for objectives that have them return blocks of shape (n_blocks, 2): sum and sum of squares.
+
+    `pruned` says why the iteration ended before its time; it has no metrics then.
+    """
 
     metrics: Mapping[str, float]
     blocks: npt.NDArray[np.float64] | None = None
     reports: Sequence[tuple[int, float]] = ()
+    pruned: str = ""
 
 
 @dataclass(slots=True)
@@ -37,16 +44,20 @@ class Trial:
     """The iteration that an objective is called for.
 
     `data` are the paths of the job's data files, `budget` is the share of them (or of any other effort) to use. Of the data
-    only what lies in `window` may be used, [from_ns, to_ns) in nanoseconds UTC, where that is not None.
+    only what lies in `window` may be used, [from_ns, to_ns) in nanoseconds UTC, where that is not None. `pruned` says why
+    it is to end before its time.
     """
 
     iteration: int
     seed: int
     session_id: str
     data: tuple[str, ...] = ()
-    reports: list[tuple[int, float]] = field(default_factory=list)
     budget: float = 1.0
     setting: Setting = WHOLE
+    pruner: Pruner | None = field(default=None, repr=False)
+    pruned: str = ""
+    # Made by the first report, as most iterations have none.
+    _reported: Reported | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, spec: JobSpec, session_id: str, iteration: int, budget: float = 1.0) -> Trial:
@@ -59,9 +70,40 @@ class Trial:
         """The interval of time of the data that it may use; None for all."""
         return self.setting.window
 
+    @property
+    def reports(self) -> Sequence[tuple[int, float]]:
+        """Intermediate values, as they are stored."""
+        return () if self._reported is None else self._reported.values()
+
     def report(self, step: int, value: float) -> None:
-        """Keep an intermediate value; it is stored with the iteration's results."""
-        self.reports.append((int(step), float(value)))
+        """Keep an intermediate value of the metric that the job optimises; it is stored with the iteration's results.
+
+        TrialPruned when the job's `prune` says that the iteration is to end: let it pass. ObjectiveError for what is no
+        number of a step.
+        """
+        step, value = _step(step), float(value)
+        if not self.pruned:
+            self._reported = self._reported or Reported()
+            self._reported.add(step, value)
+            self.pruned = "" if self.pruner is None else self.pruner.look(step, value)
+        if self.pruned:
+            raise TrialPruned(self.pruned)
+
+    def should_prune(self) -> bool:
+        """True when the iteration is to end, for who caught what `report` raised."""
+        return bool(self.pruned)
+
+    def again(self) -> Trial:
+        """The same for another attempt: nothing is reported yet."""
+        pruner = None if self.pruner is None else self.pruner.restarted()
+        return replace(self, pruner=pruner, pruned="", _reported=None)
+
+    def ended_by(self, error: BaseException) -> bool:
+        """True when an objective ended because it is pruned, however it left; `error` is what it raised."""
+        if not self.pruned and any(kind.__name__ == TrialPruned.__name__ for kind in type(error).__mro__):
+            # Of whichever library: an objective may know nothing of arbd.
+            self.pruned = f"pruned by the objective: {error}".removesuffix(": ")
+        return bool(self.pruned)
 
 
 class Settings:
@@ -84,6 +126,22 @@ class Settings:
         where = self._layout.indices(iterations)
         for index in np.unique(where).tolist():
             yield self._validation.setting(self._layout.stretches[index]), np.flatnonzero(where == index)
+
+
+class Pruners:
+    """Who looks at the intermediate values of each iteration of a job."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._rules = spec.prune
+        self._sign = spec.metrics[0].sign
+        self._layout = spec.layout if spec.validation is not None else None
+
+    def of(self, iteration: int, plan: ThresholdSource) -> Pruner | None:
+        """Of one iteration, by the plan that it comes from; None for what is not pruned: whatever judges the winner."""
+        if self._rules is None or (self._layout is not None and self._layout.at(iteration).phase not in SEARCHES):
+            return None
+        thresholds = plan.thresholds(iteration) if self._rules.compares else Thresholds.none()
+        return Pruner(self._rules, self._sign, thresholds)
 
 
 class Evaluator(Protocol):
@@ -122,8 +180,11 @@ def the_metric(spec: JobSpec) -> str:
 def check_outcome(returned: object, trial: Trial, the_metric: str = "") -> Outcome:
     """What an objective returned, as an Outcome; ObjectiveError says what is wrong with it.
 
-    A number alone is the value of `the_metric`, where there is one.
+    A number alone is the value of `the_metric`, where there is one. Of a pruned iteration it does not matter what it
+    returns: what ended it is the same wherever it runs.
     """
+    if trial.pruned:
+        return Outcome({}, None, tuple(trial.reports), trial.pruned)
     blocks = None
     metrics: object = returned
     if isinstance(returned, Outcome):
@@ -145,6 +206,14 @@ def check_outcome(returned: object, trial: Trial, the_metric: str = "") -> Outco
         if blocks.ndim != 2 or blocks.shape[1] != 2:
             raise ObjectiveError(f"the objective returned blocks of shape {blocks.shape}; expected (n_blocks, 2)")
     return Outcome(checked, blocks, tuple(trial.reports))
+
+
+def _step(given: object) -> int:
+    # A float that is an integer is one: JSON of other languages has no others.
+    number = float(given) if isinstance(given, numbers.Real) else math.nan
+    if abs(number) <= MAX_STEP:
+        return int(number)
+    raise ObjectiveError(f"the objective reported {_shown(given)} as a step; expected an integer of up to 2^53")
 
 
 # The names of an objective's metrics are the same at every iteration.

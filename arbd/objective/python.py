@@ -27,6 +27,9 @@ NO_WINDOW = (
 )
 
 
+NO_TRIAL = "takes no trial, which the job's `prune` needs: give it a second parameter `trial` and call trial.report"
+
+
 class PythonEvaluator:
     """Calls the function; in batches when its module has `evaluate_batch` and the function is its `objective`."""
 
@@ -73,6 +76,8 @@ class PythonEvaluator:
                 f"the objective {target} takes no budget, which {spec.method} needs: "
                 "give it a parameter `budget` (the share to use, up to 1), or `trial` and read trial.budget"
             )
+        if spec.prune is not None and not self._with_trial:
+            raise ObjectiveError(f"the objective {target} {NO_TRIAL}")
         if windows and not (self._with_trial or self._with_window):
             raise ObjectiveError(f"the objective {target} {NO_WINDOW}")
         self._takes_params_alone = not (self._with_trial or self._with_budget or self._with_window)
@@ -85,6 +90,7 @@ class PythonEvaluator:
             callable(batch)
             and (self._batch_with_budget or not spec.has_shares)
             and (self._batch_with_window or not windows)
+            and spec.prune is None
         )
         self._batch: Callable[..., object] | None = batch if callable(batch) else None
         self._fixed = dict(spec.fixed)
@@ -100,7 +106,14 @@ class PythonEvaluator:
         more: dict[str, Any] = {"budget": trial.budget} if self._with_budget else {}
         if self._with_window and trial.window is not None:
             more["window"] = trial.window
-        returned = self._function(given, trial, **more) if self._with_trial else self._function(given, **more)
+        if not self._with_trial:
+            return check_outcome(self._function(given, **more), trial, self._the_metric)
+        try:
+            returned = self._function(given, trial, **more)
+        except BaseException as error:  # also the ways out of a program
+            if not trial.ended_by(error):
+                raise
+            returned = None
         return check_outcome(returned, trial, self._the_metric)
 
     def close(self) -> None:

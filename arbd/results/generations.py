@@ -14,6 +14,7 @@ from arbd.errors import CorruptionError, VersionError
 from arbd.search.generation import Generation, decode_generation
 from arbd.search.phases import Layout
 from arbd.search.plan import PlannedRows, join
+from arbd.search.pruning import Thresholds
 from arbd.search.schedule import Schedule
 from arbd.spool.files import Files
 from arbd.spool.frames import payloads
@@ -93,6 +94,10 @@ class PublishedPlan:
             first += len(part)
             count -= len(part)
         return join(parts)
+
+    def thresholds(self, iteration: int) -> Thresholds:
+        """See `arbd.search.plan.Plan`."""
+        return self._generation(self._layout.number_of(iteration), iteration).thresholds
 
     def _generation(self, number: int, iteration: int) -> Generation:
         """The one that an iteration is in; until it is shown whole, where its session was extended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ class TuningResult:
     `violation` is by how much it breaks the constraints of its job: 0 where it keeps all, inf where nobody can say.
     `phase` and `fold` say what it was run for: `search` and 0 is the session's own search, and only such are ranked.
     `directions` are the job's objectives, the first one first, each `maximize` or `minimize`; empty where unknown.
+    `reports` are the intermediate values, (step, value), as they came; none where a table does not keep them. Status
+    `pruned`: it was ended by them, and `error` says at which.
     """
 
     session_id: str
@@ -36,6 +38,7 @@ class TuningResult:
     directions: Mapping[str, str] = field(default_factory=dict)
     phase: str = "search"
     fold: int = 0
+    reports: Sequence[tuple[int, float]] = ()
 
     @property
     def feasible(self) -> bool:

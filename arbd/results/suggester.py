@@ -127,5 +127,10 @@ class Suggester:
             if judged.won.any():
                 chosen = found.rows.select(np.flatnonzero(judged.won))
                 planner.learn(
-                    chosen.iteration, chosen.status == COMPLETED, chosen.origins, chosen.params, chosen.metrics
+                    chosen.iteration,
+                    chosen.status == COMPLETED,
+                    chosen.origins,
+                    chosen.params,
+                    chosen.metrics,
+                    chosen.reports,
                 )

@@ -9,6 +9,7 @@ import numpy as np
 from arbd.results.columns import Array, RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners
 from arbd.results.segments import read_batch, worker_of
+from arbd.search.plan import PRUNED
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 
@@ -41,7 +42,10 @@ def with_originals(
 
 
 def with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch:
-    """`rows` with status, metrics, blocks and errors of `sources` at the positions `repeats`."""
+    """`rows` with status, metrics, blocks and errors of `sources` at the positions `repeats`.
+
+    What repeats a pruned one is pruned.
+    """
 
     def put(into: Array | None, column: Array | None) -> Array | None:
         if column is None:
@@ -58,12 +62,15 @@ def with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch:
     code = rows.code if sources.code is None else rows.codes.copy()
     if code is not None and sources.code is not None:
         code[repeats] = sources.code
+    origin = rows.origins.copy()
+    origin[repeats[sources.origins == PRUNED]] = PRUNED
     numbers = rows.iteration[repeats].tolist()
     found = zip(numbers, sources.iteration.tolist(), strict=True)
     errors = {number: sources.errors[source] for number, source in found if source in sources.errors}
     return replace(
         rows,
         status=status,
+        origin=origin,
         metrics={name: column for name, column in metrics.items() if column is not None},
         blocks=put(rows.blocks, sources.blocks),
         code=code,

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from arbd import schema
 from arbd.records import Natural, Positive, RecordFormat, Text
 from arbd.search.plan import PlannedRows
+from arbd.search.pruning import Thresholds
 from arbd.search.schedule import Schedule
 from arbd.search.space import Columns
 
@@ -23,6 +24,7 @@ class Generation:
     """Iterations from `first` on. With `stop`, there are none, and the session ends before it for that reason.
 
     `versions` are of the libraries that computed it, `schedule` is the session's (None: of an earlier version).
+    `thresholds` are what intermediate values are compared with, of a session that prunes.
     """
 
     number: int
@@ -31,6 +33,7 @@ class Generation:
     stop: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     schedule: Schedule | None = None
+    thresholds: Thresholds = dataclasses.field(default_factory=Thresholds.none)
 
     def encode(self) -> bytes:
         """The msgpack payload of its file."""
@@ -47,6 +50,7 @@ class Generation:
                     "stop": self.stop,
                     "versions": dict(self.versions),
                     **({"schedule": [self.schedule.size, self.schedule.lag]} if self.schedule is not None else {}),
+                    **({"prune": self.thresholds.to_plain()} if len(self.thresholds.steps) else {}),
                 }
             )
         )
@@ -71,6 +75,7 @@ class _GenerationRecord(Struct, frozen=True):
     stop: Text
     versions: dict[Annotated[str, Meta(max_length=100)], Annotated[str, Meta(max_length=100)]]
     schedule: tuple[Positive, Positive] | None = None
+    prune: tuple[bytes, bytes] | None = None
 
 
 GENERATION: RecordFormat[_GenerationRecord] = RecordFormat(
@@ -90,4 +95,5 @@ def decode_generation(payload: bytes | memoryview, number: int, path: Path | str
         raise ValueError("columns of different lengths")
     schedule = None if record.schedule is None else Schedule(*record.schedule)
     rows = PlannedRows(columns, origin, budget)
-    return Generation(record.number, record.first, rows, record.stop, record.versions, schedule)
+    thresholds = Thresholds.none() if record.prune is None else Thresholds.of_plain(*record.prune)
+    return Generation(record.number, record.first, rows, record.stop, record.versions, schedule, thresholds)

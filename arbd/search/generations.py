@@ -19,8 +19,9 @@ from threadpoolctl import ThreadpoolController
 from arbd.search.generation import Generation
 from arbd.search.history import Floats, History, bounded
 from arbd.search.ordering import comparable
-from arbd.search.plan import INFEASIBLE, RUN, Ints, Limits, NonAdaptivePlan, PlannedRows, enqueued_rows, join
+from arbd.search.plan import INFEASIBLE, PRUNED, RUN, Ints, Limits, NonAdaptivePlan, PlannedRows, enqueued_rows, join
 from arbd.search.problem import SearchProblem
+from arbd.search.pruning import Report, ReportedHistory, Thresholds, last_losses, learnt_from
 from arbd.search.sampler import AdaptiveSampler, Sampler
 from arbd.search.samplers import METHODS, adaptive, make_adaptive
 from arbd.search.schedule import DEFAULT_SLOTS, Schedule
@@ -30,6 +31,8 @@ from arbd.search.space import Columns, SearchSpace, Unit
 from arbd.search.start_points import EvenSampler, Viewed
 from arbd.search.unit_view import UnitView
 
+Reports = Mapping[int, Sequence[Report]]
+NO_REPORTS: Reports = {}
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 DRAWS = 2_000
 
@@ -62,6 +65,9 @@ class TrialHistory:
         self._budget = np.ones(n)
         self._columns: Columns = {}
         self._metrics = {name: np.full(n, np.nan) for name in self.metric_names}
+        self._sign = spec.metrics[0].sign
+        self._last = np.full(n if spec.prune is not None else 0, np.nan)
+        self._reported = None if spec.prune is None else ReportedHistory(spec.prune, self._sign)
 
     def learn(
         self,
@@ -70,6 +76,7 @@ class TrialHistory:
         origin: Ints,
         columns: Mapping[str, npt.NDArray[Any]],
         metrics: Mapping[str, Floats],
+        reports: Reports = NO_REPORTS,
     ) -> None:
         """Results of iterations; later ones of the same iteration take the place of earlier ones."""
         if not self._columns:
@@ -83,6 +90,10 @@ class TrialHistory:
             self._columns[name][iterations] = column
         for name, column in self._metrics.items():
             column[iterations] = metrics.get(name, np.nan)
+        if self._reported is not None:
+            self._last[iterations] = last_losses(reports, iterations.tolist(), self._sign)
+            for iteration, was_run in zip(iterations.tolist(), (completed & (origin == RUN)).tolist(), strict=True):
+                self._reported.learn(iteration, reports.get(iteration, ()) if was_run else None)
 
     def missing(self, up_to: int) -> list[int]:
         """Iterations of 1 to `up_to` whose results are not known."""
@@ -91,7 +102,8 @@ class TrialHistory:
     def rows(self, up_to: int) -> PlannedRows:
         """What iterations 1 to `up_to` were to do."""
         columns = {name: column[1 : up_to + 1] for name, column in self._columns.items()}
-        return PlannedRows(columns, self._origin[1 : up_to + 1], self._budget[1 : up_to + 1])
+        origin = self._origin[1 : up_to + 1]
+        return PlannedRows(columns, np.where(origin == PRUNED, RUN, origin), self._budget[1 : up_to + 1])
 
     def results(self, up_to: int) -> tuple[Floats, Floats]:
         """Losses and violations of iterations 1 to `up_to`; those of a repeat are those of its source.
@@ -114,6 +126,8 @@ class TrialHistory:
         losses, violation = self.results(up_to)
         points = view.to_unit(rows.columns) if up_to else np.empty((0, len(space.dimensions)))
         budget = rows.budget if rows.budget is not None else np.ones(up_to)
+        if spec.prune is not None:
+            losses = self._with_pruned(losses)
         if spec.past is not None and spec.past.points:
             sign = np.array([goal.sign for goal in spec.metrics])
             earlier = np.array(spec.past.metrics, dtype=np.float64).reshape(-1, len(sign)) * sign
@@ -127,6 +141,17 @@ class TrialHistory:
             return History(points, losses, violation, budget, nothing.pending, nothing.pending_budget)
         shares = pending.budget if pending.budget is not None else np.ones(len(pending))
         return History(points, losses, violation, budget, view.to_unit(pending.columns), shares)
+
+    def _with_pruned(self, losses: Floats) -> Floats:
+        """As of `learnt_from`, of the first iterations; what repeats a pruned one is as good."""
+        place = np.arange(1, len(losses) + 1)
+        source = np.where(self._origin[place] > 0, self._origin[place], place)
+        reported = np.where(self._origin[source] == PRUNED, self._last[source], np.nan)
+        return learnt_from(losses[:, 0], reported)[:, None]
+
+    def thresholds(self, up_to: int) -> Thresholds:
+        """What intermediate values are compared with by who knows iterations 1 to `up_to`."""
+        return Thresholds.none() if self._reported is None else self._reported.thresholds(up_to)
 
     def stop_reason(self, up_to: int) -> str:
         """Why the session should end, from iterations 1 to `up_to`; '' when it should go on."""
@@ -162,9 +187,10 @@ class GenerationPlanner:
         origin: Ints,
         columns: Mapping[str, npt.NDArray[Any]],
         metrics: Mapping[str, Floats],
+        reports: Reports = NO_REPORTS,
     ) -> None:
         """See `TrialHistory.learn`."""
-        self.trial_history.learn(iterations, completed, origin, columns, metrics)
+        self.trial_history.learn(iterations, completed, origin, columns, metrics, reports)
 
     def missing(self, number: int) -> list[int]:
         """Iterations whose results generation `number` needs and that are not known."""
@@ -194,10 +220,12 @@ class GenerationPlanner:
             nothing = self._start(1, 1).select(slice(0, 0))
             return Generation(number, first, nothing, stop, self._versions, self.schedule)
         if self._plan is not None:
-            return Generation(number, first, self._plan.rows(first, count), "", self._versions, self.schedule)
-        assert [generation.number for generation in pending] == list(self.schedule.pending(number)), number
-        rows = self._suggested(number, first, count, up_to, join([g.rows for g in pending]) if pending else None)
-        return Generation(number, first, rows, "", self._versions, self.schedule)
+            rows = self._plan.rows(first, count)
+        else:
+            assert [generation.number for generation in pending] == list(self.schedule.pending(number)), number
+            rows = self._suggested(number, first, count, up_to, join([g.rows for g in pending]) if pending else None)
+        thresholds = self.trial_history.thresholds(up_to)
+        return Generation(number, first, rows, "", self._versions, self.schedule, thresholds)
 
     def points(self, first: int, count: int, up_to: int, pending: PlannedRows | None) -> PlannedRows:
         """`count` points that come after the results 1 to `up_to`, numbered from `first`, while `pending` are evaluated."""

@@ -5,15 +5,16 @@ The generations are the farm's own, so parameters and results are the same to th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from arbd.errors import UsageError
 from arbd.search.generation import Generation
 from arbd.search.generations import GenerationPlanner
-from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
+from arbd.search.plan import PRUNED, RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import SearchProblem
+from arbd.search.pruning import Report, Thresholds
 from arbd.search.versions import sampler_versions
 
 
@@ -55,8 +56,21 @@ class Search:
         else:
             self._made.append(generation)
 
-    def tell(self, iteration: int, metrics: Mapping[str, float] | None) -> None:
-        """The result of an iteration; None when it failed."""
+    def thresholds(self, iteration: int) -> Thresholds:
+        """See `arbd.search.plan.Plan`; of an iteration whose `row` was asked for."""
+        if self._planner is None:
+            return Thresholds.none()
+        return self._made[(iteration - 1) // self.spec.generation_size].thresholds
+
+    def tell(
+        self,
+        iteration: int,
+        metrics: Mapping[str, float] | None,
+        reports: Sequence[Report] = (),
+        *,
+        pruned: bool = False,
+    ) -> None:
+        """The result of an iteration, None when it failed; what it reported, and whether it was ended by that."""
         if self._planner is None:
             return
         row = self.row(iteration)
@@ -65,5 +79,7 @@ class Search:
         columns = {name: np.array([value]) for name, value in (metrics or {}).items()}
         if row.budget is not None:
             columns["budget"] = row.budget
-        completed = np.array([metrics is not None or int(row.origin[0]) != RUN])
-        self._planner.trial_history.learn(np.array([iteration]), completed, row.origin, row.columns, columns)
+        completed = np.array([metrics is not None or pruned or int(row.origin[0]) != RUN])
+        origin = np.array([PRUNED]) if pruned else row.origin
+        told = {iteration: reports} if reports else {}
+        self._planner.trial_history.learn(np.array([iteration]), completed, origin, row.columns, columns, told)

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from arbd.search import ordering
 from arbd.search.generation import Generation
-from arbd.search.generations import BELOW_ONE, GenerationPlanner, schedule_of
+from arbd.search.generations import BELOW_ONE, NO_REPORTS, GenerationPlanner, Reports, schedule_of
 from arbd.search.history import Floats
 from arbd.search.phases import SEARCHES, Layout, Phase, Stretch
 from arbd.search.plan import RUN, SKIPPED, Ints, PlannedRows
 from arbd.search.problem import SearchProblem
+from arbd.search.pruning import Thresholds
 from arbd.search.seeds import generator
 from arbd.search.seen import keys_of
 from arbd.search.space import ChoiceDimension, Columns
@@ -67,6 +68,7 @@ class PhasePlanner:
         origin: Ints,
         columns: Mapping[str, npt.NDArray[Any]],
         metrics: Mapping[str, Floats],
+        reports: Reports = NO_REPORTS,
     ) -> None:
         """Results of iterations, each told to the search that it is of; those of other phases decide nothing."""
         where = self._layout.indices(iterations)
@@ -81,6 +83,11 @@ class PhasePlanner:
                 _moved(origin[of], 1 - stretch.first),
                 {name: column[of] for name, column in columns.items()},
                 {name: column[of] for name, column in metrics.items()},
+                {
+                    iteration - (stretch.first - 1): reports[iteration]
+                    for iteration in iterations[of].tolist()
+                    if iteration in reports
+                },
             )
 
     def missing(self, number: int) -> list[int]:
@@ -104,16 +111,19 @@ class PhasePlanner:
         stretch, own = self._layout.generation(number)
         first = self._layout.last_of(number - 1) + 1
         count = self._layout.last_of(number) - first + 1
+        thresholds = Thresholds.none()
         if stretch.phase in SEARCHES:
-            rows = self._searched(stretch, own, pending, count)
+            rows, thresholds = self._searched(stretch, own, pending, count)
         elif stretch.phase is Phase.NEIGHBOUR:
             rows = self._neighbours(stretch, first - stretch.first, count)
         else:
             start = first - stretch.first
             rows = self._filled(self._finalists(stretch).select(slice(start, start + count)), count)
-        return Generation(number, first, rows, "", self._versions, schedule_of(self._spec))
+        return Generation(number, first, rows, "", self._versions, schedule_of(self._spec), thresholds)
 
-    def _searched(self, stretch: Stretch, own: int, pending: Sequence[Generation], count: int) -> PlannedRows:
+    def _searched(
+        self, stretch: Stretch, own: int, pending: Sequence[Generation], count: int
+    ) -> tuple[PlannedRows, Thresholds]:
         shift, planner = stretch.first - 1, self._planner(stretch)
         before = [
             Generation(number, each.first - shift, replace(each.rows, origin=_moved(each.rows.origin, -shift)))
@@ -122,7 +132,7 @@ class PhasePlanner:
         found = planner.generation(own, before)
         # A search that ends early leaves the rest of its iterations to nobody: those behind it keep their numbers.
         rows = self._filled(found.rows, count)
-        return replace(rows, origin=_moved(rows.origin, shift))
+        return replace(rows, origin=_moved(rows.origin, shift)), found.thresholds
 
     def _ranked(self, fold: int) -> tuple[PlannedRows, Ints]:
         """What a fold's search ran, and the positions of what can be its best, the best first."""

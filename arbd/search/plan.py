@@ -18,14 +18,17 @@ import numpy.typing as npt
 from arbd.search.conditions import ancestors
 from arbd.search.constraints import Constraint, as_values, parse_constraint, total_violation
 from arbd.search.problem import SearchProblem
+from arbd.search.pruning import Thresholds
 from arbd.search.refill import refilled
 from arbd.search.sampler import Sampler
 from arbd.search.samplers import make_sampler, planned
 from arbd.search.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
 
-# `origin` of an iteration: it is run, or it is not, or (a positive number) its result is that of another.
-RUN, INFEASIBLE, SKIPPED = 0, -1, -2
-NOT_RUN_NAMES = {INFEASIBLE: "infeasible", SKIPPED: "skipped"}
+# `origin` of an iteration: it is run, or it is not, or (a positive number) its result is that of another. No plan says
+# `PRUNED`: it stands in the row of an iteration that was ended by its intermediate values.
+RUN, INFEASIBLE, SKIPPED, PRUNED = 0, -1, -2, -3
+# What has no result of the objective, and is no failure.
+NOT_RUN_NAMES = {INFEASIBLE: "infeasible", SKIPPED: "skipped", PRUNED: "pruned"}
 NOT_RUN_ERRORS = {
     INFEASIBLE: "not run: its parameters break a constraint",
     SKIPPED: "not run: its search had ended, or there was nothing more to judge",
@@ -60,6 +63,10 @@ class Plan(Protocol):
 
     def rows(self, first: int, count: int) -> PlannedRows:
         """Iterations `first` to `first + count - 1`, numbered from 1."""
+        ...
+
+    def thresholds(self, iteration: int) -> Thresholds:
+        """What the intermediate values of an iteration are compared with, where the job prunes."""
         ...
 
 
@@ -177,6 +184,11 @@ class NonAdaptivePlan:
             # A repeated point that may not run is not run either, whatever stands under its first number.
             origin = np.where(self._limits.may_run(columns, count), origin, INFEASIBLE)
         return PlannedRows(columns, origin)
+
+    def thresholds(self, iteration: int) -> Thresholds:
+        """See `Plan`: where iterations are compared with others, the plan is published."""
+        del iteration
+        return Thresholds.none()
 
     def columns(self, first: int, count: int) -> Columns:
         """The points alone, those to try first before those of the method."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from arbd.search.pruning import PruneRules
 from arbd.search.space import SearchSpace, Value
 
 DEFAULT_MIN_BUDGET = 1 / 9
@@ -168,6 +169,10 @@ class SearchProblem(Protocol):
     @property
     def stop(self) -> StopRules:
         """When it ends early."""
+
+    @property
+    def prune(self) -> PruneRules | None:
+        """When an iteration ends early; None for never."""
 
     @property
     def min_budget(self) -> float:

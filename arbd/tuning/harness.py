@@ -12,10 +12,10 @@ import numpy as np
 
 from arbd.errors import ObjectiveError, UsageError
 from arbd.job.spec import JobSpec
-from arbd.objective.protocol import Params, Trial, check_outcome, the_metric
+from arbd.objective.protocol import Pruners, Trial, check_outcome, the_metric
 from arbd.results.result import TuningResult
 from arbd.search.in_process import Search
-from arbd.search.plan import INFEASIBLE, NOT_RUN_ERRORS, NOT_RUN_NAMES, Limits, PlannedRows
+from arbd.search.plan import INFEASIBLE, NOT_RUN_ERRORS, NOT_RUN_NAMES, PRUNED, Limits, PlannedRows
 from arbd.search.space import Value
 
 DEFAULT_SESSION = "local"
@@ -76,29 +76,35 @@ class TuningHarness:
         """
         return self.config.spec.space.rows(self._row(iteration).columns)[0]
 
-    def run_iteration(self, iteration: int, objective_fn: Callable[[Params], object]) -> TuningResult:
+    def run_iteration(self, iteration: int, objective_fn: Callable[..., object]) -> TuningResult:
         """Call `objective_fn(params)` for an iteration; what it raises becomes the result's error.
 
-        One whose parameters break a constraint is not run: its status is `infeasible`.
+        One whose parameters break a constraint is not run: its status is `infeasible`. A job that prunes needs a function
+        of (params, trial).
         """
         config = self.config
         row = self._row(iteration)
         params = config.spec.space.rows(row.columns)[0]
         budget = 1.0 if row.budget is None else float(row.budget[0])
         trial = Trial.of(config.spec, config.session_id, iteration, budget)
+        trial.pruner = Pruners(config.spec).of(iteration, self._search)
+        given = (trial,) if config.spec.prune is not None else ()
         started = time.perf_counter()
         status, error, metrics = "completed", "", {}
         if row.origin[0] == INFEASIBLE:
             status, error = NOT_RUN_NAMES[INFEASIBLE], NOT_RUN_ERRORS[INFEASIBLE]
         else:
             try:
-                returned = objective_fn({**config.spec.fixed, **params})
+                returned = objective_fn({**config.spec.fixed, **params}, *given)
                 metrics = dict(check_outcome(returned, trial, the_metric(config.spec)).metrics)
             except ObjectiveError as broken:
                 status, error = "failed", str(broken)
             except Exception as raised:
                 status, error = "failed", f"{type(raised).__name__}: {raised}"
-        self._search.tell(iteration, None if error else metrics)
+                trial.ended_by(raised)
+        if trial.pruned:
+            status, error = NOT_RUN_NAMES[PRUNED], trial.pruned
+        self._search.tell(iteration, None if error else metrics, trial.reports, pruned=bool(trial.pruned))
         return TuningResult(
             session_id=config.session_id,
             worker_id=config.worker_id,
@@ -112,6 +118,7 @@ class TuningHarness:
             budget=budget,
             violation=self._violation(iteration, metrics) if status == "completed" else 0.0,
             directions={goal.name: goal.direction for goal in config.spec.metrics},
+            reports=tuple(trial.reports),
         )
 
     def _violation(self, iteration: int, metrics: Mapping[str, float]) -> float:

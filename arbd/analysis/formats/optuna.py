@@ -1,9 +1,10 @@
 """A session as a storage of Optuna: a study that Optuna opens and optuna-dashboard shows.
 
 A name that ends in .db, .sqlite or .sqlite3 becomes an SQLite file, any other a journal, which is much faster to
-write. Iterations that did not complete, or have no number for an objective, are failed trials; those of a smaller
-budget than the best have are pruned ones, and what breaks a constraint says so, so that Optuna's best trials are those
-of every other command. What Optuna has no place for (other metrics, worker, error) becomes user attributes.
+write. Iterations that did not complete, or have no number for an objective, are failed trials; pruned ones, and those of
+a smaller budget than the best have, are pruned ones. Intermediate values are Optuna's, the first one of each step. What
+breaks a constraint says so, so that Optuna's best trials are those of every other command. What Optuna has no place for
+(other metrics, worker, error) becomes user attributes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
 from arbd.results.result import TuningResult
 from arbd.search.ordering import largest_budget
+from arbd.search.plan import NOT_RUN_NAMES, PRUNED
 from arbd.search.space import ChoiceDimension, Dimension, FloatDimension
 
 if TYPE_CHECKING:
@@ -92,6 +94,13 @@ def _trial(
     values = [result.metrics.get(name, float("nan")) for name in names]
     good = result.status == "completed" and all(value == value for value in values)  # noqa: PLR0124 - NaN
     state = TrialState.FAIL if not good else TrialState.PRUNED if pruned else TrialState.COMPLETE
+    # Of several at a step the first one.
+    steps = dict(sorted(dict(reversed(result.reports)).items()))
+    if good and pruned:
+        # Optuna's steps are integers.
+        steps = {round(result.budget * STEPS): values[0]}
+    elif result.status == NOT_RUN_NAMES[PRUNED]:
+        state = TrialState.PRUNED
     attributes: dict[str, Any] = {
         "iteration": result.iteration,
         "worker_id": result.worker_id,
@@ -107,8 +116,7 @@ def _trial(
         params=dict(result.params),
         distributions={name: distributions[name] for name in result.params},
         values=values if state == TrialState.COMPLETE else None,
-        # Optuna's steps are integers.
-        intermediate_values={round(result.budget * STEPS): values[0]} if state == TrialState.PRUNED else None,
+        intermediate_values={step: value for step, value in steps.items() if step >= 0},
         user_attrs=attributes,
         # A number that every storage keeps.
         system_attrs={"constraints": [min(result.violation, sys.float_info.max)]} if constrained and good else None,

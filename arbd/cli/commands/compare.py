@@ -42,6 +42,7 @@ def compare(app: App, sessions: tuple[str, ...], metric: str | None, ascending: 
 
 def _text(metric: str, ascending: bool, documents: list[dict[str, Any]], notices: list[str]) -> str:
     from arbd.analysis.text import format_value
+    from arbd.search.plan import NOT_RUN_NAMES, PRUNED
 
     def cell(value: object) -> str:
         return "-" if value is None else format_value(value)
@@ -54,7 +55,7 @@ def _text(metric: str, ascending: bool, documents: list[dict[str, Any]], notices
             d["state"],
             d["method"],
             f"{d['total_iterations']:,}",
-            str(d["total_iterations"] - d["statuses"]["completed"]),
+            str(d["total_iterations"] - d["statuses"]["completed"] - d["statuses"].get(NOT_RUN_NAMES[PRUNED], 0)),
             cell(d["best"]),
             cell(d["top_tenth"]),
             cell(d["median"]),

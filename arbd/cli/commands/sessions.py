@@ -51,6 +51,7 @@ def _line(view: Overview) -> list[str]:
     ]
 
 
+PRUNED_NOTE = "those that were pruned are among the completed here: `arbctl summary {}` tells them apart"
 _HEAD = ("SESSION", "STATE", "USER", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
 
 
@@ -149,6 +150,7 @@ def status(app: App, session: str | None) -> None:
     }
     notes = [note for note in (missing, waiting_text(waits)) if note]
     notes += [] if view.is_over else _executors(files, layout, session)
+    notes += [PRUNED_NOTE.format(session)] if is_read and _prunes(files, layout, session) else []
     more = [*_phase_lines(phases), *_code_lines(session, shares, differing), *map(escape_line, notes)]
     shown = view.standing(read_standstill(files, layout))
     app.show(shown.document() | told, lambda: "\n".join([_details(shown, blocked), *more]))
@@ -202,6 +204,11 @@ def _phases(files: Files, layout: SpoolLayout, session_id: str, view: Overview) 
     from arbd.job.stored import read_spec
 
     return phase_progress(read_spec(files, layout.session(session_id)), view.state)
+
+
+def _prunes(files: Files, layout: SpoolLayout, session_id: str) -> bool:
+    record = first_record(files, layout.session(session_id).spec)
+    return isinstance(record, dict) and record.get("prune") is not None
 
 
 def _phase_lines(phases: list[dict[str, Any]]) -> list[str]:

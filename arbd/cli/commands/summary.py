@@ -21,6 +21,7 @@ from arbd.analysis.activity import trades_notice  # noqa: E402
 from arbd.analysis.text import format_pairs, format_value  # noqa: E402
 from arbd.results.missing_metrics import missing_metric  # noqa: E402
 from arbd.results.result import TuningResult  # noqa: E402
+from arbd.search.plan import NOT_RUN_NAMES, PRUNED  # noqa: E402
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
@@ -212,7 +213,9 @@ def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bo
     facts["breaking_constraints"] = int((ranking.completed & ~ranking.feasible).sum())
     facts["worker_iterations"] = {w: sum(r.worker_id == w for r in results) for w in facts["workers"]}
     failures = by_kind(
-        (result.status, result.error, result.iteration) for result in results if result.status != "completed"
+        (result.status, result.error, result.iteration)
+        for result in results
+        if result.status not in ("completed", NOT_RUN_NAMES[PRUNED])
     )
     best = analyzer.rank_by_metric(name, top_n, ascending or None) if facts["statuses"].get("completed") else []
     front = None

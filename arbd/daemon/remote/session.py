@@ -102,7 +102,7 @@ class ShippedSession:
 
     def chunk(self, task: ChunkTask) -> bytes:
         """A task with what its iterations are to run."""
-        planned = ShippedPlan.of(self._plan, spans_of_task(task)).encode()
+        planned = ShippedPlan.of(self._plan, spans_of_task(task), prunes=self.spec.prune is not None).encode()
         execution = self.spec.execution
         chunk = Chunk(
             task.sub_spans,

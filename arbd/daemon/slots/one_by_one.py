@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import resource
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from arbd.daemon.slots.cell import CLEAN, Finding, is_exhaustion
 from arbd.daemon.slots.open_session import OpenSession
@@ -195,7 +195,10 @@ class OneByOne:
             self._tally.failed(describe(window.raised))
         if self._tally.unseen:
             for outcome in self.buffer.last_outcomes(window.rows):
-                if outcome is not None:
+                if outcome is not None and outcome.pruned:
+                    # It says nothing of the names that the objective returns.
+                    self._tally.unseen.clear()
+                elif outcome is not None:
                     self._tally.returned(outcome.metrics)
         self.done += window.rows
         self._settled_rows = len(self.buffer)
@@ -212,6 +215,7 @@ class OneByOne:
         spec, session_id, attempts, cell = session.spec, session.paths.session_id, self._task.attempts, session.cell
         evaluate, add, budgets, data = session.evaluator.evaluate, self.buffer.add, self._planned.budget, spec.data
         setting_of = session.settings.of if session.settings.vary else None
+        pruner_of = None if spec.prune is None else session.pruners.of
         limit = spec.execution.iterations_per_process
         room = -1 if limit is None else max(1, limit - cell.evaluated)
         if self._params is None:
@@ -232,8 +236,9 @@ class OneByOne:
                 cell.seed(seed)
             budget = 1.0 if budgets is None else float(budgets[position])
             setting = WHOLE if setting_of is None else setting_of(iteration)
-            # By position and with a list at hand, which takes half the time.
-            trial = Trial(iteration, seed, session_id, data, [], budget, setting)
+            pruner = None if pruner_of is None else pruner_of(iteration, session.plan)
+            # By position, which takes half the time.
+            trial = Trial(iteration, seed, session_id, data, budget, setting, pruner)
             attempt = attempts.get(iteration, 1) if attempts else 1
             started = clock.monotonic_ns()
             progress.evaluating(iteration, 1, started)
@@ -274,7 +279,7 @@ class OneByOne:
                 return None, attempt
             attempt += 1
             try:
-                return session.evaluator.evaluate(params, replace(trial, reports=[])), attempt
+                return session.evaluator.evaluate(params, trial.again()), attempt
             except BaseException as error:  # as before
                 raised = error
 

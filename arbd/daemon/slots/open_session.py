@@ -16,7 +16,7 @@ from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.objective.interpreter import ForeignCode, InterpreterEvaluator
-from arbd.objective.protocol import Evaluator, Settings
+from arbd.objective.protocol import Evaluator, Pruners, Settings
 from arbd.objective.running_code import RunningCode
 from arbd.results.generations import PublishedPlan
 from arbd.results.segments import SegmentWriter
@@ -64,6 +64,7 @@ class OpenSession:
             self.evaluator = load(with_parts(spec, self.code.expected), self.paths.session_id)
             self.code.loaded(self.evaluator)
         self.settings = Settings(spec)
+        self.pruners = Pruners(spec)
         self.baseline = cell.baseline()
         self.plan: Plan
         if shipped:

@@ -8,7 +8,7 @@ import numpy as np
 
 from arbd.objective.protocol import Outcome
 from arbd.results.columns import Array, RowBatch
-from arbd.search.plan import NOT_RUN_ERRORS, RUN, PlannedRows
+from arbd.search.plan import NOT_RUN_ERRORS, PRUNED, RUN, PlannedRows
 
 
 def not_run_errors(iterations: Array, origin: Array) -> dict[int, str]:
@@ -44,6 +44,8 @@ class RowBuffer:
         self, status: int, attempt: int, ended_ns: int, duration_s: float, outcome: Outcome | None, error: str
     ) -> None:
         """The row of the next iteration; `outcome` for completed ones, `error` for the others."""
+        if outcome is not None and outcome.pruned:
+            error = outcome.pruned
         if error:
             self._errors[self._first + self._taken + len(self._status)] = error
         self._status.append(status)
@@ -74,6 +76,8 @@ class RowBuffer:
         planned = self._planned.select(slice(start, start + n))
         iteration = np.arange(self._first + start, self._first + start + n, dtype=np.int64)
         metrics = _metric_columns(outcomes)
+        pruned = np.array([outcome is not None and bool(outcome.pruned) for outcome in outcomes], dtype=bool)
+        origin = np.where(pruned, PRUNED, planned.origin)
         if planned.budget is not None:
             metrics["budget"] = planned.budget
         batch = RowBatch(
@@ -92,7 +96,7 @@ class RowBuffer:
                 for position, outcome in enumerate(outcomes)
                 if outcome is not None and outcome.reports
             },
-            origin=planned.origin if (planned.origin != RUN).any() else None,
+            origin=origin if (origin != RUN).any() else None,
         )
         self._taken += n
         self._reset()

@@ -1,0 +1,41 @@
+"""The form of a job's `prune:` block."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from arbd.job import limits
+
+
+class PruneModel(BaseModel):
+    """When an iteration that reports intermediate values ends before its time; see docs/search.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["median", "percentile", "patient"] = Field(
+        "median",
+        description="Go on while the best value so far is in the better half, or in the best `percentile`, of what "
+        "completed iterations had at the step; patient: while it improves.",
+    )
+    percentile: float | None = Field(
+        None, gt=0, le=100, description="How many of a hundred go on, for rule percentile.", examples=[25]
+    )
+    startup_trials: int | None = Field(
+        None, ge=0, strict=True, description="Completed iterations before any is compared. By default 5."
+    )
+    min_trials: int | None = Field(
+        None, ge=1, strict=True, description="Completed iterations that must have a value at a step. By default 1."
+    )
+    warmup_steps: int = Field(0, ge=0, le=limits.MAX_EXACT, strict=True, description="Steps before this one are kept.")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=limits.MAX_PATIENCE,
+        strict=True,
+        description="Prune only after so many steps without an improvement. Rule patient needs it.",
+    )
+    min_delta: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="How much worse than before counts as no improvement."
+    )
