@@ -23,6 +23,7 @@ from arbd.errors import PluginError, UsageError
 Part = TypeVar("Part")
 MAX_SOURCE_BYTES = 16 << 20
 DIGEST_CHARS = 16
+MAX_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ class Registry(Generic[Part]):
         """The message of `unknown`."""
         remedy = "; another package's is there once it is installed" if self.group is not None else ""
         known = self.names()
-        return f"unknown {self.noun} {name!r}; {hint(str(name), known)}available are {', '.join(known)}{remedy}"
+        shown = repr(name) if len(repr(name)) <= MAX_SHOWN_CHARS else repr(name)[: MAX_SHOWN_CHARS - 3] + "..."
+        return f"unknown {self.noun} {shown}; {hint(str(name), known)}available are {', '.join(known)}{remedy}"
 
     def _name_of(self, module: str) -> str:
         return module.replace("_", "-") if self.dashes else module

@@ -29,6 +29,29 @@ _KINDS = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
+_A_TIME = "is a time, such as 2027-01-31T18:00:00Z"
+# What a value breaks, in our words.
+_BOUNDS = {
+    "greater_than": "is above {gt}",
+    "greater_than_equal": "is at least {ge}",
+    "less_than": "is below {lt}",
+    "less_than_equal": "is at most {le}",
+    "too_short": "has at least {min_length} of them",
+    "too_long": "has at most {max_length} of them",
+    "string_too_short": "has at least {min_length} characters",
+    "string_too_long": "has at most {max_length} characters",
+    "finite_number": "is a finite number",
+    "int_from_float": "is a whole number",
+    "int_parsing": "is a whole number",
+    "int_parsing_size": "is a whole number of fewer digits",
+    "float_parsing": "is a number",
+    "bool_parsing": "is true or false",
+    "datetime_parsing": _A_TIME,
+    "datetime_from_date_parsing": _A_TIME,
+    "datetime_type": _A_TIME,
+    "datetime_object_invalid": _A_TIME,
+    "string_pattern_mismatch": "has the form {pattern}",
+}
 # Fields of which more is to be said, whatever stands there.
 _OWN_MESSAGES = ("method", "session_id", "interpreter")
 # Each is told with its place; whoever makes more mistakes corrects these first.
@@ -198,7 +221,7 @@ def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         kinds = "'float', 'int', 'choice', 'bool'"
         told = given.get("type") if isinstance(given, dict) else None
-        named = f", not {told!r}{_near(told, kinds)}" if isinstance(given, dict) else ""
+        named = f", not {_shown(told)}{_near(told, kinds)}" if isinstance(given, dict) else ""
         return f"type must be float, int, choice or bool{named}"
     if kind == "literal_error":
         return f"is one of {fault['ctx']['expected']}, not {_shown(given)}{_near(given, fault['ctx']['expected'])}"
@@ -207,7 +230,12 @@ def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given
     if path and path[-1] == "session_id":
         if type(given) is int and given >= 0:
             return f"is the number {given}; write it in quotes: '{given}'"
-        return f"{given!r} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
+        return f"{_shown(given)} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
+    if kind in _BOUNDS:
+        bounds = {
+            name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in fault.get("ctx", {}).items()
+        }
+        return f"{_BOUNDS[kind].format(**bounds)}, not {_shown(given)}"
     return f"{str(fault['msg'])[:1].lower()}{str(fault['msg'])[1:]}, not {_shown(given)}"
 
 

@@ -173,7 +173,9 @@ class Tuning(_Strict):
     """The search."""
 
     method: MethodName = Field(
-        description="How parameters are chosen; auto: by a policy, docs/search.md.", json_schema_extra=_with_methods
+        AUTO,
+        description="How parameters are chosen; auto: by a policy, docs/search.md.",
+        json_schema_extra=_with_methods,
     )
     scenarios: list[str] = Field(default_factory=list, description="Scenario files for the paper objective.")
     search_space: dict[str, Parameter] = Field(min_length=1, description="What varies, by parameter name.")
