@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from tests.clusters import DaskCluster
 from tests.conftest import REPOSITORY
 
+# With ARBD_FULL=1 every executor runs every job; else each job is run by one that is not local.
+FULL = bool(os.environ.get("ARBD_FULL"))
 # Whose work it was, and when, is not what was computed.
 OF_THE_RUN = {"session_id", "worker_id", "timestamp", "duration_s"}
 
@@ -38,8 +41,44 @@ def objective(params):
     from helper import doubled
     return {"value": doubled(n) / 3}
 """
-JOB = """
-objective: {python: "moody:objective"}
+# Both get everything over a pipe that is kept: what goes wrong is one iteration's own there too.
+PROGRAM = f"""#!{sys.executable} -S
+import json, os, signal, sys
+for line in sys.stdin:
+    question = json.loads(line)
+    n = question["params"]["n"]
+    if n == 3: answer = {{"error": "no luck"}}
+    elif n == 4: answer = {{"metrics": {{"value": "text"}}}}
+    else: answer = {{"metrics": {{"value": n / 3, "seed": question["seed"] % 1000}}}}
+    if n == 5: sys.exit(7)
+    if n == 6: os.kill(os.getpid(), signal.SIGKILL)
+    if n == 7: print("{{oops}}", flush=True)
+    if n == 8: signal.pause()
+    print(json.dumps({{"id": question["id"], **answer}}), flush=True)
+"""
+FOREIGN = """
+import os, random, signal, threading
+from helper import doubled
+def objective(params, trial):
+    n = params["n"]
+    if n == 3: raise ValueError(f"no luck with {n}")
+    if n == 4: return [n]
+    if n == 5: os._exit(7)
+    if n == 6: os.kill(os.getpid(), signal.SIGKILL)
+    if n == 7: raise SystemExit(3)
+    if n == 8: signal.pause()
+    trial.report(1, n)
+    return {"value": doubled(n) / 3, "drawn": random.random()}
+"""
+CHOOSY = """
+def objective(params):
+    given = {**params}
+    found = {"value": params["x"], "parameters": len(given)}
+    for name in ("depth", "skew", "limit"):
+        if name in given: found[name] = -1.0 if given[name] is None else float(given[name])
+    return found
+"""
+NUMBERED = """
 metric: value
 tuning:
   method: grid
@@ -48,9 +87,28 @@ tuning:
   grid_points: {n: 16}
 execution: {timeout_s: 0.5, retries: 1, memory_mb: 600}
 """
+CONDITIONAL = """
+metric: value
+tuning:
+  method: tpe
+  search_space:
+    x: {type: float, bounds: [0, 1]}
+    kind: {type: choice, values: [plain, deep]}
+    depth: {type: int, bounds: [1, 9], when: {kind: deep}}
+    skew: {type: float, bounds: [0, 1], when: {kind: deep}}
+    limit: {type: choice, values: [null, 3, .inf]}
+  max_iterations: 24
+"""
+JOBS = {
+    "statuses": "objective: {python: 'moody:objective'}" + NUMBERED,
+    "lines": "objective: {command: [FOLDER/program], protocol: lines}" + NUMBERED,
+    "interpreter": f"objective: {{python: 'foreign:objective', interpreter: {sys.executable}}}{NUMBERED}",
+    "conditions": f"objective: {{python: 'choosy:objective'}}{CONDITIONAL}",
+}
+Rows = dict[int, Mapping[str, str]]
 
 
-def table(path: Path) -> dict[int, Mapping[str, str]]:
+def table(path: Path) -> Rows:
     with path.open() as file:
         return {
             int(row["iteration"]): {name: value for name, value in row.items() if name not in OF_THE_RUN}
@@ -61,8 +119,13 @@ def table(path: Path) -> dict[int, Mapping[str, str]]:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract")
-    for name, text in {"moody.py": MOODY, "helper.py": HELPER, "job.yaml": JOB}.items():
+    for name, text in {
+        "moody.py": MOODY, "helper.py": HELPER, "foreign.py": FOREIGN, "choosy.py": CHOOSY, "program": PROGRAM,
+    }.items():  # fmt: skip
         (folder / name).write_text(text)
+    (folder / "program").chmod(0o755)
+    for name, text in JOBS.items():
+        (folder / f"{name}.yaml").write_text(text.replace("FOLDER", str(folder)))
     (folder / "spool").mkdir()
     (folder / "arbd.yaml").write_text(
         f"scan_s: 0.2\nbeat_s: 0.2\nlease_s: 5\nchunk_target_s: 0.5\ncache_dir: {folder / 'cache'}\n"
@@ -70,11 +133,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(bench: Path, name: str, *options: str) -> dict[int, Mapping[str, str]]:
+def run(bench: Path, job: str, by: str, *options: str) -> Rows:
+    name = f"{job.replace(' ', '-')}-{by}"
     output = bench / f"{name}.csv"
     done = subprocess.run(
         [sys.executable, "-m", "arbd.cli", "--spool", bench / "spool", "--config", bench / "arbd.yaml", "run",
-         bench / "job.yaml", "--session-id", name, "--workers", "2", "--output-csv", output, *options],
+         bench / f"{job}.yaml", "--session-id", name, "--workers", "2", "--output-csv", output, *options],
         check=False, capture_output=True, text=True, timeout=200, cwd=bench,
         env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'docs' / 'examples' / 'executors'}", "XDG_CACHE_HOME": str(bench / "workers")},
     )  # fmt: skip
@@ -83,8 +147,14 @@ def run(bench: Path, name: str, *options: str) -> dict[int, Mapping[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def local(bench: Path) -> dict[int, Mapping[str, str]]:
-    return run(bench, "local")
+def local(bench: Path) -> Callable[[str], Rows]:
+    """What local slots make of a job; each is run once."""
+
+    @functools.cache
+    def rows(job: str) -> Rows:
+        return run(bench, job, "local")
+
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +170,45 @@ def dask(bench: Path) -> Iterator[DaskCluster]:
         cluster.stop()
 
 
-@pytest.mark.slow
-def test_the_local_slots_know_every_status(local: dict[int, Mapping[str, str]]) -> None:
-    statuses = {iteration: row["status"] for iteration, row in local.items()}
-    assert {statuses[n] for n in (1, 2, 13, 14, 15, 16)} == {"completed"}
-    assert {statuses[n] for n in (3, 4, 5, 8, 10, 11)} == {"failed"}
-    assert (statuses[6], statuses[9], statuses[7]) == ("crashed", "crashed", "timeout")
+def statuses(rows: Rows) -> dict[str, set[int]]:
+    return {status: {n for n, row in rows.items() if row["status"] == status} for status in STATUSES}
+
+
+STATUSES = ("completed", "failed", "crashed", "timeout")
+# By iteration, which is `n` there.
+EXPECTED = {
+    "statuses": ({3, 4, 5, 8, 10, 11}, {6, 9}, {7}),
+    "lines": ({3, 4, 5, 6, 7}, set(), {8}),
+    "interpreter": ({3, 4, 5, 6, 7}, set(), {8}),
+}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("job", EXPECTED)
+def test_the_local_slots_know_every_status(local: Callable[[str], Rows], job: str) -> None:
+    found = statuses(local(job))
+    assert (found["failed"], found["crashed"], found["timeout"]) == EXPECTED[job]
+    assert len(found["completed"]) == 16 - sum(map(len, EXPECTED[job]))
+
+
+@pytest.mark.slow
+def test_the_local_slots_give_an_objective_the_parameters_that_exist(local: Callable[[str], Rows]) -> None:
+    rows = local("conditions")
+    assert statuses(rows)["completed"] == set(range(1, 25))
+    assert {(row["param_kind"], row["param_depth"] != "", row["param_skew"] != "") for row in rows.values()} == {
+        ("plain", False, False), ("deep", True, True),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", JOBS if FULL else ["statuses"])
 def test_the_documented_executor_of_a_factory_does_what_local_slots_do(
-    bench: Path, local: dict[int, Mapping[str, str]]
+    bench: Path, local: Callable[[str], Rows], job: str
 ) -> None:
-    assert run(bench, "factory", "--executor", "factory", "--factory", "processes:pool") == local
+    assert run(bench, job, "factory", "--executor", "factory", "--factory", "processes:pool") == local(job)
 
 
 @pytest.mark.slow
-def test_dask_does_what_local_slots_do(bench: Path, local: dict[int, Mapping[str, str]], dask: DaskCluster) -> None:
-    assert run(bench, "dask", "--executor", "dask", "--scheduler", dask.address) == local
+@pytest.mark.parametrize("job", JOBS)
+def test_dask_does_what_local_slots_do(bench: Path, local: Callable[[str], Rows], dask: DaskCluster, job: str) -> None:
+    assert run(bench, job, "dask", "--executor", "dask", "--scheduler", dask.address) == local(job)
