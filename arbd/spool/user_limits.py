@@ -19,7 +19,8 @@ class UserLimits:
     """Of one user, on all hosts together; None is no limit.
 
     `slots` that work at once, `sessions` that are worked on at once (the others wait), `queued` sessions that are not
-    over; `max_priority` of a job; `timeout_s` and `memory_mb` that every job's iterations must stay below.
+    over; `max_priority` of a job; `timeout_s` and `memory_mb` that every job's iterations must stay below. `spool_mb` is
+    space of all sessions, beyond which no new one is taken up; `rejected_mb` that of refused jobs, of which the oldest go.
     """
 
     slots: int | None = None
@@ -28,6 +29,8 @@ class UserLimits:
     max_priority: int | None = None
     timeout_s: float | None = None
     memory_mb: int | None = None
+    spool_mb: int | None = None
+    rejected_mb: int | None = None
 
 
 NO_LIMITS = UserLimits()

@@ -16,6 +16,7 @@ from arbd.job.spec import Execution
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Submission
+from arbd.spool.rejected import keep_within
 from arbd.spool.sessions import create_session
 from arbd.spool.user_limits import NO_LIMITS, LimitTable, UserLimits, parse_limits
 from tests.spool.sessions import spec_of
@@ -77,3 +78,31 @@ def test_a_job_beyond_its_users_limits_is_refused_with_the_limit(layout: SpoolLa
         create_session(Files(), layout, name, b"", good, submission=Submission(user="anna"))
     assert "anna has 2 sessions that are not over" in admit("anna", good)
     assert admit("bob", good) == ""
+
+
+def test_who_has_filled_his_part_of_the_spool_gets_no_new_session_until_there_is_room(layout: SpoolLayout) -> None:
+    limits = {"anna": UserLimits(spool_mb=1)}
+    config = Config(spool=layout.root, limits=limits)
+    for name, user in (("a", "anna"), ("b", "anna"), ("c", "bob")):
+        paths = create_session(Files(), layout, name, b"", spec_of(5), submission=Submission(user=user))
+        (paths.segments / "w.seg").write_bytes(bytes(600_000))
+    assert "the sessions of anna take 1 MB of the spool; the maximum is 1" in admission(config, Files())(
+        "anna", spec_of(5)
+    )
+    assert admission(config, Files())("bob", spec_of(5)) == ""
+    (layout.session("b").segments / "w.seg").unlink()
+    assert admission(config, Files())("anna", spec_of(5)) == ""
+
+
+def test_the_oldest_refused_jobs_go_where_a_user_has_too_many_and_the_newest_stays(layout: SpoolLayout) -> None:
+    me = getpass.getuser()
+    for number in range(4):
+        (layout.rejected / f"{number}.yaml").write_bytes(bytes(400))
+        (layout.rejected / f"{number}.yaml.error.txt").write_text("wrong")
+        os.utime(layout.rejected / f"{number}.yaml", (number, number))
+    (layout.rejected / "on-its-way.yaml").write_bytes(bytes(400))
+    assert keep_within(Files(), layout, lambda user: None) == []
+    assert keep_within(Files(), layout, lambda user: 900 if user == me else None) == ["0.yaml", "1.yaml"]
+    assert keep_within(Files(), layout, lambda user: 1) == ["2.yaml"]
+    left = sorted(path.name for path in layout.rejected.iterdir())
+    assert left == ["3.yaml", "3.yaml.error.txt", "on-its-way.yaml"]

@@ -18,7 +18,11 @@ from arbd.spool.liveness import live_slots
 from arbd.spool.queue import SessionQueue
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import ResolvedJob
+from arbd.spool.system import SystemClock
 from arbd.spool.user_limits import LimitTable
+from arbd.spool.user_space import SpaceOfUsers
+
+MB = 1_000_000
 
 
 def warm_up() -> None:
@@ -76,6 +80,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
 def admission(config: Config, files: Files) -> Callable[[str, ResolvedJob], str]:
     """A function of (user, job) that says why the user may not have that job here, or ''."""
     table, layout = LimitTable(config.limits), SpoolLayout(config.spool)
+    space = SpaceOfUsers(files, layout, SystemClock())
     if not table.entries:
         return lambda user, job: ""
 
@@ -92,9 +97,25 @@ def admission(config: Config, files: Files) -> Callable[[str, ResolvedJob], str]
                 return f"execution: {name} is {told or 'not given'}; it must be at most {most:g} ({where})"
         if limits.queued is not None and (count := _going_on(files, layout, user)) >= limits.queued:
             return f"{user} has {count} sessions that are not over; the maximum is {limits.queued} ({where}): cancel some, or wait"
+        if limits.spool_mb is not None and (used := space.used(user)) > limits.spool_mb * MB:
+            return (
+                f"the sessions of {user} take {used / MB:,.0f} MB of the spool; the maximum is {limits.spool_mb:,} ({where}): "
+                f"`arbctl purge --user {user} --segments` frees what results hold already, `arbctl archive` and `purge` more"
+            )
         return ""
 
     return admit
+
+
+def rejected_bound(config: Config) -> Callable[[str], int | None]:
+    """How many bytes of refused jobs a user may have in `rejected/`; None is any number."""
+    table = LimitTable(config.limits)
+
+    def most(user: str) -> int | None:
+        found = table.of(user).rejected_mb
+        return None if found is None else found * MB
+
+    return most
 
 
 def _going_on(files: Files, layout: SpoolLayout, user: str) -> int:

@@ -11,20 +11,21 @@ import os
 import resource
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from arbd import child_process
 from arbd.daemon.host.config import Config
-from arbd.daemon.side.intake import admission, job_resolver, warm_up
+from arbd.daemon.side.intake import admission, job_resolver, rejected_bound, warm_up
 from arbd.errors import ArbdError
 from arbd.spool.dropped import live_workers
 from arbd.spool.held import Taker
-from arbd.spool.intake import Intake, Outcome
+from arbd.spool.intake import Intake, Outcome, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer
 from arbd.spool.operations import halt_of
+from arbd.spool.rejected import keep_within
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
 from arbd.terminal_text import escape_line
@@ -111,9 +112,25 @@ def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
                 config = message
                 reconfigure(intake, config)
         looked, more = look(intake)
+        if any(isinstance(outcome, Rejected) for outcome in looked.outcomes):
+            looked = replace(looked, notes=(*looked.notes, *bound_rejected(intake, config)))
         pipe.send(looked)
         often_s = max(SHORTEST_LOOK_S, config.settle_s / 4)
         wait_s = 0.0 if more else min(config.scan_s, often_s) if looked.waiting else config.scan_s
+
+
+def bound_rejected(intake: Intake, config: Config) -> list[tuple[str, str]]:
+    """Keep what users have in `rejected/` within their limits: names that went, and why."""
+    if all(limits.rejected_mb is None for limits in config.limits.values()):
+        return []
+    try:
+        gone = keep_within(intake.files, intake.layout, rejected_bound(config))
+    except (OSError, ArbdError) as error:
+        return [("rejected/", f"cannot be kept within `rejected_mb`: {error}")]
+    return [
+        (escape_line(name), "is removed from rejected/: its user has more there than `rejected_mb` allows")
+        for name in gone
+    ]
 
 
 def reconfigure(intake: Intake, config: Config) -> None:
