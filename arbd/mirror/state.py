@@ -130,7 +130,15 @@ class StateManager:
 
     def keys(self, session_id: str) -> Iterator[str]:
         """The keys of all results of a session, in no order; walks the whole database."""
-        pattern = f"{self._prefix}tuning_session:{session_id}:worker:*"
+        yield from self._matching(f"{self._prefix}tuning_session:{session_id}:worker:*")
+
+    def session_of_results(self) -> Iterator[str]:
+        """The session of each result of all, in no order; walks the whole database, and may name one twice."""
+        begin = f"{self._prefix}tuning_session:"
+        for key in self._matching(f"{begin}*:worker:*"):
+            yield key.removeprefix(begin).partition(":")[0]
+
+    def _matching(self, pattern: str) -> Iterator[str]:
         cursor: Any = "0"
         while True:
             with self._answers():

@@ -15,6 +15,7 @@ import redis
 
 from arbd.errors import ArbdError, SpoolError
 from arbd.job.stored import read_spec
+from arbd.mirror.daily_count import DailyCount
 from arbd.mirror.follow import SessionMirror
 from arbd.mirror.settings import RedisSettings
 from arbd.mirror.state import DONE, MovedError, StateManager
@@ -46,6 +47,8 @@ class _Settled:
 
     ledger_bytes: int
     position: dict[str, str]
+    # None of one that was cancelled: not all that its workers did is recorded.
+    results: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class SpoolMirror:
         self._ids: set[str] = set()
         self._others: set[str] = set()
         self._queues: dict[str, SessionQueue] = {}
+        self.daily = DailyCount(state, self._clock)
+        self._miscounted: dict[str, str] = {}
 
     def sweep(self) -> Swept:
         """Look at every session once. OSError when the spool itself cannot be read."""
@@ -104,10 +109,31 @@ class SpoolMirror:
                         rows, everything = self._turn(session_id)
                         written += rows
                         more |= not everything
+            if not more:
+                self._count()
         except redis.RedisError:
             self._recheck_all = True
+            self.daily.give_up()
             raise
-        return Swept(written, more, self.behind(), {name: trouble.reason for name, trouble in self._troubles.items()})
+        troubles = {name: trouble.reason for name, trouble in self._troubles.items()}
+        return Swept(written, more, self.behind(), {**self._miscounted, **troubles})
+
+    def _count(self) -> None:
+        """Compare by count, now and then: what Redis lost is written again, what it has too much of is told."""
+        done = {name: settled.results for name, settled in self._settled.items() if settled.results is not None}
+        wrong = self.daily.step(done)
+        if wrong is None:
+            return
+        self._miscounted = {}
+        for session_id, (found, results) in wrong.items():
+            self._miscounted[session_id] = f"Redis had {found:,} of {results:,} results at the daily count: " + (
+                "they are written again"
+                if found < results
+                else f"`arbctl mirror rebuild {session_id}` removes the others"
+            )
+            if found < results:
+                self._state.forget_position(session_id)
+                del self._settled[session_id]
 
     def behind(self) -> int | None:
         """Recorded iterations that Redis has not got, as far as this worker mirrors them; None before it knows.
@@ -178,7 +204,7 @@ class SpoolMirror:
         ledger = queue.refresh()
         position = self._state.position(session_id)
         if ledger.done and position.get(DONE) == done_mark(self._files, queue):
-            self._settled[session_id] = _Settled(queue.position, position)
+            self._settled[session_id] = _Settled(queue.position, position, ledger.n)
             return None
         lock = self._files.try_lock(paths.folder / self._lock_name)
         if lock is None:
@@ -198,7 +224,9 @@ class SpoolMirror:
         return followed
 
     def _settle(self, session_id: str, followed: _Followed) -> None:
-        self._settled[session_id] = _Settled(followed.queue.position, dict(followed.mirror.position))
+        state = followed.queue.state
+        results = state.n if state.done else None
+        self._settled[session_id] = _Settled(followed.queue.position, dict(followed.mirror.position), results)
         self._drop(session_id)
 
     def _drop(self, session_id: str) -> None:
@@ -209,7 +237,7 @@ class SpoolMirror:
     def _forget(self, there: set[str]) -> None:
         for session_id in [name for name in self._followed if name not in there]:
             self._drop(session_id)
-        for known in (self._settled, self._troubles, self._queues):
+        for known in (self._settled, self._troubles, self._queues, self._miscounted):
             for session_id in known.keys() - there:
                 del known[session_id]
         self._others &= there

@@ -96,7 +96,7 @@ def _rebuilt(document: dict[str, Any]) -> str:
 def verify(context: click.Context, sessions: tuple[str, ...]) -> None:
     """Compare SESSIONS (default: all of the spool) with Redis; exit code 1 when they differ.
 
-    A session that runs differs for an instant; look at those that are done.
+    Of a session that goes on, what is on its way to Redis does not count: only what differs for ten seconds does.
     """
     from arbd.mirror.verify import verify as verify_session
 
@@ -111,6 +111,7 @@ def verify(context: click.Context, sessions: tuple[str, ...]) -> None:
                     "session_id": name,
                     "equal": found.equal,
                     "results": found.results,
+                    "on_its_way": found.on_its_way,
                     **{kind: len(keys) for kind, keys in kinds.items()},
                     "keys": {kind: list(keys[:SHOWN_KEYS]) for kind, keys in kinds.items() if keys},
                 }
@@ -122,7 +123,8 @@ def verify(context: click.Context, sessions: tuple[str, ...]) -> None:
 def _verified(document: dict[str, Any]) -> str:
     name = document["session_id"]
     if document["equal"]:
-        return f"{name}: {document['results']:,} results, Redis holds the same"
+        way = f"; {document['on_its_way']:,} came meanwhile" if document["on_its_way"] else ""
+        return f"{name}: {document['results']:,} results, Redis holds the same{way}"
     counts = ", ".join(f"{document[kind]:,} {kind}" for kind in ("missing", "wrong", "extra") if document[kind])
     keys = [f"  {kind}  {key}" for kind, shown in document["keys"].items() for key in shown]
     return "\n".join(
