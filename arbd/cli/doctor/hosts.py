@@ -141,8 +141,17 @@ def troubles(beats: list[Beat]) -> Iterator[Finding]:
             remedy = "`arbctl retention` shows what is due; it is tried again at the next round"
             yield Finding(beat.worker_id, WARNING, f"retention cannot be carried out: {about}{reason}", remedy)
         yield from _unsaid(beat)
+        yield from _unmirrored(beat)
     if beats and not any(beat.about.get("trouble") or beat.about.get("blocked") for beat in beats):
         yield Finding("code and data", OK, "every worker can evaluate every session")
+
+
+def _unmirrored(beat: Beat) -> Iterator[Finding]:
+    told = beat.about.get("mirror") or {}
+    for reason in told.get("unfit") or ():
+        yield Finding(beat.worker_id, WARNING, f"Redis is no safe place for results: {reason}", "as the message says")
+    for session_id, reason in dict(told.get("troubles") or {}).items():
+        yield Finding(beat.worker_id, WARNING, f"{session_id} in Redis: {reason}", "as the message says")
 
 
 def _unsaid(beat: Beat) -> Iterator[Finding]:
