@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from arbd.cli.complete import complete_settings
 from arbd.daemon.host.config import Config
 from arbd.job.spec import JobSpec
 from arbd.search.problem import EarlierResult, WarmStart
@@ -15,6 +18,15 @@ from arbd.spool.layout import SpoolLayout
 if TYPE_CHECKING:
     from arbd.job.resolve_search import ReadPast
     from arbd.search.schedule import Schedule
+
+overrides_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_settings,
+    help="Override a field, e.g. tuning.seed=7.",
+)
 
 
 @dataclass(frozen=True, slots=True)

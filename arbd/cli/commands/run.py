@@ -14,9 +14,8 @@ import click
 
 from arbd.atomic_file import check_output
 from arbd.cli.app import App, json_option, pass_app
-from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
-from arbd.cli.jobs import PreparedJob, read_job
+from arbd.cli.jobs import PreparedJob, overrides_option, read_job
 from arbd.cli.progress import ProgressView
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.config import Config, override
@@ -36,14 +35,7 @@ from arbd.spool.system import SystemClock
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes of this shell, by default one per processor.")
 @click.option("--session-id", help="The session to make, or to join when it exists.")
 @click.option("--worker-id", help="This worker's name, by default host and process number.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=complete_settings,
-    help="Override a field, e.g. tuning.seed=7.",
-)
+@overrides_option
 @click.option("--executor", help="Have it evaluated by somebody else's slots: dask, factory, or another kind.")
 @click.option("--scheduler", metavar="ADDRESS", help="Of the executor, for example tls://head:8786.")
 @click.option("--factory", metavar="MODULE:FUNCTION", help="What makes the executor, for --executor factory.")

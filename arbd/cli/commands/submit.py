@@ -16,7 +16,7 @@ from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.complete import complete_settings
 from arbd.cli.incomplete import say_incomplete
 from arbd.cli.job_array import Member, members
-from arbd.cli.jobs import PreparedJob, read_job
+from arbd.cli.jobs import PreparedJob, overrides_option, read_job
 from arbd.cli.progress import ProgressView
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
@@ -41,14 +41,7 @@ MAX_REASON_BYTES = 1 << 17
 @click.command()
 @click.argument("jobs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="JOB...")
 @click.option("--session-id", help="The session's id, by default the job's own, else a time-ordered one.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=complete_settings,
-    help="Override a field, e.g. tuning.seed=7.",
-)
+@overrides_option
 @click.option(
     "--each",
     "each",

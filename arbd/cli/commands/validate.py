@@ -10,8 +10,7 @@ import click
 
 from arbd.analysis.text import format_pairs, format_value
 from arbd.cli.app import App, json_option, pass_app
-from arbd.cli.complete import complete_settings
-from arbd.cli.jobs import read_job
+from arbd.cli.jobs import overrides_option, read_job
 from arbd.job.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -21,14 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=complete_settings,
-    help="Override a field, e.g. tuning.seed=7.",
-)
+@overrides_option
 @json_option
 @pass_app
 def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
