@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,13 +74,18 @@ def test_a_search_goes_on_from_the_window_that_it_found(data: st.DataObject) -> 
     check_search(LONG, data)
 
 
-def check_search(at: Desk, data: st.DataObject, levels: tuple[float, ...] = ()) -> None:
+def check_search(at: Desk, data: st.DataObject) -> None:
     n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
     some = np.sort(np.concatenate([ab[~np.isnan(ab)], ba[~np.isnan(ba)], [0.0]]))
     level = st.one_of(LEVEL, st.sampled_from(some[:: max(1, len(some) // 50)].tolist()), st.just(float(some[-1])))
-    low_ab, high_ab, low_ba, high_ba = levels or (data.draw(level) for _ in range(4))
+    levels = (data.draw(level), data.draw(level), data.draw(level), data.draw(level))
     row = data.draw(st.integers(0, n - 1))
-    limit = data.draw(st.integers(row + 1, n))
+    assert_found(at, row, data.draw(st.integers(row + 1, n)), levels)
+
+
+def assert_found(at: Desk, row: int, limit: int, levels: tuple[float, float, float, float]) -> None:
+    n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
+    low_ab, high_ab, low_ba, high_ba = levels
     hits = (ab >= high_ab) | (ba >= high_ba) | (ab <= low_ab) | (ba <= low_ba)
     known = np.flatnonzero(hits[row:limit])
     expected = row + int(known[0]) if len(known) else limit
@@ -95,13 +101,15 @@ def check_search(at: Desk, data: st.DataObject, levels: tuple[float, ...] = ()) 
     assert windows <= 4
 
 
-@given(data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_a_search_for_what_is_rare_passes_over_windows_and_comes_back_to_none(data: st.DataObject) -> None:
-    edges = (LONG.series.edge_ab, LONG.series.edge_ba)
-    high_ab, high_ba = (data.draw(st.sampled_from([EVERYTHING, *np.sort(edge)[-3:].tolist()])) for edge in edges)
-    low_ab, low_ba = (data.draw(st.sampled_from([NOTHING, *np.sort(edge)[:3].tolist()])) for edge in edges)
-    check_search(LONG, data, (low_ab, high_ab, low_ba, high_ba))
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_for_what_is_rare_passes_over_windows_and_goes_never_back(seed: int) -> None:
+    rng, n = np.random.default_rng(seed), len(LONG.series)
+    edges = np.sort(LONG.series.edge_ab), np.sort(LONG.series.edge_ba)
+    for _ in range(50):
+        high_ab, high_ba = (rng.choice([EVERYTHING, *edge[-3:]]) for edge in edges)
+        low_ab, low_ba = (rng.choice([NOTHING, *edge[:3]]) for edge in edges)
+        row, limit = np.sort(rng.choice(n + 1, 2, replace=False)).tolist()
+        assert_found(LONG, row, limit, (low_ab, high_ab, low_ba, high_ba))
 
 
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 300), wanted=st.integers(0, 1), data=st.data())
