@@ -20,6 +20,8 @@ import llvmlite.binding
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 from arbd.private_folder import private_folder
 
@@ -93,17 +95,54 @@ def jit(function: F) -> F:
     return compiled
 
 
+class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """Code of a function that is a part of others: linked into its callers as it was written, and compiled there.
+
+    Numba would optimise each function with all that is below it, and make machine code of it, once for every caller up
+    to the first: that takes most of the time, and is thrown away.
+    """
+
+    def finalize(self) -> None:
+        self._raise_if_finalized()
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """None: nothing but compiled code calls it."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        return self
+
+    def set_env(self, env_name: str, env: Any) -> None:
+        """Nothing: what is not there has no environment."""
+
+
+class _PartCompiler(Compiler):  # type: ignore[misc]
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        if self.state.library is None:
+            self.state.library = _PartLibrary(self.state.targetctx.codegen(), "part")
+
+
+def jit_part(function: F) -> F:
+    """`jit` for a function that only compiled code calls: it is compiled as a part of its callers."""
+    return _part(function)
+
+
 def jit_small(function: F) -> F:
-    """`jit` for a small function that is called at every event: machine code of it becomes part of that of its callers."""
-    trusted_cache()
-    compile_: Any = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-    compiled: F = compile_(function)
-    return compiled
+    """`jit_part` for a small function that is called at every event: its code stands wherever it is called."""
+    return _part(function, forceinline=True)
 
 
-def jit_within(function: F) -> F:
-    """`jit` for a function with one caller, of which it becomes a part: the code below it is compiled once less."""
-    compile_: Any = numba.njit(inline="always", error_model="numpy")
+def _part(function: F, **options: bool) -> F:
+    compile_: Any = numba.njit(
+        error_model="numpy", pipeline_class=_PartCompiler, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
+    )
     compiled: F = compile_(function)
     return compiled
 

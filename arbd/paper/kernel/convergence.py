@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.paper import fills
-from arbd.paper.compiled import jit, jit_small
+from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.kernel.execution import (
     book_result,
     carry,
@@ -191,7 +191,7 @@ def apply_leg(x, run, row, last, venue, opens, was_open):
     return 0.0, False
 
 
-@jit
+@jit_part
 def convergence_apply(x, run, row, last):
     """The legs that fill up to a row have, as far as they did."""
     run.due_row = NONE
@@ -258,7 +258,7 @@ def balance(x, run, row, opens):
     return False
 
 
-@jit
+@jit_part
 def void(x, run, row):
     """What is under way is void, but for legs that filled up to this row."""
     if run.due_row < 0:
@@ -274,14 +274,14 @@ def void(x, run, row):
         convergence_apply(x, run, row, row)
 
 
-@jit
+@jit_part
 def close_at(x, run, row, quantity_a, quantity_b, reason):
     """Close by settlement at a quote: no order is sent, and none is refused."""
     order(run, row, row, row, -run.direction, quantity_a, quantity_b, np.int64(reason))
     convergence_apply(x, run, row, row)
 
 
-@jit
+@jit_part
 def close_before_gap(x, run, row):
     if plain(x) or (run.direction == 0 and run.due_row < 0) or last_of_stretch(x, run, row) != row:
         return
@@ -292,7 +292,7 @@ def close_before_gap(x, run, row):
     run.over = 0
 
 
-@jit
+@jit_part
 def convergence_finish(x, run, row):
     """What is open is closed at the last quote as far as sizes allow, and the rest is valued there."""
     run.over = 1

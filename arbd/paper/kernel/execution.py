@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.paper import fills
-from arbd.paper.compiled import jit, jit_small
+from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.kernel.memory import float_at, int_at, put_float, put_int
 from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
@@ -43,7 +43,7 @@ def sign_of(direction, venue):
     return -direction if venue == 0 else direction
 
 
-@jit
+@jit_part
 def times_paid(x, row):
     """How often a venue has paid funding up to a row."""
     low, high = 0, x.n_funding
@@ -56,7 +56,7 @@ def times_paid(x, row):
     return low
 
 
-@jit
+@jit_part
 def carry(x, run, row):
     """Funding and borrowing since the last fill."""
     first, last = times_paid(x, run.carry_row), times_paid(x, row)
@@ -77,7 +77,7 @@ def carry(x, run, row):
     return funding, borrow
 
 
-@jit
+@jit_part
 def mark(x, run, row):
     if not plain(x) and run.strategy != CONVERGENCE:
         if run.net == 0:
@@ -96,7 +96,7 @@ def mark(x, run, row):
     return worth
 
 
-@jit
+@jit_part
 def watch_margin(x, run, row, equity):
     """Of a position that is open."""
     notional = 0.0
@@ -107,7 +107,7 @@ def watch_margin(x, run, row, equity):
         run.margin_low = min(run.margin_low, equity / notional)
 
 
-@jit
+@jit_part
 def observe(x, run, row):
     equity = run.initial_capital + (run.realized + mark(x, run, row))
     run.peak = max(run.peak, equity)
@@ -190,7 +190,7 @@ def entered(x, run, row):
     run.n_entries += 1
 
 
-@jit
+@jit_part
 def unusual(run, edge, sigma):
     return sigma > 0 and edge >= run.entry_sigma * sigma
 
@@ -258,7 +258,7 @@ def send(x, run, row, direction, quantity_a, quantity_b, reason):
     run.orders += (1.0 if quantity_a > 0 else 0.0) + (1.0 if quantity_b > 0 else 0.0)
 
 
-@jit
+@jit_part
 def send_hedge(x, run, row, venue, side, quantity, reason):
     wait_ns = np.int64(run.hedge_latency_ms * 1e6)
     at = row_after(x, row + 1, int_at(x.ts, row) + wait_ns + delay_ns(x, run, row, venue), venue)

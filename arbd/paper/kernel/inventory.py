@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.paper import fills
-from arbd.paper.compiled import jit
+from arbd.paper.compiled import jit_part
 from arbd.paper.kernel.execution import (
     book_result,
     close_trade,
@@ -41,7 +41,7 @@ from arbd.paper.market.prepared import DUST, DUST_SHARE, REBALANCE_REVERSE, REBA
 BUY, SELL = np.int64(1), np.int64(-1)
 
 
-@jit
+@jit_part
 def imbalanced(run):
     base_a, base_b = float_at(run.own, BASE), float_at(run.own, BASE + 1)
     total = base_a + base_b
@@ -53,7 +53,7 @@ def imbalanced(run):
     return -1 if base_b < limit else 0
 
 
-@jit
+@jit_part
 def move_half(own, kind):
     """Take half the difference between the venues off the larger balance; that, and the venue it goes to."""
     a, b = float_at(own, kind), float_at(own, kind + 1)
@@ -66,7 +66,7 @@ def move_half(own, kind):
     return half, 1
 
 
-@jit
+@jit_part
 def transfer_half(x, run, row):
     fee = run.transfer_fee_pct / 100.0
     base, run.to_base = move_half(run.own, BASE)
@@ -82,7 +82,7 @@ def transfer_half(x, run, row):
     observe(x, run, row)
 
 
-@jit
+@jit_part
 def receive(run):
     at = BASE + run.to_base
     put_float(run.own, at, float_at(run.own, at) + run.moved_base)
@@ -92,7 +92,7 @@ def receive(run):
     run.transfer_row = NEVER
 
 
-@jit
+@jit_part
 def thresholds(run, lacking):
     """The edges at which to sell A and at which to sell B, lower where that evens balances out."""
     ab, ba = run.min_spread_ab_pct, run.min_spread_ba_pct
@@ -103,13 +103,13 @@ def thresholds(run, lacking):
     return min(ab, run.rebalance_spread_pct), ba
 
 
-@jit
+@jit_part
 def payable(run, venue, price):
     fee = float_at(run.own, FEE + venue)
     return float_at(run.own, QUOTE + venue) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
 
 
-@jit
+@jit_part
 def inventory_decide(x, run, row):
     if run.in_transit != 0 and row >= run.transfer_row:
         receive(run)
@@ -146,7 +146,7 @@ def inventory_decide(x, run, row):
         run.pair_filled = 0.0
 
 
-@jit
+@jit_part
 def flow(run, quantity, cash):
     """Base that came (or went, below zero) for cash; what that realises against what came before."""
     if run.net * quantity >= 0:
@@ -163,7 +163,7 @@ def flow(run, quantity, cash):
     return before + now
 
 
-@jit
+@jit_part
 def inventory_leg(x, run, venue):
     """A leg meets its quote; what it realises."""
     side = sign_of(run.order_direction, venue)
@@ -184,7 +184,7 @@ def inventory_leg(x, run, venue):
     return flow(run, side * filled, cash)
 
 
-@jit
+@jit_part
 def inventory_apply(x, run, row, last):
     """The legs that fill up to a row have, as far as they did."""
     run.due_row = NONE
@@ -210,7 +210,7 @@ def inventory_apply(x, run, row, last):
         observe(x, run, row)
 
 
-@jit
+@jit_part
 def inventory_balance(x, run, row):
     """Whether an order was sent for what legs did not match."""
     side = SELL if run.net > 0 else BUY
@@ -228,7 +228,7 @@ def inventory_balance(x, run, row):
     return False
 
 
-@jit
+@jit_part
 def inventory_finish(x, run, row):
     """Legs that fill before the end do; what they did not match is valued at the last quote."""
     run.over = 1

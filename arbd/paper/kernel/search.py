@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper.compiled import jit, jit_small
+from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.kernel.memory import at_least, at_most, before, bits_in, float_at, int_at, small_at, trailing_zeros
 from arbd.paper.kernel.state import NEVER, plain
 from arbd.paper.market.prepare_kernel import BLOCK_BITS, LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
@@ -23,7 +23,7 @@ def lowest_bit(mask):
     return trailing_zeros(np.uint64(mask))
 
 
-@jit
+@jit_part
 def reaching_in(x, row, end, low_ab, high_ab, low_ba, high_ba):
     """The first row from `row` to before `end` with an edge at or beyond a level; `end` when there is none."""
     while row + LANES <= x.n and row < end:
@@ -40,7 +40,7 @@ def reaching_in(x, row, end, low_ab, high_ab, low_ba, high_ba):
     return end
 
 
-@jit
+@jit_part
 def block_reaching(extremes, stride, at, end, low_ab, high_ab, low_ba, high_ba):
     """The first of the blocks from `at` to before `end` whose extremes reach a level; `end` when there is none."""
     while at < end:
@@ -52,7 +52,7 @@ def block_reaching(extremes, stride, at, end, low_ab, high_ab, low_ba, high_ba):
     return end
 
 
-@jit
+@jit_part
 def first_reaching(x, row, stop, low_ab, high_ab, low_ba, high_ba):
     """The first row from `row` to before `stop`, in the same window, with an edge at or beyond a level, or `stop`."""
     block, last_block = row >> BLOCK_BITS, (stop + BLOCK - 1) >> BLOCK_BITS
@@ -68,7 +68,7 @@ def first_reaching(x, row, stop, low_ab, high_ab, low_ba, high_ba):
     return stop
 
 
-@jit
+@jit_part
 def window_reaching(x, row, stop, low_ab, high_ab, low_ba, high_ba):
     """The first row of the first window from `row` to before `stop` in which an edge reaches a level, or `stop`."""
     end = (stop + WINDOW - 1) >> WINDOW_BITS
@@ -95,7 +95,7 @@ def _stretches(mask, wanted):
     return bits_in(mask & ~((mask << 1) | wanted)), mask >> (LANES - 1)
 
 
-@jit
+@jit_part
 def stretches_in(x, row, end, high_ab, high_ba, wanted):
     """`stretches` within a block, quote by quote."""
     found = np.int64(0)
@@ -126,7 +126,7 @@ def verdict(extremes, stride, at, high_ab, high_ba, wanted):
     return np.int64(1) if float_at(extremes, MIN_BEST * stride + at) >= max(high_ab, high_ba) else np.int64(-1)
 
 
-@jit
+@jit_part
 def stretches(x, row, stop, high_ab, high_ba, wanted):
     """How many stretches of quotes with an edge at or above its level begin from `row` to before `stop`.
 
@@ -153,7 +153,7 @@ def stretches(x, row, stop, high_ab, high_ba, wanted):
     return found, wanted
 
 
-@jit
+@jit_part
 def first_from(x, low, high, time_ns):
     """The first of the rows from `low` to before `high` that is not before a time; `high` when there is none."""
     while high - low > BLOCK:
@@ -172,7 +172,7 @@ def first_from(x, low, high, time_ns):
     return min(low, high)
 
 
-@jit
+@jit_part
 def row_at(x, row, time_ns):
     """The first row after `row` that is not before a time; NEVER when there is none. A table says where to look."""
     if time_ns > x.last_ns:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arbd.paper.compiled import jit, jit_within
+from arbd.paper.compiled import jit, jit_small
 from arbd.paper.kernel.convergence import convergence_finish
 from arbd.paper.kernel.execution import observe_grid
 from arbd.paper.kernel.inventory import inventory_finish
@@ -40,7 +40,7 @@ LINE, RUN_BYTES, OFTEN_BYTES, OWN_BYTES = 64, RUN.itemsize, OFTEN_SIZE, 8 * OWN_
 AHEAD = 2
 
 
-@jit_within
+@jit_small
 def start(x, run):
     """A run before the first quote; its record has the parameters and zeros."""
     run.peak = run.initial_capital
@@ -63,7 +63,7 @@ def start(x, run):
         put_float(run.own, BASE + venue, run.initial_capital * share / 2.0 / price)
 
 
-@jit_within
+@jit_small
 def finish(x, run):
     """A run after the last quote."""
     last = x.n - 1
@@ -78,7 +78,7 @@ def finish(x, run):
     run.breaker = 1.0 if run.tripped != 0 else 0.0
 
 
-@jit_within
+@jit_small
 def find_active(x, stop):
     """How many runs have something to do before a row; which ones stands in `active`."""
     found = 0
@@ -91,7 +91,7 @@ def find_active(x, stop):
     return found
 
 
-@jit_within
+@jit_small
 def fetch_run(x, i):
     """Have what every trade reads of a run on its way into the caches."""
     for at in range(0, OFTEN_BYTES, LINE):
@@ -100,7 +100,7 @@ def fetch_run(x, i):
         fetch(x.own + i * OWN_BYTES + at)
 
 
-@jit_within
+@jit_small
 def sweep_all(x, way):
     """All runs of a batch over a market."""
     for i in range(x.n_runs):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.paper import fills
-from arbd.paper.compiled import jit, jit_small
+from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int
 from arbd.paper.kernel.search import first_from, row_at
@@ -48,7 +48,7 @@ def delay_ns(x, run, row, venue):
     return np.int64(latency_ns)
 
 
-@jit
+@jit_part
 def row_after(x, row, time_ns, venue):
     """The first row from `row` on that is not before a time, and at which the venue's quote may be traded on."""
     if row >= x.n:
@@ -83,7 +83,7 @@ def below_touch(x, run):
     return np.int64(0) if plain(x) else min(x.n_below, np.int64(run.book_levels) - 1)
 
 
-@jit
+@jit_part
 def average(x, run, row, venue, side, quantity):
     at = 2 * venue + (1 if side > 0 else 0)
     skip, rest, paid = taken_of(x, run, row, at), quantity, 0.0
@@ -115,7 +115,7 @@ def price_of(x, run, row, venue, side, quantity):
     return price_at(x, run, row, venue, side)
 
 
-@jit
+@jit_part
 def available(x, run, row, venue, side):
     at = 2 * venue + (1 if side > 0 else 0)
     allowed = run.participation * float_at(x.book, 8 * row + 4 + at)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper.compiled import jit, jit_small, jit_within
+from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.kernel.convergence import close_before_gap, convergence_apply, convergence_entry, convergence_exit
 from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
@@ -78,7 +78,7 @@ def exit_levels(run):
     return above, below
 
 
-@jit_within
+@jit_small
 def next_exit(x, run, row, limit, stop):
     """The row at which the cost of unwinding next may call for an exit, by `search`."""
     above, below = exit_levels(run)
@@ -87,7 +87,7 @@ def next_exit(x, run, row, limit, stop):
     return search(x, row, limit, stop, below, above, -np.inf, np.inf)
 
 
-@jit_within
+@jit_small
 def next_edge(x, run, row, limit, stop):
     """The row at which edges next change what a run without a position does, by `search`."""
     high_ab, high_ba = entry_thresholds(x, run)
@@ -99,7 +99,7 @@ def next_edge(x, run, row, limit, stop):
     return search(x, row, limit, stop, low_ab, high_ab, low_ba, high_ba)
 
 
-@jit_within
+@jit_small
 def pass_refused(x, run, row, limit):
     """Of a run that a safety limit refuses every entry until `limit`: what it would have asked for is counted."""
     threshold_ab, threshold_ba = entry_thresholds(x, run)
@@ -135,7 +135,7 @@ def next_of_interest(x, run, row, stop):
     return next_edge(x, run, row, limit, stop) if row < limit else row
 
 
-@jit
+@jit_part
 def advance(x, run, row, stop, jumps):
     """Take a run from a row to the end of its window, `stop`, and the row from which to go on; with or without jumps."""
     while True:
