@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # What runs of one pass over a market have in common: they see the same series, and observe equity at the same quotes.
 SHARED = (
-    "max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s", "gap", "center", "center_half_life_s", "grid_s",
+    "max_quote_age_s", "max_quote_age_a_s", "max_quote_age_b_s", "feed_latency_a_ms", "feed_latency_b_ms", "gap", "center",
+    "center_half_life_s", "grid_s",
 )  # fmt: skip
 KEPT_SERIES = 4
 # Points of equity held at a time: 64 MiB, of which the statistics need a few more.

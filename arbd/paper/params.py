@@ -12,6 +12,8 @@ from arbd.paper.strategies import by_code
 
 # Levels of a book that a file may have.
 MAX_LEVELS = 50
+# Tiers of a venue's fee beside the first.
+FEE_TIERS = 4
 
 Value = float | int | str | bool
 
@@ -44,6 +46,24 @@ def _own(name: str, follows: str, low: float, high: float, unit: str, doc: str) 
 
 
 _BIG = 1e18
+
+
+def _fee_tiers(venue: str) -> tuple[Parameter, ...]:
+    """The tiers of a venue's fee beside `fee_a_bps` or `fee_b_bps`: each has the turnover from which it holds, and the fee."""
+    return tuple(
+        parameter
+        for tier in range(1, FEE_TIERS + 1)
+        for parameter in (
+            _number(
+                f"fee_{venue}_tier_{tier}_turnover", 0.0, 0, _BIG, "A's currency",
+                f"fee tier {tier} of venue {venue.upper()}: the turnover there, in the 30 UTC days before, from which it "
+                "holds; 0 = off",
+            ),
+            _number(f"fee_{venue}_tier_{tier}_bps", 0.0, -100, 10_000, "bps", f"the fee of that tier, instead of fee_{venue}_bps"),
+        )
+    )  # fmt: skip
+
+
 _STRATEGIES = by_code()
 _ALL = (
     Parameter(
@@ -67,6 +87,8 @@ _ALL = (
     _number("max_hold_s", 0.0, 0, 1e9, "s", "close after this time; 0 = off (convergence)"),
     _number("latency_a_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue A"),
     _number("latency_b_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue B"),
+    _number("feed_latency_a_ms", 0.0, 0, 1e8, "ms", "from a quote of venue A to when the strategy sees it; orders still meet the venue's own"),
+    _number("feed_latency_b_ms", 0.0, 0, 1e8, "ms", "the same for venue B"),
     _number("latency_jitter", 0.0, 0, 5, "", "log-normal factor of each latency: the deviation of its logarithm; 0 = off"),
     _number("reject_pct_a", 0.0, 0, 100, "%", "share of orders that venue A refuses at random"),
     _number("reject_pct_b", 0.0, 0, 100, "%", "share of orders that venue B refuses at random"),
@@ -102,6 +124,8 @@ _ALL = (
     _number("tick_b", 0.0, 0, _BIG, "A's currency", "the same for venue B, whose prices are converted; 0 = none"),
     _number("fee_a_bps", 10.0, -100, 10_000, "bps", "taker fee on venue A, of the notional"),
     _number("fee_b_bps", 10.0, -100, 10_000, "bps", "taker fee on venue B, of the notional"),
+    *_fee_tiers("a"),
+    *_fee_tiers("b"),
     _number("funding_a_bps_8h", 0.0, -10_000, 10_000, "bps per 8 h", "long on venue A pays it, short receives it (convergence)"),
     _number("funding_b_bps_8h", 0.0, -10_000, 10_000, "bps per 8 h", "long on venue B pays it, short receives it (convergence)"),
     _number("borrow_a_pct_year", 0.0, 0, 10_000, "% per year", "paid for what is short on venue A (convergence)"),
@@ -113,6 +137,12 @@ _ALL = (
     _number("cooldown_s", 0.0, 0, 1e9, "s", "nothing is entered for this long after a losing trade"),
     _number("initial_capital", 1_000_000.0, 1e-9, _BIG, "A's currency", "equity at the start"),
     _number("base_share", 0.5, 0, 1, "share", "part of the initial capital held in the base asset, half of it on each venue (inventory)"),
+    Parameter(
+        "mark", "choice", "hedged", 0, 0, "",
+        "how balances are valued: hedged (not anew: pnl is what trading made) or market (base at A's mid, B's currency at fx: "
+        "pnl, drawdowns and Sharpe show it) (inventory)",
+        ("hedged", "market"),
+    ),
     Parameter(
         "rebalance", "choice", "transfer", 0, 0, "",
         "how balances are evened out: none, transfer (fee and delay) or reverse (a trade at rebalance_spread_pct) (inventory)",

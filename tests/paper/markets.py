@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.quotes import quotes_of as from_columns
-from arbd.paper.params import followed, resolve
+from arbd.paper.params import FEE_TIERS, followed, resolve
 
 SECOND = 10**9
 
@@ -88,7 +88,7 @@ def with_levels(quotes: Quotes, seed: int) -> Quotes:
 
 
 def wild_quotes(seed: int, n: int) -> Quotes:
-    """`random_quotes`, at times with quotes that are none, old ones, gaps, and funding."""
+    """`random_quotes`, at times with quotes that are none, old ones, gaps, funding, and fx that moves."""
     rng = np.random.default_rng([seed, 1])
     quotes = random_quotes(seed, n)
     if rng.random() < 0.3:
@@ -102,6 +102,8 @@ def wild_quotes(seed: int, n: int) -> Quotes:
     if rng.random() < 0.3:
         paid = np.where(rng.random((2, n)) < 0.1, rng.normal(0, 1e-3, (2, n)), np.nan)
         quotes = replace(quotes, funding_a=paid[0], funding_b=paid[1])
+    if rng.random() < 0.3:
+        quotes = replace(quotes, fx=quotes.fx * np.exp(rng.normal(0, 2e-3, n)))
     return quotes
 
 
@@ -136,6 +138,7 @@ LIVELY: dict[str, tuple[Any, ...]] = {
     "cooldown_s": (0, 60, 3600),
     "initial_capital": (500, 1000, 10_000),
     "base_share": (0, 0.1, 0.5, 1),
+    "mark": ("hedged", "hedged", "market"),
     "rebalance": ("none", "transfer", "reverse"),
     "rebalance_trigger": (0, 0.2, 0.45),
     "rebalance_spread_pct": (-1, 0, 0.2),
@@ -151,6 +154,8 @@ LIVELY: dict[str, tuple[Any, ...]] = {
     "center": ("none", "none", "ewma"),
     "center_half_life_s": (5.0, 600.0),
     "entry_sigma": (0, 0, 1.0),
+    "feed_latency_a_ms": (0, 0, 0, 1500, 10_000),
+    "feed_latency_b_ms": (0, 0, 0, 700),
     "latency_jitter": (0, 0, 1.0),
     "reject_pct_a": (0, 0, 20),
     "reject_pct_b": (0, 0, 50),
@@ -163,6 +168,12 @@ LIVELY: dict[str, tuple[Any, ...]] = {
     "min_notional_b": (NOT_GIVEN, NOT_GIVEN, 0, 20),
     "tick_a": (0, 0, 0.01, 1.0),
     "tick_b": (0, 0, 0.05),
+    **{
+        f"fee_{venue}_tier_{tier}_{part}": values
+        for venue in "ab"
+        for tier in range(1, FEE_TIERS + 1)
+        for part, values in (("turnover", (0, 0, 50.0 * tier, 500)), ("bps", (-1, 0, 3.5)))
+    },
     "funding_a_bps_8h": (0, 0, 1.0, -2.0),
     "funding_b_bps_8h": (0, 0, 3.0),
     "borrow_a_pct_year": (0, 0, 12.0),

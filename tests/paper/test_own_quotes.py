@@ -21,7 +21,7 @@ from arbd.analysis.loading import load_session
 from arbd.paper.compiled import as_argument
 from arbd.paper.engine import run_reference
 from arbd.paper.kernel.parameter_sets import build_index
-from arbd.paper.kernel.sweep import sweep, sweep_plain
+from arbd.paper.kernel.sweep import SWEEPS
 from arbd.paper.market import prepare_kernel
 from arbd.paper.market.cache import load_market
 from arbd.paper.market.prepared import Market, fill_market, market_forms, prepare
@@ -71,7 +71,7 @@ def alike(market: Market | Quotes, reference: dict[str, float]) -> bool:
 def signatures() -> dict[str, int]:
     loops = (prepare_kernel.first_quote, prepare_kernel.fill_chunk, prepare_kernel.extremes, prepare_kernel.coarser)
     found: Any = (*loops, prepare_kernel.time_table)
-    sweeps: Any = (sweep, sweep_plain)
+    sweeps: Any = [loops_over for each in SWEEPS.values() for loops_over in each]
     counts = {loop.py_func.__name__: len(loop.signatures) for loop in found}
     return counts | {"sweep": max(len(loop.signatures) for loop in sweeps)}
 

@@ -39,7 +39,7 @@ from arbd.paper.kernel.state import (
     WAIT_NEXT,
     plain,
 )
-from arbd.paper.kernel.venue import at_most, price_at, round_down, round_down_both, sendable, subtract
+from arbd.paper.kernel.venue import at_most, price_at, round_down, round_down_both, seen_row, sendable, subtract
 from arbd.paper.market.prepared import DUST, UNWIND
 
 A, B = np.int64(0), np.int64(1)
@@ -50,12 +50,15 @@ def convergence_entry(x, run, row):
     direction = entry_direction(x, run, row, run.min_spread_ab_pct, run.min_spread_ba_pct)
     if direction == 0:
         return
-    quantity = run.max_position / price_at(x, run, row, B if direction > 0 else A, np.int64(1))
-    quantity = at_most(x, run, row, A, -direction, quantity)
-    quantity = at_most(x, run, row, B, direction, quantity)
+    row_a, row_b = seen_row(x, row, A), seen_row(x, row, B)
+    quantity = run.max_position / price_at(
+        x, run, row_b if direction > 0 else row_a, B if direction > 0 else A, np.int64(1)
+    )
+    quantity = at_most(x, run, row_a, A, -direction, quantity)
+    quantity = at_most(x, run, row_b, B, direction, quantity)
     quantity = round_down_both(x, run, quantity)
     quantity_a, quantity_b = round_down(x, run, A, quantity), round_down(x, run, B, quantity)
-    if sendable(x, run, row, A, -direction, quantity_a) and sendable(x, run, row, B, direction, quantity_b):
+    if sendable(x, run, row_a, A, -direction, quantity_a) and sendable(x, run, row_b, B, direction, quantity_b):
         send(x, run, row, direction, quantity_a, quantity_b, fills.ENTRY)
         entered(x, run, row)
 
@@ -89,7 +92,7 @@ def convergence_exit(x, run, row):
         wait_for_exit(x, run)
         return
     run.wait = WAIT_NEXT
-    can, quantity_a, quantity_b = closing(x, run, row)
+    can, quantity_a, quantity_b = closing(x, run, seen_row(x, row, A), seen_row(x, row, B))
     if can:
         send(x, run, row, -run.direction, quantity_a, quantity_b, reason)
 
@@ -105,18 +108,18 @@ def closing_leg(x, run, row, venue, quantity):
 
 
 @jit_small
-def closing(x, run, row):
+def closing(x, run, row_a, row_b):
     """Whether both legs of an exit can be sent, and their quantities."""
     held_a, held_b = float_at(run.own, HELD), float_at(run.own, HELD + 1)
     largest = max(held_a, held_b)
     quantity = largest
     if held_a > 0:
-        quantity = at_most(x, run, row, A, run.direction, quantity)
+        quantity = at_most(x, run, row_a, A, run.direction, quantity)
     if held_b > 0:
-        quantity = at_most(x, run, row, B, -run.direction, quantity)
+        quantity = at_most(x, run, row_b, B, -run.direction, quantity)
     if quantity < largest:
         quantity = round_down_both(x, run, quantity)
-    quantity_a, quantity_b = closing_leg(x, run, row, A, quantity), closing_leg(x, run, row, B, quantity)
+    quantity_a, quantity_b = closing_leg(x, run, row_a, A, quantity), closing_leg(x, run, row_b, B, quantity)
     return quantity_a >= 0 and quantity_b >= 0, quantity_a, quantity_b
 
 
@@ -242,12 +245,12 @@ def balance(x, run, row, opens):
     if excess >= DUST * float_at(own, HELD + larger) and run.over == 0:
         if opens and run.unhedged != UNWIND:
             side, quantity = sign_of(run.direction, smaller), round_down(x, run, smaller, excess)
-            if sendable(x, run, row, smaller, side, quantity):
+            if sendable(x, run, seen_row(x, row, smaller), smaller, side, quantity):
                 send_hedge(x, run, row, smaller, side, quantity, fills.HEDGE)
                 return True
         side, whole = -sign_of(run.direction, larger), float_at(own, HELD + smaller) <= 0
         quantity = excess if whole else round_down(x, run, larger, excess)
-        if whole or sendable(x, run, row, larger, side, quantity):
+        if whole or sendable(x, run, seen_row(x, row, larger), larger, side, quantity):
             send_hedge(x, run, row, larger, side, quantity, fills.UNWIND)
             return True
     hedged(x, run, row)
@@ -300,7 +303,7 @@ def convergence_finish(x, run, row):
     usable = plain(x) or x.unusable == 0 or byte_at(x.unusable, row) == 0
     opened_here = run.opened_row == row and run.done_row == row
     if run.direction != 0 and not opened_here and usable:
-        can, quantity_a, quantity_b = closing(x, run, row)
+        can, quantity_a, quantity_b = closing(x, run, row, row)
         if can:
             close_at(x, run, row, quantity_a, quantity_b, fills.END)
     if run.direction == 0:

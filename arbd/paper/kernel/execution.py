@@ -14,9 +14,11 @@ from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.kernel.memory import float_at, int_at, put_float, put_int
 from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
+    BASE,
     BASIS,
     BORROW,
     DAY_NS,
+    DAYS,
     FEE,
     FUNDING,
     FUNDING_NS,
@@ -26,15 +28,26 @@ from arbd.paper.kernel.state import (
     NONE,
     PRICE,
     QUANTITY,
+    QUOTE,
+    TIER_DAY,
+    TIER_FEE,
+    TIER_FROM,
+    TIER_NOW,
+    TIERS_SIZE,
+    TRADED,
+    TRADED_DAY,
+    TURNOVER_DAYS,
     WAIT_ENTRY,
     WAIT_NEXT,
     WAIT_REFUSED,
     YEAR_NS,
+    converges,
     fill_at,
     plain,
 )
 from arbd.paper.kernel.venue import delay_ns, fill_of, price_at, price_of, row_after, touch_at
-from arbd.paper.market.prepared import CONVERGENCE
+from arbd.paper.market.prepared import MARK_MARKET
+from arbd.paper.params import FEE_TIERS
 
 
 @jit_small
@@ -77,9 +90,35 @@ def carry(x, run, row):
     return funding, borrow
 
 
+@jit_small
+def mid_at(x, row):
+    return (float_at(x.book, 8 * row) + float_at(x.book, 8 * row + 1)) / 2.0
+
+
+@jit_small
+def rate_at(x, run, row, venue):
+    """What a unit is worth of the currency in which inventory keeps a balance of quote currency."""
+    if plain(x) or venue == 0 or run.mark != MARK_MARKET:
+        return 1.0
+    return float_at(x.fx, row * x.fx_step)
+
+
+@jit_part
+def balances_worth(x, run, row):
+    """All balances of inventory, and what is in transit."""
+    base = float_at(run.own, BASE) + float_at(run.own, BASE + 1)
+    quote = float_at(run.own, QUOTE) + float_at(run.own, QUOTE + 1) * rate_at(x, run, row, 1)
+    if run.in_transit != 0:
+        base += run.moved_base
+        quote += run.moved_quote * rate_at(x, run, row, run.to_quote)
+    return quote + base * mid_at(x, row)
+
+
 @jit_part
 def mark(x, run, row):
-    if not plain(x) and run.strategy != CONVERGENCE:
+    if not converges(x):
+        if not plain(x) and run.mark == MARK_MARKET:
+            return balances_worth(x, run, row) - run.initial_capital - run.realized
         if run.net == 0:
             return 0.0
         return run.net_cash + run.net * touch_at(x, row, np.int64(0), np.int64(-1 if run.net > 0 else 1))
@@ -119,7 +158,7 @@ def observe(x, run, row):
         run.tripped = 1
     if run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
         run.given_up = 1.0
-    if run.direction != 0 and (plain(x) or run.strategy == CONVERGENCE):
+    if converges(x) and run.direction != 0:
         watch_margin(x, run, row, equity)
     return equity
 
@@ -281,6 +320,42 @@ def hedged(x, run, row):
     run.hedge_venue = NONE
 
 
+@jit_part
+def tier_fee(run, today, venue):
+    """The fee of a UTC day, by what was traded on the 30 before."""
+    table, turnover, fee = run.tiers + 8 * TIERS_SIZE * venue, 0.0, float_at(run.own, FEE + venue)
+    if int_at(table, TIER_DAY) == today:
+        return float_at(table, TIER_NOW)
+    for day in range(today - TURNOVER_DAYS, today):
+        if int_at(table, TRADED_DAY + day % DAYS) == day:
+            turnover += float_at(table, TRADED + day % DAYS)
+    for tier in range(FEE_TIERS):
+        if 0 < float_at(table, TIER_FROM + tier) <= turnover:
+            fee = float_at(table, TIER_FEE + tier)
+    put_int(table, TIER_DAY, today)
+    put_float(table, TIER_NOW, fee)
+    return fee
+
+
+@jit_small
+def fee_at(x, run, row, venue):
+    if plain(x) or run.tiers == 0:
+        return float_at(run.own, FEE + venue)
+    return tier_fee(run, int_at(x.ts, row) // DAY_NS, venue)
+
+
+@jit_small
+def traded(x, run, row, venue, notional):
+    """It counts for the fee from the next UTC day on."""
+    if plain(x) or run.tiers == 0:
+        return
+    day = int_at(x.ts, row) // DAY_NS
+    table, at = run.tiers + 8 * TIERS_SIZE * venue, day % DAYS
+    before = float_at(table, TRADED + at) if int_at(table, TRADED_DAY + at) == day else 0.0
+    put_int(table, TRADED_DAY + at, day)
+    put_float(table, TRADED + at, before + notional)
+
+
 @jit_small
 def settle_leg(x, run, venue, most, whole):
     """Trade a leg of the order: what is filled, at what price, and the cash that flows, after the fee."""
@@ -295,7 +370,8 @@ def settle_leg(x, run, venue, most, whole):
     fee, slippage, cash = 0.0, 0.0, 0.0
     if filled > 0:
         notional = filled * price
-        fee = notional * float_at(run.own, FEE + venue)
+        fee = notional * fee_at(x, run, row, venue)
+        traded(x, run, row, venue, notional)
         slippage = filled * abs(price - touch)
         run.fees += fee
         run.slippage += slippage

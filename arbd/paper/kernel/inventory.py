@@ -11,10 +11,13 @@ from arbd.paper.kernel.execution import (
     close_trade,
     entered,
     entry_direction,
+    fee_at,
     hedged,
     leg_row,
     mark,
+    mid_at,
     observe,
+    rate_at,
     send,
     send_hedge,
     settle_leg,
@@ -24,7 +27,6 @@ from arbd.paper.kernel.memory import float_at, int_at, put_float
 from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASE,
-    FEE,
     LOT,
     NEVER,
     NONE,
@@ -34,9 +36,10 @@ from arbd.paper.kernel.state import (
     WAIT_NEXT,
     WAIT_STARVED_AB,
     WAIT_STARVED_BA,
+    plain,
 )
-from arbd.paper.kernel.venue import at_most, price_at, round_down, sendable
-from arbd.paper.market.prepared import DUST, DUST_SHARE, REBALANCE_REVERSE, REBALANCE_TRANSFER, UNWIND
+from arbd.paper.kernel.venue import at_most, price_at, round_down, seen_row, sendable
+from arbd.paper.market.prepared import DUST, DUST_SHARE, MARK_MARKET, REBALANCE_REVERSE, REBALANCE_TRANSFER, UNWIND
 
 BUY, SELL = np.int64(1), np.int64(-1)
 
@@ -54,12 +57,16 @@ def imbalanced(run):
 
 
 @jit_part
-def move_half(own, kind):
-    """Take half the difference between the venues off the larger balance; that, and the venue it goes to."""
-    a, b = float_at(own, kind), float_at(own, kind + 1)
+def move_half(own, kind, rate):
+    """Take half the difference between the venues off the larger balance; that, and the venue it goes to.
+
+    `rate` is what a unit of B's balance is worth, and of what is moved.
+    """
+    a, kept = float_at(own, kind), float_at(own, kind + 1)
+    b = kept * rate
     if a < b:
         half = (b - a) / 2.0
-        put_float(own, kind + 1, b - half)
+        put_float(own, kind + 1, kept - half / rate)
         return half, 0
     half = (a - b) / 2.0
     put_float(own, kind, a - half)
@@ -69,14 +76,13 @@ def move_half(own, kind):
 @jit_part
 def transfer_half(x, run, row):
     fee = run.transfer_fee_pct / 100.0
-    base, run.to_base = move_half(run.own, BASE)
-    quote, run.to_quote = move_half(run.own, QUOTE)
-    price = (float_at(x.book, 8 * row) + float_at(x.book, 8 * row + 1)) / 2.0
-    cost = base * fee * price + quote * fee
+    base, run.to_base = move_half(run.own, BASE, 1.0)
+    quote, run.to_quote = move_half(run.own, QUOTE, rate_at(x, run, row, 1))
+    cost = base * fee * mid_at(x, row) + quote * fee
     run.in_transit = 1
     run.transfer_row = row_at(x, row, int_at(x.ts, row) + np.int64(run.transfer_delay_s * 1e9))
     run.moved_base = base * (1.0 - fee)
-    run.moved_quote = quote * (1.0 - fee)
+    run.moved_quote = quote * (1.0 - fee) / rate_at(x, run, row, run.to_quote)
     run.fees += cost
     book_result(x, run, row, -cost)
     observe(x, run, row)
@@ -104,9 +110,15 @@ def thresholds(run, lacking):
 
 
 @jit_part
-def payable(run, venue, price):
-    fee = float_at(run.own, FEE + venue)
-    return float_at(run.own, QUOTE + venue) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
+def quote_of(x, run, row, venue):
+    """A balance of quote currency, in A's."""
+    return float_at(run.own, QUOTE + venue) * rate_at(x, run, row, venue)
+
+
+@jit_part
+def payable(x, run, row, venue, price):
+    fee = fee_at(x, run, row, venue)
+    return quote_of(x, run, row, venue) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
 
 
 @jit_part
@@ -122,19 +134,20 @@ def inventory_decide(x, run, row):
     if direction == 0:
         return
     buy, sell = (np.int64(1), np.int64(0)) if direction > 0 else (np.int64(0), np.int64(1))
-    if float_at(run.own, QUOTE + buy) < DUST_SHARE * run.initial_capital or float_at(run.own, BASE + sell) <= 0:
-        if x.sigma_ab == 0 or run.entry_sigma <= 0:
+    if quote_of(x, run, row, buy) < DUST_SHARE * run.initial_capital or float_at(run.own, BASE + sell) <= 0:
+        if plain(x) or ((x.sigma_ab == 0 or run.entry_sigma <= 0) and run.mark != MARK_MARKET):
             run.wait = WAIT_STARVED_AB if direction > 0 else WAIT_STARVED_BA
         return
-    price = price_at(x, run, row, buy, BUY)
-    quantity = min(run.max_position / price, payable(run, buy, price), float_at(run.own, BASE + sell))
+    row_buy, row_sell = seen_row(x, row, buy), seen_row(x, row, sell)
+    price = price_at(x, run, row_buy, buy, BUY)
+    quantity = min(run.max_position / price, payable(x, run, row, buy, price), float_at(run.own, BASE + sell))
     if quantity * price < DUST_SHARE * run.initial_capital:
         return
-    quantity = at_most(x, run, row, sell, SELL, at_most(x, run, row, buy, BUY, quantity))
+    quantity = at_most(x, run, row_sell, sell, SELL, at_most(x, run, row_buy, buy, BUY, quantity))
     larger = buy if float_at(run.own, LOT + buy) > float_at(run.own, LOT + sell) else sell
     quantity = round_down(x, run, larger, quantity)
     bought, sold = round_down(x, run, buy, quantity), round_down(x, run, sell, quantity)
-    if sendable(x, run, row, buy, BUY, bought) and sendable(x, run, row, sell, SELL, sold):
+    if sendable(x, run, row_buy, buy, BUY, bought) and sendable(x, run, row_sell, sell, SELL, sold):
         reason = fills.REBALANCE if reverse == -direction else fills.ENTRY
         if direction > 0:
             send(x, run, row, direction, sold, bought, reason)
@@ -166,15 +179,15 @@ def flow(run, quantity, cash):
 @jit_part
 def inventory_leg(x, run, venue):
     """A leg meets its quote; what it realises."""
-    side = sign_of(run.order_direction, venue)
+    side, row = sign_of(run.order_direction, venue), leg_row(run, venue)
     base = float_at(run.own, BASE + venue)
     most = base
     if side > 0:
-        most = payable(run, venue, price_at(x, run, leg_row(run, venue), venue, BUY))
+        most = payable(x, run, row, venue, price_at(x, run, row, venue, BUY))
     filled, _, cash = settle_leg(x, run, venue, most, False)
     if filled <= 0:
         return 0.0
-    put_float(run.own, QUOTE + venue, float_at(run.own, QUOTE + venue) + cash)
+    put_float(run.own, QUOTE + venue, float_at(run.own, QUOTE + venue) + cash / rate_at(x, run, row, venue))
     if side > 0:
         put_float(run.own, BASE + venue, base + filled)
     else:
@@ -218,11 +231,11 @@ def inventory_balance(x, run, row):
     for turn in range(2):
         hedges = (turn == 0) == (run.unhedged != UNWIND)
         venue = short if hedges else 1 - short
-        pays = float_at(run.own, BASE + venue)
+        pays, seen = float_at(run.own, BASE + venue), seen_row(x, row, venue)
         if side > 0:
-            pays = payable(run, venue, price_at(x, run, row, venue, BUY))
+            pays = payable(x, run, row, venue, price_at(x, run, seen, venue, BUY))
         quantity = round_down(x, run, venue, min(abs(run.net), pays))
-        if quantity >= DUST * abs(run.net) and sendable(x, run, row, venue, side, quantity):
+        if quantity >= DUST * abs(run.net) and sendable(x, run, seen, venue, side, quantity):
             send_hedge(x, run, row, venue, side, quantity, fills.HEDGE if hedges else fills.UNWIND)
             return True
     return False

@@ -9,12 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.paper.compiled import as_argument
-from arbd.paper.kernel.state import COUNTS, DESK, FEE, FILL, LATENCY, NEVER, OWN_SIZE, RUN, SLIPPAGE, VENUE_FIELDS
-from arbd.paper.kernel.sweep import BY_EVENTS, BY_WALKING, sweep, sweep_plain
+from arbd.paper.kernel.state import (
+    COUNTS,
+    DESK,
+    FEE,
+    FILL,
+    LATENCY,
+    NEVER,
+    OWN_SIZE,
+    RUN,
+    SLIPPAGE,
+    TIER_DAY,
+    TIER_FEE,
+    TIER_FROM,
+    TIERS_SIZE,
+    TRADED_DAY,
+    VENUE_FIELDS,
+)
+from arbd.paper.kernel.sweep import BY_EVENTS, BY_WALKING, SWEEPS
 from arbd.paper.market import prepare_kernel as loops
-from arbd.paper.market.prepared import CONVERGENCE, FIELD, FIELDS
+from arbd.paper.market.prepared import FIELD, FIELDS
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.market.series import Series
+from arbd.paper.params import FEE_TIERS
 
 WAYS = {"events": BY_EVENTS, "walk": BY_WALKING}
 # Runs that are swept together, and entry times kept for their hourly limits: what keeps a batch in the caches and in bounds.
@@ -47,8 +64,9 @@ def build_index(series: Series) -> Index:
 def compile_sweeps() -> None:
     """Have the machine code ready, of all that sets of parameters may need."""
     desk = np.zeros(1, dtype=DESK)
-    for each in (sweep_plain, sweep):
-        each(desk.ctypes.data, BY_EVENTS)
+    for each in SWEEPS.values():
+        for loops_over in each:
+            loops_over(desk.ctypes.data, BY_EVENTS)
 
 
 def run_batch(
@@ -64,12 +82,20 @@ def run_batch(
     The equity of runs that were given up is NaN.
     Fills are those of a single run: with several, they mean nothing.
     """
+    strategies = rows[:, FIELD["strategy"]]
+    if (strategies[1:] < strategies[:-1]).any():
+        order = np.argsort(strategies, kind="stable")
+        sorted_counts, sorted_equity, fills, n_fills = run_batch(series, index, rows[order], grid_rows, room, way)
+        counts, equity = np.empty_like(sorted_counts), np.empty_like(sorted_equity)
+        counts[order], equity[order] = sorted_counts, sorted_equity
+        return counts, equity, fills, n_fills
     counts, equity = np.empty((len(rows), len(COUNTS))), np.empty((len(rows), len(grid_rows)))
     fills = np.empty(room, dtype=FILL)
     n_fills = 0
     for part in _batches(rows):
-        own = _own(rows[part])
+        own, tiers = _own(rows[part]), _tiers(rows[part])
         runs = _runs(rows[part], equity[part], own)
+        runs["tiers"] = tiers.ctypes.data + tiers.strides[0] * np.arange(len(runs)) if len(tiers) else 0
         runs["carries"] |= len(series.funding_rows) > 0
         entries = np.empty(1 + int(runs["max_trades_per_hour"].sum()), dtype=np.int64)
         runs["entries"] = entries.ctypes.data + 8 * (
@@ -88,7 +114,8 @@ def run_batch(
         for name, table in tables.items():
             desk[name] = table.ctypes.data if isinstance(table, np.ndarray) else table
         desk["n_runs"], desk["room"], desk["n_grid"] = len(runs), room, len(grid_rows)
-        loops_over = sweep_plain if room == 0 and is_plain(series, rows[part]) else sweep
+        full, quick = SWEEPS[int(rows[part.start, FIELD["strategy"]]) if len(runs) else 0]
+        loops_over = quick if room == 0 and is_plain(series, rows[part]) else full
         loops_over(desk.ctypes.data, WAYS[way])
         for column, name in enumerate(COUNTS):
             counts[part, column] = runs[name]
@@ -98,10 +125,12 @@ def run_batch(
     return counts, equity, fills, n_fills
 
 
+# From which turnover tiers of fees hold.
+_TIERS = tuple(name for name in FIELDS if name.endswith("_turnover"))
 # What is off when it is 0, and is left out of the plain engine.
 _LEFT_OUT = (
     "latency_jitter", "reject_pct_a", "reject_pct_b", "lot_step_a", "lot_step_b", "min_notional_a", "min_notional_b",
-    "tick_a", "tick_b", "funding_a_bps_8h", "funding_b_bps_8h", "borrow_a_pct_year", "borrow_b_pct_year",
+    "tick_a", "tick_b", "mark", *_TIERS, "funding_a_bps_8h", "funding_b_bps_8h", "borrow_a_pct_year", "borrow_b_pct_year",
 )  # fmt: skip
 
 
@@ -109,14 +138,16 @@ def is_plain(series: Series, rows: FloatArray) -> bool:
     """Whether the plain engine is enough for these sets: it leaves out what few use, and is twice as quick."""
     off = not rows[:, [FIELD[name] for name in _LEFT_OUT]].any()
     usual = len(series.ends) <= 1 and len(series.sigma_ab) == 0 and len(series.funding_rows) == 0
-    same = bool((rows[:, FIELD["strategy"]] == CONVERGENCE).all())
-    return off and usual and same and series.levels.shape[1] == 0 and not series.unusable.any()
+    at_once = len(series.seen) == 0
+    return off and usual and at_once and series.levels.shape[1] == 0 and not series.unusable.any()
 
 
 def _batches(rows: FloatArray) -> list[slice]:
     found, start, entries = [], 0, 0.0
+    strategies = rows[:, FIELD["strategy"]].tolist()
     for at, hourly in enumerate(rows[:, FIELD["max_trades_per_hour"]].tolist()):
-        if at > start and (at - start == BATCH_RUNS or entries + hourly > BATCH_ENTRIES):
+        full = at - start == BATCH_RUNS or entries + hourly > BATCH_ENTRIES
+        if at > start and (full or strategies[at] != strategies[start]):
             found.append(slice(start, at))
             start, entries = at, 0.0
         entries += hourly
@@ -135,6 +166,22 @@ def _own(rows: FloatArray) -> FloatArray:
     return own
 
 
+def _tiers(rows: FloatArray) -> FloatArray:
+    """The tiers of fees of each run, per venue, and room for what it trades: (n, 2, TIERS_SIZE); none where none has any."""
+    if not rows[:, [FIELD[name] for name in _TIERS]].any():
+        return np.empty((0, 2, TIERS_SIZE))
+    tiers = np.zeros((len(rows), 2, TIERS_SIZE))
+    whole = tiers.view(np.int64)
+    whole[:, :, TIER_DAY] = -NEVER
+    whole[:, :, TRADED_DAY:] = -NEVER
+    for at in range(FEE_TIERS):
+        for venue, letter in enumerate("ab"):
+            name = f"fee_{letter}_tier_{at + 1}"
+            tiers[:, venue, TIER_FROM + at] = rows[:, FIELD[f"{name}_turnover"]]
+            tiers[:, venue, TIER_FEE + at] = rows[:, FIELD[f"{name}_bps"]] / 1e4
+    return tiers
+
+
 def _runs(rows: FloatArray, equity: FloatArray, own: FloatArray) -> npt.NDArray[Any]:
     runs = np.zeros(len(rows), dtype=RUN)
     for column, name in enumerate(FIELDS):
@@ -150,6 +197,8 @@ def _runs(rows: FloatArray, equity: FloatArray, own: FloatArray) -> npt.NDArray[
 def of_market(series: Series, index: Index) -> dict[str, Any]:
     """What of the desk is of the market: tables, and numbers."""
     unusable: Any = as_argument(series.unusable, np.uint8) if len(series.unusable) else 0
+    seen: Any = as_argument(series.seen, np.int32) if len(series.seen) else 0
+    same_fx = series.fx.strides == (0,)
     edges = {
         name: as_argument(column, np.float64)
         for name, column in {
@@ -168,6 +217,7 @@ def of_market(series: Series, index: Index) -> dict[str, Any]:
         "funding_rows": as_argument(series.funding_rows, np.int64), "n_funding": len(series.funding_rows),
         "funding_sums": as_argument(series.funding_sums, np.float64),
         "below": as_argument(series.levels, np.float64), "n_below": series.levels.shape[1],
+        "seen": seen, "fx": as_argument(series.fx[:1] if same_fx else series.fx, np.float64), "fx_step": int(not same_fx),
         "ends": as_argument(ends, np.int64), "n": len(series),
         "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
         "blocks": index.blocks, "block_stride": index.blocks.shape[1],

@@ -101,7 +101,7 @@ def stretches_in(x, row, end, high_ab, high_ba, wanted):
     found = np.int64(0)
     while row + LANES <= end:
         mask = at_least(x.ab, row, high_ab) | at_least(x.ba, row, high_ba)
-        if not plain(x) and x.unusable != 0 and at_most(x.ab, row, np.inf) != _ALL:
+        if not plain(x) and (x.unusable != 0 or x.seen != 0) and at_most(x.ab, row, np.inf) != _ALL:
             break
         more, wanted = _stretches(mask, wanted)
         found += more

@@ -10,6 +10,7 @@ import numpy as np
 
 from arbd.paper.kernel.memory import knows, record_at
 from arbd.paper.market.prepared import FIELDS
+from arbd.paper.params import FEE_TIERS
 
 DAY_NS = np.int64(86_400 * 10**9)
 HOUR_NS = np.int64(3_600 * 10**9)
@@ -38,7 +39,7 @@ _WHOLE = (
     "order_direction", "order_row_a",
     "order_row_b", "order_reason", "sent_row", "over", "unhedged_since_ns", "hedge_venue", "n_entries", "grid_done",
     "stretch", "n_fills", "entries", "grid",
-    "transfer_row", "pair_direction", "in_transit", "to_base", "to_quote",
+    "transfer_row", "pair_direction", "in_transit", "to_base", "to_quote", "tiers",
 )  # fmt: skip
 # What every trade reads stands together, because memory comes in lines.
 _OFTEN = (
@@ -66,6 +67,14 @@ FEE, LOT, MINIMUM, TICK, LATENCY, REJECT, FUNDING, BORROW = (np.int64(18 + 2 * a
 SLIPPAGE = np.int64(34)
 OWN_SIZE = 40
 
+# What a run with tiers of fees has for each venue (`tiers`): from which turnover each holds, and its fee; the UTC day for
+# which the fee is known, and the fee; what was traded on each of so many days, and which days those are.
+TIER_FROM, TIER_FEE = np.int64(0), np.int64(FEE_TIERS)
+TIER_DAY, TIER_NOW, TRADED = (np.int64(2 * FEE_TIERS + at) for at in range(3))
+TURNOVER_DAYS, DAYS = np.int64(30), np.int64(32)
+TRADED_DAY = TRADED + DAYS
+TIERS_SIZE = TRADED_DAY + DAYS
+
 RUN = np.dtype(
     [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *_OFTEN, *COUNTS, *_SELDOM)]
 )  # fmt: skip
@@ -82,6 +91,8 @@ _DESK = (
     "ts", "book", "ab", "ba", "unusable", "ends", "n", "first_ns", "last_ns", "fresh", "salt",
     # the book below the touch, and how many levels of it there are
     "below", "n_below",
+    # rows of the quotes that have come to the strategy (0 where they come at once); fx, at every so many places
+    "seen", "fx", "fx_step",
     # centred edges: the edges as they are, and the moving deviations (0 where edges are not centred)
     "cost_ab", "cost_ba", "sigma_ab", "sigma_ba",
     # rows at which venues paid funding, and the sums of what they paid
@@ -93,10 +104,15 @@ _DESK = (
     # what runs have per venue; the rows from which they go on, with LANES more; those that go on in this window
     "own", "next_rows", "active",
 )  # fmt: skip
-# The code is compiled twice, once for each type of desk. On a plain one every run is of the convergence strategy, and
-# nothing that few use is in use: see `parameter_sets.is_plain`.
-# The last field is not used. It makes them two types of which neither is a kind of the other.
-DESK, PLAIN_DESK = (np.dtype([(name, np.int64) for name in (*_DESK, kind)]) for kind in ("full", "plain"))
+# The code is compiled four times, once for each type of desk: those on which all runs are of the convergence strategy, or
+# of inventory; and those that are plain, where nothing that few use is in use: see `parameter_sets.is_plain`.
+# The last fields are not used. They make them types of which none is a kind of another.
+DESK, PLAIN_DESK, INVENTORY_DESK, PLAIN_INVENTORY_DESK = (
+    np.dtype([(name, np.int64) for name in (*_DESK, *kind)])
+    for kind in (("converging", "full"), ("converging", "plain"), ("full",), ("plain",))
+)
 
-run_at, fill_at, desk_at, plain_desk_at = record_at(RUN), record_at(FILL), record_at(DESK), record_at(PLAIN_DESK)
-plain = knows("plain")
+run_at, fill_at = record_at(RUN), record_at(FILL)
+desk_at, plain_desk_at = record_at(DESK), record_at(PLAIN_DESK)
+inventory_desk_at, plain_inventory_desk_at = record_at(INVENTORY_DESK), record_at(PLAIN_INVENTORY_DESK)
+plain, converges = knows("plain"), knows("converging")

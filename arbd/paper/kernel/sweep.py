@@ -13,7 +13,7 @@ import numpy as np
 
 from arbd.paper.compiled import jit, jit_small
 from arbd.paper.kernel.convergence import convergence_finish
-from arbd.paper.kernel.execution import observe_grid
+from arbd.paper.kernel.execution import observe_grid, rate_at
 from arbd.paper.kernel.inventory import inventory_finish
 from arbd.paper.kernel.memory import before, fetch, float_at, int_at, put_float, put_int
 from arbd.paper.kernel.search import WINDOW, lowest_bit
@@ -26,12 +26,16 @@ from arbd.paper.kernel.state import (
     QUOTE,
     RUN,
     WAIT_ENTRY,
+    converges,
     desk_at,
+    inventory_desk_at,
     plain_desk_at,
+    plain_inventory_desk_at,
     run_at,
 )
-from arbd.paper.kernel.walk import advance, converges
+from arbd.paper.kernel.walk import advance
 from arbd.paper.market.prepare_kernel import LANES
+from arbd.paper.market.prepared import CONVERGENCE, INVENTORY
 
 BY_EVENTS, BY_WALKING = range(2)
 # Bytes of a line of memory, of a run's record, of what is read of it often, and of what it has per venue.
@@ -54,12 +58,13 @@ def start(x, run):
     run.margin_low = np.inf
     run.hedge_venue = NONE
     run.wait = WAIT_ENTRY
-    if converges(x, run):
+    if converges(x):
         return
     share = run.base_share
     price = (float_at(x.book, 0) + float_at(x.book, 1)) / 2.0
     for venue in range(2):
-        put_float(run.own, QUOTE + venue, run.initial_capital * (1.0 - share) / 2.0)
+        half = run.initial_capital * (1.0 - share) / 2.0
+        put_float(run.own, QUOTE + venue, half / rate_at(x, run, np.int64(0), venue))
         put_float(run.own, BASE + venue, run.initial_capital * share / 2.0 / price)
 
 
@@ -69,7 +74,7 @@ def finish(x, run):
     last = x.n - 1
     observe_grid(x, run, last)
     if run.given_up == 0:
-        if converges(x, run):
+        if converges(x):
             convergence_finish(x, run, last)
         else:
             inventory_finish(x, run, last)
@@ -128,3 +133,19 @@ def sweep(desk: Any, way: Any) -> None:
 def sweep_plain(desk: Any, way: Any) -> None:
     """`sweep` for a desk that is plain."""
     sweep_all(plain_desk_at(desk, np.int64(0)), way)
+
+
+@jit
+def sweep_inventory(desk: Any, way: Any) -> None:
+    """`sweep` for the inventory strategy."""
+    sweep_all(inventory_desk_at(desk, np.int64(0)), way)
+
+
+@jit
+def sweep_plain_inventory(desk: Any, way: Any) -> None:
+    """`sweep_inventory` for a desk that is plain."""
+    sweep_all(plain_inventory_desk_at(desk, np.int64(0)), way)
+
+
+# By strategy: for all that there is, and for what is plain.
+SWEEPS = {CONVERGENCE: (sweep, sweep_plain), INVENTORY: (sweep_inventory, sweep_plain_inventory)}

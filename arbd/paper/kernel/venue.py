@@ -10,13 +10,21 @@ import numpy as np
 from arbd.paper import fills
 from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
-from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int
+from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int, small_at
 from arbd.paper.kernel.search import first_from, row_at
 from arbd.paper.kernel.state import LATENCY, LOT, MINIMUM, REJECT, SLIPPAGE, TAKEN, TAKEN_ROW, TICK, plain
 from arbd.paper.market.prepared import DUST
 
 # An order's quote is mostly within so many rows.
 NEAR = 32
+
+
+@jit_small
+def seen_row(x, row, venue):
+    """The row of the quote that has come to the strategy by a row."""
+    if plain(x) or x.seen == 0:
+        return row
+    return small_at(x.seen, 2 * row + venue)
 
 
 @jit_small

@@ -13,13 +13,7 @@ from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
 from arbd.paper.kernel.memory import float_at, int_at
 from arbd.paper.kernel.search import search, stretches
-from arbd.paper.kernel.state import NEVER, WAIT_EXIT, WAIT_NEXT, WAIT_REFUSED, WAIT_STARVED_AB, WAIT_STARVED_BA, plain
-from arbd.paper.market.prepared import CONVERGENCE
-
-
-@jit_small
-def converges(x, run):
-    return plain(x) or run.strategy == CONVERGENCE
+from arbd.paper.kernel.state import NEVER, WAIT_EXIT, WAIT_NEXT, WAIT_REFUSED, WAIT_STARVED_AB, WAIT_STARVED_BA, converges, plain
 
 
 @jit_small
@@ -32,7 +26,7 @@ def visit(x, run, row):
         # The circuit breaker closes at the next quote that may be traded on, which need not be this one.
         run.wait = WAIT_NEXT
     if run.due_row < 0 and (plain(x) or float_at(x.ab, row) == float_at(x.ab, row)):
-        if not converges(x, run):
+        if not converges(x):
             inventory_decide(x, run, row)
         elif run.direction == 0:
             convergence_entry(x, run, row)
@@ -40,17 +34,17 @@ def visit(x, run, row):
             convergence_exit(x, run, row)
     if run.due_row == row:
         run.done_row = row
-        if not converges(x, run):
+        if not converges(x):
             inventory_apply(x, run, row, row)
         else:
             convergence_apply(x, run, row, row)
-    if converges(x, run) and run.given_up == 0:
+    if converges(x) and run.given_up == 0:
         close_before_gap(x, run, row)
 
 
 @jit_small
 def entry_thresholds(x, run):
-    if converges(x, run):
+    if converges(x):
         return run.min_spread_ab_pct, run.min_spread_ba_pct
     return thresholds(run, imbalanced(run))
 
@@ -117,7 +111,7 @@ def next_of_interest(x, run, row, stop):
     `stop` ends the window of `row`, and what is returned from there on is where to ask again.
     """
     if run.due_row >= 0:
-        if converges(x, run):
+        if converges(x):
             return min(run.due_row, last_of_stretch(x, run, row))
         return run.due_row
     if run.wait == WAIT_NEXT or row >= x.n:

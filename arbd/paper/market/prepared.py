@@ -17,17 +17,18 @@ import numpy.typing as npt
 from arbd.errors import UsageError
 from arbd.paper.market.levels import Level
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
-from arbd.paper.market.series import Series, View, fresh_rows, funding_sums, market_salt
+from arbd.paper.market.series import UNUSABLE_A, UNUSABLE_B, Series, View, fresh_rows, funding_sums, market_salt
 from arbd.paper.params import PARAMETERS, Value
-from arbd.paper.strategies import convergence
+from arbd.paper.strategies import convergence, inventory
 
 # Parameters in a row of numbers, by position: the order of PARAMETERS, choices as positions in their values.
 FIELDS = tuple(PARAMETERS)
 FIELD = {name: position for position, name in enumerate(FIELDS)}
-CONVERGENCE = convergence.STRATEGY.code
+CONVERGENCE, INVENTORY = convergence.STRATEGY.code, inventory.STRATEGY.code
 REBALANCE_NONE, REBALANCE_TRANSFER, REBALANCE_REVERSE = range(3)
 
 UNWIND = 1
+MARK_MARKET = 1
 
 # What subtraction leaves of a quantity, as a share of what it was taken from, that is rounding and no quantity.
 DUST = 1e-9
@@ -36,7 +37,6 @@ DUST_SHARE = 1e-9
 
 BOOK_COLUMNS = ("bid_a", "ask_a", "bid_b", "ask_b", "bid_size_a", "ask_size_a", "bid_size_b", "ask_size_b")
 FUNDING_ARRAYS = ("funding_rows", "funding_rates")
-UNUSABLE_A, UNUSABLE_B = 1, 2
 CHUNK_ROWS = 1 << 16
 MOST_GRID_POINTS = 5_000_000
 
@@ -52,7 +52,7 @@ class Market:
     `levels`, shape (n, L - 1, 8), is the book below the touch: its second index is level 2, 3, ..., its third as in
     `book`. A level that the book did not have, and all of a quote that is none, has the price of the touch and size 0.
     `funding_rows` are the rows at which a venue paid funding, `funding_rates`, shape (m, 2), what A and B paid at each
-    as a share of the notional, 0 for the venue that paid none. `fresh` is that of `Series`.
+    as a share of the notional, 0 for the venue that paid none. `fresh` is that of `Series`. `fx` is as it was quoted.
     """
 
     ts_ns: IntArray
@@ -67,6 +67,7 @@ class Market:
     levels: FloatArray
     funding_rows: IntArray
     funding_rates: FloatArray
+    fx: FloatArray
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
@@ -86,7 +87,7 @@ class Market:
         return Market(
             self.ts_ns[rows], self.book[rows], self.edge_ab[rows], self.edge_ba[rows], self.unusable[rows],
             self.age_a_ns[rows], self.age_b_ns[rows], self.block[rows], self.fresh[rows], self.levels[rows],
-            self.funding_rows[paid] - first, self.funding_rates[paid],
+            self.funding_rows[paid] - first, self.funding_rates[paid], self.fx[rows],
         )  # fmt: skip
 
     @cached_property
@@ -96,13 +97,24 @@ class Market:
         return Series(
             self.ts_ns, self.book, self.edge_ab, self.edge_ba, self.unusable, np.array([len(self) - 1], dtype=np.int64),
             self.fresh, self.edge_ab, self.edge_ba, none, none, self.funding_rows, sums,
-            market_salt(self.ts_ns, self.book), self.levels,
+            market_salt(self.ts_ns, self.book), self.levels, self._fx_shown(), np.empty((0, 2), dtype=np.int32),
         )  # fmt: skip
+
+    def _fx_shown(self) -> FloatArray:
+        """`fx` by which B's prices in the book are converted: of a quote that is none, that of the one shown instead."""
+        if self.fx.strides == (0,) or not len(self.unusable):
+            return self.fx
+        good = self.unusable & UNUSABLE_B == 0
+        rows = np.maximum.accumulate(np.where(good, np.arange(len(self)), np.flatnonzero(good)[:1].sum()))
+        return self.fx[rows]
 
     def seen(self, view: View) -> Series:
         """The market by the rules of a view."""
         ages = view.max_quote_age_s, view.max_quote_age_a_s, view.max_quote_age_b_s
-        return self.series(*ages, carry_over_gaps=view.carry_over_gaps, half_life_s=view.half_life_s)
+        feed_ns = int(view.feed_latency_a_ms * 1e6), int(view.feed_latency_b_ms * 1e6)
+        return self.series(
+            *ages, carry_over_gaps=view.carry_over_gaps, half_life_s=view.half_life_s, feed_latency_ns=feed_ns
+        )
 
     def series(
         self,
@@ -112,11 +124,12 @@ class Market:
         *,
         carry_over_gaps: bool,
         half_life_s: float = 0.0,
+        feed_latency_ns: tuple[int, int] = (0, 0),
     ) -> Series:
         """The market under a rule; without a limit of age it is the market itself, and nothing is computed.
 
         A venue's own limit of age goes before the one of both, which alone says what a gap is. With a half-life, edges
-        are less their moving means.
+        are less their moving means. With a feed latency they are those that a strategy sees then.
         """
         limit_ns = int(max_quote_age_s * 1e9)
         limit_a_ns, limit_b_ns = int(max_quote_age_a_s * 1e9) or limit_ns, int(max_quote_age_b_s * 1e9) or limit_ns
@@ -125,6 +138,8 @@ class Market:
             found = self._without_old(found, limit_a_ns, limit_b_ns)
         if not carry_over_gaps:
             found = replace(found, ends=self._ends(limit_ns))
+        if max(feed_latency_ns) > 0:
+            found = found.delayed(*feed_latency_ns)
         return found if half_life_s <= 0 or not len(self) else found.centered(half_life_s)
 
     def _without_old(self, series: Series, limit_a_ns: int, limit_b_ns: int) -> Series:
@@ -255,7 +270,7 @@ def market_of(quotes: Quotes, arrays: Mapping[str, npt.NDArray[Any]]) -> Market:
         "funding_rates": np.empty((0, 2)),
     }
     own = {name: arrays[name] if name in arrays else none[name] for name in ("book", "edge_ab", "edge_ba", *none)}
-    return Market(ts_ns=quotes.ts_ns, age_a_ns=quotes.age_a_ns, age_b_ns=quotes.age_b_ns, block=quotes.block, **own)
+    return Market(ts_ns=quotes.ts_ns, age_a_ns=quotes.age_a_ns, age_b_ns=quotes.age_b_ns, block=quotes.block, fx=quotes.fx, **own)
 
 
 def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n: int) -> FloatArray:

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.params import Value
 
+# Bits of a quote that is none, or too old.
+UNUSABLE_A, UNUSABLE_B = 1, 2
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -23,6 +26,8 @@ class View:
     max_quote_age_b_s: float = 0.0
     carry_over_gaps: bool = True
     half_life_s: float = 0.0
+    feed_latency_a_ms: float = 0.0
+    feed_latency_b_ms: float = 0.0
 
     @classmethod
     def of(cls, params: Mapping[str, Value]) -> View:
@@ -33,6 +38,8 @@ class View:
             max_quote_age_b_s=float(params["max_quote_age_b_s"]),
             carry_over_gaps=params["gap"] == "hold",
             half_life_s=float(params["center_half_life_s"]) if params["center"] == "ewma" else 0.0,
+            feed_latency_a_ms=float(params["feed_latency_a_ms"]),
+            feed_latency_b_ms=float(params["feed_latency_b_ms"]),
         )
 
 
@@ -50,6 +57,10 @@ class Series:
     `funding_sums`, shape (m + 1, 2), is what A and B paid for one unit held long through the first 0, 1, ... of
     `funding_rows`. `salt` tells the market apart in what is drawn at random.
     `levels`, shape (n, L - 1, 8), is the book below the touch, as in `Market`.
+
+    `fx` is what B's currency is worth at each row. `seen`, shape (n, 2), int32, are the rows of A's and of B's quote that
+    have come to the strategy by each row, and shape (0, 2) where quotes come at once; before the first one has come it is
+    0, and the edges are NaN. Edges are of the quotes that are seen; all else is of the row itself.
     """
 
     ts_ns: IntArray
@@ -67,6 +78,8 @@ class Series:
     funding_sums: FloatArray
     salt: int
     levels: FloatArray
+    fx: FloatArray
+    seen: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
@@ -80,6 +93,27 @@ class Series:
         edge_ab, sigma_ab = moving(ts_ns, as_argument(self.edge_ab, np.float64), half_life_s * 1e9)
         edge_ba, sigma_ba = moving(ts_ns, as_argument(self.edge_ba, np.float64), half_life_s * 1e9)
         return replace(self, edge_ab=edge_ab, edge_ba=edge_ba, sigma_ab=sigma_ab, sigma_ba=sigma_ba)
+
+
+    def delayed(self, latency_a_ns: int, latency_b_ns: int) -> Series:
+        """As it comes to a strategy that sees each venue's quotes so much later."""
+        came = [_came(self.ts_ns, latency_ns) for latency_ns in (latency_a_ns, latency_b_ns)]
+        usable = (came[0] >= 0) & (came[1] >= 0)
+        seen_a, seen_b = (np.maximum(rows, 0) for rows in came)
+        if len(self.unusable):
+            usable &= (self.unusable[seen_a] & UNUSABLE_A == 0) & (self.unusable[seen_b] & UNUSABLE_B == 0)
+        bid_a, ask_a, bid_b, ask_b = self.book[seen_a, 0], self.book[seen_a, 1], self.book[seen_b, 2], self.book[seen_b, 3]
+        edge_ab = np.where(usable, (bid_a - ask_b) / ask_b * 100.0, np.nan)
+        edge_ba = np.where(usable, (bid_b - ask_a) / ask_a * 100.0, np.nan)
+        seen = np.stack([seen_a, seen_b], axis=1).astype(np.int32)
+        return replace(self, edge_ab=edge_ab, edge_ba=edge_ba, cost_ab=edge_ab, cost_ba=edge_ba, seen=seen)
+
+
+def _came(ts_ns: IntArray, latency_ns: int) -> IntArray:
+    """For each row the last one that has come by then, -1 for none; without a latency the row itself."""
+    if latency_ns <= 0:
+        return np.arange(len(ts_ns), dtype=np.int64)
+    return np.searchsorted(ts_ns, ts_ns - latency_ns, side="right").astype(np.int64) - 1
 
 
 def side_bit(venue: int, side: int) -> int:

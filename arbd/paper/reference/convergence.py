@@ -126,7 +126,7 @@ class ConvergenceRun(ReferenceRun):
         if direction == 0:
             return
         buyer = self.venues[1] if direction > 0 else self.venues[0]
-        quantity = self.number("max_position") / buyer.price(row, 1)
+        quantity = self.number("max_position") / buyer.price(buyer.seen(row), 1)
         quantities = self.pair(row, direction, quantity)
         if quantities is not None:
             self.send(row, direction, quantities, fills.ENTRY)
@@ -135,16 +135,18 @@ class ConvergenceRun(ReferenceRun):
     def pair(self, row: int, direction: int, quantity: float) -> tuple[float, float] | None:
         """Both legs of an entry, as far as the sizes shown now allow; None when one would be too small to be sent."""
         a, b = self.venues
-        quantity = min(quantity, a.available(row, -direction), b.available(row, direction))
+        row_a, row_b = a.seen(row), b.seen(row)
+        quantity = min(quantity, a.available(row_a, -direction), b.available(row_b, direction))
         quantity = (a if a.lot > b.lot else b).round_down(quantity)
         quantities = a.round_down(quantity), b.round_down(quantity)
-        can = a.sendable(row, -direction, quantities[0]) and b.sendable(row, direction, quantities[1])
+        can = a.sendable(row_a, -direction, quantities[0]) and b.sendable(row_b, direction, quantities[1])
         return quantities if can else None
 
     def decide_exit(self, row: int, position: Position) -> None:
         """Close for the first reason that holds."""
         reason = self.exit_reason(row, position)
-        quantities = self.closing(row, position) if reason >= 0 else None
+        seen = self.venues[0].seen(row), self.venues[1].seen(row)
+        quantities = self.closing(seen, position) if reason >= 0 else None
         if quantities is not None:
             self.send(row, -position.direction, quantities, reason)
 
@@ -166,13 +168,13 @@ class ConvergenceRun(ReferenceRun):
             return fills.MAX_HOLD
         return -1
 
-    def closing(self, row: int, position: Position) -> tuple[float, float] | None:
-        """Both legs of an exit: all that is held, or what the sizes shown allow on both; None for too little."""
+    def closing(self, rows: tuple[int, int], position: Position) -> tuple[float, float] | None:
+        """Both legs of an exit: all that is held, or what the sizes shown at A's and B's row allow on both; None for too little."""
         held = position.held
         quantity = max(held)
         for venue in self.venues:
             if held[venue.number] > 0:
-                quantity = min(quantity, venue.available(row, -position.sign(venue.number)))
+                quantity = min(quantity, venue.available(rows[venue.number], -position.sign(venue.number)))
         if quantity < max(held):
             quantity = (self.venues[0] if self.venues[0].lot > self.venues[1].lot else self.venues[1]).round_down(
                 quantity
@@ -184,7 +186,7 @@ class ConvergenceRun(ReferenceRun):
                 quantities[at] = held[at]
                 continue
             quantities[at] = venue.round_down(quantity)
-            if not venue.sendable(row, -position.sign(at), quantities[at]):
+            if not venue.sendable(rows[at], -position.sign(at), quantities[at]):
                 return None
         return quantities[0], quantities[1]
 
@@ -255,13 +257,13 @@ class ConvergenceRun(ReferenceRun):
             if opens and self.p["unhedged"] == "hedge":
                 venue, side = self.venues[1 - larger], position.sign(1 - larger)
                 quantity = venue.round_down(excess)
-                if venue.sendable(row, side, quantity):
+                if venue.sendable(venue.seen(row), side, quantity):
                     self.send_hedge(row, 1 - larger, side, quantity, fills.HEDGE)
                     return
             venue, side = self.venues[larger], -position.sign(larger)
             whole = position.held[1 - larger] <= 0
             quantity = excess if whole else venue.round_down(excess)
-            if whole or venue.sendable(row, side, quantity):
+            if whole or venue.sendable(venue.seen(row), side, quantity):
                 self.send_hedge(row, larger, side, quantity, fills.UNWIND)
                 return
         self.hedged(row)
@@ -297,7 +299,7 @@ class ConvergenceRun(ReferenceRun):
         self.void(row)
         opened_here = self.position is not None and self.position.opened_row == self.done_row == row
         if self.position is not None and not opened_here and all(venue.usable(row) for venue in self.venues):
-            quantities = self.closing(row, self.position)
+            quantities = self.closing((row, row), self.position)
             if quantities is not None:
                 self.close_at(row, self.position, quantities, fills.END)
         if self.position is not None:

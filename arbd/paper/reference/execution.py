@@ -5,8 +5,8 @@ At every quote, in this order:
 1. grid times that lie before it are observed, at the quote before;
 2. an order whose later leg is due here takes effect: its legs have filled, each at its own quote, or were rejected; if
    one leg filled more than the other, the remainder is hedged or unwound by an order of its own;
-3. unless an order is under way or took effect at this very quote, or a venue's quote is too old or none, the strategy
-   decides;
+3. unless an order is under way or took effect at this very quote, or a venue's quote is too old, none, or not yet seen,
+   the strategy decides, by the quotes that it sees;
 4. with `gap: close_before`, at the last quote before a gap what is under way is void, and what is open is closed.
 
 A leg fills at the first quote at or after the decision plus its venue's latency at which that venue may be traded on,
@@ -21,6 +21,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from arbd.paper import metrics
 from arbd.paper.fills import HEDGE, UNWIND, Fill, Reject
@@ -116,7 +118,7 @@ class ReferenceRun(ABC):
         if self.order is not None:
             if self.is_due(row):
                 self.take_effect(row)
-        elif self.venues[0].usable(row) and self.venues[1].usable(row):
+        elif not np.isnan(self.m.edge_ab[row]):
             self.decide(row)
             if self.is_due(row):
                 self.take_effect(row)
@@ -312,7 +314,8 @@ class ReferenceRun(ABC):
             )
             return 0.0
         notional = done.filled * done.price
-        fee = notional * self.venues[venue].fee
+        fee = notional * self.venues[venue].fee(done.row)
+        self.venues[venue].trade(done.row, notional)
         slippage = done.filled * abs(done.price - done.touch)
         self.counts[metrics.FEES] += fee
         self.counts[metrics.SLIPPAGE] += slippage

@@ -19,6 +19,9 @@ class InventoryRun(ReferenceRun):
     Balances of quote currency are kept in A's currency, converted when a trade flows. Equity is measured as
     hedged: what is held is not valued anew, so pnl is what trading made less what transfers cost. What legs did not
     match of each other (`net`, and the cash it came with) is valued at A's touch until it is.
+
+    With `mark: market` B's balance of quote currency is kept in B's own, and equity is what all balances, and what is in
+    transit, are worth: base at A's mid, B's currency at `fx`.
     """
 
     code = inventory.STRATEGY.code
@@ -26,8 +29,10 @@ class InventoryRun(ReferenceRun):
     def __init__(self, market: Series, params: Mapping[str, Value]) -> None:
         super().__init__(market, params)
         share = self.number("base_share")
-        self.quote = [self.capital * (1.0 - share) / 2.0] * 2
-        price = float((market.book[0, 0] + market.book[0, 1]) / 2.0) if len(market) else 1.0
+        self.in_market = self.p["mark"] == "market"
+        half = self.capital * (1.0 - share) / 2.0
+        self.quote = [half, half / self.rate(1, 0)] if len(market) else [half, half]
+        price = self.mid(0) if len(market) else 1.0
         self.base = [self.capital * share / 2.0 / price] * 2
         self.transfer: tuple[int, int, float, int, float] | None = None
         self.net = self.net_cash = 0.0
@@ -36,10 +41,28 @@ class InventoryRun(ReferenceRun):
         self.pair_result = self.pair_filled = 0.0
 
     def mark(self, row: int) -> float:
-        """What the remainder of unequal legs would bring."""
+        """What the remainder of unequal legs would bring; or, in the market, what all is worth beyond what is realised."""
+        if self.in_market:
+            return self.worth(row) - self.capital - float(self.counts[metrics.REALIZED])
         if self.net == 0:
             return 0.0
         return self.net_cash + self.net * self.venues[0].touch(row, -1 if self.net > 0 else 1)
+
+    def mid(self, row: int) -> float:
+        """What a unit of base is worth."""
+        return float((self.m.book[row, 0] + self.m.book[row, 1]) / 2.0)
+
+    def rate(self, venue: int, row: int) -> float:
+        """What a unit is worth of the currency in which a balance of quote currency is kept."""
+        return float(self.m.fx[row]) if self.in_market and venue == 1 else 1.0
+
+    def worth(self, row: int) -> float:
+        """All balances, and what is in transit."""
+        base, quote = self.base[0] + self.base[1], self.quote[0] + self.quote[1] * self.rate(1, row)
+        if self.transfer is not None:
+            _, _, moved_base, to_quote, moved_quote = self.transfer
+            base, quote = base + moved_base, quote + moved_quote * self.rate(to_quote, row)
+        return quote + base * self.mid(row)
 
     def imbalanced(self) -> int:
         """+1 when A has too little base, -1 when B has, 0 when neither."""
@@ -70,10 +93,11 @@ class InventoryRun(ReferenceRun):
             return
         quantity = self.affordable(row, direction)
         buy, sell = (self.venues[1], self.venues[0]) if direction > 0 else (self.venues[0], self.venues[1])
-        quantity = min(quantity, buy.available(row, 1), sell.available(row, -1))
+        row_buy, row_sell = buy.seen(row), sell.seen(row)
+        quantity = min(quantity, buy.available(row_buy, 1), sell.available(row_sell, -1))
         quantity = (buy if buy.lot > sell.lot else sell).round_down(quantity)
         bought, sold = buy.round_down(quantity), sell.round_down(quantity)
-        if buy.sendable(row, 1, bought) and sell.sendable(row, -1, sold):
+        if buy.sendable(row_buy, 1, bought) and sell.sendable(row_sell, -1, sold):
             reason = fills.REBALANCE if reverse == -direction else fills.ENTRY
             self.send(row, direction, (sold, bought) if direction > 0 else (bought, sold), reason)
             self.entry_times.append(int(self.m.ts_ns[row]))
@@ -82,22 +106,22 @@ class InventoryRun(ReferenceRun):
     def affordable(self, row: int, direction: int) -> float:
         """The quantity that the limit and the balances pay for, at the prices of this row."""
         buy, sell = (1, 0) if direction > 0 else (0, 1)
-        price = self.venues[buy].price(row, 1)
+        price = self.venues[buy].price(self.venues[buy].seen(row), 1)
         dust = DUST_SHARE * self.capital
-        if self.quote[buy] < dust or self.base[sell] <= 0:
+        if self.quote[buy] * self.rate(buy, row) < dust or self.base[sell] <= 0:
             return 0.0
-        limit = min(self.number("max_position") / price, self.payable(buy, price), self.base[sell])
+        limit = min(self.number("max_position") / price, self.payable(buy, row, price), self.base[sell])
         return 0.0 if limit * price < dust else limit
 
-    def payable(self, venue: int, price: float) -> float:
+    def payable(self, venue: int, row: int, price: float) -> float:
         """What a balance of quote currency buys; the fee of a buy comes out of it, that of a sale out of its proceeds."""
-        fee = self.venues[venue].fee
-        return self.quote[venue] / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
+        fee = self.venues[venue].fee(row)
+        return self.quote[venue] * self.rate(venue, row) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
 
     def most(self, order: Order, venue: int, row: int) -> tuple[float, bool]:
         """What the balance pays for at the price of the fill."""
         if order.side(venue) > 0:
-            return self.payable(venue, self.venues[venue].price(row, 1)), False
+            return self.payable(venue, row, self.venues[venue].price(row, 1)), False
         return self.base[venue], False
 
     # effects
@@ -109,7 +133,7 @@ class InventoryRun(ReferenceRun):
             cash = self.settle(order, venue, each)
             if each is None or each.filled <= 0:
                 continue
-            self.quote[venue] += cash
+            self.quote[venue] += cash / self.rate(venue, each.row)
             if each.side > 0:
                 self.base[venue] += each.filled
             else:
@@ -152,9 +176,10 @@ class InventoryRun(ReferenceRun):
         ways = [(short, fills.HEDGE), (1 - short, fills.UNWIND)]
         for at, reason in ways if self.p["unhedged"] == "hedge" else ways[::-1]:
             venue = self.venues[at]
-            pays = self.payable(at, venue.price(row, 1)) if side > 0 else self.base[at]
+            seen = venue.seen(row)
+            pays = self.payable(at, row, venue.price(seen, 1)) if side > 0 else self.base[at]
             quantity = venue.round_down(min(abs(self.net), pays))
-            if quantity >= DUST * abs(self.net) and venue.sendable(row, side, quantity):
+            if quantity >= DUST * abs(self.net) and venue.sendable(seen, side, quantity):
                 self.send_hedge(row, at, side, quantity, reason)
                 return True
         return False
@@ -163,15 +188,15 @@ class InventoryRun(ReferenceRun):
         """Move half the difference of base one way, and half the difference of quote where that is lacking."""
         fee = self.number("transfer_fee_pct") / 100.0
         to_base = 0 if self.base[0] < self.base[1] else 1
-        to_quote = 0 if self.quote[0] < self.quote[1] else 1
+        quotes = self.quote[0], self.quote[1] * self.rate(1, row)
+        to_quote = 0 if quotes[0] < quotes[1] else 1
         base = (self.base[1 - to_base] - self.base[to_base]) / 2.0
-        quote = (self.quote[1 - to_quote] - self.quote[to_quote]) / 2.0
+        quote = (quotes[1 - to_quote] - quotes[to_quote]) / 2.0
         self.base[1 - to_base] -= base
-        self.quote[1 - to_quote] -= quote
-        price = (self.m.book[row, 0] + self.m.book[row, 1]) / 2.0
-        cost = float(base * fee * price + quote * fee)
+        self.quote[1 - to_quote] -= quote / self.rate(1 - to_quote, row)
+        cost = base * fee * self.mid(row) + quote * fee
         arrival_ns = int(self.m.ts_ns[row]) + int(self.number("transfer_delay_s") * 1e9)
-        self.transfer = (arrival_ns, to_base, base * (1.0 - fee), to_quote, quote * (1.0 - fee))
+        self.transfer = (arrival_ns, to_base, base * (1.0 - fee), to_quote, quote * (1.0 - fee) / self.rate(to_quote, row))
         self.counts[metrics.FEES] += cost
         self.book(row, -cost)
         self.observe(row)

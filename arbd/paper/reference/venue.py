@@ -10,7 +10,10 @@ from arbd.paper import fills
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
 from arbd.paper.market.prepared import BOOK_COLUMNS, DUST
 from arbd.paper.market.series import Series, side_bit
-from arbd.paper.params import Value
+from arbd.paper.params import FEE_TIERS, Value
+
+DAY_NS = 86_400 * 10**9
+TURNOVER_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,14 @@ class Venue:
         self.m, self.number = market, number
         self.slippage = own("slippage_bps") / 1e4
         self.participation = own("participation")
-        self.fee = own("fee_{}_bps") / 1e4
+        self.base_fee = own("fee_{}_bps") / 1e4
+        self.tiers = [
+            (own(f"fee_{{}}_tier_{tier}_turnover"), own(f"fee_{{}}_tier_{tier}_bps") / 1e4)
+            for tier in range(1, FEE_TIERS + 1)
+            if own(f"fee_{{}}_tier_{tier}_turnover") > 0
+        ]
+        # What was traded here, by UTC day.
+        self.traded: dict[int, float] = {}
         self.lot = own("lot_step_{}")
         self.minimum = own("min_notional_{}")
         self.tick = own("tick_{}")
@@ -92,7 +102,30 @@ class Venue:
             return math.ceil(price / self.tick - DUST) * self.tick
         return math.floor(price / self.tick + DUST) * self.tick if self.tick > 0 else price
 
+    # fees
+
+    def fee(self, row: int) -> float:
+        """The share of the notional at a row: of the tiers that the turnover of the 30 UTC days before reaches, the last."""
+        fee, turnover = self.base_fee, 0.0
+        if self.tiers:
+            today = int(self.m.ts_ns[row]) // DAY_NS
+            for day in range(today - TURNOVER_DAYS, today):
+                turnover += self.traded.get(day, 0.0)
+        for least, tier_fee in self.tiers:
+            if least <= turnover:
+                fee = tier_fee
+        return fee
+
+    def trade(self, row: int, notional: float) -> None:
+        """It counts for the fee from the next UTC day on."""
+        day = int(self.m.ts_ns[row]) // DAY_NS
+        self.traded[day] = self.traded.get(day, 0.0) + notional
+
     # time
+
+    def seen(self, row: int) -> int:
+        """The row of the quote that has come to the strategy by a row."""
+        return int(self.m.seen[row, self.number]) if len(self.m.seen) else row
 
     def usable(self, row: int) -> bool:
         """False where the venue's quote is too old, or none."""
