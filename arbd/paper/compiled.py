@@ -95,7 +95,7 @@ def jit(function: F) -> F:
     return compiled
 
 
-class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+class _PartLibrary(JITCodeLibrary):
     """Code of a function that is a part of others: linked into its callers as it was written, and compiled there.
 
     Numba would optimise each function with all that is below it, and make machine code of it, once for every caller up
@@ -103,7 +103,7 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
     """
 
     def finalize(self) -> None:
-        self._raise_if_finalized()
+        self._raise_if_finalized()  # type: ignore[no-untyped-call]
         for library in dict.fromkeys(self._linking_libraries):
             self._reload_init.update(library._reload_init)
             self._final_module.link_in(library._get_module_for_linking(), preserve=True)
@@ -111,22 +111,24 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
 
     def get_pointer_to_function(self, name: str) -> int:
         """None: nothing but compiled code calls it."""
-        self._ensure_finalized()
+        del name
+        self._ensure_finalized()  # type: ignore[no-untyped-call]
         return 0
 
     @property
     def codegen(self) -> Any:
+        """What Numba asks to `set_env`."""
         return self
 
     def set_env(self, env_name: str, env: Any) -> None:
-        """Nothing: what is not there has no environment."""
+        """Nothing: what has no machine code has no environment."""
 
 
-class _PartCompiler(Compiler):  # type: ignore[misc]
+class _PartCompiler(Compiler):
     def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+        super().__init__(*given)  # type: ignore[no-untyped-call]
         if self.state.library is None:
-            self.state.library = _PartLibrary(self.state.targetctx.codegen(), "part")
+            self.state.library = _PartLibrary(self.state.targetctx.codegen(), "part")  # type: ignore[no-untyped-call]
 
 
 def jit_part(function: F) -> F:
@@ -140,10 +142,10 @@ def jit_small(function: F) -> F:
 
 
 def _part(function: F, **options: bool) -> F:
-    compile_: Any = numba.njit(
+    njit: Any = numba.njit
+    compiled: F = njit(
         error_model="numpy", pipeline_class=_PartCompiler, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
-    )
-    compiled: F = compile_(function)
+    )(function)
     return compiled
 
 

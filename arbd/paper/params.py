@@ -87,7 +87,7 @@ _ALL = (
     _number("max_hold_s", 0.0, 0, 1e9, "s", "close after this time; 0 = off (convergence)"),
     _number("latency_a_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue A"),
     _number("latency_b_ms", 0.0, 0, 1e8, "ms", "from a decision to the fill on venue B"),
-    _number("feed_latency_a_ms", 0.0, 0, 1e8, "ms", "from a quote of venue A to when the strategy sees it; orders still meet the venue's own"),
+    _number("feed_latency_a_ms", 0.0, 0, 1e8, "ms", "from a quote of venue A to when the strategy sees it; orders meet the venue's own"),
     _number("feed_latency_b_ms", 0.0, 0, 1e8, "ms", "the same for venue B"),
     _number("latency_jitter", 0.0, 0, 5, "", "log-normal factor of each latency: the deviation of its logarithm; 0 = off"),
     _number("reject_pct_a", 0.0, 0, 100, "%", "share of orders that venue A refuses at random"),

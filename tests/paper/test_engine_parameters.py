@@ -12,7 +12,7 @@ from arbd.errors import UsageError
 from arbd.paper.engine import run
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import Quotes
-from arbd.paper.params import PARAMETERS, canonical, check, resolve
+from arbd.paper.params import FEE_TIERS, PARAMETERS, canonical, check, resolve
 from tests.paper.markets import SECOND, flat_quotes, params_of, random_quotes, with_levels
 
 # Opens 1 % wide, drifts wider and narrower, closes; quotes a minute apart.
@@ -32,6 +32,20 @@ def swapped(quotes: Quotes) -> Quotes:
 def losing() -> Quotes:
     """Opens, and closes by its stop at a loss, again and again."""
     return flat_quotes([0.0, 0.010, 0.030, 0.0, 0.0, 0.010, 0.030, 0.0] * 6, t_s=[60.0 * i for i in range(48)])
+
+
+def days() -> Quotes:
+    """`waves` over more than a day."""
+    return flat_quotes(WAVES, t_s=[1800.0 * i for i in range(len(WAVES))], half=2e-4)
+
+
+def tier_cases(venue: str, tier: int) -> dict[str, tuple[Quotes, dict[str, Any], Any, Any]]:
+    """Of the turnover from which a tier holds, and of its fee."""
+    turnover, fee = f"fee_{venue}_tier_{tier}_turnover", f"fee_{venue}_tier_{tier}_bps"
+    return {
+        turnover: (days(), CONVERGENCE | {fee: 5.0}, 0.0, 10.0),
+        fee: (days(), CONVERGENCE | {turnover: 10.0}, 0.0, 5.0),
+    }
 
 
 CONVERGENCE = {"min_spread_pct": 0.5, "exit_spread_pct": 0.05}
@@ -96,6 +110,15 @@ CASES: dict[str, tuple[Quotes, dict[str, Any], Any, Any]] = {
     "borrow_b_pct_year": (swapped(waves()), CONVERGENCE, 0.0, 20.0),
     "give_up_trades_per_day": (waves(), CONVERGENCE, 0, 2),
     "give_up_drawdown_pct": (losing(), STOPPED, 0.0, 0.1),
+    "mark": (waves(), INVENTORY, "hedged", "market"),
+    "feed_latency_a_ms": (waves(), CONVERGENCE, 0.0, 60_000.0),
+    "feed_latency_b_ms": (swapped(waves()), CONVERGENCE, 0.0, 60_000.0),
+    **{
+        name: case
+        for venue in "ab"
+        for tier in range(1, FEE_TIERS + 1)
+        for name, case in tier_cases(venue, tier).items()
+    },
     "grid_s": (waves(), CONVERGENCE, 3600.0, 600.0),
 }  # fmt: skip
 

@@ -62,6 +62,17 @@ def grid(engine: Engine) -> None:
 
 
 @rule
+def feed_latency(engine: Engine) -> None:
+    """A quote exactly so old is seen; what is decided by it meets the venue's own quote."""
+    quotes = flat_quotes([0.0, 0.02, 0.03, 0.04, 0.0, 0.0])
+    for latency, row in ((0, 1), (1000, 2), (1001, 3)):
+        found = engine(quotes, min_spread_pct=1, feed_latency_a_ms=latency)
+        assert (found.fills[0].row, found.fills[0].price) == (row, quotes.bid_a[row])
+    # B's quotes do not move: that they come late matters only before the first one has come.
+    assert rows(engine(quotes, min_spread_pct=1, feed_latency_b_ms=3000), fills.ENTRY) == [3]
+
+
+@rule
 def fill_time(engine: Engine) -> None:
     """A quote exactly at the decision plus the latency is filled at."""
     for latency, row in ((1999, 3), (2000, 3), (2001, 4)):
@@ -161,6 +172,23 @@ def fee(engine: Engine) -> None:
     found = engine(flat_quotes(WIDE), min_spread_pct=1, fee_a_bps=10, fee_b_bps=20, slippage_bps=10)
     for fill in found.fills:
         assert fill.fee == pytest.approx(fill.price * fill.size * (20 if fill.venue else 10) / 1e4)
+
+
+@rule
+def fee_tier(engine: Engine) -> None:
+    """Exactly the turnover of the 30 UTC days before; what was traded today counts from tomorrow on, for 30 days."""
+    day = 86_400.0
+    quotes = flat_quotes([0.0, 0.0, 0.02, 0.0, 0.02, 0.0], t_s=[0, 1, 2, 31 * day - 1, 31 * day, 32 * day])
+    given = {"min_spread_pct": 1, "fee_a_bps": 10, "fee_b_bps": 10, "unhedged": "hedge"}
+    # A trades 102 on day 0, 100 on day 30, 102 on day 31, and something on day 32.
+    for turnover, bps in ((102.0, [10, 4, 10, 4]), (102.1, [10, 10, 10, 4])):
+        tiers = {"fee_a_tier_1_turnover": turnover, "fee_a_tier_1_bps": 4}
+        found = engine(quotes, **given, **tiers, exit_spread_pct=0.5, max_position=100)
+        fees = [fill.fee / (fill.price * fill.size) * 1e4 for fill in found.fills if fill.venue == 0]
+        assert fees == pytest.approx(bps), turnover
+    of_two = {"fee_b_tier_1_turnover": 50, "fee_b_tier_1_bps": 4, "fee_b_tier_3_turnover": 100, "fee_b_tier_3_bps": -1}
+    found = engine(quotes, **given, **of_two, exit_spread_pct=0.5, max_position=100)
+    assert [fill.fee < 0 for fill in found.fills if fill.venue == 1][:2] == [False, True]
 
 
 @rule
@@ -412,6 +440,25 @@ def balances(engine: Engine) -> None:
     dearer = quotes_of([102, 102], [102, 102], [100, 200], [100, 200])
     found = engine(dearer, **given, latency_a_ms=1000, latency_b_ms=1000)
     assert [fill.size for fill in found.fills if fill.venue == 1] == pytest.approx([1.25])
+
+
+@rule
+def mark(engine: Engine) -> None:
+    """Hedged, nothing but trading is seen; in the market, base is worth A's mid, and B's currency what fx says."""
+    quotes = replace(quotes_of([90, 120], [110, 140], [1, 1], [1, 1]), fx=np.array([100.0, 110.0]))
+    given = {"strategy": "inventory", "min_spread_pct": 50, "rebalance": "none", "initial_capital": 1000}
+    assert engine(quotes, **given, mark="hedged").metrics["pnl"] == 0
+    found = engine(quotes, **given, mark="market")
+    # 5 of base from 100 to 130; 250 on B become 275.
+    assert found.metrics["pnl"] == pytest.approx(5 * 30 + 25)
+    assert (found.metrics["realized_pnl"], found.equity.tolist()) == (0, pytest.approx([1175]))
+    # B's currency pays for what it is worth when it is traded.
+    dearer = replace(quotes_of([100, 200], [100, 200], [1, 1], [1, 1]), fx=np.array([100.0, 150.0]))
+    fills_of = [
+        engine(dearer, **(given | {"min_spread_pct": 1, "max_position": 1e6}), mark=how).fills
+        for how in ("hedged", "market")
+    ]
+    assert [found[0].size for found in fills_of] == pytest.approx([250 / 150, 2.5])
 
 
 @rule

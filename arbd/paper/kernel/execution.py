@@ -151,13 +151,15 @@ def observe(x, run, row):
     equity = run.initial_capital + (run.realized + mark(x, run, row))
     run.peak = max(run.peak, equity)
     drawdown = run.peak - equity
-    drawdown_pct = drawdown / run.peak * 100.0
-    run.drawdown = max(run.drawdown, drawdown)
-    run.drawdown_pct = max(run.drawdown_pct, drawdown_pct)
-    if run.circuit_breaker_pct > 0 and drawdown_pct >= run.circuit_breaker_pct:
-        run.tripped = 1
-    if run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
-        run.given_up = 1.0
+    # At a peak there is nothing to see, and a division takes long.
+    if drawdown != 0:
+        drawdown_pct = drawdown / run.peak * 100.0
+        run.drawdown = max(run.drawdown, drawdown)
+        run.drawdown_pct = max(run.drawdown_pct, drawdown_pct)
+        if run.circuit_breaker_pct > 0 and drawdown_pct >= run.circuit_breaker_pct:
+            run.tripped = 1
+        if run.give_up_drawdown_pct > 0 and drawdown_pct >= run.give_up_drawdown_pct:
+            run.given_up = 1.0
     if converges(x) and run.direction != 0:
         watch_margin(x, run, row, equity)
     return equity

@@ -38,10 +38,12 @@ from arbd.paper.kernel.state import (
     WAIT_STARVED_BA,
     plain,
 )
-from arbd.paper.kernel.venue import at_most, price_at, round_down, seen_row, sendable
+from arbd.paper.kernel.venue import at_most, below_touch, price_at, round_down, seen_row, sendable
 from arbd.paper.market.prepared import DUST, DUST_SHARE, MARK_MARKET, REBALANCE_REVERSE, REBALANCE_TRANSFER, UNWIND
 
 BUY, SELL = np.int64(1), np.int64(-1)
+# More than what rounding of two products can hide.
+ENOUGH = 1.0 + 1e-15
 
 
 @jit_part
@@ -116,9 +118,11 @@ def quote_of(x, run, row, venue):
 
 
 @jit_part
-def payable(x, run, row, venue, price):
-    fee = fee_at(x, run, row, venue)
-    return quote_of(x, run, row, venue) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
+def payable(x, run, row, venue, price, quantity):
+    """A quantity, or what the balance pays for of it. Whether it is enough is told without a division, if clearly so."""
+    cost = price * (1.0 + max(fee_at(x, run, row, venue), 0.0)) * (1.0 + 1e-12)
+    quote = quote_of(x, run, row, venue)
+    return quantity if quantity * cost * ENOUGH <= quote else min(quantity, quote / cost)
 
 
 @jit_part
@@ -140,7 +144,8 @@ def inventory_decide(x, run, row):
         return
     row_buy, row_sell = seen_row(x, row, buy), seen_row(x, row, sell)
     price = price_at(x, run, row_buy, buy, BUY)
-    quantity = min(run.max_position / price, payable(x, run, row, buy, price), float_at(run.own, BASE + sell))
+    quantity = min(run.max_position / price, float_at(run.own, BASE + sell))
+    quantity = payable(x, run, row, buy, price, quantity)
     if quantity * price < DUST_SHARE * run.initial_capital:
         return
     quantity = at_most(x, run, row_sell, sell, SELL, at_most(x, run, row_buy, buy, BUY, quantity))
@@ -166,6 +171,12 @@ def flow(run, quantity, cash):
         run.net += quantity
         run.net_cash += cash
         return 0.0
+    if quantity == -run.net:
+        # All of both: the shares below would be 1.
+        realized = run.net_cash + cash
+        run.net = 0.0
+        run.net_cash = 0.0
+        return realized
     matched = min(abs(quantity), abs(run.net))
     before, now = run.net_cash * (matched / abs(run.net)), cash * (matched / abs(quantity))
     if matched < abs(quantity):
@@ -183,7 +194,8 @@ def inventory_leg(x, run, venue):
     base = float_at(run.own, BASE + venue)
     most = base
     if side > 0:
-        most = payable(x, run, row, venue, price_at(x, run, row, venue, BUY))
+        wanted = np.inf if below_touch(x, run) > 0 else float_at(run.own, QUANTITY + venue)
+        most = payable(x, run, row, venue, price_at(x, run, row, venue, BUY), wanted)
     filled, _, cash = settle_leg(x, run, venue, most, False)
     if filled <= 0:
         return 0.0
@@ -233,7 +245,7 @@ def inventory_balance(x, run, row):
         venue = short if hedges else 1 - short
         pays, seen = float_at(run.own, BASE + venue), seen_row(x, row, venue)
         if side > 0:
-            pays = payable(x, run, row, venue, price_at(x, run, seen, venue, BUY))
+            pays = payable(x, run, row, venue, price_at(x, run, seen, venue, BUY), np.inf)
         quantity = round_down(x, run, venue, min(abs(run.net), pays))
         if quantity >= DUST * abs(run.net) and sendable(x, run, seen, venue, side, quantity):
             send_hedge(x, run, row, venue, side, quantity, fills.HEDGE if hedges else fills.UNWIND)

@@ -85,6 +85,10 @@ def search(x, row, limit, stop, low_ab, high_ab, low_ba, high_ba):
     """
     end = min(limit, stop)
     if row < end:
+        # Where trading is dense it is often the very next row, which takes longer to be told by vectors.
+        ab, ba = float_at(x.ab, row), float_at(x.ba, row)
+        if ab >= high_ab or ba >= high_ba or ab <= low_ab or ba <= low_ba:
+            return row
         row = first_reaching(x, row, end, low_ab, high_ab, low_ba, high_ba)
     return row if row < end or limit <= stop else window_reaching(x, stop, limit, low_ab, high_ab, low_ba, high_ba)
 

@@ -13,7 +13,16 @@ from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
 from arbd.paper.kernel.memory import float_at, int_at
 from arbd.paper.kernel.search import search, stretches
-from arbd.paper.kernel.state import NEVER, WAIT_EXIT, WAIT_NEXT, WAIT_REFUSED, WAIT_STARVED_AB, WAIT_STARVED_BA, converges, plain
+from arbd.paper.kernel.state import (
+    NEVER,
+    WAIT_EXIT,
+    WAIT_NEXT,
+    WAIT_REFUSED,
+    WAIT_STARVED_AB,
+    WAIT_STARVED_BA,
+    converges,
+    plain,
+)
 
 
 @jit_small

@@ -270,7 +270,9 @@ def market_of(quotes: Quotes, arrays: Mapping[str, npt.NDArray[Any]]) -> Market:
         "funding_rates": np.empty((0, 2)),
     }
     own = {name: arrays[name] if name in arrays else none[name] for name in ("book", "edge_ab", "edge_ba", *none)}
-    return Market(ts_ns=quotes.ts_ns, age_a_ns=quotes.age_a_ns, age_b_ns=quotes.age_b_ns, block=quotes.block, fx=quotes.fx, **own)
+    return Market(
+        ts_ns=quotes.ts_ns, age_a_ns=quotes.age_a_ns, age_b_ns=quotes.age_b_ns, block=quotes.block, fx=quotes.fx, **own
+    )
 
 
 def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n: int) -> FloatArray:

@@ -94,7 +94,6 @@ class Series:
         edge_ba, sigma_ba = moving(ts_ns, as_argument(self.edge_ba, np.float64), half_life_s * 1e9)
         return replace(self, edge_ab=edge_ab, edge_ba=edge_ba, sigma_ab=sigma_ab, sigma_ba=sigma_ba)
 
-
     def delayed(self, latency_a_ns: int, latency_b_ns: int) -> Series:
         """As it comes to a strategy that sees each venue's quotes so much later."""
         came = [_came(self.ts_ns, latency_ns) for latency_ns in (latency_a_ns, latency_b_ns)]
@@ -102,7 +101,12 @@ class Series:
         seen_a, seen_b = (np.maximum(rows, 0) for rows in came)
         if len(self.unusable):
             usable &= (self.unusable[seen_a] & UNUSABLE_A == 0) & (self.unusable[seen_b] & UNUSABLE_B == 0)
-        bid_a, ask_a, bid_b, ask_b = self.book[seen_a, 0], self.book[seen_a, 1], self.book[seen_b, 2], self.book[seen_b, 3]
+        bid_a, ask_a, bid_b, ask_b = (
+            self.book[seen_a, 0],
+            self.book[seen_a, 1],
+            self.book[seen_b, 2],
+            self.book[seen_b, 3],
+        )
         edge_ab = np.where(usable, (bid_a - ask_b) / ask_b * 100.0, np.nan)
         edge_ba = np.where(usable, (bid_b - ask_a) / ask_a * 100.0, np.nan)
         seen = np.stack([seen_a, seen_b], axis=1).astype(np.int32)

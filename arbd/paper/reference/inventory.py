@@ -196,7 +196,13 @@ class InventoryRun(ReferenceRun):
         self.quote[1 - to_quote] -= quote / self.rate(1 - to_quote, row)
         cost = base * fee * self.mid(row) + quote * fee
         arrival_ns = int(self.m.ts_ns[row]) + int(self.number("transfer_delay_s") * 1e9)
-        self.transfer = (arrival_ns, to_base, base * (1.0 - fee), to_quote, quote * (1.0 - fee) / self.rate(to_quote, row))
+        self.transfer = (
+            arrival_ns,
+            to_base,
+            base * (1.0 - fee),
+            to_quote,
+            quote * (1.0 - fee) / self.rate(to_quote, row),
+        )
         self.counts[metrics.FEES] += cost
         self.book(row, -cost)
         self.observe(row)
