@@ -15,6 +15,7 @@ from arbd.paper.fills import CAUSES, END, GAP, HEDGE, REBALANCE, UNWIND, Fill
 from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import PRICES, SIZES
 from arbd.paper.market.series import side_bit
+from arbd.paper.params import PARAMETERS
 from arbd.paper.reference.convergence import ConvergenceRun
 from arbd.paper.reference.execution import Order
 from arbd.paper.reference.inventory import InventoryRun
@@ -24,7 +25,7 @@ from tests.paper.markets import any_params, random_quotes, wild_market, with_lev
 
 MONEY = (
     "min_notional", "min_notional_a", "min_notional_b", "tick_a", "tick_b", "max_position", "max_daily_loss",
-    "initial_capital",
+    "initial_capital", *(name for name in PARAMETERS if name.endswith("_turnover")),
 )  # fmt: skip
 runs = given(
     data=st.data(),
@@ -42,7 +43,7 @@ ENDURING = {"give_up_trades_per_day": 0, "give_up_drawdown_pct": 0.0}
 def test_fees_slippage_and_turnover_are_the_sums_over_fills(
     data: st.DataObject, seed: int, n: int, strategy: str
 ) -> None:
-    params = data.draw(any_params(strategy)) | ENDURING | {"transfer_fee_pct": 0.0}
+    params = data.draw(any_params(strategy)) | ENDURING | {"transfer_fee_pct": 0.0, "mark": "hedged"}
     found = run(prepare(random_quotes(seed, n)), params)
     assert found.metrics["total_fees"] == pytest.approx(sum(f.fee for f in found.fills), abs=1e-9)
     assert found.metrics["slippage_cost"] == pytest.approx(sum(f.slippage for f in found.fills), abs=1e-9)
@@ -153,7 +154,7 @@ def test_every_order_is_filled_or_rejected_or_void(data: st.DataObject, seed: in
 @runs
 @few
 def test_cash_flows_add_up_to_equity(data: st.DataObject, seed: int, n: int, strategy: str) -> None:
-    params = data.draw(any_params(strategy)) | ENDURING | {"transfer_fee_pct": 0.0}
+    params = data.draw(any_params(strategy)) | ENDURING | {"transfer_fee_pct": 0.0, "mark": "hedged"}
     market = wild_market(seed, n)
     found = run(market, params)
     cash = sum(-f.side * f.price * f.size - f.fee for f in found.fills)
@@ -167,6 +168,26 @@ def test_cash_flows_add_up_to_equity(data: st.DataObject, seed: int, n: int, str
     carry = found.metrics["funding_paid"] + found.metrics["borrow_paid"]
     worth = held[0] * marks[0] + held[1] * marks[1]
     assert found.metrics["pnl"] == pytest.approx(cash + worth - carry, abs=1e-6)
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32), n=st.integers(1, 200))
+@few
+def test_in_the_market_pnl_is_what_all_balances_are_worth_more(data: st.DataObject, seed: int, n: int) -> None:
+    params = data.draw(any_params("inventory")) | ENDURING | {"rebalance": "none", "mark": "market"}
+    market = wild_market(seed, n)
+    fx, mid = series_for(market, params).fx, (market.column("bid_a") + market.column("ask_a")) / 2.0
+    found, capital = run(market, params), params["initial_capital"]
+    quote_a, quote_b = (capital * (1.0 - params["base_share"]) / 2.0 / rate for rate in (1.0, fx[0]))
+    base = capital * params["base_share"] / mid[0]
+    for fill in found.fills:
+        cash = -fill.side * fill.price * fill.size - fill.fee
+        base += fill.side * fill.size
+        if fill.venue == 0:
+            quote_a += cash
+        else:
+            quote_b += cash / fx[fill.row]
+    worth = quote_a + quote_b * fx[-1] + base * mid[-1]
+    assert found.metrics["pnl"] == pytest.approx(worth - capital, abs=1e-6)
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32), n=st.integers(1, 200))
