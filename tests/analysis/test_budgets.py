@@ -20,12 +20,20 @@ def contrary(params, budget): return {"value": params["x"] if budget == 1 else -
 """
 
 
+REMEDY = ", or have new sets begin on more of the data too (options: {brackets: 2})"
+
+
 @pytest.mark.parametrize(
     ("name", "notices"),
     [
         ("telling", []),
-        ("silent", ["results have the same value (0): which sets rose from there was hardly chosen; raise min_budget"]),
-        ("contrary", ["hardly agrees (rank correlation -1.00): raise min_budget"]),
+        (
+            "silent",
+            [
+                f"results have the same value (0): which sets rose from there was hardly chosen; raise min_budget{REMEDY}"
+            ],
+        ),
+        ("contrary", [f"hardly agrees (rank correlation -1.00): raise min_budget{REMEDY}"]),
     ],
 )
 def test_summary_says_that_small_budgets_do_not_tell(
@@ -40,9 +48,16 @@ def test_summary_says_that_small_budgets_do_not_tell(
     assert code == 0, err
     code, out, _ = arbctl("summary", name, "--json")
     assert code == 0
-    found = [notice for notice in json.loads(out)["notices"] if "min_budget" in notice]
+    document = json.loads(out)
+    found = [notice for notice in document["notices"] if "min_budget" in notice]
     assert len(found) == len(notices)
     assert all(notice.endswith(expected) for notice, expected in zip(found, notices, strict=True))
+    (agreement,) = document["budget_agreement"]
+    assert (round(agreement["budget"], 3), agreement["next_budget"], agreement["sets"] >= 8) == (0.333, 1.0, True)
+    told = {"telling": 1.0, "silent": None, "contrary": -1.0}[name]
+    assert agreement["rank_correlation"] == (told if told is None else pytest.approx(told))
+    shown = "not known" if told is None else f"{told:.2f}"
+    assert f"rank correlation of budgets: {shown} between 0.333 and 1 (" in arbctl("summary", name)[1]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ class _View:
     front: dict[str, Any] | None = None
     verdict_line: str = ""
     verdict: dict[str, Any] | None = None
+    agreement: Sequence[str] = ()
 
     def document(self) -> dict[str, Any]:
         return {
@@ -89,7 +90,7 @@ def summary(
 
 
 def _of_session(app: App, session: str, metric: str | None, top_n: int, ascending: bool) -> _View:
-    from arbd.analysis.budgets import budget_notices
+    from arbd.analysis.budgets import agreements, budget_notices
     from arbd.analysis.failures import grouped_failures, numbers_notice
     from arbd.analysis.slots import slots_notice
     from arbd.analysis.table import load_table
@@ -98,6 +99,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     loaded = load_table(app.layout().root, session)
     ranking, name = loaded.ranking, metric or loaded.spec.metrics[0].name
     up = ranking.ascending(name, ascending or None)
+    agreeing = agreements(loaded)
     facts = {
         "session_id": session,
         "state": loaded.state.label(),
@@ -121,6 +123,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "constraints": list(loaded.spec.constraints),
         "breaking_constraints": int((ranking.completed & ~ranking.feasible).sum()),
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
+        "budget_agreement": [found.to_plain() for found in agreeing],
     }
     # A metric that was asked for by name and is not there is an error; of the job's own, a notice tells.
     completed = loaded.counts()["completed"]
@@ -135,8 +138,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         *slots_notice(loaded),
         *filter(None, [trades_notice(loaded), numbers_notice(loaded)]),
     ]
-    absent = missing_metric(loaded.spec, loaded.metric_names) if completed else ""
-    notices += [absent] if absent else []
+    notices += filter(None, [missing_metric(loaded.spec, loaded.metric_names) if completed else ""])
     front = None
     if len(loaded.spec.metrics) > 1 and metric is None:
         found = ranking.front()
@@ -145,7 +147,8 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     failures = grouped_failures(loaded)
     is_judged = is_ranked and front is None
     line, verdict = verdict_line(app.layout().root, loaded, metric) if is_judged else ("", None)
-    return _View(f"session {session}", name, up, facts, best, failures, notices, front, line, verdict)
+    agreement = [str(found) for found in agreeing]
+    return _View(f"session {session}", name, up, facts, best, failures, notices, front, line, verdict, agreement)
 
 
 def _front_document(front: Front, results: Sequence[TuningResult]) -> dict[str, Any]:
@@ -243,6 +246,8 @@ def _text(view: _View) -> str:
         )
     if facts.get("breaking_constraints"):
         lines.append(f"{facts['breaking_constraints']:,} results break a constraint and rank last")
+    if view.agreement:
+        lines.append(f"rank correlation of budgets: {'; '.join(view.agreement)}")
     lines += [f"note: {notice}" for notice in view.notices]
     if view.front is not None:
         lines += ["", *_front_lines(view)]
