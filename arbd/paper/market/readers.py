@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
-from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
+from arbd.named_file import NamedFile, opened
+from arbd.paper.market import text_pieces
 from arbd.paper.market.column_names import none_of
 from arbd.paper.market.npz import npz_pieces, read_npz
 from arbd.paper.market.parquet import ParquetTable
@@ -22,10 +22,6 @@ from arbd.paper.market.texttable import WHOLE as WHOLE_NUMBER
 from arbd.paper.market.times import TIME_NAMES, TIME_UNITS, nanoseconds
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
-CHUNK_ROWS = 1 << 18
-# CSV files up to this are read whole.
-WHOLE_CSV_BYTES = 64 << 20
-WHOLE_BYTES = {".csv.gz": 12 << 20, ".csv.zst": 12 << 20}
 
 
 def read_quotes(file: Path | NamedFile, on_bad_rows: str = "refuse") -> tuple[Quotes, int]:
@@ -98,7 +94,7 @@ def column_chunks(
     file: NamedFile, names: Sequence[str], what: str, rows: int | None = None
 ) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
     """`read_columns` some rows at a time, at least one piece; DataError with the row of the file."""
-    count = rows or CHUNK_ROWS
+    count = rows or text_pieces.CHUNK_ROWS
     suffix = suffix_of(file.path)
     wanted = (*names, *TIME_NAMES)
     if suffix == ".npz":
@@ -132,28 +128,10 @@ def _parquet_pieces(
 def _csv_pieces(
     file: NamedFile, suffix: str, wanted: Sequence[str], what: str, rows: int
 ) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
-    """Of a small file as it is read whole; a larger one becomes a Parquet file first, which DuckDB does in little memory."""
-    if file.size <= WHOLE_BYTES.get(suffix, WHOLE_CSV_BYTES):
-        columns = _read_csv(file, suffix, wanted, what)
-        n = len(next(iter(columns.values())))
-        for start in range(0, max(n, 1), rows):
-            yield {name: column[start : start + rows] for name, column in columns.items()}
-        return
-    with (
-        TextTable(file, packing=suffix.removeprefix(".csv")) as text,
-        tempfile.TemporaryDirectory(prefix="arbd-columns-") as folder,
-    ):
-        kinds = _kinds(text, wanted, what)
+    with TextTable(file, packing=suffix.removeprefix(".csv")) as table:
+        kinds = _kinds(table, wanted, what)
         empty = [name for name, kind in kinds.items() if kind == NUMBER]
-        target = Path(folder) / "columns.parquet"
-        text.write(kinds, empty, target)
-        with open_named(target, MAX_DATA_BYTES) as copy, ParquetTable(copy, wanted, what, STREAM_MEMORY) as table:
-            for start in range(0, max(table.n, 1), rows):
-                piece = table.rows(start, min(rows, table.n - start))
-                for name, column in piece.items():
-                    if kinds[name] != TEXT and np.ma.is_masked(column):
-                        text.fault(name, kinds[name], empty)
-                yield piece
+        yield from text_pieces.text_pieces(table, kinds, empty=empty, rows=rows)
 
 
 def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:

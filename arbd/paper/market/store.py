@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from arbd.paper.market.growing import GrowingArray
 from arbd.paper.market.levels import LEVEL_COLUMNS, levels_of
 from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
 from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
 from arbd.paper.market.series import fresh_rows
 
-HEADER_BYTES = 128
 COPY_ROWS = 1 << 16
 TOLD, DROPPED = "told", "rows_dropped"
 # Columns that are kept beside the book, those of the book apart.
@@ -38,51 +38,16 @@ class Chunks(Protocol):
     def __iter__(self) -> Iterator[Quotes]: ...
 
 
-class _Column:
-    """A .npy file that grows; its header is written when its length is known."""
-
-    def __init__(self, path: Path, like: npt.NDArray[Any]) -> None:
-        self.path = path
-        self.dtype, self.shape = like.dtype, like.shape[1:]
-        self.n = 0
-        self._file: IO[bytes] = path.open("wb")
-        self._file.write(b"\0" * HEADER_BYTES)
-        self.first: Any = like[0] if len(like) else None
-        self.constant = True
-
-    def append(self, values: npt.NDArray[Any]) -> None:
-        plain = np.ascontiguousarray(values)
-        # NaN is no value that is the same in all rows.
-        self.constant = self.constant and plain.ndim == 1 and bool((plain == self.first).all())
-        self._file.write(plain.data if plain.size else b"")
-        self.n += len(plain)
-
-    def finish(self) -> None:
-        form = {
-            "descr": np.lib.format.dtype_to_descr(self.dtype),
-            "fortran_order": False,
-            "shape": (self.n, *self.shape),
-        }
-        self._file.seek(0)
-        np.lib.format.write_array_header_1_0(self._file, form)
-        assert self._file.tell() == HEADER_BYTES
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-
 def write_market(chunks: Chunks, folder: Path) -> None:
     """Write the arrays of a market into a folder."""
-    columns: dict[str, _Column] = {}
+    columns: dict[str, GrowingArray] = {}
     told: dict[str, None] = {}
     with contextlib.ExitStack() as files:
         for quotes in chunks:
             told |= dict.fromkeys(quotes.told())
             for name, values in _arrays(quotes).items():
                 if name not in columns:
-                    columns[name] = _Column(folder / f"{name}.npy", values)
+                    columns[name] = GrowingArray(folder / f"{name}.npy", values)
                     files.callback(columns[name].close)
                 columns[name].append(values)
         for column in columns.values():
@@ -109,13 +74,13 @@ def _arrays(quotes: Quotes) -> dict[str, npt.NDArray[Any]]:
     return found | ({"levels": market.levels} if quotes.levels else {})
 
 
-def _put_in_time(columns: Mapping[str, _Column]) -> int:
+def _put_in_time(columns: Mapping[str, GrowingArray]) -> int:
     """Leave out the fewest rows whose time is before one above them; how many."""
     keep = in_time(np.load(columns["ts_ns"].path, mmap_mode="r"))
     n = int(keep.sum())
     for column in columns.values():
         values = np.load(column.path, mmap_mode="r")
-        kept = _Column(column.path.with_suffix(".kept"), values)
+        kept = GrowingArray(column.path.with_suffix(".kept"), values)
         for start in range(0, len(values), COPY_ROWS):
             kept.append(values[start : start + COPY_ROWS][keep[start : start + COPY_ROWS]])
         kept.finish()
@@ -124,7 +89,7 @@ def _put_in_time(columns: Mapping[str, _Column]) -> int:
     return len(keep) - n
 
 
-def _save_fresh(columns: Mapping[str, _Column], folder: Path) -> None:
+def _save_fresh(columns: Mapping[str, GrowingArray], folder: Path) -> None:
     """What is news in each row, by what was quoted: found here once, over all pieces."""
     n = columns["ts_ns"].n
     book = np.load(columns["book"].path, mmap_mode="r")
@@ -136,13 +101,13 @@ def _save_fresh(columns: Mapping[str, _Column], folder: Path) -> None:
         np.load(columns[name].path, mmap_mode="r") if name in columns else np.broadcast_to(np.int64(0), (n,))
         for name in AGES
     ]
-    with contextlib.closing(_Column(folder / "fresh.npy", np.empty(0, dtype=np.uint8))) as fresh:
+    with contextlib.closing(GrowingArray(folder / "fresh.npy", np.empty(0, dtype=np.uint8))) as fresh:
         for start in range(0, n, COPY_ROWS):
             fresh.append(fresh_rows(shown, ages, slice(start, min(n, start + COPY_ROWS))))
         fresh.finish()
 
 
-def _save_once(columns: Mapping[str, _Column], folder: Path) -> None:
+def _save_once(columns: Mapping[str, GrowingArray], folder: Path) -> None:
     """What is one value in all rows as one value; B's own prices only where they are not the book's."""
     for name in (*_BESIDE, "fx"):
         column = columns.get(name)
@@ -153,7 +118,7 @@ def _save_once(columns: Mapping[str, _Column], folder: Path) -> None:
             columns[name].path.unlink()
 
 
-def _save_funding(columns: Mapping[str, _Column], folder: Path) -> None:
+def _save_funding(columns: Mapping[str, GrowingArray], folder: Path) -> None:
     """Where funding was paid, and how much: found here once, not by every process."""
     rates = [np.load(columns[name].path, mmap_mode="r") if name in columns else None for name in FUNDING]
     if all(rate is None for rate in rates):

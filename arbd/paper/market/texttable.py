@@ -91,6 +91,7 @@ class TextTable:
         packed = self.path.suffix if packing is None else packing
         try:
             named = self._closing.enter_context(opened(file))
+            self.size_bytes, self.packing = named.size, packed
             # Not by DuckDB: some broken gzip files keep it busy for ever.
             self._place = self._closing.enter_context(unpacked(named, packed))
             self._packing = ", compression='zstd'" if packed == ".zst" else ""
@@ -225,17 +226,9 @@ class TextTable:
         Texts come as objects, None where the cell is empty. In the columns of `empty` nothing is NaN. With `where`,
         column ROWS has the numbers of the rows in the file.
         """
-        source = self._source
-        texts = dict(where.texts) if where else {}
-        condition = " AND ".join(f"{self._at(name)} = ?" for name in texts) or "true"
-        casts = {name: _CASTS[kind].format(self._at(name)) for name, kind in kinds.items()}
-        casts |= {name: f"CASE WHEN {self._at(name)} IS NULL THEN 'nan' ELSE {casts[name]} END" for name in empty}
-        chosen = ", ".join(f"{cast} AS v{i}" for i, cast in enumerate(casts.values()))
-        if where:
-            chosen += ", number"
-            source = f"(SELECT row_number() OVER () AS number, * FROM {source})"  # noqa: S608
-        sql = f"SELECT {chosen} FROM {source} WHERE {condition} LIMIT {MAX_ROWS + 1}"  # noqa: S608
-        result = self._fetch(sql, list(texts.values()))
+        casts = self._casts(kinds, empty)
+        sql, texts = self._selection([f"{cast} AS v{i}" for i, cast in enumerate(casts.values())], where)
+        result = self._fetch(f"{sql} LIMIT {MAX_ROWS + 1}", texts)
         try:
             found = result.fetchnumpy()
         except (self._error, MemoryError) as error:
@@ -247,28 +240,42 @@ class TextTable:
                 columns[name] = np.ma.filled(np.ma.asarray(column, dtype=object), None)
                 continue
             if np.ma.is_masked(column):
-                self._refuse(name, kind, casts[name], condition, list(texts.values()))
+                self.fault(name, kind, where, empty)
             columns[name] = np.asarray(column, dtype=np.float64 if kind == NUMBER else np.int64)
         if where:
-            columns[ROWS] = np.asarray(found["number"], dtype=np.int64)
+            columns[ROWS] = np.asarray(found[ROWS], dtype=np.int64)
         if columns and len(next(iter(columns.values()))) > MAX_ROWS:
             raise DataError(self.path, f"has more than {MAX_ROWS:,} rows, the maximum: split it")
         return columns
 
-    def write(self, kinds: Mapping[str, str], empty: Collection[str], target: Path) -> None:
-        """Columns as of `read` into a Parquet file, in bounded memory. What is no such value is missing there (`fault`)."""
+    def _casts(self, kinds: Mapping[str, str], empty: Collection[str]) -> dict[str, str]:
+        """What SQL makes of each column."""
         casts = {name: _CASTS[kind].format(self._at(name)) for name, kind in kinds.items()}
-        casts |= {name: f"CASE WHEN {self._at(name)} IS NULL THEN 'nan' ELSE {casts[name]} END" for name in empty}
-        chosen = ", ".join(f'({cast})::{_TYPES[kinds[name]]} AS "{name}"' for name, cast in casts.items())
-        self._fetch(f"SET memory_limit = '{STREAM_MEMORY}'", plain=True)
-        self._fetch(f"COPY (SELECT {chosen} FROM {self._source}) TO '{target}' (FORMAT parquet)")  # noqa: S608
+        return casts | {name: f"CASE WHEN {self._at(name)} IS NULL THEN 'nan' ELSE {casts[name]} END" for name in empty}
 
-    def fault(self, name: str, kind: str, empty: Collection[str]) -> NoReturn:
+    def _selection(self, chosen: Sequence[str], where: Where | None) -> tuple[str, list[str]]:
+        """The query of some columns, and the texts that its conditions ask for."""
+        if where is None:
+            return f"SELECT {', '.join(chosen)} FROM {self._source}", []  # noqa: S608
+        condition = " AND ".join(f"{self._at(name)} = ?" for name in where.texts)
+        source = f"(SELECT row_number() OVER () AS number, * FROM {self._source})"  # noqa: S608
+        sql = f'SELECT {", ".join(chosen)}, number AS "{ROWS}" FROM {source} WHERE {condition}'  # noqa: S608
+        return sql, list(where.texts.values())
+
+    def write(self, kinds: Mapping[str, str], where: Where | None, empty: Collection[str], target: Path) -> None:
+        """Columns as of `read` into a Parquet file, in bounded memory. What is no such value is missing there (`fault`)."""
+        casts = self._casts(kinds, empty)
+        chosen = [f'({cast})::{_TYPES[kinds[name]]} AS "{name}"' for name, cast in casts.items()]
+        sql, texts = self._selection(chosen, where)
+        self._fetch(f"SET memory_limit = '{STREAM_MEMORY}'", plain=True)
+        self._fetch(f"COPY ({sql}) TO '{target}' (FORMAT parquet)", texts)
+
+    def fault(self, name: str, kind: str, where: Where | None, empty: Collection[str]) -> NoReturn:
         """DataError with the first row of a column that is no such value."""
-        cast = _CASTS[kind].format(self._at(name))
-        if name in empty:
-            cast = f"CASE WHEN {self._at(name)} IS NULL THEN 'nan' ELSE {cast} END"
-        self._refuse(name, kind, cast, "true", [])
+        cast = self._casts({name: kind}, [name] if name in empty else [])[name]
+        texts = where.texts if where else {}
+        condition = " AND ".join(f"{self._at(each)} = ?" for each in texts) or "true"
+        self._refuse(name, kind, cast, condition, list(texts.values()))
 
     def _refuse(self, name: str, kind: str, cast: str, condition: str, values: Sequence[object]) -> NoReturn:
         column = self._at(name)
