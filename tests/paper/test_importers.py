@@ -258,7 +258,7 @@ def test_rates_come_from_a_file_or_a_market(tmp_path: Path) -> None:
     rates = read_rates(stored(tmp_path / "fx.csv", "ts,rate\n2025-01-01T00:00:00Z,1470.5\n2025-01-01T00:01:00Z,1471\n"))
     assert (rates.ts_ns.tolist(), rates.rate.tolist()) == ([1735689600 * 10**9, 1735689660 * 10**9], [1470.5, 1471.0])
     market = import_venue("tardis-quotes", [stored(tmp_path / "t.csv", TARDIS)]).quotes
-    assert rates_of_quotes(market).rate.tolist() == [(6422.9 + 6423) / 2, (6423.9 + 6424) / 2]
+    assert rates_of_quotes(market, tmp_path / "mid").rate.tolist() == [(6422.9 + 6423) / 2, (6423.9 + 6424) / 2]
     for text, reason in (
         ("ts_s,rate\n2,1\n1,1\n", "row 2: time goes backwards"),
         ("ts_s,rate\n1,0\n", "row 1: rate is 0.0, not a positive number"),

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import DataError
-from arbd.paper.market.importers import Rates, VenueQuotes, join_venues
+from arbd.paper.market.importers import Funding, Joined, Rates, VenueQuotes, join, join_venues
+from tests.paper.test_levels_and_funding import same
 
 
 def venue(times: list[int], first_price: float) -> VenueQuotes:
@@ -59,23 +60,67 @@ rates = st.one_of(
 )
 
 
-@given(a=times, b=times, fx=rates, gap=st.one_of(st.none(), st.integers(0, 20)))
+def joined_by(span_rows: int, *given: Any) -> Joined:
+    """The join of so many quotes of a venue at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join, "SPAN_ROWS", span_rows)
+        return join_venues(*given)
+
+
+spans = st.sampled_from([1, 2, 5, 1 << 18])
+
+
+@given(a=times, b=times, fx=rates, gap=st.one_of(st.none(), st.integers(0, 20)), span=spans)
 @settings(max_examples=300, deadline=None)
 def test_the_join_is_what_looking_at_every_time_gives(
-    a: list[int], b: list[int], fx: Rates | float, gap: int | None
+    a: list[int], b: list[int], fx: Rates | float, gap: int | None, span: int
 ) -> None:
     left, right = venue(a, 100.0), venue(b, 200.0)
     expected = naive(left, right, fx, gap)
     if not expected:
         with pytest.raises(DataError, match="no time that all of them cover|no row in which both quotes"):
-            join_venues(left, right, fx, "both", gap)
+            joined_by(span, left, right, fx, "both", gap)
         return
-    joined = join_venues(left, right, fx, "both", gap)
+    joined = joined_by(span, left, right, fx, "both", gap)
     columns = joined.quotes.columns()
     found = [{name: columns[name][i].item() for name in expected[0]} for i in range(len(joined.quotes))]
     assert found == expected
     assert joined.blocks == expected[-1]["block"] + 1
     assert len(found) + joined.outside + joined.silent == len({*a, *b})
+
+
+payments = st.lists(st.integers(0, 60), max_size=8, unique=True).map(
+    lambda ts: Funding(np.array(sorted(ts), dtype=np.int64), 0.001 + np.arange(len(ts)) / 1e5)
+)
+
+
+@given(a=times, b=times, gap=st.one_of(st.none(), st.integers(0, 20)), paid=st.tuples(payments, payments), span=spans)
+@settings(max_examples=200, deadline=None)
+def test_payments_are_in_the_first_row_that_is_not_before_them_however_much_is_joined_at_a_time(
+    a: list[int], b: list[int], gap: int | None, paid: tuple[Funding, Funding], span: int
+) -> None:
+    given_ = (venue(a, 100.0), venue(b, 200.0), 1.0, "both", gap, dict(zip("ab", paid, strict=True)))
+    try:
+        found = joined_by(span, *given_)
+    except DataError as error:
+        with pytest.raises(DataError) as whole:
+            joined_by(1 << 18, *given_)
+        assert str(error) == str(whole.value)
+        return
+    whole_ = joined_by(1 << 18, *given_)
+    assert same(found.quotes, whole_.quotes)
+    assert (found.outside, found.silent, found.blocks, found.unpaid) == (
+        whole_.outside, whole_.silent, whole_.blocks, whole_.unpaid,
+    )  # fmt: skip
+    ts_ns = found.quotes.ts_ns.tolist()
+    for letter, funding in zip("ab", paid, strict=True):
+        expected: dict[int, float] = {}
+        for when, rate in zip(funding.ts_ns.tolist(), funding.rate.tolist(), strict=True):
+            if ts_ns[0] <= when <= ts_ns[-1]:
+                row = next(row for row, ts in enumerate(ts_ns) if ts >= when)
+                expected[row] = expected.get(row, 0.0) + rate
+        column = getattr(found.quotes, f"funding_{letter}")
+        assert {row: column[row] for row in np.flatnonzero(~np.isnan(column)).tolist()} == expected
 
 
 def test_a_gap_of_one_venue_ends_the_block_and_its_stale_quotes_are_left_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,33 +116,36 @@ def import_(
 
     There is one row for each time at which either venue changed, with the last quote of both and its age.
     """
-    from arbd.paper.market.importers import join_venues
-    from arbd.paper.market.writers import check_target, write_quotes
+    from arbd.paper.market.importers import Join
+    from arbd.paper.market.writers import check_target, write_pieces
 
     check_target(output)
-    a, b = (_venue(letter, of_venue) for letter in "ab")
-    funding = {letter: _funding(letter, of_venue) for letter in "ab" if of_venue[f"funding_{letter}"]}
     source = f"{of_venue['files_a'][0]} and {of_venue['files_b'][0]}"
     gap_ns = round(max_gap_s * 1e9) if max_gap_s is not None else None
-    joined = join_venues(a.quotes, b.quotes, _rates(fx, fx_format, of_venue["candle_s"]), source, gap_ns, funding)
-    write_quotes(joined.quotes, output)
+    with tempfile.TemporaryDirectory(prefix="arbd-import-") as name:
+        folder = Path(name)
+        a, b = (_venue(letter, of_venue, folder / letter) for letter in "ab")
+        funding = {letter: _funding(letter, of_venue) for letter in "ab" if of_venue[f"funding_{letter}"]}
+        rates = _rates(fx, fx_format, of_venue["candle_s"], folder / "fx")
+        join = Join(a.quotes, b.quotes, rates, source, gap_ns, funding)
+        write_pieces(join, output)
     notes = [f"venue {letter}: {note}" for letter, venue in (("A", a), ("B", b)) for note in venue.notes]
     document = {
         "output": str(output),
-        "rows": len(joined.quotes),
+        "rows": join.rows,
         "quotes_a": len(a.quotes),
         "quotes_b": len(b.quotes),
-        "rows_outside": joined.outside,
-        "rows_silent": joined.silent,
-        "blocks": joined.blocks,
-        "levels": 1 + len(joined.quotes.levels),
-        "funding_outside": joined.unpaid,
+        "rows_outside": join.outside,
+        "rows_silent": join.silent,
+        "blocks": join.blocks,
+        "levels": join.levels,
+        "funding_outside": join.unpaid,
         "notes": notes,
     }
     app.show(document, lambda: "\n".join(_told(document)))
 
 
-def _venue(letter: str, options: dict[str, Any]) -> Imported:
+def _venue(letter: str, options: dict[str, Any], folder: Path) -> Imported:
     from arbd.paper.market.importers import FORMATS, VenueOptions, import_venue
 
     name = options[f"format_{letter}"] or options["format_"]
@@ -153,7 +157,7 @@ def _venue(letter: str, options: dict[str, Any]) -> Imported:
     chosen = VenueOptions(
         options["on_bad_rows"], options[f"symbol_{letter}"], half, options["candle_s"], options["levels"]
     )
-    return import_venue(name, options[f"files_{letter}"], chosen)
+    return import_venue(name, options[f"files_{letter}"], chosen, folder)
 
 
 def _funding(letter: str, options: dict[str, Any]) -> Funding:
@@ -163,7 +167,7 @@ def _funding(letter: str, options: dict[str, Any]) -> Funding:
     return read_funding(importer, options[f"funding_{letter}"], options[f"funding_symbol_{letter}"])
 
 
-def _rates(fx: str, fx_format: str, candle_s: float | None) -> Any:
+def _rates(fx: str, fx_format: str, candle_s: float | None, folder: Path) -> Any:
     from arbd.errors import UsageError
     from arbd.paper.market.importers import VenueOptions, import_venue, rates_of_quotes, read_rates
 
@@ -173,9 +177,8 @@ def _rates(fx: str, fx_format: str, candle_s: float | None) -> Any:
         path = Path(fx)
         if fx_format == _RATES:
             return read_rates(path)
-        return rates_of_quotes(
-            import_venue(fx_format, [path], VenueOptions(half_spread_bps=0, candle_s=candle_s)).quotes
-        )
+        options = VenueOptions(half_spread_bps=0, candle_s=candle_s)
+        return rates_of_quotes(import_venue(fx_format, [path], options, folder).quotes, folder / "mid")
     if not 0 < rate < float("inf"):
         raise UsageError(f"--fx is {fx}; it is a positive number or a file")
     return rate

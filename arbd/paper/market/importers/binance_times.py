@@ -14,11 +14,13 @@ _MS, _US, _END = 10**12, 10**15, 10**17
 _LAST_NS = np.iinfo(np.int64).max
 
 
-def unit_ns(times: IntArray, name: str, path: Path) -> IntArray:
+def unit_ns(times: IntArray, name: str, path: Path, rows_before: int = 0) -> IntArray:
     """How many nanoseconds the unit of each time is; DataError for a time that is neither in ms nor in us."""
     micro = times >= _US
     bad = (times < _MS) | ((times >= 10**14) & ~micro) | (times >= _END) | (times > _LAST_NS // 1_000)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise DataError(path, f"{name} is {int(times[row])}, a time neither in ms nor in us since 1970", row + 1)
+        raise DataError(
+            path, f"{name} is {int(times[row])}, a time neither in ms nor in us since 1970", rows_before + row + 1
+        )
     return np.where(micro, np.int64(1_000), np.int64(1_000_000))

@@ -92,9 +92,11 @@ def candle_length_ns(path: Path, start_ns: IntArray, options: VenueOptions) -> i
 
 def missing_candles(ts_ns: IntArray, step_ns: int) -> str | None:
     """What to say of candles that are not there, None where none are missing."""
+    if step_ns <= 0:
+        return None
     steps = np.diff(ts_ns)
     holes = steps[steps > step_ns * 1.5]
-    if step_ns <= 0 or not len(holes):
+    if not len(holes):
         return None
     missing = int((np.rint(holes / step_ns) - 1).sum())
     return (

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from arbd.errors import DataError
-from arbd.paper.market.importers.venue import VenueQuotes
+from arbd.paper.market.growing import growing_table
+from arbd.paper.market.importers.venue import COPY_ROWS, VenueQuotes
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.market.readers import read_columns
 
@@ -39,6 +40,10 @@ def read_rates(path: Path) -> Rates:
     return Rates(ts_ns, rate)
 
 
-def rates_of_quotes(quotes: VenueQuotes) -> Rates:
-    """The mid of a market that trades B's currency against A's."""
-    return Rates(quotes.ts_ns, (quotes.bid + quotes.ask) / 2)
+def rates_of_quotes(quotes: VenueQuotes, folder: Path) -> Rates:
+    """The mid of a market that trades B's currency against A's, in a folder, which is made, memory-mapped."""
+    with growing_table(folder) as table:
+        for start in range(0, len(quotes), COPY_ROWS):
+            rows = slice(start, start + COPY_ROWS)
+            table.append({"rate": (quotes.bid[rows] + quotes.ask[rows]) / 2})
+        return Rates(quotes.ts_ns, table.finish()["rate"])

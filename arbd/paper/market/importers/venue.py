@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.market.growing import growing_table
 from arbd.paper.market.levels import level_columns, level_faults
 from arbd.paper.market.quotes import REMEDY, FloatArray, IntArray, defaulted, in_time
 from arbd.paper.market.times import is_newest_first
@@ -40,6 +41,7 @@ class VenueQuotes:
 
 
 TOUCH = ("ts_ns", "bid", "ask", "bid_size", "ask_size")
+COPY_ROWS = 1 << 18
 
 
 def venue_quotes(columns: Mapping[str, npt.NDArray[Any]]) -> VenueQuotes:
@@ -87,13 +89,54 @@ def checked(
     With `sequence` (the venue's own numbering) rows may stand in any order: they are put in order of time, then of it.
     `rows` are the numbers of the rows in the file, where these are not all of it.
     """
-    number = rows if rows is not None else np.arange(1, len(columns["ts_ns"]) + 1)
     n = len(columns["ts_ns"])
     if n == 0:
-        raise DataError(path, "holds no rows")
-    full: dict[str, npt.NDArray[Any]] = {
-        name: columns[name] if name in columns else defaulted(f"{name}_a", n) for name in TOUCH
-    } | level_columns(columns, path, ("",))
+        raise no_rows(path)
+    number = rows if rows is not None else np.arange(1, n + 1)
+    full, number, sequence = good_rows(path, columns, number, sequence, on_bad_rows)
+    if not len(number):
+        raise all_bad(path, n)
+    notes = [dropped_note(n - len(number))] if len(number) < n else []
+    full, note = _in_order(path, full, number, sequence, on_bad_rows)
+    notes += [note] if note else []
+    return Imported(venue_quotes(full), tuple(notes))
+
+
+def no_rows(path: Path) -> DataError:
+    """What to say of a file without rows."""
+    return DataError(path, "holds no rows")
+
+
+def all_bad(path: Path, n: int) -> DataError:
+    """What to say of a file of which no row is good."""
+    return DataError(path, f"all {n} rows are bad")
+
+
+def dropped_note(count: int) -> str:
+    """What to say of bad rows."""
+    return f"{count:,} bad rows dropped"
+
+
+def order_note(count: int) -> str:
+    """What to say of rows that the venue's own numbering put in order."""
+    return f"{count:,} rows put in order, which stood after later ones"
+
+
+def refused_order(path: Path, before_ns: int, after_ns: int, number: int) -> DataError:
+    """What to say of a row whose time is before the one above it."""
+    return DataError(path, f"time goes backwards, from {before_ns} to {after_ns} ns; {REMEDY}", number)
+
+
+def good_rows(
+    path: Path, columns: Mapping[str, npt.NDArray[Any]], number: IntArray, sequence: IntArray | None, on_bad_rows: str
+) -> tuple[dict[str, npt.NDArray[Any]], IntArray, IntArray | None]:
+    """All columns of some rows, their numbers and sequence, without the rows that are bad by themselves.
+
+    DataError with the number of such a row, where they are refused.
+    """
+    n = len(columns["ts_ns"])
+    full = {name: columns[name] for name in TOUCH if name in columns} | level_columns(columns, path, ("",))
+    full = untold(full, n) | full
     bad = np.zeros(n, dtype=np.bool_)
     for reason, mask in _faults(full):
         bad |= mask
@@ -101,16 +144,19 @@ def checked(
             row = int(np.flatnonzero(mask)[0])
             values = {name: column[row].item() for name, column in full.items()}
             raise DataError(path, f"{reason.format(**values)}; {REMEDY}", int(number[row]))
-    if bad.all():
-        raise DataError(path, f"all {n} rows are bad")
-    notes = [f"{int(bad.sum()):,} bad rows dropped"] if bad.any() else []
-    if bad.any():
-        full = _at(full, ~bad)
-        number = number[~bad]
-        sequence = sequence[~bad] if sequence is not None else None
-    full, note = _in_order(path, full, number, sequence, on_bad_rows)
-    notes += [note] if note else []
-    return Imported(venue_quotes(full), tuple(notes))
+    if not bad.any():
+        return full, number, sequence
+    return _at(full, ~bad), number[~bad], None if sequence is None else sequence[~bad]
+
+
+def untold(columns: Mapping[str, npt.NDArray[Any]], n: int) -> dict[str, npt.NDArray[Any]]:
+    """The columns of the touch that are not there, of n rows, as what they are then."""
+    return {name: defaulted(f"{name}_a", n) for name in TOUCH if name not in columns}
+
+
+def told(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The columns that the file tells."""
+    return {name: column for name, column in columns.items() if column.strides != (0,)}
 
 
 def _in_order(
@@ -121,7 +167,7 @@ def _in_order(
     back = np.flatnonzero(ts_ns[1:] < ts_ns[:-1])
     if sequence is not None and len(ts_ns) > 1:
         full = _at(full, np.lexsort((sequence, ts_ns)))
-        return full, f"{len(back):,} rows put in order, which stood after later ones" if len(back) else ""
+        return full, order_note(len(back)) if len(back) else ""
     if not len(back):
         return full, ""
     if is_newest_first(ts_ns):
@@ -129,7 +175,7 @@ def _in_order(
     if on_bad_rows == "refuse":
         row = int(back[0])
         before, after = ts_ns[row : row + 2].tolist()
-        raise DataError(path, f"time goes backwards, from {before} to {after} ns; {REMEDY}", int(number[row + 1]))
+        raise refused_order(path, before, after, int(number[row + 1]))
     keep = in_time(ts_ns)
     return _at(full, keep), f"{int((~keep).sum()):,} rows dropped whose time is out of order"
 
@@ -154,8 +200,11 @@ def _faults(columns: Mapping[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDAr
     ]
 
 
-def in_sequence(parts: Sequence[tuple[Path, Imported]]) -> Imported:
-    """Quotes of several files, which follow one another by their times; DataError when two overlap."""
+def in_sequence(parts: Sequence[tuple[Path, Imported]], folder: Path) -> Imported:
+    """Quotes of several files, which follow one another by their times; DataError when two overlap.
+
+    Of more than one the arrays are in `folder`, which is made, memory-mapped.
+    """
     ordered = sorted(parts, key=lambda part: int(part[1].quotes.ts_ns[0]))
     for (path, before), (next_path, after) in itertools.pairwise(ordered):
         if after.quotes.ts_ns[0] < before.quotes.ts_ns[-1]:
@@ -164,13 +213,33 @@ def in_sequence(parts: Sequence[tuple[Path, Imported]]) -> Imported:
     step_ns = max(part.step_ns for _, part in ordered)
     if len(ordered) == 1:
         return Imported(ordered[0][1].quotes, notes, step_ns)
-    parts_columns = [part.quotes.columns() for _, part in ordered]
-    names = dict.fromkeys(name for columns in parts_columns for name in columns)
-    joined = {
-        name: np.concatenate([
-            columns[name] if name in columns else np.full(len(columns["ts_ns"]), 0.0 if "size" in name else np.nan)
-            for columns in parts_columns
-        ])
-        for name in names
-    }  # fmt: skip
-    return Imported(venue_quotes(joined), notes, step_ns)
+    tables = [part.quotes.columns() for _, part in ordered]
+    names = dict.fromkeys(name for columns in tables for name in told(columns))
+    with growing_table(folder) as table:
+        for columns in tables:
+            n = len(columns["ts_ns"])
+            for start in range(0, n, COPY_ROWS):
+                rows = slice(start, min(n, start + COPY_ROWS))
+                table.append({
+                    name: columns[name][rows]
+                    if name in columns
+                    else np.full(rows.stop - start, 0.0 if "size" in name else np.nan)
+                    for name in names
+                })  # fmt: skip
+        joined = table.finish()
+    return Imported(venue_quotes(joined | untold(joined, len(joined["ts_ns"]))), notes, step_ns)
+
+
+def on_disk(part: Imported, folder: Path) -> Imported:
+    """The same with its arrays in a folder, which is made, memory-mapped."""
+    columns = part.quotes.columns()
+    with growing_table(folder) as table:
+        table.append(told(columns))
+        kept = table.finish()
+    return replace(part, quotes=venue_quotes(kept | untold(kept, len(part.quotes))))
+
+
+def in_memory(quotes: VenueQuotes) -> VenueQuotes:
+    """The same with arrays of its own."""
+    columns = quotes.columns()
+    return venue_quotes(columns | {name: np.array(column) for name, column in told(columns).items()})
