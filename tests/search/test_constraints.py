@@ -62,6 +62,22 @@ def test_a_choice_of_numbers_and_texts_is_looked_at_row_by_row() -> None:
     assert (parse_constraint("window > 1").violation(window, 3) <= 0).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("text", "held", "holds"),
+    [
+        ("level + a > 0", None, [False, False, False]),
+        ("level == 'up' and a > 1", "up", [False, True, True]),
+        ("level + a > 0", "up", [False, False, False]),
+        ("a < level", 2, [True, False, False]),
+        ("a < level", 2.5, [True, True, False]),
+        ("level == True", True, [True, True, True]),
+    ],
+)
+def test_a_value_that_is_the_same_everywhere_is_one_of_any_kind(text: str, held: object, holds: list[bool]) -> None:
+    found = parse_constraint(text).violation({**VALUES, "level": held}, 3)
+    assert (np.broadcast_to(found, 3) <= 0).tolist() == holds
+
+
 def test_a_constraint_says_which_names_it_computes_with_and_takes_others_for_them() -> None:
     constraint = parse_constraint("mode == 'a' or x < max(y, 2) and -z != 1")
     assert constraint.names == {"mode", "x", "y", "z"}

@@ -231,6 +231,15 @@ def test_a_session_that_is_stopped_ends_where_asked_or_with_what_was_claimed(
     state.assert_consistent()
 
 
+@pytest.mark.parametrize(("asked", "n", "why"), [(40, 40, ""), (12, 12, "no better"), (5, 12, "no better")])
+def test_a_session_that_was_stopped_and_is_extended_is_stopped_no_more(asked: int, n: int, why: str) -> None:
+    state = LedgerState()
+    for record in (ledger.opened(30), ledger.stopped(12, "no better"), ledger.extended(asked, "asked for")):
+        state.fold(record)
+        state.assert_consistent()
+    assert (state.n, state.stopped) == (n, why)
+
+
 def test_a_session_that_is_done_has_nothing_left_whatever_a_damaged_ledger_shows() -> None:
     state = LedgerState()
     state.fold(ledger.opened(30))
