@@ -1,7 +1,8 @@
 """Runs a Python objective in an interpreter of its own: `python -I foreign.py`, questions and answers as JSON lines.
 
-It is run by other interpreters, from Python 3.8 on, and imports nothing but their standard library: nothing of arbd, and
-no package of a plain name beside this file. The first line that it reads says which function, and from which folders.
+It is run by other interpreters, from Python 3.8 on, and imports nothing but their standard library: nothing of arbd but
+`foreign_cell.py` beside it, and no package of a plain name. The first line that it reads says which function, and from
+which folders.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.machinery
+import importlib.util
 import inspect
 import json
 import numbers
@@ -22,7 +24,10 @@ import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType
-from typing import Any, Callable, Dict, Sequence  # noqa: UP035 - an older Python runs it
+from typing import TYPE_CHECKING, Any, Callable, Dict, Sequence  # noqa: UP035 - an older Python runs it
+
+if TYPE_CHECKING:
+    from arbd.objective.foreign_cell import Cell
 
 # Tells an intermediate value; True when the iteration is to end.
 Exchange = Callable[[Dict[str, Any]], bool]  # noqa: UP006 - as above
@@ -177,8 +182,8 @@ def _shown(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
 
 
-def _answer(objective: Objective, question: dict[str, Any], session_id: str, exchange: Exchange) -> dict[str, Any]:
-    """Evaluate; what is said of it."""
+def _answer(objective: Objective, question: dict[str, Any], session_id: str, exchange: Exchange) -> Any:
+    """Evaluate: what is said of it, or the error that it raised."""
     trial = Trial(question, session_id, exchange)
     random.seed(trial.seed)
     if "numpy" in sys.modules:
@@ -189,7 +194,7 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str, exc
         if any(kind.__name__ == "TrialPruned" for kind in type(error).__mro__):
             return {"pruned": str(error)[:MAX_ERROR_CHARS]}
         traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]}
+        return error
     answer: dict[str, Any] = {}
     if hasattr(returned, "metrics"):
         if getattr(returned, "blocks", None) is not None:
@@ -209,11 +214,26 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str, exc
     return answer
 
 
+def _told(error: BaseException) -> dict[str, Any]:
+    try:
+        return {"error": f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]}
+    except BaseException:  # an error may not even be able to say what it is
+        return {"error": type(error).__name__}
+
+
+def _cells() -> Any:
+    """The module beside this one."""
+    spec = importlib.util.spec_from_file_location("arbd_foreign_cell", Path(__file__).with_name("foreign_cell.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _load(question: dict[str, Any]) -> tuple[Objective | None, Modules, dict[str, Any]]:
     """Load what the first line names: the objective, and the answer to that line."""
     modules = Modules(question["folders"], question["expected"])
     sys.meta_path.insert(0, modules)
-    sys.dont_write_bytecode = True
     # For processes that an objective starts, and for data beside its modules.
     sys.path[:0] = question["folders"]
     answer = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
@@ -232,6 +252,9 @@ def _load(question: dict[str, Any]) -> tuple[Objective | None, Modules, dict[str
 def main() -> None:
     """Answer questions until there are no more."""
     own = os.getpid()
+    sys.dont_write_bytecode = True
+    cells = _cells()
+    cell: Cell | None = None
     # What an objective prints, and programs that it starts, must not stand among the answers.
     questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -248,18 +271,28 @@ def main() -> None:
         answers.flush()
         return bool(json.loads(questions.readline())["prune"])
 
+    answer: Any
     for line in questions:
         question = json.loads(line)
         if "target" in question:
             session_id = question["session_id"]
             objective, modules, answer = _load(question)
+            # What a module sets up when it is imported stays.
+            cell = cells.Cell()
         elif objective is None:
             answer = {"broken": "no objective is loaded"}
         else:
+            assert cell is not None
+            cell.begin()
             answer = _answer(objective, question, session_id, exchange)
         if os.getpid() != own:
             # A child that the objective forked, and that left the function.
             os._exit(0)
+        if cell is not None:
+            found = cell.settle()
+            if isinstance(answer, BaseException):
+                answer = {**_told(answer), "exhausted": cells.is_exhaustion(answer)}
+            answer.update(found)
         answer["id"] = question["id"]
         answer["modules"] = modules.loaded
         answer["refusal"] = modules.refusal

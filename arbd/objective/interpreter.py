@@ -62,6 +62,8 @@ class InterpreterEvaluator(LinesEvaluator):
         self._fixed = dict(spec.fixed)
         self._the_metric = the_metric(spec)
         self._process: KeptProcess | None = None
+        # Why what fails in the process may be an earlier iteration's doing.
+        self._stain = ""
         self._folders = [str(folder) for folder in search_paths]
         digests = spec.digests if verify else {}
         self._expected = {n.removeprefix(MODULE): d for n, d in digests.items() if n.startswith(MODULE)}
@@ -92,6 +94,26 @@ class InterpreterEvaluator(LinesEvaluator):
             process.end(own)
             raise
         return process
+
+    def _asked(self, question: Mapping[str, Any], trial: Trial, own: set[int]) -> tuple[dict[str, Any], Trial]:
+        """As in a slot's own process: what an iteration leaves behind is no other's, and no reason for its failure."""
+        while True:
+            stained = self._stain
+            answer, trial = super()._asked(question, trial, own)
+            assert self._process is not None
+            is_first = self._process.answered == self._own_questions + 1
+            # What fails where others were before is asked again of a process that nothing happened to.
+            again = not is_first and "error" in answer and bool(answer.get("exhausted") or stained)
+            self._stain = str(answer.get("stain", ""))
+            if again or answer.get("exhausted") or answer.get("retire"):
+                self._end(own)
+            if not again:
+                return answer, trial
+            trial = trial.again()
+
+    def _end(self, own: set[int], within_s: float = 0.0) -> None:
+        self._stain = ""
+        super()._end(own, within_s)
 
     def _check(self, answer: Mapping[str, Any]) -> None:
         """ObjectiveError when the objective cannot be called; what it says of itself is believed otherwise."""
