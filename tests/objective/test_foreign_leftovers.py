@@ -39,6 +39,8 @@ def play(objective: ObjectiveSpec, folder: Path, n: int) -> dict[int, Any]:
                 found[iteration] = f"failed: {error}"
             else:
                 found[iteration] = dict(metrics)
+            # As a slot's cell does.
+            kill_children(except_for=own | evaluator.kept)
     assert children() == own
     # Programs get the session's name in their environment, and hand it on to whatever they start.
     assert running_with(f"ARBD_SESSION_ID={folder}") == []
