@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,20 @@ def test_groups_are_sorted_and_bounded(layout: SpoolLayout, monkeypatch: pytest.
     groups = list(Merge(FILES, paths).groups())
     assert [len(g.rows) for g in groups] == [10, 10, 10, 10, 5]
     assert np.concatenate([g.rows.iteration for g in groups]).tolist() == list(range(1, 46))
+
+
+@pytest.mark.parametrize(("blocks", "sizes"), [(True, [8, 8, 4]), (False, [20])])
+def test_rows_are_read_in_slices_where_what_they_hold_is_too_much_at_once(
+    layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch, *, blocks: bool, sizes: list[int]
+) -> None:
+    ones = np.ones((20, 64, 2))
+    rows = replace(rows_of(1, 20), blocks=ones)
+    monkeypatch.setattr(merge_module, "SLICE_ROWS", 8)
+    # Blocks are kept with single precision, and a row holds little beside them.
+    monkeypatch.setattr(merge_module, "GROUP_BYTES", ones.nbytes // 2)
+    paths = make_session(layout, 20)
+    write_rows(paths, "a", rows)
+    assert [len(group.rows) for group in Merge(FILES, paths).groups(blocks=blocks)] == sizes
 
 
 def test_missing_iterations_are_found() -> None:
@@ -272,3 +287,15 @@ def test_what_is_chosen_is_told_by_iteration_and_status(layout: SpoolLayout) -> 
     chosen = Merge(Files(), paths).choose(lambda rows: (rows.status == FAILED) | (rows.iteration == 2))
     assert (len(chosen), chosen.counts) == (4, (1, 3, 0, 0))
     assert chosen.iterations.has(np.arange(1, 10)).tolist() == [i in (2, 6, 7, 8) for i in range(1, 10)]
+
+
+def test_a_duplicate_is_of_the_code_that_its_original_was_made_with_known_or_not(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 4)
+    duplicates = replace(rows_of(3, 2), metrics={}, origin=np.array([1, 2])).made_with("c" * 16)
+    write_rows(paths, "a", rows_of(1, 2), duplicates)
+    (rows,) = Merge(FILES, paths).winning_rows()
+    assert rows.code.tolist() == [b""] * 4
+    write_rows(paths, "b", rows_of(2, 1, epoch=1).made_with("b" * 16))
+    (rows,) = Merge(FILES, paths).winning_rows()
+    assert rows.code.tolist() == [b"", b"b" * 16, b"", b"b" * 16]
+    assert rows.made_with(["b" * 16]).tolist() == [False, True, False, True]
