@@ -299,3 +299,15 @@ def test_a_duplicate_is_of_the_code_that_its_original_was_made_with_known_or_not
     (rows,) = Merge(FILES, paths).winning_rows()
     assert rows.code.tolist() == [b"", b"b" * 16, b"", b"b" * 16]
     assert rows.made_with(["b" * 16]).tolist() == [False, True, False, True]
+
+
+def test_rows_that_are_asked_for_without_blocks_have_none_duplicates_neither(layout: SpoolLayout) -> None:
+    paths = make_session(layout, 4)
+    duplicates = replace(rows_of(3, 2, blocks=True), metrics={}, blocks=None, origin=np.array([1, 2]))
+    write_rows(paths, "a", rows_of(1, 2, blocks=True), duplicates)
+    (group,) = Merge(FILES, paths).groups(blocks=False)
+    assert group.rows.blocks is None
+    assert group.places is not None and group.places[1][2:].tolist() == group.places[1][:2].tolist()
+    (group,) = Merge(FILES, paths).groups()
+    assert group.rows.blocks is not None
+    assert group.rows.blocks[2:].tolist() == group.rows.blocks[:2].tolist()
