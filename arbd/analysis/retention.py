@@ -178,10 +178,8 @@ class Retainer:
     def _carry_out(self, due: Due) -> Outcome:
         session_id, paths = due.session_id, self.layout.session(due.session_id)
         state = retention.require_over(self.files, self.layout, session_id)
-        if Ended.of(session_id, state).ended_ns != due.ended.ended_ns:
-            raise UsageError(
-                f"session {session_id} has ended anew since it was written down: the next round looks again"
-            )
+        if not self._is_due(Ended.of(session_id, state), due):
+            raise UsageError(f"session {session_id} has ended anew, and is not due any more")
         ledger = retention.ledger_digest(self.files, paths)
         why = f"rule {due.rule}: {self.rules[due.rule - 1].text()}"
         with retention.alone(self.files, paths):

@@ -26,6 +26,7 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
+from arbd.spool.sessions import REOPENED_PREFIX
 
 # A folder that no reader of a session looks at, and that a repair removes.
 BUILDING = ".repair-"
@@ -197,6 +198,7 @@ def remove_session(files: Files, layout: SpoolLayout, session_id: str, ledger: b
     doomed = layout.sessions / f".{session_id}.{files.system.token(4)}.removed"
     with unchanged(files, layout, session_id, ledger):
         files.rename(paths.folder, doomed)
+    files.remove(layout.sessions / f"{REOPENED_PREFIX}{session_id}")
     files.remove_tree(doomed)
 
 

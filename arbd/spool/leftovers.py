@@ -16,7 +16,7 @@ from arbd.spool.files import TEMPORARY_NAME, Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.listing import Listing
 from arbd.spool.session_index import ended_sessions
-from arbd.spool.sessions import HIDDEN, is_whole, remove_leftover, remove_unfinished
+from arbd.spool.sessions import HIDDEN, REOPENED_PREFIX, is_whole, remove_leftover, remove_unfinished
 from arbd.spool.system import Clock
 
 # Whoever makes a session holds its lock, so this only keeps out of the way of one that is about to take it.
@@ -36,6 +36,7 @@ class Leftovers:
     clock: Clock
     _whole: set[str] = field(default_factory=set)
     _since_s: dict[str, float] = field(default_factory=dict)
+    _pointless_s: dict[str, float] = field(default_factory=dict)
     _next_s: float = 0.0
     _temporaries: dict[Path, dict[str, float]] = field(default_factory=dict)
     _elsewhere_s: float = 0.0
@@ -54,6 +55,7 @@ class Leftovers:
         listed = self._listing.names()
         if any(HIDDEN.fullmatch(name) for name in listed):
             remove_unfinished(self.files, self.layout)
+        self._remove_pointless(listed, now)
         self._remove_temporaries(self.layout.sessions, listed, LEFTOVER_S)
         if now >= self._elsewhere_s:
             self._elsewhere_s = now + OTHER_FOLDERS_S
@@ -94,3 +96,14 @@ class Leftovers:
                 # Where strangers drop jobs, a file is its owner's.
                 with contextlib.suppress(ArbdError, OSError):
                     self.files.remove(folder / name)
+
+    def _remove_pointless(self, listed: Sequence[str], now: float) -> None:
+        """Names that ask for another look at sessions which were removed before whoever made them came to the session."""
+        there = set(listed)
+        pointless = [
+            name for name in listed if name.startswith(REOPENED_PREFIX) and name[len(REOPENED_PREFIX) :] not in there
+        ]
+        self._pointless_s = {name: self._pointless_s.get(name, now) for name in pointless}
+        for name, since_s in self._pointless_s.items():
+            if now - since_s >= LEFTOVER_S:
+                self.files.remove(self.layout.sessions / name)

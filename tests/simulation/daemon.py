@@ -87,6 +87,7 @@ class SimDaemon:
     systems: list[SimSystem] = field(default_factory=list)
     suggester: SimSuggester | None = None
     intake: SimIntake | None = None
+    beside: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.world = self.around.world
@@ -114,13 +115,13 @@ class SimDaemon:
     @property
     def processes(self) -> list[Process]:
         """The daemon's and its slots'."""
-        found = [self.process, *(slot.process for slot in self.slots)]
+        found = [self.process, *(slot.process for slot in self.slots), *self.beside]
         found += [self.intake.process] if self.intake is not None else []
         return found if self.suggester is None else [*found, self.suggester.process]
 
     def _take_slots_along(self) -> None:
-        for slot in self.slots:
-            self.world.kill(slot.process)
+        for process in (*(slot.process for slot in self.slots), *self.beside):
+            self.world.kill(process)
         if self.suggester is not None:
             self.world.kill(self.suggester.process)
         if self.intake is not None:

@@ -48,6 +48,7 @@ class Desk:
         self.session_id = session_id
         self.is_over = False
         self.reached = [sizes[0]]
+        self.planned = list(sizes)
         self._todo = list(sizes[1:])
         self._story = story
         self._rng = rng
