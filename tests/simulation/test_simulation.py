@@ -14,6 +14,7 @@ from tests.conftest import REPOSITORY
 from tests.simulation.__main__ import catch, play_all
 from tests.simulation.daemon import SimDaemon
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.retention import play_retention
 from tests.simulation.scenario import Scenario
 from tests.simulation.slot import Objective
 from tests.spool.sessions import spec_of
@@ -21,6 +22,7 @@ from tests.spool.sessions import spec_of
 # ARBD_TEST_SEEDS=100 is a glance; ARBD_TEST_UPGRADES=2000 plays as many as of the others.
 SEEDS = int(os.environ.get("ARBD_TEST_SEEDS", "2000"))
 UPGRADES = int(os.environ.get("ARBD_TEST_UPGRADES", "300"))
+RETAINED = int(os.environ.get("ARBD_TEST_RETAINED", "25"))
 
 
 @pytest.mark.slow
@@ -39,6 +41,11 @@ def test_hosts_are_upgraded_one_after_the_other_and_nothing_is_lost_or_called_da
     failed = play_all(0, UPGRADES, len(os.sched_getaffinity(0)), upgrade=True)
     assert [f"bin/simulate --upgrade --seed {outcome.seed}: {outcome.violation}" for outcome in failed] == []
     capsys.readouterr()
+
+
+def test_every_session_is_archived_whole_and_removed_once_whatever_happens_and_extended_or_not() -> None:
+    failed = {seed: told for seed in range(RETAINED) if (told := play_retention(seed))}
+    assert failed == {}
 
 
 def test_a_newer_version_that_writes_its_own_schema_into_an_older_session_is_caught() -> None:
