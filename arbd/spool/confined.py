@@ -151,6 +151,11 @@ class ConfinedSystem(RealSystem):
                 raise UnsafePathError(path, "was put elsewhere while its lock was taken")
             return held
 
+    def open_folder(self, path: Path) -> int:
+        """See `RealSystem`."""
+        with self._folder_of(path) as (folder, _):
+            return os.dup(folder)
+
     @staticmethod
     def _parent_moved(folder: int, path: Path) -> bool:
         """True when the folder's name leads to another folder by now: filelock takes names."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from arbd.errors import UnsafePathError
-from arbd.spool.system import REAL_SYSTEM, FileStatus, HeldLock, System
+from arbd.spool.system import REAL_SYSTEM, FileStatus, HeldLock, KeptFileLock, System
 
 TEMPORARY_SUFFIX = ".tmp"
 # The name of a file before it is whole: its own, and a token.
@@ -61,6 +61,22 @@ class Reader:
     def read(self, offset: int, limit: int) -> bytes:
         """At most `limit` bytes from `offset`."""
         return self._system.read(self._fd, offset, limit)
+
+
+class OpenedFile:
+    """A file that is open for as long as its lock is held."""
+
+    def __init__(self, system: System, fd: int) -> None:
+        self._system, self._fd = system, fd
+
+    def read(self, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes from `offset`."""
+        return self._system.read(self._fd, offset, limit)
+
+    def append(self, data: bytes) -> None:
+        """Append all of `data`, which is durable on return."""
+        _write_all(self._system, self._fd, data)
+        self._system.fsync(self._fd)
 
 
 class Files:
@@ -112,6 +128,21 @@ class Files:
         with self._opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as fd:
             _write_all(self.system, fd, data)
             self.system.fsync(fd)
+
+    @contextlib.contextmanager
+    def extended(self, path: Path) -> Iterator[OpenedFile]:
+        """A file that is there, opened once to read what is new in it and to append. Only for the holder of its lock."""
+        for looks_left in reversed(range(STALE_LOOKS)):
+            try:
+                fd = self.system.open(path, os.O_RDWR | os.O_APPEND)
+                break
+            except OSError as error:
+                if error.errno != errno.ESTALE or not looks_left:
+                    raise
+        try:
+            yield OpenedFile(self.system, fd)
+        finally:
+            self.system.close(fd)
 
     def appender(self, path: Path) -> Appender:
         """Create `path` (it must not exist) for its one writer; the name is durable on return."""
@@ -225,9 +256,12 @@ class Files:
             self.system.remove_folder(path)
 
     @contextlib.contextmanager
-    def lock(self, path: Path, timeout_s: float) -> Iterator[None]:
-        """Hold the exclusive lock of `path` across hosts; TimeoutError after `timeout_s`."""
-        held = self.system.lock(path, timeout_s)
+    def lock(self, path: Path, timeout_s: float, kept: KeptFileLock | None = None) -> Iterator[None]:
+        """Hold the exclusive lock of `path` across hosts; TimeoutError after `timeout_s`.
+
+        `kept` is that lock, where it is taken again and again (`System.kept_lock`).
+        """
+        held = self.system.lock(path, timeout_s) if kept is None else kept.take(timeout_s)
         if held is None:
             raise TimeoutError(f"the lock {path} was not free within {timeout_s:g} s")
         try:

@@ -9,21 +9,23 @@ that even a stale first read costs nothing but the claim.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from arbd.errors import CorruptionError, DamageWarning, UnopenedError
 from arbd.records import unpack
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.frames import Damage, encode_frame, scan_file
+from arbd.spool.frames import SMALL_WINDOW_BYTES, Damage, encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import ClaimRecord, DoneRecord, FinishRecord, LedgerRecord, read_record
 from arbd.spool.readable import iterations_of_job
 from arbd.spool.spans import Claim, Finish
+from arbd.spool.system import KeptFileLock
 from arbd.spool.unknown_session import unknown_session
 
 LOCK_TIMEOUT_S = 60.0
@@ -55,6 +57,7 @@ class SessionQueue:
         self._told: set[Damage] = set()
         self._issued: set[int] = set()
         self._claim_ids = itertools.count(1)
+        self._lock: KeptFileLock | None = None
 
     def refresh(self) -> LedgerState:
         """Fold what is new without taking the lock; sees only whole records.
@@ -66,6 +69,8 @@ class SessionQueue:
             self._fold_new()
         except FileNotFoundError as error:
             raise unknown_session(self._files, self.paths) from error
+        finally:
+            self._let_go()
         return self._opened()
 
     def _opened(self) -> LedgerState:
@@ -118,9 +123,7 @@ class SessionQueue:
         append that reached the disk although it raised is found on the next call: its claims are handed out
         then, its finishes count once.
         """
-        with self._files.lock(self.paths.ledger_lock, self.lock_timeout_s):
-            self._fold_new()
-            records: list[LedgerRecord] = []
+        with self._exchange() as records:
             if finishes:
                 records.append(ledger.finished(worker.incarnation, finishes, wall_ns, busy_ns))
             state = self.state
@@ -130,8 +133,31 @@ class SessionQueue:
                 claims = [Claim(next(self._claim_ids), span, worker.worker_id, worker.incarnation) for span in spans]
                 if claims:
                     records.append(ledger.claimed(claims, worker.slots, wall_ns))
-            self._append(records)
         return self._unissued(worker.incarnation)
+
+    @contextlib.contextmanager
+    def _exchange(self) -> Iterator[list[LedgerRecord]]:
+        """Under the lock, what is new in the ledger folded: the records to append, which are folded afterwards.
+
+        The ledger is opened once to read and to append, and closed and opened anew to read back, before the lock is given
+        back: the handle that wrote would show what was written, and not what a file server made of it.
+        """
+        records: list[LedgerRecord] = []
+        self._lock = self._lock or self._files.system.kept_lock(self.paths.ledger_lock)
+        with self._files.lock(self.paths.ledger_lock, self.lock_timeout_s, self._lock):
+            with self._files.extended(self.paths.ledger) as opened:
+                self._fold(opened.read)
+                yield records
+                if records:
+                    opened.append(b"".join(encode_frame(ledger.pack(record)) for record in records))
+            if records:
+                self._fold_new()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep nothing open of a session that is over: it may be removed."""
+        if self.state.over and self._lock is not None:
+            self._lock.close()
 
     def _unissued(self, incarnation: int) -> list[Claim]:
         own = [claim for claim in self.state.claims.values() if claim.incarnation == incarnation]
@@ -141,14 +167,22 @@ class SessionQueue:
 
     def change(self, decide: Callable[[LedgerState], Sequence[LedgerRecord]]) -> LedgerState:
         """Append the records that `decide` returns for the current state, under the lock."""
-        with self._files.lock(self.paths.ledger_lock, self.lock_timeout_s):
-            self._fold_new()
-            self._append(decide(self._opened()))
+        with self._exchange() as records:
+            records.extend(decide(self._opened()))
         return self.state
 
     def _fold_new(self) -> None:
+        """Fold what is new, through a fresh open."""
+        self._fold(lambda offset, limit: self._files.read(self.paths.ledger, offset, limit))
+
+    def _fold(self, read_file: Callable[[int, int], bytes]) -> None:
+        # What is new is little, nearly always: read at once, and looked at from there.
+        ahead_at, ahead = self._offset, read_file(self._offset, SMALL_WINDOW_BYTES)
+
         def read(offset: int, limit: int) -> bytes:
-            data = self._files.read(self.paths.ledger, offset, limit)
+            at = offset - ahead_at
+            is_ahead = at >= 0 and (len(ahead) < SMALL_WINDOW_BYTES or at + limit <= len(ahead))
+            data = ahead[at : at + limit] if is_ahead else read_file(offset, limit)
             self._seen = offset + len(data)
             return data
 
@@ -213,9 +247,3 @@ class SessionQueue:
         else:
             return
         warnings.warn(f"{text}; see `arbctl repair {self.paths.session_id}`", DamageWarning, stacklevel=2)
-
-    def _append(self, records: Sequence[LedgerRecord]) -> None:
-        if not records:
-            return
-        self._files.append(self.paths.ledger, b"".join(encode_frame(ledger.pack(record)) for record in records))
-        self._fold_new()

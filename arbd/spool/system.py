@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from arbd.errors import SpoolError, UnsafePathError
+from arbd.spool.kept_lock import KeptLock, LockDoor
 
 if TYPE_CHECKING:
     import filelock
@@ -77,6 +78,18 @@ class HeldLock(Protocol):
 
     def is_ours(self) -> bool:
         """False when the file server gave the lock up, because it had not heard of this host for too long."""
+        ...
+
+
+class KeptFileLock(Protocol):
+    """A lock to be taken again and again."""
+
+    def take(self, timeout_s: float) -> HeldLock | None:
+        """Take it; None when it was not free in time. Raises as `System.lock` does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept open, while the lock is not held."""
         ...
 
 
@@ -156,6 +169,10 @@ class System(Protocol):
 
     def lock(self, path: Path, timeout_s: float) -> HeldLock | None:
         """The exclusive lock of `path` across processes and hosts, or None when it was not free in time."""
+        ...
+
+    def kept_lock(self, path: Path) -> KeptFileLock:
+        """The same lock of a path that is taken again and again: its file may stay open in between."""
         ...
 
     def is_locked(self, path: Path) -> bool:
@@ -288,6 +305,24 @@ class RealSystem:
         except OSError as error:
             raise _without_locks(error, path) from error
         return FileLock(lock)
+
+    def kept_lock(self, path: Path) -> KeptFileLock:
+        """See `System`."""
+
+        def both() -> tuple[int, int]:
+            folder = self.open_folder(path)
+            try:
+                return folder, self.open(path, os.O_RDWR | os.O_CREAT)
+            except BaseException:
+                os.close(folder)
+                raise
+
+        door = LockDoor(both, lambda: self.open_folder(path), LOCK_POLL_S, lambda error: _without_locks(error, path))
+        return KeptLock(door)
+
+    def open_folder(self, path: Path) -> int:
+        """A descriptor of the folder that holds `path`, for looking at alone."""
+        return os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def is_locked(self, path: Path) -> bool:
         """See `System`."""

@@ -15,9 +15,10 @@ from arbd.search.generation import Generation
 from arbd.search.generations import GenerationPlanner
 from arbd.search.schedule import Schedule
 from arbd.spool import frames
-from arbd.spool.files import Files
+from arbd.spool.files import Files, OpenedFile
 from arbd.spool.frames import HEADER, Frame
 from arbd.spool.liveness import Observer, read_beat
+from arbd.spool.system import KeptFileLock
 
 
 def finish_before_fsync() -> AbstractContextManager[object]:
@@ -33,13 +34,13 @@ def finish_before_fsync() -> AbstractContextManager[object]:
 def ledger_opened_before_the_lock() -> Iterator[None]:
     """The ledger is opened, and what is in it looked up, before its lock is held."""
     opened: dict[int, int] = {}
-    lock, append = Files.lock, Files.append
+    lock, extended = Files.lock, Files.extended
 
     @contextlib.contextmanager
-    def open_then_lock(self: Files, path: Path, timeout_s: float) -> Iterator[None]:
-        fd = self.system.open(path.with_suffix(""), os.O_WRONLY | os.O_APPEND) if path.name == "ledger.lock" else -1
+    def open_then_lock(self: Files, path: Path, timeout_s: float, kept: KeptFileLock | None = None) -> Iterator[None]:
+        fd = self.system.open(path.with_suffix(""), os.O_RDWR | os.O_APPEND) if path.name == "ledger.lock" else -1
         try:
-            with lock(self, path, timeout_s):
+            with lock(self, path, timeout_s, kept):
                 opened[id(self)] = fd
                 yield
         finally:
@@ -47,15 +48,16 @@ def ledger_opened_before_the_lock() -> Iterator[None]:
             if fd >= 0:
                 self.system.close(fd)
 
-    def append_to_opened(self: Files, path: Path, data: bytes) -> None:
+    @contextlib.contextmanager
+    def what_was_opened(self: Files, path: Path) -> Iterator[OpenedFile]:
         fd = opened.get(id(self), -1)
         if fd < 0 or path.name != "ledger":
-            append(self, path, data)
-            return
-        self.system.write(fd, data)
-        self.system.fsync(fd)
+            with extended(self, path) as found:
+                yield found
+        else:
+            yield OpenedFile(self.system, fd)
 
-    with mock.patch.object(Files, "lock", open_then_lock), mock.patch.object(Files, "append", append_to_opened):
+    with mock.patch.object(Files, "lock", open_then_lock), mock.patch.object(Files, "extended", what_was_opened):
         yield
 
 

@@ -293,6 +293,10 @@ class SimSystem:
             inode = self._disk.make(self._process.host, path, folder=False)
         return self._around.locks.take(inode, self._process, timeout_s)
 
+    def kept_lock(self, path: Path) -> SimKeptLock:
+        """See `System`."""
+        return SimKeptLock(self, path)
+
     def is_locked(self, path: Path) -> bool:
         """See `System`."""
         self._call("is_locked", path)
@@ -304,6 +308,21 @@ class SimSystem:
     def token(self, n_bytes: int) -> str:
         """See `System`."""
         return self._world.rng.randbytes(n_bytes).hex()
+
+
+@dataclass(frozen=True)
+class SimKeptLock:
+    """A lock that is taken again and again: it leads to the file that has the name when it is taken."""
+
+    system: SimSystem
+    path: Path
+
+    def take(self, timeout_s: float) -> SimLock | None:
+        """See `KeptFileLock`."""
+        return self.system.lock(self.path, timeout_s)
+
+    def close(self) -> None:
+        """See `KeptFileLock`."""
 
 
 class SimClock:

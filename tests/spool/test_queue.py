@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ import pytest
 
 from arbd.errors import CorruptionError, NotFoundError
 from arbd.spool import ledger
-from arbd.spool.files import Files
+from arbd.spool.files import Files, OpenedFile
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.spans import Claim, Finish, Span
+from arbd.spool.system import System
 from tests.spool.sessions import make_session
 
 N = 2_000
@@ -95,15 +97,28 @@ class FailingFiles(Files):
         super().__init__()
         self.when = ""
 
-    def append(self, path: Path, data: bytes) -> None:
-        when, self.when = self.when, ""
+    @contextlib.contextmanager
+    def extended(self, path: Path) -> Iterator[OpenedFile]:
+        with super().extended(path) as opened:
+            yield FailingFile(opened._system, opened._fd, self)
+
+
+class FailingFile(OpenedFile):
+    """What `FailingFiles` opens."""
+
+    def __init__(self, system: System, fd: int, files: FailingFiles) -> None:
+        super().__init__(system, fd)
+        self.files = files
+
+    def append(self, data: bytes) -> None:
+        when, self.files.when = self.files.when, ""
         if when == "middle":
-            super().append(path, data[: len(data) // 2])
+            super().append(data[: len(data) // 2])
         elif when == "after":
-            super().append(path, data)
+            super().append(data)
         if when:
             raise OSError(28, "No space left on device")
-        super().append(path, data)
+        super().append(data)
 
 
 @pytest.mark.parametrize("when", ["before", "middle", "after"])
@@ -191,9 +206,26 @@ class StaleFiles(Files):
     def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
         return super().read(path, offset, limit) if self.seen is None else self.seen[offset:]
 
-    def append(self, path: Path, data: bytes) -> None:
-        super().append(path, data)
-        self.seen = None
+    @contextlib.contextmanager
+    def extended(self, path: Path) -> Iterator[OpenedFile]:
+        with super().extended(path) as opened:
+            yield opened if self.seen is None else StaleFile(opened._system, opened._fd, self)
+
+
+class StaleFile(OpenedFile):
+    """What `StaleFiles` opens."""
+
+    def __init__(self, system: System, fd: int, files: StaleFiles) -> None:
+        super().__init__(system, fd)
+        self.files = files
+
+    def read(self, offset: int, limit: int) -> bytes:
+        assert self.files.seen is not None
+        return self.files.seen[offset : offset + limit]
+
+    def append(self, data: bytes) -> None:
+        super().append(data)
+        self.files.seen = None
 
 
 def test_a_writer_that_reads_an_old_copy_loses_its_claim_and_nothing_else(paths: SessionPaths) -> None:

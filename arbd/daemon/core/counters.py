@@ -18,6 +18,7 @@ from typing import Any
 
 from arbd.spool.files import Files
 from arbd.spool.ledger import STATUS_NAMES
+from arbd.spool.system import KeptFileLock
 
 WAIT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -138,12 +139,12 @@ class MeasuredFiles(Files):
         self._waits = waits
 
     @contextlib.contextmanager
-    def lock(self, path: Path, timeout_s: float) -> Iterator[None]:
+    def lock(self, path: Path, timeout_s: float, kept: KeptFileLock | None = None) -> Iterator[None]:
         """See `Files`; a lock that was not had counts with the time that it was waited for."""
         began = time.monotonic()
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(super().lock(path, timeout_s))
+                stack.enter_context(super().lock(path, timeout_s, kept))
             finally:
                 self._waits.observe(time.monotonic() - began)
             yield
