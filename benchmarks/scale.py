@@ -1,98 +1,200 @@
-"""What one session's ledger carries: hosts of 64 slots that claim and finish chunks, as many as are asked for.
+"""How far one host goes: markets of up to a hundred million ticks, sessions of up to fifty million iterations. JSON lines.
 
-    python -m benchmarks.scale [--hosts 10 100 1000] [--smoke]
+    python benchmarks/scale.py [--ticks 5000000 25000000 100000000] [--iterations 1000000 10000000 50000000]
+    python benchmarks/scale.py --smoke    small, to see that it runs
 
-The hosts are simulated, one exchange after the other, on a real ledger with its real lock, append and fsync; so is what
-each of them has to read of the others. From what was measured follows what chunks of 2 s ask for: how long the lock is
-held of every second, how much of a core each daemon needs to follow the ledger, and what the file server sends.
+Every line is of one command in a process of its own, with all that it starts: `seconds` from its start to its end, `cpu_s`
+of all processes, `peak_mb` the most anonymous memory (RssAnon) that one of them had. No process may have more than
+`--limit-mb` of data (RLIMIT_DATA, 1,024), so that whatever holds a whole market ends with an error.
+
+Of each market: two venues' files (Parquet, and CSV packed with zstd where --csv is said), `arbctl market import` of them,
+`describe`, a job of 1,024 sets that trade rarely (`arbctl run`, two slots) on a host that has not seen the market, the same
+again, and a job of one set, warm; the engine was compiled ahead (`arbd compile`). `bytes_a_tick` is what the cache holds of it. With room of about 350 bytes a tick in the
+temporary folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
+import resource
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from arbd.job.spec import JobSpec, ObjectiveSpec
-from arbd.search.problem import MetricGoal
-from arbd.search.space import FloatDimension, SearchSpace
-from arbd.spool.files import Files
-from arbd.spool.layout import SessionPaths, SpoolLayout
-from arbd.spool.queue import SessionQueue, Worker
-from arbd.spool.sessions import create_session
-from arbd.spool.spans import Claim, Finish
+import numpy as np
+import numpy.typing as npt
 
-SLOTS = 64
-CHUNK = 100
-CHUNK_S = 2.0
-ROUNDS = 2
+from arbd.paper.market.writers import write_columns
 
-
-def measure(folder: Path, hosts: int) -> dict[str, object]:
-    """One ledger that so many hosts work on: each claims for its slots, and finishes what it had, `ROUNDS` times."""
-    layout = SpoolLayout(folder)
-    layout.prepare()
-    files = layout.files()
-    n = hosts * SLOTS * CHUNK * (ROUNDS + 1)
-    spec = JobSpec(
-        ObjectiveSpec("python", ("noop:objective",)), "random", SearchSpace((FloatDimension("x", 0.0, 1.0),)), n, 1,
-        (MetricGoal("value", "maximize"),),
-    )  # fmt: skip
-    paths = create_session(files, layout, "scale", b"tuning: {}\n", spec)
-    ledger = SessionQueue(files, paths)
-    ledger.refresh()
-    queues = [SessionQueue(files, paths) for _ in range(hosts)]
-    workers = [Worker(f"host-{number}", number + 1, SLOTS) for number in range(hosts)]
-    held: list[list[Claim]] = [[] for _ in range(hosts)]
-    chunks = 0
-    times_s: list[float] = []
-    before = paths.ledger.stat().st_size
-    for turn in range(ROUNDS + 1):
-        for number, (queue, worker) in enumerate(zip(queues, workers, strict=True)):
-            finishes = [Finish(claim.claim_id, (claim.span.count, 0, 0, 0)) for claim in held[number]]
-            began_s = time.perf_counter()
-            # What the others wrote is folded once for all of them; how long that takes is measured below.
-            queue.resume(ledger.state, ledger.position)
-            held[number] = queue.claim(worker, finishes, lambda state: (CHUNK, SLOTS * CHUNK), time.time_ns())
-            ledger.resume(queue.state, queue.position)
-            if turn:
-                times_s.append(time.perf_counter() - began_s)
-                chunks += len(finishes)
-    written = paths.ledger.stat().st_size - before
-    per_chunk_bytes = written / (chunks + hosts * SLOTS)
-    fold_s = min(_follow_s(files, paths) for _ in range(3)) / (chunks + hosts * SLOTS)
-    per_s = hosts * SLOTS / CHUNK_S
-    # What else the machine does meanwhile is not the ledger's.
-    exchange_s = statistics.median(times_s)
-    return {
-        "benchmark": "ledger", "hosts": hosts, "slots": hosts * SLOTS, "exchange_ms": round(1e3 * exchange_s, 2),
-        "bytes_per_chunk": round(per_chunk_bytes, 1), "follow_us_per_chunk": round(1e6 * fold_s, 2),
-        "lock_held_percent": round(100 * per_s / SLOTS * exchange_s, 1),
-        "cores_to_follow": round(per_s * fold_s, 3),
-        "server_mb_per_s": round(hosts * per_s * per_chunk_bytes / 1e6, 1),
-    }  # fmt: skip
+PIECE_ROWS = 1 << 20
+LOOK_S = 0.05
+STEP_NS = 20_000_000
+JOB = """
+session_id: {name}
+data: [{data}]
+fixed: {{fee_a_bps: 1, fee_b_bps: 1, latency_a_ms: 50, latency_b_ms: 20, max_position: 10000, initial_capital: 100000,
+  grid_s: 3600}}
+metric: pnl
+tuning:
+  method: sobol
+  search_space:
+    min_spread_pct: {{type: float, bounds: [0.33, 0.36]}}
+    exit_spread_pct: {{type: float, bounds: [-0.2, 0.2]}}
+    max_hold_s: {{type: int, bounds: [600, 20000], log: true}}
+  max_iterations: {n}
+  seed: 42
+"""
+NOTHING = """
+session_id: nothing
+objective: {{python: "nothing:objective"}}
+metric: value
+results: {{csv: false}}
+tuning: {{method: random, max_iterations: {n}, seed: 1, search_space: {{x: {{type: float, bounds: [0, 1]}}}}}}
+"""
+OBJECTIVE = """
+def objective(params):
+    return {"value": params["x"]}
 
 
-def _follow_s(files: Files, paths: SessionPaths) -> float:
-    began_s = time.process_time()
-    SessionQueue(files, paths).refresh()
-    return time.process_time() - began_s
+def evaluate_batch(columns):
+    return {"value": columns["x"]}
+"""
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def venue(letter: str, ticks: int) -> Iterator[Columns]:
+    """Half of the ticks: quotes of one venue at every other step, in pieces."""
+    rng = np.random.default_rng(ord(letter))
+    n = ticks // 2
+    for start in range(0, n, PIECE_ROWS):
+        row = np.arange(start, min(n, start + PIECE_ROWS))
+        ts_ns = 1_700_000_000 * 10**9 + (2 * row + (letter == "b")) * STEP_NS
+        s = ts_ns / 1e9 % 1e7
+        premium_bps = 8 * np.sin(s / 977) + 6 * np.sin(s / 331.7) + 5 * np.sin(s / 61.3) + rng.normal(0, 0.5, len(row))
+        mid = 100 * (1 + 0.01 * np.sin(s / 86_400)) * (1 + (0.5 if letter == "a" else -0.5) * premium_bps / 1e4)
+        half = rng.uniform(0.5, 1.0, len(row)) / 1e4
+        yield {
+            "ts_ns": ts_ns,
+            "bid": np.round(mid * (1 - half), 3),
+            "ask": np.round(mid * (1 + half), 3),
+            "bid_size": np.round(rng.exponential(50, len(row)) + 0.001, 3),
+            "ask_size": np.round(rng.exponential(50, len(row)) + 0.001, 3),
+        }
+
+
+def most_memory(pids: Sequence[int]) -> int:
+    """The most anonymous memory, in bytes, that one of the processes has."""
+    most = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        found = next((line for line in text.splitlines() if line.startswith("RssAnon")), None)
+        most = max(most, int(found.split()[1]) << 10 if found is not None else 0)
+    return most
+
+
+def below(parent: int) -> list[int]:
+    """A process and all that it started."""
+    parents: dict[int, int] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                rest = Path(entry.path, "stat").read_text().rpartition(")")[2]
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(rest.split()[1])
+    found = {parent}
+    while more := {pid for pid, above in parents.items() if above in found} - found:
+        found |= more
+    return sorted(found)
+
+
+def run(folder: Path, what: str, command: Sequence[str | Path], limit_mb: int, **figures: Any) -> None:
+    """A command under the limit; its line."""
+    environment = {**os.environ, "ARBD_CONFIG": str(folder / "arbd.yaml"), "ARBD_SPOOL": str(folder / "spool")}
+    environment |= {"TMPDIR": str(folder)}
+    limit = (limit_mb << 20, limit_mb << 20)
+    before, start, most = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, env=environment)
+        # Before it has imported anything; what it starts inherits it.
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, limit)
+        while process.poll() is None:
+            most = max(most, most_memory(below(process.pid)))
+            time.sleep(LOOK_S)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise SystemExit(f"{what}: {(folder / 'output').read_text()[-2_000:]}")
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    line = {"benchmark": "scale", "what": what, **figures, "seconds": round(seconds, 2), "cpu_s": round(cpu_s, 2)}
+    print(json.dumps(line | {"peak_mb": most >> 20, "limit_mb": limit_mb}), flush=True)
+
+
+def arbctl(*arguments: str | Path) -> list[str | Path]:
+    """A command of arbd."""
+    return [sys.executable, "-m", "arbd.cli", *arguments]
+
+
+def market(folder: Path, ticks: int, limit_mb: int, *, csv: bool) -> None:
+    """All lines of one market."""
+    quotes = folder / "quotes.parquet"
+    for suffix in (".csv.zst", ".parquet") if csv else (".parquet",):
+        for letter in "ab":
+            write_columns(venue(letter, ticks), folder / f"{letter}{suffix}")
+        files = [word for letter in "ab" for word in (f"--{letter}", folder / f"{letter}{suffix}")]
+        command = arbctl("market", "import", "--format", "quotes", *files, "--output", quotes)
+        run(folder, f"import {suffix.removeprefix('.')}", command, limit_mb, ticks=ticks)
+        for letter in "ab":
+            (folder / f"{letter}{suffix}").unlink()
+    run(folder, "describe", arbctl("market", "describe", quotes), limit_mb, ticks=ticks)
+    for name, sets in (("cold", 1024), ("warm", 1024), ("warm-one", 1)):
+        (folder / "job.yaml").write_text(JOB.format(name=f"{name}-{ticks}", data=quotes, n=sets))
+        figures: dict[str, Any] = {"ticks": ticks, "sets": sets}
+        if name != "cold":
+            cached = sum(path.stat().st_size for path in (folder / "cache").rglob("*.npy"))
+            figures["bytes_a_tick"] = round(cached / ticks, 1)
+        command = arbctl("run", folder / "job.yaml", "--workers", "2" if sets > 1 else "1")
+        run(folder, f"job {name}", command, limit_mb, **figures)
+
+
+def iterations(folder: Path, n: int, limit_mb: int) -> None:
+    """A session of iterations that do nothing."""
+    (folder / "nothing.py").write_text(OBJECTIVE)
+    (folder / "job.yaml").write_text(NOTHING.format(n=n))
+    run(folder, "iterations", arbctl("run", folder / "job.yaml", "--workers", "2"), limit_mb, n=n)
+    rows = sum(path.stat().st_size for path in (folder / "spool").rglob("*") if path.is_file())
+    print(json.dumps({"benchmark": "scale", "what": "spool", "n": n, "bytes_a_row": round(rows / n, 1)}), flush=True)
 
 
 def main() -> None:
-    """Print one line for each number of hosts."""
+    """One folder for each size, removed after it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", type=int, nargs="+", default=[10, 100, 300, 1000])
+    parser.add_argument("--ticks", type=int, nargs="*", default=[5_000_000, 25_000_000, 100_000_000])
+    parser.add_argument("--iterations", type=int, nargs="*", default=[1_000_000, 10_000_000, 50_000_000])
+    parser.add_argument("--limit-mb", type=int, default=1024)
+    parser.add_argument("--csv", action="store_true", help="import CSV packed with zstd too")
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args()
-    for hosts in [2] if given.smoke else given.hosts:
-        with tempfile.TemporaryDirectory(prefix="arbd-bench-") as name:
-            spool = Path(name) / "spool"
-            spool.mkdir()
-            print(json.dumps(measure(spool, hosts)), flush=True)
+    for kind, sizes in (("ticks", given.ticks), ("iterations", given.iterations)):
+        for size in [20_000] if given.smoke else sizes:
+            with tempfile.TemporaryDirectory(prefix="arbd-bench-") as name:
+                folder = Path(name)
+                (folder / "spool").mkdir()
+                (folder / "arbd.yaml").write_text(
+                    f"cache_dir: {folder}/cache\nallow: ['paper', 'python:*']\nobjective_paths: [{folder}]\n"
+                )
+                if kind == "ticks":
+                    market(folder, size, given.limit_mb, csv=given.csv)
+                else:
+                    iterations(folder, size, given.limit_mb)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ def write_quotes(quotes: Quotes, path: Path) -> None:
     """Write quotes in the format of the suffix, one of `SUFFIXES`."""
     told = quotes.told()
     starts = range(0, max(1, len(quotes)), PIECE_ROWS)
-    _write(({name: column[at : at + PIECE_ROWS] for name, column in told.items()} for at in starts), path)
+    write_columns(({name: column[at : at + PIECE_ROWS] for name, column in told.items()} for at in starts), path)
 
 
 def write_pieces(pieces: Iterable[Quotes], path: Path) -> None:
     """The same of quotes that are given piece by piece, at least one, each of which tells the same columns."""
-    _write((quotes.told() for quotes in pieces), path)
+    write_columns((quotes.told() for quotes in pieces), path)
 
 
 def check_target(path: Path) -> str:
@@ -52,7 +52,8 @@ def check_target(path: Path) -> str:
     return suffix
 
 
-def _write(pieces: Iterator[Columns], path: Path) -> None:
+def write_columns(pieces: Iterator[Columns], path: Path) -> None:
+    """Columns of any kind of quotes (of one venue too) piece by piece, at least one of them."""
     path = Path(path)
     suffix = check_target(path)
     with whole_file(path, suffix) as new:

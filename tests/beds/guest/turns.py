@@ -13,10 +13,11 @@ from arbd.spool.frames import encode_frame
 
 
 def main(folder: Path, name: str, turns: int) -> None:
-    """Two appends under each hold; between them nobody else's may stand."""
+    """Two appends under each hold; between them nobody else's may stand. Every other turn the lock file was kept open."""
     files = Files()
+    kept = files.system.kept_lock(folder / "turns.lock")
     for turn in range(turns):
-        with files.lock(folder / "turns.lock", 300.0):
+        with files.lock(folder / "turns.lock", 300.0, kept if turn % 2 else None):
             files.append(folder / "turns", encode_frame(f"{name} {turn} in".encode()))
             files.append(folder / "turns", encode_frame(f"{name} {turn} out".encode()))
 
