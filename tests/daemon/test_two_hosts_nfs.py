@@ -115,6 +115,17 @@ def assert_right(told: dict[str, Any]) -> None:
     assert (told["iterations"], told["metrics"]) == (True, True)
 
 
+def test_an_exchange_asks_the_server_eight_times_at_most(bed: NfsBed) -> None:
+    done = bed.clients[0].run(
+        *AS_ARBD, "python3", "/code/tests/beds/guest/exchanges.py", SPOOL, "counted", "20", timeout_s=300
+    )
+    assert done.status == 0, done.err
+    # What the client tells the server later, by itself, and nothing waits for.
+    asked = {name: each for name, each in json.loads(done.out).items() if name not in ("FREE_STATEID", "DELEGRETURN")}
+    assert asked.keys() >= {"LOCK", "LOCKU", "WRITE"}, "this is no NFS mount"
+    assert sum(asked.values()) <= 8, asked
+
+
 def test_locks_and_appends_of_two_nfs_clients_exclude_each_other(bed: NfsBed) -> None:
     one, two = bed.clients
     turns = 12
