@@ -36,6 +36,7 @@ def main() -> None:
     """The first turn is not counted: it opens the lock file."""
     spool, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     layout = SpoolLayout(spool)
+    layout.prepare()
     spec = JobSpec(
         ObjectiveSpec("python", ("noop:objective",)), "random", SearchSpace((FloatDimension("x", 0.0, 1.0),)),
         2 * (count + 2), 1, (MetricGoal("value", "maximize"),),
