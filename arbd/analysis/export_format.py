@@ -68,10 +68,14 @@ def more_columns(table: ResultTable) -> dict[str, list[bool]]:
 def documents(table: ResultTable) -> Iterator[dict[str, Any]]:
     """One mapping per row, with everything that is known of it."""
     more = more_columns(table)
-    for position, result in enumerate(table.results(range(len(table)))):
-        document = result.to_plain() | {name: column[position] for name, column in more.items()}
-        if result.reports:
-            document["reports"] = [list(step) for step in result.reports]
-        if table.rows.blocks is not None:
-            document["blocks"] = table.rows.blocks[position].tolist()
-        yield document
+    position = 0
+    for rows, results in table.parts(blocks=table.blocks):
+        for at, result in enumerate(results):
+            document = result.to_plain() | {name: column[position] for name, column in more.items()}
+            reports = rows.reports.get(result.iteration)
+            if reports:
+                document["reports"] = [list(step) for step in reports]
+            if rows.blocks is not None:
+                document["blocks"] = rows.blocks[at].tolist()
+            yield document
+            position += 1

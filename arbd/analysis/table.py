@@ -7,7 +7,7 @@ are read whole.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,9 @@ from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
+
+# So many rows at a time are values.
+PART_ROWS = 4_096
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +137,19 @@ class ResultTable:
     def results(self, positions: Sequence[int]) -> list[TuningResult]:
         """The rows at `positions` as values."""
         if len(positions) == self.source.n and list(positions) == list(range(self.source.n)):
-            return [result for group in self.source.groups() for result in self._values(group)]
+            return [result for _, results in self.parts() for result in results]
         found: dict[int, TuningResult] = {}
         for place, group in self.source.at(positions):
             (found[place],) = self._values(group)
         return [found[place] for place in range(len(positions))]
+
+    def parts(self, *, blocks: bool = False) -> Iterator[tuple[RowBatch, list[TuningResult]]]:
+        """All rows some at a time, as columns and as values, so that no more are in memory."""
+        for group in self.source.groups(blocks=blocks):
+            for at in range(0, len(group.rows), PART_ROWS):
+                chosen = slice(at, at + PART_ROWS)
+                part = ResultGroup(group.rows.select(chosen), group.worker[chosen], group.workers)
+                yield part.rows, self._values(part)
 
     def _values(self, group: ResultGroup) -> list[TuningResult]:
         rows = group.rows

@@ -71,15 +71,16 @@ class RowBatch:
     def select(self, index: Array | slice) -> RowBatch:
         """The rows at `index` (positions, a mask, or a slice, which copies nothing), in that order."""
         iteration = self.iteration[index]
-        kept = set(iteration.tolist()) if self.errors or self.reports else set()
+        # Parts of many rows are taken out of many more.
+        kept = iteration.tolist() if self.errors or self.reports else []
         return RowBatch(
             iteration=iteration,
             **{name: getattr(self, name)[index] for name in FIXED_COLUMNS if name != "iteration"},
             params={name: column[index] for name, column in self.params.items()},
             metrics={name: column[index] for name, column in self.metrics.items()},
             blocks=None if self.blocks is None else self.blocks[index],
-            errors={i: text for i, text in self.errors.items() if i in kept},
-            reports={i: steps for i, steps in self.reports.items() if i in kept},
+            errors={i: self.errors[i] for i in kept if i in self.errors},
+            reports={i: self.reports[i] for i in kept if i in self.reports},
             origin=None if self.origin is None else self.origin[index],
             code=None if self.code is None else self.code[index],
         )
