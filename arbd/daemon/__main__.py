@@ -114,8 +114,10 @@ def unit(config_path: Path | None, instance: str | None, in_place: bool, debug: 
 
     try:
         name = units.unit_name(instance)
+        if in_place:
+            units.require_own(config_path, instance)
         if instance and config_path is None:
-            config_path = Path("/etc/arbd") / f"{instance}.yaml"
+            config_path = units.settings_of(instance)
         text = units.drop_in(load_config(config_path, {}))
         if in_place:
             click.echo(f"written: {units.write(text, instance)}; now: systemctl restart {name}")

@@ -28,7 +28,16 @@ def examine() -> Iterator[Finding]:
     found = f"{UNIT} is {state}, {about.get('UnitFileState', '?')} at boot, {restarts} restarts"
     remedy = f"sudo systemctl enable --now {UNIT}; arbctl logs tells why it stopped"
     yield judged("unit", found, broken=state == "failed", warning=state != "active", remedy=remedy)
+    yield from drop_ins()
     yield hardening()
+
+
+def drop_ins() -> Iterator[Finding]:
+    """Sandboxes that do not fit the settings: what these name since may not be read, written or reached."""
+    from arbd.daemon.host.unit import stale
+
+    for unit, remedy in stale():
+        yield Finding("drop-in", WARNING, f"{unit} is not fitted to its settings as they are now", remedy)
 
 
 def hardening() -> Finding:

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from arbd.atomic_file import replace_file
-from arbd.daemon.host.config import Config, default_cache_dir
+from arbd.daemon.host.config import SYSTEM_CONFIG, Config, default_cache_dir, load_config
 from arbd.errors import SpoolError, UsageError
 from arbd.spool.layout import check_name
 
@@ -28,10 +28,11 @@ AFTER_DRAIN_S = 30
 
 def drop_in(config: Config) -> str:
     """The text of the drop-in. UsageError when a path cannot be had in a unit file."""
-    readable = [config.spool, *config.data_dirs, *config.objective_paths]
+    archives = [Path(config.retention.archive_dir)] if config.retention.archive_dir else []
+    readable = [config.spool, *config.data_dirs, *config.objective_paths, *archives]
     lines = [
         "# Made by `arbd unit --write` from the settings. Run it again when spool, data_dirs, objective_paths,",
-        "# mirror, metrics, executor or drain_timeout_s change; then `systemctl restart`.",
+        "# mirror, metrics, executor, retention, notify or drain_timeout_s change; then `systemctl restart`.",
         "[Unit]",
         f"RequiresMountsFor={' '.join(_quoted(path) for path in dict.fromkeys(readable))}",
         "",
@@ -41,7 +42,7 @@ def drop_in(config: Config) -> str:
     writable = [path for path in _writable(config) if not _within(path, OWN_FOLDERS)]
     if writable:
         lines.append(f"ReadWritePaths={' '.join(_quoted(path) for path in dict.fromkeys(writable))}")
-    hidden = [path for path in (*readable, *writable) if _within(path, HIDDEN)]
+    hidden = [path for path in (*readable, *writable, *_read_by_notices(config)) if _within(path, HIDDEN)]
     if hidden:
         lines += [
             "# Homes are hidden from the service but for these.",
@@ -64,6 +65,15 @@ def _writable(config: Config) -> Iterator[Path]:
         yield config.cache_dir
     if config.metrics.textfile:
         yield Path(config.metrics.textfile).parent
+    if config.retention.archive_dir:
+        yield Path(config.retention.archive_dir)
+
+
+def _read_by_notices(config: Config) -> Iterator[Path]:
+    for target in config.notify.targets:
+        yield from (Path(name) for name in (*target.exec[:1], target.token_file) if name)
+    if config.notify.smtp.password_file:
+        yield Path(config.notify.smtp.password_file)
 
 
 def _beyond_loopback(config: Config) -> Iterator[str]:
@@ -79,6 +89,12 @@ def _beyond_loopback(config: Config) -> Iterator[str]:
     # Where the executor of a function goes to is not known.
     if config.executor.kind and not (scheduler and _is_loopback(host)):
         yield f"executor {scheduler or config.executor.factory}"
+
+    for target in config.notify.targets:
+        # Where a program goes to is not known either.
+        host = config.notify.smtp.host if target.mail else urlsplit(target.webhook).hostname or ""
+        if target.exec or not _is_loopback(host):
+            yield f"notify.targets.{target.name} {target.shown}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -104,6 +120,38 @@ def _quoted(path: Path) -> str:
 def unit_name(instance: str | None) -> str:
     """`arbd.service`, or `arbd@INSTANCE.service`."""
     return f"arbd@{check_name(instance, 'instance')}.service" if instance else "arbd.service"
+
+
+def settings_of(instance: str | None) -> Path:
+    """The settings that a unit reads."""
+    return SYSTEM_CONFIG.with_name(f"{instance}.yaml") if instance else SYSTEM_CONFIG
+
+
+def require_own(config_path: Path | None, instance: str | None) -> None:
+    """UsageError when settings are not those of the unit whose drop-in would be written from them."""
+    own = settings_of(instance)
+    if config_path is None or config_path.absolute() == own:
+        return
+    name = config_path.stem
+    other = config_path.absolute().parent == own.parent and name != SYSTEM_CONFIG.stem
+    remedy = (
+        f"--instance {name} is the one that does" if other else "put them there, or leave --write out and look at them"
+    )
+    raise UsageError(f"{unit_name(instance)} reads {own}, not {config_path}, and is left as it is: {remedy}")
+
+
+def stale(root: Path = DROP_IN_ROOT) -> list[tuple[str, str]]:
+    """Units whose drop-in is not what their settings ask for now, and the command that writes it."""
+    found = []
+    for folder in sorted(root.glob("arbd*.service.d")):
+        instance = folder.name.removeprefix("arbd").removesuffix(".service.d").removeprefix("@") or None
+        settings, path = settings_of(instance), folder / DROP_IN_NAME
+        if not settings.is_file() or not path.is_file():
+            continue
+        if path.read_text() != drop_in(load_config(settings, {})):
+            command = f"sudo arbd unit {f'--instance {instance} ' if instance else ''}--write"
+            found.append((unit_name(instance), f"{command} && sudo systemctl restart {unit_name(instance)}"))
+    return found
 
 
 def write(text: str, instance: str | None, root: Path = DROP_IN_ROOT) -> Path:

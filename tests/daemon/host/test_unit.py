@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from arbd.daemon.__main__ import cli
+from arbd.daemon.host import unit as units
 from arbd.daemon.host.config import Config, load_config
-from arbd.daemon.host.unit import drop_in, unit_name, write
+from arbd.daemon.host.unit import drop_in, require_own, unit_name, write
 from arbd.errors import SpoolError, UsageError
 from tests.conftest import REPOSITORY
 
@@ -124,3 +125,80 @@ def test_systemd_accepts_unit_and_drop_in(tmp_path: Path) -> None:
 )
 def test_an_executor_beyond_this_host_is_let_at_the_network(tmp_path: Path, executor: str, needs_network: bool) -> None:
     assert ("IPAddressDeny=" in lines(settings(tmp_path, f"executor: {executor}\n"))) is needs_network
+
+
+def test_archives_are_written_and_those_who_are_told_are_reached(tmp_path: Path) -> None:
+    config = settings(
+        tmp_path,
+        "spool: /var/lib/arbd/spool\n"
+        "retention: {archive_dir: /mnt/archive, rules: [{action: archive, older_than: 1d}]}\n"
+        "notify:\n"
+        "  smtp: {host: 127.0.0.1, sender: a@b.c, user: x, security: tls, password_file: /home/arbd/password}\n"
+        "  targets: {here: {webhook: 'http://127.0.0.1:9/secret'}, anna: {mail: anna@b.c}}\n",
+    )
+    assert lines(config) == [
+        "[Unit]",
+        "RequiresMountsFor=/var/lib/arbd/spool /mnt/archive",
+        "[Service]",
+        "TimeoutStopSec=60",
+        "ReadWritePaths=/mnt/archive",
+        "ProtectHome=tmpfs",
+        "BindReadOnlyPaths=/home/arbd/password",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("{webhook: 'https://hooks.lan/secret'}", "notify.targets.desk webhook https://hooks.lan/..."),
+        ("{exec: [/usr/local/bin/page, --token, secret]}", "notify.targets.desk exec /usr/local/bin/page"),
+        ("{mail: [anna@b.c]}", "notify.targets.desk mail to anna@b.c"),
+    ],
+)
+def test_whom_to_tell_beyond_this_host_opens_the_network_and_shows_no_secret(
+    tmp_path: Path, target: str, told: str
+) -> None:
+    config = settings(tmp_path, f"notify: {{smtp: {{host: mail.lan, sender: a@b.c}}, targets: {{desk: {target}}}}}\n")
+    text = drop_in(config)
+    assert f"# Beyond loopback: {told}.\nIPAddressDeny=" in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("config", "instance", "allowed"),
+    [
+        (None, None, True),
+        (None, "second", True),
+        ("/etc/arbd/arbd.yaml", None, True),
+        ("/etc/arbd/second.yaml", "second", True),
+        ("/etc/arbd/second.yaml", None, False),
+        ("/etc/arbd/arbd.yaml", "second", False),
+        ("/home/anna/new.yaml", None, False),
+    ],
+)
+def test_no_unit_is_written_from_settings_that_it_does_not_read(
+    config: str | None, instance: str | None, allowed: bool
+) -> None:
+    path = Path(config) if config is not None else None
+    if allowed:
+        require_own(path, instance)
+    else:
+        with pytest.raises(UsageError, match="is left as it is"):
+            require_own(path, instance)
+    if config == "/etc/arbd/second.yaml" and instance is None:
+        with pytest.raises(UsageError, match="--instance second"):
+            require_own(path, instance)
+
+
+def test_a_drop_in_that_settings_have_left_behind_is_found_before_a_daemon_meets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "SYSTEM_CONFIG", tmp_path / "arbd.yaml")
+    for name, instance in (("arbd", None), ("second", "second")):
+        (tmp_path / f"{name}.yaml").write_text("spool: /mnt/nas/spool\n")
+        write(drop_in(load_config(tmp_path / f"{name}.yaml", {})), instance, tmp_path / "units")
+    assert units.stale(tmp_path / "units") == []
+    (tmp_path / "second.yaml").write_text("spool: /mnt/other\n")
+    ((unit, remedy),) = units.stale(tmp_path / "units")
+    assert unit == "arbd@second.service"
+    assert remedy == "sudo arbd unit --instance second --write && sudo systemctl restart arbd@second.service"
