@@ -23,8 +23,8 @@ from arbd.paper.market.synth import synth_profile
 from arbd.paper.market.writers import write_quotes
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.held import Taker
-from arbd.spool.intake import Accepted
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.outcomes import Accepted
 from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "architecture.md"

@@ -138,6 +138,27 @@ def promote(
     return written
 
 
+def read_promotions(files: Files, layout: SpoolLayout) -> list[dict[str, Any]]:
+    """What was promoted, in order, and written; lines that cannot be read are passed over."""
+    try:
+        lines = files.read(layout.promotions, limit=MAX_LOG_BYTES).splitlines()
+    except FileNotFoundError:
+        return []
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(entry, dict):
+            continue
+        if entry.get("event") == "promoted" and isinstance(entry.get("provenance"), dict):
+            found.append(entry)
+        elif entry.get("event") == "failed" and found and found[-1].get("sha256") == entry.get("sha256"):
+            found.pop()
+    return found
+
+
 def iso(wall_ns: int) -> str:
     """A moment for people."""
     return datetime.fromtimestamp(wall_ns / 1e9, tz=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -167,10 +167,10 @@ def session_verdict(spool: Path, session_id: str, metric: str | None = None) -> 
 
     NotFoundError without such a session, UsageError for a metric that it does not have.
     """
-    return _judged(spool, load_table(spool, session_id, blocks=True), metric)
+    return judged(spool, load_table(spool, session_id, blocks=True), metric)
 
 
-def _judged(spool: Path, table: ResultTable, metric: str | None) -> SessionVerdict:
+def judged(spool: Path, table: ResultTable, metric: str | None) -> SessionVerdict:
     """A verdict that knows the trials of all searches on the same data, this one's as far as they ran."""
     layout = SpoolLayout(spool)
     files, spec = layout.files(), table.spec
@@ -203,7 +203,7 @@ def verdict_line(spool: Path, table: ResultTable, metric: str | None = None) -> 
         return "", None
     if table.spec.search_n > LINE_TRIALS:
         return f"verdict: ask {ask}; with {table.spec.search_n:,} trials it takes a while", None
-    found = _judged(spool, table, metric)
+    found = judged(spool, table, metric)
     if found.judgement.rule == NO_BLOCKS:
         return "", None
     return f"verdict: {found.judgement.verdict}: {found.judgement.rule} ({ask})", found.document()

@@ -37,6 +37,7 @@ HOMES = {
     "best": (f"{_HERE}.best", "best", "The winning parameters, to feed a bot."),
     "verdict": (f"{_HERE}.verdict", "verdict", "Is the winner skill or luck? By which rule, and what would change it."),
     "promote": (f"{_HERE}.promote", "promote", "Write a winner for a bot, with where it comes from; in two steps."),
+    "standing": (f"{_HERE}.standing", "standing", "Standing jobs: is the current setting still good?"),
     "report": (f"{_HERE}.report", "report", "One HTML page that works offline: figures, ranking, job."),
     "serve": (f"{_HERE}.serve", "serve", "The live page: sessions, iterations, workers, in a browser."),
     "compare": (f"{_HERE}.compare", "compare", "Put sessions side by side."),

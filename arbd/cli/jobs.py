@@ -16,8 +16,10 @@ from arbd.search.problem import EarlierResult, WarmStart
 from arbd.spool.layout import SpoolLayout
 
 if TYPE_CHECKING:
+    from arbd.job.file import JobDocument
     from arbd.job.resolve_search import ReadPast
-    from arbd.search.schedule import Schedule
+    from arbd.search.schedule import Schedule as SearchSchedule
+    from arbd.spool.standing.calendar import Schedule
 
 overrides_option = click.option(
     "--set",
@@ -31,10 +33,14 @@ overrides_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """A good job: its spec, and the bytes to submit, in which paths are absolute and the session has its id."""
+    """A good job: its spec, and the bytes to submit, in which paths are absolute and the session has its id.
+
+    `schedule` where it is to be a standing job.
+    """
 
     spec: JobSpec
     data: bytes
+    schedule: Schedule | None = None
 
 
 def read_job(
@@ -55,6 +61,7 @@ def read_job(
     """
     from arbd.job.file import apply_overrides, load_job
     from arbd.job.resolve import resolve_job
+    from arbd.job.resolve_standing import standing_of
 
     document = load_job(path)
     if overrides:
@@ -75,7 +82,9 @@ def read_job(
         slots=lambda: slots or _slots(layout),
         begun=begun,
     )
-    return PreparedJob(spec, _portable(document.value, spec, path.absolute().parent))
+    standing = standing_of(document, spec, name)
+    data = _portable(document, spec, path.absolute().parent)
+    return PreparedJob(spec, data, standing.schedule if standing is not None else None)
 
 
 def _slots(layout: SpoolLayout) -> int | None:
@@ -88,7 +97,7 @@ def _slots(layout: SpoolLayout) -> int | None:
         return None
 
 
-def _schedule(layout: SpoolLayout, name: str) -> Schedule | None:
+def _schedule(layout: SpoolLayout, name: str) -> SearchSchedule | None:
     """That of a session that is there."""
     from arbd.job.stored import read_spec
     from arbd.search.generations import schedule_of
@@ -120,14 +129,17 @@ def _as_begun(layout: SpoolLayout, name: str, otherwise: ReadPast) -> ReadPast:
     return read
 
 
-def _portable(value: Any, spec: JobSpec, folder: Path) -> bytes:
+def _portable(document: JobDocument, spec: JobSpec, folder: Path) -> bytes:
     import yaml
 
-    job = dict(value)
+    job: dict[str, Any] = document.value
     if spec.session_id is not None:
         job["session_id"] = spec.session_id
     if spec.data:
-        job["data"] = list(spec.data)
+        # The windows of a standing job are those of each of its sessions.
+        windows = document.job.schedule is not None
+        given = job["data"] if windows else list(spec.data)
+        job["data"] = [_anywhere(each, name) for each, name in zip(given, spec.data, strict=True)]
     if spec.scenarios:
         if "scenarios" in job:
             job["scenarios"] = list(spec.scenarios)
@@ -141,3 +153,11 @@ def _portable(value: Any, spec: JobSpec, folder: Path) -> bytes:
         job["tuning"] = {**job["tuning"], "start_from": str(found.resolve())}
     text = yaml.safe_dump(job, sort_keys=False, allow_unicode=True)
     return str(text).encode()
+
+
+def _anywhere(given: Any, name: str) -> Any:
+    """What a job says of data files, with the folder that its resolved name tells."""
+    from arbd.paper.market.days import DayFiles
+
+    found = DayFiles.parse(name)
+    return {**given, "folder": str(found.folder)} if isinstance(given, dict) and found is not None else name

@@ -161,7 +161,9 @@ class Service:
                 stack.callback(side_services.stop, config.drain_timeout_s if self._mode.burst else LAST_SWEEPS_S)
                 if self._mode.intake:
                     taker = Taker(config.worker_id, worker.incarnation)
-                    self._intake = IntakeSupervisor(config, taker, coordinator.post, self._log)
+                    self._intake = IntakeSupervisor(
+                        config, taker, coordinator.post, self._log, self._counters.standing_seen
+                    )
                     self._intake.start()
                     stack.callback(self._intake.stop)
                     observer = start_watching(

@@ -54,6 +54,12 @@ _BOUNDS = {
 }
 # Fields of which more is to be said, whatever stands there.
 _OWN_MESSAGES = ("method", "session_id", "interpreter")
+# What a field takes whose pattern says little to a person.
+_EXPECTED: Mapping[tuple[str | int, ...], str] = {
+    ("objective", "interpreter"): "the absolute path of a Python, such as /opt/venvs/alpha/bin/python",
+    ("schedule", "at"): "a time of day from 00:00 to 23:59, such as 03:00",
+    ("schedule", "promoted_to"): "the absolute path of a file, such as /etc/bot/params.yaml",
+}
 # Each is told with its place; whoever makes more mistakes corrects these first.
 MAX_FAULTS = 500
 
@@ -188,7 +194,11 @@ def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
         if _has(value, part):
             value = value[part]
             yield part
-        elif position == len(loc) - 1 and isinstance(value, dict) and part not in ("float", "int", "choice", "bool"):
+        elif (
+            position == len(loc) - 1
+            and isinstance(value, dict)
+            and part not in ("float", "int", "choice", "bool", "str")
+        ):
             yield part
 
 
@@ -225,8 +235,8 @@ def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given
         return f"type must be float, int, choice or bool{named}"
     if kind == "literal_error":
         return f"is one of {fault['ctx']['expected']}, not {_shown(given)}{_near(given, fault['ctx']['expected'])}"
-    if path == ("objective", "interpreter"):
-        return f"is the absolute path of a Python, such as /opt/venvs/alpha/bin/python, not {_shown(given)}"
+    if expected := _EXPECTED.get(tuple(path)):
+        return f"is {expected}, not {_shown(given)}"
     if path and path[-1] == "session_id":
         if type(given) is int and given >= 0:
             return f"is the number {given}; write it in quotes: '{given}'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from arbd.errors import UsageError
 from arbd.job import limits
+from arbd.job.model_data import DataFolder, ScheduleModel
 from arbd.job.model_prune import PruneModel
 from arbd.job.model_validation import ValidationModel
 from arbd.job.spec import Terms
@@ -322,19 +322,6 @@ class ResultsModel(_Strict):
     blocks: bool = Field(True, description="Keep return blocks, which overfitting statistics need.")
 
 
-class DataFolder(_Strict):
-    """Day files of a folder, one after another as one market."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    folder: str = Field(min_length=1, description="The folder that holds the files.")
-    pattern: str = Field(
-        "*", pattern=r"^[^/\[\]]+$", description="Which files, by name: `BTC-*.parquet`; * and ? stand for anything."
-    )
-    first: date | None = Field(None, alias="from", description="First day, as file names tell it. All if left out.")
-    last: date | None = Field(None, alias="to", description="Last day, included. All if left out.")
-
-
 class Job(_Strict):
     """A tuning job for arbd. A file that holds only `tuning` is a complete job."""
 
@@ -370,6 +357,9 @@ class Job(_Strict):
     )
     deadline: AwareDatetime | None = Field(
         None, description="A time with its zone (ISO 8601), at which the session ends with what it has by then."
+    )
+    schedule: ScheduleModel | None = Field(
+        None, description="Makes it a standing job: a session again and again. See docs/standing.md."
     )
     tuning: Tuning
     execution: ExecutionModel = Field(default_factory=ExecutionModel)

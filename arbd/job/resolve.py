@@ -18,9 +18,9 @@ from arbd.job.file import JobDocument
 from arbd.job.model import (
     AUTO,
     CommandObjective,
-    DataFolder,
     PythonObjective,
 )
+from arbd.job.model_data import DataFolder
 from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
 from arbd.job.policy import interpreter_fault
@@ -307,13 +307,13 @@ class _Resolver:
     def _data(self, given: str | DataFolder, index: int) -> str | None:
         if isinstance(given, str):
             return self._file(given, "data", index)
-        return self._read_days(days_of(given), "data", index)
+        return self._read_days(days_of(given), "data", index, given=given)
 
-    def _read_days(self, days: DayFiles, *path: str | int) -> str | None:
+    def _read_days(self, days: DayFiles, *path: str | int, given: DataFolder | None = None) -> str | None:
         """The name of day files that can be read as one market; None, with the problem noted, when they cannot."""
         folders = [base / days.folder for base in self._base_dirs] or [days.folder]
         try:
-            return self._quotes.read_days(days, folders)
+            return self._quotes.read_days(days, folders, given)
         except ArbdError as error:
             self.wrong(str(error), *path)
             return None

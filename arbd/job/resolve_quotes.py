@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arbd.job.model import DataFolder
+from arbd.errors import DataError
+from arbd.job.model_data import DataFolder
 from arbd.job.sanity import Look
 from arbd.named_file import NamedFile, ReadRule
 from arbd.paper.market.cache import Loaded, load, load_days
@@ -31,10 +32,11 @@ class QuoteFiles:
         """DataError when the file is bad."""
         self._note(str(file.path), load(file, self.cache_dir, self.on_bad_rows))
 
-    def read_days(self, days: DayFiles, folders: Sequence[Path]) -> str:
+    def read_days(self, days: DayFiles, folders: Sequence[Path], given: DataFolder | None = None) -> str:
         """The name of day files in the first of several folders that is there; DataError when they are bad."""
-        folder = next((each for each in folders if each.is_dir()), folders[0]).resolve()
-        found = replace(days, folder=folder)
+        found = replace(days, folder=first_folder(folders))
+        if given is not None:
+            found = newest_of(given, found, self.reading)
         loaded, _ = load_days(found, self.cache_dir, self.on_bad_rows, reading=self.reading)
         self._note(str(found), loaded)
         return str(found)
@@ -50,7 +52,28 @@ class QuoteFiles:
             self.notices.append(f"{name}: {note}")
 
 
+def first_folder(folders: Sequence[Path]) -> Path:
+    """The first that is there, with its links followed."""
+    return next((each for each in folders if each.is_dir()), folders[0]).resolve()
+
+
 def days_of(given: DataFolder) -> DayFiles:
     """What a job's folder means."""
-    first, last = (day.isoformat() if day is not None else "" for day in (given.first, given.last))
+    first, last = (day.isoformat() if day is not None else "" for day in (given.first, given.until))
     return DayFiles(Path(given.folder), given.pattern, first, last)
+
+
+def newest_of(given: DataFolder, days: DayFiles, reading: ReadRule) -> DayFiles:
+    """With the window that a job's folder asks for, as of now. DataError where there is no such day."""
+    if given.last is None:
+        if given.skip_newest is not None:
+            raise DataError(days.folder, "skip_newest goes with `last`: name both")
+        return days
+    if given.until is not None:
+        raise DataError(days.folder, "one of `last` and `to` at a time")
+    return days.newest(day_count(given.last), day_count(given.skip_newest), reading)
+
+
+def day_count(text: str | None) -> int:
+    """`30d` is 30, nothing 0."""
+    return int(text[:-1]) if text else 0

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
 from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals, Turns
 from arbd.spool.files import Files
@@ -21,10 +23,12 @@ from arbd.spool.held import Held, Taker, same_job
 from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job, resolved
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
+from arbd.spool.outcomes import Accepted, Outcome, Rejected, Stands
 from arbd.spool.provenance import Submission
 from arbd.spool.refusals import HostRefusals
 from arbd.spool.rejected import reject
 from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, is_whole, new_session_id
+from arbd.spool.standing.folder import FIRED_LINE, StandingSpec, open_standing, submission_of
 from arbd.spool.submitters import Submitters, user_name
 from arbd.spool.system import Clock, FileStatus
 from arbd.terminal_text import escape_line
@@ -37,29 +41,9 @@ TURN_S = 0.5
 # A worker that lives, and yet has not come to an end with a job for so long, is as good as gone.
 TAKEN_PATIENCE_S = 1800.0
 
-Resolve = Callable[[bytes, str], ResolvedJob]
+Resolve = Callable[[bytes, str], ResolvedJob | StandingSpec]
 # Whoever took a job up in an earlier version.
 _NOBODY = Taker("-", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A job became a session."""
-
-    name: str
-    session_id: str
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A job was refused; the file and the reason are in `rejected/`."""
-
-    name: str
-    reason: str
-
-
-Outcome = Accepted | Rejected
 
 
 @dataclass(slots=True)
@@ -286,21 +270,24 @@ class Intake:
         self.began(held.name)
         pending, data = self._begin(held), b""
         try:
-            data, pending.look = read_job(self.files, held.path(self.layout), held.name, self.submitters)
+            path = held.path(self.layout)
+            data, pending.look = read_job(self.files, path, held.name, self.submitters, self._fired)
             if held.attempt > 1 and self._is_made(held.session_id, data):
                 return self._remove(held, data, None)
-            spec = resolved(self.resolve, data, held.name)
-            if self.files.look(held.path(self.layout)) != pending.look:
+            found = resolved(self.resolve, data, held.name)
+            if self.files.look(path) != pending.look:
                 # It grows: another look at it, once it stands still.
                 return None
+            spec = found.job if isinstance(found, StandingSpec) else found
             session_id = spec.session_id or held.session_id
-            if refusal := self.admit(user_name(pending.look.uid), spec):
+            submission = self._submission(held, pending, data)
+            if refusal := self.admit(submission.user, spec):
                 raise JobError.of(held.name, refusal)
+            if isinstance(found, StandingSpec):
+                return self._stand(held, found, data, submission)
             if exists(self.files, self.layout.session(session_id)):
                 return self._there_already(held, session_id, data)
-            create_session(
-                self.files, self.layout, session_id, data, spec, submission=self._submission(held, pending, data)
-            )
+            create_session(self.files, self.layout, session_id, data, spec, submission=submission)
         except FileNotFoundError:
             # Passed on to another worker, or a network client does not show it yet.
             return None
@@ -310,12 +297,24 @@ class Intake:
             return self._failed(held, error, pending, data, last=last)
         return self._remove(held, data, Accepted(held.name, session_id, spec.n))
 
+    def _stand(self, held: Held, spec: StandingSpec, data: bytes, submission: Submission) -> Outcome | None:
+        """Make a standing job, unless an interrupted attempt has made it."""
+        open_standing(self.files, self.layout, spec, data, submission, again=held.attempt > 1)
+        self._remove(held, data, None)
+        return Stands(held.name, spec.name, spec.schedule.text())
+
+    def _fired(self, data: bytes) -> Submission | None:
+        """Whose job it is that a standing job made, whichever worker dropped it; None for any other."""
+        return submission_of(self.files, self.layout, data) if data.startswith(FIRED_LINE) else None
+
     def _submission(self, held: Held, pending: _Pending, data: bytes) -> Submission:
         """Who dropped the file, where as far as it says so, and when it was taken up."""
+        if (fired := self._fired(data)) is not None:
+            return replace(fired, host=self.host, wall_ns=self.clock.wall_ns())
         uid = pending.look.uid if pending.look is not None else 0
         host = host_in(data) or self.host
-        name = held.name[:MAX_NAME_BYTES]
-        return Submission(user=user_name(uid), uid=uid, host=host, wall_ns=self.clock.wall_ns(), file=name)
+        now_ns, name = self.clock.wall_ns(), held.name[:MAX_NAME_BYTES]
+        return Submission(user=user_name(uid), uid=uid, host=host, wall_ns=now_ns, file=name)
 
     def _failed(self, held: Held, error: ArbdError, pending: _Pending, data: bytes, *, last: bool) -> Rejected | None:
         if isinstance(error, VersionError):
@@ -356,7 +355,9 @@ class Intake:
 
     def _there_already(self, held: Held, session_id: str, data: bytes) -> Outcome | None:
         """The session is there: made of this file by an attempt that was interrupted; or of another."""
-        if held.attempt > 1 and self._is_made(session_id, data):
+        # What a standing job made may be dropped twice, when a worker dies in between.
+        again = held.attempt > 1 or self._fired(data) is not None
+        if again and self._is_made(session_id, data):
             return self._remove(held, data, None)
         return self._reject(held, f"session {session_id} exists already and is not overwritten")
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from arbd.errors import ArbdError, JobError, UnsafePathError
 from arbd.spool.files import Files
+from arbd.spool.provenance import Submission
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import FileStatus
 
@@ -23,9 +24,16 @@ _HOST = re.compile(rb"# submitted from ([A-Za-z0-9._-]{1,64})\n")
 SUFFIXES = (".yaml", ".yml")
 
 
-def read_job(files: Files, path: Path, name: str, submitters: Submitters) -> tuple[bytes, FileStatus]:
+def read_job(
+    files: Files,
+    path: Path,
+    name: str,
+    submitters: Submitters,
+    owner_of: Callable[[bytes], Submission | None] = lambda data: None,
+) -> tuple[bytes, FileStatus]:
     """The bytes of a job that was dropped as `name`, and the status of that very file.
 
+    `owner_of` says whose job it is where that is not the owner of the file.
     JobError says what of it is refused; FileNotFoundError when it is gone, or a network client shows an old copy.
     """
     fault = name_fault(name)
@@ -40,7 +48,8 @@ def read_job(files: Files, path: Path, name: str, submitters: Submitters) -> tup
         raise JobError.of(name, "not a regular file; links, pipes, devices and folders are not taken up") from error
     if found.links > 1:
         raise JobError.of(name, f"has {found.links} names (hard links); copy it into incoming/ instead")
-    refusal = submitters.refusal(found.uid)
+    owner = owner_of(data)
+    refusal = submitters.refusal(found.uid if owner is None or owner.uid is None else owner.uid)
     if refusal is not None:
         raise JobError.of(name, refusal)
     if len(data) > MAX_JOB_BYTES:

@@ -196,6 +196,11 @@ class SpoolLayout:
         """Why hosts refuse jobs that others may take; see `arbd.spool.refusals`. Made with the first of them."""
         return self.root / "refusals"
 
+    @property
+    def standing(self) -> Path:
+        """One folder per standing job; see `arbd.spool.standing`. Made with the first of them."""
+        return self.root / "standing"
+
     def session(self, session_id: str) -> SessionPaths:
         """Paths of one session; UsageError when the id could leave the spool."""
         return SessionPaths(self.sessions / check_name(session_id, "session id"))
@@ -276,6 +281,7 @@ class SpoolLayout:
             self.refusals,
             self.retention,
             self.notices,
+            self.standing,
         ):
             try:
                 found = folder.lstat()

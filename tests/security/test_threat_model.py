@@ -41,9 +41,10 @@ from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.confined import spool_files
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, encode_frame
-from arbd.spool.intake import Accepted, Intake, Rejected
+from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, Observer, read_beats, write_beat
+from arbd.spool.outcomes import Accepted, Rejected
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
 from arbd.spool.submitters import Submitters

@@ -17,8 +17,9 @@ from arbd.spool import sessions
 from arbd.spool.arrivals import SUBMITTED_SUFFIX, UNENDED_PATIENCE_S
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker, give_back
-from arbd.spool.intake import MAX_ATTEMPTS, MAX_CRASHES, Accepted, Intake, Rejected
+from arbd.spool.intake import MAX_ATTEMPTS, MAX_CRASHES, Intake
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.outcomes import Accepted, Rejected
 from arbd.spool.sessions import create_session, session_ids, session_names
 from arbd.spool.system import RealSystem
 from tests.spool.sessions import spec_of

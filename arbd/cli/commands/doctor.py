@@ -62,7 +62,7 @@ def doctor(app: App, verify_fs: bool, seconds: float, patience: float, scrub: bo
 
 
 def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
-    from arbd.cli.doctor import filesystem, hosts, interpreters, service
+    from arbd.cli.doctor import filesystem, hosts, interpreters, service, standing
     from arbd.daemon.startup import versions
 
     found = list(_guarded("spool", filesystem.examine(layout)))
@@ -70,6 +70,7 @@ def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
     yield filesystem.local_disk(config.cache_dir)
     if found[0].verdict != "broken":
         yield from _guarded("hosts", hosts.examine(layout, versions(), config.objective_paths))
+        yield from _guarded("standing", standing.examine(layout))
         if scrub:
             from arbd.cli.doctor import damage
 

@@ -81,6 +81,8 @@ def run(
     if output_csv is not None:
         check_output(output_csv)
     prepared = read_job(config, job, overrides, session_id, joins=True, slots=workers or config.all_slots)
+    if prepared.schedule is not None:
+        raise UsageError(f"{job} is a standing job: submit it, or run it once here with --set schedule=null")
     here = _settings(config, prepared.spec, workers, worker_id, job)
     name = prepared.spec.session_id or new_session_id(layout.files(), SystemClock())
     if _make_or_join(layout, name, prepared):

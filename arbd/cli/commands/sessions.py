@@ -18,6 +18,7 @@ from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app
 from arbd.cli.dropped import described, listed, named
 from arbd.cli.executor_lines import executor_lines
 from arbd.cli.selection import selection_options
+from arbd.cli.standing_jobs import standing_documents, standing_table
 from arbd.errors import VersionError
 from arbd.spool.dropped import DroppedJob, dropped_jobs, queued_jobs
 from arbd.spool.files import Files
@@ -55,20 +56,22 @@ PRUNED_NOTE = "those that were pruned are among the completed here: `arbctl summ
 _HEAD = ("SESSION", "STATE", "USER", "DONE", "OF", "%", "BAD", "PER SECOND", "LEFT")
 
 
-def _show(app: App, found: Overviews, jobs: list[DroppedJob], none: str) -> None:
+def _show(app: App, found: Overviews, jobs: list[DroppedJob], standing: list[dict[str, Any]], none: str) -> None:
     document = {
         "sessions": [view.document() for view in found.views] if app.as_json else [],
         "jobs": [job.document() for job in jobs],
+        "standing": standing,
         "errors": found.errors,
         "more": found.more,
     }
-    app.show(document, lambda: _text(found, jobs, none))
+    parts = [_text(found, jobs, "" if standing else none), standing_table(standing) if standing else ""]
+    app.show(document, lambda: "\n\n".join(part for part in parts if part))
     for error in found.errors:
         click.echo(f"arbctl: {escape_line(error)}", err=True)
 
 
 def _text(found: Overviews, jobs: list[DroppedJob], none: str) -> str:
-    lines = [_table(found.views)] if found.views else [] if jobs else [none]
+    lines = [_table(found.views)] if found.views else [] if jobs or not none else [none]
     lines += [f"{found.more:,} more are over: `arbctl list --all`"] if found.more else []
     return "\n".join([*lines, *(["", listed(jobs)] if jobs and lines else [listed(jobs)] if jobs else [])])
 
@@ -95,7 +98,9 @@ def list_(app: App, selection: Selection, show_all: bool) -> None:
     most = MOST_OVER if selection.is_all and not show_all else None
     found = read_overviews(layout, app.bookmarks(), most)
     jobs = [job for job in dropped_jobs(layout.files(), layout) if selection.fits_job(job)]
-    _show(app, replace(found, views=[view for view in found.views if selection.fits(view)]), jobs, "no sessions")
+    standing = standing_documents(layout.files(), layout) if selection.is_all else []
+    views = [view for view in found.views if selection.fits(view)]
+    _show(app, replace(found, views=views), jobs, standing, "no sessions")
 
 
 @click.command()
@@ -117,7 +122,8 @@ def status(app: App, session: str | None) -> None:
     if session is None:
         found = read_overviews(layout, app.bookmarks(), 0)
         none = "no session is going on; `arbctl list` shows all" if found.more else "no sessions"
-        _show(app, replace(found, more=0), list(queued_jobs(layout.files(), layout)), none)
+        files = layout.files()
+        _show(app, replace(found, more=0), list(queued_jobs(files, layout)), standing_documents(files, layout), none)
         return
     meant = named(app, layout, session)
     if isinstance(meant, DroppedJob):

@@ -30,6 +30,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
+from arbd.spool.standing.folder import require_free
 from arbd.spool.system import FileStatus, SystemClock
 from arbd.terminal_text import escape_line
 
@@ -88,6 +89,8 @@ def submit(
         ]
     else:
         prepared = [_prepared(config, files, layout, job, overrides, session_id) for job in jobs]
+    if wait and any(one.schedule is not None for one in prepared):
+        raise UsageError("a standing job has no end to wait for: leave --wait out, `arbctl standing show` tells of it")
     names = [_name(one) for one in prepared]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -99,7 +102,7 @@ def submit(
     failed = False
     for name, one, before in zip(names, prepared, befores, strict=True):
         if not wait:
-            told.append({"session_id": name, "iterations": one.spec.n})
+            told.append({"session_id": name, "iterations": one.spec.n} | _standing(one))
             continue
         queue = wait_until_accepted(layout, name, refusal_of(layout, name), before)
         state = _waited(files, queue, quiet=app.as_json)
@@ -109,6 +112,11 @@ def submit(
     app.show(told[0] if len(told) == 1 else {"sessions": told}, lambda: "\n".join(names))
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _standing(job: PreparedJob) -> dict[str, str]:
+    """What is told of a standing job beside its name."""
+    return {} if job.schedule is None else {"standing": job.schedule.text()}
 
 
 def _array(jobs: tuple[Path, ...], session_id: str | None, each: tuple[str, ...], otherwise: str) -> list[Member]:
@@ -131,7 +139,9 @@ def _prepared(
     """A job that can be dropped. JobError or UsageError says why not."""
     prepared = read_job(config, job, overrides, session_id, otherwise=new_session_id(files, SystemClock()))
     name = _name(prepared)
-    if _taken(files, layout, name):
+    if prepared.schedule is not None:
+        require_free(files, layout, name)
+    elif _taken(files, layout, name):
         raise UsageError(
             f"session {name} exists already in {layout.root} and is not overwritten: choose another --session-id"
         )

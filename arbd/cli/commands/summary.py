@@ -129,8 +129,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     completed = loaded.counts()["completed"]
     is_ranked = completed and (metric is not None or name in loaded.metric_names)
     best = loaded.results(loaded.rank(name, top_n, up)) if is_ranked else []
-    code, mixed = _code(app, loaded)
-    facts["code"] = code
+    facts["code"], mixed = _code(app, loaded)
     notices = [*loaded.spec.notices, *_versions_notice(app, loaded), *mixed]
     notices += [loaded.missing_text] if loaded.missing else []
     notices += [
@@ -147,8 +146,19 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     failures = grouped_failures(loaded)
     is_judged = is_ranked and front is None
     line, verdict = verdict_line(app.layout().root, loaded, metric) if is_judged else ("", None)
-    agreement = [str(found) for found in agreeing]
+    line, agreement = line + _standing(app, loaded, facts), [str(found) for found in agreeing]
     return _View(f"session {session}", name, up, facts, best, failures, notices, front, line, verdict, agreement)
+
+
+def _standing(app: App, loaded: ResultTable, facts: dict[str, Any]) -> str:
+    """What a session says for the standing job that made it, as another line; '' for any other."""
+    from arbd.analysis.standing import answer_of
+
+    answer = answer_of(app.layout().root, loaded)
+    if answer is None:
+        return ""
+    facts["standing"] = answer.document()
+    return f"\nstanding: {answer.advice}: {answer.reason} (`arbctl standing show {loaded.spec.labels['standing']}`)"
 
 
 def _front_document(front: Front, results: Sequence[TuningResult]) -> dict[str, Any]:
@@ -258,7 +268,7 @@ def _text(view: _View) -> str:
             f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {escape_line(failure['error'])}"
         )
     if view.verdict_line:
-        lines += ["", view.verdict_line]
+        lines += ["", view.verdict_line.strip()]
     return "\n".join(lines)
 
 

@@ -39,13 +39,16 @@ def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
 
     cost = sampled_cost(spec, app.config().cache_dir)
     document = {"job": str(job), "valid": True, "evaluations": _evaluations(spec), "resolved": spec.to_plain()}
-    app.show(document | ({"cost": cost.to_plain()} if cost else {}), lambda: _text(job, spec, cost))
+    schedule = prepared.schedule.text() if prepared.schedule is not None else ""
+    more = {"schedule": schedule} if schedule else {}
+    app.show(document | more | ({"cost": cost.to_plain()} if cost else {}), lambda: _text(job, spec, cost, schedule))
 
 
-def _text(job: Path, spec: JobSpec, cost: SampledCost | None) -> str:
+def _text(job: Path, spec: JobSpec, cost: SampledCost | None, schedule: str) -> str:
     from arbd.search.samplers import adaptive
 
     lines: list[tuple[str, Any]] = [
+        *([("schedule", schedule)] if schedule else []),
         ("objective", str(spec.objective)),
         ("data", ", ".join(spec.data) or "-"),
         ("scenarios", ", ".join(spec.scenarios) or "-"),

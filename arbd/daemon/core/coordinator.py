@@ -37,9 +37,9 @@ from arbd.daemon.host.logs import Log
 from arbd.daemon.slots.protocol import ChunkTask
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.intake import Accepted
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, LivenessLock, write_beat
+from arbd.spool.outcomes import Accepted, Stands
 from arbd.spool.queue import Worker
 from arbd.spool.system import Clock
 from arbd.spool.user_limits import LimitTable, UserLimits
@@ -330,6 +330,8 @@ class Coordinator:
                 self._counters.happened(JOB_ACCEPTED)
                 self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
                 self._accepted.append(outcome.session_id)
+            elif isinstance(outcome, Stands):
+                self._log.info("standing job", job=outcome.name, standing=outcome.standing, schedule=outcome.schedule)
             else:
                 self._counters.happened(JOB_REJECTED)
                 self._log.warning("job rejected", job=outcome.name, reason=outcome.reason)

@@ -18,6 +18,7 @@ from typing import Any
 
 from arbd.spool.files import Files
 from arbd.spool.ledger import STATUS_NAMES
+from arbd.spool.standing.firing import Standing
 from arbd.spool.system import KeptFileLock
 
 WAIT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -87,9 +88,14 @@ class Counters:
         self.snapshot = Snapshot()
         self.condition = Condition()
         self.slots_busy = 0
+        self.standing: tuple[Standing, ...] = ()
         self._recorded = [0] * len(STATUS_NAMES)
         self._events: Counter[str] = Counter()
         self._lock = threading.Lock()
+
+    def standing_seen(self, standing: Sequence[Standing]) -> None:
+        """How the standing jobs of the spool stand."""
+        self.standing = tuple(standing)
 
     def recorded(self, counts: Sequence[int]) -> None:
         """Iterations whose results this worker recorded, by status."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
-from arbd.spool.intake import Outcome
+from arbd.spool.outcomes import Outcome
 from arbd.spool.user_limits import UserLimits
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError, JobError
@@ -18,17 +19,22 @@ from arbd.spool.liveness import live_slots
 from arbd.spool.queue import SessionQueue
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import ResolvedJob
+from arbd.spool.standing.folder import StandingSpec
 from arbd.spool.system import SystemClock
 from arbd.spool.user_limits import LimitTable
 from arbd.spool.user_space import SpaceOfUsers
 
 MB = 1_000_000
 
+if TYPE_CHECKING:
+    from arbd.job.file import JobDocument
+
 
 def warm_up() -> None:
     """Import what resolving needs, before a job's time is taken."""
     import arbd.job.file  # noqa: PLC0415 - see `job_resolver`
     import arbd.job.resolve  # noqa: PLC0415 - as above
+    import arbd.job.resolve_standing  # noqa: PLC0415 - as above
     import arbd.paper.market.cache  # noqa: PLC0415 - as above
     import arbd.paper.scenario  # noqa: PLC0415 - as above
     import arbd.results.warm_start  # noqa: F401, PLC0415 - as above
@@ -42,12 +48,32 @@ def _slots(layout: SpoolLayout) -> int:
         return 0
 
 
-def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
+def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec | StandingSpec]:
     """A function of (bytes, name) that raises JobError with everything that is wrong."""
+    resolve = _resolver(config)
+
+    def resolved(data: bytes, name: str) -> JobSpec | StandingSpec:
+        document, spec = resolve(data, name)
+        if document.job.schedule is None:
+            return spec
+        from arbd.job.resolve_standing import standing_of  # noqa: PLC0415 - as below
+
+        return standing_of(document, spec, document.job.session_id) or spec
+
+    return resolved
+
+
+def session_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
+    """The same for a job of which a session is made, or was."""
+    resolve = _resolver(config)
+    return lambda data, name: resolve(data, name)[1]
+
+
+def _resolver(config: Config) -> Callable[[bytes, str], tuple[JobDocument, JobSpec]]:
     policy = ObjectivePolicy(config.allow, config.data_dirs)
     layout = SpoolLayout(config.spool)
 
-    def resolve(data: bytes, name: str) -> JobSpec:
+    def resolve(data: bytes, name: str) -> tuple[JobDocument, JobSpec]:
         # The validating models take half a second to import; a daemon that only works on sessions never needs them.
         from arbd.job.file import parse_job  # noqa: PLC0415
         from arbd.job.resolve import resolve_job  # noqa: PLC0415
@@ -72,7 +98,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
             most = f"{spec.n:,} iterations; the maximum here is {config.max_iterations:,} (`max_iterations` in the settings)"
             problem = replace(document.problem(most, "tuning", "max_iterations"), here=True)
             raise JobError(name, [problem])
-        return spec
+        return document, spec
 
     return resolve
 

@@ -21,11 +21,14 @@ from arbd.daemon.side.intake import admission, job_resolver, rejected_bound, war
 from arbd.errors import ArbdError
 from arbd.spool.dropped import live_workers
 from arbd.spool.held import Taker
-from arbd.spool.intake import Intake, Outcome, Rejected
+from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Observer
 from arbd.spool.operations import halt_of
+from arbd.spool.outcomes import Outcome, Rejected
 from arbd.spool.rejected import keep_within
+from arbd.spool.standing.firing import Standing, StandingJobs
+from arbd.spool.standing.folder import standing_names
 from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
 from arbd.terminal_text import escape_line
@@ -35,6 +38,8 @@ NICENESS = 5
 # Where a host runs out of memory, this process is what it should end first.
 OOM_SCORE_ADJ = 500
 SHORTEST_LOOK_S = 0.05
+# What the parent is told is being worked on.
+STANDING = "(standing jobs)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,17 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """To the parent: what came of one turn. `waiting` when there are jobs left, for now or for later."""
+    """To the parent: what came of one turn. `waiting` when there are jobs left, for now or for later.
+
+    `standing` are the standing jobs, None where they were not looked at; `fired` the sessions that they made.
+    """
 
     outcomes: tuple[Outcome, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
     waiting: bool = False
     trouble: str = ""
+    standing: tuple[Standing, ...] | None = None
+    fired: tuple[str, ...] = ()
 
 
 def main(setup: Setup, pipe: Connection) -> None:
@@ -99,7 +109,7 @@ def _limit(config: Config) -> None:
 
 
 def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
-    config = setup.config
+    config, standing = setup.config, StandingLook(setup.config, intake)
     wait_s = 0.0
     while True:
         # Before every turn, the first included: what a reload said goes for whatever is taken up after it.
@@ -111,9 +121,12 @@ def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
             if isinstance(message, Config):
                 config = message
                 reconfigure(intake, config)
+                standing = StandingLook(config, intake)
         looked, more = look(intake)
         if any(isinstance(outcome, Rejected) for outcome in looked.outcomes):
             looked = replace(looked, notes=(*looked.notes, *bound_rejected(intake, config)))
+        if not more:
+            looked = standing.turn(looked, lambda: pipe.send(Began(STANDING)))
         pipe.send(looked)
         often_s = max(SHORTEST_LOOK_S, config.settle_s / 4)
         wait_s = 0.0 if more else min(config.scan_s, often_s) if looked.waiting else config.scan_s
@@ -155,3 +168,36 @@ def look(intake: Intake) -> tuple[Looked, bool]:
         return Looked(outcomes, notes, intake.left, intake.trouble), intake.more and not intake.trouble
     except (OSError, ArbdError) as error:
         return Looked(waiting=True, trouble=str(error)), False
+
+
+@dataclass(slots=True)
+class StandingLook:
+    """Looks at standing jobs under a worker's settings, once there is one."""
+
+    config: Config
+    intake: Intake
+    _jobs: StandingJobs | None = None
+
+    def turn(self, looked: Looked, began: Callable[[], None]) -> Looked:
+        """The same turn with what became of standing jobs. Trouble with the spool is told, and passes."""
+        intake = self.intake
+        try:
+            if looked.trouble or halt_of(intake.files, intake.layout, intake.worker_id) is not None:
+                return looked
+            if not standing_names(intake.files, intake.layout):
+                return replace(looked, standing=())
+            began()
+            jobs = self._jobs = self._jobs or self._made()
+            if not jobs.turn():
+                return looked
+            return replace(looked, standing=jobs.overview(), fired=tuple(jobs.fired))
+        except (OSError, ArbdError) as error:
+            return replace(looked, trouble=str(error))
+
+    def _made(self) -> StandingJobs:
+        from arbd.daemon.side.data_look import DataLook  # noqa: PLC0415 - what most spools have no use for
+        from arbd.daemon.side.standing_writer import StandingWriter  # noqa: PLC0415 - as above
+
+        files, clock, worker_id = self.intake.files, self.intake.clock, self.intake.worker_id
+        look = DataLook(self.config, worker_id, clock)
+        return StandingJobs(files, self.intake.layout, clock, worker_id, StandingWriter(self.config), look)

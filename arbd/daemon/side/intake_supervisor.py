@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -22,10 +22,12 @@ from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side import intake_process
 from arbd.daemon.side.intake_process import Began, Looked, Setup
+from arbd.daemon.side.standing_watch import StandingWatch
 from arbd.spool.held import Taker, give_back
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.listing import Listing
 from arbd.spool.sessions import HIDDEN
+from arbd.spool.standing.firing import Standing
 from arbd.spool.system import SystemClock
 
 HEAR_S = 0.2
@@ -50,7 +52,14 @@ class _Running:
 class IntakeSupervisor:
     """Has jobs taken up while it runs. `post` gets an `IntakeReported` when something came of it, from its thread."""
 
-    def __init__(self, config: Config, taker: Taker, post: Callable[[events.Event], None], log: Log) -> None:
+    def __init__(
+        self,
+        config: Config,
+        taker: Taker,
+        post: Callable[[events.Event], None],
+        log: Log,
+        standing_seen: Callable[[Sequence[Standing]], None] = lambda standing: None,
+    ) -> None:
         self._config = config
         self._taker = taker
         self._post = post
@@ -67,6 +76,9 @@ class IntakeSupervisor:
         self._reported: bool | None = None
         self._next_housekeeping_s = 0.0
         self._sessions = Listing(self._files, self._layout.sessions, SystemClock())
+        self._standing_seen = standing_seen
+        self._standing = StandingWatch(self._files, self._layout, SystemClock())
+        self._standing_troubles: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def start(self) -> None:
@@ -126,7 +138,10 @@ class IntakeSupervisor:
             held = [
                 folder for folder in (layout.taken, layout.accepting) if folder.name in there and files.names(folder)
             ]
-            return bool(dropped or held or any(HIDDEN.fullmatch(name) for name in self._sessions.names()))
+            standing = self._standing.look()
+            self._seen_standing(standing)
+            is_due = any(each.wants_looks for each in standing)
+            return bool(dropped or held or is_due or any(HIDDEN.fullmatch(name) for name in self._sessions.names()))
         except OSError:
             # The coordinator tells of a spool that is away.
             return False
@@ -172,6 +187,12 @@ class IntakeSupervisor:
         running.job = ""
         if message.waiting or message.outcomes:
             running.busy_s = now
+        if message.standing is not None:
+            self._seen_standing(message.standing)
+            if any(each.wants_looks for each in message.standing):
+                running.busy_s = now
+        for session in message.fired:
+            self._log.info("a standing job makes a session", session=session)
         for name, why in message.notes:
             self._log.warning("a job waits", job=name, reason=why)
         if message.trouble and message.trouble != self._trouble:
@@ -182,6 +203,15 @@ class IntakeSupervisor:
         if message.outcomes or message.waiting != self._reported:
             self._reported = message.waiting
             self._post(events.IntakeReported(message.outcomes, message.waiting))
+
+    def _seen_standing(self, standing: Sequence[Standing]) -> None:
+        """Tell what is new of their troubles, once each."""
+        self._standing_seen(standing)
+        troubles = {each.name: each.trouble for each in standing if each.trouble}
+        for name, why in troubles.items():
+            if self._standing_troubles.get(name) != why:
+                self._log.warning("a standing job cannot fire; trying again", standing=name, reason=why)
+        self._standing_troubles = troubles
 
     def _end(self, running: _Running) -> None:
         process = running.process

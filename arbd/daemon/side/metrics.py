@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from prometheus_client.registry import Collector
 
 from arbd.atomic_file import replace_file
 from arbd.daemon.core.counters import Counters, Histogram
-from arbd.daemon.core.standing import Standing
+from arbd.daemon.core.standing import Standing as SessionStanding
 from arbd.daemon.host.config import MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.errors import UsageError
+from arbd.spool.standing.firing import Standing
+from arbd.spool.standing.records import StandingState
 
 WORKER_STATES = ("running", "draining")
 
@@ -45,6 +47,7 @@ class MetricsCollector(Collector):
             self._counters.snapshot.age_s(time.monotonic()),
         )  # fmt: skip
         yield from self._wrong(about)
+        yield from _standing(self._counters.standing)
         yield from _spool(about)
         mirror = about.get("mirror")
         if mirror is not None:
@@ -103,12 +106,14 @@ class MetricsCollector(Collector):
         yield GaugeMetricFamily(
             "arbd_spool_trouble",
             "1 while the spool, or the files of a session, cannot be used.",
-            float(bool(condition.spool_trouble or condition.sessions_by_standing.get(Standing.BACKING_OFF.value))),
+            float(
+                bool(condition.spool_trouble or condition.sessions_by_standing.get(SessionStanding.BACKING_OFF.value))
+            ),
         )
         yield GaugeMetricFamily(
             "arbd_sessions_unreadable",
             "Sessions whose files are damaged or of another version; they are looked at again.",
-            condition.sessions_by_standing.get(Standing.UNREADABLE.value, 0),
+            condition.sessions_by_standing.get(SessionStanding.UNREADABLE.value, 0),
         )
         yield GaugeMetricFamily(
             "arbd_compactions_failing", "Sessions whose last compaction failed.", condition.compactions_failing
@@ -151,6 +156,30 @@ def _spool(about: Mapping[str, Any]) -> Iterable[Metric]:
     ):
         if about.get(key) is not None:
             yield GaugeMetricFamily(name, text, about[key])
+
+
+def _standing(standing: Sequence[Standing]) -> Iterable[Metric]:
+    """Of each standing job; none where there are none."""
+    if not standing:
+        return
+    fired = GaugeMetricFamily(
+        "arbd_standing_last_fired_timestamp_seconds", "When a standing job last made a session; 0 for never.",
+        labels=["standing"],
+    )  # fmt: skip
+    due = GaugeMetricFamily(
+        "arbd_standing_next_due_timestamp_seconds", "When a standing job is due next; 0 where new data decide that.",
+        labels=["standing"],
+    )  # fmt: skip
+    failing = GaugeMetricFamily(
+        "arbd_standing_failing", "1 while a standing job that is due cannot make its session.", labels=["standing"]
+    )
+    paused = GaugeMetricFamily("arbd_standing_paused", "1 while a standing job is paused.", labels=["standing"])
+    for each in standing:
+        fired.add_metric([each.name], each.last_fired_ns / 1e9)
+        due.add_metric([each.name], each.next_due_ns / 1e9)
+        failing.add_metric([each.name], float(bool(each.trouble)))
+        paused.add_metric([each.name], float(each.state == StandingState.PAUSED.value))
+    yield from (fired, due, failing, paused)
 
 
 def _mirror(mirror: Mapping[str, Any]) -> Iterable[Metric]:

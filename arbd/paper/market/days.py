@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,25 @@ class DayFiles:
                 self.folder, f"has {len(dated):,} such files; {MAX_FILES:,} are the maximum: narrow the days"
             )
         return [self.folder / name for _, name in sorted(dated)]
+
+    def newest(self, days: int, skip: int, reading: ReadRule = ANY) -> DayFiles:
+        """The same with its window: the last so many days up to the newest file's, of which the last `skip` are left out.
+
+        DataError when there is none, or a name tells no day.
+        """
+        paths = self.files(reading)
+        told = [_day(path.name) for path in paths]
+        if not all(told):
+            odd = paths[told.index("")]
+            raise DataError(odd, "its name tells no day (2024-01-31), which `last` needs: narrow the pattern")
+        try:
+            end = date.fromisoformat(max(told)) - timedelta(days=skip)
+            first = end - timedelta(days=days - 1)
+        except (ValueError, OverflowError):
+            raise DataError(self.folder, f"the days of its files are no calendar's: {max(told)}") from None
+        found = replace(self, first=max(first.isoformat(), self.first), last=end.isoformat())
+        found.files(reading)
+        return found
 
     def _days(self) -> str:
         return f"of {self.first or 'the first day'} to {self.last or 'the last'}" if self.first or self.last else ""

@@ -23,10 +23,10 @@ from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, SlotSetup
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import payloads
-from arbd.spool.intake import Accepted, Rejected
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, beat_path, take_liveness_lock, write_beat
 from arbd.spool.operations import begin_maintenance, end_maintenance
+from arbd.spool.outcomes import Accepted, Rejected
 from arbd.spool.provenance import Actor
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.system import RealSystem

@@ -18,8 +18,9 @@ from arbd.daemon.side.intake_supervisor import IntakeSupervisor
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker, give_back
-from arbd.spool.intake import MAX_CRASHES, Outcome, Rejected
+from arbd.spool.intake import MAX_CRASHES
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.outcomes import Outcome, Rejected
 from arbd.spool.sessions import session_ids
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.jobs import write_job

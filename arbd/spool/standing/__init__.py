@@ -1,0 +1,1 @@
+"""Standing jobs: those that make a session again and again, at a time or when their data changed."""
