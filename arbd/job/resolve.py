@@ -30,6 +30,7 @@ from arbd.job.resolve_quotes import QuoteFiles, days_of
 from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows
 from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
 from arbd.job.resolve_validation import ValidationOptions, with_validation
+from arbd.job.runnable import runnable
 from arbd.job.sanity import sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
 from arbd.job.validation import ValidationSpec
@@ -197,7 +198,8 @@ class _Resolver:
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
         )
-        return spec if validation is None else with_validation(spec, validation)
+        checked = runnable(spec, self.wrong)
+        return checked if checked is None or validation is None else with_validation(checked, validation)
 
     def _validation(
         self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int

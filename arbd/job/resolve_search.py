@@ -269,9 +269,8 @@ class SearchOptions:
         if whole and limits.may_run(self.space.encode(whole), len(whole)).any():
             return
         text = f"none of {TRIED_POINTS:,} random points keeps the constraints between parameters"
-        if isinstance(self.method, PlanMethod) and self.method.size is not None:
-            self.notices.append(text)
-        else:
+        # Of a plan that ends by itself its own points decide (`arbd.job.runnable`).
+        if not isinstance(self.method, PlanMethod) or self.method.size is None:
             self._wrong(f"{text}: loosen them, or name one that does in `enqueue`", "constraints")
 
     def _is_whole(self, point: Mapping[str, Value]) -> bool:

@@ -65,6 +65,14 @@ class Constraint:
             found = np.broadcast_to(_violation(self._tree, values), (n,)).astype(np.float64)
         return np.where(np.isnan(found), np.inf, found)
 
+    def margin(self, values: Mapping[str, Any], n: int) -> Floats:
+        """How far each of n rows is from where it begins to break it, in the units of `violation`, above 0 where it does.
+
+        NaN where a value is not there or undefined. Between a strict comparison that holds and one that does not lies 0.
+        """
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(_margin(self._tree, values), (n,)).astype(np.float64)
+
 
 def parse_constraint(text: str) -> Constraint:
     """Read a constraint; ConstraintError says what is wrong."""
@@ -215,6 +223,33 @@ def _violation(node: ast.expr, values: Mapping[str, Any]) -> Any:
     return total
 
 
+def _margin(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.BoolOp):
+        parts = [_margin(part, values) for part in node.values]
+        # One that holds is enough for `or`, whatever is not known of the others.
+        return (np.maximum if isinstance(node.op, ast.And) else np.fmin).reduce(np.broadcast_arrays(*parts))
+    if isinstance(node, ast.UnaryOp):
+        return -_margin(node.operand, values)
+    assert isinstance(node, ast.Compare)
+    sides = [_value(side, values) for side in (node.left, *node.comparators)]
+    parts = [
+        _distance(operator, left, right) for operator, left, right in zip(node.ops, sides, sides[1:], strict=False)
+    ]
+    return np.maximum.reduce(np.broadcast_arrays(*parts))
+
+
+def _distance(operator: ast.cmpop, left: Any, right: Any) -> Any:
+    if isinstance(operator, ast.Eq | ast.NotEq):
+        return 2.0 * _excess(operator, left, right) - 1.0
+    low, high = (left, right) if isinstance(operator, ast.Lt | ast.LtE) else (right, left)
+    return _apart(np.asarray(_number(low), dtype=np.float64), np.asarray(_number(high), dtype=np.float64))
+
+
+def _apart(low: Any, high: Any) -> Any:
+    """In units of the sides themselves."""
+    return (low - high) / np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
+
+
 def _excess(operator: ast.cmpop, left: Any, right: Any) -> Any:
     if isinstance(operator, ast.Eq | ast.NotEq):
         equal = np.asarray(left == right)
@@ -224,8 +259,8 @@ def _excess(operator: ast.cmpop, left: Any, right: Any) -> Any:
     low, high = np.asarray(_number(low), dtype=np.float64), np.asarray(_number(high), dtype=np.float64)
     strict = isinstance(operator, ast.Lt | ast.Gt)
     held = (low < high) if strict else (low <= high)
-    # In units of the sides themselves; never 0 where it does not hold, or equal sides of a strict one would pass.
-    by = np.maximum((low - high) / np.maximum(1.0, np.maximum(np.abs(low), np.abs(high))), 1e-9)
+    # Never 0 where it does not hold, or equal sides of a strict one would pass.
+    by = np.maximum(_apart(low, high), 1e-9)
     return np.where(np.isnan(low) | np.isnan(high), np.nan, np.where(held, 0.0, by))
 
 

@@ -110,14 +110,27 @@ class TrialHistory:
 
         A loss is NaN where there is none; it may be infinite, as the best profit factor is.
         """
-        place = np.arange(1, up_to + 1)
-        source = np.where(self._origin[place] > 0, self._origin[place], place)
-        metrics = {name: column[source] for name, column in self._metrics.items()}
+        place, source, metrics = self._measured(up_to)
         losses = np.column_stack([goal.sign * metrics[goal.name] for goal in self._spec.metrics]).astype(np.float64)
         losses[~self._completed[source] | (self._origin[place] < RUN)] = np.nan
         columns = {name: column[place] for name, column in self._columns.items()}
         violation = self.limits.violation(columns, metrics, up_to) if up_to else np.zeros(0)
         return losses, violation
+
+    def _measured(self, up_to: int) -> tuple[Ints, Ints, dict[str, Floats]]:
+        """Iterations 1 to `up_to`, whose results they have, and these metrics."""
+        place = np.arange(1, up_to + 1)
+        source = np.where(self._origin[place] > 0, self._origin[place], place)
+        return place, source, {name: column[source] for name, column in self._metrics.items()}
+
+    def _margins(self, up_to: int, past: int) -> Floats | None:
+        """Of `past` results from elsewhere, of which nobody knows them, and of iterations 1 to `up_to`."""
+        if not self.limits.after:
+            return None
+        place, _, metrics = self._measured(up_to)
+        columns = {name: column[place] for name, column in self._columns.items()}
+        own = self.limits.margins(columns, metrics, up_to) if up_to else np.empty((0, len(self.limits.after)))
+        return np.concatenate([np.full((past, own.shape[1]), np.nan), own])
 
     def history(self, up_to: int, pending: PlannedRows | None) -> History:
         """What is known of iterations 1 to `up_to`, after what is known from elsewhere; `pending` is not known yet."""
@@ -135,12 +148,12 @@ class TrialHistory:
             losses = np.concatenate([earlier, losses])
             violation = np.concatenate([np.array(spec.past.violation, dtype=np.float64), violation])
             budget = np.concatenate([np.array(spec.past.budget, dtype=np.float64), budget])
-        losses = bounded(losses)
+        losses, margins = bounded(losses), self._margins(up_to, len(losses) - up_to)
         if pending is None or not len(pending):
             nothing = History.empty(len(space.dimensions), len(spec.metrics))
-            return History(points, losses, violation, budget, nothing.pending, nothing.pending_budget)
+            return History(points, losses, violation, budget, nothing.pending, nothing.pending_budget, margins)
         shares = pending.budget if pending.budget is not None else np.ones(len(pending))
-        return History(points, losses, violation, budget, view.to_unit(pending.columns), shares)
+        return History(points, losses, violation, budget, view.to_unit(pending.columns), shares, margins)
 
     def _with_pruned(self, losses: Floats) -> Floats:
         """As of `learnt_from`, of the first iterations; what repeats a pruned one is as good."""

@@ -26,6 +26,8 @@ class History:
 
     `losses` (n, objectives), lower is better, finite, or NaN where the iteration failed or its metric is undefined.
     `violation` (n,), 0 where every constraint holds. `budget` (n,), the part of the data that was used.
+    `margins` (n, constraints on metrics) say how far each is from being broken, above 0 where it is; NaN where that is not
+    known; None where there are no such constraints.
     `pending` (p, dimensions) and `pending_budget` are points that were suggested and whose results are not known.
     """
 
@@ -35,6 +37,7 @@ class History:
     budget: Floats
     pending: Unit
     pending_budget: Floats
+    margins: Floats | None = None
 
     @classmethod
     def empty(cls, dimensions: int, objectives: int) -> History:
@@ -55,6 +58,7 @@ class History:
             self.budget[index],
             self.pending,
             self.pending_budget,
+            None if self.margins is None else self.margins[index],
         )
 
     @property

@@ -37,6 +37,9 @@ NOT_RUN_ERRORS = {
 MOST_REMEMBERED = 1 << 20
 _BLOCK = 1 << 16
 
+# How far from being broken a constraint is that does not concern a set, in units of the sides of one.
+HOLDS = -1.0
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -131,6 +134,16 @@ class Limits:
         if not self.after:
             return np.zeros(n)
         return self._broken(self.after, columns, metrics, n)
+
+    def margins(self, columns: Mapping[str, Column], metrics: Mapping[str, Floats], n: int) -> Floats:
+        """How far each of n results is from breaking each of `after`, (n, constraints): above 0 where it does; NaN unknown."""
+        values, exist = {**self._values(columns), **metrics}, self.space.active(columns)
+        found = np.empty((n, len(self.after)))
+        for place, constraint in enumerate(self.after):
+            found[:, place] = constraint.margin(values, n)
+            for name in constraint.names & exist.keys():
+                found[~exist[name], place] = HOLDS
+        return found
 
     def total(self, columns: Mapping[str, Column], metrics: Mapping[str, Floats], n: int) -> Floats:
         """By how much each of n results breaks all of them."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from arbd.search.models.acquisition import ACQUISITIONS, POI_MARGIN, UCB_WIDTH, ei, log_improvement, poi, ucb
+from arbd.search.models.acquisition import ACQUISITIONS, POI_MARGIN, UCB_WIDTH, ei, keeps, log_improvement, poi, ucb
 
 MEAN = np.array([0.0, 0.8, 1.5, -0.02])
 DEVIATION = np.array([0.05, 0.9, 1.6, 0.001])
@@ -38,9 +38,9 @@ def test_on_one_posterior_each_chooses_another_point() -> None:
     assert chosen == {"poi": 0, "ei": 1, "ucb": 2}
 
 
-@pytest.mark.parametrize("name", sorted(ACQUISITIONS))
+@pytest.mark.parametrize("name", [*sorted(ACQUISITIONS), "keeps"])
 def test_derivatives_are_those_of_the_value(name: str) -> None:
-    acquisition = ACQUISITIONS[name]
+    acquisition = {**ACQUISITIONS, "keeps": keeps}[name]
     mean, deviation, step = np.linspace(-2, 3, 9), np.linspace(0.1, 2, 9), 1e-6
     _, by_mean, by_deviation = acquisition(mean, deviation, 0.3)
     numeric = (acquisition(mean + step, deviation, 0.3)[0] - acquisition(mean - step, deviation, 0.3)[0]) / (2 * step)

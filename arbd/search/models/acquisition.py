@@ -37,7 +37,12 @@ def ei(mean: Floats, deviation: Floats, best: float) -> tuple[Floats, Floats, Fl
 
 def poi(mean: Floats, deviation: Floats, best: float) -> tuple[Floats, Floats, Floats]:
     """Logarithm of the probability of an improvement (Kushner 1964) by at least `POI_MARGIN`."""
-    z = (best - POI_MARGIN - mean) / deviation
+    return keeps(mean, deviation, best - POI_MARGIN)
+
+
+def keeps(mean: Floats, deviation: Floats, most: float) -> tuple[Floats, Floats, Floats]:
+    """Logarithm of the probability that what is modelled is at most `most`."""
+    z = (most - mean) / deviation
     log_p = special.log_ndtr(z)
     ratio = np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_p)
     return log_p, -ratio / deviation, -z * ratio / deviation

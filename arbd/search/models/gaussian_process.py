@@ -7,7 +7,7 @@ cube of the number of results, so whoever uses it chooses which few hundred of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,8 @@ TWO_STARTS = 60
 SMALLEST_NOISE = 1e-7
 JITTER = 1e-9
 SMALLEST_VARIANCE = 1e-14
+# An acquisition of mean and deviation: its value, and its derivatives by both.
+Scored = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
 _ROOT5 = math.sqrt(5.0)
 _BOUNDS = (math.log(1e-3), math.log(1e4))
 
@@ -173,30 +175,25 @@ class Posterior:
         return Candidates(self, points, self._alpha @ cross[: len(self.points)], solved, n, variance)
 
     def climb(
-        self, start: Unit, acquisition: Callable[[Floats, Floats], tuple[Floats, Floats, Floats]], steps: int
+        self, start: Unit, acquisition: Scored, steps: int, others: Sequence[tuple[Posterior, Scored]] = ()
     ) -> Unit:
-        """Local maxima of an acquisition from several starts at once; choices stay as they are."""
+        """Local maxima of an acquisition from several starts at once; choices stay as they are.
+
+        `others` are further processes of the same space, what is worthwhile by each of which is added.
+        """
         moving = ~self.is_choice
         count, width = len(start), int(moving.sum())
         if not width:
             return start
-        lengths = self.parameters.precision[moving]
-        seen = self._all[:, moving]
-        n = len(self.points)
 
         def loss(flat: Floats) -> tuple[float, Floats]:
             points = start.copy()
             points[:, moving] = flat.reshape(count, width)
-            kernel, slope = self._kernel(self._all, points)
-            solved = self._inverse @ kernel
-            deviation = self._deviation(solved)
-            value, by_mean, by_deviation = acquisition(self._alpha @ kernel[:n], deviation)
-            # d kernel / d point, contracted with what the value depends on.
-            weight = -(by_deviation / deviation)[None, :] * (solved.T @ self._inverse).T
-            weight[:n] += by_mean[None, :] * self._alpha[:, None]
-            weight *= 2.0 * slope
-            gradient = (points[:, moving] * weight.sum(axis=0)[:, None] - weight.T @ seen) * lengths
-            return -float(value.sum()), -gradient.ravel()
+            value, gradient = self._rising(points, moving, acquisition)
+            for other, of_other in others:
+                more, rise = other._rising(points, moving, of_other)
+                value, gradient = value + more, gradient + rise
+            return -value, -gradient.ravel()
 
         found = optimize.minimize(
             loss, start[:, moving].ravel(), jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * (count * width),
@@ -205,6 +202,20 @@ class Posterior:
         ended = start.copy()
         ended[:, moving] = found.x.reshape(count, width)
         return ended
+
+    def _rising(self, points: Unit, moving: npt.NDArray[np.bool_], acquisition: Scored) -> tuple[float, Floats]:
+        """The sum of an acquisition at points, and its gradient by the dimensions that move."""
+        n = len(self.points)
+        kernel, slope = self._kernel(self._all, points)
+        solved = self._inverse @ kernel
+        deviation = self._deviation(solved)
+        value, by_mean, by_deviation = acquisition(self._alpha @ kernel[:n], deviation)
+        # d kernel / d point, contracted with what the value depends on.
+        weight = -(by_deviation / deviation)[None, :] * (solved.T @ self._inverse).T
+        weight[:n] += by_mean[None, :] * self._alpha[:, None]
+        weight *= 2.0 * slope
+        gradient = points[:, moving] * weight.sum(axis=0)[:, None] - weight.T @ self._all[:, moving]
+        return float(value.sum()), gradient * self.parameters.precision[moving]
 
 
 @dataclass(slots=True, eq=False)

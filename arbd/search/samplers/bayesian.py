@@ -1,6 +1,7 @@
 """Bayesian optimisation: a Gaussian process of the loss, and an acquisition function that says where to look next.
 
 Losses are made more Gaussian first (Yeo and Johnson 2000), so that one enormous loss does not flatten all others.
+Each constraint on metrics has a process of its own (`arbd.search.models.feasibility`).
 A generation is chosen point by point, each expected to be evaluated before the next, and so is what is pending.
 Several objectives are weighed anew for each generation (ParEGO, Knowles 2006).
 """
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from arbd.search.history import Floats, History, Ints, best_first, bounded
 from arbd.search.point_keys import TakenPoints, point_keys
@@ -73,13 +75,17 @@ class BayesianSampler:
         allowed: Allowed,
     ) -> Unit:
         from arbd.search.models.acquisition import ACQUISITIONS  # noqa: PLC0415 - SciPy; a declaration imports none
+        from arbd.search.models.feasibility import Feasibility  # noqa: PLC0415 - as above
         from arbd.search.models.gaussian_process import Posterior, fit  # noqa: PLC0415 - as above
 
         is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
-        values = _gaussian(history, losses)
-        sample = _sample(history)
+        known, sample = _few(history), _sample(history)
+        keeping = Feasibility(())
+        if history.margins is not None and history.feasible.any():
+            keeping = Feasibility.of(history, known, partial(_sample_of, history), is_choice)
+        # What breaks a constraint tells as much of the loss as what keeps it, where the probability of that is known.
+        values = _gaussian(history, losses, history.known if keeping.terms else history.feasible)
         parameters = fit(history.points[sample], _standard(values[sample]), is_choice)
-        known = _few(history)
         posterior = Posterior(history.points[known], values[known], parameters, is_choice)
         posterior.expect(history.pending)
         best = float(values[history.feasible].min()) if history.feasible.any() else float(values.min())
@@ -90,15 +96,17 @@ class BayesianSampler:
         taken = TakenPoints.of(self._snapped(np.concatenate([history.points, history.pending])))
         may = allowed(points) & ~taken.among(points)
         candidates = posterior.candidates(points[may] if may.any() else points, count - 1)
+        kept = keeping.log_probability(candidates.points)
         chosen: list[Unit] = []
         for pick in range(count):
             score = scores[pick % len(scores)]
-            value = score(candidates.mean, candidates.deviation)[0]
+            value = score(candidates.mean, candidates.deviation)[0] + kept
             careful = pick < CAREFUL_PICKS
             starts = candidates.best(value, STARTS if careful else 1)
-            ended = self._snapped(posterior.climb(starts, score, CLIMB_STEPS if careful else QUICK_STEPS))
+            steps = CLIMB_STEPS if careful else QUICK_STEPS
+            ended = self._snapped(posterior.climb(starts, score, steps, keeping.terms))
             ended = np.concatenate([ended, starts])
-            after = score(*posterior.predict(ended))[0]
+            after = score(*posterior.predict(ended))[0] + keeping.log_probability(ended)
             # A point that was evaluated, or will be, would tell nothing, however good it is.
             after[~allowed(ended) | taken.among(ended)] = -np.inf
             point = ended[int(np.argmax(after))]
@@ -148,7 +156,13 @@ def _few(history: History) -> Ints:
 
 def _sample(history: History) -> Ints:
     """Positions of what the hyperparameters follow from: a third the best, the rest evenly from all others."""
+    return _sample_of(history, np.ones(len(history), dtype=bool))
+
+
+def _sample_of(history: History, among: npt.NDArray[np.bool_]) -> Ints:
+    """The same from some of the results."""
     index = _few(history)
+    index = index[among[index]]
     if len(index) <= MOST_FITTED:
         return index
     best = index[best_first(history.select(index))[: MOST_FITTED // 3]]
@@ -165,13 +179,13 @@ def _weighed(history: History, weights: Floats) -> Floats:
     return np.asarray(scaled.max(axis=1) + 0.05 * scaled.sum(axis=1))
 
 
-def _gaussian(history: History, losses: Floats) -> Floats:
-    """Losses standardised, made Gaussian.
+def _gaussian(history: History, losses: Floats, good: npt.NDArray[np.bool_]) -> Floats:
+    """Losses standardised, made Gaussian; those that are `good` as they are.
 
-    What breaks a constraint is worse than the worst that keeps all, the more so the more it breaks; what failed is worst.
+    What breaks a constraint is worse than the worst of them, the more so the more it breaks; what failed is worst.
     While nothing keeps them all, it is the violation that is to become small.
     """
-    good, breaking = history.feasible, history.known & ~history.feasible
+    breaking = history.known & ~good
     if not good.any():
         losses, good, breaking = bounded(history.violation[:, None])[:, 0], history.known, np.zeros_like(good)
     values = losses[good]
@@ -218,7 +232,7 @@ def _yeo_johnson(values: Floats, power: float) -> Floats:
 
 def _make(problem: SearchProblem) -> BayesianSampler:
     """Depends on space, seed and acquisition function. Loads what computes, whose threads are then limited."""
-    from arbd.search.models import acquisition, gaussian_process  # noqa: F401, PLC0415 - as above
+    from arbd.search.models import acquisition, feasibility, gaussian_process  # noqa: F401, PLC0415 - as above
 
     return BayesianSampler(problem.space, problem.seed, problem.acquisition_fn or DEFAULT_ACQUISITION)
 
@@ -226,7 +240,7 @@ def _make(problem: SearchProblem) -> BayesianSampler:
 METHOD = AdaptiveMethod(
     summary="A Gaussian process of the metric, for few and expensive iterations.",
     make=_make,
-    revision=3,
+    revision=4,
     start=5,
     libraries=("numpy", "scipy"),
     fields=("acquisition_fn",),

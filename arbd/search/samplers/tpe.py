@@ -11,6 +11,9 @@ first finds parameters that belong together, the second learns from fewer result
 A parameter that exists only under a condition is compared among the points that have it: where one has not, a kernel
 says nothing of it.
 
+Results are split by each constraint on metrics too, into those that keep it and the others; how likely a candidate is under
+the first is how likely it keeps it, and multiplies what else is said of it (Watanabe and Hutter 2023).
+
 What is pending counts as one of the others, and so does each point of the generation once it is chosen, so that a
 generation spreads. All candidates of a generation are scored at once, which is what lets suggesting keep up.
 """
@@ -23,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.history import Floats, History, best_first
+from arbd.search.history import Floats, History, Ints, best_first
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import MOST_MODELLED, AdaptiveMethod, Allowed, Proposal, Suits
 from arbd.search.schedule import GenerationSizes
@@ -174,6 +177,7 @@ class TpeSampler:
         candidates = self.space.to_unit(self.space.from_unit(good.sample(rng, count * CANDIDATES)))
         exist = self.space.active_at(candidates)
         score = good.log_density(candidates, exist)
+        score += self._keeping(history, candidates, exist)
         score[~allowed(candidates)] = -np.inf
         against = others.log_density(candidates, exist)
         typical = np.median(good.widths[1:], axis=0)[None, :] if len(good.widths) > 1 else good.widths
@@ -189,13 +193,29 @@ class TpeSampler:
             against = np.logaddexp(against, one.log_density(candidates, exist) - math.log(len(others.centres)))
         return Proposal(candidates[chosen])
 
+    def _keeping(self, history: History, candidates: Unit, exist: Mask) -> Floats:
+        """The logarithm of how likely candidates keep all constraints on metrics, up to a constant."""
+        total = np.zeros(len(candidates))
+        for margins in history.margins.T if history.margins is not None else ():
+            told = np.flatnonzero(~np.isnan(margins))
+            nearest = told[np.argsort(margins[told], kind="stable")]
+            holds = int((margins[told] <= 0).sum())
+            if holds == len(told) or len(told) == 1:
+                continue
+            # Where hardly any holds it, those that come nearest do.
+            holds = min(max(holds, FEWEST_GOOD), len(told) - 1)
+            share = max(holds, 1) / len(told)
+            keeping, breaking = (
+                self._kernels(history.points[_evenly(np.sort(part))]).log_density(candidates, exist)
+                for part in (nearest[:holds], nearest[holds:])
+            )
+            total -= np.logaddexp(math.log(share), math.log1p(-share) + breaking - keeping)
+        return total
+
     def _split(self, history: History) -> tuple[Kernels, Kernels]:
         order = best_first(history)
         n_good = min(max(FEWEST_GOOD, math.ceil(GOOD_SHARE * len(order))), MOST_GOOD, len(order))
-        others = np.sort(order[n_good:])
-        if len(others) > MOST_OTHERS:
-            # An even sample of a long history says the same.
-            others = others[np.linspace(0, len(others) - 1, MOST_OTHERS).astype(np.int64)]
+        others = _evenly(np.sort(order[n_good:]))
         return (
             self._kernels(history.points[order[:n_good]]),
             self._kernels(np.concatenate([history.points[others], history.pending])),
@@ -219,6 +239,13 @@ class TpeSampler:
         )
 
 
+def _evenly(index: Ints) -> Ints:
+    """Some of many: an even sample of a long history says the same."""
+    if len(index) <= MOST_OTHERS:
+        return index
+    return np.asarray(index[np.linspace(0, len(index) - 1, MOST_OTHERS).astype(np.int64)])
+
+
 def _make(problem: SearchProblem) -> TpeSampler:
     """Depends on space and seed."""
     return TpeSampler(problem.space, problem.seed)
@@ -227,7 +254,7 @@ def _make(problem: SearchProblem) -> TpeSampler:
 METHOD = AdaptiveMethod(
     summary="Points that are likely under the good results and unlikely under the others.",
     make=_make,
-    revision=3,
+    revision=4,
     suits=Suits(fewest=MOST_MODELLED + 1),
     start=8,
     # Chosen together they keep apart; one at a time they would crowd around the first good result.
