@@ -29,7 +29,7 @@ from arbd.job.resolve_metrics import resolve_metrics
 from arbd.job.resolve_quotes import QuoteFiles, days_of
 from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows
 from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
-from arbd.job.resolve_validation import ValidationOptions, with_validation
+from arbd.job.resolve_validation import ValidationOptions
 from arbd.job.runnable import runnable
 from arbd.job.sanity import sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
@@ -198,8 +198,7 @@ class _Resolver:
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
         )
-        checked = runnable(spec, self.wrong)
-        return checked if checked is None or validation is None else with_validation(checked, validation)
+        return runnable(spec, validation, self.wrong)
 
     def _validation(
         self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int

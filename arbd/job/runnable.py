@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from arbd.job.resolve_validation import with_validation
 from arbd.job.spec import JobSpec
+from arbd.job.validation import ValidationSpec
 from arbd.search.plan import INFEASIBLE, Limits, NonAdaptivePlan
 from arbd.search.samplers import adaptive
 
@@ -13,17 +15,22 @@ from arbd.search.samplers import adaptive
 MOST_LOOKED_AT, AT_ONCE = 1 << 20, 1 << 16
 
 
-def runnable(spec: JobSpec, wrong: Callable[..., None]) -> JobSpec | None:
-    """The job; None, after `wrong` was told, when no point of its plan may run. With a notice where that is uncertain."""
+def runnable(spec: JobSpec, validation: ValidationSpec | None, wrong: Callable[..., None]) -> JobSpec | None:
+    """The job with its validation; None, after `wrong` was told, when no point of its plan may run.
+
+    Where not all points were looked at, that is a notice.
+    """
     looked = _refused(spec)
-    if not looked:
-        return spec
-    part = "" if looked == spec.n else f"first {looked:,} of the "
-    fault = f"none of the {part}{spec.n:,} points of the {spec.method} keeps the constraints between parameters"
     if looked < spec.n:
-        return replace(spec, notices=(*spec.notices, fault))
-    wrong(f"{fault}: loosen them, or name one that does in `enqueue`", "tuning", "constraints")
+        told = replace(spec, notices=(*spec.notices, _told(spec, looked))) if looked else spec
+        return told if validation is None else with_validation(told, validation)
+    wrong(f"{_told(spec, looked)}: loosen them, or name one that does in `enqueue`", "tuning", "constraints")
     return None
+
+
+def _told(spec: JobSpec, looked: int) -> str:
+    part = "" if looked == spec.n else f"first {looked:,} of the "
+    return f"none of the {part}{spec.n:,} points of the {spec.method} keeps the constraints between parameters"
 
 
 def _refused(spec: JobSpec) -> int:

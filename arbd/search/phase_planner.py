@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from arbd.search import ordering
 from arbd.search.generation import Generation
-from arbd.search.generations import BELOW_ONE, NO_REPORTS, GenerationPlanner, Reports, schedule_of
+from arbd.search.generations import BELOW_ONE, GenerationPlanner, schedule_of
 from arbd.search.history import Floats
 from arbd.search.phases import SEARCHES, Layout, Phase, Stretch
 from arbd.search.plan import RUN, SKIPPED, Ints, PlannedRows
@@ -24,6 +24,7 @@ from arbd.search.pruning import Thresholds
 from arbd.search.seeds import generator
 from arbd.search.seen import keys_of
 from arbd.search.space import ChoiceDimension, Columns
+from arbd.search.trial_history import NO_REPORTS, Reports
 
 # How far neighbours are from the winner, as a share of a parameter's range; on a coarse grid it is one step.
 NEAR = 0.05

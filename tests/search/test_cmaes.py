@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.search.generations import TrialHistory
 from arbd.search.history import History
 from arbd.search.models.distributions import Mixed, Numbers, has_shares
 from arbd.search.models.evolution import Chain, beginning
 from arbd.search.samplers import make_adaptive
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace, Unit
+from arbd.search.trial_history import TrialHistory
 from tests.search.test_conditions import NESTED
 from tests.search.test_guided import SPACE, TINY, everywhere, played, spec_of
 
