@@ -202,6 +202,19 @@ def test_only_the_session_that_is_asked_for_is_mirrored(redis_server: RedisServe
     assert in_redis(redis_server, "a") == {}
 
 
+def test_of_a_session_that_goes_on_what_redis_lost_is_written_again_though_nothing_new_came(
+    redis_server: RedisServer, layout: SpoolLayout
+) -> None:
+    paths = session_with(layout, "s", 4)
+    mirror = mirror_of(redis_server, layout)
+    assert swept_clean(mirror) == 4
+    assert list(mirror._followed) == ["s"]
+    forgotten(redis_server, "s")
+    # The first look finds that Redis is elsewhere, the next begins again from there.
+    assert [mirror.sweep().written for _ in range(3)] == [0, 4, 0]
+    assert in_redis(redis_server) == in_files(paths)
+
+
 def test_a_session_that_was_removed_is_forgotten_with_its_trouble(
     redis_server: RedisServer, layout: SpoolLayout
 ) -> None:
