@@ -81,6 +81,14 @@ ENGINE = (
 WAYS: Mapping[str, Sequence[Way]] = {
     "arbd/paper/kernel/sweep.py": ENGINE,
     "arbd/paper/kernel/search.py": ENGINE,
+    "arbd/paper/metrics.py": (
+        Way(
+            ("tests/paper/test_metrics.py", "tests/paper/test_engine_by_hand.py"),
+            INTERPRETED,
+            {"NUMBA_DISABLE_JIT": "1"},
+            traces=False,
+        ),
+    ),
     "arbd/search/generations.py": (
         Way(tests=("tests/search/test_generations.py", "tests/search/test_seen.py")),
         Way(tests=("tests/search/test_guided.py",)),
