@@ -192,6 +192,15 @@ def main() -> None:
                     f"cache_dir: {folder}/cache\nallow: ['paper', 'python:*']\nobjective_paths: [{folder}]\n"
                 )
                 if kind == "ticks":
+                    compile_ahead = [
+                        sys.executable,
+                        "-m",
+                        "arbd.daemon",
+                        "compile",
+                        "--config",
+                        str(folder / "arbd.yaml"),
+                    ]
+                    subprocess.run(compile_ahead, check=True, stdout=subprocess.DEVNULL)
                     market(folder, size, given.limit_mb, csv=given.csv)
                 else:
                     iterations(folder, size, given.limit_mb)

@@ -136,5 +136,5 @@ def test_data_folders_that_a_reload_adds_are_read(
         "tuning: {method: random, max_iterations: 4, search_space: {min_spread_pct: {type: float, bounds: [0.1, 0.5]}}}\n"
     )
     assert arbctl("submit", job, "--session-id", "read")[0] == 0
-    wait_until(lambda: done(layout, "read"), 90, "the session over the new folder's data")
+    wait_until(lambda: done(layout, "read"), 240, "the session over the new folder's data")
     assert load_table(layout.root, "read").counts()["completed"] == 4
