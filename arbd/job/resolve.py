@@ -30,7 +30,6 @@ from arbd.job.resolve_quotes import QuoteFiles, days_of
 from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows
 from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
 from arbd.job.resolve_validation import ValidationOptions
-from arbd.job.runnable import runnable
 from arbd.job.sanity import sanity_notes
 from arbd.job.spec import Execution, JobSpec, ObjectiveSpec, ResultOptions
 from arbd.job.validation import ValidationSpec
@@ -198,7 +197,7 @@ class _Resolver:
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
         )
-        return runnable(spec, validation, self.wrong)
+        return search.checked(spec, validation, self.wrong)
 
     def _validation(
         self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int

@@ -19,7 +19,10 @@ from arbd.job.file import JobDocument
 from arbd.job.limits import MAX_CONSTRAINT_TERMS
 from arbd.job.resolve_metrics import methods_for
 from arbd.job.resolve_schedule import idle_slots, schedule_of
+from arbd.job.resolve_validation import with_validation
 from arbd.job.resolve_warm_start import EarlierResults
+from arbd.job.spec import JobSpec
+from arbd.job.validation import ValidationSpec
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
 from arbd.search.constraints import Constraint, ConstraintError, parse_constraint, renamed
@@ -70,6 +73,7 @@ class SearchOptions:
     plugin: bool = False
     refill: bool = False
     _found_none: bool = False
+    _limited: bool = False
 
     @classmethod
     def of(
@@ -196,6 +200,7 @@ class SearchOptions:
         limits = Limits(self.space, self.fixed, tuple(parsed))
         if limits.before and self.space.dimensions:
             # A plan that ends by itself has its points; of others, what may not run is replaced.
+            self._limited = isinstance(self.method, PlanMethod)
             self.refill = isinstance(self.method, PlanMethod) and self.method.size is None
             points = self.space.from_unit(uniform_points(0, len(self.space.dimensions), 1, TRIED_POINTS))
             self._found_none = not limits.may_run(points, TRIED_POINTS).any()
@@ -272,6 +277,15 @@ class SearchOptions:
         # Of a plan that ends by itself its own points decide (`arbd.job.runnable`).
         if not isinstance(self.method, PlanMethod) or self.method.size is None:
             self._wrong(f"{text}: loosen them, or name one that does in `enqueue`", "constraints")
+
+    def checked(self, spec: JobSpec, validation: ValidationSpec | None, wrong: Callable[..., None]) -> JobSpec | None:
+        """The job with its validation; None, after `wrong` was told, when its plan would run nothing."""
+        if not self._limited:
+            return spec if validation is None else with_validation(spec, validation)
+        # A job without constraints between parameters does not pass it on its way.
+        from arbd.job.runnable import runnable  # noqa: PLC0415
+
+        return runnable(spec, validation, wrong)
 
     def _is_whole(self, point: Mapping[str, Value]) -> bool:
         """True when it has a value for whatever exists there."""

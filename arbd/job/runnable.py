@@ -8,8 +8,7 @@ from dataclasses import replace
 from arbd.job.resolve_validation import with_validation
 from arbd.job.spec import JobSpec
 from arbd.job.validation import ValidationSpec
-from arbd.search.plan import INFEASIBLE, Limits, NonAdaptivePlan
-from arbd.search.samplers import adaptive
+from arbd.search.plan import INFEASIBLE, NonAdaptivePlan
 
 # Points that are looked at, and the largest part of them at once.
 MOST_LOOKED_AT, AT_ONCE = 1 << 20, 1 << 16
@@ -35,8 +34,6 @@ def _told(spec: JobSpec, looked: int) -> str:
 
 def _refused(spec: JobSpec) -> int:
     """So many points of a fixed plan were looked at, and none may run; 0 where one does."""
-    if adaptive(spec.method) is not None or not Limits.of(spec).before:
-        return 0
     plan, looked, count = NonAdaptivePlan(spec), 0, 1
     most = min(spec.n, MOST_LOOKED_AT)
     while looked < most:
