@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from arbd.paper.compiled import compile_once, trusted_cache, use_cache
@@ -20,11 +21,11 @@ def compile_ahead(cache_dir: Path) -> Path:
     use_cache(cache_dir)
     market = synth_profile("brl", 1, TICKS)
 
-    def load() -> None:
-        for strategy in STRATEGIES.built_in():
-            objective = PaperObjective([market], {"strategy": strategy})
-            objective.compile()
-            objective.evaluate({})
+    def load(strategy: str) -> None:
+        objective = PaperObjective([market], {"strategy": strategy})
+        objective.compile(strategy)
+        objective.evaluate({})
 
-    compile_once(load)
+    for strategy in STRATEGIES.built_in():
+        compile_once(partial(load, strategy), strategy)
     return trusted_cache()

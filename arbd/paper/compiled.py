@@ -55,14 +55,14 @@ def _private(folder: str) -> Path:
     return private_folder(Path(folder))
 
 
-def compile_once(load: Callable[[], object]) -> None:
-    """Call `load`, which compiles or reads machine code; of many processes that have none yet, one at a time compiles.
+def compile_once(load: Callable[[], object], of: str) -> None:
+    """Call `load`, which compiles or reads the machine code `of` something; of many processes, one at a time compiles.
 
     The others wait for it and then read what it wrote. A process that dies meanwhile is followed by the next.
     """
     folder = trusted_cache()
     build = f"{numba.__version__}-{sys.implementation.cache_tag}-{llvmlite.binding.get_host_cpu_name()}"
-    done = folder / f"{sources_digest()}-{build}.done"
+    done = folder / f"{sources_digest()}-{build}-{of}.done"
     if not done.exists():
         with filelock.FileLock(folder / ".compile.lock"):
             if not done.exists():

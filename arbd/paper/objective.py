@@ -51,14 +51,20 @@ class PaperObjective:
         self._differing = differing(self._sources, self._base)
         self._series: OrderedDict[tuple[Any, ...], tuple[Series, Index]] = OrderedDict()
 
-    def compile(self) -> None:
-        """Have the engine's code, and the markets' indexes, ready."""
+    def strategies(self, *, searched: bool) -> list[str]:
+        """Those that may be run: all, where the search chooses."""
+        return (
+            list(PARAMETERS["strategy"].values) if searched else sorted({str(base["strategy"]) for base in self._base})
+        )
+
+    def compile(self, strategy: str) -> None:
+        """Have the engine's code of a strategy, and the markets' indexes, ready."""
         from arbd.paper.kernel.parameter_sets import compile_sweeps  # noqa: PLC0415 - numba
 
-        compile_sweeps()
-        nothing: IntArray = np.empty(0, dtype=np.int64)
+        compile_sweeps(PARAMETERS["strategy"].values.index(strategy))
         for number, base in enumerate(self._base):
-            self._run(number, parameter_rows({name: [value] for name, value in base.items()}, 1)[:0], nothing)
+            if len(self._markets[number]):
+                self._indexed(number, base)
 
     def evaluate(self, params: Mapping[str, Any]) -> tuple[dict[str, float], FloatArray]:
         """Metrics, and blocks of shape (64, 2), of one set of parameters."""

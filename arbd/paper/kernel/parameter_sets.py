@@ -61,12 +61,11 @@ def build_index(series: Series) -> Index:
     return Index(blocks, windows, loops.time_table(times, shift, (span_ns >> shift) + 2), shift)
 
 
-def compile_sweeps() -> None:
-    """Have the machine code ready, of all that sets of parameters may need."""
+def compile_sweeps(strategy: int) -> None:
+    """Have the machine code ready, of all that sets of a strategy, by its code, may need."""
     desk = np.zeros(1, dtype=DESK)
-    for each in SWEEPS.values():
-        for loops_over in each:
-            loops_over(desk.ctypes.data, BY_EVENTS)
+    for loops_over in SWEEPS[strategy]:
+        loops_over(desk.ctypes.data, BY_EVENTS)
 
 
 def run_batch(
