@@ -265,6 +265,7 @@ class SpoolWatch:
                     "version": (about.get("versions") or {}).get("arbd"),
                     "sessions": about.get("sessions", []),
                     "blocked": about.get("blocked", {}),
+                    "executor": _executor(about.get("executor")) if alive else None,
                 }
             )
             points = self._points.setdefault(beat.worker_id, deque(maxlen=MAX_WORKER_POINTS))
@@ -277,6 +278,19 @@ class SpoolWatch:
                 {"id": name, "alive": alive, "state": "unread", "trouble": str(error), "sessions": [], "blocked": {}}
             )
         return found
+
+
+def _executor(told: Any) -> dict[str, Any] | None:
+    """The slots that a worker has from somebody else, as its heartbeat tells it: what it has, and what is in their way."""
+    if not isinstance(told, dict):
+        return None
+    refused = told.get("refused")
+    notes = [f"waits for {told['waits_for']}"] if told.get("waits_for") else []
+    notes += [f"refuses {name}: {why}" for name, why in (refused.items() if isinstance(refused, dict) else ())]
+    return {
+        **{key: told.get(key) for key in ("kind", "address", "slots", "ready", "busy")},
+        "notes": [note[:REASON_CHARS] for note in notes],
+    }
 
 
 def _row(name: str, state: LedgerState, facts: dict[str, Any]) -> dict[str, Any]:

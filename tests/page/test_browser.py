@@ -14,7 +14,9 @@ import yaml
 from arbd.cli.__main__ import call
 from arbd.spool import ledger
 from arbd.spool.control import change_state
+from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.liveness import Beat, take_liveness_lock, write_beat
 from tests.browser import PHONE, WIDE, appear, asked_urls, chromium, complaints, is_wider_than_window, violations
 from tests.conftest import REPOSITORY, brought_up, wait_until
 from tests.page.serving import Served, serving, settings
@@ -65,9 +67,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     }  # fmt: skip
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     assert call(["--spool", str(layout.root), "run", str(folder / "job.yaml"), "--workers", "1"]) == 0
+    executor = {
+        "kind": EVIL,
+        "address": EVIL,
+        "slots": 4,
+        "ready": 2,
+        "busy": 1,
+        "waits_for": EVIL,
+        "refused": {EVIL: EVIL},
+    }
+    write_beat(Files(), layout, Beat("far", 1, 1, {"state": "running", "slots": 4, "executor": executor}))
+    life = take_liveness_lock(Files(), layout, "far")
+    assert life is not None
     with serving(layout.root, settings(folder), "--allow-control") as up:
         up.wait_for_sessions(3)
         yield up
+    life.release()
 
 
 @pytest.fixture(scope="module")

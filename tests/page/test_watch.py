@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from arbd.spool import ledger
 from arbd.spool.control import change_state
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Beat, write_beat
+from arbd.spool.liveness import Beat, take_liveness_lock, write_beat
 from tests.spool.sessions import exhaust, make_session
 
 
@@ -91,6 +92,29 @@ def test_jobs_that_wait_or_were_refused_and_workers_are_told(layout: SpoolLayout
     assert found["jobs"][1]["reason"].startswith("line 1: no; ")
     assert [(one["id"], one["state"], one["alive"]) for one in found["workers"]] == [("w1", "gone", False)]
     assert len(watch.worker_points()["w1"]) == 1
+
+
+@pytest.mark.parametrize("waits_for", ["", "the scheduler"])
+@pytest.mark.parametrize("refused", [{}, {"tcp://h:2": "NumPy is 1.0 there"}, "nonsense"])
+@pytest.mark.parametrize(
+    "executor", [None, "nonsense", {"kind": "dask", "address": "a", "slots": 8, "ready": 6, "busy": 5}]
+)
+def test_slots_of_an_executor_are_told_with_what_is_in_their_way(
+    layout: SpoolLayout, watch: SpoolWatch, executor: Any, refused: Any, waits_for: str
+) -> None:
+    told = {**executor, "waits_for": waits_for, "refused": refused} if isinstance(executor, dict) else executor
+    life = take_liveness_lock(Files(), layout, "w1")
+    assert life is not None
+    write_beat(Files(), layout, Beat("w1", 1, 1, {"state": "running", "executor": told}))
+    watch.look()
+    life.release()
+    (one,) = watch.changes(0)["workers"]
+    if not isinstance(executor, dict):
+        assert one["executor"] is None
+        return
+    notes = [*(["waits for the scheduler"] if waits_for else [])]
+    notes += [f"refuses {name}: {why}" for name, why in refused.items()] if isinstance(refused, dict) else []
+    assert one["executor"] == {**executor, "notes": notes}
 
 
 def test_what_is_in_a_session_s_way_stands_in_its_row(layout: SpoolLayout, watch: SpoolWatch) -> None:

@@ -121,6 +121,7 @@ class RemotePool:
             "address": EXECUTORS.get(self._settings.kind).address(self._settings),
             "slots": self._settings.slots,
             "ready": self.ready,
+            "busy": sum(run.future is not None and not run.future.done() for run in list(self._runs.values())),
             "workers": view.workers,
             "waits_for": view.waits_for or (f"the disk: {self.disk_trouble}" if self.disk_trouble else ""),
             "refused": dict(itertools.islice(view.refused.items(), MOST_TOLD)),

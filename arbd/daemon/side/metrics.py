@@ -49,6 +49,8 @@ class MetricsCollector(Collector):
         yield from self._wrong(about)
         yield from _standing(self._counters.standing)
         yield from _spool(about)
+        if executor := about.get("executor"):
+            yield from _executor(executor)
         mirror = about.get("mirror")
         if mirror is not None:
             yield from _mirror(mirror)
@@ -180,6 +182,27 @@ def _standing(standing: Sequence[Standing]) -> Iterable[Metric]:
         failing.add_metric([each.name], float(bool(each.trouble)))
         paused.add_metric([each.name], float(each.state == StandingState.PAUSED.value))
     yield from (fired, due, failing, paused)
+
+
+def _executor(told: Mapping[str, Any]) -> Iterable[Metric]:
+    """Slots that this worker has from somebody else."""
+    for key, name, text in (
+        ("slots", "arbd_remote_slots", "Chunks that the executor is to evaluate at once, at most."),
+        ("ready", "arbd_remote_slots_ready", "Chunks that it can evaluate at once now."),
+        ("busy", "arbd_remote_slots_busy", "Chunks that it has."),
+        ("workers", "arbd_remote_workers", "Workers of the executor that may be given chunks."),
+    ):
+        if told.get(key) is not None:
+            yield GaugeMetricFamily(name, text, told[key])
+    yield GaugeMetricFamily(
+        "arbd_remote_workers_refused",
+        "Workers of the executor that are given nothing, at most 20.",
+        len(told["refused"]),
+    )
+    yield GaugeMetricFamily(
+        "arbd_remote_waiting", "1 while the executor waits for something, such as its scheduler.",
+        float(bool(told["waits_for"])),
+    )  # fmt: skip
 
 
 def _mirror(mirror: Mapping[str, Any]) -> Iterable[Metric]:

@@ -131,11 +131,12 @@
     const lines = element("div", { class: "tiles" });
     main.replaceChildren(element("h1", { tabindex: "-1" }, "Workers"), holder, lines);
     const columns = [
-      { name: "worker" }, { name: "state", cell: (state) => stateText(state) }, { name: "host" }, { name: "slots", kind: "number" }, { name: "busy", kind: "number" },
+      { name: "worker" }, { name: "state", cell: (state) => stateText(state) }, { name: "host" }, { name: "slots", kind: "number" }, { name: "busy", kind: "number" }, { name: "remote slots", kind: "text" },
       { name: "done", kind: "number" }, { name: "per second", kind: "number" }, { name: "version" }, { name: "sessions", plain: true, cell: (ids) => element("span", { class: "reason" }, ...ids.flatMap((id, i) => [i ? ", " : "", link(to.session(id), id)])) },
       { name: "in its way", kind: "text" },
     ];
-    const row = (one) => [one.id, one.state, one.host, one.slots, one.alive ? one.busy : null, one.done, one.alive ? one.rate : null, one.version, one.alive ? one.sessions || [] : [], [one.trouble, ...Object.entries(one.blocked || {}).map(([id, why]) => `${id}: ${why}`)].filter(Boolean).join("\n")];
+    const remote = (there) => there ? `${shown(there.busy)} busy, ${shown(there.ready)} of ${shown(there.slots)} ready: ${there.kind} at ${there.address}` : null;
+    const row = (one) => [one.id, one.state, one.host, one.slots, one.alive ? one.busy : null, remote(one.executor), one.done, one.alive ? one.rate : null, one.version, one.alive ? one.sessions || [] : [], [one.trouble, ...(one.executor?.notes || []), ...Object.entries(one.blocked || {}).map(([id, why]) => `${id}: ${why}`)].filter(Boolean).join("\n")];
     const sheet = table("Workers", columns, [], { id: "workers-table" });
     const none = note("No worker lives on this spool: start one with `arbd run`.");
     let [stamp, points, drawn] = ["", {}, ""];

@@ -56,6 +56,10 @@ def busy_counters() -> Counters:
         {
             "slots": 4, "state": "running", "rate": 12.5, "trouble": "", "blocked": {"x": "no data"},
             "free_bytes": 100, "size_bytes": 1000, "free_inodes": 7, "versions": {"arbd": "1", "python": "3"},
+            "executor": {
+                "kind": "dask", "address": "tcp://h:1", "slots": 8, "ready": 6, "busy": 5, "workers": 3,
+                "waits_for": "", "refused": {"tcp://h:2": "NumPy is 1.0 there"},
+            },
             "mirror": {"state": "up", "behind": 5, "written": 9, "troubles": {}},
             "notify": {"desk": {"sent": 3, "failed": 1, "sends": True, "waiting": 2, "given_up": 0}},
             "retention": {"done": {"purged": 2}, "freed_bytes": 7, "troubles": {"s": "damaged"}},
@@ -89,6 +93,8 @@ def test_figures_are_shown_as_they_are(shown: str) -> None:
         ("arbd_spool_free_bytes",): 100, ("arbd_spool_trouble",): 0, ("arbd_spool_free_inodes",): 7,
         ("arbd_notices_sent_total", "desk"): 3, ("arbd_notices_waiting", "desk"): 2, ("arbd_notices_given_up", "desk"): 0,
         ("arbd_retention_sessions_total", "purged"): 2, ("arbd_retention_freed_bytes_total",): 7, ("arbd_retention_troubles",): 1,
+        ("arbd_remote_slots",): 8, ("arbd_remote_slots_ready",): 6, ("arbd_remote_slots_busy",): 5, ("arbd_remote_workers",): 3,
+        ("arbd_remote_workers_refused",): 1, ("arbd_remote_waiting",): 0,
         ("arbd_mirror_up",): 1, ("arbd_mirror_lag_iterations",): 5, ("arbd_mirror_written_total",): 9,
         ("arbd_chunk_wait_seconds_bucket", "0.01"): 0, ("arbd_chunk_wait_seconds_bucket", "0.025"): 1,
         ("arbd_lock_wait_seconds_bucket", "0.001"): 1, ("arbd_lock_wait_seconds_bucket", "60"): 1,
