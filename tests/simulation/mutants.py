@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from arbd.results import extension
 from arbd.results.segments import SegmentWriter
 from arbd.search.generation import Generation
 from arbd.search.generations import GenerationPlanner
@@ -123,6 +124,20 @@ def generation_not_whole() -> AbstractContextManager[object]:
     return mock.patch.object(Files, "publish_once", publish_once)
 
 
+@contextlib.contextmanager
+def extended_without_a_name() -> Iterator[None]:
+    """A session goes on, and nobody who thinks that it is over is told."""
+    with mock.patch.object(extension, "reopen", lambda files, layout, session_id: None):
+        yield
+
+
+@contextlib.contextmanager
+def last_generation_left_in_part() -> Iterator[None]:
+    """A search that ended in the middle of a generation goes on with the next one."""
+    with mock.patch.object(extension, "_complete_last_generation", lambda files, paths, before, after: None):
+        yield
+
+
 MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     bug.__name__: bug
     for bug in (
@@ -133,5 +148,7 @@ MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         missing_folder_fsync,
         suggests_from_whatever_is_known,
         generation_not_whole,
+        extended_without_a_name,
+        last_generation_left_in_part,
     )
 }
