@@ -131,7 +131,7 @@
     const lines = element("div", { class: "tiles" });
     main.replaceChildren(element("h1", { tabindex: "-1" }, "Workers"), holder, lines);
     const columns = [
-      { name: "worker" }, { name: "state", cell: (state) => stateText(state) }, { name: "host" }, { name: "slots", kind: "number" }, { name: "busy", kind: "number" }, { name: "remote slots", kind: "text" },
+      { name: "worker" }, { name: "state", cell: (state) => stateText(state) }, { name: "host" }, { name: "slots", kind: "number" }, { name: "busy", kind: "number" }, { name: "remote slots" },
       { name: "done", kind: "number" }, { name: "per second", kind: "number" }, { name: "version" }, { name: "sessions", plain: true, cell: (ids) => element("span", { class: "reason" }, ...ids.flatMap((id, i) => [i ? ", " : "", link(to.session(id), id)])) },
       { name: "in its way", kind: "text" },
     ];
