@@ -19,6 +19,7 @@ from arbd.daemon.host.logs import Log
 from arbd.daemon.side.metrics import Exporter
 from arbd.errors import UsageError
 from arbd.spool.files import Files
+from arbd.spool.standing.firing import Standing
 from tests.beds.needs import SEARCH, BedUnavailableError, require_programs
 from tests.conftest import REPOSITORY, Arbctl, Daemons, wait_until
 from tests.jobs import write_job
@@ -52,6 +53,9 @@ def busy_counters() -> Counters:
     counters.lock_wait.observe(0.0005)
     counters.lock_wait.observe(1000)
     counters.slots_busy = 2
+    counters.standing_seen(
+        [Standing("nightly", "active", last_fired_ns=5 * 10**9, next_due_ns=7 * 10**9, trouble="no data")]
+    )
     counters.snapshot = Snapshot(
         {
             "slots": 4, "state": "running", "rate": 12.5, "trouble": "", "blocked": {"x": "no data"},
@@ -95,6 +99,8 @@ def test_figures_are_shown_as_they_are(shown: str) -> None:
         ("arbd_retention_sessions_total", "purged"): 2, ("arbd_retention_freed_bytes_total",): 7, ("arbd_retention_troubles",): 1,
         ("arbd_remote_slots",): 8, ("arbd_remote_slots_ready",): 6, ("arbd_remote_slots_busy",): 5, ("arbd_remote_workers",): 3,
         ("arbd_remote_workers_refused",): 1, ("arbd_remote_waiting",): 0,
+        ("arbd_standing_last_fired_timestamp_seconds", "nightly"): 5, ("arbd_standing_failing", "nightly"): 1,
+        ("arbd_standing_next_due_timestamp_seconds", "nightly"): 7, ("arbd_standing_paused", "nightly"): 0,
         ("arbd_mirror_up",): 1, ("arbd_mirror_lag_iterations",): 5, ("arbd_mirror_written_total",): 9,
         ("arbd_chunk_wait_seconds_bucket", "0.01"): 0, ("arbd_chunk_wait_seconds_bucket", "0.025"): 1,
         ("arbd_lock_wait_seconds_bucket", "0.001"): 1, ("arbd_lock_wait_seconds_bucket", "60"): 1,
