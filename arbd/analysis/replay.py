@@ -28,7 +28,7 @@ from arbd.objective.randomness import seed_generators
 from arbd.paper.engine import RULES, rules_of
 from arbd.results.cells import iso_utc
 from arbd.results.columns import RowRules
-from arbd.results.csv_writer import BUDGET
+from arbd.results.csv_writer import BUDGET, status_name
 from arbd.results.result import TuningResult
 from arbd.results.session_code import CodeRecord, SessionCode
 from arbd.results.session_rows import read_rows
@@ -95,7 +95,7 @@ def find_recorded(spool: Path, session_id: str, iteration: int) -> tuple[JobSpec
             params=spec.space.rows(dict(row.params))[0],
             metrics={name: float(column[0]) for name, column in row.metrics.items()},
             timestamp=iso_utc(int(row.ended_ns[0])),
-            status=STATUS_NAMES[int(row.status[0])],
+            status=status_name(int(row.status[0]), int(row.origins[0])),
             duration_s=float(row.duration_s[0]),
             attempt=int(row.attempt[0]),
             error=row.errors.get(iteration, ""),
@@ -136,9 +136,10 @@ def replay(
     """
     spec, recorded = find_recorded(spool, session_id, iteration)
     if recorded.status != "completed":
+        again = f"; `arbctl retry {session_id}` runs such iterations again" if recorded.status in STATUS_NAMES else ""
         raise ArbdError(
             f"iteration {iteration} of session {session_id} is {recorded.status} ({recorded.error or 'no reason given'}) "
-            f"and has no metrics to reproduce; `arbctl retry {session_id}` runs such iterations again"
+            f"and has no metrics to reproduce{again}"
         )
     refusal = ObjectivePolicy(tuple(allow)).check(spec.objective) if allow is not None else None
     if refusal is not None:

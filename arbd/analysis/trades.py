@@ -14,7 +14,7 @@ from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
 from arbd.named_file import ANY, ReadRule
-from arbd.objective.markets import beginning, load_markets, markets_of
+from arbd.objective.markets import load_markets, markets_of, share
 from arbd.objective.paper import under
 from arbd.objective.protocol import Params
 from arbd.paper.engine import Run, run
@@ -31,13 +31,17 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarketRun:
-    """One market of a job and what an iteration's parameters did on it; `blocks` are those of its quotes."""
+    """One market of a job and what an iteration's parameters did on it; `blocks` are those of its quotes.
+
+    `first` is the quote that it begins at, of a part of a market.
+    """
 
     source: str
     market: Market
     blocks: IntArray
     params: dict[str, Value]
     run: Run
+    first: int = 0
 
 
 def run_markets(
@@ -48,7 +52,7 @@ def run_markets(
     reading: ReadRule = ANY,
     setting: Setting = WHOLE,
 ) -> list[MarketRun]:
-    """Run the first `budget` of what a setting shows of a paper job's markets with one set of parameters.
+    """Run a share of what a setting shows of a paper job's markets with one set of parameters.
 
     `reading` is this host's rule for files that jobs name. UsageError for another kind of objective.
     """
@@ -58,9 +62,10 @@ def run_markets(
     runs = []
     loaded = load_markets(spec, cache_dir, reading=reading)
     for whole, at in zip(*markets_of(loaded, setting, spec.seed), strict=True):
-        each, market = loaded[at], beginning(whole, budget)
+        each = loaded[at]
         resolved = resolve(under({**resolve({**each.defaults, **spec.fixed}), **own}, setting.changes))
-        runs.append(MarketRun(each.source, market, market.block, resolved, run(market, resolved)))
+        for first, market in share(whole, budget):
+            runs.append(MarketRun(each.source, market, market.block, resolved, run(market, resolved), first))
     return runs
 
 
@@ -87,7 +92,7 @@ def _lines(runs: Sequence[MarketRun]) -> Iterator[tuple[object, ...]]:
         size, fee, slippage, cause = _outcome(order)
         yield (
             iso_ns(order.ts_ns), order.ts_ns, venue(order), side(order), order.price, size, fee, slippage,
-            REASONS[order.reason], each.source, order.row + 1, iso_ns(decided_ns), decided_ns, order.ordered, cause,
+            REASONS[order.reason], each.source, each.first + order.row + 1, iso_ns(decided_ns), decided_ns, order.ordered, cause,
         )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from arbd.strict_yaml import MAX_BYTES
 
 # How many increments of the premium get one random sign where an edge is taken out of a market.
 NULL_BLOCK_ROWS = 20
+# A share of a market is so many parts of it, none of fewer quotes than that: at each beginning nothing is held or known.
+STRETCHES = 8
+MIN_STRETCH = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +40,22 @@ class JobMarket:
     defaults: Mapping[str, Any]
 
 
-def beginning(market: Market, budget: float) -> Market:
-    """The first `budget` of a market's quotes, at least one."""
-    return market if budget >= 1.0 else market.beginning(max(1, math.ceil(len(market) * budget)))
+def stretches(n: int, budget: float) -> list[tuple[int, int]]:
+    """Which of `n` quotes a share of them is: [first, last) of up to `STRETCHES` parts from even places of the whole.
+
+    The same for all parameter sets, so that they can be compared, and over the whole time, so that what happens only at
+    its end is seen by the smallest share too. With as many parts, a larger share holds all of a smaller one.
+    """
+    count = max(1, min(STRETCHES, math.floor(n * budget / MIN_STRETCH)))
+    starts = [n * at // count for at in range(count + 1)]
+    return [(first, first + math.ceil((end - first) * budget)) for first, end in pairwise(starts)]
+
+
+def share(market: Market, budget: float) -> list[tuple[int, Market]]:
+    """A share of a market's quotes, each part a market of its own, with the quote of the whole that it begins at."""
+    if budget >= 1.0 or not len(market):
+        return [(0, market)]
+    return [(first, market.part(first, last)) for first, last in stretches(len(market), budget)]
 
 
 def markets_of(loaded: Sequence[JobMarket], setting: Setting, seed: int) -> tuple[list[Market], list[int]]:

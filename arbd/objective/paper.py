@@ -15,7 +15,7 @@ import numpy.typing as npt
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Change, Setting
 from arbd.named_file import ANY, ReadRule
-from arbd.objective.markets import beginning, load_markets, markets_of
+from arbd.objective.markets import load_markets, markets_of, share
 from arbd.objective.protocol import Outcome, Params, Trial
 from arbd.paper.compiled import compile_once, use_cache
 from arbd.paper.objective import PaperObjective
@@ -54,11 +54,14 @@ class PaperEvaluator:
         return Outcome(metrics, blocks)
 
     def _of(self, budget: float, setting: Setting) -> PaperObjective:
-        """The engine over the first `budget` of what a setting shows of the markets, under its conditions."""
+        """The engine over a share of what a setting shows of the markets, under its conditions."""
         key = (budget, setting)
         if key not in self._kept:
             markets, which = markets_of(self._loaded, setting, self._seed)
-            parts = [beginning(market, budget) for market in markets]
+            shares = [
+                (part, at) for market, at in zip(markets, which, strict=True) for _, part in share(market, budget)
+            ]
+            parts, which = [part for part, _ in shares], [at for _, at in shares]
             sources = [self._loaded[at].source for at in which]
             defaults, fixed = [self._defaults[at] for at in which], self._fixed
             if setting.changes:

@@ -163,11 +163,15 @@ def test_fills_of_what_used_a_part_of_the_quotes_are_of_that_part(tmp_path: Path
     assert arbctl("run", job, "--session-id", "halving", "--worker-id", "w")[0] == 0
     chosen = {row["data_share"]: row["iteration"] for row in rows_of(arbctl, "halving") if row["metrics"]["trades"]}
     assert len(chosen) > 1
+    times = read_quotes(market)[0].ts_ns
     for iteration in chosen.values():
         code, out, err = arbctl("replay", "halving", str(iteration), "--trades", tmp_path / "f.csv", "--json")
         assert (code, err) == (0, "")
-        fees = math.fsum(float(row["fee"]) for row in fills(tmp_path / "f.csv"))
+        done = fills(tmp_path / "f.csv")
+        fees = math.fsum(float(row["fee"]) for row in done)
         assert fees == pytest.approx(json.loads(out)["replayed"]["total_fees"], rel=1e-12)
+        # Rows are those of the file, whichever part of it was used.
+        assert [int(row["ts_ns"]) for row in done] == [int(times[int(row["row"]) - 1]) for row in done]
 
 
 def test_a_row_that_shares_a_result_is_reproduced_with_the_seed_that_gave_it(

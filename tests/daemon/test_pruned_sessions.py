@@ -194,6 +194,8 @@ def test_every_output_says_who_was_pruned_and_none_ranks_him(
     ):
         assert (trial.state.name == "PRUNED") == (result.status == "pruned")
         assert list(trial.intermediate_values.items()) == list(result.reports)
+    code, _, err = arbctl("replay", "s", pruned[0])
+    assert (code, f"iteration {pruned[0]} of session s is pruned (pruned at step" in err) == (1, True)
     results = Session(layout.root, "s").results
     assert [row["iteration"] for row in results if row["status"] == "pruned"] == pruned
     assert report_content(table, "value", False, "")["statuses"]["pruned"] == len(pruned)
