@@ -25,7 +25,7 @@ from arbd.daemon.core import events
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.session_registry import Timing
 from arbd.daemon.host.config import load_config
-from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.side.intake import session_resolver
 from arbd.daemon.side.live_csv import LiveTable
 from arbd.errors import ArbdError
 from arbd.job.codec import read_job_spec
@@ -105,7 +105,7 @@ class Bench:
         settings = self.corpus.config.read_text().replace("HOME", str(self.corpus.folder))
         self.corpus.config.write_text(settings)
         self.files = self.layout.files()
-        self.resolve = job_resolver(load_config(self.corpus.config, {}))
+        self.resolve = session_resolver(load_config(self.corpus.config, {}))
         self.spec = read_spec(self.files, self.layout.session("done"))
         self.jobs = self.corpus.jobs()
         self.outside = self.corpus.folder / "outside"
