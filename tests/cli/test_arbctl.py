@@ -213,7 +213,7 @@ def test_two_shells_with_one_session_share_the_work(arbctl: Arbctl, layout: Spoo
 def test_run_needs_no_daemon_and_refuses_another_job_under_the_same_name(arbctl: Arbctl, tmp_path: Path) -> None:
     job = REPOSITORY / "etc/jobs/baseline_tuning.yaml"
     shell = run_shell(arbctl, job, "--iterations", 25, "--session-id", "alone", "--workers", 1)
-    out, err = shell.communicate(timeout=90)
+    out, err = shell.communicate(timeout=240)
     assert (shell.returncode, out) == (0, "alone\n"), err
     code, out, _ = arbctl("summary", "alone")
     assert "25 of 25 iterations: 25 completed" in out
@@ -229,11 +229,11 @@ def test_run_joins_a_session_though_the_one_that_it_started_from_is_gone(arbctl:
     second = (*words, "--set", "tuning.start_from=first")
     for name, arguments in {"first": (first, "--session-id", "first"), "second": second}.items():
         shell = run_shell(arbctl, *arguments, "--workers", 1)
-        out, err = shell.communicate(timeout=90)
+        out, err = shell.communicate(timeout=240)
         assert (shell.returncode, out) == (0, f"{name}\n"), err
     assert arbctl("purge", "first", "--results", "--claims", "--yes")[0] == 0
     again = run_shell(arbctl, *second, "--workers", 1)
-    out, err = again.communicate(timeout=90)
+    out, err = again.communicate(timeout=240)
     assert (again.returncode, out) == (0, "second\n"), err
     assert "joining session second" in err
     code, _, err = arbctl("run", *words, "--set", "tuning.start_from=other")

@@ -323,6 +323,8 @@ ALLOWED = {
     ("paper/market/entries.py", "load"): "the cache's own entries",
     ("paper/market/entries.py", "exists"): "the cache's own entries",
     ("paper/market/days.py", "is_file"): "entries of a folder, once its policy is asked; the door opens each",
+    ("paper/market/growing.py", "open"): "arrays in a temporary folder or an entry of the cache",
+    ("paper/market/growing.py", "load"): "arrays in a temporary folder or an entry of the cache",
     ("paper/market/importers/documents.py", "open"): "the door's own descriptor",
     ("paper/market/importers/recognise.py", "open"): "the door's own descriptor",
     ("paper/market/npz.py", "ZipFile"): "a stream of the door",
