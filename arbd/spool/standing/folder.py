@@ -184,6 +184,8 @@ def open_standing(
         files.publish(folder.job, data)
         record = OpenRecord(schedule=spec.schedule, submission=submission, digest=digest, wall_ns=submission.wall_ns)
         folder.append([record])
+        # The name of a new log is durable, too.
+        files.sync_folder(folder.path)
 
 
 def exists_text(name: str) -> str:

@@ -132,6 +132,9 @@ class StandingJob:
             case ActRecord():
                 self._act(record)
             case FireRecord():
+                if any(fire.session == record.session for fire in self.fires):
+                    # Of a host that was away for so long that its lock was another's: its job meets that one's session.
+                    return
                 self.fires.append(record)
                 self.of_this += 1
                 self.pending, self.trouble, self.wanted = self.state is not StandingState.REMOVED, None, None
