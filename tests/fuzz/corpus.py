@@ -43,7 +43,7 @@ results: {csv: true}
 """
 
 SETTINGS = """
-allow: [paper, "python:fuzzed_objective:*", "python:rosenbrock:*", "command:HOME/etc/objectives/*"]
+allow: [paper, "python:fuzzed_objective:*", "python:rosenbrock:*", "python:day_by_day:*", "command:HOME/etc/objectives/*"]
 objective_paths: [objectives, etc/objectives]
 data_dirs: [etc/jobs, etc]
 cache_dir: cache
