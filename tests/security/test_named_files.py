@@ -336,8 +336,6 @@ ALLOWED = {
     ("paper/market/texttable.py", "open"): "the door's own descriptor",
     ("paper/market/unpacked.py", "ZipFile"): "a stream of the door",
     ("paper/market/unpacked.py", "open"): "a stream of the door, and a member of it",
-    ("paper/market/growing.py", "open"): "pieces, in folders that arbd makes",
-    ("paper/market/growing.py", "load"): "pieces, in folders that arbd makes",
     ("paper/market/writers.py", "open"): "output",
     ("paper/market/writers.py", "ZipFile"): "output",
     ("paper/reference/convergence.py", "open"): "a position",
