@@ -143,16 +143,19 @@ class SessionQueue:
         back: the handle that wrote would show what was written, and not what a file server made of it.
         """
         records: list[LedgerRecord] = []
-        self._lock = self._lock or self._files.system.kept_lock(self.paths.ledger_lock)
-        with self._files.lock(self.paths.ledger_lock, self.lock_timeout_s, self._lock):
+        with self._locked():
             with self._files.extended(self.paths.ledger) as opened:
                 self._fold(opened.read)
                 yield records
                 if records:
-                    opened.append(b"".join(encode_frame(ledger.pack(record)) for record in records))
+                    opened.append(_encoded(records))
             if records:
                 self._fold_new()
         self._let_go()
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        self._lock = self._lock or self._files.system.kept_lock(self.paths.ledger_lock)
+        return self._files.lock(self.paths.ledger_lock, self.lock_timeout_s, self._lock)
 
     def _let_go(self) -> None:
         """Keep nothing open of a session that is over: it may be removed."""
@@ -166,9 +169,22 @@ class SessionQueue:
         return fresh
 
     def change(self, decide: Callable[[LedgerState], Sequence[LedgerRecord]]) -> LedgerState:
-        """Append the records that `decide` returns for the current state, under the lock."""
-        with self._exchange() as records:
-            records.extend(decide(self._opened()))
+        """Append the records that `decide` returns for the current state, under the lock.
+
+        An old copy of the ledger costs an exchange nothing but a claim; here somebody would decide by it. So each look is
+        through an open of its own, until one shows nothing new.
+        """
+        with self._locked():
+            self._fold_new()
+            seen = -1
+            while seen != self._offset:
+                seen = self._offset
+                self._fold_new()
+            records = decide(self._opened())
+            if records:
+                self._files.append(self.paths.ledger, _encoded(records))
+                self._fold_new()
+        self._let_go()
         return self.state
 
     def _fold_new(self) -> None:
@@ -247,3 +263,7 @@ class SessionQueue:
         else:
             return
         warnings.warn(f"{text}; see `arbctl repair {self.paths.session_id}`", DamageWarning, stacklevel=2)
+
+
+def _encoded(records: Sequence[LedgerRecord]) -> bytes:
+    return b"".join(encode_frame(ledger.pack(record)) for record in records)

@@ -78,6 +78,7 @@ class Scenario:
         self.specs: dict[str, JobSpec] = {}
         self._slow: set[str] = set()
         self.fatal: list[str] = []
+        self.quiet_since_s = 0.0
         self.calm = calm
         self.checks = Checks(self.world, self.disk, self.layout, self.daemons)
         generations = Host("generations", 0.0, 0.0, 1.0)
@@ -345,8 +346,9 @@ class Scenario:
             return False
         if not all(self.checks.is_done(name) for name in self.specs):
             return False
-        # Somebody who is away may still be about to clean up.
-        return self.world.now > STORM_S + LEFT_S or not self.checks.leftovers()
+        # Somebody who is away may still be about to clean up; a desk's host may have died long after the storm.
+        self.quiet_since_s = self.quiet_since_s or self.world.now
+        return self.world.now > self.quiet_since_s + LEFT_S or not self.checks.leftovers()
 
 
 def play(seed: int) -> Outcome:

@@ -17,6 +17,7 @@ from arbd.spool.files import Files, OpenedFile
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
+from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.spans import Claim, Finish, Span
 from arbd.spool.system import System
@@ -240,6 +241,31 @@ def test_a_writer_that_reads_an_old_copy_loses_its_claim_and_nothing_else(paths:
     assert (stale.state.counted, [c.span for c in stale.state.claims.values()]) == (5, [theirs.span])
     (again,) = stale.claim(Worker("stale", 1, 1), [], lambda state: (5, 5), 1)
     assert (theirs.span.first, again.span.first) == (6, 11)
+
+
+def test_nobody_decides_by_an_old_copy_that_one_opening_shows(paths: SessionPaths) -> None:
+    class OneStaleLook(Files):
+        """The next opening shows what was there; those after it the file."""
+
+        old: bytes | None = None
+
+        def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
+            shown, self.old = self.old, None
+            return super().read(path, offset, limit) if shown is None else shown[offset:]
+
+    files = OneStaleLook()
+    queue = SessionQueue(files, paths)
+    queue.refresh()
+    files.old = paths.ledger.read_bytes()
+    SessionQueue(Files(), paths).change(lambda now: [ledger.switched(ledger.PAUSED)])
+    seen: list[str] = []
+
+    def decide(now: LedgerState) -> list[LedgerRecord]:
+        seen.append(now.state)
+        return []
+
+    queue.change(decide)
+    assert seen == [ledger.PAUSED]
 
 
 def test_a_claim_beyond_the_end_of_a_search_that_was_stopped_meanwhile_is_void_and_no_damage(
