@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 
+from arbd.analysis.activity import TRADES
 from arbd.analysis.table import ResultTable
+from arbd.results.ranking import Ranking
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 MAX_KINDS = 10
@@ -30,19 +32,20 @@ def grouped_failures(table: ResultTable) -> list[dict[str, Any]]:
     )
 
 
-def numbers_notice(table: ResultTable) -> str:
+def numbers_notice(ranking: Ranking, metric_names: Collection[str]) -> str:
     """How many completed results have no number for a metric that the job optimises, which ranks them last; "" else.
 
-    In the paper engine a metric that is undefined is NaN and no fault: it is told only where no result has a number.
+    Where there are trades, a metric that is undefined without them is NaN and no fault: there it is told only where no
+    result has a number.
     """
-    completed = table.ranking.completed
+    completed = ranking.completed
     of, told = int(completed.sum()), []
-    for goal in table.spec.metrics:
-        values = table.ranking.columns.column(goal.name)
+    for goal in ranking.goals:
+        values = ranking.columns.column(goal.name)
         without = 0 if values is None else int(np.isnan(values[completed]).sum())
         if without and without == of:
             told.append(f"no result has a number for {goal.name}: all {of:,} are nan")
-        elif without and table.spec.objective.kind != "paper":
+        elif without and TRADES not in metric_names:
             told.append(f"{without:,} of {of:,} results have no number for {goal.name}, and rank last")
     return "; ".join(told)
 

@@ -105,8 +105,8 @@ def test_a_session_waits_for_others_for_a_host_and_ends_at_its_deadline(
     first = SessionQueue(Files(), layout.session("first")).refresh()
     second = SessionQueue(Files(), layout.session("second")).refresh()
     assert second.started_ns >= first.recent[-1][0]
-    wait_until(lambda: "nobody" in seen_by(arbctl, "third")[1], what="the reason")
-    assert seen_by(arbctl, "third") == ("pending", "waits for nobody to be over")
+    waits = ("pending", "waits for nobody to be over")
+    wait_until(lambda: seen_by(arbctl, "third") == waits, what="the reason, once the first is known to be over")
     assert seen_by(arbctl, "elsewhere") == ("pending", "needs a host with gpu=yes")
     (tmp_path / "labelled.yaml").write_text(daemons.config.read_text() + "labels: {gpu: yes}\n")
     daemons.config = tmp_path / "labelled.yaml"

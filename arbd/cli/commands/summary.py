@@ -135,7 +135,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     notices += [
         *budget_notices(loaded),
         *slots_notice(loaded),
-        *filter(None, [trades_notice(loaded), numbers_notice(loaded)]),
+        *filter(None, [trades_notice(loaded), numbers_notice(ranking, loaded.metric_names)]),
     ]
     notices += filter(None, [missing_metric(loaded.spec, loaded.metric_names) if completed else ""])
     front = None
@@ -209,7 +209,7 @@ def _versions_notice(app: App, loaded: ResultTable) -> list[str]:
 
 def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bool) -> _View:
     from arbd.analysis import TuningAnalyzer, load_results_from_csv
-    from arbd.analysis.failures import by_kind
+    from arbd.analysis.failures import by_kind, numbers_notice
     from arbd.results.ranking import Ranking, ResultColumns
 
     assert csv_path is not None
@@ -237,7 +237,8 @@ def _of_csv(csv_path: Path | None, metric: str | None, top_n: int, ascending: bo
         chosen = [columns.results[position] for position in found.positions]
         front, best = _front_document(found, chosen), chosen[:top_n]
     up = ranking.ascending(name, ascending or None)
-    return _View(str(csv_path), name, up, facts, best, failures, front=front)
+    notices = [*filter(None, [numbers_notice(ranking, keys)])]
+    return _View(str(csv_path), name, up, facts, best, failures, notices, front=front)
 
 
 def _text(view: _View) -> str:

@@ -64,16 +64,20 @@ def test_a_session_is_summarised_in_lines(arbctl: Arbctl, plain: SessionPaths) -
     assert lines[0] == ("session plain (done, random, seed 1): 10 of 10 iterations: 7 completed, 2 failed, 1 crashed")
     assert lines[1] == "workers: a 10"
     assert lines[2] == "2 are duplicates: their parameters stood before, they have those results and were not run"
-    assert lines[3:5] == ["", "best by value (highest first)"]
-    assert [line.split() for line in lines[5:9]] == [
+    assert lines[3:6] == [
+        "note: 1 of 7 results have no number for value, and rank last",
+        "",
+        "best by value (highest first)",
+    ]
+    assert [line.split() for line in lines[6:10]] == [
         ["RANK", "ITERATION", "VALUE", "x", "kind"],
         ["1", "5", "5", "0.005", "down"],
         ["2", "7", "5", "0.007", "down"],
         ["3", "1", "3", "0.001", "down"],
     ]
-    assert lines[9] == "2 failed, first iteration 8: broken"
-    assert lines[10] == r"1 crashed, first iteration 10: gone\u001b[2J"
-    assert len(lines) == 11
+    assert lines[10] == "2 failed, first iteration 8: broken"
+    assert lines[11] == r"1 crashed, first iteration 10: gone\u001b[2J"
+    assert len(lines) == 12
 
 
 def test_five_are_shown_unless_asked_and_in_the_order_that_is_asked_for(arbctl: Arbctl, plain: SessionPaths) -> None:

@@ -84,8 +84,8 @@ def test_a_slot_is_consistent_after_every_event_and_knows_no_other_transitions(t
 KEPT = f"""#!{sys.executable} -S
 import json, os, sys
 for line in sys.stdin:
-    print(json.dumps({{"id": json.loads(line)["id"], "metrics": {{"value": 1}}}}), flush=True)
     open(%r, "w").write(str(os.getpid()))
+    print(json.dumps({{"id": json.loads(line)["id"], "metrics": {{"value": 1}}}}), flush=True)
 """
 
 
