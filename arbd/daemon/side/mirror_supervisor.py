@@ -1,29 +1,22 @@
-"""The daemon's side of the Redis mirror: starts its process, hears how it is, says so, starts it again.
+"""The daemon's side of the Redis mirror: hears from its process how it is, and says so.
 
-All in a thread of its own; whoever wants to know reads `status`. With Redis down nothing here waits for it.
+Whoever wants to know reads `status`. With Redis down nothing here waits for it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import threading
 import time
 from dataclasses import replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from arbd.daemon.host.logs import Log
+from arbd.daemon.side.side_process import SideProcess
 from arbd.mirror import process as mirror_process
 from arbd.mirror.process import DOWN, STARTING, UP, Setup, Status
 from arbd.mirror.settings import RedisSettings
 
-FIRST_RESTART_S = 0.5
-LONGEST_RESTART_S = 30.0
-HEAR_S = 0.5
 STOP_S = 5.0
 
 
@@ -33,23 +26,23 @@ class Mirroring:
     def __init__(self, spool: Path, settings: RedisSettings, only: str | None, log: Log) -> None:
         self.settings = settings
         self.status = Status()
-        self._spool = spool
-        self._only = only
         self._written_before = 0
         self._log = log
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+        setup = Setup(spool, settings, only, os.getpid())
+        self._process = SideProcess(
+            "mirror", mirror_process.main, setup, begin=self._begin, hear=self._hear, ended=self._ended, stop_s=STOP_S
+        )
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._process.start()
 
     def catch_up(self, within_s: float) -> None:
         """Wait until Redis has everything, is down, or the time is over."""
         give_up = time.monotonic() + within_s
         # A sweep that was under way may have begun before the last result was written: the next one counts.
         enough = self.status.sweeps + 2
-        while time.monotonic() < give_up and self._thread.is_alive():
+        while time.monotonic() < give_up and self._process.is_alive():
             status = self.status
             if status.state == DOWN or (status.sweeps >= enough and status.idle):
                 return
@@ -57,9 +50,7 @@ class Mirroring:
 
     def stop(self, *, wait: bool = True) -> None:
         """End the process; what Redis has not got, the next start or another worker gives it."""
-        self._stop.set()
-        if wait:
-            self._thread.join(STOP_S + 2 * HEAR_S)
+        self._process.stop(wait=wait)
 
     def about(self) -> dict[str, Any]:
         """For heartbeats."""
@@ -74,47 +65,13 @@ class Mirroring:
             "unfit": list(status.unfit),
         }
 
-    def _run(self) -> None:
-        pause_s = FIRST_RESTART_S
-        while not self._stop.is_set():
-            began = time.monotonic()
-            self._written_before = self.status.written
-            process, pipe = self._launch()
-            try:
-                while process.is_alive() and not self._stop.is_set():
-                    self._hear(pipe)
-                with contextlib.suppress(OSError):
-                    pipe.send("stop")
-                process.join(STOP_S if self._stop.is_set() else 0)
-            finally:
-                if process.is_alive():
-                    process.kill()
-                process.join()
-                pipe.close()
-            if self._stop.is_set():
-                return
-            self._log.error("the mirror's process ended and is started again", exit_code=process.exitcode)
-            pause_s = FIRST_RESTART_S if time.monotonic() - began > LONGEST_RESTART_S else pause_s
-            self._stop.wait(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_RESTART_S)
+    def _begin(self) -> None:
+        self._written_before = self.status.written
 
-    def _launch(self) -> tuple[SpawnProcess, Connection]:
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        setup = Setup(self._spool, self.settings, self._only, os.getpid())
-        process = context.Process(target=mirror_process.main, args=(setup, there), name="arbd-mirror", daemon=True)
-        process.start()
-        there.close()
-        return process, here
+    def _ended(self, exit_code: int | None) -> None:
+        self._log.error("the mirror's process ended and is started again", exit_code=exit_code)
 
-    def _hear(self, pipe: Connection) -> None:
-        try:
-            if not pipe.poll(HEAR_S):
-                return
-            told: Status = pipe.recv()
-        except (EOFError, OSError):
-            self._stop.wait(HEAR_S)
-            return
+    def _hear(self, told: Status) -> None:
         status = replace(told, written=self._written_before + told.written)
         before, self.status = self.status, status
         if status.state == DOWN and before.state != DOWN:

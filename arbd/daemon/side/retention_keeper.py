@@ -5,22 +5,19 @@ All in a thread of its own. Nothing waits for it; when the daemon ends the proce
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from collections import Counter
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side import retention_process
 from arbd.daemon.side.retention_process import Kept, RoundEnded, Setup
+from arbd.daemon.side.side_process import HEAR_S, spawned
 from arbd.spool.retention_rules import RetentionSettings
 from arbd.spool.system import Clock
 
-HEAR_S = 0.5
 # After a start others come first.
 FIRST_ROUND_S = 5.0
 MOST_TROUBLES = 20
@@ -70,7 +67,8 @@ class RetentionKeeper:
             wait_s = self._settings.every_s
 
     def _make_round(self) -> None:
-        process, pipe = self._launch()
+        setup = Setup(self._spool, self._worker_id, self._settings, os.getpid())
+        process, pipe = spawned(retention_process.main, setup, "retention")
         before, self._troubles = self._troubles, {}
         ended = False
         try:
@@ -89,17 +87,6 @@ class RetentionKeeper:
             pipe.close()
         if not ended and not self._stop.is_set():
             self._trouble("", f"the process of the round ended with exit code {process.exitcode}", before)
-
-    def _launch(self) -> tuple[SpawnProcess, Connection]:
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        setup = Setup(self._spool, self._worker_id, self._settings, os.getpid())
-        process = context.Process(
-            target=retention_process.main, args=(setup, there), name="arbd-retention", daemon=True
-        )
-        process.start()
-        there.close()
-        return process, here
 
     def _heard(self, told: Kept | RoundEnded, before: dict[str, str]) -> bool:
         if isinstance(told, RoundEnded):
