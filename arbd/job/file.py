@@ -50,7 +50,6 @@ _BOUNDS = {
     "datetime_from_date_parsing": _A_TIME,
     "datetime_type": _A_TIME,
     "datetime_object_invalid": _A_TIME,
-    "string_pattern_mismatch": "has the form {pattern}",
 }
 # Fields of which more is to be said, whatever stands there.
 _OWN_MESSAGES = ("method", "session_id", "interpreter")
@@ -60,6 +59,22 @@ _EXPECTED: Mapping[tuple[str | int, ...], str] = {
     ("schedule", "at"): "a time of day from 00:00 to 23:59, such as 03:00",
     ("schedule", "promoted_to"): "the absolute path of a file, such as /etc/bot/params.yaml",
 }
+# What fields of texts take, by their names.
+_A_SPAN = "a time such as 7d, 12h or 90m"
+_FORMS = {
+    "python": "module:function",
+    "holdout": "a share such as 20%, or a time such as 7d or 12h",
+    **dict.fromkeys(("train", "test", "step", "purge", "embargo"), _A_SPAN),
+    **dict.fromkeys(("last", "skip_newest"), "a number of days, such as 30d"),
+    "pattern": "a pattern of names of files, such as BTC-*.parquet, without a folder",
+    "promoted_to": "an absolute path",
+    **dict.fromkeys(("after", "session_id"), "the name of a session"),
+    **dict.fromkeys(("tags", "labels", "requires"), "letters, digits, '.', '_' or '-'"),
+}
+# Names of alternatives, in places where the model found a fault.
+_ALTERNATIVES = ("float", "int", "choice", "bool", "str", "constrained-str")
+# Parts whose fields lean on each other: of one that has a fault, nothing more is said.
+_WHOLE = (("tuning", "prune"), ("tuning", "stop"), ("schedule",), ("validation",))
 # Each is told with its place; whoever makes more mistakes corrects these first.
 MAX_FAULTS = 500
 
@@ -143,6 +158,8 @@ def _cut(value: Any, path: Sequence[str | int]) -> None:
     if path[:2] == ("tuning", "search_space") and len(path) > 2:
         value.get("tuning", {}).get("search_space", {}).pop(path[2], None)
         return
+    whole = next((part for part in _WHOLE if path[: len(part)] == part), None)
+    path = path if whole is None else whole
     if path == ("tuning", "method") and isinstance(value.get("tuning"), dict):
         # One that needs nothing else, so that no further fault follows from the missing method.
         value["tuning"]["method"] = next(name for name in built_in(learns=False) if planned(name).size is not None)
@@ -194,11 +211,7 @@ def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
         if _has(value, part):
             value = value[part]
             yield part
-        elif (
-            position == len(loc) - 1
-            and isinstance(value, dict)
-            and part not in ("float", "int", "choice", "bool", "str")
-        ):
+        elif position == len(loc) - 1 and isinstance(value, dict) and part not in _ALTERNATIVES:
             yield part
 
 
@@ -241,6 +254,14 @@ def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given
         if type(given) is int and given >= 0:
             return f"is the number {given}; write it in quotes: '{given}'"
         return f"{_shown(given)} is not usable: 1 to 64 letters, digits, '.', '_' or '-', and no '.' first"
+    return _message_of_bound(fault, path, given)
+
+
+def _message_of_bound(fault: Mapping[str, Any], path: Sequence[str | int], given: object) -> str:
+    kind = fault["type"]
+    if kind == "string_pattern_mismatch":
+        name = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
+        return f"is {_FORMS.get(name, 'of another form: see docs/reference/job.md')}, not {_shown(given)}"
     if kind in _BOUNDS:
         bounds = {
             name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in fault.get("ctx", {}).items()
@@ -269,7 +290,7 @@ def _known_fields(value: Any, path: Sequence[str | int]) -> list[str]:
             model = _model_of(model, str(part))
         elif depth == 2 and path[:2] == ("tuning", "search_space"):
             return _parameter_fields(value, path)
-    return sorted(model.model_fields) if model is not None else []
+    return sorted(field.alias or name for name, field in model.model_fields.items()) if model is not None else []
 
 
 def _parameter_fields(value: Any, path: Sequence[str | int]) -> list[str]:

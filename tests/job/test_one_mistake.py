@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from arbd.errors import JobError
 from arbd.job.file import check_form
 from arbd.job.model import CommandObjective, DataFolder, Job, PythonObjective, Tuning
 from arbd.strict_yaml import Document
+from tests.conftest import Arbctl
 
 JOB: dict[str, Any] = {
     "objective": {"command": ["/bin/true"]},
@@ -121,3 +124,35 @@ def test_an_id_of_digits_alone_is_asked_for_in_quotes() -> None:
 
 def test_all_fields_of_tuning_are_seen_here() -> None:
     assert {("tuning", name) for name in Tuning.model_fields} <= set(PATHS)
+
+
+# Parts whose fields lean on each other, each whole and right.
+PARTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("tuning", "prune"), {"rule": "percentile", "percentile": 25, "patience": 3, "min_delta": 0.1, "min_trials": 2}),
+    (("tuning", "stop"), {"max_time_s": 5, "no_improvement": 5, "min_delta": 0.1}),
+    (("schedule",), {"at": "03:00", "days": ["mon"], "timezone": "Europe/Zurich"}),
+    (("validation",), {"holdout": "20%", "purge": "1h"}),
+]
+
+
+@pytest.mark.parametrize(("path", "field"), [(path, field) for path, part in PARTS for field in part])
+@pytest.mark.parametrize("wrong", [-5, "zzz", [], 1e9], ids=repr)
+def test_nothing_follows_from_a_mistake_in_a_part_whose_fields_lean_on_each_other(
+    arbctl: Arbctl, objectives: Path, tmp_path: Path, path: tuple[str, ...], field: str, wrong: Any
+) -> None:
+    (objectives / "stepwise.py").write_text("def go(params, trial): return 1.0\n")
+    part = dict(next(value for at, value in PARTS if at == path)) | {field: wrong}
+    job: dict[str, Any] = copy.deepcopy(JOB) | {
+        "session_id": "n",
+        "metric": "loss",
+        "objective": {"python": "stepwise:go"},
+    }
+    inner = job
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = part
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    code, _, err = arbctl("validate", tmp_path / "job.yaml")
+    assert "Traceback" not in err
+    assert "problems" not in err, err
+    assert (code == 0) or ".".join((*path, field)) in err, err
