@@ -318,7 +318,8 @@ class SearchOptions:
         if isinstance(found, WarmStart):
             self.past = found
             return
-        choice = EarlierResults(self.space, self.fixed, self.metrics, self.constraints, self.budgets)
+        conditions = {**(params.defaults() if self.paper else {}), **self.fixed}
+        choice = EarlierResults(self.space, self.fixed, conditions, self.metrics, self.constraints, self.budgets)
         self.past, told = choice.chosen(source, found)
         if self.past is None:
             self._wrong(told, "start_from")

@@ -17,14 +17,19 @@ from arbd.search.problem import EarlierResult, MetricGoal, WarmStart
 from arbd.search.space import ChoiceDimension, SearchSpace, Value
 
 MOST_PAST = 5_000
+MOST_TOLD, MOST_CHARS = 5, 40
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierResults:
-    """What a search makes of results of others; `budgets` are those of a method that has its own."""
+    """What a search makes of results of others; `budgets` are those of a method that has its own.
+
+    `conditions` are what parameters are that this search holds, where that is known: those of `fixed`, and defaults.
+    """
 
     space: SearchSpace
     fixed: Mapping[str, Value]
+    conditions: Mapping[str, Value]
     metrics: tuple[MetricGoal, ...]
     constraints: tuple[str, ...]
     budgets: tuple[float, ...]
@@ -47,6 +52,7 @@ class EarlierResults:
         said = (
             f"starts from {len(chosen):,} results of {source}"
             + (f", {breaking:,} of which break the constraints" if breaking else "")
+            + self._made_elsewhere([fitting[i] for i in chosen])
             + _left_out(len(found) - len(told), "have a choice that the table does not tell from another and")
             + _left_out(len(told) - len(fitting), "do not fit and")
             + _left_out(len(fitting) - len(usable), "had a smaller budget and")
@@ -61,6 +67,18 @@ class EarlierResults:
             tuple(violation[i] for i in chosen),
             tuple(budgets[i] for i in chosen),
         ), said
+
+    def _made_elsewhere(self, results: Sequence[EarlierResult]) -> str:
+        """Under which other conditions results were made. They are learnt from all the same, so it has to be told."""
+        told = []
+        for name, here in self.conditions.items():
+            if name in self.space.names:
+                continue
+            there = [result.params[name] for result in results if name in result.params]
+            if any(value != here for value in there):
+                told.append(f"{name} {_extent(there)} (here {_short(here)})")
+        more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+        return f", made with {', '.join(told[:MOST_TOLD])}{more}" if told else ""
 
     def _of_largest_budget(self, results: Sequence[EarlierResult]) -> list[int]:
         """Which results can be learnt from together: only a method with budgets of its own can tell them apart."""
@@ -108,6 +126,19 @@ class EarlierResults:
         """Of the first metric, NaN where a result has none."""
         goal = self.metrics[0]
         return goal.sign * np.array([result.metrics.get(goal.name, math.nan) for result in results], dtype=np.float64)
+
+
+def _extent(values: Sequence[Value]) -> str:
+    """The one value that all are, from where to where numbers go, or some of the others."""
+    distinct = list(dict.fromkeys(values))
+    numbers = [value for value in distinct if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(distinct) > 1 and len(numbers) == len(distinct):
+        return f"{min(numbers):g} to {max(numbers):g}"
+    return " or ".join(map(_short, distinct[:3])) + (" or others" if len(distinct) > 3 else "")
+
+
+def _short(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else text_of(value)[:MOST_CHARS]
 
 
 def _left_out(count: int, why: str) -> str:

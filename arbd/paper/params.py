@@ -187,6 +187,11 @@ CHANGED: Mapping[str, str] = {
 ALIKE = ("strategy", "grid_s")
 
 
+def defaults() -> dict[str, Value]:
+    """What each parameter is where nobody says anything of it, but those that follow another."""
+    return {name: parameter.default for name, parameter in PARAMETERS.items() if not parameter.follows}
+
+
 def canonical(name: str) -> str:
     """The name that the engine uses; UsageError with the nearest known names when there is none."""
     name = ALIASES.get(name, name)

@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arbd.errors import DataError
+from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.named_file import ANY, ReadRule, first_of
+from arbd.paper.params import defaults
 from arbd.results.columns import RowRules
 from arbd.results.csv_reader import FEWER, read_table
 from arbd.results.csv_writer import BUDGET, budgets
 from arbd.results.session_rows import read_rows
 from arbd.search.problem import EarlierResult
+from arbd.search.space import Value
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED
 from arbd.spool.queue import SessionQueue
@@ -56,7 +59,7 @@ def _of_session(layout: SpoolLayout, session_id: str) -> list[EarlierResult]:
     if state.counted > MAX_PAST_RESULTS:
         raise DataError(session_id, f"has {state.counted:,} results; {MAX_PAST_RESULTS:,} are the maximum: {FEWER}")
     found: list[EarlierResult] = []
-    stands = spec.layout
+    stands, conditions = spec.layout, _conditions(spec)
     for group in read_rows(files, paths, done=state.done, rules=RowRules.of(spec)):
         # What judges another search is no result of it, and of other windows of the data.
         rows = group.rows.select(stands.own_search(group.rows.iteration))
@@ -66,7 +69,14 @@ def _of_session(layout: SpoolLayout, session_id: str) -> list[EarlierResult]:
             completed = rows.status[position] == COMPLETED
             values = {name: column[position] for name, column in metrics.items()} if completed else {}
             # What failed used its budget too.
-            found.append(EarlierResult({**spec.fixed, **params}, values, 1.0 if budget is None else budget[position]))
+            found.append(EarlierResult({**conditions, **params}, values, 1.0 if budget is None else budget[position]))
     if state.counted and not found:
         raise DataError(session_id, f"its {state.counted:,} results are not there: they were purged or lost")
     return found
+
+
+def _conditions(spec: JobSpec) -> dict[str, Value]:
+    """What parameters were that a session did not search, as far as it is known: scenarios may say otherwise."""
+    if spec.objective.kind != "paper" or spec.scenarios:
+        return dict(spec.fixed)
+    return {name: value for name, value in {**defaults(), **spec.fixed}.items() if name not in spec.space.names}

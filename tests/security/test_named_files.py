@@ -303,7 +303,6 @@ OPENERS = {"open", "read_text", "read_bytes", "load", "ZipFile", "is_file", "exi
 ALLOWED = {
     ("job/code.py", "read_bytes"): "sources of this package",
     ("job/code.py", "is_file"): "sources of this package",
-    ("job/digests.py", "is_file"): "which of two places a module is in",
     ("job/modules.py", "is_file"): "which of two places a module is in; it is opened by the door",
     ("job/file.py", "load"): "the job file itself, which its own user names",
     ("job/resolve.py", "is_file"): "which of several places a program is in; it is opened by the door",
