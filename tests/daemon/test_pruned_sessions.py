@@ -1,8 +1,12 @@
-"""Pruning with real daemons: who is pruned, and when, is the same on one slot and on many, with stragglers and kills."""
+"""Pruning with real daemons: who is pruned, and when, is the same on one slot and on many, with stragglers and kills.
+
+ARBD_GUIDED_SEEDS is how many searches of each method are so compared, else tpe's alone, once; 20 is the full size.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -56,6 +60,10 @@ for line in sys.stdin:
         print(json.dumps({{"id": q["id"], "metrics": {{"value": goal, "steps": step}}}}), flush=True)
 """
 MEDIAN = {"rule": "median", "startup_trials": 4}
+SEEDS = int(os.environ.get("ARBD_GUIDED_SEEDS", "0"))
+SEARCHES = [("tpe", 5)] + [
+    (m, s) for m in ("random", "sobol", "tpe", "bayesian", "cmaes", "nsga2") for s in range(6, 5 + SEEDS)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +71,8 @@ def series_objective(objectives: Path) -> None:
     (objectives / "series.py").write_text(OBJECTIVE)
 
 
-def write_job(path: Path, method: str, prune: dict[str, Any], **more: Any) -> Path:
-    tuning = {"method": method, "search_space": SPACE, "max_iterations": N, "seed": 5, "prune": prune}
+def write_job(path: Path, method: str, prune: dict[str, Any], seed: int = 5, **more: Any) -> Path:
+    tuning = {"method": method, "search_space": SPACE, "max_iterations": N, "seed": seed, "prune": prune}
     if method != "random" or prune["rule"] != "patient":
         tuning |= {"generation_size": 8 if method == "cmaes" else 3, "generation_lag": 3}
     job = {"objective": {"python": "series:series"}, "metric": "value", "tuning": tuning, **more}
@@ -84,13 +92,14 @@ def everything(layout: SpoolLayout, name: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(("method", "seed"), SEARCHES)
 def test_it_is_the_same_with_1_slot_4_slots_two_daemons_that_are_killed_and_extended(
-    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path, method: str, seed: int
 ) -> None:
     prune = {"rule": "percentile", "percentile": 20, "startup_trials": 4}
-    job = write_job(tmp_path / "job.yaml", "tpe", prune)
+    job = write_job(tmp_path / "job.yaml", method, prune, seed)
     arbctl("submit", job, "--session-id", "killed")
-    rng, running = random.Random(1), [daemons.start("a"), daemons.start("b")]
+    rng, running = random.Random(seed), [daemons.start("a"), daemons.start("b")]
     for done in (8, 20):
         wait_until(lambda: layout.session("killed").ledger.exists(), 120)
         wait_until(lambda done=done: state_of(layout, "killed").counted >= done, 120)  # type: ignore[misc]
