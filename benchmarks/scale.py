@@ -8,7 +8,7 @@ of all processes, `peak_mb` the most anonymous memory (RssAnon) that one of them
 `--limit-mb` of data (RLIMIT_DATA, 1,024), so that whatever holds a whole market ends with an error.
 
 Of each market: two venues' files (Parquet, and CSV packed with zstd where --csv is said), `arbctl market import` of them,
-`describe`, a job of 1,024 sets that trade rarely (`arbctl run`, two slots) on a host that has not seen the market, the same
+`describe`, `convert`, a job of 1,024 sets that trade rarely (`arbctl run`, two slots) on a host that has not seen the market, the same
 again, and a job of one set, warm; the engine was compiled ahead (`arbd compile`). `bytes_a_tick` is what the cache holds of
 it. With room of about 350 bytes a tick in the temporary folder.
 """
@@ -155,6 +155,9 @@ def market(folder: Path, ticks: int, limit_mb: int, *, csv: bool) -> None:
         for letter in "ab":
             (folder / f"{letter}{suffix}").unlink()
     run(folder, "describe", arbctl("market", "describe", quotes), limit_mb, ticks=ticks)
+    converted = folder / "converted.parquet"
+    run(folder, "convert", arbctl("market", "convert", quotes, converted), limit_mb, ticks=ticks)
+    converted.unlink()
     for name, sets in (("cold", 1024), ("warm", 1024), ("warm-one", 1)):
         (folder / "job.yaml").write_text(JOB.format(name=f"{name}-{ticks}", data=quotes, n=sets))
         figures: dict[str, Any] = {"ticks": ticks, "sets": sets}

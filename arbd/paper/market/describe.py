@@ -165,8 +165,8 @@ def _described(quotes: Quotes) -> Description:
         mid_a=float(np.median(mid_a)),
         coverage=float(steps_s.sum()) / whole_s if whole_s > 0 else 1.0,
         step_quantiles_s=_times(steps_s),
-        age_quantiles_a_s=_times(quotes.age_a_ns / 1e9),
-        age_quantiles_b_s=_times(quotes.age_b_ns / 1e9),
+        age_quantiles_a_s=_times(np.asarray(quotes.age_a_ns) / 1e9),
+        age_quantiles_b_s=_times(np.asarray(quotes.age_b_ns) / 1e9),
         edge_best=_edge(
             np.maximum(market.edge_ab, market.edge_ba) * 100, weights, np.where(ab_is_best, size_ab, size_ba)
         ),

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import UsageError
+from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.levels import Level
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 from arbd.paper.market.series import UNUSABLE_A, UNUSABLE_B, Series, View, fresh_rows, funding_sums, market_salt
@@ -60,8 +61,8 @@ class Market:
     edge_ab: FloatArray
     edge_ba: FloatArray
     unusable: npt.NDArray[np.uint8]
-    age_a_ns: IntArray
-    age_b_ns: IntArray
+    age_a_ns: AgeColumn
+    age_b_ns: AgeColumn
     block: IntArray
     fresh: npt.NDArray[np.uint8]
     levels: FloatArray
@@ -143,9 +144,11 @@ class Market:
         return found if half_life_s <= 0 or not len(self) else found.centered(half_life_s)
 
     def _without_old(self, series: Series, limit_a_ns: int, limit_b_ns: int) -> Series:
-        old_a = (self.age_a_ns > limit_a_ns) & (limit_a_ns > 0)
-        old_b = (self.age_b_ns > limit_b_ns) & (limit_b_ns > 0)
-        unusable = (old_a * np.uint8(UNUSABLE_A) | old_b * np.uint8(UNUSABLE_B)).astype(np.uint8)
+        unusable = np.zeros(len(self), dtype=np.uint8)
+        for ages, limit_ns, bit in ((self.age_a_ns, limit_a_ns, UNUSABLE_A), (self.age_b_ns, limit_b_ns, UNUSABLE_B)):
+            for start in range(0, len(self) if limit_ns > 0 else 0, CHUNK_ROWS):
+                rows = slice(start, start + CHUNK_ROWS)
+                unusable[rows] |= (np.asarray(ages[rows]) > limit_ns) * np.uint8(bit)
         if len(series.unusable):
             unusable |= series.unusable
         may = unusable == 0

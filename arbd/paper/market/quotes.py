@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.levels import LEVEL_COLUMNS, Level, level_columns, level_faults, levels_of, named_levels
 from arbd.paper.market.times import NEWEST_FIRST, is_newest_first
 
@@ -69,8 +70,8 @@ class Quotes:
     bid_size_b: FloatArray
     ask_size_b: FloatArray
     fx: FloatArray
-    age_a_ns: IntArray = field(default_factory=_not_told)
-    age_b_ns: IntArray = field(default_factory=_not_told)
+    age_a_ns: AgeColumn = field(default_factory=_not_told)
+    age_b_ns: AgeColumn = field(default_factory=_not_told)
     block: IntArray = field(default_factory=_not_told)
     funding_a: FloatArray = field(default_factory=_not_told)
     funding_b: FloatArray = field(default_factory=_not_told)
@@ -103,7 +104,7 @@ KNOWN_COLUMNS = (*COLUMNS, *LEVEL_COLUMNS)
 REQUIRED = ("ts_ns", *PRICES)
 
 
-def quotes_of(columns: Mapping[str, npt.NDArray[Any]]) -> Quotes:
+def quotes_of(columns: Mapping[str, Any]) -> Quotes:
     """Quotes from columns that were checked before; what is missing is defaulted."""
     n = len(columns["ts_ns"])
     own = {name: columns[name] if name in columns else defaulted(name, n) for name in COLUMNS}

@@ -19,7 +19,7 @@ import filelock
 from arbd.atomic_file import replace_file
 
 # Of the entries of market data: another number is another layout.
-FORMAT = 10
+FORMAT = 11
 DATA, CODE, LEFT = "data", "code", "left over"
 KEEP_USED_S = 3_600.0
 # A leftover of a build this old is no build any more.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.params import Value
 
@@ -126,7 +127,7 @@ def side_bit(venue: int, side: int) -> int:
 
 
 def fresh_rows(
-    levels: Sequence[Sequence[npt.NDArray[Any]]], ages: Sequence[IntArray], rows: slice
+    levels: Sequence[Sequence[npt.NDArray[Any]]], ages: Sequence[AgeColumn], rows: slice
 ) -> npt.NDArray[np.uint8]:
     """Where what a venue's side shows is news: its quote arrived in this row, or, where ages are not told, it changed.
 
@@ -138,7 +139,7 @@ def fresh_rows(
         for side in (-1, 1):
             at = side_bit(venue, side)
             if ages[venue].strides != (0,):
-                news = ages[venue][rows] == 0
+                news = np.asarray(ages[venue][rows]) == 0
             else:
                 news = np.ones(len(found), dtype=np.bool_)
                 pairs = [column[before] for level in levels for column in (level[at], level[4 + at])]

@@ -2,7 +2,7 @@
 
 Arrays: `ts_ns`, `book`, `edge_ab`, `edge_ba`, `fresh` as in `Market`, and where the source tells them ages, `block`, funding and
 levels. Quotes are views of the book; only where `fx` is not 1 throughout, B's own prices and `fx` are kept beside it. A
-column with one value in all rows is one value.
+column with one value in all rows is one value, and ages are one column (`ages`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from arbd.paper.market.ages import LAG, LagAges, write_lag
 from arbd.paper.market.growing import GrowingArray
 from arbd.paper.market.levels import LEVEL_COLUMNS, levels_of
 from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
@@ -57,6 +58,9 @@ def write_market(chunks: Chunks, folder: Path) -> None:
         dropped += _put_in_time(columns)
     _save_fresh(columns, folder)
     _save_once(columns, folder)
+    ages = [columns[name] for name in AGES if name in columns and not columns[name].constant]
+    if len(ages) == len(AGES):
+        write_lag(ages[0].path, ages[1].path, folder)
     np.save(folder / f"{TOLD}.npy", np.array(list(told)), allow_pickle=False)
     np.save(folder / f"{DROPPED}.npy", np.array([dropped]), allow_pickle=False)
     _save_funding(columns, folder)
@@ -148,10 +152,12 @@ def stored_quotes(arrays: Arrays) -> Quotes:
     """Quotes out of the arrays that `write_market` wrote: views, nothing is copied."""
     n = len(arrays["ts_ns"])
     told = set(arrays[TOLD].tolist())
-    columns: dict[str, npt.NDArray[Any]] = {"ts_ns": arrays["ts_ns"]}
+    columns: dict[str, npt.NDArray[Any] | LagAges] = {"ts_ns": arrays["ts_ns"]}
     for name in COLUMNS[1:]:
         if name in arrays:
             columns[name] = _whole(arrays[name], n)
+        elif name in AGES and LAG in arrays:
+            columns[name] = LagAges(arrays, AGES.index(name))
         elif name in BOOK_COLUMNS and (name in told or name in PRICES):
             columns[name] = arrays["book"][:, BOOK_COLUMNS.index(name)]
         elif name in told and name in DEFAULTS:

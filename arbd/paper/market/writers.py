@@ -37,7 +37,9 @@ def write_quotes(quotes: Quotes, path: Path) -> None:
     """Write quotes in the format of the suffix, one of `SUFFIXES`."""
     told = quotes.told()
     starts = range(0, max(1, len(quotes)), PIECE_ROWS)
-    write_columns(({name: column[at : at + PIECE_ROWS] for name, column in told.items()} for at in starts), path)
+    write_columns(
+        ({name: np.asarray(column[at : at + PIECE_ROWS]) for name, column in told.items()} for at in starts), path
+    )
 
 
 def write_pieces(pieces: Iterable[Quotes], path: Path) -> None:
