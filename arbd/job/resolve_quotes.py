@@ -15,6 +15,8 @@ from arbd.paper.market.days import DayFiles
 from arbd.paper.market.quotes import IntArray
 from arbd.paper.market.times import clock_note
 
+SHOWN_DAYS = 5
+
 
 @dataclass(slots=True)
 class QuoteFiles:
@@ -37,6 +39,11 @@ class QuoteFiles:
         found = replace(days, folder=first_folder(folders))
         if given is not None:
             found = newest_of(given, found, self.reading)
+        closed, absent = found.closed(self.reading)
+        if absent:
+            self.notices.append(f"{closed} has no file of {_named(absent)}: gaps in the market")
+        if given is None or given.last is None:
+            found = closed
         loaded, _ = load_days(found, self.cache_dir, self.on_bad_rows, reading=self.reading)
         self._note(str(found), loaded)
         return str(found)
@@ -50,6 +57,11 @@ class QuoteFiles:
         note = clock_note(loaded.quotes.ts_ns)
         if note is not None:
             self.notices.append(f"{name}: {note}")
+
+
+def _named(days: Sequence[str]) -> str:
+    more = f" and {len(days) - SHOWN_DAYS:,} days more" if len(days) > SHOWN_DAYS else ""
+    return ", ".join(days[:SHOWN_DAYS]) + more
 
 
 def first_folder(folders: Sequence[Path]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def shifted(**changed: Any) -> dict[str, Any]:
         ({}, {}, "has no file \\*"),
         ({"BTC-2024-01-01": shifted()}, {"first": "2025-01-01"}, "of 2025-01-01 to the last"),
         ({"BTC": shifted()}, {"first": "2024-01-01"}, "BTC.npz: its name tells no day"),
-        ({"a": shifted(), "b": shifted(by=3)}, {}, "b.npz: begins before the file of the day before ends"),
+        ({"a": shifted(), "b": shifted(by=3)}, {}, "b.npz: begins before a.npz ends"),
+        ({"2024-01-01": shifted(), "2024-01-01-again": shifted()}, {}, "01.npz: begins before 2024-01-01-again.npz ends"),
         ({"a": shifted(), "b": shifted(by=60, fx=np.ones(7), bid_size_a=np.ones(7))}, {}, "tells other columns .* bid_size_a"),
     ],
 )  # fmt: skip
@@ -158,6 +160,63 @@ def test_a_job_over_a_folder_runs_as_one_over_the_whole_file(tmp_path: Path, arb
     code, _, err = arbctl("run", tmp_path / "days.yaml", "--workers", 1)
     assert code != 0
     assert "days" in err
+
+
+JOB = {"fixed": {"fee_a_bps": 0, "fee_b_bps": 0}, "tuning": {
+    "method": "grid", "grid_points": 4, "search_space": {"min_spread_pct": {"type": "float", "bounds": [0.0, 0.1]}},
+}}  # fmt: skip
+
+
+def write_job(tmp_path: Path, name: str, **days: str) -> Path:
+    job = tmp_path / f"{name}.yaml"
+    job.write_text(yaml.safe_dump({"session_id": name, "data": [{"folder": "days", **days}], **JOB}))
+    return job
+
+
+@pytest.mark.parametrize("window", [{}, {"from": "2023-12-01"}, {"to": "2024-12-31"}])
+def test_days_that_arrive_after_a_job_was_taken_up_are_no_part_of_it(
+    tmp_path: Path, arbctl: Arbctl, window: dict[str, str]
+) -> None:
+    folder = folder_of(tmp_path, without=(DAYS[0], DAYS[3]))
+    code, out, err = arbctl("validate", "--json", write_job(tmp_path, "one", **window))
+    assert code == 0, err
+    (name,) = json.loads(out)["resolved"]["data"]
+    assert name == f"{folder}/*[{DAYS[1]}..{DAYS[2]}]"
+    days = DayFiles.parse(name)
+    assert days is not None
+    before = load_days(days, tmp_path / "cache")[0]
+    for day in (DAYS[0], DAYS[3]):
+        write_quotes(parts(whole())[day], folder / f"BTC-{day}.npz")
+    assert load_days(days, tmp_path / "cache", expected_digest=before.digest)[0].digest == before.digest
+    write_quotes(parts(whole(2_100))[DAYS[2]], folder / f"BTC-{DAYS[2]}.npz")
+    with pytest.raises(DataError, match="its files are not those that the job was accepted with"):
+        load_days(days, tmp_path / "cache", expected_digest=before.digest)
+
+
+def test_days_without_a_file_are_told_where_a_job_is_checked_and_run(tmp_path: Path, arbctl: Arbctl) -> None:
+    folder = folder_of(tmp_path, without=DAYS[1:3])
+    job = write_job(tmp_path, "gaps", last="4d")
+    told = f"{folder}/*[{DAYS[0]}..{DAYS[3]}] has no file of {DAYS[1]}, {DAYS[2]}: gaps in the market"
+    assert told in arbctl("validate", job)[1]
+    assert arbctl("run", job, "--workers", 1)[0] == 0
+    for day in DAYS[1:3]:
+        write_quotes(parts(whole())[day], folder / f"BTC-{day}.npz")
+    assert "no file" not in arbctl("validate", job)[1]
+
+
+def test_a_folder_has_more_files_than_a_process_may_open(tmp_path: Path) -> None:
+    row = {name: column[:1] for name, column in with_levels(1, 1).items()}
+    folder = tmp_path / "days"
+    folder.mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for number in range(120):
+        np.savez(folder / f"{number:03}.npz", **{**row, "ts_ns": row["ts_ns"] + number * 10**9})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        loaded, _ = load_days(DayFiles(folder), tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(loaded.quotes) == 120
 
 
 def test_a_folder_that_cannot_be_used_is_a_fault_of_its_line(tmp_path: Path, arbctl: Arbctl) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,10 @@ from arbd.paper.market.retention import FORMAT, keep_within_bound, used
 from arbd.paper.market.store import DROPPED, stored_quotes, write_market
 from arbd.private_folder import private_folder
 
+_NOT_THOSE = (
+    "its files are not those that the job was accepted with: one was written to, came or went since; copy the same files "
+    "to every host, and name a window of days that are whole (`to`, or `last` with `skip_newest`)"
+)
 # A file that was written to this shortly before it was hashed may be written to again without that showing in its times.
 SETTLED_NS = 2 * 10**9
 
@@ -94,18 +98,21 @@ def load_days(
 ) -> tuple[Loaded, Market]:
     """The files of several days as one market, memory-mapped from the cache (None: from a folder of its own)."""
     with ExitStack() as stack:
-        files = [stack.enter_context(open_named(path, MAX_DATA_BYTES, reading)) for path in days.files(reading)]
-        for file in files:
-            stack.enter_context(file.errors_unquoted("quotes"))
+        paths = days.files(reading)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if cache_dir is None else cache_dir
         with _cache_errors(folder):
             folder = private_folder(folder)
-            digests = [_remembered_digest(file, folder) for file in files]
+            digests = []
+            for path in paths:
+                with open_named(path, MAX_DATA_BYTES, reading) as file:
+                    digests.append(_remembered_digest(file, folder))
             digest = digest_of(digests)
-            _check(Path(str(days)), digest, expected_digest)
+            if expected_digest not in (None, digest):
+                raise DataError(Path(str(days)), _NOT_THOSE)
 
             def write(entry: Path) -> None:
-                with closing(_copies(files, digests, folder)) as copies:
+                # One file after the other: there may be more than this process may have open.
+                with closing(_copies(_opened(paths, reading), digests, folder)) as copies:
                     write_market(DayChunks(copies, on_bad_rows), entry)
 
             arrays = _obtained(folder, digest, ".days", on_bad_rows, write)
@@ -113,7 +120,13 @@ def load_days(
         return Loaded(quotes, int(arrays[DROPPED][0]), digest), market_of(quotes, arrays)
 
 
-def _copies(files: Sequence[NamedFile], digests: Sequence[str], folder: Path) -> Generator[NamedFile, None, None]:
+def _opened(paths: Sequence[Path], reading: ReadRule) -> Iterator[NamedFile]:
+    for path in paths:
+        with open_named(path, MAX_DATA_BYTES, reading) as file:
+            yield file
+
+
+def _copies(files: Iterable[NamedFile], digests: Sequence[str], folder: Path) -> Generator[NamedFile, None, None]:
     """Copies that nobody else can write to, one at a time; DataError for one that is not what was hashed."""
     for file, digest in zip(files, digests, strict=True):
         with file.copy(folder) as copy:

@@ -76,6 +76,20 @@ class DayFiles:
             )
         return [self.folder / name for _, name in sorted(dated)]
 
+    def closed(self, reading: ReadRule = ANY) -> tuple[DayFiles, list[str]]:
+        """The same from its first file's day to its last one's, and the days between of which there is no file.
+
+        So what arrives later is no part of it. As it is where a name tells no day of the calendar. DataError as of `files`.
+        """
+        told = {_day(path.name) for path in self.files(reading)}
+        try:
+            first, last = (date.fromisoformat(find(told)) for find in (min, max))
+        except ValueError:
+            return self, []
+        every = (first + timedelta(days=number) for number in range((last - first).days))
+        absent = [day.isoformat() for day in every if day.isoformat() not in told]
+        return replace(self, first=first.isoformat(), last=last.isoformat()), absent
+
     def newest(self, days: int, skip: int, reading: ReadRule = ANY) -> DayFiles:
         """The same with its window: the last so many days up to the newest file's, of which the last `skip` are left out.
 
@@ -132,25 +146,47 @@ class DayChunks:
         self.ordered = True
 
     def __iter__(self) -> Iterator[Quotes]:
-        before: Quotes | None = None
-        told: set[str] = set()
+        seam = _Seam()
         for file in self._files:
             chunks = QuoteChunks(file, self._on_bad_rows)
-            offset: int | None = None
-            for quotes in chunks:
-                if before is not None and offset is None:
-                    if int(quotes.ts_ns[0]) < int(before.ts_ns[-1]):
-                        raise DataError(file.path, "begins before the file of the day before ends")
-                    offset = int(before.block[-1]) + int(_is_gap(before, quotes)) - int(quotes.block[0])
-                own = set(quotes.told()) - {"block"}
-                told = told or own
-                if own != told:
-                    odd = ", ".join(sorted(own ^ told))
-                    raise DataError(file.path, f"tells other columns than the files before it: {odd}")
-                before = replace(quotes, block=np.ascontiguousarray(quotes.block) + (offset or 0))
-                yield before
+            with file.errors_unquoted("quotes"):
+                for number, quotes in enumerate(chunks):
+                    yield seam.joined(file.path, quotes, begins=not number)
             self.dropped += chunks.dropped
             self.ordered = self.ordered and chunks.ordered
+
+
+class _Seam:
+    """What the files before one tell of it."""
+
+    def __init__(self) -> None:
+        self._before: Quotes | None = None
+        self._path = Path()
+        self._told: set[str] = set()
+        self._offset = 0
+
+    def joined(self, path: Path, quotes: Quotes, *, begins: bool) -> Quotes:
+        """The next quotes with the blocks of the whole; DataError where they do not follow on, or tell something else."""
+        before = self._before
+        if begins and before is not None:
+            if int(quotes.ts_ns[0]) < int(before.ts_ns[-1]):
+                raise DataError(
+                    path,
+                    f"begins before {self._path.name} ends: where both are of the same time, narrow the pattern or move one "
+                    "away",
+                )
+            self._offset = int(before.block[-1]) + int(_is_gap(before, quotes)) - int(quotes.block[0])
+        own = set(quotes.told()) - {"block"}
+        self._told = self._told or own
+        if own != self._told:
+            odd = ", ".join(sorted(own ^ self._told))
+            raise DataError(
+                path,
+                f"tells other columns than the files before it: {odd}; give all files the same, or narrow the days",
+            )
+        self._path = path
+        self._before = replace(quotes, block=np.ascontiguousarray(quotes.block) + self._offset)
+        return self._before
 
 
 def _is_gap(before: Quotes, after: Quotes) -> bool:
