@@ -8,9 +8,9 @@ of all processes, `peak_mb` the most anonymous memory (RssAnon) that one of them
 `--limit-mb` of data (RLIMIT_DATA, 1,024), so that whatever holds a whole market ends with an error.
 
 Of each market: two venues' files (Parquet, and CSV packed with zstd where --csv is said), `arbctl market import` of them,
-`describe`, `convert`, a job of 1,024 sets that trade rarely (`arbctl run`, two slots) on a host that has not seen the market, the same
-again, and a job of one set, warm; the engine was compiled ahead (`arbd compile`). `bytes_a_tick` is what the cache holds of
-it. With room of about 350 bytes a tick in the temporary folder.
+`describe`, `convert`, a job of 1,024 sets that trade rarely (`arbctl run`, two slots) on a host that has not seen the market,
+the same again, and a job of one set, warm; the engine was compiled ahead (`arbd compile`). `bytes_a_tick` is what the cache
+holds of it. With room of about 350 bytes a tick in the temporary folder.
 """
 
 from __future__ import annotations
