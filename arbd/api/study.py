@@ -6,36 +6,21 @@ Keeps: what is asked is a function of the study's arguments, and of what was ask
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from arbd.errors import UsageError
+from arbd.api.study_trial import StudyTrial, Told
+from arbd.errors import ObjectiveError, UsageError
 
 if TYPE_CHECKING:
     from arbd.job.spec import JobSpec
+    from arbd.objective.protocol import Trial
     from arbd.search.generations import GenerationPlanner
     from arbd.search.plan import NonAdaptivePlan, PlannedRows
+    from arbd.search.pruning import Thresholds
 
 # Of a study that names none. It grows as it is asked.
 FIRST_SIZE = 1_024
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StudyTrial:
-    """A point that is to be evaluated: its `number`, from 1, and its `params`; `budget` is the share of the data to use."""
-
-    number: int
-    params: Mapping[str, Any]
-    budget: float
-    _row: PlannedRows = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A trial and its metrics; None where it failed."""
-
-    trial: StudyTrial
-    metrics: Mapping[str, float] | None
 
 
 class Study:
@@ -49,7 +34,8 @@ class Study:
         study.best.params
 
     Trials may be told in any order, and asked for several at a time: what is not told yet is known to be on its way. The
-    fields are those of a job, with its checks; `max_iterations` is how many may be asked for, by default any number.
+    fields are those of a job, with its checks; `max_iterations` is how many may be asked for, by default any number. With
+    `prune` (`prune={"rule": "median"}`), `trial.report(step, value)` raises arbd.TrialPruned where a trial is to end.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -66,10 +52,6 @@ class Study:
             }
         )
         self._spec = _one_by_one(job.resolve())
-        if self._spec.prune is not None:
-            raise UsageError(
-                "a study does not prune: who calls the objective decides how long it runs; tell(trial, None)"
-            )
         self._open_ended = self._limit is None and not _ends_by_itself(self._spec.method)
         self._told: list[Told] = []
         self._asked = 0
@@ -79,11 +61,14 @@ class Study:
     def _begin(self) -> None:
         from arbd.search.generations import GenerationPlanner
         from arbd.search.plan import NonAdaptivePlan
+        from arbd.search.pruning import ReportedHistory
         from arbd.search.samplers import adaptive
 
         learns = adaptive(self._spec.method) is not None
         self._planner: GenerationPlanner | None = GenerationPlanner(self._spec, {}) if learns else None
         self._plan: NonAdaptivePlan | None = None if learns else NonAdaptivePlan(self._spec)
+        rules = None if learns else self._spec.prune
+        self._reported = None if rules is None else ReportedHistory(rules, self._spec.metrics[0].sign)
         for place, told in enumerate(self._told, 1):
             self._learn(place, told)
 
@@ -98,24 +83,37 @@ class Study:
     def ask(self, n: int) -> list[StudyTrial]: ...
     def ask(self, n: int | None = None) -> StudyTrial | list[StudyTrial]:
         """The next point; with `n`, so many that go together. UsageError when there is none left."""
-        trials = [self._next() for _ in range(1 if n is None else n)] if self._plan else self._together(n or 1)
+        count = 1 if n is None else _count(n)
+        trials = [self._next() for _ in range(count)] if self._plan else self._together(count)
         return trials[0] if n is None else trials
 
     def tell(self, trial: StudyTrial, metrics: Mapping[str, float] | float | None) -> None:
-        """The result of a trial: metrics by name, or the number of the only one; None where it failed."""
+        """The result of a trial: metrics by name, or the number of the only one; None where it failed or was pruned.
+
+        Of a trial that `report` ended, it does not matter what is told: it is pruned.
+        """
+        if not isinstance(trial, StudyTrial):
+            raise UsageError(f"tell takes a trial that ask gave, and its metrics; given was {trial!r} as the trial")
         if self._pending.get(trial.number) is not trial:
             raise UsageError(f"trial {trial.number} was told already, or is none of this study")
-        if isinstance(metrics, int | float):
-            metrics = {self._spec.metrics[0].name: float(metrics)}
-        missing = [goal.name for goal in self._spec.metrics if metrics is not None and goal.name not in metrics]
-        if missing:
-            raise UsageError(
-                f"trial {trial.number}: no metric {missing[0]!r}; told are {', '.join(metrics or ()) or 'none'}"
-            )
+        values = None if metrics is None or trial.pruned else self._checked(trial, metrics)
         del self._pending[trial.number]
-        told = Told(trial, None if metrics is None else {name: float(value) for name, value in metrics.items()})
+        told = Told(trial, values, trial.pruned)
         self._told.append(told)
         self._learn(len(self._told), told)
+
+    def _checked(self, trial: StudyTrial, metrics: object) -> dict[str, float]:
+        """As of an objective that returned it."""
+        from arbd.objective.protocol import check_outcome, the_metric
+
+        try:
+            values = dict(check_outcome(metrics, trial._trial, the_metric(self._spec)).metrics)
+        except ObjectiveError as error:
+            raise UsageError(f"trial {trial.number}: {error}") from None
+        missing = [goal.name for goal in self._spec.metrics if goal.name not in values]
+        if missing:
+            raise UsageError(f"trial {trial.number}: no metric {missing[0]!r}; told are {', '.join(values)}")
+        return values
 
     @property
     def best(self) -> StudyTrial:
@@ -195,21 +193,43 @@ class Study:
         # What stood before is evaluated again here: whoever asks may want another look at it.
         own = replace(row, origin=row.origin * 0)
         budget = 1.0 if row.budget is None else float(row.budget[0])
-        trial = StudyTrial(self._asked, params, budget, own)
+        trial = StudyTrial(self._asked, params, budget, own, self._objective_trial(budget))
         self._pending[trial.number] = trial
         return trial
 
+    def _objective_trial(self, budget: float) -> Trial:
+        """What an objective would get; it is compared with all that was told so far."""
+        from arbd.objective.protocol import Trial
+        from arbd.search.pruning import Pruner
+
+        trial, rules = Trial.of(self._spec, "", self._asked, budget), self._spec.prune
+        if rules is not None:
+            trial.pruner = Pruner(rules, self._spec.metrics[0].sign, self._thresholds())
+        return trial
+
+    def _thresholds(self) -> Thresholds:
+        if self._planner is not None:
+            return self._planner.trial_history.thresholds(len(self._told))
+        assert self._reported is not None
+        return self._reported.thresholds(len(self._told))
+
     def _learn(self, place: int, told: Told) -> None:
+        if self._reported is not None:
+            self._reported.learn(place, None if told.metrics is None else told.trial.reports)
         if self._planner is None:
             return
         import numpy as np
+
+        from arbd.search.plan import PRUNED
 
         row = told.trial._row
         metrics = {name: np.array([value]) for name, value in (told.metrics or {}).items()}
         if row.budget is not None:
             metrics["budget"] = row.budget
-        completed = np.array([told.metrics is not None])
-        self._planner.trial_history.learn(np.array([place]), completed, row.origin, row.columns, metrics)
+        completed = np.array([told.metrics is not None or bool(told.pruned)])
+        origin = np.array([PRUNED]) if told.pruned else row.origin
+        reports = {place: told.trial.reports} if told.trial.reports else {}
+        self._planner.trial_history.learn(np.array([place]), completed, origin, row.columns, metrics, reports)
 
     def _make_room(self, n: int) -> None:
         if self._asked + n <= self._spec.n:
@@ -219,6 +239,12 @@ class Study:
         while self._asked + n > self._spec.n:
             self._spec = replace(self._spec, n=2 * self._spec.n)
         self._begin()
+
+
+def _count(n: object) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise UsageError(f"ask takes how many trials go together, an integer from 1; given was {n!r}")
+    return n
 
 
 def _ends_by_itself(method: str) -> bool:

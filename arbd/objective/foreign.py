@@ -59,7 +59,7 @@ class Trial:
         TrialPruned when the job's `prune` says that the iteration is to end: let it pass.
         """
         with self._lock:
-            self.pruned = self.pruned or self._exchange({"id": self._id, "step": int(step), "value": float(value)})
+            self.pruned = self.pruned or self._exchange({"id": self._id, "step": float(step), "value": float(value)})
         if self.pruned:
             raise TrialPruned("the job's `prune` ends this iteration")
 

@@ -211,7 +211,7 @@ def check_outcome(returned: object, trial: Trial, the_metric: str = "") -> Outco
 def _step(given: object) -> int:
     # A float that is an integer is one: JSON of other languages has no others.
     number = float(given) if isinstance(given, numbers.Real) else math.nan
-    if abs(number) <= MAX_STEP:
+    if number.is_integer() and abs(number) <= MAX_STEP:
         return int(number)
     raise ObjectiveError(f"the objective reported {_shown(given)} as a step; expected an integer of up to 2^53")
 
