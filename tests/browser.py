@@ -62,6 +62,14 @@ def is_wider_than_window(browser: Any) -> bool:
     return bool(browser.execute_script("return document.documentElement.scrollWidth > window.innerWidth"))
 
 
+def strays(browser: Any) -> list[str]:
+    """Words that nobody wrote for people: what a script makes of a value that is not there."""
+    found: list[str] = browser.execute_script(
+        "return document.body.innerText.split('\\n').filter(line => /^\\s*(null|undefined)\\s*$|\\bundefined\\b|\\bNaN\\b|\\[object /.test(line))"
+    )
+    return found
+
+
 def violations(browser: Any) -> list[str]:
     """What axe-core finds wrong with the page as it is now: the rule, and the first element."""
     script = (resources.files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")

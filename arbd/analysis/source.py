@@ -30,6 +30,11 @@ class Source(Protocol):
     code_counts: Mapping[str, int]
     metric_names: list[str]
 
+    @property
+    def has_reports(self) -> bool:
+        """True when any row has intermediate values."""
+        ...
+
     def fixed(self, name: str) -> Array:
         """A column that every row has."""
         ...
@@ -52,6 +57,10 @@ class Source(Protocol):
 
     def errors(self) -> Mapping[int, str]:
         """Error texts by iteration."""
+        ...
+
+    def reports(self, positions: Sequence[int]) -> dict[int, list[tuple[int, float]]]:
+        """Intermediate values by iteration, of those of some rows that have any."""
         ...
 
     def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
@@ -106,6 +115,16 @@ class LoadedRows:
     def errors(self) -> Mapping[int, str]:
         """See `Source`."""
         return self._rows.errors
+
+    @property
+    def has_reports(self) -> bool:
+        """See `Source`."""
+        return bool(self._rows.reports)
+
+    def reports(self, positions: Sequence[int]) -> dict[int, list[tuple[int, float]]]:
+        """See `Source`."""
+        wanted = self._rows.iteration[np.asarray(positions, dtype=np.int64)].tolist()
+        return {number: list(self._rows.reports[number]) for number in wanted if number in self._rows.reports}
 
     def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
         """See `Source`."""
@@ -174,6 +193,15 @@ class StoredOrSegments:
     def errors(self) -> Mapping[int, str]:
         """See `Source`."""
         return self._read(lambda source: source.errors())
+
+    @property
+    def has_reports(self) -> bool:
+        """See `Source`."""
+        return self._read(lambda source: source.has_reports)
+
+    def reports(self, positions: Sequence[int]) -> dict[int, list[tuple[int, float]]]:
+        """See `Source`."""
+        return self._read(lambda source: source.reports(positions))
 
     def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
         """See `Source`."""

@@ -73,6 +73,21 @@ class Plots:
         marks = (Marks("points", found["iteration"], found["values"], name), Marks("line", x, y, "best so far"))
         return shown(Chart(f"{table.session_id}: history", (Panel("iteration", name, marks),)))
 
+    def intermediate_values(self) -> Any:
+        """What iterations reported on their way (`trial.report`): the best, the pruned ones and others, by step."""
+        table, _, found = self._figures(None)
+        told = found["intermediate"]
+        if told is None:
+            raise NotFoundError(
+                f"session {table.session_id} has no intermediate values: an objective tells them by trial.report(step, value)"
+            )
+        groups: dict[str, list[dict[str, Any]]] = {"completed": [], "pruned": [], "the best": []}
+        for line in told["lines"]:
+            is_winner = line["iteration"] == told["winner"]
+            groups["the best" if is_winner else "pruned" if line["kind"] == "pruned" else "completed"].append(line)
+        marks = [Marks("line", *_apart(lines), said) for said, lines in groups.items() if lines]
+        return shown(Chart(f"{table.session_id}: intermediate values", (Panel("step", told["metric"], marks),)))
+
     def slice(self, metric: str | None = None) -> Any:
         """The metric over each parameter."""
         table, name, found = self._figures(metric)
@@ -174,6 +189,13 @@ class Plots:
         names = list(known)
         panel = Panel("", "probability", (Marks("bars", range(len(names)), list(known.values())),), names=names)
         return shown(Chart(f"{self._session.session_id}: {found['verdict']}", (panel,)))
+
+
+def _apart(lines: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """Lines behind each other; the gap between two of them is in y."""
+    x = [step for line in lines for step in (*line["steps"], line["steps"][-1])]
+    y = [value for line in lines for value in (*line["values"], NAN)]
+    return x, y
 
 
 def _rest(value: float | None) -> float | None:

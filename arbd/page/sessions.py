@@ -12,6 +12,7 @@ import numpy as np
 from arbd.analysis.best_so_far import BestSoFar
 from arbd.analysis.comparison import compare_sessions
 from arbd.analysis.report.content import report_content
+from arbd.analysis.report.curves import own_values
 from arbd.analysis.report.page import job_text
 from arbd.analysis.table import ResultTable, load_table
 from arbd.analysis.verdict import verdict_line
@@ -146,5 +147,7 @@ def recorded_row(layout: SpoolLayout, session_id: str, iteration: int) -> Mappin
         "params": shown_parameters(row.params),
         "fixed": shown_parameters(table.spec.fixed),
         "metrics": dict(row.metrics),
+        "metric": table.spec.metrics[0].name,
+        "reports": own_values(row),
         "is_paper": table.spec.objective.kind == "paper",
     }

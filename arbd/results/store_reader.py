@@ -170,6 +170,22 @@ class StoredResults:
         """Error texts by iteration."""
         return {iteration: text for group in self._groups for iteration, text in self._errors(group).items()}
 
+    @property
+    def has_reports(self) -> bool:
+        """True when any row has intermediate values."""
+        return any(REPORTS in group.at for group in self._groups)
+
+    def reports(self, positions: Sequence[int]) -> dict[int, list[tuple[int, float]]]:
+        """Intermediate values by iteration, of those of some rows that have any."""
+        places, found = np.asarray(positions, dtype=np.int64), dict[int, list[tuple[int, float]]]()
+        for group in self._groups:
+            inside = places[(places >= group.start) & (places < group.start + group.n)] - group.start
+            if REPORTS in group.at and len(inside):
+                told = self._reports(group)
+                numbers = self._column(group, "iteration")[inside].tolist()
+                found |= {number: told[number] for number in numbers if number in told}
+        return found
+
     def groups(self, *, blocks: bool = False) -> Iterator[ResultGroup]:
         """Everything, group by group. A DamageWarning where blocks cannot be read, which are NaN then."""
         reader = BlockReader(self._files, self._paths, self.segments) if blocks else None

@@ -22,7 +22,17 @@ from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import FAILED
-from tests.browser import PHONE, WIDE, appear, asked_urls, chromium, complaints, is_wider_than_window, violations
+from tests.browser import (
+    PHONE,
+    WIDE,
+    appear,
+    asked_urls,
+    chromium,
+    complaints,
+    is_wider_than_window,
+    strays,
+    violations,
+)
 from tests.conftest import Arbctl, brought_up
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
@@ -126,7 +136,7 @@ def test_a_browser_shows_sorts_and_reports_no_error(
     run = browser.execute_script
     titles = run("return [...document.querySelectorAll('main h2')].map(h => h.textContent)")
     assert titles == [
-        "Best", "Optimisation history", "Slices", "Contours", "Importance", "Parallel coordinates", "Pareto front",
+        "Best", "Optimisation history", "Intermediate values", "Slices", "Contours", "Importance", "Parallel coordinates", "Pareto front",
         "Distribution", "Failures", "Ranking", "Workers", "Job and fingerprints",
     ]  # fmt: skip
     # Something is drawn on every canvas, and every one says in words what it shows.
@@ -134,7 +144,7 @@ def test_a_browser_shows_sorts_and_reports_no_error(
         !c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)).length"""
     assert run(blank) == 0
     labels = run("return [...document.querySelectorAll('canvas')].map(c => [c.getAttribute('role'), c.ariaLabel])")
-    assert len(labels) == 9
+    assert len(labels) == 10
     assert all(role == "img" and text for role, text in labels)
     assert "Drawn point by point: 3,0" in run("return document.querySelector('#history .note').textContent") or (
         "Drawn point by point: 2," in run("return document.querySelector('#history .note').textContent")
@@ -172,6 +182,7 @@ def test_a_browser_shows_sorts_and_reports_no_error(
     # What jobs and errors say stays text.
     assert run("return [window.hurt, document.querySelectorAll('img').length]") == [None, 0]
     assert EVIL in run("return document.querySelector('#failures td.text').textContent")
+    assert strays(browser) == []
     assert complaints(browser) == []
     assert {url.partition(":")[0] for url in asked_urls(browser)} <= {"file", "data"}
 

@@ -17,7 +17,17 @@ from arbd.spool.control import change_state
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, take_liveness_lock, write_beat
-from tests.browser import PHONE, WIDE, appear, asked_urls, chromium, complaints, is_wider_than_window, violations
+from tests.browser import (
+    PHONE,
+    WIDE,
+    appear,
+    asked_urls,
+    chromium,
+    complaints,
+    is_wider_than_window,
+    strays,
+    violations,
+)
 from tests.conftest import REPOSITORY, brought_up, wait_until
 from tests.page.serving import Served, serving, settings
 from tests.page.test_server import EVIL, make_results
@@ -34,14 +44,15 @@ LOOKS = (
 )
 VIEWS = {
     "sessions": "#/", "workers": "#/workers", "a session": "#/session/evil", "a paper session": "#/session/paper", "a running one": "#/session/running",
-    "an iteration": "#/session/paper/iteration/1", "a failed iteration": "#/session/evil/iteration/60", "compared": "#/compare/evil,running",
+    "an iteration": "#/session/paper/iteration/1", "a failed iteration": "#/session/evil/iteration/60", "an iteration that told values": "#/session/evil/iteration/1", "compared": "#/compare/evil,running",
     "what is not there": "#/session/nowhere", "strange": "#/session/%22%3E%3Cimg%20src=x%20onerror=window.hurt=1%3E",
 }  # fmt: skip
 READY = {
     "sessions": "return document.querySelectorAll('#sessions-table tbody tr').length >= 4",
     "workers": "return document.querySelector('main h1 ~ div')?.children.length",
     "an iteration": "return document.querySelectorAll('canvas').length >= 3",
-    "a failed iteration": "return document.querySelectorAll('main table').length >= 2",
+    "a failed iteration": "return document.querySelectorAll('main table').length",
+    "an iteration that told values": "return document.querySelectorAll('main canvas').length === 1",
     "compared": "return document.querySelectorAll('main table').length",
 }
 ALARM = "return [...document.querySelectorAll('main .alert')].some(e => !e.hidden && e.textContent)"
@@ -122,6 +133,7 @@ def test_every_view_is_whole_safe_and_accessible_in_every_look(browser: Any, pag
         ]
         assert bad == [], told
         assert violations(browser) == [], told
+        assert strays(browser) == [], told
         blank = """return [...document.querySelectorAll('canvas')].filter(c => c.width && c.height &&
             !c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)).map(c => c.ariaLabel)"""
         assert browser.execute_script(blank) == [], told

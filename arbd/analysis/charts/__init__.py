@@ -1,7 +1,8 @@
 """The one chart language of report, replay and live page: their script and style, which browsers get as they stand here.
 
-`draw.js` has elements, axes and tables, `figures.js` the figures of a session, `session.js` a session as sections,
-`timechart.js` series over time with zoom, `run.js` one iteration. Nothing is built, nothing is loaded from elsewhere.
+`draw.js` has elements, axes and tables, `figures.js` the figures of a session, `curves.js` intermediate values, `session.js`
+a session as sections, `timechart.js` series over time with zoom, `run.js` one iteration. Nothing is built, nothing is
+loaded from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from importlib import resources
 
 STYLE = "style.css"
 # In the order in which each needs those before it.
-SCRIPTS = ("draw.js", "timechart.js", "run.js", "figures.js", "session.js")
+SCRIPTS = ("draw.js", "timechart.js", "run.js", "figures.js", "curves.js", "session.js")
 
 
 def asset(name: str) -> str:

@@ -35,7 +35,7 @@
     const first = data.ranking[0];
     const parts = [element("p", {}, "Iteration ", options.iterationLink ? options.iterationLink(first.iteration) : shown(first.iteration), ` by ${first.worker}: ${data.metric} ${shown(first.metrics[data.metric])}.${first.feasible ? "" : " IT BREAKS A CONSTRAINT, as every other one does."}`)];
     if (data.traded) parts.push(element("p", { class: data.traded.never === data.traded.of ? "alert" : "note" }, data.traded.text));
-    parts.push(...notices, headline(data), sentence(data));
+    parts.push(...notices, headline(data), ...[sentence(data)].filter(some));
     if (data.winner) {
       if (data.winner.missing) parts.push(note(`No equity curve: ${data.winner.missing}`));
       else parts.push(...data.winner.markets.map((market) => {
@@ -163,6 +163,7 @@
     ["best", "Best", () => true, best],
     ["verdict", "Skill or luck", ({ verdict: found }) => found, verdict],
     ["history", "Optimisation history", ({ figures: drawn }) => drawn, figures.history],
+    ["intermediate", "Intermediate values", ({ figures: drawn }) => drawn && drawn.intermediate, figures.intermediate],
     ["slices", "Slices", ({ figures: drawn }) => drawn, figures.slices],
     ["contours", "Contours", ({ figures: drawn }) => drawn && drawn.contours.length, figures.contours],
     ["importance", "Importance", ({ figures: drawn }) => drawn, figures.importance],

@@ -9,6 +9,7 @@ import numpy as np
 
 from arbd.analysis.failures import grouped_failures
 from arbd.analysis.report import figures, winner
+from arbd.analysis.report.curves import intermediate_values
 from arbd.analysis.table import ResultTable
 from arbd.plain_json import shown_parameters, text_of
 from arbd.results.cells import iso_utc
@@ -147,6 +148,7 @@ def _figures(table: ResultTable, metric: str, ascending: bool, completed: Any) -
         "importance": [{**one, "better": better[one["name"]]} for one in shares],
         "contours": figures.contours(dimensions, columns, values, told, first, exist),
         "pareto": _pareto(table, completed),
+        "intermediate": intermediate_values(table),
     }
 
 

@@ -91,13 +91,15 @@
       if (error) { body.replaceChildren(element("p", { class: "alert" }, error)); return; }
       const steps = element("p", {}, number > 1 ? link(to.iteration(id, number - 1), "previous") : "", " ", number < row.iterations ? link(to.iteration(id, number + 1), "next") : "");
       const about = `${row.status} on ${row.worker} at ${row.ended}, after ${shown(row.duration_s)} s, attempt ${row.attempt}.${row.feasible ? "" : " It breaks a constraint."}${row.budget < 1 ? ` On ${arbd.percent(row.budget)} of the data.` : ""}${row.duplicate_of ? ` Its parameters stood before: the result is that of iteration ${row.duplicate_of}.` : ""}`;
+      const told = row.reports ? element("section", { "aria-label": "Intermediate values" }, element("h2", {}, "Intermediate values"), arbd.reportedCurve(row.reports, row.metric), row.reports.of > row.reports.steps.length ? note(`${shown(row.reports.steps.length)} of ${shown(row.reports.of)} that it reported, evenly.`) : "") : "";
       const run = element("div");
       const params = [...Object.entries(row.params).map(([name, value]) => [name, value, "searched"]), ...Object.entries(row.fixed).map(([name, value]) => [name, value, "fixed"])];
       body.replaceChildren(
         steps, element("p", {}, about), row.error ? element("pre", { tabindex: "0", role: "region", "aria-label": "Error" }, row.error) : "",
-        run,
-        element("div", { class: "tiles" }, table("Parameters", [{ name: "parameter" }, { name: "value", kind: "number" }, { name: "kind" }], params), table("Metrics", [{ name: "metric" }, { name: "value", kind: "number" }], Object.entries(row.metrics))),
+        run, told,
+        element("div", { class: "tiles" }, table("Parameters", [{ name: "parameter" }, { name: "value", kind: "number" }, { name: "kind" }], params), Object.keys(row.metrics).length ? table("Metrics", [{ name: "metric" }, { name: "value", kind: "number" }], Object.entries(row.metrics)) : null),
       );
+      arbd.redrawAll();
       if (!row.is_paper || row.status !== "completed") { run.append(note(row.is_paper ? "It did not complete, so that there is nothing to show over time." : "Only iterations of the paper engine have fills and equity over time.")); return; }
       run.append(element("p", { role: "status" }, "Running it again on this host …"));
       const { data, error: why } = await ask(`/api/session/${part(id)}/run/${number}`, { fresh: true });
