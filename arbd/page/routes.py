@@ -26,6 +26,7 @@ from arbd.page.sessions import (
     session_body,
     stamp_of,
 )
+from arbd.page.standing import one_standing_body, standing_body
 from arbd.page.watch import SpoolWatch
 from arbd.results.run_again import run_again
 from arbd.spool import ledger
@@ -33,7 +34,7 @@ from arbd.spool.control import change_state, open_queue, this_user
 from arbd.spool.layout import SpoolLayout
 
 # Beside the scripts of the charts, which come before them.
-SCRIPTS = ("links.js", "lists.js", "views.js", "app.js")
+SCRIPTS = ("links.js", "lists.js", "standing.js", "views.js", "app.js")
 STYLES = (charts.STYLE, "page.css")
 JSON, HTML = "application/json; charset=utf-8", "text/html; charset=utf-8"
 _TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8"}
@@ -109,18 +110,31 @@ class Routes:
             case ["bests"]:
                 names = query.get("ids", "").split(",")[:MAX_BESTS]
                 return self._costly(("bests", *names), object, partial(self._bests.body, names))
-            case ["session", name]:
+            case ["session", name, *more]:
+                return self._of_session(name, more, query)
+            case ["compare"]:
+                return self._compare(query)
+            case ["standing", *names] if len(names) <= 1:
+                return self._standing(*names)
+        raise NotFoundError("there is nothing at this address")
+
+    def _of_session(self, name: str, more: list[str], query: dict[str, str]) -> Response:
+        match more:
+            case []:
                 return self._session(name, query.get("metric"))
-            case ["session", name, "iteration", number]:
+            case ["iteration", number]:
                 row = partial(recorded_row, self._layout, name, int(number))
                 return self._costly(
                     ("row", name, number), partial(stamp_of, self._layout, name), lambda: as_json(row())
                 )
-            case ["session", name, "run", number]:
+            case ["run", number]:
                 return self._run(name, int(number), query)
-            case ["compare"]:
-                return self._compare(query)
         raise NotFoundError("there is nothing at this address")
+
+    def _standing(self, name: str = "") -> Response:
+        make = partial(one_standing_body, self._layout, name) if name else partial(standing_body, self._layout)
+        # Sessions end and days pass: what is said may change at any time.
+        return self._costly(("standing", name), object, make)
 
     def _costly(
         self, key: tuple[object, ...], look: Callable[[], object], make: Callable[[], bytes], wait_s: float = 20.0

@@ -12,13 +12,14 @@ import click
 
 from arbd.analysis.overview import Overview, Overviews, Selection, blocked_by, read_overview, read_overviews
 from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.standing_documents import standing_documents
 from arbd.analysis.standstill import BLOCKED, FINISHING, NO_WORKER, read_standstill
 from arbd.analysis.waiting import waiting_share, waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.dropped import described, listed, named
 from arbd.cli.executor_lines import executor_lines
 from arbd.cli.selection import selection_options
-from arbd.cli.standing_jobs import standing_documents, standing_table
+from arbd.cli.standing_jobs import standing_table
 from arbd.errors import VersionError
 from arbd.spool.dropped import DroppedJob, dropped_jobs, queued_jobs
 from arbd.spool.files import Files

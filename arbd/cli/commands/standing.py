@@ -6,24 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arbd.analysis.overview import iso_time
+from arbd.analysis.standing_documents import answered, standing_documents
 from arbd.analysis.text import format_pairs
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.commands.control import reason_option
 from arbd.cli.numerics import import_numpy
-from arbd.cli.standing_jobs import brief, session_state, standing_documents, standing_table
+from arbd.cli.standing_jobs import standing_table
 from arbd.errors import ArbdError
 from arbd.spool.control import this_user
-from arbd.spool.files import Files
-from arbd.spool.layout import SpoolLayout
 from arbd.spool.standing.folder import ACTS, act, find_standing, standing_names
-from arbd.spool.standing.records import FireRecord, StandingJob, document_of_setting
+from arbd.spool.standing.records import FireRecord
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
     from arbd.analysis.standing import Comparison
-
-MOST_FIRES = 10
 
 
 def complete_standing(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -78,61 +74,8 @@ def show(app: App, name: str, session: str | None) -> None:
     """
     import_numpy()
     layout = app.layout()
-    files = layout.files()
-    folder = find_standing(files, layout, name)
-    state = folder.state
-    fire = _answer_of(files, layout, state, session)
-    found, missing = _comparison(layout, fire)
-    document = brief(folder) | {
-        "answer": None if found is None else found.document(),
-        "no_answer": missing or None,
-        "standing_setting": document_of_setting(fire.setting) if fire is not None else None,
-        "fires": [_fire_document(files, layout, each) for each in list(state.fires)[::-1][:MOST_FIRES]],
-        "history": [_action_document(what, actor) for what, actor in state.actions],
-    }
+    document, fire, found = answered(find_standing(layout.files(), layout, name), session)
     app.show(document, lambda: "\n".join(map(escape_line, _lines(document, fire, found))))
-
-
-def _answer_of(files: Files, layout: SpoolLayout, state: StandingJob, session: str | None) -> FireRecord | None:
-    """The firing whose session answers: the named one, or the last one that is done."""
-    fires = list(state.fires)[::-1]
-    if session is not None:
-        from arbd.spool.unknown_session import unknown_session
-
-        named = next((fire for fire in fires if fire.session == session), None)
-        if named is None:
-            raise unknown_session(files, layout.session(session))
-        return named
-    return next((fire for fire in fires if session_state(files, layout, fire.session) == "done"), None)
-
-
-def _comparison(layout: SpoolLayout, fire: FireRecord | None) -> tuple[Comparison | None, str]:
-    if fire is None:
-        return None, "no session of it is done yet"
-    from arbd.analysis.standing import compare_standing
-
-    try:
-        return compare_standing(layout.root, fire), ""
-    except ArbdError as error:
-        return None, str(error)
-
-
-def _fire_document(files: Files, layout: SpoolLayout, fire: FireRecord) -> dict[str, Any]:
-    return {
-        "session_id": fire.session,
-        "state": session_state(files, layout, fire.session),
-        "cause": fire.cause,
-        "when": iso_time(fire.wall_ns),
-        "worker": fire.by,
-        "starts_from": fire.warm or None,
-        "notes": list(fire.notes),
-    }
-
-
-def _action_document(what: str, actor: Any) -> dict[str, Any]:
-    return {
-        "what": what, "when": iso_time(actor.wall_ns), "user": actor.user, "host": actor.host, "reason": actor.reason,
-    }  # fmt: skip
 
 
 def _lines(document: dict[str, Any], fire: FireRecord | None, found: Comparison | None) -> list[str]:

@@ -24,13 +24,15 @@
     if (kind === "session" && id && more === "iteration") return page.iteration(main, shared, id, Number(number));
     if (kind === "session" && id) return page.session(main, shared, id);
     if (kind === "compare" && id) return page.compare(main, shared, id.split(","));
+    if (kind === "standing" && id) return page.standingJob(main, shared, id);
+    if (kind === "standing") return page.standingJobs(main);
     if (kind === "workers") return page.workers(main, shared);
     return page.sessions(main, shared);
   }
   function show(first = false) {
     view = route();
     document.title = `${view.title}: arbd`;
-    for (const [id, here] of [["to-sessions", view.title === "Sessions"], ["to-workers", view.title === "Workers"]]) {
+    for (const [id, here] of [["to-sessions", view.title === "Sessions"], ["to-workers", view.title === "Workers"], ["to-standing", view.title === "Standing jobs"]]) {
       const link = document.getElementById(id);
       if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
     }

@@ -4,7 +4,8 @@
   const { element } = arbd;
   const part = encodeURIComponent;
   const to = {
-    sessions: () => "#/", workers: () => "#/workers",
+    sessions: () => "#/", workers: () => "#/workers", standingJobs: () => "#/standing",
+    standing: (name) => `#/standing/${part(name)}`,
     session: (id) => `#/session/${part(id)}`,
     iteration: (id, number) => `#/session/${part(id)}/iteration/${number}`,
     compare: (ids) => `#/compare/${ids.map(part).join(",")}`,

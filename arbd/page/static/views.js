@@ -10,9 +10,10 @@
     const contents = element("ul", { id: "contents" });
     const root = element("div");
     const metric = element("select", { id: "metric" });
+    const standing = element("p", { hidden: "" });
     const controls = element("div", { class: "bar control", role: "group", "aria-label": "Control" });
     const equity = element("div", { id: "equity" });
-    main.replaceChildren(heading, told, progress, pace, controls, problem, late, element("div", { class: "bar" }, element("label", { for: "metric" }, "Metric", metric)), element("nav", { "aria-label": "Sections" }, contents), equity, root);
+    main.replaceChildren(heading, told, progress, pace, standing, controls, problem, late, element("div", { class: "bar" }, element("label", { for: "metric" }, "Metric", metric)), element("nav", { "aria-label": "Sections" }, contents), equity, root);
     const view = sessionView(root, contents, { iterationLink: (number) => link(to.iteration(id, number), shown(number)), jump: true, page: 50 });
     let [busy, first, shownEquity] = [false, true, null];
     metric.addEventListener("change", () => { shared.metric[id] = metric.value; update(true); });
@@ -23,6 +24,8 @@
       progress.value = row.done / row.of;
       progress.textContent = `${Math.round((100 * row.done) / row.of)} %`;
       pace.replaceChildren(stateText(row.state), ` · ${shown(row.done)} of ${shown(row.of)} iterations${row.bad ? `, ${shown(row.bad)} of them bad` : ""}${row.rate ? ` · ${shown(row.rate)} per second · ${duration(row.left_s)} left` : ""}${row.workers ? ` · ${shown(row.workers)} ${row.workers === 1 ? "worker" : "workers"} so far` : ""}${row.reason ? ` · ${row.reason}` : ""}`);
+      const job = (row.labels || []).find((label) => label.startsWith("standing="))?.slice(9);
+      if (job && standing.hidden) { standing.hidden = false; standing.replaceChildren("Made by the standing job ", link(to.standing(job), job), "."); }
       if (shared.control && arbd.page.token()) control(row);
     }
     function control(row) {
