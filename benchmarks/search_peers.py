@@ -1,15 +1,16 @@
 """The search methods beside those of other packages, a line of JSON for each search, so that it can be run in parts.
 
-    python benchmarks/search_peers.py run FILE [--problem NAME] [--method NAME] [--slots N] [--seeds N]
-    python benchmarks/search_peers.py table FILE... [--slots N]
+    python benchmarks/search_peers.py run FILE [--problem NAME] [--method NAME] [--slots N] [--seeds N] [--iterations N]
+    python benchmarks/search_peers.py table FILE... [--slots N] [--after N] [--method NAME]
 
 `run` appends to FILE what it does not have yet: a search of 200 iterations for each problem, method and seed, with the
 best loss (of several losses: the volume that its front encloses) after 50, 100 and 200 of them. `auto`, whose policy
 looks at the number of iterations, is run anew for each. Our methods suggest as a farm with so many slots does: they do not
-know what would be on its way. Those of others suggest one point, or a population of their own, at a time and know all
-before it. A peer that is not installed is said, and left out; Optuna's GP needs PyTorch.
-`table` prints the medians, and how often each method is as good as each other one, for the problems that constants were
-chosen on and for those held back.
+know what would be on its way. `tpe_in_turn` is tpe with a `generation_size` and a `generation_lag` of 1. Those of
+others suggest one point, or a population of their own, at a time and know all before it. A peer that is not installed is
+said, and left out; Optuna's GP needs PyTorch.
+`table` prints the medians, and how often each method is as good as each other one, of all problems and of those that were
+held back from whoever chose constants.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ from arbd.search.pareto import hypervolume
 from arbd.search.policy import method_for
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive
+from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, IntDimension, SearchSpace
 
 MARKS = (50, 100, 200)
 ITERATIONS = MARKS[-1]
-OURS = ("tpe", "bayesian", "cmaes", "nsga2", "random", "auto")
+OURS = ("tpe", "tpe_in_turn", "bayesian", "cmaes", "nsga2", "random", "sobol", "auto")
+IN_TURN = "_in_turn"
 # In place of a loss that is none, to those that know no failures.
 FAILED = 1e30
 BELOW_ONE = 1.0 - 1e-15
@@ -75,7 +78,8 @@ def ours(problem: AnyProblem, method: str, seed: int, slots: int, n: int) -> Los
     names = [f"m{i}" for i in range(goals(problem))]
     if method == "auto":
         method = method_for(n)[0]
-    schedule = default_schedule(method, n, slots)
+    schedule = Schedule(1, 1) if method.endswith(IN_TURN) else default_schedule(method, n, slots)
+    method = method.removesuffix(IN_TURN)
     learns = adaptive(method) is not None
     spec = JobSpec(
         objective=ObjectiveSpec("python", ("benchmark:loss",)), method=method, space=problem.space, n=n, seed=seed,
@@ -252,19 +256,19 @@ def can(method: str, problem: AnyProblem) -> bool:
     several = isinstance(problem, FrontProblem)
     if method in PEERS:
         return PEERS[method][2][several]
-    found = adaptive(method) if method != "auto" else None
+    found = adaptive(method.removesuffix(IN_TURN)) if method != "auto" else None
     return not several or found is None or found.max_metrics is None
 
 
-def theirs(problem: AnyProblem, method: str, seed: int) -> Losses:
+def theirs(problem: AnyProblem, method: str, seed: int, n: int) -> Losses:
     """Losses by iteration of a peer."""
     peer = PEERS[method][1](problem, seed)
     found: list[tuple[float, ...]] = []
-    while len(found) < ITERATIONS:
+    while len(found) < n:
         told = [losses_of(problem, params) for params in peer.ask()]
         peer.tell(np.array(told, dtype=np.float64))
         found += told
-    return np.array(found[:ITERATIONS], dtype=np.float64)
+    return np.array(found[:n], dtype=np.float64)
 
 
 def reached(problem: AnyProblem, losses: Losses, n: int) -> float:
@@ -275,12 +279,15 @@ def reached(problem: AnyProblem, losses: Losses, n: int) -> float:
     return float(np.fmin.reduce(losses[:n, 0]))
 
 
-def searched(problem: AnyProblem, method: str, seed: int, slots: int) -> list[float]:
-    """What is reached at each mark."""
+def searched(problem: AnyProblem, method: str, seed: int, slots: int, iterations: int) -> list[float]:
+    """What is reached at each mark, as far as the search goes."""
+    marks = [mark for mark in MARKS if mark <= iterations]
     if method == "auto":
-        return [reached(problem, ours(problem, method, seed, slots, n), n) for n in MARKS]
-    losses = theirs(problem, method, seed) if method in PEERS else ours(problem, method, seed, slots, ITERATIONS)
-    return [reached(problem, losses, n) for n in MARKS]
+        return [reached(problem, ours(problem, method, seed, slots, n), n) for n in marks]
+    losses = (
+        theirs(problem, method, seed, marks[-1]) if method in PEERS else ours(problem, method, seed, slots, marks[-1])
+    )
+    return [reached(problem, losses, n) for n in marks]
 
 
 def missing(method: str) -> list[str]:
@@ -288,9 +295,16 @@ def missing(method: str) -> list[str]:
     return [name for name in PEERS[method][0] if importlib.util.find_spec(name) is None] if method in PEERS else []
 
 
-def run(path: Path, chosen: Sequence[AnyProblem], methods: Sequence[str], seeds: int, slots: int) -> None:
+def run(
+    path: Path, chosen: Sequence[AnyProblem], methods: Sequence[str], seeds: int, slots: int, iterations: int
+) -> None:
     """Append what the file lacks."""
-    done = {(line["problem"], line["method"], line["slots"], line["seed"]) for line in lines([path])}
+    wanted = sum(mark <= iterations for mark in MARKS)
+    done = {
+        (line["problem"], line["method"], line["slots"], line["seed"])
+        for line in lines([path])
+        if len(line["best"]) >= wanted
+    }
     for method in methods:
         if without := missing(method):
             print(f"{method} is left out: {', '.join(without)} is not installed", flush=True)
@@ -302,7 +316,7 @@ def run(path: Path, chosen: Sequence[AnyProblem], methods: Sequence[str], seeds:
                 if key in done or missing(method) or not can(method, problem):
                     continue
                 began = time.process_time()
-                best = searched(problem, method, seed, slots)
+                best = searched(problem, method, seed, slots, iterations)
                 line = dict(zip(("problem", "method", "slots", "seed"), key, strict=True))
                 line |= {"best": [float(f"{value:.6g}") for value in best]}
                 line |= {"cpu_s": round(time.process_time() - began, 2)}
@@ -328,20 +342,27 @@ def main() -> None:
     runs.add_argument("--tune", action="store_true", help="only problems that constants may be chosen on")
     runs.add_argument("--slots", type=int, default=1)
     runs.add_argument("--seeds", type=int, default=10)
+    runs.add_argument("--iterations", type=int, default=ITERATIONS, help="50, 100 or 200")
     table = commands.add_parser("table")
     table.add_argument("files", type=Path, nargs="+")
     table.add_argument("--slots", type=int, default=1)
+    table.add_argument("--after", type=int, action="append", choices=MARKS, help="iterations; 50, 100 and 200")
+    table.add_argument("--method", action="append", help="these alone, in this order")
     given = parser.parse_args()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     everything: list[AnyProblem] = [*problems(), *fronts()]
     if given.command == "table":
         from search_table import tables
 
-        print("\n".join(tables(list(lines(given.files)), everything, given.slots, MARKS)))
+        print(
+            "\n".join(
+                tables(lines(given.files), everything, given.slots, MARKS, given.after or MARKS, given.method or ())
+            )
+        )
         return
     chosen = [p for p in everything if given.problem is None or p.name in given.problem]
     chosen = [p for p in chosen if not (given.tune and p.held_back)]
-    run(given.file, chosen, given.method or (*OURS, *PEERS), given.seeds, given.slots)
+    run(given.file, chosen, given.method or (*OURS, *PEERS), given.seeds, given.slots, given.iterations)
 
 
 if __name__ == "__main__":
