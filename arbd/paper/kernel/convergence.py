@@ -25,7 +25,7 @@ from arbd.paper.kernel.execution import (
     watch_margin,
 )
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float
-from arbd.paper.kernel.search import row_at
+from arbd.paper.kernel.search import fetch_row_before, row_at, row_before
 from arbd.paper.kernel.state import (
     BASIS,
     HELD,
@@ -61,6 +61,8 @@ def convergence_entry(x, run, row):
     if sendable(x, run, row_a, A, -direction, quantity_a) and sendable(x, run, row_b, B, direction, quantity_b):
         send(x, run, row, direction, quantity_a, quantity_b, fills.ENTRY)
         entered(x, run, row)
+        if run.max_hold_s > 0:
+            fetch_row_before(x, int_at(x.ts, row) + np.int64(run.max_hold_s * 1e9))
 
 
 @jit_small
@@ -75,7 +77,7 @@ def exit_reason(x, run, row):
         return fills.TAKE_PROFIT
     if cost_pct <= run.exit_spread_pct:
         return fills.EXIT
-    return fills.MAX_HOLD if row >= run.hold_row else -1
+    return fills.MAX_HOLD if int_at(x.ts, row) >= run.hold_ns else -1
 
 
 @jit_small
@@ -89,6 +91,8 @@ def wait_for_exit(x, run):
 def convergence_exit(x, run, row):
     reason = exit_reason(x, run, row)
     if reason < 0:
+        if row >= run.hold_row:
+            run.hold_row = row_at(x, row, run.hold_ns)
         wait_for_exit(x, run)
         return
     run.wait = WAIT_NEXT
@@ -130,8 +134,10 @@ def open_position(x, run, row):
     run.opened_row = row
     run.carry_row = row
     run.hold_row = NEVER
+    run.hold_ns = NEVER
     if run.max_hold_s > 0:
-        run.hold_row = row_at(x, row, run.opened_ns + np.int64(run.max_hold_s * 1e9))
+        run.hold_ns = run.opened_ns + np.int64(run.max_hold_s * 1e9)
+        run.hold_row = row_before(x, row, run.hold_ns)
     for at in range(HELD, OPENED + 2):
         put_float(run.own, at, 0.0)
     run.entry_edge = 0.0

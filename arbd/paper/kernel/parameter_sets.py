@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,10 @@ from arbd.paper.kernel.state import (
     FILL,
     LATENCY,
     NEVER,
+    OFTEN,
     OWN_SIZE,
     RUN,
+    SELDOM,
     SLIPPAGE,
     TIER_DAY,
     TIER_FEE,
@@ -116,14 +119,25 @@ def run_batch(
         full, quick = SWEEPS[int(rows[part.start, FIELD["strategy"]]) if len(runs) else 0]
         loops_over = quick if room == 0 and is_plain(series, rows[part]) else full
         loops_over(desk.ctypes.data, WAYS[way])
-        for column, name in enumerate(COUNTS):
-            counts[part, column] = runs[name]
+        counts[part] = _words(runs)[:, _COUNTED]
         # From where it was given up, its part of the grid is memory that nobody wrote to.
         equity[part][runs["given_up"] != 0] = np.nan
         n_fills = int(runs["n_fills"][-1]) if len(runs) else 0
     return counts, equity, fills, n_fills
 
 
+
+
+def _place(names: Sequence[str]) -> slice:
+    """Where fields that stand together in a run's record do, in words."""
+    places = [RUN.fields[name][1] // 8 for name in names]
+    assert places == list(range(places[0], places[0] + len(names)))
+    return slice(places[0], places[-1] + 1)
+
+
+# Of a run's record, what is counted, and the parameters, with their columns in parameter rows.
+_COUNTED = _place(COUNTS)
+_GIVEN = tuple((_place(names), [FIELD[name] for name in names]) for names in (OFTEN, SELDOM))
 # From which turnover tiers of fees hold.
 _TIERS = tuple(name for name in FIELDS if name.endswith("_turnover"))
 # What is off when it is 0, and is left out of the plain engine.
@@ -141,6 +155,9 @@ def is_plain(series: Series, rows: FloatArray) -> bool:
     return off and usual and at_once and series.levels.shape[1] == 0 and not series.unusable.any()
 
 
+_OF_VENUES = [FIELD[name.format(letter)] for name in VENUE_FIELDS for letter in "ab"]
+
+
 def _batches(rows: FloatArray) -> list[slice]:
     found, start, entries = [], 0, 0.0
     strategies = rows[:, FIELD["strategy"]].tolist()
@@ -156,9 +173,7 @@ def _batches(rows: FloatArray) -> list[slice]:
 def _own(rows: FloatArray) -> FloatArray:
     """What each run has per venue: its parameters, and room for what it holds."""
     own = np.zeros((len(rows), OWN_SIZE))
-    for at, name in enumerate(VENUE_FIELDS):
-        for venue, letter in enumerate("ab"):
-            own[:, FEE + 2 * at + venue] = rows[:, FIELD[name.format(letter)]]
+    own[:, FEE : FEE + len(_OF_VENUES)] = rows[:, _OF_VENUES]
     own[:, LATENCY : LATENCY + 2] *= 1e6
     own[:, FEE : FEE + 2] /= 1e4
     own[:, SLIPPAGE] = rows[:, FIELD["slippage_bps"]] / 1e4
@@ -181,10 +196,16 @@ def _tiers(rows: FloatArray) -> FloatArray:
     return tiers
 
 
+def _words(runs: npt.NDArray[Any]) -> FloatArray:
+    """Records of runs as numbers, a row for each: one step for many fields is quicker than one for each."""
+    return runs.view(np.float64).reshape(len(runs), RUN.itemsize // 8)
+
+
 def _runs(rows: FloatArray, equity: FloatArray, own: FloatArray) -> npt.NDArray[Any]:
     runs = np.zeros(len(rows), dtype=RUN)
-    for column, name in enumerate(FIELDS):
-        runs[name] = rows[:, column]
+    words = _words(runs)
+    for places, columns in _GIVEN:
+        words[:, places] = rows[:, columns]
     number = np.arange(len(rows))
     runs["own"] = own.ctypes.data + own.strides[0] * number
     rates = [FIELD[name] for name in FIELDS if name.startswith(("funding_", "borrow_"))]

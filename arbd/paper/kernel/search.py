@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.paper.compiled import jit_part, jit_small
-from arbd.paper.kernel.memory import at_least, at_most, before, bits_in, float_at, int_at, small_at, trailing_zeros
+from arbd.paper.kernel.memory import at_least, at_most, before, bits_in, fetch, float_at, int_at, small_at, trailing_zeros
 from arbd.paper.kernel.state import NEVER, plain
 from arbd.paper.market.prepare_kernel import BLOCK_BITS, LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
 
@@ -99,10 +99,22 @@ def _stretches(mask, wanted):
     return bits_in(mask & ~((mask << 1) | wanted)), mask >> (LANES - 1)
 
 
+@jit_small
+def block_mask(x, row, high_ab, high_ba):
+    """A bit for each quote of a block: whether one of its edges is at or above its level."""
+    mask = np.int64(0)
+    for lane in range(0, BLOCK, LANES):
+        mask |= (at_least(x.ab, row + lane, high_ab) | at_least(x.ba, row + lane, high_ba)) << lane
+    return mask
+
+
 @jit_part
 def stretches_in(x, row, end, high_ab, high_ba, wanted):
     """`stretches` within a block, quote by quote."""
     found = np.int64(0)
+    if row + BLOCK == end and (plain(x) or (x.unusable == 0 and x.seen == 0)):
+        mask = block_mask(x, row, high_ab, high_ba)
+        return bits_in(mask & ~((mask << 1) | wanted)), (mask >> (BLOCK - 1)) & 1
     while row + LANES <= end:
         mask = at_least(x.ab, row, high_ab) | at_least(x.ba, row, high_ba)
         if not plain(x) and (x.unusable != 0 or x.seen != 0) and at_most(x.ab, row, np.inf) != _ALL:
@@ -174,6 +186,25 @@ def first_from(x, low, high, time_ns):
     while low < high and int_at(x.ts, low) < time_ns:
         low += 1
     return min(low, high)
+
+
+@jit_small
+def row_before(x, row, time_ns):
+    """A row after `row`, and a few before the first that is not before a time, or NEVER when there is none.
+
+    Where the time is far away, `row_at` waits for memory, mostly for nothing: until then other things happen.
+    """
+    if time_ns > x.last_ns:
+        return NEVER
+    if time_ns <= int_at(x.ts, row):
+        return row + 1
+    return max(row + 1, small_at(x.rows_by_time, (time_ns - x.first_ns) >> x.time_shift))
+
+
+@jit_small
+def fetch_row_before(x, time_ns):
+    """Have what `row_before` reads of a time soon on its way into the caches."""
+    fetch(x.rows_by_time + 4 * ((time_ns - x.first_ns) >> x.time_shift))
 
 
 @jit_part

@@ -34,7 +34,7 @@ _NUMBERS = (
     "moved_base", "moved_quote",
 )  # fmt: skip
 _WHOLE = (
-    "own", "direction", "due_row", "done_row", "wait", "wait_row", "hold_row", "signalled", "tripped",
+    "own", "direction", "due_row", "done_row", "wait", "wait_row", "hold_row", "hold_ns", "signalled", "tripped",
     "opened_ns", "opened_row", "carry_row", "carries", "cooling_until_ns", "today_until_ns", "today_trades",
     "order_direction", "order_row_a",
     "order_row_b", "order_reason", "sent_row", "over", "unhedged_since_ns", "hedge_venue", "n_entries", "grid_done",
@@ -42,13 +42,13 @@ _WHOLE = (
     "transfer_row", "pair_direction", "in_transit", "to_base", "to_quote", "tiers",
 )  # fmt: skip
 # What every trade reads stands together, because memory comes in lines.
-_OFTEN = (
+OFTEN = (
     "strategy", "min_spread_ab_pct", "min_spread_ba_pct", "exit_spread_pct", "take_profit_pct", "stop_loss_pct",
     "max_hold_s", "latency_jitter", "slippage_bps", "participation", "max_position", "max_daily_loss",
     "max_trades_per_hour", "cooldown_s", "initial_capital", "circuit_breaker_pct", "give_up_trades_per_day",
     "give_up_drawdown_pct", "entry_sigma",
 )  # fmt: skip
-_SELDOM = tuple(name for name in FIELDS if name not in _OFTEN)
+SELDOM = tuple(name for name in FIELDS if name not in OFTEN)
 
 # What a run has per venue, in a table of its own (`own`): A's, then B's. First what it holds of a position, by
 # quantity, unrealised cash, average price and quantity of the opening fills; inventory has its balances there.
@@ -76,9 +76,9 @@ TRADED_DAY = TRADED + DAYS
 TIERS_SIZE = TRADED_DAY + DAYS
 
 RUN = np.dtype(
-    [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *_OFTEN, *COUNTS, *_SELDOM)]
+    [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *OFTEN, *COUNTS, *SELDOM)]
 )  # fmt: skip
-OFTEN_SIZE = 8 * sum(map(len, (_WHOLE, _NUMBERS, _OFTEN, COUNTS)))
+OFTEN_SIZE = 8 * sum(map(len, (_WHOLE, _NUMBERS, OFTEN, COUNTS)))
 FILL = np.dtype(
     [("row", np.int64), ("venue", np.int64), ("side", np.int64), ("price", np.float64), ("size", np.float64),
      ("fee", np.float64), ("slippage", np.float64), ("reason", np.int64), ("sent_row", np.int64),

@@ -52,6 +52,7 @@ def start(x, run):
     run.cooling_until_ns = -NEVER
     run.transfer_row = NEVER
     run.hold_row = NEVER
+    run.hold_ns = NEVER
     run.due_row = NONE
     run.done_row = NONE
     run.unhedged_since_ns = NONE

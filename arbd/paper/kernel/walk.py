@@ -12,7 +12,7 @@ from arbd.paper.kernel.convergence import close_before_gap, convergence_apply, c
 from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
 from arbd.paper.kernel.memory import float_at, int_at
-from arbd.paper.kernel.search import search, stretches
+from arbd.paper.kernel.search import WINDOW, search, stretches, verdict
 from arbd.paper.kernel.state import (
     NEVER,
     WAIT_EXIT,
@@ -23,6 +23,7 @@ from arbd.paper.kernel.state import (
     converges,
     plain,
 )
+from arbd.paper.market.prepare_kernel import WINDOW_BITS
 
 
 @jit_small
@@ -103,14 +104,27 @@ def next_edge(x, run, row, limit, stop):
 
 
 @jit_small
-def pass_refused(x, run, row, limit):
-    """Of a run that a safety limit refuses every entry until `limit`: what it would have asked for is counted."""
+def pass_refused(x, run, row, limit, stop):
+    """Of a run that a safety limit refuses every entry until `limit`: what it would have asked for is counted.
+
+    Up to the end of the window, `stop`, and over windows of which the extremes tell; the row from which to go on.
+    """
     threshold_ab, threshold_ba = entry_thresholds(x, run)
-    found, wanted = stretches(x, row, limit, threshold_ab, threshold_ba, np.int64(1))
+    end = min(limit, stop)
+    found, wanted = stretches(x, row, end, threshold_ab, threshold_ba, np.int64(run.signalled))
+    while end + WINDOW <= limit:
+        now = verdict(x.windows, x.window_stride, end >> WINDOW_BITS, threshold_ab, threshold_ba, wanted)
+        if now < 0:
+            break
+        found += now & ~wanted
+        wanted = now
+        end += WINDOW
     run.signals += found
     run.violations += found
     run.signalled = wanted
-    run.wait = WAIT_NEXT
+    if end == limit:
+        run.wait = WAIT_NEXT
+    return end
 
 
 @jit_small
@@ -131,10 +145,7 @@ def next_of_interest(x, run, row, stop):
     limit = min(x.n, run.transfer_row)
     if run.wait == WAIT_REFUSED:
         limit = min(limit, run.wait_row)
-        if row < limit:
-            pass_refused(x, run, row, limit)
-            return limit
-        return row
+        return pass_refused(x, run, row, limit, stop) if row < limit else row
     return next_edge(x, run, row, limit, stop) if row < limit else row
 
 
