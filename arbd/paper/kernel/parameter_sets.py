@@ -126,8 +126,6 @@ def run_batch(
     return counts, equity, fills, n_fills
 
 
-
-
 def _place(names: Sequence[str]) -> slice:
     """Where fields that stand together in a run's record do, in words."""
     places = [RUN.fields[name][1] // 8 for name in names]

@@ -10,7 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.paper.compiled import jit_part, jit_small
-from arbd.paper.kernel.memory import at_least, at_most, before, bits_in, fetch, float_at, int_at, small_at, trailing_zeros
+from arbd.paper.kernel.memory import (
+    at_least,
+    at_most,
+    before,
+    bits_in,
+    fetch,
+    float_at,
+    int_at,
+    small_at,
+    trailing_zeros,
+)
 from arbd.paper.kernel.state import NEVER, plain
 from arbd.paper.market.prepare_kernel import BLOCK_BITS, LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
 
