@@ -49,6 +49,7 @@ class Supervisor:
         self._claimed_s: dict[int, float] = {}
         self._begun_s: dict[int, float] = {}
         self._disk_errors: set[int] = set()
+        self._compiling = False
         self._highest_task = 0
         self._draining = False
 
@@ -206,6 +207,7 @@ class Supervisor:
                 continue
             if isinstance(slot, Slot):
                 self._tell_disk_error(slot)
+                self._tell_compiling(slot)
                 reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
             if not reason and now >= self._kill_at.get(slot.task.number, float("inf")):
                 reason = "the session was cancelled or removed"
@@ -223,6 +225,15 @@ class Supervisor:
             self._disk_errors.add(slot.index)
         elif not error:
             self._disk_errors.discard(slot.index)
+
+    def _tell_compiling(self, slot: Slot) -> None:
+        """Once: slots wait for each other meanwhile."""
+        if not self._compiling and slot.is_compiling():
+            self._log.warning(
+                "compiling the engine, which is done once on a host and takes half a minute; `arbd compile` does it ahead",
+                slot=slot.index,
+            )
+            self._compiling = True
 
     def _return_waiting(self, wanted: Callable[[ChunkTask], bool]) -> None:
         waiting = [order for order in self._ready if wanted(order.task)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arbd.errors import ObjectiveError
@@ -19,16 +19,18 @@ def load_evaluator(
     *,
     verify: bool = True,
     reading: ReadRule = ANY,
+    compiling: Callable[[], object] | None = None,
 ) -> Evaluator:
     """Load a job's objective on this host; ObjectiveError or DataError when this host cannot evaluate it.
 
     With `verify`, data and code files must have the digests that the job was accepted with, so that no host
-    evaluates something else than the others. `reading` is this host's rule for files that jobs name.
+    evaluates something else than the others. `reading` is this host's rule for files that jobs name. `compiling` is called
+    before the engine is compiled, or somebody who does that is waited for.
     """
     if spec.objective.kind == "paper":
         from arbd.objective.paper import PaperEvaluator  # noqa: PLC0415 - imports the engine
 
-        return PaperEvaluator(spec, cache_dir, verify=verify, reading=reading)
+        return PaperEvaluator(spec, cache_dir, verify=verify, reading=reading, compiling=compiling)
     if spec.objective.interpreter:
         from arbd.objective.interpreter import InterpreterEvaluator  # noqa: PLC0415
 

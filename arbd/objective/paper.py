@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,15 @@ class PaperEvaluator:
     batch = True
     kept: frozenset[int] = frozenset()
 
-    def __init__(self, spec: JobSpec, cache_dir: Path | None, *, verify: bool, reading: ReadRule = ANY) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        cache_dir: Path | None,
+        *,
+        verify: bool,
+        reading: ReadRule = ANY,
+        compiling: Callable[[], object] | None = None,
+    ) -> None:
         if cache_dir is not None:
             use_cache(cache_dir)
         self._loaded = load_markets(spec, cache_dir, verify=verify, reading=reading)
@@ -44,7 +52,7 @@ class PaperEvaluator:
         whole = self._of(1.0, WHOLE)
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         for strategy in whole.strategies(searched="strategy" in spec.space.names):
-            compile_once(partial(whole.compile, strategy), strategy)
+            compile_once(partial(whole.compile, strategy), strategy, compiling)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""

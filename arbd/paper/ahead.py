@@ -25,6 +25,7 @@ def compile_ahead(cache_dir: Path) -> Path:
         objective = PaperObjective([market], {"strategy": strategy})
         objective.compile(strategy)
         objective.evaluate({})
+        PaperObjective([market], {"strategy": strategy, "center": "ewma"}).evaluate({})
 
     for strategy in STRATEGIES.built_in():
         compile_once(partial(load, strategy), strategy)

@@ -20,12 +20,14 @@ import llvmlite.binding
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
 
 from arbd.private_folder import private_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
+# Versions of Numba with which functions were compiled as parts of their callers: the first and the last, minor ones.
+KNOWN = (0, 60), (0, 68)
+# Where this is set, Numba's public way is taken with any version: it takes longer, and gives the same bits.
+PUBLIC_WAY = "ARBD_NUMBA_PUBLIC_WAY"
 
 
 def sources_digest() -> str:
@@ -55,21 +57,33 @@ def _private(folder: str) -> Path:
     return private_folder(Path(folder))
 
 
-def compile_once(load: Callable[[], object], of: str) -> None:
+def compile_once(load: Callable[[], object], of: str, compiling: Callable[[], object] | None = None) -> None:
     """Call `load`, which compiles or reads the machine code `of` something; of many processes, one at a time compiles.
 
-    The others wait for it and then read what it wrote. A process that dies meanwhile is followed by the next.
+    The others wait for it and then read what it wrote. A process that dies meanwhile is followed by the next. Whoever has
+    to compile, or to wait for that, calls `compiling` first.
     """
-    folder = trusted_cache()
-    build = f"{numba.__version__}-{sys.implementation.cache_tag}-{llvmlite.binding.get_host_cpu_name()}"
-    done = folder / f"{sources_digest()}-{build}-{of}.done"
+    done = trusted_cache() / f"{_build()}-{of}.done"
     if not done.exists():
-        with filelock.FileLock(folder / ".compile.lock"):
+        if compiling is not None:
+            compiling()
+        with filelock.FileLock(done.parent / ".compile.lock"):
             if not done.exists():
                 load()
                 done.touch()
                 return
     load()
+
+
+@functools.cache
+def _build() -> str:
+    """Of all for which Numba keeps machine code apart: sources and where they are, versions, and the processor."""
+    parts = [numba.__version__, sys.implementation.cache_tag, llvmlite.binding.get_host_cpu_name()]
+    parts.append(llvmlite.binding.get_host_cpu_features().flatten())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        found = path.stat()
+        parts.append(f"{path} {found.st_mtime_ns} {found.st_size}")
+    return f"{sources_digest()}-{hashlib.sha256(chr(0).join(map(str, parts)).encode()).hexdigest()[:16]}"
 
 
 def as_argument(values: npt.NDArray[Any], kind: type) -> npt.NDArray[Any]:
@@ -95,40 +109,33 @@ def jit(function: F) -> F:
     return compiled
 
 
-class _PartLibrary(JITCodeLibrary):
-    """Code of a function that is a part of others: linked into its callers as it was written, and compiled there.
+def _part_compiler() -> tuple[type | None, str]:
+    """What compiles functions as parts of their callers, or why there is none with this Numba.
 
-    Numba would optimise each function with all that is below it, and make machine code of it, once for every caller up
-    to the first: that takes most of the time, and is thrown away.
+    By what is inside of Numba, which a later one may change without a word: so only with versions that were tried, where
+    it still can be imported, and where a trial of it works; else in Numba's public way.
     """
-
-    def finalize(self) -> None:
-        self._raise_if_finalized()  # type: ignore[no-untyped-call]
-        for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        """None: nothing but compiled code calls it."""
-        del name
-        self._ensure_finalized()  # type: ignore[no-untyped-call]
-        return 0
-
-    @property
-    def codegen(self) -> Any:
-        """What Numba asks to `set_env`."""
-        return self
-
-    def set_env(self, env_name: str, env: Any) -> None:
-        """Nothing: what has no machine code has no environment."""
+    if os.environ.get(PUBLIC_WAY):
+        return None, f"{PUBLIC_WAY} is set"
+    version = tuple(int(part) for part in numba.__version__.split(".")[:2])
+    if not KNOWN[0] <= version <= KNOWN[1]:
+        first, last = (".".join(map(str, each)) for each in KNOWN)
+        return None, f"parts were tried with Numba {first} to {last}, this is {numba.__version__}"
+    try:
+        from arbd.paper.numba_parts import PartCompiler  # noqa: PLC0415 - it may be gone
+    except (ImportError, AttributeError) as error:
+        return None, f"{type(error).__name__}: {error}"
+    return PartCompiler, ""
 
 
-class _PartCompiler(Compiler):
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)  # type: ignore[no-untyped-call]
-        if self.state.library is None:
-            self.state.library = _PartLibrary(self.state.targetctx.codegen(), "part")  # type: ignore[no-untyped-call]
+def why_public_way() -> str:
+    """Why functions cannot be compiled as parts of their callers with this Numba; empty when they are. Compiles a trial."""
+    compiler, why = _part_compiler()
+    if compiler is None:
+        return why
+    from arbd.paper.numba_parts import fault  # noqa: PLC0415 - it may be gone
+
+    return fault()
 
 
 def jit_part(function: F) -> F:
@@ -143,10 +150,13 @@ def jit_small(function: F) -> F:
 
 def _part(function: F, **options: bool) -> F:
     njit: Any = numba.njit
-    compiled: F = njit(
-        error_model="numpy", pipeline_class=_PartCompiler, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
-    )(function)
-    return compiled
+    compiler, _ = _part_compiler()
+    if compiler is not None:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        compiled: F = njit(error_model="numpy", pipeline_class=compiler, **options)(function)
+        return compiled
+    public: F = njit(error_model="numpy")(function)
+    return public
 
 
 if not getattr(numba.config, "CACHE_DIR", ""):

@@ -35,8 +35,8 @@ def doctor(app: App, verify_fs: bool, seconds: float, patience: float, scrub: bo
     """Look for what is wrong and say what to do; exit 1 when something is broken.
 
     Mount, permissions, space, locks, rename, O_EXCL, fsync; then the hosts: heartbeats, clocks, versions of code,
-    data that differs; then this host's service. --verify-fs proves locks between hosts: run it on two of them at once.
-    --scrub finds damage before a person meets it; let it run once a week.
+    data that differs; then how the engine is compiled here, and this host's service. --verify-fs proves locks between
+    hosts: run it on two of them at once. --scrub finds damage before a person meets it; let it run once a week.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def doctor(app: App, verify_fs: bool, seconds: float, patience: float, scrub: bo
 
 
 def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
-    from arbd.cli.doctor import filesystem, hosts, interpreters, service, standing
+    from arbd.cli.doctor import engine, filesystem, hosts, interpreters, service, standing
     from arbd.daemon.startup import versions
 
     found = list(_guarded("spool", filesystem.examine(layout)))
@@ -75,6 +75,7 @@ def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
             from arbd.cli.doctor import damage
 
             yield from _guarded("damage", damage.examine(layout))
+    yield engine.examine()
     yield from interpreters.examine(config.allow)
     yield from _guarded("service", service.examine())
 

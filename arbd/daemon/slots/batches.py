@@ -16,7 +16,8 @@ from arbd.search.plan import RUN, PlannedRows
 from arbd.spool.ledger import COMPLETED
 from arbd.spool.spans import Span
 
-BATCH_TARGET_S = 0.25
+# A batch is neither ended early nor seen to go on; a pass over a long market is cheaper the more sets it is for.
+BATCH_TARGET_S = 1.0
 FIRST_BATCH = 16
 MAX_BATCH = 16_384
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from arbd.daemon.slots.pool import ExitReport, Limits
-from arbd.daemon.slots.progress import LOADING
 from arbd.daemon.slots.protocol import ChunkTask, FailureRecord, SlotSetup, SubSpan
 from arbd.results.segments import SegmentReader, segment_name
 from arbd.spool.files import Files
@@ -52,7 +51,7 @@ def recover(
         if not todo and not failures:
             return Recovery(counts, None)
         rest = replace(task, number=number, sub_spans=tuple(todo), failures=failures, exits=task.exits + 1)
-        return Recovery(counts, rest, exited_loading=running and look.phase == LOADING)
+        return Recovery(counts, rest, exited_loading=running and look.of_loading)
     if look.count > 1:
         # Somewhere in this batch; one by one tells where.
         return Recovery(counts, replace(task, number=number, sub_spans=tuple(todo), failures=failures, scalar=True))

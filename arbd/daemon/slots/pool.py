@@ -23,7 +23,7 @@ from typing import Any
 
 from arbd.daemon.forks import forking_context
 from arbd.daemon.slots import process as slot_process
-from arbd.daemon.slots.progress import EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
+from arbd.daemon.slots.progress import COMPILING, EVALUATING, IDLE, WAITING, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.daemon.slots.states import LEGAL, SlotState
 from arbd.objective.processes import is_running, kill_tree
@@ -158,7 +158,7 @@ class Slot:
         if task is None or task.number != look.task or look.phase == IDLE:
             return ""
         running_s = (now_ns - look.started_ns) / 1e9
-        if look.phase == LOADING:
+        if look.of_loading:
             return f"loading took longer than {LOAD_TIMEOUT_S:g} s" if running_s > LOAD_TIMEOUT_S else ""
         if look.phase == EVALUATING and timeout_s is not None and running_s > timeout_s:
             return f"timed out after {timeout_s:g} s"
@@ -189,6 +189,10 @@ class Slot:
         """Why the results of the running task cannot be written now, or ''."""
         look = self.progress.look()
         return os.strerror(look.first) if self.task is not None and look.phase == WAITING else ""
+
+    def is_compiling(self) -> bool:
+        """True while its task waits for the engine's machine code."""
+        return self.task is not None and self.progress.look().phase == COMPILING
 
     def restart(self, *, from_disk: bool = False) -> None:
         """Replace the process, whatever is left of it, and forget its task.

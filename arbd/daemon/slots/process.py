@@ -108,6 +108,7 @@ class SlotProcess:
                 cache_dir=self.setup.cache_dir,
                 search_paths=self.setup.search_paths,
                 reading=ReadRule(self.setup.data_dirs),
+                compiling=self.progress.compiling,
             )
             self._cell.enter(None)
             code = self._running_code()

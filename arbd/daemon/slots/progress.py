@@ -16,7 +16,7 @@ _FIELDS = 16
 _SIZE = _FIELDS * 8
 _PID, _TASK, _PHASE, _FIRST, _COUNT, _STARTED_NS, _STOP_UP_TO, _WINDOW, _STAINED = range(9)
 
-IDLE, LOADING, EVALUATING, WAITING, SETTLING = range(5)
+IDLE, LOADING, EVALUATING, WAITING, SETTLING, COMPILING = range(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,11 @@ class Progress:
         """True when the iterations named are at fault for what happens to the process now."""
         return self.phase in (EVALUATING, SETTLING)
 
+    @property
+    def of_loading(self) -> bool:
+        """True while a task is prepared."""
+        return self.phase in (LOADING, COMPILING)
+
 
 class ProgressPage:
     """The shared page, mapped by both sides from a small file on the local disk."""
@@ -66,6 +71,10 @@ class ProgressPage:
         self._cells[_STARTED_NS] = started_ns
         self._cells[_TASK] = task
         self._cells[_PHASE] = LOADING
+
+    def compiling(self) -> None:
+        """Loading goes on with compiling the engine, or with waiting for another process that does."""
+        self._cells[_PHASE] = COMPILING
 
     def evaluating(self, first: int, count: int, started_ns: int) -> None:
         """The slot starts on iterations `first` to `first + count - 1`."""

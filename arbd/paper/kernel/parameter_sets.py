@@ -28,6 +28,7 @@ from arbd.paper.kernel.state import (
     TIERS_SIZE,
     TRADED_DAY,
     VENUE_FIELDS,
+    WORDS,
 )
 from arbd.paper.kernel.sweep import BY_EVENTS, BY_WALKING, SWEEPS
 from arbd.paper.market import prepare_kernel as loops
@@ -128,7 +129,7 @@ def run_batch(
 
 def _place(names: Sequence[str]) -> slice:
     """Where fields that stand together in a run's record do, in words."""
-    places = [RUN.fields[name][1] // 8 for name in names]
+    places = [WORDS.index(name) for name in names]
     assert places == list(range(places[0], places[0] + len(names)))
     return slice(places[0], places[-1] + 1)
 
@@ -196,7 +197,7 @@ def _tiers(rows: FloatArray) -> FloatArray:
 
 def _words(runs: npt.NDArray[Any]) -> FloatArray:
     """Records of runs as numbers, a row for each: one step for many fields is quicker than one for each."""
-    return runs.view(np.float64).reshape(len(runs), RUN.itemsize // 8)
+    return runs.view(np.float64).reshape(len(runs), len(WORDS))
 
 
 def _runs(rows: FloatArray, equity: FloatArray, own: FloatArray) -> npt.NDArray[Any]:

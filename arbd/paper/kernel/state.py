@@ -75,9 +75,9 @@ TURNOVER_DAYS, DAYS = np.int64(30), np.int64(32)
 TRADED_DAY = TRADED + DAYS
 TIERS_SIZE = TRADED_DAY + DAYS
 
-RUN = np.dtype(
-    [(name, np.int64) for name in _WHOLE] + [(name, np.float64) for name in (*_NUMBERS, *OFTEN, *COUNTS, *SELDOM)]
-)  # fmt: skip
+# A run's record, a word for each field.
+WORDS = (*_WHOLE, *_NUMBERS, *OFTEN, *COUNTS, *SELDOM)
+RUN = np.dtype([(name, np.int64 if name in _WHOLE else np.float64) for name in WORDS])
 OFTEN_SIZE = 8 * sum(map(len, (_WHOLE, _NUMBERS, OFTEN, COUNTS)))
 FILL = np.dtype(
     [("row", np.int64), ("venue", np.int64), ("side", np.int64), ("price", np.float64), ("size", np.float64),
