@@ -14,8 +14,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from tests.beds.needs import BedUnavailableError, is_mounted, require_programs, require_root, run, unmount, wait_for
 from tests.beds.nfs_image import PYTHON, RELEASE, REPOSITORY, cache_folder
@@ -43,13 +44,24 @@ class BootedSystem:
     """`with BootedSystem(folder) as system:`, then `system.run("systemctl", ...)`.
 
     The unit is there, not started, unless it is not `installed`: then only packages and `share` are mounted. On another
-    `release` of Debian than the usual one, arbd runs under this machine's Python.
+    `release` of Debian than the usual one, arbd runs under this machine's Python. `binds` are folders of this machine by
+    their name inside, as a filesystem that several such hosts have mounted.
     """
 
-    def __init__(self, folder: Path, *, installed: bool = True, release: str = RELEASE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        installed: bool = True,
+        release: str = RELEASE,
+        hostname: str | None = None,
+        binds: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         self._folder = folder
         self._installed = installed
         self._release = release
+        self._hostname = hostname
+        self._binds = binds
         self._root = folder / "root"
         # What is put here is in /mnt/files inside.
         self.share = folder / "files"
@@ -100,23 +112,15 @@ class BootedSystem:
         self.write("/etc/arbd/arbd.yaml", settings)
         self.run("/opt/arbd/bin/arbd", "unit", "--write")
 
-    def _leader(self) -> int:
-        """PID 1 of the container: the child of nspawn's process."""
+    def cut_power(self) -> None:
+        """Every process inside ends at once; what is on its disk stays."""
         assert self._nspawn is not None
-        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
-        if not children:
-            raise BedUnavailableError("the container is not up")
-        return int(children[0])
+        os.kill(self._leader(), signal.SIGKILL)
+        self._nspawn.wait(30)
+        self._nspawn = None
 
-    def _bring_up(self) -> None:
-        lower = _build(self._release)
-        for name in ("root", "upper", "work"):
-            (self._folder / name).mkdir()
-        self.share.mkdir(exist_ok=True)
-        layers = f"lowerdir={lower},upperdir={self._folder}/upper,workdir={self._folder}/work"
-        run("mount", "-t", "overlay", "-o", layers, "overlay", self._root)
-        if self._installed:
-            self._install()
+    def boot(self) -> None:
+        """Boot it, the first time or after its power was cut."""
         log = (self._folder / "console.log").open("wb")
         packages = sysconfig.get_path("purelib")
         self._nspawn = subprocess.Popen(
@@ -124,6 +128,7 @@ class BootedSystem:
              "--register=no", "--keep-unit", "--private-network", "--console=pipe", "--kill-signal=SIGRTMIN+3",
              f"--bind-ro={REPOSITORY}/arbd:/mnt/source/arbd", f"--bind-ro={packages}:/mnt/packages",
              f"--bind-ro={self.share}:/mnt/files",
+             *(f"--bind={outside}:{inside}" for inside, outside in self._binds.items()),
              *([] if self._release == RELEASE else [f"--bind-ro={sys.base_prefix}:/mnt/python"])],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
@@ -140,6 +145,27 @@ class BootedSystem:
                 return False
 
         wait_for(is_running, 60, "the boot of the container")
+
+    def _leader(self) -> int:
+        """PID 1 of the container: the child of nspawn's process."""
+        assert self._nspawn is not None
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
+        if not children:
+            raise BedUnavailableError("the container is not up")
+        return int(children[0])
+
+    def _bring_up(self) -> None:
+        lower = _build(self._release)
+        for name in ("root", "upper", "work"):
+            (self._folder / name).mkdir()
+        self.share.mkdir(exist_ok=True)
+        layers = f"lowerdir={lower},upperdir={self._folder}/upper,workdir={self._folder}/work"
+        run("mount", "-t", "overlay", "-o", layers, "overlay", self._root)
+        # Debootstrap wrote this machine's own.
+        (self._root / "etc/hostname").write_text(f"{self._hostname or self._machine}\n")
+        if self._installed:
+            self._install()
+        self.boot()
 
     def _install(self) -> None:
         """What `bin/install` puts there, with launchers for the mounted code instead of an environment."""
