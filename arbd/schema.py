@@ -73,7 +73,8 @@ INDEX = Schema("index", 1)
 RETENTION = Schema("retention log", 1)
 NOTICE = Schema("notice log", 1)
 STANDING = Schema("standing job", 1)
+ORDER = Schema("operations log", 1)
 ALL = (
     LEDGER, JOB, SEGMENT, RESULTS, GENERATION, HEARTBEAT, BOOKMARK, ARCHIVE, CODE, TRIALS, INDEX, RETENTION, NOTICE,
-    STANDING,
+    STANDING, ORDER,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
+from arbd.spool.peers import silent_s
 
 BLOCKED, FINISHING, HELD = "blocked", "finishing", "held"
 NO_WORKER = "no worker lives on this spool: start one with `arbd run`"
@@ -22,20 +23,23 @@ class Standstill:
     unread: bool = False
 
     def label(self, session_id: str, state: LedgerState) -> str:
-        """As of the ledger, or `blocked` where no worker that lives can evaluate what is left of it."""
+        """As of the ledger, or `blocked` where no worker that lives can, or may, evaluate what is left of it."""
         label = state.label()
         waits = label in ("pending", "running") and not state.claims
         return BLOCKED if waits and self._all_blocked(session_id) else label
 
     def _all_blocked(self, session_id: str) -> bool:
         able = [beat for beat in self.beats if beat.about.get("only") in (None, session_id)]
-        return bool(able) and not self.unread and all(session_id in _of(beat, BLOCKED) for beat in able)
+        stopped = (beat.about.get("halted") or session_id in _of(beat, BLOCKED) for beat in able)
+        return bool(able) and not self.unread and all(stopped)
 
     def reason(self, session_id: str, state: LedgerState) -> str:
         """One line on why it does not go on, or not everywhere; '' where nothing is known to be wrong."""
         if state.over:
             return ""
         told = [f"{beat.worker_id}: {why}" for beat in self.beats if (why := _of(beat, BLOCKED).get(session_id))]
+        if not state.claims and self._all_blocked(session_id):
+            told += self._halted
         if not state.claims:
             # What all say alike, of a session that another may work on, is no news of each.
             told += dict.fromkeys(why for beat in self.beats if (why := _of(beat, HELD).get(session_id)))
@@ -52,6 +56,14 @@ class Standstill:
         return "; ".join(told)
 
     @property
+    def _halted(self) -> list[str]:
+        """Why workers work on nothing; what holds for all of them once."""
+        whys = [str(beat.about.get("halted", "")) for beat in self.beats]
+        if len(set(whys)) == 1:
+            return [whys[0]] if whys[0] else []
+        return [f"{beat.worker_id} is {why}" for beat, why in zip(self.beats, whys, strict=True) if why]
+
+    @property
     def _nobody(self) -> bool:
         return not self.beats and not self.unread
 
@@ -62,8 +74,10 @@ def _of(beat: Beat, key: str) -> Mapping[str, str]:
 
 
 def standstill_of(beats: Iterable[tuple[Beat, bool]], *, unread: bool) -> Standstill:
-    """From heartbeats, each with whether its worker lives."""
-    return Standstill(tuple(beat for beat, alive in beats if alive), unread)
+    """From heartbeats, each with whether its worker lives. Who has fallen silent works on nothing that one could count on."""
+    alive = [beat for beat, alive in beats if alive]
+    silent = silent_s(alive)
+    return Standstill(tuple(beat for beat in alive if beat.worker_id not in silent), unread)
 
 
 def read_standstill(files: Files, layout: SpoolLayout) -> Standstill:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from arbd.analysis.pace import bad, eta_s, rate_per_s
 from arbd.analysis.standstill import Standstill, standstill_of
 from arbd.analysis.waiting import waiting_share
+from arbd.cli.app import duration
 from arbd.errors import ArbdError, NotFoundError
 from arbd.job.stored import read_spec
 from arbd.spool.dropped import DroppedJob, queued_jobs
@@ -177,9 +178,19 @@ class Live:
         }
 
 
-def shown_state(state: object, alive: bool) -> str:
-    """One word for people: what a worker does, or how it left: `ended` by itself, or `gone`."""
+def shown_state(state: object, alive: bool, silent_s: float | None = None) -> str:
+    """For people: what a worker does, for how long it has been silent, or how it left: `ended` by itself, or `gone`."""
+    if alive and silent_s is not None:
+        return f"silent {duration(silent_s)}"
     return str(state) if alive or state == ENDED else "gone"
+
+
+def silence(worker_id: str, silent_s: float) -> str:
+    """What to make of a worker that holds its lock and is not heard of."""
+    return (
+        f"{worker_id} has not been heard of for {duration(silent_s)}: its host hangs, or is cut off from the spool; "
+        "others take its work over after lease_s"
+    )
 
 
 def worker_facts(beat: Beat) -> dict[str, Any]:

@@ -282,6 +282,7 @@ class Service:
         sessions = len(about.get("sessions", ()))
         parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.all_slots} slots busy"]
         parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
+        parts += [f"works on nothing: {about['halted']}"] if about.get("halted") else []
         silent_s = self._counters.snapshot.age_s(time.monotonic())
         parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > FINAL_PATIENCE_S else []
         trouble = self._counters.condition.spool_trouble or about.get("trouble")

@@ -26,6 +26,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import is_held, read_beats, unread_beats
+from arbd.spool.peers import silent_s
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import is_being_made
 
@@ -252,7 +253,9 @@ class SpoolWatch:
     def _read_workers(self) -> list[dict[str, Any]]:
         now = self._clock()
         found = []
-        for beat in read_beats(self._files, self._layout):
+        beats = read_beats(self._files, self._layout)
+        silent = silent_s(beats)
+        for beat in beats:
             about, alive = beat.about, is_held(self._files, self._layout, beat.worker_id)
             if not alive and about.get("state") == "ended":
                 continue
@@ -260,7 +263,8 @@ class SpoolWatch:
                 {
                     "id": beat.worker_id,
                     "alive": alive,
-                    "state": str(about.get("state")) if alive else "gone",
+                    "state": ("silent" if beat.worker_id in silent else str(about.get("state"))) if alive else "gone",
+                    "silent_s": silent.get(beat.worker_id),
                     **{key: about.get(key) for key in ("host", "pid", "slots", "busy", "done", "rate", "trouble")},
                     "version": (about.get("versions") or {}).get("arbd"),
                     "sessions": about.get("sessions", []),

@@ -20,6 +20,7 @@ from arbd.spool.held import Held
 from arbd.spool.job_file import MAX_JOB_BYTES, SUFFIXES
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
+from arbd.spool.operations import halts
 from arbd.spool.refusals import Refusal, key_of, read_refusals, reason_of, told
 from arbd.spool.rejected import ERROR_SUFFIX
 
@@ -129,7 +130,19 @@ def _waiting(files: Files, layout: SpoolLayout, name: str, workers: list[str], r
     of_it = [refusal for refusal in refusals if data is None or refusal.key == key_of(data)]
     refused = {refusal.worker_id: reason_of(files, layout, refusal) for refusal in of_it}
     reason, remedy = _why_it_waits(name, data, workers, refused)
+    if not refused and workers and (halt := _halt_of_all(files, layout, workers)):
+        reason, remedy = f"no job is taken up: {halt}", ""
     return DroppedJob(name, JobState.QUEUED, path, reason, remedy, _id_in(data), refused)
+
+
+def _halt_of_all(files: Files, layout: SpoolLayout, workers: list[str]) -> str:
+    """Why none of these workers takes a job up; '' when one may."""
+    found = halts(files, layout)
+    if "" in found:
+        return found[""].text()
+    if not all(worker in found for worker in workers):
+        return ""
+    return "; ".join(f"{worker} is {found[worker].text()}" for worker in workers)
 
 
 def _why_it_waits(name: str, data: bytes | None, workers: list[str], refused: Mapping[str, str]) -> tuple[str, str]:

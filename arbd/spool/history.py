@@ -21,6 +21,7 @@ from arbd.spool.ledger_records import (
     StopRecord,
     read_record,
 )
+from arbd.spool.operations import orders
 from arbd.spool.provenance import UNKNOWN
 from arbd.spool.retention_log import read_deeds
 from arbd.spool.unknown_session import unknown_session
@@ -71,6 +72,14 @@ def kept_of(files: Files, layout: SpoolLayout, session_id: str | None = None) ->
             told = Deed(deed.what, deed.wall_ns, deed.user, deed.host, deed.reason, changes)
             found.append((deed.session_id, told))
     return found
+
+
+def orders_of(files: Files, layout: SpoolLayout) -> list[tuple[str, Deed]]:
+    """What administrators asked of workers, with the worker's name ('' is all of them); the oldest first."""
+    return [
+        (order.worker_id, Deed(order.what, order.actor.wall_ns, order.actor.user, order.actor.host, order.actor.reason))
+        for order in orders(files, layout)
+    ]
 
 
 def _deed(record: LedgerRecord, last_ns: int) -> Deed | None:

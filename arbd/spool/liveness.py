@@ -62,6 +62,7 @@ class _About(Struct, frozen=True):
     trouble: Text = ""
     state: Text = ""
     only: Text | None = None
+    silent: dict[Text, tuple[int, float]] = {}
 
 
 class _Heartbeat(Struct, frozen=True):
@@ -291,42 +292,3 @@ class Observer:
                 f"locks do not hold across hosts on {self.layout.root}: {worker_id} beats, yet its lock can be taken "
                 "here; mount with working locks (NFS: no nolock, local_lock=none) and restart"
             )
-
-
-@dataclass(slots=True)
-class Peers:
-    """Which other workers live, as far as their heartbeats tell: seen to move within the lease, and not draining."""
-
-    files: Files
-    layout: SpoolLayout
-    clock: Clock
-    worker_id: str
-    lease_s: float
-    _moved: dict[str, tuple[int, int, float | None]] = field(default_factory=dict)
-    _beats: list[Beat] = field(default_factory=list)
-
-    def look(self) -> None:
-        """Read all heartbeats."""
-        self._beats = [beat for beat in read_beats(self.files, self.layout) if beat.worker_id != self.worker_id]
-        now = self.clock.monotonic_s()
-        seen: dict[str, tuple[int, int, float | None]] = {}
-        for beat in self._beats:
-            before = self._moved.get(beat.worker_id)
-            # At first sight nobody knows whether it moves: the file may be years old.
-            since = None if before is None else now if before[:2] != (beat.incarnation, beat.counter) else before[2]
-            seen[beat.worker_id] = (beat.incarnation, beat.counter, since)
-        self._moved = seen
-
-    def can_take(self, session_id: str) -> bool:
-        """True when some other live worker evaluates that session."""
-        now = self.clock.monotonic_s()
-        for beat in self._beats:
-            since = self._moved[beat.worker_id][2]
-            if since is None or now - since > self.lease_s or beat.about.get("state") != "running":
-                continue
-            if session_id in beat.about.get("held", {}) or session_id in beat.about.get("blocked", {}):
-                continue
-            if beat.about.get("only") not in (None, session_id):
-                continue
-            return True
-        return False

@@ -45,6 +45,13 @@ _ORDER = (Keeping.ARCHIVE_AND_PURGE, Keeping.PURGE, Keeping.ARCHIVE, Keeping.SEG
 _MARKS = {Keeping.SEGMENTS: SEGMENTS, Keeping.ARCHIVE: ARCHIVED}
 
 
+def _age(ns: int) -> str:
+    """In the largest unit that says it whole."""
+    units = (("d", 86_400), ("h", 3_600), ("min", 60))
+    unit, seconds = next(((unit, s) for unit, s in units if ns % (s * 10**9) == 0), ("s", 1))
+    return f"{ns / (seconds * 1e9):g} {unit}"
+
+
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
     """One rule: sessions of these users, states and labels (none named: any) that are older than `older_than_ns`.
@@ -73,7 +80,7 @@ class RetentionRule:
     def text(self) -> str:
         """For people, as it stands in the settings."""
         parts = [self.action.value]
-        parts += [f"older than {self.older_than_ns / 86_400e9:g} d"] if self.older_than_ns else []
+        parts += [f"older than {_age(self.older_than_ns)}"] if self.older_than_ns else []
         parts += [f"all but the newest {self.keep}"] if self.keep else []
         for name, values in (("state", self.state), ("user", self.user), ("label", self.label)):
             parts += [f"{name} {', '.join(values)}"] if values else []

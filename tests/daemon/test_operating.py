@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,16 @@ def test_a_drained_worker_gives_back_what_it_has_and_others_end_the_session(
     wait_until(lambda: queue.refresh().done, 120.0, what="the end of the session")
     assert queue.state.worker_counts.get("a", [0])[0] == counted
     assert arbctl("forget", "a")[0] == 2
-    assert arbctl("undrain", "a")[0] == 0
+    assert "arbctl undrain a" in arbctl("doctor")[1]
+    assert arbctl("undrain", "a", "--reason", "it is in")[0] == 0
     wait_until(lambda: state_of(arbctl, "a")[0] == "running", what="the end of the drain")
+    assert "it is in" in daemons.log()
+    told = json.loads(arbctl("history", "--json")[1])["history"]
+    assert [(one["what"], one["worker"], one["reason"]) for one in told] == [
+        ("drain", "a", "new memory"),
+        ("undrain", "a", "it is in"),
+    ]
+    assert all(one["user"] and one["host"] and one["when"] for one in told)
 
 
 def test_nothing_is_taken_up_during_maintenance_and_everything_afterwards(
@@ -61,11 +70,46 @@ def test_nothing_is_taken_up_during_maintenance_and_everything_afterwards(
 
     wait_until(has_looked_often, what="some looks")
     assert not layout.session("s").ledger.exists()
+    for command in (("list",), ("status", "s"), ("doctor",), ("watch", "--once")):
+        assert "new file server" in arbctl(*command)[1], command
     assert arbctl("maintenance", "off")[0] == 0
     wait_until(
         lambda: layout.session("s").ledger.exists() and SessionQueue(Files(), layout.session("s")).refresh().done,
         what="the end of the session",
     )
+
+
+def test_a_session_that_runs_says_that_it_waits_for_the_end_of_maintenance(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    daemons.start("a", slots=1)
+    assert arbctl("submit", write_job(tmp_path / "job.yaml", "samples:slow", 500), "--session-id", "s")[0] == 0
+    wait_until(lambda: seen_by(arbctl, "s")[0] == "running", what="the start of the session")
+    assert arbctl("maintenance", "on", "--reason", "new file server")[0] == 0
+    wait_until(lambda: seen_by(arbctl, "s")[0] == "blocked", what="what is out to come back")
+    assert "new file server" in seen_by(arbctl, "s")[1]
+    assert "new file server" in arbctl("status", "s")[1]
+    assert arbctl("maintenance", "off")[0] == 0
+    wait_until(lambda: seen_by(arbctl, "s")[0] == "running", what="the session to go on")
+
+
+def test_a_worker_that_holds_its_lock_and_stands_still_is_silent_for_everybody(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout
+) -> None:
+    first = daemons.start("a", slots=1)
+    daemons.start("b", slots=1)
+    wait_until(lambda: {state_of(arbctl, name)[0] for name in "ab"} == {"running"}, what="the start of both")
+    first.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: "a has not been heard of for" in arbctl("workers")[1], what="a to be missed")
+        (told,) = (one for one in json.loads(arbctl("workers", "--json")[1])["workers"] if one["worker_id"] == "a")
+        assert told["alive"]
+        assert told["silent_s"] > 0
+        assert "silent" in arbctl("watch", "--once")[1]
+        assert "a: has not been heard of" in arbctl("doctor")[1]
+    finally:
+        first.send_signal(signal.SIGCONT)
+    wait_until(lambda: "has not been heard of" not in arbctl("workers")[1], what="a to be heard of again")
 
 
 def test_a_worker_that_is_gone_is_forgotten(arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout) -> None:
@@ -97,9 +141,9 @@ def test_a_session_waits_for_others_for_a_host_and_ends_at_its_deadline(
         sets = [part for term in terms for part in ("--set", term)]
         assert arbctl("submit", job, "--session-id", name, *sets)[0] == 0
     daemons.start("a", slots=1)
-    wait_until(lambda: seen_by(arbctl, "first")[0] == "done", what="the first session")
-    wait_until(lambda: seen_by(arbctl, "second")[0] == "done", what="the second")
-    wait_until(lambda: seen_by(arbctl, "late")[0] == "done", what="the late one")
+    wait_until(lambda: seen_by(arbctl, "first")[0] == "done", 180.0, what="the first session")
+    wait_until(lambda: seen_by(arbctl, "second")[0] == "done", 180.0, what="the second")
+    wait_until(lambda: seen_by(arbctl, "late")[0] == "done", 180.0, what="the late one")
     queue = SessionQueue(Files(), layout.session("late"))
     assert queue.refresh().stopped == "its deadline was reached"
     first = SessionQueue(Files(), layout.session("first")).refresh()
@@ -111,5 +155,5 @@ def test_a_session_waits_for_others_for_a_host_and_ends_at_its_deadline(
     (tmp_path / "labelled.yaml").write_text(daemons.config.read_text() + "labels: {gpu: yes}\n")
     daemons.config = tmp_path / "labelled.yaml"
     daemons.start("b", slots=1)
-    wait_until(lambda: seen_by(arbctl, "elsewhere")[0] == "done", what="the one for another host")
+    wait_until(lambda: seen_by(arbctl, "elsewhere")[0] == "done", 180.0, what="the one for another host")
     assert set(SessionQueue(Files(), layout.session("elsewhere")).refresh().worker_counts) == {"b"}

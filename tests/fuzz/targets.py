@@ -44,7 +44,8 @@ from arbd.spool.arrivals import SUBMITTED_SUFFIX
 from arbd.spool.frames import encode_frame
 from arbd.spool.intake import Intake
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Observer, Peers, read_beats, take_liveness_lock
+from arbd.spool.liveness import Observer, read_beats, take_liveness_lock
+from arbd.spool.peers import Peers
 from arbd.spool.queue import SessionQueue, Worker
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.file_targets import FILE_TARGETS

@@ -77,7 +77,11 @@ class NoticesStory(Scenario):
         """The target gets a notice."""
         self.lines.append(f"{self.world.now:9.3f} == told {message.key} {message.attempt}")
         self.taken[message.key, message.attempt] += 1
-        steps = [step for step in target_log(self.checks.files, self.layout, TARGET.name).read_new() if step.key == message.key]
+        steps = [
+            step
+            for step in target_log(self.checks.files, self.layout, TARGET.name).read_new()
+            if step.key == message.key
+        ]
         begun = [at for at, step in enumerate(steps) if (step.what, step.attempt) == (BEGUN, message.attempt)]
         if not begun or any(step.what == SENT for step in steps[: begun[0]]):
             self.needless.append(f"{message.key}, attempt {message.attempt}: {[step.what for step in steps]}")
@@ -106,7 +110,9 @@ class NoticesStory(Scenario):
         if owed := self.owed():
             raise ViolationError(f"nobody was told of {owed}")
         if self.needless:
-            raise ViolationError(f"told again what was known to be told, or before it was written down: {self.needless[0]}")
+            raise ViolationError(
+                f"told again what was known to be told, or before it was written down: {self.needless[0]}"
+            )
         twice = [attempt for attempt, count in self.taken.items() if count > 1]
         if twice:
             raise ViolationError(f"an attempt was made twice, which nobody can tell from one: {twice}")

@@ -167,15 +167,20 @@ class Scenario:
             if rng.random() < 0.25:
                 name, at_s = f"w-{host.name}", rng.uniform(0.0, STORM_S)
                 self._at(at_s, lambda name=name: drain(self.user_files, self.layout, name, actor))  # type: ignore[misc]
-                self._at(at_s + rng.uniform(0.5, 20.0), lambda name=name: undrain(self.user_files, self.layout, name))  # type: ignore[misc]
+                self._at(
+                    at_s + rng.uniform(0.5, 20.0), lambda name=name: undrain(self.user_files, self.layout, name, actor)
+                )  # type: ignore[misc]
         if rng.random() < 0.15:
             at_s = rng.uniform(0.0, STORM_S)
             self._at(at_s, lambda: begin_maintenance(self.user_files, self.layout, actor))
-            self._at(at_s + rng.uniform(0.5, 10.0), lambda: end_maintenance(self.user_files, self.layout))
+            self._at(at_s + rng.uniform(0.5, 10.0), lambda: end_maintenance(self.user_files, self.layout, actor))
         # A power cut may take the removal of a wish back.
         for number, host in enumerate(self.hosts):
-            self._at(STORM_S + 71.0 + number, lambda host=host: undrain(self.user_files, self.layout, f"w-{host.name}"))  # type: ignore[misc]
-        self._at(STORM_S + 70.5, lambda: end_maintenance(self.user_files, self.layout))
+            self._at(
+                STORM_S + 71.0 + number,
+                lambda host=host: undrain(self.user_files, self.layout, f"w-{host.name}", actor),
+            )  # type: ignore[misc]
+        self._at(STORM_S + 70.5, lambda: end_maintenance(self.user_files, self.layout, actor))
 
     def _at(self, when_s: float, work: Callable[[], object]) -> None:
         def do() -> None:

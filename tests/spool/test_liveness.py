@@ -13,7 +13,6 @@ from arbd.spool.liveness import (
     Beat,
     LivenessLock,
     Observer,
-    Peers,
     beat_path,
     is_held,
     read_beat,
@@ -172,27 +171,3 @@ def test_two_dead_incarnations_without_a_heartbeat_are_both_judged(
         verdicts = [observer.dead("w", incarnation) for incarnation in (7, 8)]
         clock.now_s += 1.0
     assert all(verdict is not None and "gave up its lock" in verdict for verdict in verdicts)
-
-
-def test_peers_are_workers_that_beat_and_can_evaluate_the_session(layout: SpoolLayout, clock: Clock) -> None:
-    peers = Peers(FILES, layout, clock, "me", lease_s=10.0)
-
-    def beats(counter: int, **about: object) -> None:
-        write_beat(FILES, layout, Beat("w", 7, counter, {"state": "running", **about}))
-        peers.look()
-
-    beats(1)
-    assert not peers.can_take("s")  # seen once: it may have stood there for years
-    beats(2)
-    assert peers.can_take("s")
-    clock.now_s += 11.0
-    assert not peers.can_take("s")
-    beats(3, blocked={"s": "no such module"})
-    assert (peers.can_take("s"), peers.can_take("other")) == (False, True)
-    beats(4, only="other")
-    assert (peers.can_take("s"), peers.can_take("other")) == (False, True)
-    beats(5, state="draining")
-    assert not peers.can_take("other")
-    write_beat(FILES, layout, Beat("me", 1, 1, {"state": "running"}))
-    peers.look()
-    assert not peers.can_take("other")

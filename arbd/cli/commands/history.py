@@ -1,4 +1,4 @@
-"""`arbctl history`: who did what to a session, and what was archived and removed of all."""
+"""`arbctl history`: who did what to a session, to workers, and what was archived and removed of all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from arbd.analysis.overview import iso_time
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
 from arbd.errors import NoSessionError
-from arbd.spool.history import Deed, history_of, kept_of
+from arbd.spool.history import Deed, history_of, kept_of, orders_of
 from arbd.spool.layout import SpoolLayout
 
 
@@ -21,7 +21,8 @@ def history(app: App, session: str | None) -> None:
     """Who submitted, paused, resumed, changed, retried or cancelled SESSION: when, from which host, why.
 
     What was archived, freed and purged of it, too, and where its archive is, also when it is gone. Without SESSION, that of
-    all sessions. Times are by the calendars of the hosts. What was done with an earlier version of arbd has no name.
+    all sessions, and who drained which worker, undrained or forgot it, and began and ended maintenance. Times are by the
+    calendars of the hosts. What was done with an earlier version of arbd has no name.
 
     \b
     Examples:
@@ -30,11 +31,14 @@ def history(app: App, session: str | None) -> None:
     """
     layout = app.layout()
     if session is None:
-        kept = kept_of(layout.files(), layout)
-        documents = [{"session_id": name, **_document(deed)} for name, deed in kept]
-        rows = [[name, *_row(deed)] for name, deed in kept]
-        head = ("SESSION", "WHEN", "WHAT", "USER", "HOST", "WHY")
-        app.show({"history": documents}, lambda: table(head, rows) if rows else "nothing was archived or removed")
+        kept, asked = kept_of(layout.files(), layout), orders_of(layout.files(), layout)
+        documents = [{"session_id": name, "worker": None, **_document(deed)} for name, deed in kept]
+        documents += [{"session_id": None, "worker": name or None, **_document(deed)} for name, deed in asked]
+        of = [*kept, *((f"worker {name}" if name else "all workers", deed) for name, deed in asked)]
+        lines = [[name, *_row(deed)] for name, deed in sorted(of, key=lambda pair: pair[1].wall_ns)]
+        head = ("OF", "WHEN", "WHAT", "USER", "HOST", "WHY")
+        nothing = "nothing was archived or removed, and nothing asked of workers"
+        app.show({"history": documents}, lambda: table(head, lines) if lines else nothing)
         return
     deeds = _all_of(layout, session)
     app.show(

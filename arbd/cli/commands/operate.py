@@ -51,13 +51,14 @@ def drain(app: App, worker: str, reason: str) -> None:
 
 @click.command()
 @click.argument("worker")
+@reason_option
 @json_option
 @pass_app
-def undrain(app: App, worker: str) -> None:
+def undrain(app: App, worker: str, reason: str) -> None:
     """Have a drained WORKER (its id, or its host's name) work again."""
     layout = app.layout()
-    files = layout.files()
-    names = [name for name in _named(files, layout, worker) if operations.undrain(files, layout, name)]
+    files, actor = layout.files(), this_user(reason)
+    names = [name for name in _named(files, layout, worker) if operations.undrain(files, layout, name, actor)]
     app.show(
         {"workers": names, "drained": False},
         lambda: f"{', '.join(names)}: works again" if names else f"{worker}: was not drained",
@@ -75,23 +76,24 @@ def maintenance(app: App, wanted: str, reason: str) -> None:
     Iterations that run are finished and recorded. Jobs that are dropped meanwhile wait.
     """
     layout = app.layout()
-    files = layout.files()
+    files, actor = layout.files(), this_user(reason)
     if wanted == "on":
-        operations.begin_maintenance(files, layout, this_user(reason))
+        operations.begin_maintenance(files, layout, actor)
     else:
-        operations.end_maintenance(files, layout)
+        operations.end_maintenance(files, layout, actor)
     app.show({"maintenance": wanted == "on"}, lambda: f"maintenance: {wanted}")
 
 
 @click.command()
 @click.argument("worker")
+@reason_option
 @json_option
 @pass_app
-def forget(app: App, worker: str) -> None:
+def forget(app: App, worker: str, reason: str) -> None:
     """Remove what a WORKER that is gone for good left in the spool, so that `workers` shows it no more.
 
     One that lives is never forgotten, and what it had claimed is taken over by others anyhow.
     """
     layout = app.layout()
-    operations.forget(layout.files(), layout, worker)
+    operations.forget(layout.files(), layout, worker, this_user(reason))
     app.show({"worker": worker, "forgotten": True}, lambda: f"{worker}: forgotten")

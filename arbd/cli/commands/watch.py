@@ -16,9 +16,10 @@ from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app
 from arbd.cli.dropped import described, named, wait_for_session
 from arbd.cli.executor_lines import executor_lines
 from arbd.cli.keyboard import Keyboard
-from arbd.cli.live import Followed, Live, shown_best, worker_facts
+from arbd.cli.live import Followed, Live, shown_best, shown_state, silence, worker_facts
 from arbd.errors import ArbdError
 from arbd.spool.dropped import DroppedJob
+from arbd.spool.peers import silent_s
 from arbd.terminal_text import escape_control_chars, escape_line
 
 if TYPE_CHECKING:
@@ -129,19 +130,21 @@ def _cells(live: Live, followed: Followed) -> tuple[str, str, str, str, str, str
 def _worker_rows(live: Live) -> list[tuple[str, str, str, str, str, str]]:
     """The busiest first, the dead last."""
     rows = []
+    silent = silent_s(beat for beat, _ in live.beats)
     for beat, alive in sorted(live.beats, key=lambda pair: (not pair[1], -float(pair[0].about.get("rate") or 0))):
-        facts = worker_facts(beat)
+        facts, state = worker_facts(beat), shown_state(beat.about.get("state"), alive, silent.get(beat.worker_id))
+        is_heard = alive and beat.worker_id not in silent
         slots = max(0, facts["slots"] or 0)
-        busy = min(max(0, facts["busy"] or 0), slots) if alive else 0
+        busy = min(max(0, facts["busy"] or 0), slots) if is_heard else 0
         bar = "#" * busy + "." * (slots - busy) if slots <= 16 else ""
         rows.append(
             (
                 beat.worker_id,
-                str(facts["state"]) if alive else "gone",
+                state,
                 f"{busy} of {slots} {bar}".rstrip(),
                 f"{facts['done'] or 0:,}",
-                f"{facts['rate_per_s'] or 0:,.1f}" if alive else "-",
-                " ".join(facts["sessions"]) if alive else "",
+                f"{facts['rate_per_s'] or 0:,.1f}" if is_heard else "-",
+                " ".join(facts["sessions"]) if is_heard else "",
             )
         )
     return rows
@@ -149,8 +152,14 @@ def _worker_rows(live: Live) -> list[tuple[str, str, str, str, str, str]]:
 
 def _troubles(live: Live) -> list[str]:
     told = [f"{name}: {text}" for name, text in live.missing.items()]
+    silent = silent_s(beat for beat, _ in live.beats)
+    told += [
+        silence(beat.worker_id, silent[beat.worker_id])
+        for beat, alive in live.beats
+        if alive and beat.worker_id in silent
+    ]
     for beat, alive in live.beats:
-        if alive:
+        if alive and beat.worker_id not in silent:
             facts = worker_facts(beat)
             told += [
                 f"{beat.worker_id} cannot evaluate {name}: {reason}"

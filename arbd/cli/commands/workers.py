@@ -8,21 +8,23 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app, table
 from arbd.cli.executor_lines import executor_lines
-from arbd.cli.live import ENDED, shown_state, worker_facts
+from arbd.cli.live import ENDED, shown_state, silence, worker_facts
 from arbd.errors import VersionError
 from arbd.spool.dropped import queued_jobs
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, beat_path, is_held, read_beats, unread_beats
+from arbd.spool.peers import silent_s
 from arbd.terminal_text import escape_line
 
 # In place of the state of a worker whose heartbeat this version cannot read.
 UNREAD = "unread"
 
 
-def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
+def _document(layout: SpoolLayout, beat: Beat, silent_s: float | None) -> dict[str, Any]:
     return {
         "worker_id": beat.worker_id,
         "alive": is_held(layout.files(), layout, beat.worker_id),
+        "silent_s": silent_s,
         **worker_facts(beat),
         "pid": beat.about.get("pid"),
         "mirror": beat.about.get("mirror"),
@@ -35,7 +37,19 @@ def _document(layout: SpoolLayout, beat: Beat) -> dict[str, Any]:
 
 def _unread(layout: SpoolLayout, worker_id: str, error: VersionError) -> dict[str, Any]:
     """A worker whose heartbeat another version writes: that it is there is all that can be said."""
-    unknown = ("host", "slots", "busy", "done", "rate_per_s", "pid", "mirror", "beats", "halted", "executor")
+    unknown = (
+        "silent_s",
+        "host",
+        "slots",
+        "busy",
+        "done",
+        "rate_per_s",
+        "pid",
+        "mirror",
+        "beats",
+        "halted",
+        "executor",
+    )
     return {
         "worker_id": worker_id,
         "alive": is_held(layout.files(), layout, worker_id),
@@ -55,10 +69,15 @@ def _unread(layout: SpoolLayout, worker_id: str, error: VersionError) -> dict[st
 @json_option
 @pass_app
 def workers(app: App, all_: bool) -> None:
-    """Hosts, slots, rates, versions, and what each worker runs or cannot run. `gone` is one that died."""
+    """Hosts, slots, rates, versions, and what each worker runs or cannot run.
+
+    `gone` is one that died; `silent` one that holds its lock and whose heartbeat the others have seen stand still.
+    """
     layout = app.layout()
     files = layout.files()
-    documents = [_document(layout, beat) for beat in read_beats(files, layout)]
+    beats = read_beats(files, layout)
+    silent = silent_s(beats)
+    documents = [_document(layout, beat, silent.get(beat.worker_id)) for beat in beats]
     documents += [_unread(layout, name, error) for name, error in unread_beats(files, layout).items()]
     jobs = list(queued_jobs(files, layout))
     for document in documents:
@@ -82,15 +101,15 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
     rows = [
         [
             str(d["worker_id"]),
-            shown_state(d["state"], d["alive"]),
+            shown_state(d["state"], d["alive"], d["silent_s"]),
             _cell(d["host"]),
             _cell(d["pid"]),
             _cell(d["slots"]),
-            str(min(max(0, d["busy"] or 0), d["slots"] or 0)) if d["alive"] and d["state"] != UNREAD else "-",
+            str(min(max(0, d["busy"] or 0), d["slots"] or 0)) if _is_heard(d) else "-",
             _cell(d["done"]),
-            f"{d['rate_per_s'] or 0:,.1f}" if d["alive"] and d["state"] != UNREAD else "-",
+            f"{d['rate_per_s'] or 0:,.1f}" if _is_heard(d) else "-",
             str(d["versions"].get("arbd", "?")),
-            " ".join(d["sessions"]) if d["alive"] else "",
+            " ".join(d["sessions"]) if _is_heard(d) else "",
         ]
         for d in documents
     ]
@@ -98,6 +117,8 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
     for d in documents:
         if d["state"] == UNREAD:
             lines.append(f"{d['worker_id']}: {escape_line(d['trouble'])}")
+        elif d["alive"] and d["silent_s"] is not None:
+            lines.append(silence(d["worker_id"], d["silent_s"]))
         elif d["alive"]:
             lines += [
                 f"{d['worker_id']} cannot evaluate {escape_line(name)}: {escape_line(reason)}"
@@ -117,6 +138,11 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
         lines += [f"{d['worker_id']} checks {escape_line(name)}" for name in d["checks"]]
     lines += [more] if ended else []
     return "\n".join(lines)
+
+
+def _is_heard(document: dict[str, Any]) -> bool:
+    """True of a worker that lives, moves, and says what this version can read."""
+    return bool(document["alive"]) and document["silent_s"] is None and document["state"] != UNREAD
 
 
 def _cell(value: object) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arbd.analysis.code import code_shares, differs_here, is_mixed, mixed_text
+from arbd.cli.app import duration
 from arbd.cli.doctor.finding import OK, WARNING, Finding, judged
 from arbd.cli.executor_lines import executor_lines
 from arbd.errors import ArbdError, CorruptionError
@@ -22,6 +23,8 @@ from arbd.results.store_reader import StoredResults
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
+from arbd.spool.operations import halts
+from arbd.spool.peers import silent_s
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
 from arbd.spool.session_index import ended_sessions
@@ -47,9 +50,25 @@ def examine(layout: SpoolLayout, here: dict[str, str], folders: Sequence[Path]) 
         yield judged("workers", f"{len(beats)} live: {', '.join(beat.worker_id for beat in beats)}")
         yield from heartbeats(files, layout, beats)
     yield from versions(beats, here)
+    yield from silent(beats)
+    yield from halted(files, layout)
     yield from troubles(beats)
     yield from waiting(files, layout, beats)
     yield from code(files, layout, folders)
+
+
+def silent(beats: list[Beat]) -> Iterator[Finding]:
+    """Workers that hold their locks and are not heard of."""
+    for worker_id, seconds in silent_s(beats).items():
+        remedy = "look at that host and its mount of the spool; it goes on by itself when it reaches it again"
+        yield Finding(worker_id, WARNING, f"has not been heard of for {duration(seconds)}, and holds its lock", remedy)
+
+
+def halted(files: Files, layout: SpoolLayout) -> Iterator[Finding]:
+    """Workers that were told to work on nothing: easily forgotten."""
+    for worker_id, halt in halts(files, layout).items():
+        remedy = f"arbctl undrain {worker_id}" if worker_id else "arbctl maintenance off"
+        yield Finding(worker_id or "all workers", WARNING, f"{halt.text()}: no work is taken", remedy)
 
 
 def other_versions(files: Files, layout: SpoolLayout) -> Iterator[Finding]:

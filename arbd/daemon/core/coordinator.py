@@ -292,14 +292,12 @@ class Coordinator:
                 if work.tasks and work.seconds_each
             ),
             "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
-            "blocked": {
-                **self._registry.unable(),
-                **self._registry.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF),
-            },
+            "blocked": self._registry.blocked(),
             "finishing": {name: work.compaction.reason for name, work in self._work.items() if work.compaction.reason},
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
             "waiting": self._registry.waiting(),
             "held": self._exchanges.held,
+            "silent": self._registry.peers.silent(self._timing.beat_s),
             "labels": dict(self._exchanges.labels),
             "jobs_rejected": self._jobs_rejected,
             "jobs_queued": self._jobs_queued,

@@ -28,7 +28,8 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger_records import LedgerRecord
-from arbd.spool.liveness import Observer, Peers
+from arbd.spool.liveness import Observer
+from arbd.spool.peers import Peers
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.readable import require_readable
 from arbd.spool.sessions import is_session, session_names
@@ -135,6 +136,10 @@ class SessionRegistry:
     def reasons(self, *standings: Standing) -> dict[str, str]:
         """Why sessions stand as one of `standings` with this worker, by session."""
         return {name: found.reason for name, found in self.standings.items() if found.standing in standings}
+
+    def blocked(self) -> dict[str, str]:
+        """What this worker cannot evaluate or read now, and why."""
+        return {**self.unable(), **self.reasons(Standing.BLOCKED, Standing.UNREADABLE, Standing.BACKING_OFF)}
 
     def unable(self, *, starved: bool = False) -> dict[str, str]:
         """Why this host cannot suggest for sessions, by session; with `starved` those alone that wait for a suggestion."""

@@ -130,7 +130,8 @@ class Outbox:
         begun = self._write([self._step(notice, BEGUN, attempt)])
         try:
             self.send(Message(key, attempt, document))
-        except DeliveryError as error:
+        except (DeliveryError, OSError) as error:
+            # Whatever goes wrong there is the end of this attempt: there are only so many.
             return [*begun, *self._ended(notice, attempt, str(error))]
         self.error = ""
         return [*begun, *self._write([self._step(notice, SENT, attempt)])]

@@ -280,7 +280,7 @@ def test_a_worker_that_is_halted_says_why_gives_everything_back_and_claims_nothi
     desk.turn(after_s=TIMING.beat_s)
     assert (desk.about()["state"], desk.about()["halted"]) == ("maintenance", "maintenance by ann on desk: disks")
     assert desk.about()["busy"] == 0
-    end_maintenance(desk.files, layout)
+    end_maintenance(desk.files, layout, ACTOR)
     assert len(desk.runs(events.Wake())) == 2
     desk.turn(after_s=TIMING.beat_s)
     assert desk.about()["state"] == "running"
