@@ -60,11 +60,11 @@ def test_who_stands_still_is_silent_for_as_long_as_he_was_watched_and_no_longer_
 
     # A file that was there before this worker may be years old: only what one has seen counts.
     assert look(one=5, slow=5, gone=5) == {}
-    clock.now += LATE_BEATS - 0.5
+    clock.now_s += LATE_BEATS - 0.5
     assert look(one=5, slow=5, gone=5) == {}
-    clock.now += 1.0
+    clock.now_s += 1.0
     assert look(one=5, slow=5, gone=5) == {"one": LATE_BEATS + 0.5}
-    clock.now += LATE_BEATS
+    clock.now_s += LATE_BEATS
     assert look(one=6, slow=5, gone=5) == {"slow": 2 * LATE_BEATS + 0.5}
     # Started again: another life.
     write_beat(FILES, layout, Beat("slow", 2, 5, {"beat_s": 2.0}))
