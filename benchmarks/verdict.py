@@ -4,6 +4,7 @@
     python benchmarks/verdict.py --smoke                  a few of each, to see that it runs
     python benchmarks/verdict.py --method tpe --markets 100 --only luck
     python benchmarks/verdict.py --validation holdout     with a holdout, walk_forward or null searches, as sessions have
+    python benchmarks/verdict.py --append judged.jsonl    in parts: what the file has is not judged again, the rest is added
 
 Every market is searched by 256 iterations of the paper engine's convergence strategy, by pnl, without fees or slippage: where
 nothing can be earned, fees would only make it easier to say so. `skill` is the share of markets whose winner is called
@@ -17,15 +18,17 @@ ratio, over the best that is expected of 256 trials of noise. With `--validation
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from verdict_markets import KINDS, market
+from verdict_records import Found, Judged
 from verdict_session import judged_session
 
 from arbd.job.spec import JobSpec, ObjectiveSpec
@@ -37,7 +40,8 @@ from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive
 from arbd.search.space import FloatDimension, IntDimension, SearchSpace
-from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
+from arbd.validation.claim import Beyond
+from arbd.validation.judgement import Evidence, Verdict, judge
 from arbd.validation.out_of_sample import block_sharpe
 from arbd.validation.sharpe import expected_max_sharpe
 
@@ -70,16 +74,6 @@ SPACE = SearchSpace(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A judged search: what was said of its winner, what that earned, and what it is worth on a market like that one."""
-
-    judgement: Judgement
-    best: float
-    fresh_sharpe: float
-    null: float | None = None
-
-
 def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) -> Found:
     """One market, one search, judged by its return blocks alone."""
     objective = PaperObjective([market(kind, seed, days, edge_bps)], FIXED)
@@ -98,7 +92,7 @@ def searched(method: str, kind: str, seed: int, days: float, edge_bps: float) ->
         trials_on_data=len(sums), counts=block_counts(steps), step_s=GRID_S, trades=float(metrics["trades"][at]),
         hold_s=float(metrics["avg_hold_s"][at]),
     )  # fmt: skip
-    return Found(judge(evidence), float(metrics["pnl"][at]), fresh(kind, seed, days, edge_bps, params[at]))
+    return Found.of(judge(evidence), float(metrics["pnl"][at]), fresh(kind, seed, days, edge_bps, params[at]), Beyond())
 
 
 def _run(spec: JobSpec, objective: PaperObjective) -> tuple[list[dict[str, Any]], dict[str, Any], Any]:
@@ -149,14 +143,14 @@ def validated(method: str, kind: str, seed: int, days: float, edge_bps: float, v
         },
     }  # fmt: skip
     session, _ = judged_session(market(kind, seed, days, edge_bps), job)
-    beyond = session.evidence.beyond if session.evidence is not None else None
+    beyond = session.evidence.beyond if session.evidence is not None else Beyond()
     sharpe = 0.0
     if session.phases is not None and session.winner is not None:
         source = session.phases.table.source
         sharpe = fresh(
             kind, seed, days, edge_bps, {name: source.param(name)[session.winner].item() for name in SPACE.names}
         )
-    return Found(session.judgement, session.best, sharpe, None if beyond is None else beyond.null)
+    return Found.of(session.judgement, session.best, sharpe, beyond)
 
 
 def market_span_s(days: float, kind: str) -> float:
@@ -165,32 +159,39 @@ def market_span_s(days: float, kind: str) -> float:
 
 
 def case(
-    method: str, kind: str, markets: int, days: float, edge_bps: float, validation: str | None = None
+    judged: Judged, method: str, kind: str, markets: int, days: float, edge_bps: float, validation: str | None = None
 ) -> tuple[dict[str, Any], list[Found]]:
     """All markets of one case: the line, and what it is made of."""
-    start = time.process_time()
-    found = [
-        searched(method, kind, seed, days, edge_bps)
-        if validation is None
-        else validated(method, kind, seed, days, edge_bps, validation)
+    told = {"method": method, "market": kind, "days": days, "edge_bps": edge_bps}
+
+    def one(seed: int) -> tuple[Found, float]:
+        start = time.process_time()
+        if validation is None:
+            found = searched(method, kind, seed, days, edge_bps)
+        else:
+            found = validated(method, kind, seed, days, edge_bps, validation)
+        return found, time.process_time() - start
+
+    known = [
+        judged.get({**told, "validation": validation, "seed": seed}, functools.partial(one, seed))
         for seed in range(markets)
     ]
-    told = {"method": method, "market": kind, "days": days, "edge_bps": edge_bps}
-    return {**told, **line(found, validation), "cpu_s": round(time.process_time() - start, 1)}, found
+    found = [each for each, _ in known]
+    return {**told, **line(found, validation), "cpu_s": round(sum(cpu_s for _, cpu_s in known), 1)}, found
 
 
 def line(found: list[Found], validation: str | None) -> dict[str, Any]:
     """What is told of judged searches."""
     markets = len(found)
-    verdicts = Counter(str(one.judgement.verdict) for one in found)
+    verdicts = Counter(one.verdict for one in found)
     skill = verdicts[str(Verdict.SKILL)]
-    p_values = [one.judgement.winner.p_consistent for one in found if one.judgement.winner is not None]
+    p_values = [one.p for one in found if one.p is not None]
     null_p = [one.null for one in found if one.null is not None]
     edge = float(np.mean([one.fresh_sharpe for one in found]))
     return {
         "markets": markets, "skill": round(skill / markets, 4), "at_most": round(upper(skill, markets), 4),
         "naive": round(sum(one.best > 0 for one in found) / markets, 4),
-        "psr": round(sum((one.judgement.psr or 0.0) >= 0.95 for one in found) / markets, 4),
+        "psr": round(sum((one.psr or 0.0) >= 0.95 for one in found) / markets, 4),
         **({"edge_over_luck": round(edge / LUCK_LINE, 2)} if edge else {}),
         "median_p": round(float(np.median(p_values)), 4) if p_values else None,
         **({} if validation is None else {"validation": validation}),
@@ -230,25 +231,29 @@ def main() -> None:
     parser.add_argument("--markets", type=int, help="markets of each case, all kinds together without an edge")
     parser.add_argument("--only", choices=("luck", "edge"), help="only markets without an edge, or with one")
     parser.add_argument("--validation", choices=tuple(VALIDATIONS), help="sessions with a validation of this kind")
+    parser.add_argument(
+        "--append", type=Path, metavar="FILE", help="take what FILE has of judged markets, and add those it has not"
+    )
     given = parser.parse_args()
+    judged = Judged(given.append, (ITERATIONS, FIXED, SPACE, VALIDATIONS))
     for method in given.method or METHODS[: 2 if given.smoke else None]:
         most = 400 if method in ("sobol", "tpe") else 100
         markets = given.markets or (8 if given.smoke else most)
         kinds = given.market or (*KINDS, *EDGES_BPS)
         if given.only != "edge" and (without := [kind for kind in kinds if kind in KINDS]):
-            luck(method, without, markets, given.validation)
+            luck(judged, method, without, markets, given.validation)
         if given.only != "luck" and method in ("sobol", "tpe"):
             for kind in (kind for kind in kinds if kind in EDGES_BPS):
                 for days in LENGTHS[: 1 if given.smoke else None]:
                     for edge_bps in EDGES_BPS[kind][: 1 if given.smoke else None]:
-                        tell(case(method, kind, max(1, markets // 4), days, edge_bps, given.validation)[0])
+                        tell(case(judged, method, kind, max(1, markets // 4), days, edge_bps, given.validation)[0])
 
 
-def luck(method: str, kinds: Sequence[str], markets: int, validation: str | None) -> None:
+def luck(judged: Judged, method: str, kinds: Sequence[str], markets: int, validation: str | None) -> None:
     """Markets without an edge, kind by kind, and all of them together."""
     together: list[Found] = []
     for kind in kinds:
-        told, found = case(method, kind, max(1, markets // len(kinds)), DAYS, 0.0, validation)
+        told, found = case(judged, method, kind, max(1, markets // len(kinds)), DAYS, 0.0, validation)
         together += found
         tell(told)
     if len(kinds) > 1:

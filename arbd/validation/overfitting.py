@@ -132,12 +132,14 @@ def _splits(data: BlockSums, metric: str) -> _Splits:
     work = _Comparison(data.n_trials)
     for lows, highs in _batches(groups):
         not_highs = [_without(high, range(half, groups)) for high in highs]
+        masks_of_highs = [(_mask(a, groups), _mask(b, groups)) for a, b in zip(highs, not_highs, strict=True)]
         parts = [(_sums(table, highs), _sums(table, not_highs)) for table in tables]
         for low in lows:
             not_low = _without(low, range(half))
             fixed = [(_sums(table, [low]), _sums(table, [not_low])) for table in tables]
-            for high, not_high in zip(highs, not_highs, strict=True):
-                masks += [_mask(low + high, groups), _mask(not_low + not_high, groups)]
+            own, other = _mask(low, groups), _mask(not_low, groups)
+            for high, not_high in masks_of_highs:
+                masks += [own | high, other | not_high]
             for start in range(0, len(highs), work.rows):
                 rows = slice(start, start + work.rows)
                 one, two = (
@@ -174,7 +176,7 @@ class _Comparison:
         self._n = n_trials
         self.rows = max(1, CELLS // n_trials)
         self._arrays = [np.empty((self.rows, n_trials)) for _ in range(4)]
-        self._flags = np.empty(n_trials, dtype=np.bool_)
+        self._flags = np.empty((self.rows, n_trials), dtype=np.bool_)
 
     def both_ways(
         self, one: list[tuple[FloatArray, FloatArray]], two: list[tuple[FloatArray, FloatArray]]
@@ -182,12 +184,16 @@ class _Comparison:
         """Winner and its rank in test, for training on `one` and for training on `two`, split after split."""
         first, second, left, right = self._arrays
         a, b = self._ranked(one, first, left, right), self._ranked(two, second, left, right)
-        found = []
-        for row_a, row_b in zip(a, b, strict=True):
-            for train, test in ((row_a, row_b), (row_b, row_a)):
-                winner = int(train.argmax())
-                found.append((winner, self._rank(test, test[winner])))
-        return found
+        ways = [self._winners(train, test) for train, test in ((a, b), (b, a))]
+        return [each for pair in zip(*ways, strict=True) for each in pair]
+
+    def _winners(self, train: FloatArray, test: FloatArray) -> list[tuple[int, float]]:
+        """The best of each row of `train`, and its rank from 1 in that of `test`; equal values share their mean rank."""
+        best = train.argmax(axis=1)
+        value = np.take_along_axis(test, best[:, None], axis=1)
+        below = _counted(np.less(test, value, out=self._flags[: len(test)]))
+        up_to = _counted(np.less_equal(test, value, out=self._flags[: len(test)]))
+        return [(at, low + (high - low + 1) / 2) for at, low, high in zip(best.tolist(), below, up_to, strict=True)]
 
     def _ranked(
         self, parts: list[tuple[FloatArray, FloatArray]], out: FloatArray, left: FloatArray, right: FloatArray
@@ -202,12 +208,6 @@ class _Comparison:
             out *= right
             out /= left
         return out
-
-    def _rank(self, values: FloatArray, value: np.float64) -> float:
-        """Rank from 1; equal values share their mean rank."""
-        below = np.count_nonzero(np.less(values, value, out=self._flags))
-        up_to = np.count_nonzero(np.less_equal(values, value, out=self._flags))
-        return below + (up_to - below + 1) / 2
 
 
 def _summary(splits: _Splits, data: BlockSums, metric: str) -> Overfitting:
@@ -241,6 +241,11 @@ def _slope(x: FloatArray, y: FloatArray) -> float | None:
 
 def _without(chosen: tuple[int, ...], groups: range) -> tuple[int, ...]:
     return tuple(group for group in groups if group not in chosen)
+
+
+def _counted(flags: npt.NDArray[np.bool_]) -> list[int]:
+    """How many of each row are true; row by row, as counting along an axis is many times slower."""
+    return [int(np.count_nonzero(row)) for row in flags]
 
 
 def _mask(chosen: tuple[int, ...], groups: int) -> int:
