@@ -12,7 +12,8 @@ import yaml
 
 from arbd.analysis.source import LoadedRows
 from arbd.analysis.table import ResultTable
-from arbd.analysis.verdict import SessionVerdict, judge_table
+from arbd.analysis.verdict import judge_table
+from arbd.analysis.verdict_document import SessionVerdict
 from arbd.job.file import parse_job
 from arbd.job.resolve import resolve_job
 from arbd.job.spec import JobSpec

@@ -199,8 +199,11 @@ class PhaseResults:
         complete = [stretch for stretch in found if self.is_complete(stretch)]
         if len(complete) < len(found):
             raise NotComputableError(self._not_run)
+        own = self._studentised(np.array([winner]))
+        if math.isnan(own):
+            raise NotComputableError("the winner's returns have no spread: there is no Sharpe ratio to compare")
         scores = [self._studentised(self.ranked(stretch)) for stretch in complete]
-        return len(scores), null_p(self._studentised(np.array([winner])), scores)
+        return len(scores), null_p(own, scores)
 
     def _studentised(self, ranked: Ints) -> float:
         """What the best earned in units of its own deviation: luck is larger where a market wanders wider."""
@@ -292,24 +295,31 @@ class PhaseResults:
         scheme = validation.scheme if validation is not None else ""
         return Beyond(scheme, test, missing.get("out_of_sample", ""), test_share, p_null)
 
-    def out_of_sample_document(self, found: OutOfSample, per_year: float) -> dict[str, Any]:
-        """For `--json`: the stitched test, and how what was good in sample did out of it."""
+    def out_of_sample_document(self, found: OutOfSample | None, per_year: float) -> dict[str, Any] | None:
+        """For `--json`: the stitched test, and how what was good in sample did out of it.
+
+        Without returns the test is what the metric says of it; None where nothing was tested.
+        """
         validation = self.table.spec.validation
-        assert validation is not None
-        winners = np.array(self._winners, dtype=np.int64)
+        if validation is None or not self.tests or len(self.tests) < len(self.stretches(Phase.TEST)):
+            return None
+        try:
+            winners = np.array(self._winners, dtype=np.int64)
+        except NotComputableError:
+            return None
         values = self._sign * self.score[winners]
         return {
             "scheme": validation.scheme,
-            "folds": found.folds,
-            "folds_won": found.folds_won,
-            "share_won": found.folds_won / found.folds,
-            "t": found.t,
-            "sharpe": None if found.sharpe is None else found.sharpe * per_year,
-            "p": found.p,
-            "total_return": found.total,
+            "folds": len(winners),
+            "folds_won": None if found is None else found.folds_won,
+            "share_won": None if found is None else found.folds_won / found.folds,
+            "t": None if found is None else found.t,
+            "sharpe": None if found is None or found.sharpe is None else found.sharpe * per_year,
+            "p": None if found is None else found.p,
+            "total_return": None if found is None else found.total,
             "pnl": self._pnl(winners),
             "metric": _metric(float(values.sum()) / self._paths),
-            "blocks": found.blocks,
+            "blocks": None if found is None else found.blocks,
             "windows": [_windows(validation.folds[stretch.fold], stretch.fold) for stretch, _ in self.tests],
             "degradation": self._degradation(),
             "drift": self._drift(),

@@ -25,7 +25,8 @@ import numpy as np
 
 from arbd.analysis.phases import return_blocks
 from arbd.analysis.table import ResultTable, load_table
-from arbd.analysis.verdict import LINE_TRIALS, SessionVerdict, judged
+from arbd.analysis.verdict import LINE_TRIALS, judged
+from arbd.analysis.verdict_document import SessionVerdict
 from arbd.errors import ArbdError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec

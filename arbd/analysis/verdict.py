@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from arbd.analysis.neighbours import nearest
 from arbd.analysis.phases import NOT_ASKED, PhaseResults, return_blocks
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable, load_table
+from arbd.analysis.verdict_document import SessionVerdict
 from arbd.errors import NotComputableError
 from arbd.job.spec import JobSpec
-from arbd.paper.metrics import SECONDS_PER_YEAR, block_counts
+from arbd.job.validation import Window
+from arbd.paper.metrics import block_counts
 from arbd.results.columns import Array
 from arbd.results.trials import records_of, trials_on_data, windows_of
 from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase
 from arbd.search.plan import PRUNED, RUN
 from arbd.spool.layout import SpoolLayout
-from arbd.validation.claim import LEVEL, Beyond
 from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
 from arbd.validation.robustness import Plateau, plateau
 
@@ -30,136 +32,15 @@ from arbd.validation.robustness import Plateau, plateau
 BY_RISK = ("sharpe", "sortino", "profit_factor")
 # What a judgement has, and what is missing of it where there is nothing to judge.
 NUMBERS = ("effective_trials", "sharpe", "luck_line", "psr", "dsr", "min_track_record_steps", "pbo", "spa", "plateau")
-NO_BLOCKS = (
-    "no return blocks were kept: the job turned them off (`results: {blocks: false}`), its objective gives none, or its "
-    "iterations gave different numbers of them"
-)
+# Why there are no returns to judge: as the job wants it, as of its objective, as its iterations differ.
+TURNED_OFF = "no return blocks were kept: the job turned them off (`results: {blocks: false}`)"
+NONE_GIVEN = "no return blocks were kept: the objective gives none"
+DIFFERENT = "no return blocks that can be compared were kept: iterations gave different numbers of them"
 PHASED = ("null_searches", "out_of_sample", "stress")
 # How many of the nearest trials are the neighbours of a winner: at least this many, and two for each parameter.
 NEIGHBOURS = 10
 # With more trials than this, those who did not ask for a verdict are not kept waiting for one.
 LINE_TRIALS = 10_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SessionVerdict:
-    """A judgement of a session's winner; `iterations` are the numbers of the trials that were judged.
-
-    `plateau_reach` is how far its farthest neighbour is, as a share of a parameter's range.
-    """
-
-    session_id: str
-    metric: str
-    best_iteration: int | None
-    best: float
-    judgement: Judgement
-    evidence: Evidence | None
-    iterations: Array
-    plateau: Plateau | None = None
-    plateau_reach: float = 0.0
-    phases: PhaseResults | None = None
-    winner: int | None = None
-
-    def document(self) -> dict[str, Any]:
-        """For `--json`: a number that cannot be computed is None, with its reason under `missing`."""
-        found, evidence = self.judgement, self.evidence
-        beyond = Beyond() if evidence is None else evidence.beyond
-        block_s = None if evidence is None else evidence.block_s
-        per_year = math.sqrt(SECONDS_PER_YEAR / block_s) if block_s else 1.0
-        return {
-            "session_id": self.session_id,
-            "verdict": str(found.verdict),
-            "rule": found.rule,
-            "reasons": list(found.reasons),
-            "metric": self.metric,
-            "best": self.best,
-            "best_iteration": self.best_iteration,
-            "trials": found.trials,
-            "trials_on_data": found.trials_on_data,
-            "effective_trials": found.effective_trials,
-            "sharpe": _times(found.sharpe, per_year),
-            "luck_line": _times(found.luck_line, per_year),
-            "sharpe_unit": "per sqrt(year)" if block_s else "per block",
-            "psr": found.psr,
-            "dsr": found.dsr,
-            "min_track_record_steps": self._track_record(),
-            "pbo": self._pbo(),
-            "spa": self._spa(),
-            "null_searches": {"k": self._null_searches(), "p": beyond.null},
-            "out_of_sample": self._out_of_sample(beyond, per_year),
-            "plateau": self._plateau(),
-            "stress": [] if self.phases is None or self.winner is None else self.phases.stress(self.winner),
-            "blocks": self._blocks(),
-            "missing": found.missing,
-        }
-
-    def _null_searches(self) -> int:
-        return 0 if self.phases is None else len(self.phases.stretches(Phase.NULL))
-
-    def _out_of_sample(self, beyond: Beyond, per_year: float) -> dict[str, Any] | None:
-        if beyond.test is None or self.phases is None:
-            return None
-        return self.phases.out_of_sample_document(beyond.test, per_year)
-
-    def _blocks(self) -> dict[str, Any] | None:
-        """Steps of the equity grid in each block of the search's time, where known, and how long a step is."""
-        evidence = self.evidence
-        if evidence is None or evidence.counts is None:
-            return None
-        return {"steps": evidence.counts.tolist(), "step_s": evidence.step_s}
-
-    def _track_record(self) -> int | None:
-        blocks, evidence = self.judgement.min_track_record_blocks, self.evidence
-        if blocks is None or evidence is None or evidence.counts is None:
-            return None
-        return math.ceil(blocks * float(evidence.counts.mean()))
-
-    def _pbo(self) -> dict[str, Any]:
-        found, reason = self.judgement, self.judgement.missing.get("pbo", "")
-        if found.pbo is None:
-            return {"value": None, "se": None, "valid": False, "reason": reason}
-        if not found.pbo_valid:
-            reason = "the search chose its trials by their results: most are near the winner because it won"
-        return {
-            "value": found.pbo.pbo,
-            "se": found.pbo_error,
-            "valid": found.pbo_valid,
-            "reason": reason,
-            "p_loss": found.pbo.p_loss,
-            "slope": found.pbo.slope,
-            "combinations": found.pbo.combinations,
-            "chosen_by": "" if self.evidence is None else self.evidence.chosen_by,
-        }
-
-    def _spa(self) -> dict[str, Any]:
-        found, evidence = self.judgement, self.evidence
-        p_best, p_winner = (evidence.p_of(each) if evidence and each else None for each in (found.spa, found.winner))
-        return {
-            "p_consistent": found.spa.p_consistent if found.spa else None,
-            "p_best": p_best,
-            "statistic": found.spa.statistic if found.spa else None,
-            "iteration": int(self.iterations[found.spa.trial]) if found.spa else None,
-            "p_winner": p_winner,
-            "level": found.winner.level if found.winner else LEVEL,
-            "superior": None if found.superior is None else self.iterations[found.superior].tolist(),
-        }
-
-    def _plateau(self) -> dict[str, Any] | None:
-        found = self.plateau
-        if found is None:
-            return None
-        return {
-            "ratio": found.ratio,
-            "floor": found.floor,
-            "kept": found.kept,
-            "neighbours": found.neighbours,
-            "around": "winner" if self.phases is not None and self.phases.stretches(Phase.NEIGHBOUR) else "nearest",
-            "reach": self.plateau_reach,
-        }
-
-
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
 
 
 def session_verdict(spool: Path, session_id: str, metric: str | None = None) -> SessionVerdict:
@@ -175,15 +56,17 @@ def judged(spool: Path, table: ResultTable, metric: str | None) -> SessionVerdic
     layout = SpoolLayout(spool)
     files, spec = layout.files(), table.spec
     seen, held_out = windows_of(spec)
-    own = {record.window: record.trials for record in records_of(table.session_id, spec, table.state.counted)}
+    own: Counter[Window | None] = Counter()
+    for record in records_of(table.session_id, spec, table.state.counted):
+        own[record.window] += record.trials
     counted = trials_on_data(files, layout, table.session_id, spec, seen)
     # What the ledger counts of this session has iterations in it that repeat others; they are no trials.
-    on_data = counted.trials - (own.get(seen, 0) - trials_of(table))
+    on_data = counted.trials - (own[seen] - trials_of(table))
     # Folds have been looked at by every search on the data.
     share = min(1.0, trials_of(table) / on_data) if on_data > 0 else 1.0
     if held_out is not None:
         tested = trials_on_data(files, layout, table.session_id, spec, held_out).trials
-        share = own.get(held_out, 0) / tested if tested else 1.0
+        share = own[held_out] / tested if tested else 1.0
     found = judge_table(table, metric, on_data, share or 1.0)
     if counted.unreadable:
         found.judgement.reasons.append(
@@ -196,7 +79,7 @@ def judged(spool: Path, table: ResultTable, metric: str | None) -> SessionVerdic
 def verdict_line(spool: Path, table: ResultTable, metric: str | None = None) -> tuple[str, dict[str, Any] | None]:
     """The verdict on a finished session in one line, and its document; no more than where to ask for it where it takes time.
 
-    An empty line where the objective gives no returns to judge.
+    An empty line where there are no returns to judge, and none was asked for.
     """
     ask = f"`arbctl verdict {table.session_id}`"
     if not table.state.done:
@@ -204,7 +87,7 @@ def verdict_line(spool: Path, table: ResultTable, metric: str | None = None) -> 
     if table.spec.search_n > LINE_TRIALS:
         return f"verdict: ask {ask}; with {table.spec.search_n:,} trials it takes a while", None
     found = judged(spool, table, metric)
-    if found.judgement.rule == NO_BLOCKS:
+    if found.says_nothing:
         return "", None
     return f"verdict: {found.judgement.verdict}: {found.judgement.rule} ({ask})", found.document()
 
@@ -245,22 +128,46 @@ def judge_table(
     if position is None:
         return nothing(f"no result has a number for {name}, or each breaks a constraint")
     iteration, best = int(table.source.fixed("iteration")[position]), float(_column(table, name)[position])
-    s, q, index = _blocks(table, name)
-    if s.shape[1] == 0:
-        return nothing(NO_BLOCKS, iteration, best)
+    s, q, index = _blocks(table, position)
     winner = np.flatnonzero(index == _ran(table, position))
-    if not len(winner):
-        return nothing("the winner has no return blocks, or ones that are not finite", iteration, best)
     phases, missing = PhaseResults(table, name), dict[str, str]()
     beyond = phases.beyond(position, test_share, missing)
-    evidence = replace(_evidence(table, position, (s, q), int(winner[0]), trials, on_data, name), beyond=beyond)
-    judgement = judge(evidence)
+    evidence: Evidence | None = None
+    if len(winner):
+        evidence = replace(_evidence(table, position, (s, q), int(winner[0]), trials, on_data, name), beyond=beyond)
+        seen = int(np.count_nonzero(_tried(table)))
+        evidence = replace(evidence, unseen=max(0, seen - len(s)), may_win=table.ranking.comparable(name)[index])
+        judgement = judge(evidence)
+    else:
+        judgement = nothing(no_returns(table, position), iteration, best).judgement
     judgement.missing |= missing
+    judgement.missing.pop("plateau", None)
     found, reach = judgement.compute("plateau", lambda: _plateau(phases, position, name)) or (None, 0.0)
+    for phased in PHASED:
+        if phased not in missing:
+            judgement.missing.pop(phased, None)
+    if beyond.test is None and phases.out_of_sample_document(None, 1.0) is not None:
+        # What the metric says of it is there.
+        judgement.missing["out_of_sample.p"] = judgement.missing.pop("out_of_sample")
     iterations = table.source.fixed("iteration")[index]
     return SessionVerdict(
         table.session_id, name, iteration, best, judgement, evidence, iterations, found, reach, phases, position
     )
+
+
+def no_returns(table: ResultTable, position: int) -> str:
+    """Why the winner has no returns to judge."""
+    if not table.spec.results.blocks:
+        return TURNED_OFF
+    given = [
+        blocks.shape[1:] for group in table.source.groups(blocks=True) if (blocks := group.rows.blocks) is not None
+    ]
+    if not given:
+        return NONE_GIVEN
+    if len(set(given)) > 1:
+        return DIFFERENT
+    iteration = int(table.source.fixed("iteration")[position])
+    return f"the winner, iteration {iteration}, has no return blocks, or ones that are not finite"
 
 
 def _evidence(
@@ -307,15 +214,28 @@ def _ran(table: ResultTable, position: int) -> int:
     return int(np.searchsorted(table.source.fixed("iteration"), origin[position]))
 
 
-def _blocks(table: ResultTable, name: str) -> tuple[Array, Array, Array]:
-    """`s` and `q` (n, n_blocks) of the comparable rows that were run and have finite blocks, and their positions."""
-    blocks = return_blocks(table)
+def _tried(table: ResultTable) -> Array:
+    """Which rows are trials of the session's own search: run, in whole or until they were pruned, and none twice."""
+    ranked, origin = table.ranked, table.source.origin()
+    tried = np.ones(len(table), dtype=bool) if ranked is None else ranked
+    return np.asarray(tried if origin is None else tried & np.isin(origin, (RUN, PRUNED)))
+
+
+def _blocks(table: ResultTable, winner: int) -> tuple[Array, Array, Array]:
+    """`s` and `q` (n, n_blocks) of the trials that have finite blocks of what the winner saw, and their positions.
+
+    Trials that break a constraint are among them, and those without a number for the metric: they were tried, and whoever
+    leaves out what did badly has chosen by results.
+    """
+    blocks, completed = return_blocks(table), table.ranking.completed
     if blocks is None:
         return np.empty((0, 0)), np.empty((0, 0)), np.empty(0, dtype=np.int64)
-    chosen = table.ranking.comparable(name) & np.isfinite(blocks).all(axis=(1, 2))
-    origin = table.source.origin()
+    chosen = completed & np.isfinite(blocks).all(axis=(1, 2))
+    origin, budget = table.source.origin(), table.budget
     if origin is not None:
         chosen = chosen & (origin <= 0)
+    if budget is not None:
+        chosen = chosen & (budget == budget[winner])
     index = np.flatnonzero(chosen)
     return np.ascontiguousarray(blocks[index, :, 0]), np.ascontiguousarray(blocks[index, :, 1]), index
 

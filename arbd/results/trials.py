@@ -119,7 +119,8 @@ def records_of(session_id: str, spec: JobSpec, counted: int) -> list[TrialRecord
     """The records of a session of which so many iterations are counted: of its searches, and of what it held out.
 
     Whatever judges the winner on the data of the search chooses nothing, and is no trial; a market without an edge is
-    other data. Finalists that were tested on what was held out are trials on that.
+    other data. Finalists that were tested on what was held out are trials on that. The searches of folds are a record of
+    their own: other folds of the same job are other trials.
     """
     told = {name: value for name, value in spec.to_plain().items() if name not in NO_MATTER}
     if not spec.sampler_versions and not spec.stop.needs_results:
@@ -128,10 +129,15 @@ def records_of(session_id: str, spec: JobSpec, counted: int) -> list[TrialRecord
     seen, held_out = windows_of(spec)
     if seen is not None:
         told["window"] = list(seen)
+    if spec.validation is None:
+        return [record for record in [_record(session_id, spec, told, counted, seen)] if record.trials > 0]
     layout = spec.layout
+    own = layout.stretches[0].last
     searched = max(stretch.last for stretch in layout.stretches if stretch.phase is Phase.SEARCH)
-    of_search = counted if spec.validation is None else min(counted, searched)
-    found = [_record(session_id, spec, told, of_search, seen)]
+    found = [_record(session_id, spec, told, min(counted, own), seen)]
+    if searched > own:
+        folds = {**told, "folds": [[fold.train, fold.test] for fold in spec.validation.folds]}
+        found.append(_record(session_id, spec, folds, min(counted, searched) - own, seen))
     if held_out is not None:
         tested = sum(stretch.count for stretch in layout.stretches if stretch.phase is Phase.TEST)
         found.append(
@@ -183,6 +189,11 @@ def trials_on_data(
     data = data_digests(spec)
     read = _records(files, layout)
     records = [record for record in read if record is not None and record.data & data]
+    # An earlier version told the searches of a session and of its folds as one.
+    own, alone = spec.layout.stretches[0].count, spec.validation is None or not spec.validation.folds[1:]
+    if not alone:
+        records = [record for record in records if record.session_id != session_id or record.trials <= own
+                   or record.search not in _own_searches(session_id, spec)]  # fmt: skip
     recorded = {record.session_id for record in records} - {session_id}
     # What is done has its record, unless an earlier version did it; reading those jobs again would take its time.
     for other in session_ids(files, layout):
@@ -192,6 +203,11 @@ def trials_on_data(
     for record in records:
         most[record.search] = max(most.get(record.search, 0), record.trials)
     return TrialsOnData(sum(most.values()), len(most), read.count(None))
+
+
+def _own_searches(session_id: str, spec: JobSpec) -> set[str]:
+    """The digest of a session's own search, without those of its folds."""
+    return {record.search for record in records_of(session_id, spec, 1)}
 
 
 def _live(files: Files, paths: SessionPaths, data: frozenset[str]) -> list[TrialRecord]:

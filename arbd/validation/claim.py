@@ -47,33 +47,52 @@ class Claim:
         return self.p <= self.level and not self.against
 
 
-def claim_of(p: float, tested: int, level: float, beyond: Beyond) -> Claim:
-    """Of the winner's p among all `tested` trials of its search, of which `level` is asked, and of what else there is."""
-    resampled = f"{p:.{2 if p <= level else 1}%} of resamples of all {tested:,} trials"
+def claim_of(p: float, resampled: str, level: float, beyond: Beyond) -> Claim:
+    """Of the winner's p where `resampled` were resampled together, of which `level` is asked, and of what else there is."""
+    found = f"{percent(p)} of resamples of {resampled}"
     against = _against(beyond)
     if not beyond.scheme:
-        return Claim(p, level, f"one as good as the winner comes by luck in {resampled}", against)
-    test = beyond.test
+        return Claim(p, level, f"one as good as the winner comes by luck in {found}", against)
     # What was looked at before is no longer as good as unseen.
-    unseen = 1.0 if test is None or test.p is None else min(1.0, test.p / beyond.test_share)
-    own = min(1.0, p * LEVEL / level)
+    own, unseen = min(1.0, p * LEVEL / level), unseen_p(beyond)
+    found += _counted(p, own, "as other searches saw the same data")
+    looked = "" if beyond.test is None or beyond.test.p is None else percent(beyond.test.p) + _counted(
+        beyond.test.p, unseen, "as it was looked at before"
+    )  # fmt: skip
     if beyond.scheme == HOLDOUT:
         both = combined_p(own, unseen)
-        held_out = "nothing can be said of what was held out" if test is None or test.p is None else (
-            f"its p on what was held out is {unseen:.2%}"
-        )  # fmt: skip
+        held_out = f"its p on what was held out is {looked}" if looked else "nothing can be said of what was held out"
         return Claim(
-            both, LEVEL, f"the winner is as good by luck in {resampled}, and {held_out}: combined {both:.2%}", against
+            both, LEVEL, f"the winner is as good by luck in {found}, and {held_out}: combined {percent(both)}", against
         )
-    folds = 0 if test is None else test.folds
+    folds = 0 if beyond.test is None else beyond.test.folds
     either = min(1.0, 2 * min(own, unseen))
+    stitched = f"what the winners of {folds:,} folds earned out of sample comes by luck in {looked}"
+    if not looked:
+        stitched = "nothing can be said of what the folds' winners earned out of sample"
     return Claim(
         either,
         LEVEL,
-        f"what the winners of {folds:,} folds earned out of sample comes by luck in {unseen:.2%}, and the winner is as good "
-        f"in {resampled}: either of the two in {either:.2%}",
+        f"{stitched}, and the winner is as good in {found}: either of the two in {percent(either)}",
         against,
     )
+
+
+def unseen_p(beyond: Beyond) -> float:
+    """The p of what was held out, as far as it was unseen: counted as often as it was looked at. 1 without any."""
+    test = beyond.test
+    return 1.0 if test is None or test.p is None else min(1.0, test.p / beyond.test_share)
+
+
+def _counted(p: float, as_if: float, why: str) -> str:
+    return f" (which counts as {percent(as_if)}, {why})" if as_if > p * (1 + 1e-9) else ""
+
+
+def percent(value: float) -> str:
+    """A share with the digits that tell it: never 0 % of what is more."""
+    if value <= 0 or value >= 0.001:
+        return f"{value:.2%}" if value < 0.1 else f"{value:.1%}"
+    return f"{100 * value:.2g}%" if value >= 1e-6 else "less than 0.0001%"
 
 
 def _against(beyond: Beyond) -> str:

@@ -27,10 +27,11 @@ from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from arbd.errors import NotComputableError
 from arbd.validation.blocks import FloatArray, IntArray
-from arbd.validation.claim import HOLDOUT, LEVEL, Beyond, claim_of, lost_out_of_sample
+from arbd.validation.claim import HOLDOUT, LEVEL, Beyond, claim_of, lost_out_of_sample, percent
 from arbd.validation.overfitting import Overfitting, overfitting_error, probability_of_backtest_overfitting
 from arbd.validation.sharpe import (
     deflated_sharpe_ratio,
@@ -70,8 +71,10 @@ class Evidence:
     `s` and `q`, (n_trials, n_blocks), are sums of returns and of their squares, `counts` (n_blocks,) the steps of each
     block, None where not known, with the reason in `no_counts`; `step_s` is the length of a step in seconds. `winner` is
     the position of the trial to judge; `adaptive` says that trials were placed by looking at results. `trials` counts all
-    that were run, failed ones too; `trials_on_data` all that any search ever ran on the same data. `trades` is what the
-    winner closed, `hold_s` how long it held, where known. `chosen_by` is how the search chooses: "mean" or "sharpe".
+    that were run, failed ones too; `trials_on_data` all that any search ever ran on the same data. `unseen` trials of the
+    winner's search left no returns to compare: they were pruned, or had less of the data, because of what they did.
+    `may_win` (n_trials,) are those that the search could choose, None for all; others broke a constraint. `trades` is what
+    the winner closed, `hold_s` how long it held, where known. `chosen_by` is how the search chooses: "mean" or "sharpe".
     `beyond` is what validation found.
     """
 
@@ -88,6 +91,18 @@ class Evidence:
     hold_s: float | None = None
     chosen_by: str = "mean"
     beyond: Beyond = field(default_factory=Beyond)
+    unseen: int = 0
+    may_win: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def level(self) -> float:
+        """Of what p-value 5 % are asked.
+
+        What any later search on the same data may still claim must be left to it: 5 % is shared by numbers of trials. And
+        the trials that can be compared are the best of those that were tried: at worst, each is as many (Bonferroni).
+        """
+        shared = min(1.0, max(1, self.trials) / max(1, self.trials_on_data))
+        return LEVEL * shared * max(1, len(self.s)) / max(1, len(self.s) + self.unseen)
 
     @property
     def block_s(self) -> float | None:
@@ -136,8 +151,7 @@ class Judgement:
 def judge(evidence: Evidence, seed: int = 1) -> Judgement:
     """The verdict on the winner of a search; `seed` is that of the resamples."""
     found = Judgement(trials=evidence.trials, trials_on_data=evidence.trials_on_data)
-    # What any later search on the same data may still claim must be left to it: 5 % is shared by numbers of trials.
-    level = LEVEL * min(1.0, max(1, evidence.trials) / max(1, evidence.trials_on_data))
+    level = evidence.level
     _sharpe_statistics(found, evidence)
     _resampled(found, evidence, level, seed)
     _cross_validated(found, evidence)
@@ -147,18 +161,26 @@ def judge(evidence: Evidence, seed: int = 1) -> Judgement:
         found.reasons += _what_would_change(found, evidence, level)
         return found
     assert found.winner is not None
-    claim = claim_of(evidence.p_of(found.winner), found.winner.tested, level, evidence.beyond)
+    claim = claim_of(evidence.p_of(found.winner), _resampled_trials(found.winner, evidence), level, evidence.beyond)
     contradicted = _contradicted(found, evidence.beyond)
     if claim.holds:
-        found.verdict, found.rule = Verdict.SKILL, f"{claim.text}; at most {claim.level:.2%} was asked"
+        found.verdict, found.rule = Verdict.SKILL, f"{claim.text}; at most {percent(claim.level)} was asked"
     elif contradicted:
         found.verdict = Verdict.OVERFIT
         found.rule = f"the winner's own record would convince ({found.psr:.0%}), but {contradicted}"
     else:
         found.verdict = Verdict.LUCK
-        found.rule = claim.against or f"{claim.text}; at most {claim.level:.2%} was asked"
+        found.rule = claim.against or f"{claim.text}; at most {percent(claim.level)} was asked"
     found.reasons += _what_would_change(found, evidence, level)
     return found
+
+
+def _resampled_trials(winner: Superiority, evidence: Evidence) -> str:
+    """Which trials were resampled together, in words."""
+    tried = len(evidence.s) + evidence.unseen
+    if winner.tested < tried:
+        return f"the {winner.tested:,} of {tried:,} trials that can be compared"
+    return f"all {tried:,} trials" if tried > 1 else "its returns"
 
 
 def _contradicted(found: Judgement, beyond: Beyond) -> str:
@@ -204,14 +226,24 @@ def _lasting(evidence: Evidence, times: float) -> str:
 
 def _what_would_change(found: Judgement, evidence: Evidence, level: float) -> list[str]:
     reasons = []
+    asked = f"a p-value of {percent(level)} is asked of it instead of {LEVEL:.0%}"
+    if evidence.beyond.scheme:
+        asked = f"its p counts {LEVEL / level:,.1f} times"
     if evidence.trials_on_data > evidence.trials:
         reasons.append(
             f"{evidence.trials_on_data:,} trials were made on this data in all, this search's {evidence.trials:,} "
-            f"included; so a p-value of {level:.2%} is asked of it instead of {LEVEL:.0%}"
+            f"included; so {asked}"
+        )
+    if evidence.unseen:
+        reasons.append(
+            f"{evidence.unseen:,} trials of the search left no returns to compare (pruned, failed, or on less of the data)"
+            + ("" if evidence.trials_on_data > evidence.trials else f"; so {asked}")
         )
     if found.verdict in (Verdict.LUCK, Verdict.OVERFIT) and found.winner is not None:
         reasons += _how_much_more(found.winner, evidence)
         better = [trial for trial in found.superior or [] if trial != evidence.winner]
+        if evidence.may_win is not None:
+            better = [trial for trial in better if evidence.may_win[trial]]
         if better:
             reasons.append(
                 f"{len(better):,} other trials can be told from luck: rank by a metric that knows risk, as sharpe"
@@ -233,6 +265,8 @@ def _how_much_more(winner: Superiority, evidence: Evidence) -> list[str]:
     if scheme and test is not None and test.t is not None and (scheme != HOLDOUT or times <= 1):
         # On one unseen record nothing was chosen: it needs no more than the normal quantile.
         more = ((ONE_SIDED_Z if scheme == HOLDOUT else HALF_LEVEL_Z) / test.t) ** 2
+        if more <= 1:
+            return ["what it was tested on was looked at too often: judge it on data that no search has seen"]
         return [
             f"if the winner goes on as it did out of sample, {more:.1f} times as long a test would tell it from luck"
         ]
@@ -254,9 +288,9 @@ def _sharpe_statistics(found: Judgement, evidence: Evidence) -> None:
     ratios = _ratios(s)
     sr = found.sharpe = found.compute("psr", lambda: _winner_ratio(winner, ratios, evidence.winner))
     found.effective_trials = found.compute("effective_trials", lambda: effective_trials(s=s))
-    spread = found.compute("luck_line", lambda: _spread(ratios))
-    if spread is not None:
-        found.luck_line = found.compute("luck_line", lambda: expected_max_sharpe(evidence.trials_on_data, spread))
+    # Ratios of noise over n observations deviate by 1 / sqrt(n): what the trials came to says nothing of luck.
+    found.luck_line = found.compute("luck_line", lambda: _luck_line(n, evidence.trials_on_data))
+    spread = found.compute("dsr", lambda: _spread(ratios))
     if sr is None:
         for name in ("dsr", "min_track_record_steps"):
             found.missing[name] = found.missing["psr"]
@@ -268,13 +302,17 @@ def _sharpe_statistics(found: Judgement, evidence: Evidence) -> None:
         found.dsr = found.compute(
             "dsr", lambda: deflated_sharpe_ratio(sr, n, evidence.trials_on_data, spread, skew, kurtosis)
         )
-    else:
-        found.missing["dsr"] = found.missing["luck_line"]
     found.min_track_record_blocks = found.compute(
         "min_track_record_steps", lambda: min_track_record_length(sr, skew=skew, kurtosis=kurtosis)
     )
     if found.min_track_record_blocks is not None and evidence.counts is None:
         found.missing["min_track_record_steps"] = evidence.no_counts
+
+
+def _luck_line(n_blocks: int, trials: int) -> float:
+    if trials < 2:
+        raise NotComputableError("there is no best of a single trial")
+    return expected_max_sharpe(trials, n_blocks**-0.5)
 
 
 def _ratios(s: FloatArray) -> FloatArray:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from arbd.analysis.verdict import NONE_GIVEN
 from arbd.spool.layout import SpoolLayout
 from tests.analysis.test_robust_and_promote import N, make, session_of
 from tests.conftest import Arbctl
@@ -36,3 +37,35 @@ def test_what_has_not_run_is_missing_with_the_reason(arbctl: Arbctl, layout: Spo
     found = json.loads(arbctl("verdict", "s", "--json")[1])
     assert found["missing"]["stress"] == "the session ended before it ran"
     assert arbctl("best", "s", "--robust")[0] == 3
+
+
+def test_without_returns_what_was_tested_is_told_by_the_metric(arbctl: Arbctl, layout: SpoolLayout) -> None:
+    make(layout, test=(0.5, -1.0, 1.0), stress=(0.25, 1.0, -1.0), blocks=False)
+    found = json.loads(arbctl("verdict", "s", "--json")[1])
+    assert (found["verdict"], found["rule"]) == ("not enough data", NONE_GIVEN)
+    test = found["out_of_sample"]
+    assert (test["metric"], test["t"], test["p"], test["folds_won"]) == (0.5, None, None, None)
+    assert test["degradation"]["rank_correlation"] is not None
+    assert (found["stress"][0]["best"], found["plateau"] is None) == (0.25, False)
+    # What is there is not called missing, and what is not there is, with its reason.
+    assert {"plateau", "stress"}.isdisjoint(found["missing"])
+    assert found["missing"]["out_of_sample.p"] == "iteration 41 has no return blocks"
+    for words in (("verdict", "s"), ("summary", "s"), ("best", "s"), ("best", "s", "--robust")):
+        code, out, err = arbctl(*words)
+        assert (code, NONE_GIVEN in out + err) == (0, True), words
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "(`arbctl verdict s`)\n"),
+        (("--robust",), "(`arbctl verdict s`) (of the single best, iteration 36)"),
+        (("--metric", "value", "--ascending"), "verdict: none, as verdicts are on the best in the job's own direction"),
+    ],
+)
+def test_a_verdict_beside_parameters_says_of_which_it_is(
+    arbctl: Arbctl, layout: SpoolLayout, words: tuple[str, ...], said: str
+) -> None:
+    make(layout)
+    code, _, err = arbctl("best", "s", *words)
+    assert (code, said in err) == (0, True), err

@@ -48,6 +48,7 @@ def session_of(
     test: Any = (1.0, -1.0, 1.0),
     stress: Any = (1.0, 1.0, 1.0),
     luck: bool = False,
+    blocks: bool = True,
     last: int = N + 6,
 ) -> SessionPaths:
     """A search whose best is a spike at 0.9 beside a plateau around 0.3; three finalists, tested and stressed."""
@@ -69,7 +70,7 @@ def session_of(
     paths = make_session(layout, n, "s", **job)
     everything = np.concatenate([values, test, stress])
     rows = concatenate([_rows(n, everything, np.concatenate([xs, xs[best], xs[best]]))])
-    write_rows(paths, "w", rows.select(np.arange(last)))
+    write_rows(paths, "w", (rows if blocks else replace(rows, blocks=None)).select(np.arange(last)))
     return paths
 
 

@@ -22,6 +22,7 @@ from arbd.search.problem import MetricGoal
 from arbd.search.space import FloatDimension, SearchSpace
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
+from arbd.validation.sharpe import expected_max_sharpe
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
@@ -199,3 +200,48 @@ def test_trials_of_other_sessions_on_the_same_data_are_said(arbctl: Arbctl, layo
     found = _judged(arbctl, "s")
     assert (found["trials"], found["trials_on_data"]) == (N, 2 * N)
     assert f"{2 * N} trials were made on this data in all" in found["reasons"][0]
+
+
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "a constraint": {"constraints": ("value >= 4",)},
+    "no number": {},
+    "failed": {},
+    "no blocks": {},
+}
+
+
+@pytest.mark.parametrize("way", LEFT_OUT)
+def test_leaving_out_what_did_badly_makes_no_winner_better(arbctl: Arbctl, layout: SpoolLayout, way: str) -> None:
+    n = 400
+    s = np.random.default_rng(3).standard_normal((n, 32))
+    values = s.sum(axis=1)
+    rows = replace(rows_of(1, n), blocks=np.stack([s, s * s], axis=2), metrics={"value": values})
+    metrics = (MetricGoal("value", "maximize"),)
+    everything = _judged(arbctl, _written(layout, "all", rows, metrics=metrics))
+    bad = values < np.sort(values)[-3]
+    if way == "no number":
+        rows = replace(rows, metrics={"value": np.where(bad, np.nan, values)})
+    elif way == "failed":
+        rows = replace(rows, status=np.where(bad, 1, 0).astype(np.uint8))
+    elif way == "no blocks":
+        rows = replace(rows, blocks=np.where(bad[:, None, None], np.nan, rows.blocks))
+    found = _judged(arbctl, _written(layout, "some", rows, metrics=metrics, **LEFT_OUT[way]))
+    assert found["best_iteration"] == everything["best_iteration"]
+    assert found["verdict"] != "skill"
+    if way in ("a constraint", "no number"):
+        assert [found["spa"][key] for key in ("p_winner", "p_best", "iteration")] == [
+            everything["spa"][key] for key in ("p_winner", "p_best", "iteration")
+        ]
+    else:
+        assert found["spa"]["level"] == pytest.approx(0.05 * 3 / n)
+        assert f"{n - 3} trials of the search left no returns to compare" in " ".join(found["reasons"])
+
+
+def test_a_luck_line_is_that_of_noise_and_not_of_what_the_trials_came_to(layout: SpoolLayout) -> None:
+    s = np.random.default_rng(4).standard_normal((50, 64)) * 0.1 + np.linspace(-1, 1, 50)[:, None]
+    rows = replace(rows_of(1, 50), blocks=np.stack([s, s * s], axis=2), metrics={"value": s.sum(axis=1)})
+    _written(layout, "s", rows, metrics=(MetricGoal("value", "maximize"),))
+    found = session_verdict(layout.root, "s").document()
+    assert found["verdict"] == "skill"
+    assert found["luck_line"] == pytest.approx(expected_max_sharpe(50) / 8)
+    assert found["sharpe"] > found["luck_line"]

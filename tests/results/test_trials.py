@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -168,3 +169,26 @@ def test_before_its_finalists_ran_a_session_has_seen_nothing_of_what_it_holds_ou
     hides = spec_of(13, generation_size=10, validation=_held_out(10, (0, 100), (120, 200)))
     assert [(record.trials, record.window) for record in records_of("s", hides, 9)] == [(9, (0, 100))]
     assert [(r.trials, r.window) for r in records_of("s", hides, 12)] == [(10, (0, 100)), (2, (120, 200))]
+
+
+def _folds(n: int, *tests: tuple[int, int]) -> ValidationSpec:
+    folds = tuple(FoldWindows((((0, test[0]),),), ((test,),)) for test in tests)
+    return ValidationSpec(n, "walk_forward", (FoldWindows(()), *folds), finalists=1)
+
+
+def test_searches_of_other_folds_of_the_same_job_are_other_trials(layout: SpoolLayout) -> None:
+    files = Files()
+    two = spec_of(32, generation_size=10, validation=_folds(10, (50, 60), (60, 70)))
+    three = spec_of(43, generation_size=10, validation=_folds(10, (40, 50), (50, 60), (60, 70)))
+    plain = spec_of(10, generation_size=10)
+    for name, spec, n, on_data in (("two", two, 32, 30), ("three", three, 43, 60), ("plain", plain, 10, 60)):
+        keep_records(files, layout, records_of(name, spec, n))
+        assert trials_on_data(files, layout, name, spec).trials == on_data
+
+
+def test_a_session_that_an_earlier_version_counted_as_one_search_counts_no_fold_twice(layout: SpoolLayout) -> None:
+    files, spec = Files(), spec_of(32, generation_size=10, validation=_folds(10, (50, 60), (60, 70)))
+    own, folds = records_of("s", spec, 32)
+    assert (own.trials, folds.trials) == (10, 20)
+    keep_records(files, layout, [replace(own, trials=30), own, folds])
+    assert trials_on_data(files, layout, "s", spec).trials == 30

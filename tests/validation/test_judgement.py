@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbd.validation.claim import LEVEL
 from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
 
 NUMBERS = {
@@ -200,3 +201,9 @@ def test_where_no_trial_has_a_return_nothing_is_said_of_choosing_among_them(
     found = judge(replace(evidence, s=s, q=q))
     assert (found.pbo is None) == (traded == 0)
     assert ("has any return" in found.missing.get("pbo", "")) == (traded == 0)
+
+
+@given(unseen=st.integers(0, 400))
+def test_trials_without_returns_count_as_if_the_best_were_left(unseen: int) -> None:
+    evidence = replace(_evidence(trials=40), unseen=unseen)
+    assert evidence.level == pytest.approx(LEVEL * 40 / (40 + unseen))

@@ -74,18 +74,29 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str,
                 f"see `arbctl summary {session}` for the nearest"
             )
         raise NotFoundError(f"session {session}: no result has a number for {name}: see `arbctl summary {session}`")
+    winner = first
     if robust:
         first = _robust(loaded, name)
     (result,) = loaded.results(first)
     require_trades(loaded, [result], anyway=anyway)
     params = {**loaded.spec.fixed, **result.params}
+    line = _verdict_line(app, loaded, metric, judged=up == loaded.ranking.ascending(name))
+    if line:
+        of_another = (
+            f" (of the single best, iteration {loaded.results(winner)[0].iteration})" if first != winner else ""
+        )
+        # Beside the parameters, not among them: those go to a bot.
+        click.echo(escape_line(line + of_another), err=True)
+    click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
+
+
+def _verdict_line(app: App, loaded: ResultTable, metric: str | None, *, judged: bool) -> str:
+    """What is said of the winner; of the other end of a ranking nothing can be."""
+    if not judged:
+        return "verdict: none, as verdicts are on the best in the job's own direction"
     from arbd.analysis.verdict import verdict_line
 
-    line, _ = verdict_line(app.layout().root, loaded, metric)
-    if line:
-        # Beside the parameters, not among them: those go to a bot.
-        click.echo(escape_line(line), err=True)
-    click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
+    return verdict_line(app.layout().root, loaded, metric)[0]
 
 
 def _robust(loaded: ResultTable, metric: str) -> list[int]:

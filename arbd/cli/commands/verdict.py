@@ -49,8 +49,8 @@ def _text(found: dict[str, Any]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for name, reason in found["missing"].items():
         reasons.setdefault(reason, []).append(name)
-    lines += ["", *(f"not computed: {', '.join(names)}: {reason}" for reason, names in reasons.items())]
-    return lines
+    lines += [""] if reasons else []
+    return lines + [f"not computed: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -86,6 +86,11 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _p(value: float) -> str:
+    """A p-value, which is never 0."""
+    return f"{value:.3f}" if value >= 0.0015 else f"{value:.2g}"
+
+
 def _severe(dsr: float | None) -> str:
     """Beside a good verdict a small number would read as a contradiction."""
     return "" if dsr is None or dsr >= 0.5 else "; sets that lose raise its bar too, and no verdict rests on it"
@@ -95,11 +100,12 @@ def _out_of_sample(found: dict[str, Any]) -> str:
     from arbd.analysis.text import format_value
 
     test = found["out_of_sample"]
-    folds = f"{test['folds_won']} of {test['folds']} folds won; " if test["folds"] > 1 else ""
+    won = "" if test["folds_won"] is None else f"{test['folds_won']} of {test['folds']} folds won; "
+    folds = won if test["folds"] > 1 else ""
     money = "" if test["metric"] is None else f"{found['metric']} {format_value(test['metric'])}, "
-    t = "t unknown" if test["t"] is None else f"t {test['t']:.2f}"
+    t = "no t" if test["t"] is None else f"t {test['t']:.2f}"
     sharpe = "" if test["sharpe"] is None else f", Sharpe {test['sharpe']:.3g} {found['sharpe_unit']}"
-    p = "" if test["p"] is None else f", p {test['p']:.3f}"
+    p = "" if test["p"] is None else f", p {_p(test['p'])}"
     return f"{folds}{money}{t}{sharpe}{p}"
 
 
@@ -111,7 +117,7 @@ def _degradation(test: dict[str, Any]) -> str:
 
 
 def _nulls(found: dict[str, Any]) -> str:
-    return "" if found["p"] is None else f"p {found['p']:.3f} by Sharpe, of {found['k']} markets without an edge"
+    return "" if found["p"] is None else f"p {_p(found['p'])} by Sharpe, of {found['k']} markets without an edge"
 
 
 def _stress(line: dict[str, Any], metric: str) -> str:
@@ -129,7 +135,7 @@ def _beside(sharpe: str, luck: str, unit: str) -> str:
 def _superior(spa: dict[str, Any]) -> str:
     superior = spa["superior"]
     many = "none can be told from luck" if not superior else f"{len(superior):,} can be told from luck"
-    return f"p {spa['p_winner']:.3f} of the winner, {spa['p_best']:.3f} of the best; {many}"
+    return f"p {_p(spa['p_winner'])} of the winner, {_p(spa['p_best'])} of the best; {many}"
 
 
 def _overfitting(pbo: dict[str, Any]) -> str:

@@ -120,10 +120,11 @@ def document_of(notice: Notice, host: str, judge: Judge) -> dict[str, Any] | Non
 
 def judge_session(spool: Path, session_id: str) -> dict[str, Any] | None:
     """The verdict on the winner of a session; None where there are no returns to judge."""
-    from arbd.analysis.verdict import NO_BLOCKS, session_verdict  # noqa: PLC0415 - NumPy, for this happening alone
+    from arbd.analysis.verdict import session_verdict  # noqa: PLC0415 - NumPy, for this happening alone
 
-    found = session_verdict(spool, session_id).document()
-    if found["rule"] == NO_BLOCKS:
+    judged = session_verdict(spool, session_id)
+    if judged.says_nothing:
         return None
+    found = judged.document()
     names = ("verdict", "rule", "metric", "best", "best_iteration")
     return {**{name: found[name] for name in names}, "reasons": list(found["reasons"])[:MAX_REASONS]}
