@@ -19,3 +19,10 @@ def eta_s(state: LedgerState) -> float | None:
     """Seconds left at the rate of late; None when nothing can be said."""
     rate, left = rate_per_s(state), state.n - state.counted
     return left / rate if rate and left else None
+
+
+def rate_text(rate: float | None) -> str:
+    """A rate for people; where iterations take minutes, it is not nought."""
+    if not rate:
+        return "-" if rate is None else "0"
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arbd.analysis.pace import rate_text
 from arbd.cli.app import duration, on_terminal
 from arbd.spool.ledger import LedgerState
 
@@ -57,7 +58,7 @@ class ProgressView:
             return
         rate = state.rate()
         left = duration((state.n - state.counted) / rate) if rate and state.counted < state.n else "-"
-        about = f"{state.label()}" + (f", {rate:,.0f}/s, {left} left" if rate and not state.over else "")
+        about = f"{state.label()}" + (f", {rate_text(rate)}/s, {left} left" if rate and not state.over else "")
         bad = state.counted - state.counts[0]
         about += f", {bad} bad" if bad else ""
         if self._bar is not None:

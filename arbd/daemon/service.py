@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from arbd.analysis.pace import rate_text
 from arbd.daemon import forks
 from arbd.daemon.core import events
 from arbd.daemon.core.coordinator import Coordinator
@@ -281,7 +282,7 @@ class Service:
         about, busy = self._counters.snapshot.about, self._counters.slots_busy
         sessions = len(about.get("sessions", ()))
         parts = [f"{sessions} session{'' if sessions == 1 else 's'}, {busy} of {self._config.all_slots} slots busy"]
-        parts += [f"{about['rate']:,.1f} iterations/s"] if about.get("rate") else []
+        parts += [f"{rate_text(about['rate'])} iterations/s"] if about.get("rate") else []
         parts += [f"works on nothing: {about['halted']}"] if about.get("halted") else []
         silent_s = self._counters.snapshot.age_s(time.monotonic())
         parts += [f"the spool has not answered for {silent_s:.0f} s"] if silent_s > FINAL_PATIENCE_S else []

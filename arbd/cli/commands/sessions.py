@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arbd.analysis.overview import Overview, Overviews, Selection, blocked_by, read_overview, read_overviews
-from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.pace import bad, eta_s, rate_per_s, rate_text
 from arbd.analysis.standing_documents import standing_documents
 from arbd.analysis.standstill import BLOCKED, FINISHING, NO_WORKER, read_standstill
 from arbd.analysis.waiting import waiting_share, waiting_text
@@ -48,7 +48,7 @@ def _line(view: Overview) -> list[str]:
         f"{state.n:,}",
         f"{share:.1f}%",
         str(bad(state)),
-        "-" if rate is None else f"{rate:,.1f}",
+        rate_text(rate),
         duration(eta_s(state)),
     ]
 

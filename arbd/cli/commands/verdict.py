@@ -72,7 +72,7 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("winner", best and f"{best}, {found['metric']} {format_value(found['best'])}"),
         ("trials", trials),
-        ("Sharpe", _beside(number(found["sharpe"]), number(found["luck_line"]), found["sharpe_unit"])),
+        ("Sharpe", _beside(number(found["sharpe"]), number(found["luck_line"]), found)),
         ("probabilistic Sharpe", share(found["psr"])),
         ("deflated Sharpe", share(found["dsr"]) + _severe(found["dsr"])),
         ("minimum track record", "" if steps is None else f"{steps:,} steps of the equity grid"),
@@ -128,8 +128,11 @@ def _stress(line: dict[str, Any], metric: str) -> str:
     return f"{best}{kept}; {line['above_zero']} of {line['finalists']} finalists above 0"
 
 
-def _beside(sharpe: str, luck: str, unit: str) -> str:
-    return f"{sharpe} {unit}" + (f"; the best of as many without skill: {luck}" if luck else "") if sharpe else ""
+def _beside(sharpe: str, luck: str, found: dict[str, Any]) -> str:
+    """The metric `sharpe` is of single grid steps, and another number."""
+    blocks = f" of returns in {len(found['blocks']['steps'])} blocks" if found["blocks"] else ""
+    beside = f"; the best of as many without skill: {luck}" if luck else ""
+    return f"{sharpe} {found['sharpe_unit']}{blocks}{beside}" if sharpe else ""
 
 
 def _superior(spa: dict[str, Any]) -> str:

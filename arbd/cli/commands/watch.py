@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arbd.analysis.pace import bad, eta_s, rate_per_s
+from arbd.analysis.pace import bad, eta_s, rate_per_s, rate_text
 from arbd.analysis.standstill import FINISHING, NO_WORKER
 from arbd.analysis.waiting import waiting_text
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
@@ -121,7 +121,7 @@ def _cells(live: Live, followed: Followed) -> tuple[str, str, str, str, str, str
         live.label(followed),
         f"{state.counted:,} of {state.n:,}",
         str(bad(state)),
-        "-" if rate is None else f"{rate:,.1f}",
+        rate_text(rate),
         duration(eta_s(state)),
         shown_best(followed.best),
     )
@@ -143,7 +143,7 @@ def _worker_rows(live: Live) -> list[tuple[str, str, str, str, str, str]]:
                 state,
                 f"{busy} of {slots} {bar}".rstrip(),
                 f"{facts['done'] or 0:,}",
-                f"{facts['rate_per_s'] or 0:,.1f}" if is_heard else "-",
+                rate_text(facts["rate_per_s"] or 0) if is_heard else "-",
                 " ".join(facts["sessions"]) if is_heard else "",
             )
         )

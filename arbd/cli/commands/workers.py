@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from arbd.analysis.pace import rate_text
 from arbd.cli.app import App, json_option, pass_app, table
 from arbd.cli.executor_lines import executor_lines
 from arbd.cli.live import ENDED, shown_state, silence, worker_facts
@@ -107,7 +108,7 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
             _cell(d["slots"]),
             str(min(max(0, d["busy"] or 0), d["slots"] or 0)) if _is_heard(d) else "-",
             _cell(d["done"]),
-            f"{d['rate_per_s'] or 0:,.1f}" if _is_heard(d) else "-",
+            rate_text(d["rate_per_s"] or 0) if _is_heard(d) else "-",
             str(d["versions"].get("arbd", "?")),
             " ".join(d["sessions"]) if _is_heard(d) else "",
         ]
