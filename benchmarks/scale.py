@@ -102,19 +102,17 @@ def most_memory(pids: Sequence[int]) -> int:
 
 
 def below(parent: int) -> list[int]:
-    """A process and all that it started."""
-    parents: dict[int, int] = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                rest = Path(entry.path, "stat").read_text().rpartition(")")[2]
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(rest.split()[1])
-    found = {parent}
-    while more := {pid for pid, above in parents.items() if above in found} - found:
-        found |= more
-    return sorted(found)
+    """A process and all that it started and that has not been left to others."""
+    found = [parent]
+    for pid in found:
+        try:
+            tasks = [entry.name for entry in os.scandir(f"/proc/{pid}/task")]
+            found += [
+                int(child) for task in tasks for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+            ]
+        except OSError:
+            continue  # it ended
+    return found
 
 
 def run(folder: Path, what: str, command: Sequence[str | Path], limit_mb: int, **figures: Any) -> None:

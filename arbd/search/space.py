@@ -6,6 +6,7 @@ every mapping here is row by row, so a range of iterations alone gives what it g
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,7 +157,8 @@ class SearchSpace:
         names = self.names
         decoded = self.unconditional.decode(columns) if self.conditions else self.decode(columns)
         lists = [v if isinstance(v, list) else v.tolist() for v in decoded.values()]
-        rows = [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+        # Without a step of Python for each row, as one is made for every iteration.
+        rows = list(map(dict, map(zip, itertools.repeat(names), zip(*lists, strict=True))))
         for name, exists in self.active(columns).items():
             for at in np.flatnonzero(~exists).tolist():
                 del rows[at][name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -76,8 +77,11 @@ class RowBuffer:
         planned = self._planned.select(slice(start, start + n))
         iteration = np.arange(self._first + start, self._first + start + n, dtype=np.int64)
         metrics = _metric_columns(outcomes)
-        pruned = np.array([outcome is not None and bool(outcome.pruned) for outcome in outcomes], dtype=bool)
-        origin = np.where(pruned, PRUNED, planned.origin)
+        origin = planned.origin
+        pruned = [position for position, outcome in enumerate(outcomes) if outcome is not None and outcome.pruned]
+        if pruned:
+            origin = origin.copy()
+            origin[pruned] = PRUNED
         if planned.budget is not None:
             metrics["budget"] = planned.budget
         batch = RowBatch(
@@ -104,18 +108,14 @@ class RowBuffer:
 
 
 def _metric_columns(outcomes: Sequence[Outcome | None]) -> dict[str, Array]:
-    names: dict[str, None] = {}
-    previous: object = None
-    for outcome in outcomes:
-        # Most objectives return the same names every time: a comparison of the keys is cheaper than a merge.
-        if outcome is not None and outcome.metrics.keys() != previous:
-            names.update(dict.fromkeys(outcome.metrics))
-            previous = outcome.metrics.keys()
+    found: list[Mapping[str, float]] = [{} if outcome is None else outcome.metrics for outcome in outcomes]
+    # Most objectives return the same names every time, hence as many, all of which are there.
+    if found and len(set(map(len, found))) == 1:
+        with contextlib.suppress(KeyError):
+            return {name: np.array([metrics[name] for metrics in found], dtype=np.float64) for name in found[0]}
     nan = float("nan")
-    return {
-        name: np.array([nan if o is None else o.metrics.get(name, nan) for o in outcomes], dtype=np.float64)
-        for name in names
-    }
+    names = dict.fromkeys(name for metrics in found for name in metrics)
+    return {name: np.array([metrics.get(name, nan) for metrics in found], dtype=np.float64) for name in names}
 
 
 def _block_column(outcomes: Sequence[Outcome | None]) -> Array | None:
