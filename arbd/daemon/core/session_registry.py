@@ -240,10 +240,14 @@ class SessionRegistry:
         paths = self.layout.session(session_id)
         try:
             there = self.files.names(paths.folder)
+            # The ledger comes last; nobody claims before.
+            begun = paths.ledger.name in there or any(map(self.files.names, (paths.segments, paths.generations)))
         except OSError:
             return None
         missing = [path for path in (paths.ledger, paths.spec) if path.name not in there]
-        return CorruptionError(missing[0], 0, "is missing from a session whose folder is there") if missing else None
+        if not missing or not begun:
+            return None
+        return CorruptionError(missing[0], 0, "is missing from a session whose folder is there")
 
     def _look_again(self, session_id: str, found: SessionStanding) -> None:
         """Whatever was wrong with its files may have been mended, or was a file server's mistake."""

@@ -16,10 +16,11 @@ from arbd.daemon.core.condition import COUNT_REJECTED_S
 from arbd.daemon.core.coordinator import FIRST_TROUBLE_PAUSE_S, LONGEST_TROUBLE_PAUSE_S, Coordinator
 from arbd.daemon.core.counters import Counters
 from arbd.daemon.core.generation_scheduler import POLL_S
-from arbd.daemon.core.session_registry import Timing
+from arbd.daemon.core.session_registry import LOOKS_BEFORE_UNREADABLE, Timing
 from arbd.daemon.slots.pool import ExitReport
 from arbd.daemon.slots.progress import EVALUATING, LOADING, Progress
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, SlotSetup
+from arbd.errors import CorruptionError
 from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.frames import payloads
@@ -35,6 +36,7 @@ from tests.spool.sessions import make_session
 TIMING = Timing(scan_s=30.0, beat_s=7.0, lease_s=60.0, chunk_target_s=2.0)
 ACTOR = Actor(user="ann", uid=1, host="desk", wall_ns=1, reason="disks")
 NOWHERE = Progress(7, 1, LOADING, 0, 0, 0)
+UNREADABLE = "the session cannot be read; it is looked at again"
 IN_TROUBLE, WORKS_AGAIN = "the spool is in trouble; nothing is lost, trying again", "the spool works again"
 
 
@@ -530,3 +532,27 @@ def test_it_works_until_it_ends(layout: SpoolLayout) -> None:
     desk = Desk(layout, burst=True)
     desk.coordinator.run()
     assert desk.sent == [events.Finished(0, "nothing is left to do")]
+
+
+@pytest.mark.parametrize("begun", ["", "segments", "generations"])
+def test_a_session_whose_making_was_interrupted_is_not_called_damaged(
+    desk: Desk, layout: SpoolLayout, begun: str
+) -> None:
+    """Its ledger comes last. Where a row or a generation is without one, it was lost."""
+    paths = make_session(layout, 10)
+    opened = paths.ledger.read_bytes()
+    paths.ledger.unlink()
+    if begun:
+        (paths.folder / begun / "1").write_bytes(b"x")
+    for _ in range(LOOKS_BEFORE_UNREADABLE + 1):
+        assert desk.runs(events.SlotReady(), after_s=TIMING.scan_s) == []
+    damage = [line for line in desk.log.of(UNREADABLE) if isinstance(line["reason"], CorruptionError)]
+    assert len(damage) == (1 if begun else 0)
+    assert desk.log.of(UNREADABLE)
+    if begun:
+        (paths.folder / begun / "1").unlink()
+    Files().publish(paths.ledger, opened)
+    for _ in range(60):
+        if desk.runs(after_s=TIMING.scan_s):
+            return
+    raise AssertionError("it is not worked on though it is whole")
