@@ -54,9 +54,25 @@ class LockedLog(Generic[T]):
     def append(self, records: Sequence[T]) -> None:
         """Add records, durably, all in one write. TimeoutError when somebody keeps the lock."""
         self.files.make_folder(self.path.parent)
-        data = b"".join(encode_frame(_ENCODER.encode(record)) for record in records)
         with self.files.lock(self.lock, LOCK_PATIENCE_S):
-            is_new = self.path.name not in self.files.names(self.path.parent)
-            self.files.append(self.path, data)
-            if is_new:
-                self.files.sync_folder(self.path.parent)
+            self._append(records)
+
+    def append_unless_behind(self, records: Sequence[T]) -> list[T]:
+        """As `append`, unless the log has records that were not read: these are returned then, and nothing is added.
+
+        What was added counts as read.
+        """
+        self.files.make_folder(self.path.parent)
+        with self.files.lock(self.lock, LOCK_PATIENCE_S):
+            if unread := self.read_new():
+                return unread
+            self._append(records)
+            self.read_new()
+        return []
+
+    def _append(self, records: Sequence[T]) -> None:
+        data = b"".join(encode_frame(_ENCODER.encode(record)) for record in records)
+        is_new = self.path.name not in self.files.names(self.path.parent)
+        self.files.append(self.path, data)
+        if is_new:
+            self.files.sync_folder(self.path.parent)

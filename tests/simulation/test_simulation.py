@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
+from arbd.daemon.notices.log import Step
+from arbd.daemon.notices.outbox import Outbox
 from arbd.results.store_reader import read_results
 from arbd.spool.ledger import COMPLETED
 from tests.conftest import REPOSITORY
 from tests.simulation.__main__ import catch, play_all
 from tests.simulation.daemon import SimDaemon
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.notices import play_notices
 from tests.simulation.retention import play_retention
 from tests.simulation.scenario import Scenario
 from tests.simulation.slot import Objective
@@ -22,6 +26,7 @@ from tests.spool.sessions import spec_of
 # ARBD_TEST_SEEDS=100 is a glance; ARBD_TEST_UPGRADES=2000 plays as many as of the others.
 SEEDS = int(os.environ.get("ARBD_TEST_SEEDS", "2000"))
 UPGRADES = int(os.environ.get("ARBD_TEST_UPGRADES", "300"))
+NOTICED = int(os.environ.get("ARBD_TEST_NOTICED", "15"))
 RETAINED = int(os.environ.get("ARBD_TEST_RETAINED", "25"))
 
 
@@ -46,6 +51,20 @@ def test_hosts_are_upgraded_one_after_the_other_and_nothing_is_lost_or_called_da
 def test_every_session_is_archived_whole_and_removed_once_whatever_happens_and_extended_or_not() -> None:
     failed = {seed: told for seed in range(RETAINED) if (told := play_retention(seed))}
     assert failed == {}
+
+
+def test_a_target_is_told_of_every_end_by_one_host_whatever_happens_and_again_only_where_that_is_not_known() -> None:
+    failed = {seed: told for seed in range(NOTICED) if (told := play_notices(seed))}
+    assert failed == {}
+
+
+def test_who_sends_before_it_is_written_down_or_believes_what_it_read_before_is_caught() -> None:
+    def hasty(self: Outbox, steps: list[Step]) -> bool:
+        self.told.fold(steps)
+        return True
+
+    with mock.patch.object(Outbox, "_write_first", hasty):
+        assert any(play_notices(seed) for seed in range(20))
 
 
 def test_a_newer_version_that_writes_its_own_schema_into_an_older_session_is_caught() -> None:

@@ -62,13 +62,10 @@ class Outbox:
         """Send what is due, if this host is the one that does: what was written down. OSError when the spool is away."""
         if not self._is_sender():
             return []
-        new = self._log.read_new()
-        self.told.fold(new)
-        if any(step.what == AGAIN for step in new):
-            self._seen, self._not_before_s = -1, {}
+        self._learn(self._log.read_new())
         self._index.refresh()
-        if not self.told.is_begun:
-            self._begin_log()
+        if not self.told.is_begun and not self._begin_log():
+            return []
         if self._seen != self._index.position:
             self._seen = self._index.position
             self._look()
@@ -105,11 +102,17 @@ class Outbox:
             self._begin_anew()
         return self._held is not None
 
-    def _begin_log(self) -> None:
-        """A new target is told of what ends from now on, not of the last years."""
+    def _learn(self, steps: list[Step]) -> None:
+        """What the log says that this host did not know."""
+        self.told.fold(steps)
+        if any(step.what == AGAIN for step in steps):
+            self._seen, self._not_before_s = -1, {}
+
+    def _begin_log(self) -> bool:
+        """A new target is told of what ends from now on, not of the last years. False when another host began it."""
         keys = [entry.end_key for entry in self._index.ended.values()]
         steps = [Step(what=BEFORE, keys=keys[at : at + MOST_KEYS]) for at in range(0, len(keys) or 1, MOST_KEYS)]
-        self._write(steps)
+        return self._write_first(steps)
 
     def _look(self) -> None:
         for entry in self._index.ended.values():
@@ -127,7 +130,9 @@ class Outbox:
             return self._ended(notice, attempt, str(error))
         if document is None:
             return self._write([self._step(notice, NOTHING, attempt)])
-        begun = self._write([self._step(notice, BEGUN, attempt)])
+        begun = [self._step(notice, BEGUN, attempt)]
+        if not self._write_first(begun):
+            return []
         try:
             self.send(Message(key, attempt, document))
         except (DeliveryError, OSError) as error:
@@ -150,7 +155,16 @@ class Outbox:
             wall_ns=self.clock.wall_ns(), error=error[:2_000],
         )  # fmt: skip
 
+    def _write_first(self, steps: list[Step]) -> bool:
+        """Write down what is about to be done. False, and nothing is, when the log has something that this host did not know.
+
+        Whoever stood still for longer than its lock lasts learns here that another host went on meanwhile.
+        """
+        unread = self._log.append_unless_behind(steps)
+        self._learn(unread or steps)
+        return not unread
+
     def _write(self, steps: list[Step]) -> list[Step]:
         self._log.append(steps)
-        self.told.fold(steps)
+        self._learn(self._log.read_new())
         return steps

@@ -92,6 +92,47 @@ def test_one_host_sends_and_the_next_goes_on_where_it_stopped(layout: SpoolLayou
     assert [message.document["session_id"] for message in second.got] == ["c"]
 
 
+class Believed:
+    """A lock that its holder has lost and does not know of."""
+
+    def is_ours(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        """There is nothing to give back."""
+
+
+@pytest.mark.parametrize("outcome", ["sends", "sends what fails", "looks"])
+def test_a_host_that_stood_still_right_before_it_sends_learns_that_another_one_went_on(
+    layout: SpoolLayout, outcome: str
+) -> None:
+    receiver, other = Receiver(), Receiver()
+    first, second = (
+        outbox(layout, receiver, events=(Happening.VERDICT,)),
+        outbox(layout, other, events=(Happening.VERDICT,)),
+    )
+    first.step()
+    end(layout, "judged")
+    other.errors = outcome == "sends what fails"
+
+    def judge(name: str) -> dict[str, Any]:
+        # Here it stands still until its lock is another's, and believes that it has it.
+        if first._held is not None and not stolen:
+            stolen.append(name)
+            first._held.release()
+            if outcome != "looks":
+                second.step()
+            first._held = Believed()
+        return {"verdict": "luck", "rule": "so", "reasons": []}
+
+    stolen: list[str] = []
+    first.judge = judge
+    first.step()
+    assert stolen
+    attempts = [(message.key, message.attempt) for message in (*receiver.got, *other.got)]
+    assert len(attempts) == len(set(attempts)) == 1
+
+
 def test_an_end_that_is_written_down_twice_is_told_once_and_another_end_again(layout: SpoolLayout) -> None:
     receiver = Receiver()
     box = outbox(layout, receiver)
