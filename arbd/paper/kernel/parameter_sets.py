@@ -158,6 +158,9 @@ _OF_VENUES = [FIELD[name.format(letter)] for name in VENUE_FIELDS for letter in 
 
 
 def _batches(rows: FloatArray) -> list[slice]:
+    hourly_entries = rows[:, FIELD["max_trades_per_hour"]].sum()
+    if len(rows) <= BATCH_RUNS and hourly_entries <= BATCH_ENTRIES and len(np.unique(rows[:, FIELD["strategy"]])) <= 1:
+        return [slice(0, len(rows))]
     found, start, entries = [], 0, 0.0
     strategies = rows[:, FIELD["strategy"]].tolist()
     for at, hourly in enumerate(rows[:, FIELD["max_trades_per_hour"]].tolist()):

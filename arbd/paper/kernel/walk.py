@@ -12,7 +12,7 @@ from arbd.paper.kernel.convergence import close_before_gap, convergence_apply, c
 from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
 from arbd.paper.kernel.memory import float_at, int_at
-from arbd.paper.kernel.search import WINDOW, search, stretches, verdict
+from arbd.paper.kernel.search import WINDOW, first_reaching, search, stretches, verdict
 from arbd.paper.kernel.state import (
     NEVER,
     WAIT_EXIT,
@@ -23,7 +23,7 @@ from arbd.paper.kernel.state import (
     converges,
     plain,
 )
-from arbd.paper.market.prepare_kernel import WINDOW_BITS
+from arbd.paper.market.prepare_kernel import MAX_AB, MAX_BA, WINDOW_BITS
 
 
 @jit_small
@@ -95,12 +95,29 @@ def next_exit(x, run, row, limit, stop):
 def next_edge(x, run, row, limit, stop):
     """The row at which edges next change what a run without a position does, by `search`."""
     high_ab, high_ba = entry_thresholds(x, run)
-    low_ab, low_ba = -np.inf, -np.inf
-    if run.wait == WAIT_STARVED_AB:
-        low_ab, high_ab = np.nextafter(high_ab, -np.inf), np.inf
-    elif run.wait == WAIT_STARVED_BA:
-        low_ba, high_ba = np.nextafter(high_ba, -np.inf), np.inf
-    return search(x, row, limit, stop, low_ab, high_ab, low_ba, high_ba)
+    return search(x, row, limit, stop, -np.inf, high_ab, -np.inf, high_ba)
+
+
+@jit_small
+def pass_windows(x, row, limit, high_ab, high_ba, other_ab, other_ba, wanted):
+    """Over whole windows before `limit` of which the extremes tell what is counted, none of which reaches the others.
+
+    How many stretches begin in them, whether the last quote is in one, and the row from which to go on.
+    """
+    found = np.int64(0)
+    while row + WINDOW <= limit:
+        at = row >> WINDOW_BITS
+        now = verdict(x.windows, x.window_stride, at, high_ab, high_ba, wanted)
+        if (
+            now < 0
+            or float_at(x.windows, MAX_AB * x.window_stride + at) >= other_ab
+            or float_at(x.windows, MAX_BA * x.window_stride + at) >= other_ba
+        ):
+            break
+        found += now & ~wanted
+        wanted = now
+        row += WINDOW
+    return found, wanted, row
 
 
 @jit_small
@@ -109,22 +126,40 @@ def pass_refused(x, run, row, limit, stop):
 
     Up to the end of the window, `stop`, and over windows of which the extremes tell; the row from which to go on.
     """
-    threshold_ab, threshold_ba = entry_thresholds(x, run)
-    end = min(limit, stop)
-    found, wanted = stretches(x, row, end, threshold_ab, threshold_ba, np.int64(run.signalled))
-    while end + WINDOW <= limit:
-        now = verdict(x.windows, x.window_stride, end >> WINDOW_BITS, threshold_ab, threshold_ba, wanted)
-        if now < 0:
-            break
-        found += now & ~wanted
-        wanted = now
-        end += WINDOW
+    high_ab, high_ba = entry_thresholds(x, run)
+    found, wanted = stretches(x, row, min(limit, stop), high_ab, high_ba, run.signalled)
+    more, wanted, row = pass_windows(x, min(limit, stop), limit, high_ab, high_ba, np.inf, np.inf, wanted)
+    found += more
     run.signals += found
     run.violations += found
     run.signalled = wanted
-    if end == limit:
+    if row == limit:
         run.wait = WAIT_NEXT
-    return end
+    return row
+
+
+@jit_small
+def pass_starved(x, run, row, limit, stop):
+    """Of a run that has nothing to trade in one direction with until `limit`: what it would ask for there is counted.
+
+    Up to an edge that calls for the other direction, or the end of the window, `stop`, and over windows of which the
+    extremes tell; the row from which to go on.
+    """
+    high_ab, high_ba = entry_thresholds(x, run)
+    other_ab, other_ba = (np.inf, high_ba) if run.wait == WAIT_STARVED_AB else (high_ab, np.inf)
+    end = min(limit, stop)
+    found_row = first_reaching(x, row, end, -np.inf, other_ab, -np.inf, other_ba)
+    # Before that the other edge calls for nothing, so what is counted is the starved one's.
+    found, wanted = stretches(x, row, found_row, high_ab, high_ba, run.signalled)
+    if found_row == end:
+        more, wanted, end = pass_windows(x, end, limit, high_ab, high_ba, other_ab, other_ba, wanted)
+        found += more
+        found_row = end
+    run.signals += found
+    run.signalled = wanted
+    if found_row == limit:
+        run.wait = WAIT_NEXT
+    return found_row
 
 
 @jit_small
@@ -146,6 +181,9 @@ def next_of_interest(x, run, row, stop):
     if run.wait == WAIT_REFUSED:
         limit = min(limit, run.wait_row)
         return pass_refused(x, run, row, limit, stop) if row < limit else row
+    if not converges(x) and run.wait in (WAIT_STARVED_AB, WAIT_STARVED_BA):
+        limit = min(limit, next_observed(x, run))
+        return pass_starved(x, run, row, limit, stop) if row < limit else row
     return next_edge(x, run, row, limit, stop) if row < limit else row
 
 
