@@ -25,7 +25,7 @@ from arbd.private_folder import private_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Versions of Numba with which functions were compiled as parts of their callers: the first and the last, minor ones.
-KNOWN = (0, 60), (0, 68)
+KNOWN = (0, 63), (0, 68)
 # Where this is set, Numba's public way is taken with any version: it takes longer, and gives the same bits.
 PUBLIC_WAY = "ARBD_NUMBA_PUBLIC_WAY"
 

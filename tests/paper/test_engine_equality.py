@@ -123,6 +123,35 @@ def test_a_market_over_several_windows_in_which_runs_begin_and_cease_to_be_walke
 
 
 @pytest.mark.parametrize("strategy", ["convergence", "inventory"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"max_trades_per_hour": 2},
+        {"cooldown_s": 9_000, "fee_a_bps": 20},
+        {"max_daily_loss": 1.0, "fee_a_bps": 20},
+        {"circuit_breaker_pct": 0.05, "fee_a_bps": 20, "grid_s": 600},
+        {"max_hold_s": 9_000, "exit_spread_pct": -1.0},
+        {"max_hold_s": 90_000, "exit_spread_pct": -1.0},
+        {"rebalance": "transfer", "transfer_delay_s": 9_000},
+        {"rebalance": "reverse", "rebalance_spread_pct": -0.1},
+        {"feed_latency_a_ms": 1500, "max_trades_per_hour": 2},
+    ],
+    ids=str,
+)
+def test_runs_that_wait_for_longer_than_a_window_equal_the_reference(strategy: str, limits: dict[str, Any]) -> None:
+    """Refused, without balances, or with a position that is held; edges call for entries all over, and in waves."""
+    n, rng = 25_000, np.random.default_rng(2)
+    a = 100 * (1 + 3e-3 * np.sin(np.arange(n) / 3_000) + rng.normal(0, 4e-4, n))
+    market = prepare(
+        quotes_of(*(list(side) for side in (a * 0.9999, a * 1.0001, np.full(n, 99.99), np.full(n, 100.01))), size=2.0)
+    )
+    own = {"strategy": strategy, "max_position": 400.0, "initial_capital": 1_000.0, "latency_b_ms": 1_500} | limits
+    signals = [check(market, resolve(own | {"min_spread_pct": spread})).metrics["signals"] for spread in (0.05, 0.25)]
+    assert min(signals) > 0
+
+
+@pytest.mark.parametrize("strategy", ["convergence", "inventory"])
 def test_equal_on_a_realistic_market_with_many_trades(strategy: str) -> None:
     market = prepare(synth_profile("kimchi", seed=3, ticks=20_000))
     params = resolve(
