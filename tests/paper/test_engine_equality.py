@@ -141,8 +141,8 @@ def test_a_market_over_several_windows_in_which_runs_begin_and_cease_to_be_walke
 )
 def test_runs_that_wait_for_longer_than_a_window_equal_the_reference(strategy: str, limits: dict[str, Any]) -> None:
     """Refused, without balances, or with a position that is held; edges call for entries all over, and in waves."""
-    n, rng = 25_000, np.random.default_rng(2)
-    a = 100 * (1 + 3e-3 * np.sin(np.arange(n) / 3_000) + rng.normal(0, 4e-4, n))
+    n, rng = 13_000, np.random.default_rng(2)
+    a = 100 * (1 + 3e-3 * np.sin(np.arange(n) / 1_500) + rng.normal(0, 4e-4, n))
     market = prepare(
         quotes_of(*(list(side) for side in (a * 0.9999, a * 1.0001, np.full(n, 99.99), np.full(n, 100.01))), size=2.0)
     )
