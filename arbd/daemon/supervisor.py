@@ -109,7 +109,7 @@ class Supervisor:
         """A remote slot's task ended: tell the coordinator."""
         task, result = event.task, event.result
         self._kill_at.pop(task.number, None)
-        occupied_s = time.monotonic() - self._begun_s.pop(task.number, time.monotonic())
+        occupied_s = self._occupied_s(task)
         event.slot.finished()
         if isinstance(result, TaskReturned):
             self._post(events.Returned(task))
@@ -122,7 +122,7 @@ class Supervisor:
         slot, task = event.slot, event.task
         self._kill_at.pop(task.number, None)
         error = event.future.exception()
-        occupied_s = time.monotonic() - self._begun_s.pop(task.number, time.monotonic())
+        occupied_s = self._occupied_s(task)
         if isinstance(error, BrokenProcessPool):
             exit_report = slot.exit_report()
             slot.restart()
@@ -146,11 +146,17 @@ class Supervisor:
                     self._end_orphans()
                 self._post(events.Reported(task, result, occupied_s))
 
+    def _occupied_s(self, task: ChunkTask) -> float:
+        """How long its slot was busy with a task that came back."""
+        now = time.monotonic()
+        return now - self._begun_s.pop(task.number, now)
+
     def _begin_anew(self, slot: Slot, task: ChunkTask, stale: StaleProcess, *, wanted: bool) -> None:
         """The slot's process has loaded other code than the task needs: a fresh one does it, if it is wanted still."""
         self._log.info("a slot begins anew", session=task.session.name, slot=slot.index, reason=stale.reason)
         slot.restart(from_disk=stale.engine)
         if wanted:
+            self._begun_s[task.number] = time.monotonic()
             slot.submit(replace(task, fresh=True))
         else:
             self._post(events.Returned(task))

@@ -21,6 +21,8 @@ from arbd import schema
 from arbd.spool import ledger_records, ledger_view
 from arbd.spool.acts import note
 from arbd.spool.ledger_records import (
+    LEDGER,
+    MAX_BUSY_NS,
     AgainRecord,
     ClaimedSpan,
     ClaimRecord,
@@ -52,8 +54,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 
 def pack(record: LedgerRecord) -> bytes:
-    """The payload of a ledger frame."""
-    return _ENCODER.encode(record)
+    """The payload of a ledger frame; ValueError for a record that no reader would take, which damages the ledger."""
+    payload = _ENCODER.encode(record)
+    LEDGER.decode(payload)
+    return payload
 
 
 def opened(n: int, submission: Submission | None = None) -> OpenRecord:
@@ -77,6 +81,8 @@ def claimed(claims: Sequence[Claim], slots: int, wall_ns: int) -> ClaimRecord:
 def finished(incarnation: int, finishes: Sequence[Finish], wall_ns: int, busy_ns: int = 0) -> FinishRecord:
     """Claims of an incarnation are done, with which slots were busy for so long."""
     done = tuple(FinishedClaim(f.claim_id, f.counts, span_records(f.returned)) for f in finishes)
+    # Only people look at it: whatever it was measured as, the results stand.
+    busy_ns = min(max(busy_ns, 0), MAX_BUSY_NS)
     return FinishRecord(incarnation=incarnation, wall_ns=wall_ns, finishes=done, busy_ns=busy_ns)
 
 
@@ -253,7 +259,7 @@ class LedgerState(LedgerView):
         before = self.counted
         for finish in record.finishes:
             self._fold_finish(record.incarnation, finish)
-        if record.busy_ns:
+        if record.busy_ns > 0:
             self.busy_ns += record.busy_ns
             self.timed += self.counted - before
 

@@ -43,7 +43,8 @@ Slots = Annotated[int, Meta(ge=0, le=MAX_SLOTS)]
 Epoch = Annotated[int, Meta(ge=0, le=MAX_EPOCH)]
 Attempt = Annotated[int, Meta(ge=1, le=MAX_EPOCH)]
 Count = Annotated[int, Meta(ge=0, le=MAX_ITERATIONS)]
-BusyTime = Annotated[int, Meta(ge=0, le=MAX_BUSY_NS)]
+# Below 0 it stands in ledgers of earlier versions, and says nothing.
+BusyTime = Annotated[int, Meta(ge=-MAX_BUSY_NS, le=MAX_BUSY_NS)]
 Change = Annotated[int, Meta(ge=-MAX_ITERATIONS, le=MAX_ITERATIONS)]
 
 
@@ -128,7 +129,7 @@ class ClaimRecord(_Record, tag="claim", frozen=True, kw_only=True):
 class FinishRecord(_Record, tag="finish", frozen=True, kw_only=True):
     """Claims of an incarnation are done; their results are durable (I2). `wall_ns` is for people alone (I3).
 
-    `busy_ns` is how long slots were busy with what is recorded; 0 where nobody says.
+    `busy_ns` is how long slots were busy with what is recorded; 0 or less where nobody says.
     """
 
     incarnation: Incarnation = field(name="i")

@@ -148,10 +148,18 @@ class SessionQueue:
                 self._fold(opened.read)
                 yield records
                 if records:
-                    opened.append(_encoded(records))
+                    opened.append(self._encoded(records))
             if records:
                 self._fold_new()
         self._let_go()
+
+    def _encoded(self, records: Sequence[LedgerRecord]) -> bytes:
+        """CorruptionError, with nothing written, where that would make the ledger unreadable for everybody."""
+        try:
+            return b"".join(encode_frame(ledger.pack(record)) for record in records)
+        except ValueError as error:
+            reason = f"what was to be written behind it is not a ledger record, and was not written: {error}"
+            raise CorruptionError(self.paths.ledger, self._offset, reason) from error
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         self._lock = self._lock or self._files.system.kept_lock(self.paths.ledger_lock)
@@ -182,7 +190,7 @@ class SessionQueue:
                 self._fold_new()
             records = decide(self._opened())
             if records:
-                self._files.append(self.paths.ledger, _encoded(records))
+                self._files.append(self.paths.ledger, self._encoded(records))
                 self._fold_new()
         self._let_go()
         return self.state
@@ -263,7 +271,3 @@ class SessionQueue:
         else:
             return
         warnings.warn(f"{text}; see `arbctl repair {self.paths.session_id}`", DamageWarning, stacklevel=2)
-
-
-def _encoded(records: Sequence[LedgerRecord]) -> bytes:
-    return b"".join(encode_frame(ledger.pack(record)) for record in records)

@@ -291,6 +291,20 @@ def test_a_host_that_cannot_load_the_objective_gives_its_work_back_and_says_why(
     assert (state.claimed, state.counted) == (0, 0)
 
 
+def test_a_module_that_ends_the_process_that_imports_it_costs_no_ledger(
+    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, objectives: Path, tmp_path: Path
+) -> None:
+    (objectives / "leaves.py").write_text("import os\nos._exit(0)\ndef objective(params): return 1.0\n")
+    # The one slot has another module loaded by then, and begins anew in the middle of the task.
+    for name, objective in (("before", "samples:quick"), ("leaves", "leaves:objective")):
+        arbctl("submit", write_job(tmp_path / "job.yaml", objective, 5), "--session-id", name)
+    assert daemons.start("a", "--burst", slots=1).wait(60) == 1
+    assert "(while loading the objective)" in daemons.log()
+    assert state_of(layout, "before").done
+    state = state_of(layout, "leaves")
+    assert (state.claimed, state.counted, state.busy_ns >= 0) == (0, 0, True)
+
+
 def test_a_second_daemon_under_a_live_name_refuses_to_start(daemons: Daemons, layout: SpoolLayout) -> None:
     daemons.start("same")
     wait_until(lambda: (layout.workers / "same.beat").exists())

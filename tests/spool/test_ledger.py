@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from arbd.spool import ledger
 from arbd.spool.ledger import LedgerState
-from arbd.spool.ledger_records import LEDGER, LedgerRecord, read_record
+from arbd.spool.ledger_records import LEDGER, MAX_BUSY_NS, LedgerRecord, read_record
 from arbd.spool.provenance import Actor
 from arbd.spool.spans import Claim, Finish, Span, spans_of
 
@@ -190,6 +190,44 @@ def test_what_comes_in_after_the_end_changes_no_count() -> None:
     state.assert_consistent()
     state.fold(ledger.finished(1, [Finish(claim.claim_id, (4, 0, 0, 0))], 1))
     assert (state.counts, state.exhausted, state.label()) == ([3, 1, 0, 0], True, "done")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ledger.finished(1, [Finish(1, (-1, 0, 0, 0))], 0),
+        ledger.finished(-1, [], 0),
+        ledger.claimed([Claim(1, Span(1, 1), "../w", 1)], 1, 0),
+        ledger.claimed([Claim(1, Span(0, 1), "w", 1)], 1, 0),
+        ledger.claimed([Claim(1, Span(1, 1), "w", 1)], -1, 0),
+        ledger.revoked(1, "x" * 1_000_000),
+        ledger.stopped(-1, "early"),
+        ledger.extended(0, "more"),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_that_no_reader_takes_is_not_written(record: LedgerRecord) -> None:
+    with pytest.raises(ValueError, match="the record"):
+        ledger.pack(record)
+
+
+@pytest.mark.parametrize("busy_ns", [-(2**70), -160, 0, 1, 2**70])
+def test_a_finish_is_readable_whatever_time_was_measured(busy_ns: int) -> None:
+    record = LEDGER.decode(ledger.pack(ledger.finished(1, [Finish(1, (1, 0, 0, 0))], 0, busy_ns)))
+    state = LedgerState()
+    state.fold(ledger.opened(3))
+    state.fold(record)
+    assert state.busy_ns == min(max(busy_ns, 0), MAX_BUSY_NS)
+
+
+def test_a_time_of_work_below_nothing_that_an_earlier_version_wrote_is_passed_over() -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(3))
+    (claim,) = claims_of(state.take(3, 3), 1, 1)
+    state.fold(ledger.claimed([claim], 1, 0))
+    finish = {"k": "finish", "i": 1, "t": 1, "c": [[claim.claim_id, [3, 0, 0, 0], []]], "b": -160}
+    state.fold(read_record(msgpack.packb(finish), 3))
+    assert (state.counted, state.busy_ns, state.timed) == (3, 0, 0)
 
 
 def test_time_of_work_is_that_of_one_incarnation_after_the_other() -> None:

@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Mapping
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from arbd.daemon.slots.pool import Limits
 from arbd.daemon.slots.protocol import FailureRecord, SubSpan
+from arbd.spool.ledger_records import MAX_BUSY_NS
 from arbd.spool.spans import Span
 
 # Those of another version are not read: `versions` are compared before anything else.
 VERSION = 1
+BusySeconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_BUSY_NS / 1e9)]
 
 
 class Job(msgspec.Struct, frozen=True, dict=True):
@@ -85,7 +87,7 @@ class Answer(msgspec.Struct, frozen=True):
     rows: tuple[bytes, ...] = ()
     parts: dict[str, str] = {}
     left: dict[int, tuple[Span, ...]] = {}
-    busy_s: float = 0.0
+    busy_s: BusySeconds = 0.0
     first_error: str = ""
     code_changed: str = ""
     notes: tuple[str, ...] = ()
