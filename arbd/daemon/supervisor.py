@@ -20,7 +20,7 @@ from arbd.daemon.core.counters import Counters
 from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import Log
 from arbd.daemon.remote.slot import RemoteEvent, RemoteSlot
-from arbd.daemon.slots.pool import Limits, Slot, SlotEvent
+from arbd.daemon.slots.pool import LOAD_PATIENCE_S, LOAD_TIMEOUT_S, Limits, Slot, SlotEvent
 from arbd.daemon.slots.protocol import ChunkTask, LoadFailure, SlotSetup, StaleProcess, TaskReturned
 from arbd.objective.processes import end_orphans, is_adopting
 
@@ -48,6 +48,7 @@ class Supervisor:
         self._kill_at: dict[int, float] = {}
         self._claimed_s: dict[int, float] = {}
         self._begun_s: dict[int, float] = {}
+        self._load_patience_s: dict[Path, float] = {}
         self._disk_errors: set[int] = set()
         self._compiling = False
         self._highest_task = 0
@@ -205,6 +206,7 @@ class Supervisor:
     def enforce(self, now: float, drain_by_s: float | None) -> None:
         """Kill what is overdue, of a session that ended, or still evaluates when the daemon has to end."""
         now_ns = time.monotonic_ns()
+        too_long = self._loads_that_hold_up(now_ns)
         for slot in self._all:
             reason = ""
             if slot.task is None:
@@ -215,12 +217,34 @@ class Supervisor:
                 self._tell_disk_error(slot)
                 self._tell_compiling(slot)
                 reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
+                if not reason and slot.task.session in too_long:
+                    reason = f"was loading for more than {too_long[slot.task.session]:g} s while other sessions wait"
             if not reason and now >= self._kill_at.get(slot.task.number, float("inf")):
                 reason = "the session was cancelled or removed"
             if not reason and drain_by_s is not None and now >= drain_by_s:
                 reason = "the daemon stops"
             if reason:
                 slot.kill(reason)
+
+    def _loads_that_hold_up(self, now_ns: int) -> dict[Path, float]:
+        """Sessions that are ended because all slots do nothing but load them while others wait, and what they were given.
+
+        Each time a session is given twice as long: what only takes long gets through.
+        """
+        loading: dict[Path, float] = {}
+        for slot in self.slots:
+            loading_s = slot.loading_s(now_ns)
+            if slot.task is None or loading_s is None:
+                return {}
+            session = slot.task.session
+            loading[session] = self._load_patience_s.get(session, LOAD_PATIENCE_S)
+            if loading_s <= loading[session]:
+                return {}
+        if self.remote_slots or not any(command.task.session not in loading for command in self._ready):
+            return {}
+        for session, limit_s in loading.items():
+            self._load_patience_s[session] = min(2 * limit_s, LOAD_TIMEOUT_S)
+        return loading
 
     def _tell_disk_error(self, slot: Slot) -> None:
         error = slot.disk_error()

@@ -7,6 +7,7 @@ which folders.
 
 from __future__ import annotations
 
+import decimal
 import hashlib
 import importlib
 import importlib.machinery
@@ -155,7 +156,7 @@ class Objective:
         positional = [p for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         positional = [p for p in positional if p.name not in self.takes]
         needed = [p for p in positional if p.default is p.empty]
-        if not positional or len(needed) > 2:
+        if (not positional and all(p.kind is not p.VAR_POSITIONAL for p in given)) or len(needed) > 2:
             raise ImportError(f"{target} takes {len(needed)} parameters; expected (params) or (params, trial)")
         self.with_trial = len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")
 
@@ -170,10 +171,21 @@ class Objective:
         return self.function(*arguments, **more)
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is one number, a decimal one or an array without dimensions too."""
+    if isinstance(value, (numbers.Real, decimal.Decimal)):
+        return True
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    return getattr(value, "ndim", None) == 0 and hasattr(value, "__float__") and kind in "biuf"
+
+
 def _plain(value: Any) -> float:
     """A number as JSON has it; anything else stays what it is, for the error that names it."""
-    if isinstance(value, numbers.Real) or type(value).__name__ in ("bool_", "bool"):
-        return float(value)
+    if _is_number(value) or type(value).__name__ in ("bool_", "bool"):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
     raise TypeError(f"the objective returned {_shown(value)} as a metric; expected a number")
 
 
@@ -200,15 +212,17 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str, exc
         if getattr(returned, "blocks", None) is not None:
             answer["blocks"] = [[float(number) for number in row] for row in returned.blocks]
         returned = returned.metrics
-    if isinstance(returned, numbers.Real) and type(returned).__name__ not in ("bool_", "bool"):
+    if _is_number(returned) and type(returned).__name__ not in ("bool_", "bool"):
         # Whether a number alone is enough is for who asked to say.
-        answer["metrics"] = float(returned)
-        return answer
+        returned, alone = {"": returned}, True
+    else:
+        alone = False
     if not hasattr(returned, "items"):
         text = f"the objective returned {_shown(returned)}; expected a mapping of metric names to numbers"
         return {"broken": text}
     try:
-        answer["metrics"] = {name: _plain(value) for name, value in returned.items()}
+        found = {name: _plain(value) for name, value in returned.items()}
+        answer["metrics"] = found[""] if alone else found
     except TypeError as error:
         return {"broken": str(error)}
     return answer

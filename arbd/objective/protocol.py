@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import numbers
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -191,9 +193,9 @@ def check_outcome(returned: object, trial: Trial, the_metric: str = "") -> Outco
         metrics, blocks = returned.metrics, returned.blocks
     # Asking for the type is several times cheaper than asking whether it is a Mapping.
     if type(metrics) is not dict and not isinstance(metrics, Mapping):
-        if not the_metric or isinstance(metrics, bool | np.bool_) or not isinstance(metrics, numbers.Real):
+        if not the_metric or isinstance(metrics, bool | np.bool_) or not _is_number(metrics):
             raise ObjectiveError(
-                f"the objective returned {_shown(metrics)}; expected a mapping of metric names to numbers"
+                f"the objective returned {_shown(metrics)}; expected a mapping of metric names to numbers{_hint(metrics)}"
             )
         metrics = {the_metric: metrics}
     if not metrics:
@@ -230,14 +232,33 @@ def _metric_name(name: object) -> str:
 
 def _metric_value(name: object, value: object) -> float:
     # Asking for the type is several times cheaper than asking whether it is a number.
-    if type(value) is int or isinstance(value, numbers.Real | np.bool_):
+    if type(value) is int or isinstance(value, np.bool_) or _is_number(value):
         try:
-            return float(value)
+            return float(value)  # type: ignore[arg-type]
         except OverflowError:
             raise ObjectiveError(
                 f"the objective returned a whole number of more than 308 digits as metric {name!r}"
             ) from None
+        except (TypeError, ValueError):
+            # Numbers in name alone: a stretch of time of NumPy, a signalling NaN.
+            pass
     raise ObjectiveError(f"the objective returned {_shown(value)} as metric {name!r}; expected a number")
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one number: a decimal one and an array without dimensions too, of whichever library."""
+    if isinstance(value, numbers.Real | Decimal):
+        return True
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    return getattr(value, "ndim", None) == 0 and hasattr(value, "__float__") and kind in "biuf"
+
+
+def _hint(value: object) -> str:
+    if value is None:
+        return ": does its end lack a `return`?"
+    if inspect.iscoroutine(value) or inspect.isgenerator(value):
+        return ": an objective is a plain function, neither `async` nor one that yields"
+    return ""
 
 
 def _shown(value: object) -> str:

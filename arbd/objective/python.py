@@ -170,6 +170,9 @@ def _takes_trial(function: Callable[..., object], target: str, others: Set[str])
         p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in others
     ]
     needed = [p for p in positional if p.default is p.empty]
+    if not positional and any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        # A wrapper that hands on whatever it gets: what every function takes is `params`.
+        return False
     if not positional or len(needed) > 2:
         raise ObjectiveError(
             f"the objective {target} takes {len(needed)} parameters; expected (params) or (params, trial)"

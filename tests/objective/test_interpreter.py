@@ -105,6 +105,17 @@ def test_a_number_alone_is_the_metric_of_a_job_that_has_one(tmp_path: Path, inte
             metrics(evaluator, 2)
 
 
+@pytest.mark.parametrize("half", ["0.5", "decimal.Decimal('0.5')", "fractions.Fraction(1, 2)", "Tensor()"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_one_number_is_a_number_of_whichever_kind(tmp_path: Path, interpreter: Path, half: str, alone: bool) -> None:
+    body = (
+        "import decimal, fractions\nclass Tensor:\n    ndim = 0\n    def __float__(self): return 0.5\n"
+        f"def f(*params):\n    half = {half}\n    return {'half' if alone else 'dict(value=half)'}\n"
+    )
+    with closing(load(tmp_path, interpreter, body)) as evaluator:
+        assert list(metrics(evaluator).values()) == [0.5]
+
+
 def test_random_numbers_are_those_of_the_iteration_and_blocks_come_through(tmp_path: Path, interpreter: Path) -> None:
     body = """import random
 class Result:

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +76,73 @@ def test_a_number_alone_is_the_metric_of_a_job_that_has_one(tmp_path: Path, numb
         load(tmp_path, body, f"{name}_two", metrics=two).evaluate({"x": 1.0}, trial())
 
 
-@pytest.mark.parametrize("returned", [True, np.bool_(False), "0.5", None, [0.5], (0.5,), 1j, np.array(0.5)])
+@pytest.mark.parametrize(
+    "returned",
+    [
+        True,
+        np.bool_(False),
+        "0.5",
+        None,
+        [0.5],
+        (0.5,),
+        1j,
+        np.array([0.5]),
+        np.complex64(1),
+        np.datetime64("NaT"),
+        b"1",
+    ],
+)
 def test_what_is_no_number_is_no_metric(returned: Any) -> None:
     with pytest.raises(ObjectiveError, match="expected a mapping of metric names"):
         check_outcome(returned, trial(), "value")
+
+
+def test_what_is_no_plain_function_is_told() -> None:
+    async def waits() -> float:
+        return 1.0
+
+    waiting = waits()
+    for returned, hint in ((None, "lack a `return`"), (waiting, "neither `async`"), ((i for i in ()), "nor one that")):
+        with pytest.raises(ObjectiveError, match=hint):
+            check_outcome(returned, trial(), "value")
+    waiting.close()
+
+
+class Tensor:
+    """A number of another library: one value, and a type that is not NumPy's."""
+
+    ndim, dtype = 0, "float32"
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+HALVES = [0.5, np.float16(0.5), np.array(0.5), np.array(0.5, ">f4"), Decimal("0.5"), Fraction(1, 2), Tensor()]
+
+
+@pytest.mark.parametrize("half", HALVES, ids=repr)
+def test_one_number_is_a_number_of_whichever_kind(half: Any) -> None:
+    for returned in (half, {"value": half}, Outcome({"value": half})):
+        assert check_outcome(returned, trial(), "value").metrics == {"value": 0.5}
+
+
+@pytest.mark.parametrize("value", [np.timedelta64(3, "s"), np.array(np.datetime64("2025")), Decimal("sNaN")], ids=repr)
+def test_a_number_in_name_alone_breaks_the_contract_and_nothing_else(value: Any) -> None:
+    for returned in (value, {"value": value}):
+        with pytest.raises(ObjectiveError, match="expected a"):
+            check_outcome(returned, trial(), "value")
+
+
+@pytest.mark.parametrize("takes", ["*a", "*a, **k", "*, budget=1, **k", "params, *a", "params, trial=None, *a"])
+def test_a_wrapper_that_hands_on_what_it_gets_is_an_objective(tmp_path: Path, takes: str) -> None:
+    gets = "a[0]" if takes.startswith("*a") else "params"
+    body = f"def w(g):\n    def f({takes}): return {{'v': {gets}['x']}}\n    return f\n@w\ndef f(params): pass\n"
+    name = f"wrapper{abs(hash(takes))}"
+    if not takes.startswith(("*a", "params")):
+        with pytest.raises(ObjectiveError, match="takes 0 parameters"):
+            load(tmp_path, body, name)
+        return
+    assert load(tmp_path, body, name).evaluate({"x": 1.5}, trial()).metrics == {"v": 1.5}
 
 
 def test_numbers_of_every_kind_are_numbers() -> None:

@@ -168,7 +168,9 @@ class SessionState:
         if not self._within_reach():
             return 0
         ahead = claims_ahead(self.seconds_each, self._chunk, suggested=self.generations is not None)
-        room = slots * (2 if ahead else 1) - len(self.tasks)
+        # What this host could not evaluate is tried again in one slot, until something of it is completed.
+        tried = 1 if self.standing.standing is Standing.BLOCKED else slots * (2 if ahead else 1)
+        room = tried - len(self.tasks)
         cap = self.max_slots
         return room if cap is None else min(room, cap - len(state.claims))
 
@@ -352,7 +354,7 @@ class SessionState:
         if rest is not None and (saved.exited_loading or rest.exits > MAX_EXITS):
             what = "while loading the objective" if saved.exited_loading else f"{rest.exits} times between iterations"
             self._close(task, saved.counts, spans_by_claim(rest))
-            self._pause(f"the slot {exit_report.error()} ({what})")
+            self._pause(f"the slot {exit_report.in_short()} ({what})")
             return None
         if rest is not None:
             self._out(rest)

@@ -30,6 +30,8 @@ from arbd.objective.processes import is_running, kill_tree
 
 OUTPUT_TAIL_BYTES = 2_000
 LOAD_TIMEOUT_S = 600.0
+# Where loading keeps all slots of a host from other sessions, it is ended sooner; each time for one session later.
+LOAD_PATIENCE_S = 60.0
 EXIT_TIMEOUT_S = 5.0
 # A slot that was asked nothing for so long ends the programs that objectives keep.
 REST_S = 60.0
@@ -163,6 +165,13 @@ class Slot:
         if look.phase == EVALUATING and timeout_s is not None and running_s > timeout_s:
             return f"timed out after {timeout_s:g} s"
         return ""
+
+    def loading_s(self, now_ns: int) -> float | None:
+        """For how long it has been loading the session of its task; None when it does something else."""
+        look = self.progress.look()
+        if self.task is None or self.task.number != look.task or look.phase != LOADING:
+            return None
+        return (now_ns - look.started_ns) / 1e9
 
     def preempt(self) -> None:
         """Have the running task come back after the iteration that runs."""
@@ -324,5 +333,12 @@ class ExitReport:
         """The error of the iteration that was running."""
         if self.kill_reason:
             return self.kill_reason
-        tail = f"; last output: {self.output}" if self.output else ""
+        return self._with(self.output)
+
+    def in_short(self) -> str:
+        """The same in one line, for what is no iteration's fault: of what was printed the last line alone."""
+        return self.kill_reason or self._with(next(iter(reversed(self.output.split("\n"))), "").strip())
+
+    def _with(self, output: str) -> str:
+        tail = f"; last output: {output}" if output else ""
         return f"the process was {self.ending}{tail}" if self.ending.startswith("killed") else self.ending + tail
