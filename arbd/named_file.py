@@ -285,6 +285,6 @@ def _walked(path: Path, real: Path, rule: ReadRule) -> Iterator[_Way]:
 def _kind(mode: int) -> str:
     kinds = {
         stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device", stat.S_IFLNK: "a link that was put there meanwhile",
+        stat.S_IFBLK: "a device", stat.S_IFLNK: "a link that leads to itself, or was put there meanwhile",
     }  # fmt: skip
     return kinds.get(stat.S_IFMT(mode), "something else")

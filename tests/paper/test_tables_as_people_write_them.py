@@ -225,3 +225,62 @@ def test_a_name_of_a_column_that_is_far_too_long_is_told(tmp_path: Path) -> None
     path.write_text("x" * 200_000 + ",ts_s\n1,2\n")
     with pytest.raises(DataError, match="a name is far too long"):
         read_quotes(path)
+
+
+ROW = "49999,50001,50009,50011"
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "told"),
+    [
+        ("BID_A,ask_a,bid_b,ask_b,ts_s", f"{ROW},1735689600", "rename BID_A to bid_a"),
+        ("bid_a,ask_a,bid_b,ask_b,ts_s,Bid Size A", f"{ROW},1735689600,1", "rename Bid Size A to bid_size_a"),
+        ("bid_a,ask_a,bid_b,ask_b,ts_s,FX", f"{ROW},1735689600,2", "rename FX to fx"),
+        ("bid_a,ask_a,bid_b,ask_b,TS", f"{ROW},1735689600", "rename TS: ts where it is a date"),
+        ("bid_a,ask_a,bid_b,ask_b,date,time", f"{ROW},2025-01-01,00:00", "write date and time into one column ts"),
+        (",bid_a,ask_a,bid_b,ask_b", f"2025-01-01,{ROW}", "name the column without a name"),
+        ("bid_a,ask_a,bid_b,ask_b,timestamp", f"{ROW},1735689600000", "rename timestamp"),
+        ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},1735689600", "in seconds it is 2025-01-01T00:00:00Z: call the column ts_s"),
+        ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},1735689600000", "call the column ts_ms"),
+        ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},5", "integers are called ts_s, ts_ms, ts_us or ts_ns"),
+        ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},31/01/2025 13:45", "write it as in 2025-01-31 13:45:00.5"),
+        ("bid_a,ask_a,bid_b,ask_b,ts_s", f"{ROW},1735689600.25", "need a smaller unit"),
+        ("bid_a,ask_a,bid_b,ask_b,ts_ns", f"{ROW},1.7356896e+18", "write all its digits"),
+        ("bid_a,ask_a,bid_b,ask_b,ts_s", '"49,999.5",50001,50009,50011,1735689600', "without signs between thousands"),
+        ("bid_a,ask_a,bid_b,ask_b,ts_s", '"49999,5",50001,50009,50011,1735689600', "write a point, not a comma"),
+        ("sep=;", "", "begins with sep=;, which is a spreadsheet's own line: remove it"),
+    ],
+)
+def test_what_is_wrong_with_a_table_of_quotes_is_told_with_what_to_do(
+    tmp_path: Path, header: str, row: str, told: str
+) -> None:
+    path = tmp_path / "quotes.csv"
+    path.write_text(f"{header}\n{row}\n")
+    with pytest.raises(DataError, match=re.escape(told)):
+        read_quotes(path)
+
+
+@pytest.mark.parametrize(
+    ("magic", "told"),
+    [
+        (b"\x1f\x8b\x08", "call it .csv.gz"),
+        (b"PAR1", "call it .parquet"),
+        (b"PK\x03\x04", "zip file"),
+        (b"\x28\xb5\x2f\xfd", "call it .csv.zst"),
+        (b"BZh9", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+    ],
+)
+def test_a_file_under_the_name_of_another_format_is_told_for_what_it_is(
+    tmp_path: Path, magic: bytes, told: str
+) -> None:
+    path = tmp_path / "quotes.csv"
+    path.write_bytes(magic + bytes(100))
+    with pytest.raises(DataError, match=told):
+        read_quotes(path)
+
+
+def test_the_letter_case_of_a_suffix_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "QUOTES.CSV"
+    path.write_text(f"ts_s,bid_a,ask_a,bid_b,ask_b\n1735689600,{ROW}\n")
+    assert read_quotes(path)[0].bid_a.tolist() == [49999.0]

@@ -1,12 +1,18 @@
-"""What is said of a table that has none of the columns that were looked for: how they are called, and which were meant."""
+"""What is said of a table without the columns that were looked for: how they are called, and which were meant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from arbd.errors import DataError
+from arbd.paper.market.times import TIME_NAMES
 
 MAX_SHOWN = 20
 MAX_NAMED = 8
 _TIMES = {"time": "ts", "timestamp": "ts", "date": "ts", "datetime": "ts"}
+# As libraries write an index that has no name, and its column.
+_UNNAMED = ("", "Unnamed: 0", "__index_level_0__", "index")
 
 
 def none_of(wanted: Sequence[str], given: Sequence[str], what: str, separated_by: str = "") -> str:
@@ -16,7 +22,48 @@ def none_of(wanted: Sequence[str], given: Sequence[str], what: str, separated_by
     renamed = [f"{name} to {called}" for name, called in meant.items() if called in wanted]
     more = ", ..." if len(wanted) > MAX_NAMED else ""
     remedy = f"rename {', '.join(renamed)}" if renamed else f"they are called {', '.join(wanted[:MAX_NAMED])}{more}"
-    return f"has none of the columns of {what}; it has {', '.join(given[:MAX_SHOWN])}{separated_by}: {remedy}"
+    return f"has none of the columns of {what}; it has {_listed(given)}{separated_by}: {remedy}"
+
+
+def check_names(wanted: Collection[str], given: Sequence[str], path: Path) -> None:
+    """DataError where a table lacks a time, or has columns that are nearly called as those that are `wanted`."""
+    times = [name for name in TIME_NAMES if name in wanted]
+    if times and not any(name in times for name in given):
+        raise DataError(path, _no_time(times, given))
+    found = _misspelt([name for name in wanted if name not in times], given)
+    if found:
+        raise DataError(path, found)
+
+
+def _no_time(names: Collection[str], given: Sequence[str]) -> str:
+    """The same of a table that has columns, and no time that is called as times are (`names`)."""
+    plain = {_plain(name): name for name in given}
+    if "date" in plain and "time" in plain:
+        remedy = f"write {plain['date']} and {plain['time']} into one column ts, as in 2025-01-31 13:45:00"
+    else:
+        meant = [name for name in given if _plain(name) in (*_TIMES, *names)] or [n for n in given if n in _UNNAMED]
+        which = meant[0] if meant else "the time"
+        called = f"rename {which}" if which else "name the column without a name"
+        remedy = f"{called}: ts where it is a date as in 2025-01-31 13:45:00, ts_s, ts_ms, ts_us or ts_ns by its unit"
+    return f"needs one time column of {', '.join(names)}; it has none but {_listed(given)}: {remedy}"
+
+
+def _misspelt(wanted: Collection[str], given: Collection[str]) -> str:
+    """What is said of columns that differ from what they are called in letter case or signs alone; '' where none does.
+
+    Passed over, one that is optional would be missed in silence.
+    """
+    plain = {_plain(name): name for name in given if name not in wanted}
+    found = [(plain[_plain(name)], name) for name in wanted if name not in given and _plain(name) in plain]
+    if not found:
+        return ""
+    renamed = ", ".join(f"{name} to {called}" for name, called in found[:MAX_NAMED])
+    return f"has columns that are nearly called as those of quotes: rename {renamed}, or to something else"
+
+
+def _listed(given: Sequence[str]) -> str:
+    shown = [name or "one without a name" for name in given[:MAX_SHOWN]]
+    return ", ".join([*shown, "..."] if len(given) > MAX_SHOWN else shown)
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from arbd.errors import DataError
 from arbd.named_file import NamedFile
-from arbd.paper.market.column_names import none_of
+from arbd.paper.market.column_names import check_names, none_of
 from arbd.paper.market.texttable import MAX_ROWS, connect
 
 _ROW = "file_row_number"
@@ -52,6 +52,7 @@ class ParquetTable:
                 )
         if not given:
             raise DataError(file.path, none_of(wanted, names, what))
+        check_names(wanted, names, file.path)
         counted = self._connection.execute(f"SELECT count(*) FROM {source}", [file.place])  # noqa: S608
         self.n = int(counted.fetchone()[0])
         if self.n > MAX_ROWS:

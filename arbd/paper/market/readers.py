@@ -13,11 +13,11 @@ import numpy.typing as npt
 from arbd.errors import DataError
 from arbd.named_file import NamedFile, opened
 from arbd.paper.market import text_pieces
-from arbd.paper.market.column_names import none_of
+from arbd.paper.market.column_names import check_names, none_of
 from arbd.paper.market.npz import npz_pieces, read_npz
 from arbd.paper.market.parquet import ParquetTable
 from arbd.paper.market.quotes import KNOWN_COLUMNS, WHOLE, Quotes, build_quotes, check_shapes
-from arbd.paper.market.texttable import NUMBER, STREAM_MEMORY, TEXT, TextTable
+from arbd.paper.market.texttable import NUMBER, STREAM_MEMORY, TEXT, TextTable, number_hint
 from arbd.paper.market.texttable import WHOLE as WHOLE_NUMBER
 from arbd.paper.market.times import TIME_NAMES, TIME_UNITS, nanoseconds
 
@@ -54,10 +54,13 @@ def read_columns(file: Path | NamedFile, names: Sequence[str], what: str) -> dic
 
 def suffix_of(path: Path) -> str:
     """Which of `SUFFIXES` a file has; DataError for any other."""
+    name = path.name.lower()
     for suffix in SUFFIXES:
-        if path.name.endswith(suffix):
+        if name.endswith(suffix):
             return suffix
-    raise DataError(path, f"cannot be told apart by its suffix; known are {', '.join(SUFFIXES)}")
+    packed = name.endswith((".zip", ".bz2", ".xz", ".7z", ".rar", ".tar", ".tgz", ".tar.gz"))
+    remedy = "unpack it first" if packed else "name it by its format, or save it as CSV or Parquet"
+    raise DataError(path, f"cannot be told apart by its suffix; known are {', '.join(SUFFIXES)}: {remedy}")
 
 
 def _read_npz(file: NamedFile, wanted: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
@@ -77,6 +80,7 @@ def _kinds(table: TextTable, wanted: Sequence[str], what: str) -> dict[str, str]
     given = [name for name in dict.fromkeys(table.names) if name in wanted]
     if not given:
         raise DataError(table.path, none_of(wanted, table.names, what, table.separated_by))
+    check_names(wanted, table.names, table.path)
     return {name: _kind(name) for name in given}
 
 
@@ -163,7 +167,9 @@ def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
             if not _is(kind, text):
                 shown = "empty" if text is None else repr(text)
                 what = "an integer" if kind is np.int64 else "a number"
-                raise DataError(path, f"{name} is {shown}, not {what}", row) from None
+                raise DataError(
+                    path, f"{name} is {shown}, not {what}{number_hint(str(text), whole=kind is np.int64)}", row
+                ) from None
         raise
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -38,7 +39,18 @@ _TYPES = {WHOLE: "BIGINT", NUMBER: "DOUBLE", TEXT: "VARCHAR"}
 STREAM_MEMORY = "400MB"
 _CALLED = {WHOLE: "an integer", NUMBER: "a number", TEXT: "a string"}
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]{1,15},[0-9]+\s*")
+_THOUSANDS = re.compile(r"\s*[+-]?[0-9]{1,3}([,' _\u00a0][0-9]{3})+(\.[0-9]*)?\s*")
 _WIDTHS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+
+
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "it is packed with gzip, call it .csv.gz",
+    b"\x28\xb5\x2f\xfd": "it is packed with zstd, call it .csv.zst",
+    b"PAR1": "it is Parquet, call it .parquet",
+    b"PK\x03\x04": "it is a zip file, as spreadsheets (.xlsx) and NPZ files are: save it as CSV, or call it .npz",
+    b"BZh": "it is packed with bzip2, unpack it",
+    b"\xfd7zXZ": "it is packed with xz, unpack it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,9 @@ class TextTable:
         if not self._packing:
             with open(self._place, "rb") as file:  # noqa: PTH123 - a descriptor's place
                 start = file.read(4096)
+            for magic, remedy in _OTHER_FORMATS.items():
+                if start.startswith(magic):
+                    raise DataError(self.path, f"is no text: {remedy}")
             if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
                 raise DataError(self.path, "is not UTF-8 text (UTF-16, or no text at all): save it as CSV in UTF-8")
         source = (
@@ -150,6 +165,8 @@ class TextTable:
         text = "" if line is None or not line[0] else str(line[0]).lstrip("\ufeff").rstrip("\r")
         if not text:
             raise DataError(self.path, "is empty")
+        if re.fullmatch(r"sep=.", text, re.IGNORECASE):
+            raise DataError(self.path, f"begins with {text}, which is a spreadsheet's own line: remove it")
         return text
 
     def _fetch(self, sql: str, values: Sequence[object] = (), *, plain: bool = False) -> Any:
@@ -285,8 +302,22 @@ class TextTable:
             values,
         ).fetchone()
         shown = "empty" if text is None else repr(text if len(text) <= 100 else text[:97] + "...")
-        hint = "; write a point, not a comma" if text is not None and _DECIMAL_COMMA.fullmatch(text) else ""
+        hint = "" if text is None or kind == TEXT else number_hint(text, whole=kind == WHOLE)
         raise DataError(self.path, f"{name} is {shown}, not {_CALLED[kind]}{hint}", int(row))
+
+
+def number_hint(text: str, *, whole: bool) -> str:
+    """What to write instead of a text that is no such number, where that can be told."""
+    if _DECIMAL_COMMA.fullmatch(text) and not (_THOUSANDS.fullmatch(text) and text.count(",") > 1):
+        return "; write a point, not a comma"
+    if _THOUSANDS.fullmatch(text):
+        return "; write it without signs between thousands"
+    if whole and _is_number(text) and math.isfinite(float(text)):
+        exponent = "e" in text.lower()
+        return (
+            "; write all its digits" if exponent else "; fractions of a unit of time need a smaller unit, down to ts_ns"
+        )
+    return ""
 
 
 def _is_number(text: str) -> bool:

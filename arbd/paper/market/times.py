@@ -123,4 +123,13 @@ def parsed_texts(texts: list[Any], name: str, path: Path) -> IntArray:
 
 def _no_time(value: object, name: str = "ts") -> str:
     shown = "empty" if value is None else repr(str(value)[:100])
-    return f"{name} is {shown}, not a UTC time in ISO 8601 to the nanosecond, from 1678 to 2262"
+    said = f"{name} is {shown}, not a UTC time in ISO 8601 to the nanosecond, from 1678 to 2262"
+    text = str(value).strip()
+    if name != "ts" or value is None:
+        return said
+    if not (text.isascii() and text.isdecimal()):
+        return f"{said}: write it as in 2025-01-31 13:45:00.5"
+    for other, unit in TIME_UNITS.items():
+        if EARLIEST_NS <= int(text[:30]) * unit <= LATEST_NS:
+            return f"{said}; in {_CALLED[other]} it is {iso(int(text[:30]) * unit)}: call the column {other}"
+    return f"{said}; integers are called ts_s, ts_ms, ts_us or ts_ns by their unit"
