@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import duckdb
@@ -240,7 +241,11 @@ ROW = "49999,50001,50009,50011"
         ("bid_a,ask_a,bid_b,ask_b,date,time", f"{ROW},2025-01-01,00:00", "write date and time into one column ts"),
         (",bid_a,ask_a,bid_b,ask_b", f"2025-01-01,{ROW}", "name the column without a name"),
         ("bid_a,ask_a,bid_b,ask_b,timestamp", f"{ROW},1735689600000", "rename timestamp"),
-        ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},1735689600", "in seconds it is 2025-01-01T00:00:00Z: call the column ts_s"),
+        (
+            "bid_a,ask_a,bid_b,ask_b,ts",
+            f"{ROW},1735689600",
+            "in seconds it is 2025-01-01T00:00:00Z: call the column ts_s",
+        ),
         ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},1735689600000", "call the column ts_ms"),
         ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},5", "integers are called ts_s, ts_ms, ts_us or ts_ns"),
         ("bid_a,ask_a,bid_b,ask_b,ts", f"{ROW},31/01/2025 13:45", "write it as in 2025-01-31 13:45:00.5"),
