@@ -23,7 +23,7 @@ from typing import Any
 
 from arbd.daemon.forks import forking_context
 from arbd.daemon.slots import process as slot_process
-from arbd.daemon.slots.progress import COMPILING, EVALUATING, IDLE, WAITING, Progress, ProgressPage
+from arbd.daemon.slots.progress import COMPILING, EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.daemon.slots.states import LEGAL, SlotState
 from arbd.objective.processes import is_running, kill_tree
@@ -167,7 +167,7 @@ class Slot:
         return ""
 
     def loading_s(self, now_ns: int) -> float | None:
-        """For how long it has been loading the session of its task; None when it does something else."""
+        """For how long it has been loading its session, but for compiling, which serves all; None when it does not."""
         look = self.progress.look()
         if self.task is None or self.task.number != look.task or look.phase != LOADING:
             return None
