@@ -17,8 +17,9 @@ from tests.daemon.test_sessions_end_to_end import is_done, state_of
 from tests.jobs import write_job
 
 
-@pytest.mark.parametrize("slots", [1, 2])
-@pytest.mark.parametrize("loads", ["while True: pass", "import time; time.sleep(3)"], ids=["for ever", "long"])
+@pytest.mark.parametrize(
+    ("loads", "slots"), [("while True: pass", 2), ("import time; time.sleep(3)", 1)], ids=["for ever", "long"]
+)
 def test_an_objective_that_does_not_come_to_its_end_loading_keeps_no_slot_from_others(
     arbctl: Arbctl,
     layout: SpoolLayout,
