@@ -78,6 +78,15 @@ def objective(params):
         if name in given: found[name] = -1.0 if given[name] is None else float(given[name])
     return found
 """
+# What is reported decides who goes on: thresholds travel with the chunk, and come from rows of wherever they were made.
+LEARNING = """
+import random
+def objective(params, trial):
+    dice = random.Random(trial.seed)
+    for step in range(1, 7):
+        trial.report(step, step * (1.0 - (params["x"] - 0.3) ** 2) + dice.gauss(0.0, 0.4))
+    return {"value": 1.0 - (params["x"] - 0.3) ** 2}
+"""
 NUMBERED = """
 metric: value
 tuning:
@@ -99,11 +108,23 @@ tuning:
     limit: {type: choice, values: [null, 3, .inf]}
   max_iterations: 24
 """
+PRUNED = """
+metric: value
+tuning:
+  method: METHOD
+  search_space: {x: {type: float, bounds: [0, 1]}, kind: {type: choice, values: [a, b]}}
+  max_iterations: 48
+  seed: 5
+  prune: {rule: RULE, startup_trials: 4}
+"""
 JOBS = {
     "statuses": "objective: {python: 'moody:objective'}" + NUMBERED,
     "lines": "objective: {command: [FOLDER/program], protocol: lines}" + NUMBERED,
     "interpreter": f"objective: {{python: 'foreign:objective', interpreter: {sys.executable}}}{NUMBERED}",
     "conditions": f"objective: {{python: 'choosy:objective'}}{CONDITIONAL}",
+    "pruned": "objective: {python: 'learning:objective'}" + PRUNED.replace("METHOD", "tpe").replace("RULE", "median"),
+    "pruned-plan": "objective: {python: 'learning:objective'}"
+    + PRUNED.replace("METHOD", "random").replace("RULE", "percentile, percentile: 30"),
 }
 Rows = dict[int, Mapping[str, str]]
 
@@ -120,7 +141,8 @@ def table(path: Path) -> Rows:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract")
     for name, text in {
-        "moody.py": MOODY, "helper.py": HELPER, "foreign.py": FOREIGN, "choosy.py": CHOOSY, "program": PROGRAM,
+        "moody.py": MOODY, "helper.py": HELPER, "foreign.py": FOREIGN, "choosy.py": CHOOSY, "learning.py": LEARNING,
+        "program": PROGRAM,
     }.items():  # fmt: skip
         (folder / name).write_text(text)
     (folder / "program").chmod(0o755)
@@ -201,7 +223,15 @@ def test_the_local_slots_give_an_objective_the_parameters_that_exist(local: Call
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", JOBS if FULL else ["statuses"])
+@pytest.mark.parametrize("job", ["pruned", "pruned-plan"])
+def test_the_local_slots_prune_some_and_not_all(local: Callable[[str], Rows], job: str) -> None:
+    found = {row["status"] for row in local(job).values()}
+    assert found == {"completed", "pruned"}
+    assert sum(row["status"] == "pruned" for row in local(job).values()) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", JOBS if FULL else ["statuses", "pruned"])
 def test_the_documented_executor_of_a_factory_does_what_local_slots_do(
     bench: Path, local: Callable[[str], Rows], job: str
 ) -> None:
