@@ -18,7 +18,7 @@ from arbd.paper.market.synth import synth_profile
 from arbd.paper.market.writers import write_quotes
 from arbd.paper.strategies import STRATEGIES
 from arbd.spool.layout import SpoolLayout
-from tests.conftest import Arbctl, wait_until
+from tests.conftest import REPOSITORY, Arbctl, wait_until
 from tests.paper.markets import LIVELY, NOT_GIVEN, random_quotes, with_levels
 
 
@@ -95,6 +95,23 @@ def test_a_session_for_which_the_engine_is_compiled_says_so(layout: SpoolLayout,
             running.kill()
             running.wait()
     assert log.read_text().count("compiling the engine") == 1
+
+
+def test_what_is_compiled_for_one_place_is_not_taken_for_compiled_in_another(code: Path, tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "arbd", tmp_path / "moved" / "arbd", ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "from arbd.paper.compiled import compile_once; compile_once(lambda: None, 'it', lambda: print('compiling'))"
+    )
+
+    def said(place: Path) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", script], cwd=place, env={**os.environ, "PYTHONPATH": str(place)},
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
+    assert [said(REPOSITORY), said(REPOSITORY), said(tmp_path / "moved"), said(tmp_path / "moved")] == [
+        "compiling\n", "", "compiling\n", "",
+    ]  # fmt: skip
 
 
 def test_a_folder_that_others_write_to_is_refused(code: Path) -> None:
