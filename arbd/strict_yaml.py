@@ -81,7 +81,7 @@ def parse(text: str | bytes, source: str, *, max_bytes: int = MAX_BYTES) -> Docu
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise JobError.of(source, f"not UTF-8 text (byte {error.start})") from error
+            raise JobError.of(source, f"not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     node = _compose(text, source)
     builder = _Builder(source)
     value = builder.build(node, (), 0) if node is not None else None

@@ -30,6 +30,7 @@ _KINDS = {
     "model_type": "a mapping",
 }
 _A_TIME = "is a time, such as 2027-01-31T18:00:00Z"
+_A_DATE = "is a date, such as 2027-01-31"
 # What a value breaks, in our words.
 _BOUNDS = {
     "greater_than": "is above {gt}",
@@ -50,6 +51,7 @@ _BOUNDS = {
     "datetime_from_date_parsing": _A_TIME,
     "datetime_type": _A_TIME,
     "datetime_object_invalid": _A_TIME,
+    **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"), _A_DATE),
 }
 # Fields of which more is to be said, whatever stands there.
 _OWN_MESSAGES = ("method", "session_id", "interpreter")
@@ -211,7 +213,9 @@ def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
         if _has(value, part):
             value = value[part]
             yield part
-        elif position == len(loc) - 1 and isinstance(value, dict) and part not in _ALTERNATIVES:
+        elif (
+            position == len(loc) - 1 and isinstance(value, dict) and part not in _ALTERNATIVES and "[" not in str(part)
+        ):
             yield part
 
 
@@ -230,7 +234,9 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
         near = difflib.get_close_matches(str(path[-1]), known, 1)
         return "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
     if kind == "missing":
-        return "is missing"
+        place = fault["loc"][-1]
+        # Of a list the number of a value, which no field is.
+        return f"has at least {place + 1} of them, not {_shown(given)}" if isinstance(place, int) else "is missing"
     if path and path[-1] == "method":
         return str(fault["msg"]) if kind == "method" else METHODS.unknown_text(given)
     return _message_of_value(fault, path, given)

@@ -37,7 +37,8 @@ def fault_of(
         with open_named(source, MAX_SOURCE_BYTES) as file:
             tree = ast.parse(file.read(MAX_SOURCE_BYTES))
     except SyntaxError as error:
-        return None if foreign else f"{source}, line {error.lineno}: is not Python: {error.msg}"
+        place = f"{source}, line {error.lineno}" if error.lineno else str(source)
+        return None if foreign else f"{place}: is not Python: {error.msg}"
     except (DataError, ValueError, RecursionError, MemoryError):
         return None
     bound = dict(_bound(tree.body))

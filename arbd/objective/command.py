@@ -7,6 +7,7 @@ import json
 import os
 import selectors
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,6 +116,15 @@ def _exchange(process: subprocess.Popen[bytes], data: bytes, own: set[int]) -> t
     return bytes(kept[process.stdout]), bytes(kept[process.stderr])
 
 
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON whose names stand once: which of two values counts, readers decide differently."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ObjectiveError(f"the command's last line has {twice!r} twice: which one counts?")
+    return found
+
+
 def metrics_line(out: bytes, err: bytes) -> object:
     """What the last line of `out` says as JSON; ObjectiveError, with the end of `err`, where there is none."""
     lines = out.decode(errors="replace").strip().splitlines()
@@ -123,7 +133,7 @@ def metrics_line(out: bytes, err: bytes) -> object:
             f"the command printed nothing; expected one JSON object of metrics as its last line{tail(err)}"
         )
     try:
-        return json.loads(lines[-1])
+        return json.loads(lines[-1], object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         shown = lines[-1] if len(lines[-1]) <= 200 else lines[-1][:197] + "..."
         raise ObjectiveError(f"the command's last line is not JSON ({error}): {shown}") from error

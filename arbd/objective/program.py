@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import shutil
@@ -88,20 +89,36 @@ class Program:
     def start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start it with pipes, none of which blocks a writer. It has its own session, and dies with this process."""
         adopt_orphans()
-        process = subprocess.Popen(  # noqa: S603 - which programs may run is the policy's to say; no shell is involved
-            self._arguments,
-            executable=self._path if self._file is None else self._file.place,
-            pass_fds=() if self._file is None else (self._file.fd,),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**{name: os.environ[name] for name in _PASSED_ON if name in os.environ}, **environment},
-            start_new_session=True,
-            preexec_fn=_confine,  # noqa: PLW1509 - a slot has one thread
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - which programs may run is the policy's to say; no shell is involved
+                self._arguments,
+                executable=self._path if self._file is None else self._file.place,
+                pass_fds=() if self._file is None else (self._file.fd,),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**{name: os.environ[name] for name in _PASSED_ON if name in os.environ}, **environment},
+                start_new_session=True,
+                preexec_fn=_confine,  # noqa: PLW1509 - a slot has one thread
+            )
+        except OSError as error:
+            self._require_program(error)
+            raise
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)
         return process
+
+    def _require_program(self, error: OSError) -> None:
+        """ObjectiveError where what the job names is there, and is nothing that this host can start."""
+        if error.errno == errno.ENOEXEC:
+            raise ObjectiveError(
+                f"the command {self._path} is no program of this host: a script's first line is one such as #!/bin/sh"
+            ) from error
+        if error.errno == errno.ENOENT and Path(self._path).exists():
+            raise ObjectiveError(
+                f"the command {self._path}: its first line names an interpreter that is not there (where lines end as on "
+                "Windows, their ends count as part of the name)"
+            ) from error
 
     def failed(self, code: int, err: bytes | bytearray) -> CommandError:
         """The error of a run that ended with this status, after this output."""

@@ -181,6 +181,22 @@ def test_a_command_that_is_not_there_is_refused() -> None:
     assert "no program on this host" in problems(text)[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MINIMAL.replace("[0.05, 0.5]", "[0.05]"), "bounds: has at least 2 of them, not [0.05]"),
+        (MINIMAL.replace("[0.05, 0.5]", "[]"), "bounds: has at least 1 of them, not []"),
+        ("metric: {name: pnl}\n" + MINIMAL, "line 1: metric: is a string or a list, not {'name': 'pnl'}"),
+        (
+            "data: [{folder: /nowhere, from: tomorrow}]\n" + MINIMAL,
+            "data.0.from: is a date, such as 2027-01-31, not 'tomorrow'",
+        ),
+    ],
+)
+def test_a_value_of_another_form_is_told_by_its_field_and_in_plain_words(text: str, told: str) -> None:
+    assert any(problem.endswith(told) for problem in problems(text)), problems(text)
+
+
 def test_a_bad_scenario_or_suffix_is_told_with_the_job() -> None:
     bad = REPOSITORY / "pyproject.toml"
     assert "cannot be told apart by its suffix" in problems(f"data: [{bad}]\n" + MINIMAL)[0]

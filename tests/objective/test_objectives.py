@@ -223,6 +223,7 @@ def test_a_command_gets_json_arguments_and_a_clean_environment(tmp_path: Path, m
     ("script", "kind", "message"),
     [
         ("echo '{\"v\": 1'", ObjectiveError, "last line is not JSON"),
+        ('echo \'{"v": 1, "v": 2}\'', ObjectiveError, "has 'v' twice: which one counts"),
         ("python3 -c 'print(\"[\" * 200_000)'", ObjectiveError, "last line is not JSON"),
         (
             'python3 -c \'print("9" * 400, end="}")\' | sed \'s/^/{"v": /\'',
@@ -241,6 +242,26 @@ def test_a_command_that_fails_is_told_as_it_failed(
 ) -> None:
     with pytest.raises(kind, match=re.escape(message)):
         command(tmp_path, script).evaluate({"x": 0.5}, trial())
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("#!/no/such/interpreter\n", "its first line names an interpreter that is not there"),
+        ("#!/bin/sh\r\necho '{}'\r\n", "where lines end as on Windows"),
+        ("echo '{}'\n", "a script's first line is one such as #!/bin/sh"),
+        ("", "is no program of this host"),
+        ("\x7fELF" + "\0" * 100, "is no program of this host"),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_told_by_its_name(tmp_path: Path, content: str, told: str) -> None:
+    program = tmp_path / "program"
+    program.write_text(content, newline="")
+    program.chmod(0o755)
+    spec = replace(SPEC, objective=ObjectiveSpec("command", (str(program),)))
+    with pytest.raises(ObjectiveError, match=re.escape(told)) as raised:
+        load_evaluator(spec, "s", None, []).evaluate({"x": 0.5}, trial())
+    assert str(program) in str(raised.value)
 
 
 def test_a_command_that_reads_nothing_is_fine(tmp_path: Path) -> None:
