@@ -114,7 +114,7 @@ class Program:
             raise ObjectiveError(
                 f"the command {self._path} is no program of this host: a script's first line is one such as #!/bin/sh"
             ) from error
-        if error.errno == errno.ENOENT and Path(self._path).exists():
+        if error.errno == errno.ENOENT and _signature(self._path):
             raise ObjectiveError(
                 f"the command {self._path}: its first line names an interpreter that is not there (where lines end as on "
                 "Windows, their ends count as part of the name)"
