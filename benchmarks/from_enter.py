@@ -52,7 +52,7 @@ _objective = None
 
 def prepare(quotes):
     global _objective
-    from arbd.paper.compiled import use_cache
+    from arbd.paper.code_cache import use_cache
     use_cache(Path(os.environ["XDG_CACHE_HOME"]) / "arbd")
     from arbd.paper.market.readers import read_quotes
     from arbd.paper.objective import PaperObjective

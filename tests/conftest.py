@@ -41,14 +41,9 @@ RECORDED = Path(os.environ.get("ARBD_TEST_DATA") or REPOSITORY.parent / "shared"
 @pytest.fixture(scope="session", autouse=True)
 def compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests and the processes they start compile the engine once, into the default place of this user."""
-    import numba
+    from arbd.paper.code_cache import sources_digest
 
-    from arbd.paper import compiled
-
-    os.environ.setdefault(
-        "NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "arbd" / f"numba-{compiled.sources_digest()}")
-    )
-    numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "arbd" / f"numba-{sources_digest()}"))
 
 
 @pytest.fixture(autouse=True)

@@ -16,15 +16,15 @@ from arbd import child_process
 
 # What the server imports before its first copy.
 TEMPLATE = "arbd.daemon.slots.template"
-COMPILER = "arbd.daemon.slots.compiler"
+ENGINE = "arbd.daemon.slots.engine_template"
 # Tells the server, in its environment alone, whose it is: one that begins after that process died has to notice.
 CREATOR = "ARBD_FORKSERVER_OF"
 
 
-def forking_context(*, compiler: bool = False) -> BaseContext:
-    """For pools of processes that begin with `begin`. Whoever asks first says whether copies have the engine's compiler."""
+def forking_context(*, engine: bool = False) -> BaseContext:
+    """For pools of processes that begin with `begin`. Whoever asks first says whether copies have the paper engine."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([TEMPLATE, COMPILER] if compiler else [TEMPLATE])
+    context.set_forkserver_preload([TEMPLATE, ENGINE] if engine else [TEMPLATE])
     os.environ[CREATOR] = str(os.getpid())
     return context
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from arbd.job.validation import WHOLE, Change, Setting
 from arbd.named_file import ANY, ReadRule
 from arbd.objective.markets import load_markets, markets_of, share
 from arbd.objective.protocol import Outcome, Params, Trial
-from arbd.paper.compiled import compile_once, use_cache
+from arbd.paper.code_cache import use_cache
 from arbd.paper.objective import PaperObjective
 from arbd.paper.params import PARAMETERS, resolve
 
@@ -52,7 +51,7 @@ class PaperEvaluator:
         whole = self._of(1.0, WHOLE)
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         for strategy in whole.strategies(searched="strategy" in spec.space.names):
-            compile_once(partial(whole.compile, strategy), strategy, compiling)
+            whole.compile(strategy, compiling)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""

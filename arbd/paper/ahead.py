@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from arbd.paper.compiled import compile_once, trusted_cache, use_cache
-from arbd.paper.market.synth import synth_profile
-from arbd.paper.objective import PaperObjective
-from arbd.paper.strategies import STRATEGIES
-
-TICKS = 64
+from arbd.paper.code_cache import trusted_cache, use_cache
+from arbd.paper.kernel.sweeps import SWEEPS
+from arbd.paper.machine_code import Loop
+from arbd.paper.market.importers.book import play
+from arbd.paper.market.loops import LOOPS
 
 
 def compile_ahead(cache_dir: Path) -> Path:
@@ -19,14 +18,11 @@ def compile_ahead(cache_dir: Path) -> Path:
     What is there already is read, not compiled again. UsageError when the folder is no good for it.
     """
     use_cache(cache_dir)
-    market = synth_profile("brl", 1, TICKS)
-
-    def load(strategy: str) -> None:
-        objective = PaperObjective([market], {"strategy": strategy})
-        objective.compile(strategy)
-        objective.evaluate({})
-        PaperObjective([market], {"strategy": strategy, "center": "ewma"}).evaluate({})
-
-    for strategy in STRATEGIES.built_in():
-        compile_once(partial(load, strategy), strategy)
+    for loop in all_loops():
+        loop.ready()
     return trusted_cache()
+
+
+def all_loops() -> tuple[Loop, ...]:
+    """All that is compiled for jobs, imports and made-up quotes."""
+    return (*LOOPS, play, *chain.from_iterable(SWEEPS.values()))

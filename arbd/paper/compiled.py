@@ -1,27 +1,20 @@
-"""How loops are compiled, and where the machine code is kept.
+"""How loops are compiled. Where their machine code is kept, and how it is called: `arbd.paper.machine_code`.
 
-Numba's cache looks only at the file of the function it compiles: a change in what that function calls, or in
-the constants it was compiled with, would go unseen. So the folder of the cache carries a digest of all of this
-package's sources, and code of another version is never run.
+To be imported where something is compiled, and nowhere else: it brings Numba.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
+import ctypes
 import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
-import filelock
-import llvmlite.binding
 import numba
-import numpy as np
-import numpy.typing as npt
+from llvmlite import ir
 
-from arbd.private_folder import private_folder
+from arbd.paper.arguments import Kind, ObjectCode, Scalar, words
+from arbd.paper.code_cache import trusted_cache
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Versions of Numba with which functions were compiled as parts of their callers: the first and the last, minor ones.
@@ -30,83 +23,70 @@ KNOWN = (0, 63), (0, 68)
 PUBLIC_WAY = "ARBD_NUMBA_PUBLIC_WAY"
 
 
-def sources_digest() -> str:
-    """Of every source file of the paper engine."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def use_cache(folder: Path) -> None:
-    """Keep machine code below `folder`; `$NUMBA_CACHE_DIR`, where set, goes before. Call before anything compiles."""
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        setattr(numba.config, "CACHE_DIR", str(folder / f"numba-{sources_digest()}"))  # noqa: B010 - it has no stubs
-
-
-def trusted_cache() -> Path:
-    """The folder of machine code, once it is known to be this user's alone.
-
-    Numba runs what it finds there. UsageError when somebody else could have put it there, or the folder cannot be made.
-    """
-    return _private(str(getattr(numba.config, "CACHE_DIR")))  # noqa: B009 - it has no stubs
-
-
-@functools.cache
-def _private(folder: str) -> Path:
-    return private_folder(Path(folder))
-
-
-def compile_once(load: Callable[[], object], of: str, compiling: Callable[[], object] | None = None) -> None:
-    """Call `load`, which compiles or reads the machine code `of` something; of many processes, one at a time compiles.
-
-    The others wait for it and then read what it wrote. A process that dies meanwhile is followed by the next. Whoever has
-    to compile, or to wait for that, calls `compiling` first.
-    """
-    done = trusted_cache() / f"{_build()}-{of}.done"
-    if not done.exists():
-        if compiling is not None:
-            compiling()
-        with filelock.FileLock(done.parent / ".compile.lock"):
-            if not done.exists():
-                load()
-                done.touch()
-                return
-    load()
-
-
-@functools.cache
-def _build() -> str:
-    """Of all for which Numba keeps machine code apart: sources and where they are, versions, and the processor."""
-    parts = [numba.__version__, sys.implementation.cache_tag, llvmlite.binding.get_host_cpu_name()]
-    parts.append(llvmlite.binding.get_host_cpu_features().flatten())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        found = path.stat()
-        parts.append(f"{path} {found.st_mtime_ns} {found.st_size}")
-    return f"{sources_digest()}-{hashlib.sha256(chr(0).join(map(str, parts)).encode()).hexdigest()[:16]}"
-
-
-def as_argument(values: npt.NDArray[Any], kind: type) -> npt.NDArray[Any]:
-    """The one form in which compiled loops get arrays that they read: in a row, aligned, native, not to be written to.
-
-    Numba compiles a function once for every combination of types, and whether an array may be written to, and how it
-    lies in memory, are part of its type. What comes from a mapped file, a list or a broadcast value is the same here.
-    Copies only what is laid out otherwise. Arrays that a loop writes to are fresh ones (`np.empty`).
-    """
-    plain = np.require(values, dtype=kind, requirements=["C", "A"]).view(np.ndarray)
-    plain.flags.writeable = False
-    return plain
-
-
 def jit(function: F) -> F:
-    """Compile without the interpreter lock, with IEEE arithmetic in the order written, cached on disk.
+    """Compile without the interpreter lock, with IEEE arithmetic in the order written, cached on disk by Numba.
 
-    UsageError when the cache is not this user's alone: Numba makes its folders here, and later runs what is in them.
+    Numba's cache looks only at the file of the function it compiles: a change in what that function calls, or in the
+    constants it was compiled with, would go unseen. So its folder is that of this version of all sources. UsageError when
+    the folder is not this user's alone: Numba runs what is in it.
     """
-    trusted_cache()
+    setattr(numba.config, "CACHE_DIR", str(trusted_cache()))  # noqa: B010 - it has no stubs
     compile_: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
     compiled: F = compile_(function)
     return compiled
+
+
+def object_code(
+    function: Callable[..., Any], kinds: Sequence[Kind], callable_: Collection[str], *, tells: bool
+) -> ObjectCode | None:
+    """A function compiled as `jit` does, for arguments of these kinds; None where it cannot be called without Numba.
+
+    It calls nothing but `callable_`, refers to nothing outside, returns nothing or (`tells`) a truth, and gets its
+    arguments as `words` says. What is inside of Numba is used as `_part_compiler` does.
+    """
+    if _part_compiler()[0] is None:
+        return None
+    # Arrays have no owner here, so none is counted.
+    njit: Any = numba.njit
+    compile_ = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+    dispatcher = compile_(function)
+    arguments = tuple(_numba_type(kind) for kind in kinds)
+    dispatcher.compile(arguments)
+    made = dispatcher.overloads[arguments]
+    module = made.library._final_module
+    called = {each.name for each in module.functions if each.is_declaration and not each.name.startswith("llvm.")}
+    if not called <= set(callable_) or any(each.is_declaration for each in module.global_variables):
+        return None
+    result = made.signature.return_type
+    if result != (numba.types.boolean if tells else numba.types.none):
+        return None
+    place, exception, *given = made.target_context.call_conv.get_function_type(result, arguments).args
+    assert isinstance(place, ir.PointerType) and isinstance(exception, ir.PointerType)
+    if list(map(_word, given)) != words(kinds):
+        return None
+    return ObjectCode(made.fndesc.llvm_func_name, bytes(made.library._compiled_object))
+
+
+def compile_with_numba(function: Any, kinds: Sequence[Kind]) -> None:
+    """Have a function of `jit` in Numba's cache."""
+    function.compile(tuple(_numba_type(kind) for kind in kinds))
+
+
+def _numba_type(kind: Kind) -> Any:
+    if isinstance(kind, Scalar):
+        return getattr(numba.types, kind.value)
+    types: Any = numba.types
+    array = types.Array(getattr(types, kind.dtype), kind.dimensions, "C", readonly=not kind.writes)
+    return array if kind.count is None else types.UniTuple(array, kind.count)
+
+
+def _word(kind: Any) -> Any:
+    """What C calls a type of LLVM's, as far as `words` does."""
+    if isinstance(kind, ir.PointerType):
+        return ctypes.c_void_p
+    if isinstance(kind, ir.DoubleType):
+        return ctypes.c_double
+    return ctypes.c_int64 if kind == ir.IntType(64) else None
 
 
 def _part_compiler() -> tuple[type | None, str]:
@@ -157,7 +137,3 @@ def _part(function: F, **options: bool) -> F:
         return compiled
     public: F = njit(error_model="numpy")(function)
     return public
-
-
-if not getattr(numba.config, "CACHE_DIR", ""):
-    use_cache(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arbd")

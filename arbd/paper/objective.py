@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,11 +57,11 @@ class PaperObjective:
             list(PARAMETERS["strategy"].values) if searched else sorted({str(base["strategy"]) for base in self._base})
         )
 
-    def compile(self, strategy: str) -> None:
-        """Have the engine's code of a strategy, and the markets' indexes, ready."""
+    def compile(self, strategy: str, compiling: Callable[[], object] | None = None) -> None:
+        """Have the engine's code of a strategy, and the markets' indexes, ready; `compiling` is called where that takes long."""
         from arbd.paper.kernel.parameter_sets import compile_sweeps  # noqa: PLC0415 - numba
 
-        compile_sweeps(PARAMETERS["strategy"].values.index(strategy))
+        compile_sweeps(PARAMETERS["strategy"].values.index(strategy), compiling)
         for number, base in enumerate(self._base):
             if len(self._markets[number]):
                 self._indexed(number, base)

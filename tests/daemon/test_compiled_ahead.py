@@ -23,7 +23,7 @@ from tests.paper.markets import LIVELY, NOT_GIVEN, random_quotes, with_levels
 
 
 def compiled(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.nb?")}
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.code")}
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "code"
     there = Path(os.environ["NUMBA_CACHE_DIR"])
     if there.exists():
-        shutil.copytree(there, folder, ignore=shutil.ignore_patterns("*.done", "*.lock", "tmp*"))
+        shutil.copytree(there, folder, ignore=shutil.ignore_patterns("*.lock", "tmp*"))
     folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))

@@ -78,9 +78,9 @@ def test_no_iteration_is_at_fault_when_the_server_ends_and_the_next_slot_has_ano
     assert (named(parent(slot.pid)), parent(slot.pid) != server) == (SERVER, True)
 
 
-@pytest.mark.parametrize(("allow", "compiles"), [(("python:*",), False), (("paper",), True), (("*",), True)])
-def test_the_compiler_is_loaded_where_the_paper_engine_is_allowed(
-    allow: tuple[str, ...], compiles: bool, daemons: Daemons
+@pytest.mark.parametrize(("allow", "loads"), [(("python:*",), False), (("paper",), True), (("*",), True)])
+def test_what_loads_machine_code_is_there_where_the_paper_engine_is_allowed(
+    allow: tuple[str, ...], loads: bool, daemons: Daemons
 ) -> None:
     settings = daemons.config.read_text().splitlines()
     kept = [line for line in settings if not line.startswith("allow:")]
@@ -91,7 +91,7 @@ def test_the_compiler_is_loaded_where_the_paper_engine_is_allowed(
         return [pid for pid in descendants(daemon.pid) if named(pid) == SLOT]
 
     wait_until(slots)
-    assert ("llvmlite" in Path(f"/proc/{parent(slots()[0])}/maps").read_text()) is compiles
+    assert ("llvmlite" in Path(f"/proc/{parent(slots()[0])}/maps").read_text()) is loads
 
 
 def test_a_daemon_that_ends_leaves_no_server_behind(daemons: Daemons, arbctl: object, tmp_path: Path) -> None:

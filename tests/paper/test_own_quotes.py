@@ -18,11 +18,9 @@ import numpy as np
 import pytest
 
 from arbd.analysis.loading import load_session
-from arbd.paper.compiled import as_argument
+from arbd.paper.arguments import as_argument
 from arbd.paper.engine import run_reference
 from arbd.paper.kernel.parameter_sets import build_index
-from arbd.paper.kernel.sweep import SWEEPS
-from arbd.paper.market import prepare_kernel
 from arbd.paper.market.cache import load_market
 from arbd.paper.market.prepared import Market, fill_market, market_forms, prepare
 from arbd.paper.market.quotes import DEFAULTS, FUNDING, REQUIRED, Quotes, build_quotes
@@ -68,14 +66,6 @@ def alike(market: Market | Quotes, reference: dict[str, float]) -> bool:
     )
 
 
-def signatures() -> dict[str, int]:
-    loops = (prepare_kernel.first_quote, prepare_kernel.fill_chunk, prepare_kernel.extremes, prepare_kernel.coarser)
-    found: Any = (*loops, prepare_kernel.time_table)
-    sweeps: Any = [loops_over for each in SWEEPS.values() for loops_over in each]
-    counts = {loop.py_func.__name__: len(loop.signatures) for loop in found}
-    return counts | {"sweep": max(len(loop.signatures) for loop in sweeps)}
-
-
 def reference_of(quotes: Quotes) -> dict[str, float]:
     return run_reference(prepare(quotes), resolve(PARAMS)).metrics
 
@@ -101,7 +91,6 @@ def test_every_subset_of_optional_columns_runs_as_the_reference_cold_and_warm(
             assert set(read.told()) == set(quotes.told()) == {*REQUIRED, *optional}
             assert alike(market, reference), optional
         assert alike(read_quotes(path)[0], reference), optional
-    assert set(signatures().values()) == {1}, signatures()
 
 
 SIDES = ("bid_size", "ask_size")
@@ -172,7 +161,6 @@ def test_no_layout_of_the_arrays_is_compiled_for_itself(tmp_path: Path, seed: in
     assert np.array_equal(market.book, expected.book)
     assert np.array_equal(market.edge_ab, expected.edge_ab, equal_nan=True)
     build_index(market.series(0.0, carry_over_gaps=False))
-    assert set(signatures().values()) <= {0, 1}, signatures()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -14,7 +14,7 @@ from arbd.paper.engine import run
 from arbd.paper.kernel.parameter_sets import build_index
 from arbd.paper.market import prepared
 from arbd.paper.market.cache import load_market
-from arbd.paper.market.prepare_kernel import BLOCK_BITS, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
+from arbd.paper.market.loops import BLOCK_BITS, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
 from arbd.paper.market.prepared import Market, grid_rows, prepare
 from arbd.paper.market.synth import synth_profile
 from arbd.paper.market.writers import write_quotes

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from arbd.paper.compiled import jit
 from arbd.paper.kernel.parameter_sets import Index, build_index, of_market
+from arbd.paper.kernel.records import desk_at
 from arbd.paper.kernel.search import WINDOW, row_at, search, stretches
-from arbd.paper.kernel.state import DESK, NEVER, desk_at
+from arbd.paper.kernel.state import DESK, NEVER
 from arbd.paper.kernel.venue import row_after
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.series import Series

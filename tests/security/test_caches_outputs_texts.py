@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
-import pickle
 import stat
 import sys
 import unicodedata
@@ -79,26 +79,17 @@ import os, sys
 from pathlib import Path
 os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
 from arbd.errors import ArbdError
+from arbd.paper.kernel.parameter_sets import build_index
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import build_quotes
 import numpy as np
 column = np.ones(3)
 quotes = build_quotes({"ts_ns": np.arange(3), "bid_a": column, "ask_a": column, "bid_b": column, "ask_b": column}, "x")[0]
 try:
-    prepare(quotes)
+    build_index(prepare(quotes).series(0.0, carry_over_gaps=False))
 except ArbdError as error:
     print("refused", error)
 """
-
-
-class _Mark:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, proof: Path) -> None:
-        self.proof = str(proof)
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (self.proof,)
 
 
 @AS_ROOT
@@ -106,18 +97,18 @@ def test_machine_code_that_a_group_could_have_put_there_is_not_loaded(tmp_path: 
     import subprocess
 
     folder = tmp_path / "code"
-    # Numba makes its index by the name of the source; whoever may write here may have made it.
     warm = subprocess.run([sys.executable, "-c", MARKER, str(folder)], capture_output=True, text=True, check=True)
     assert "refused" not in warm.stdout
-    indexes = list(folder.rglob("*.nbi"))
-    assert indexes
-    for index in indexes:
-        index.write_bytes(pickle.dumps(_Mark(tmp_path / "ran")))
+    # Whoever may write here may have put other code there, with the right digest; this one would end the process.
+    codes = list(folder.rglob("*.code"))
+    assert codes
+    for code in codes:
+        content = b"symbol\0" + b"no object file"
+        code.write_bytes(hashlib.sha256(content).digest() + content)
     os.chown(folder, 0, STRANGER)
     folder.chmod(0o775)
     done = subprocess.run([sys.executable, "-c", MARKER, str(folder)], capture_output=True, text=True, check=True)
     assert "refused the cache" in done.stdout
-    assert not (tmp_path / "ran").exists()
 
 
 # outputs

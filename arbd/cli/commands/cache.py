@@ -79,7 +79,7 @@ def prune(app: App, max_gb: float | None, unused_days: float | None, yes: bool) 
 
 
 def _entries(app: App) -> tuple[Path, list[Cached]]:
-    from arbd.paper.compiled import sources_digest
+    from arbd.paper.code_cache import sources_digest
     from arbd.paper.market.retention import cached
 
     folder = app.config().cache_dir

@@ -78,7 +78,7 @@ class Slot:
         self.is_fresh = True
         self._outdated = False
         self._rests_at = math.inf
-        self._context: multiprocessing.context.BaseContext = forking_context(compiler=setup.may_compile)
+        self._context: multiprocessing.context.BaseContext = forking_context(engine=setup.may_run_engine)
         self._server_pid: int | None = None
         self._start().add_done_callback(lambda _: on_ready())
 

@@ -26,7 +26,7 @@ class SlotSetup:
     data_dirs: tuple[Path, ...] | None = None
 
     @property
-    def may_compile(self) -> bool:
+    def may_run_engine(self) -> bool:
         """True when the paper engine may be asked for here."""
         return any(fnmatch.fnmatchcase("paper", pattern) for pattern in self.allow)
 

@@ -25,6 +25,7 @@ from arbd.paper.kernel.execution import (
     watch_margin,
 )
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float
+from arbd.paper.kernel.records import plain
 from arbd.paper.kernel.search import fetch_row_before, row_at, row_before
 from arbd.paper.kernel.state import (
     BASIS,
@@ -37,7 +38,6 @@ from arbd.paper.kernel.state import (
     WAIT_ENTRY,
     WAIT_EXIT,
     WAIT_NEXT,
-    plain,
 )
 from arbd.paper.kernel.venue import at_most, price_at, round_down, round_down_both, seen_row, sendable, subtract
 from arbd.paper.market.prepared import DUST, UNWIND

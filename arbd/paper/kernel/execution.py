@@ -12,6 +12,7 @@ import numpy as np
 from arbd.paper import fills
 from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.kernel.memory import float_at, int_at, put_float, put_int
+from arbd.paper.kernel.records import converges, fill_at, plain
 from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASE,
@@ -41,9 +42,6 @@ from arbd.paper.kernel.state import (
     WAIT_NEXT,
     WAIT_REFUSED,
     YEAR_NS,
-    converges,
-    fill_at,
-    plain,
 )
 from arbd.paper.kernel.venue import delay_ns, fill_of, price_at, price_of, row_after, touch_at
 from arbd.paper.market.prepared import MARK_MARKET

@@ -24,6 +24,7 @@ from arbd.paper.kernel.execution import (
     sign_of,
 )
 from arbd.paper.kernel.memory import float_at, int_at, put_float
+from arbd.paper.kernel.records import plain
 from arbd.paper.kernel.search import row_at
 from arbd.paper.kernel.state import (
     BASE,
@@ -36,7 +37,6 @@ from arbd.paper.kernel.state import (
     WAIT_NEXT,
     WAIT_STARVED_AB,
     WAIT_STARVED_BA,
-    plain,
 )
 from arbd.paper.kernel.venue import at_most, below_touch, price_at, round_down, seen_row, sendable
 from arbd.paper.market.prepared import DUST, DUST_SHARE, MARK_MARKET, REBALANCE_REVERSE, REBALANCE_TRANSFER, UNWIND

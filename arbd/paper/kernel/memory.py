@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import numpy_support
 
-from arbd.paper.market.prepare_kernel import LANES
+from arbd.paper.market.loops import LANES
 
 
 def record_at(dtype: np.dtype[Any]) -> Any:

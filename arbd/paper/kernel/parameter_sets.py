@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from arbd.paper.compiled import as_argument
+from arbd.paper.arguments import as_argument
 from arbd.paper.kernel.state import (
     COUNTS,
     DESK,
@@ -30,8 +30,8 @@ from arbd.paper.kernel.state import (
     VENUE_FIELDS,
     WORDS,
 )
-from arbd.paper.kernel.sweep import BY_EVENTS, BY_WALKING, SWEEPS
-from arbd.paper.market import prepare_kernel as loops
+from arbd.paper.kernel.sweeps import BY_EVENTS, BY_WALKING, SWEEPS
+from arbd.paper.market import loops
 from arbd.paper.market.prepared import FIELD, FIELDS
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.market.series import Series
@@ -57,19 +57,23 @@ class Index:
 def build_index(series: Series) -> Index:
     """Compute the index of a series of at least one row."""
     edges = as_argument(series.edge_ab, np.float64), as_argument(series.edge_ba, np.float64)
-    blocks = loops.extremes(*edges, loops.BLOCK_BITS)
-    windows = loops.coarser(blocks, loops.WINDOW_BITS - loops.BLOCK_BITS)
+    blocks = loops.room_for_extremes(len(series), loops.BLOCK_BITS)
+    loops.extremes(*edges, loops.BLOCK_BITS, blocks)
+    bits = loops.WINDOW_BITS - loops.BLOCK_BITS
+    windows = loops.room_for_extremes(blocks.shape[1] - loops.LANES, bits)
+    loops.coarser(as_argument(blocks, np.float64), bits, windows)
     span_ns = int(series.ts_ns[-1]) - int(series.ts_ns[0])
     shift = (span_ns // max(1, len(series) // ROWS_PER_STEP)).bit_length()
     times = as_argument(series.ts_ns, np.int64)
-    return Index(blocks, windows, loops.time_table(times, shift, (span_ns >> shift) + 2), shift)
+    rows_by_time = np.empty((span_ns >> shift) + 2, dtype=np.int32)
+    loops.time_table(times, shift, rows_by_time)
+    return Index(blocks, windows, rows_by_time, shift)
 
 
-def compile_sweeps(strategy: int) -> None:
-    """Have the machine code ready, of all that sets of a strategy, by its code, may need."""
-    desk = np.zeros(1, dtype=DESK)
+def compile_sweeps(strategy: int, compiling: Callable[[], object] | None = None) -> None:
+    """Have the machine code ready, of all that sets of a strategy, by its code, may need; see `Loop.ready` for `compiling`."""
     for loops_over in SWEEPS[strategy]:
-        loops_over(desk.ctypes.data, BY_EVENTS)
+        loops_over.ready(compiling)
 
 
 def run_batch(

@@ -21,8 +21,9 @@ from arbd.paper.kernel.memory import (
     small_at,
     trailing_zeros,
 )
-from arbd.paper.kernel.state import NEVER, plain
-from arbd.paper.market.prepare_kernel import BLOCK_BITS, LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
+from arbd.paper.kernel.records import plain
+from arbd.paper.kernel.state import NEVER
+from arbd.paper.market.loops import BLOCK_BITS, LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
 
 BLOCK, WINDOW = 1 << BLOCK_BITS, 1 << WINDOW_BITS
 _ALL = (1 << LANES) - 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper.kernel.memory import knows, record_at
 from arbd.paper.market.prepared import FIELDS
 from arbd.paper.params import FEE_TIERS
 
@@ -111,8 +110,3 @@ DESK, PLAIN_DESK, INVENTORY_DESK, PLAIN_INVENTORY_DESK = (
     np.dtype([(name, np.int64) for name in (*_DESK, *kind)])
     for kind in (("converging", "full"), ("converging", "plain"), ("full",), ("plain",))
 )
-
-run_at, fill_at = record_at(RUN), record_at(FILL)
-desk_at, plain_desk_at = record_at(DESK), record_at(PLAIN_DESK)
-inventory_desk_at, plain_inventory_desk_at = record_at(INVENTORY_DESK), record_at(PLAIN_INVENTORY_DESK)
-plain, converges = knows("plain"), knows("converging")

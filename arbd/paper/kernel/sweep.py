@@ -16,6 +16,14 @@ from arbd.paper.kernel.convergence import convergence_finish
 from arbd.paper.kernel.execution import observe_grid, rate_at
 from arbd.paper.kernel.inventory import inventory_finish
 from arbd.paper.kernel.memory import before, fetch, float_at, int_at, put_float, put_int
+from arbd.paper.kernel.records import (
+    converges,
+    desk_at,
+    inventory_desk_at,
+    plain_desk_at,
+    plain_inventory_desk_at,
+    run_at,
+)
 from arbd.paper.kernel.search import WINDOW, lowest_bit
 from arbd.paper.kernel.state import (
     BASE,
@@ -26,18 +34,11 @@ from arbd.paper.kernel.state import (
     QUOTE,
     RUN,
     WAIT_ENTRY,
-    converges,
-    desk_at,
-    inventory_desk_at,
-    plain_desk_at,
-    plain_inventory_desk_at,
-    run_at,
 )
+from arbd.paper.kernel.sweeps import BY_EVENTS
 from arbd.paper.kernel.walk import advance
-from arbd.paper.market.prepare_kernel import LANES
-from arbd.paper.market.prepared import CONVERGENCE, INVENTORY
+from arbd.paper.market.loops import LANES
 
-BY_EVENTS, BY_WALKING = range(2)
 # Bytes of a line of memory, of a run's record, of what is read of it often, and of what it has per venue.
 LINE, RUN_BYTES, OFTEN_BYTES, OWN_BYTES = 64, RUN.itemsize, OFTEN_SIZE, 8 * OWN_SIZE
 # How many runs ahead records are sent for.
@@ -146,7 +147,3 @@ def sweep_inventory(desk: Any, way: Any) -> None:
 def sweep_plain_inventory(desk: Any, way: Any) -> None:
     """`sweep_inventory` for a desk that is plain."""
     sweep_all(plain_inventory_desk_at(desk, np.int64(0)), way)
-
-
-# By strategy: for all that there is, and for what is plain.
-SWEEPS = {CONVERGENCE: (sweep, sweep_plain), INVENTORY: (sweep_inventory, sweep_plain_inventory)}

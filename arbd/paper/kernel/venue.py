@@ -11,8 +11,9 @@ from arbd.paper import fills
 from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
 from arbd.paper.kernel.memory import byte_at, float_at, int_at, put_float, put_int, small_at
+from arbd.paper.kernel.records import plain
 from arbd.paper.kernel.search import first_from, row_at
-from arbd.paper.kernel.state import LATENCY, LOT, MINIMUM, REJECT, SLIPPAGE, TAKEN, TAKEN_ROW, TICK, plain
+from arbd.paper.kernel.state import LATENCY, LOT, MINIMUM, REJECT, SLIPPAGE, TAKEN, TAKEN_ROW, TICK
 from arbd.paper.market.prepared import DUST
 
 # An order's quote is mostly within so many rows.

@@ -12,6 +12,7 @@ from arbd.paper.kernel.convergence import close_before_gap, convergence_apply, c
 from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
 from arbd.paper.kernel.memory import float_at, int_at
+from arbd.paper.kernel.records import converges, plain
 from arbd.paper.kernel.search import WINDOW, first_reaching, search, stretches, verdict
 from arbd.paper.kernel.state import (
     NEVER,
@@ -20,10 +21,8 @@ from arbd.paper.kernel.state import (
     WAIT_REFUSED,
     WAIT_STARVED_AB,
     WAIT_STARVED_BA,
-    converges,
-    plain,
 )
-from arbd.paper.market.prepare_kernel import MAX_AB, MAX_BA, WINDOW_BITS
+from arbd.paper.market.loops import MAX_AB, MAX_BA, WINDOW_BITS
 
 
 @jit_small

@@ -6,16 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from arbd.paper.compiled import jit
-
-BLOCK_BITS, WINDOW_BITS = 6, 12
-N_EXTREMES = 5
-MAX_AB, MIN_AB, MAX_BA, MIN_BA, MIN_BEST = range(N_EXTREMES)
-# How many values vector code reads at once.
-LANES = 8
+from arbd.paper.compiled import jit, jit_small
+from arbd.paper.market.loops import LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST
 
 
-@jit
+@jit_small
 def _is_quote(columns: Any, venue: int, row: int) -> bool:
     bid, ask = columns[2 * venue][row], columns[2 * venue + 1][row]
     bid_size, ask_size = columns[4 + 2 * venue][row], columns[5 + 2 * venue][row]
@@ -23,7 +18,7 @@ def _is_quote(columns: Any, venue: int, row: int) -> bool:
     return 0 < bid < np.inf and 0 < ask < np.inf and bid_size >= 0 and ask_size >= 0 and 0 < fx < np.inf
 
 
-@jit
+@jit_small
 def _take(columns: Any, venue: int, row: int, line: Any) -> None:
     fx = columns[8][row] if venue == 1 else 1.0
     line[2 * venue] = columns[2 * venue][row] * fx
@@ -68,22 +63,20 @@ def fill_chunk(columns: Any, line: Any, book: Any, edge_ab: Any, edge_ba: Any, u
     return faults
 
 
-@jit
-def neutral_extremes(n: int) -> Any:
-    """Extremes of `n` blocks and LANES more, so that vector code may read a little further; none reaches any level."""
-    out = np.empty((N_EXTREMES, n + LANES))
+@jit_small
+def make_neutral(out: Any) -> None:
+    """Extremes that reach no level."""
     out[:] = np.inf
     out[MAX_AB] = -np.inf
     out[MAX_BA] = -np.inf
-    return out
 
 
 @jit
-def extremes(edge_ab: Any, edge_ba: Any, bits: int) -> Any:
+def extremes(edge_ab: Any, edge_ba: Any, bits: int, out: Any) -> None:
     """Largest and smallest edges of every 2**bits rows; rows whose edges are NaN have no part in them."""
     n = edge_ab.shape[0]
     size = 1 << bits
-    out = neutral_extremes((n + size - 1) // size)
+    make_neutral(out)
     for block in range(out.shape[1] - LANES):
         max_ab = max_ba = -np.inf
         min_ab = min_ba = min_best = np.inf
@@ -98,14 +91,13 @@ def extremes(edge_ab: Any, edge_ba: Any, bits: int) -> Any:
         out[MAX_BA, block] = max_ba
         out[MIN_BA, block] = min_ba
         out[MIN_BEST, block] = min_best
-    return out
 
 
 @jit
-def coarser(fine: Any, bits: int) -> Any:
+def coarser(fine: Any, bits: int, out: Any) -> None:
     """Extremes of every 2**bits blocks of extremes."""
-    size, n = 1 << bits, fine.shape[1] - LANES
-    out = neutral_extremes((n + size - 1) // size)
+    n = fine.shape[1] - LANES
+    make_neutral(out)
     for part in range(n):
         block = part >> bits
         out[MAX_AB, block] = max(out[MAX_AB, block], fine[MAX_AB, part])
@@ -113,31 +105,27 @@ def coarser(fine: Any, bits: int) -> Any:
         out[MIN_AB, block] = min(out[MIN_AB, block], fine[MIN_AB, part])
         out[MIN_BA, block] = min(out[MIN_BA, block], fine[MIN_BA, part])
         out[MIN_BEST, block] = min(out[MIN_BEST, block], fine[MIN_BEST, part])
-    return out
 
 
 @jit
-def time_table(ts: Any, shift: int, size: int) -> Any:
+def time_table(ts: Any, shift: int, out: Any) -> None:
     """For each 2**shift ns from the first quote on, the first row not before it; one more at the end."""
     n = ts.shape[0]
-    out = np.empty(size, dtype=np.int32)
     row = 0
-    for step in range(size):
+    for step in range(out.shape[0]):
         start = ts[0] + (step << shift)
         while row < n and ts[row] < start:
             row += 1
         out[step] = row
-    return out
 
 
 @jit
-def moving(ts: Any, edges: Any, half_life_ns: float) -> Any:
+def moving(ts: Any, edges: Any, half_life_ns: float, centered: Any, sigma: Any) -> None:
     """Edges less their exponentially weighted mean over time, and the deviation from it, both of what was before.
 
     An edge counts for as long as it was shown. Where an edge is NaN, the one before goes on.
     """
     n = edges.shape[0]
-    centered, sigma = np.empty(n), np.empty(n)
     shown, mean, variance = np.nan, np.nan, 0.0
     for row in range(n):
         if row > 0 and not np.isnan(shown):
@@ -151,4 +139,3 @@ def moving(ts: Any, edges: Any, half_life_ns: float) -> Any:
                 mean = shown
         centered[row] = edges[row] - mean
         sigma[row] = np.sqrt(variance)
-    return centered, sigma

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import UsageError
+from arbd.paper.arguments import as_argument
 from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.levels import Level
+from arbd.paper.market.loops import fill_chunk, first_quote
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 from arbd.paper.market.series import UNUSABLE_A, UNUSABLE_B, Series, View, fresh_rows, funding_sums, market_salt
 from arbd.paper.params import PARAMETERS, Value
@@ -211,9 +213,6 @@ def market_forms(quotes: Quotes) -> dict[str, tuple[tuple[int, ...], type]]:
 
 def fill_market(quotes: Quotes, targets: Mapping[str, npt.NDArray[Any]]) -> Market:
     """`prepare` into arrays of `market_forms`, perhaps memory-mapped: the compiled loops never see those."""
-    from arbd.paper.compiled import as_argument  # noqa: PLC0415 - numba
-    from arbd.paper.market.prepare_kernel import fill_chunk, first_quote  # noqa: PLC0415 - numba
-
     columns = [getattr(quotes, name) for name in (*BOOK_COLUMNS, "fx")]
     n = len(quotes)
     chunks = [slice(start, min(n, start + CHUNK_ROWS)) for start in range(0, n, CHUNK_ROWS)]

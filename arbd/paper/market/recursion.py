@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from arbd.paper.compiled import jit
 
 
 @jit
-def decaying_sum(decay: Any, shocks: Any) -> Any:
+def decaying_sum(decay: Any, shocks: Any, out: Any) -> None:
     """x[i] = x[i - 1] * decay[i] + shocks[i], with x[0] = shocks[0]."""
-    out = np.empty_like(shocks)
     value = 0.0
     for i in range(shocks.shape[0]):
         value = value * decay[i] + shocks[i]
         out[i] = value
-    return out

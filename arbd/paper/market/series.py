@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arbd.paper.arguments import as_argument
 from arbd.paper.market.ages import AgeColumn
+from arbd.paper.market.loops import moving
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.params import Value
 
@@ -87,12 +89,10 @@ class Series:
 
     def centered(self, half_life_s: float) -> Series:
         """Edges less their own moving means, with the moving deviations."""
-        from arbd.paper.compiled import as_argument  # noqa: PLC0415 - numba
-        from arbd.paper.market.prepare_kernel import moving  # noqa: PLC0415 - numba
-
         ts_ns = as_argument(self.ts_ns, np.int64)
-        edge_ab, sigma_ab = moving(ts_ns, as_argument(self.edge_ab, np.float64), half_life_s * 1e9)
-        edge_ba, sigma_ba = moving(ts_ns, as_argument(self.edge_ba, np.float64), half_life_s * 1e9)
+        edge_ab, sigma_ab, edge_ba, sigma_ba = (np.empty(len(self)) for _ in range(4))
+        moving(ts_ns, as_argument(self.edge_ab, np.float64), half_life_s * 1e9, edge_ab, sigma_ab)
+        moving(ts_ns, as_argument(self.edge_ba, np.float64), half_life_s * 1e9, edge_ba, sigma_ba)
         return replace(self, edge_ab=edge_ab, edge_ba=edge_ba, sigma_ab=sigma_ab, sigma_ba=sigma_ba)
 
     def delayed(self, latency_a_ns: int, latency_b_ns: int) -> Series:

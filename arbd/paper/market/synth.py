@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from arbd.errors import UsageError
+from arbd.paper.arguments import as_argument
+from arbd.paper.market.loops import decaying_sum
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 
 START_NS = 1_704_067_200 * 10**9  # 2024-01-01T00:00:00Z
@@ -120,12 +122,11 @@ def _ou(
     rng: np.random.Generator, steps_s: FloatArray, half_life_s: float, sd: float, kicks: FloatArray | float = 0.0
 ) -> FloatArray:
     """An Ornstein-Uhlenbeck process at irregular times, started in its stationary state; `kicks` are added to it."""
-    from arbd.paper.market.recursion import decaying_sum  # noqa: PLC0415 - numba
-
     decay = np.exp(-math.log(2) / half_life_s * steps_s)
     shocks = rng.normal(0.0, 1.0, len(steps_s)) * sd * np.sqrt(1 - decay**2) + kicks
     shocks[0] = rng.normal(0.0, sd) if sd else 0.0
-    process: FloatArray = decaying_sum(decay, shocks)
+    process = np.empty(len(shocks))
+    decaying_sum(as_argument(decay, np.float64), as_argument(shocks, np.float64), process)
     return process
 
 

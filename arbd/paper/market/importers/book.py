@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
+from arbd.paper.arguments import Table, as_argument
+from arbd.paper.machine_code import Loop
 from arbd.paper.market.levels import level_names
 from arbd.paper.market.quotes import FloatArray
 
@@ -21,6 +23,13 @@ BATCH = 1 << 15
 ROOM = 1 << 12
 # Instead of a size: away with this price and all that are better.
 CLEAR = -1.0
+
+# snapshot, ends and changes of messages; the book's sides and counts, the last levels; levels of each message, which to keep
+play = Loop(
+    "arbd.paper.market.importers.book_kernel", "play", Table("uint8"), Table("int64"), Table(dimensions=2),
+    Table(dimensions=2, writes=True), Table("int64", writes=True), Table(writes=True),
+    Table(dimensions=2, writes=True), Table("uint8", writes=True),
+)  # fmt: skip
 
 
 class BookReplay:
@@ -76,9 +85,6 @@ class BookReplay:
         changes: FloatArray,
     ) -> None:
         """Many messages at once: message i is the changes up to `ends[i]`, rows of (1 for a bid, price, size)."""
-        from arbd.paper.compiled import as_argument  # noqa: PLC0415 - numba
-        from arbd.paper.market.importers import book_kernel  # noqa: PLC0415 - numba
-
         if not len(ts_ns):
             return
         price, size = changes[:, 1], changes[:, 2]
@@ -94,7 +100,7 @@ class BookReplay:
             self._sides = grown
         out = np.empty((len(ts_ns), 4 * self._levels))
         kept = np.zeros(len(ts_ns), dtype=np.uint8)
-        book_kernel.play(
+        play(
             as_argument(snapshot, np.uint8), as_argument(ends, np.int64), as_argument(changes, np.float64),
             self._sides, self._counts, self._last, out, kept,
         )  # fmt: skip

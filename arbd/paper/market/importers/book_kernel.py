@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from arbd.paper.compiled import jit
+from arbd.paper.compiled import jit, jit_part
 
 
-@jit
+@jit_part
 def _apply(keys: Any, sizes: Any, count: int, key: float, size: float) -> int:
     """Set one price of a side, or remove it and all better ones (a size below 0); the new number of prices."""
     low, high = 0, count
