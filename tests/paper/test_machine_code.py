@@ -23,14 +23,14 @@ ALL = """
 import sys
 from arbd.paper.ahead import all_loops
 for loop in all_loops():
-    loop.load()
+    loop.ready()
 print(*[name for name in ("numba", "scipy", "pyarrow", "duckdb", "pandas") if name in sys.modules])
 """
 
 
 def test_no_loop_needs_numba_once_it_is_compiled() -> None:
     for loop in all_loops():
-        loop.load()
+        loop.ready()
     done = subprocess.run([sys.executable, "-c", ALL], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == ""
 
