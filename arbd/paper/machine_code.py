@@ -34,8 +34,8 @@ CALLABLE = frozenset(SAME_BITS) | {
     "acos", "asin", "atan", "atan2", "cos", "exp", "exp2", "expm1", "floor", "fmod", "log", "log1p", "log10", "log2",
     "memcpy", "memmove", "memset", "pow", "sin", "sqrt", "tan",
 }  # fmt: skip
-# Settings of Numba's that change what it makes.
-_SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")
+# Settings that change what Numba makes, or whether it is kept.
+_SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT", "ARBD_NUMBA_PUBLIC_WAY")
 _DIGEST_BYTES = 32
 
 

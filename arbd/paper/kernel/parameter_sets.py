@@ -72,8 +72,8 @@ def build_index(series: Series) -> Index:
 
 def compile_sweeps(strategy: int, compiling: Callable[[], object] | None = None) -> None:
     """Have the machine code ready, of all that sets of a strategy, by its code, may need; see `Loop.ready` for `compiling`."""
-    for loops_over in SWEEPS[strategy]:
-        loops_over.ready(compiling)
+    for loop in (*loops.OF_INDEX, *SWEEPS[strategy]):
+        loop.ready(compiling)
 
 
 def run_batch(

@@ -28,7 +28,8 @@ coarser = Loop(_SOURCE, "coarser", Table(dimensions=2), Scalar.WHOLE, _MADE)
 time_table = Loop(_SOURCE, "time_table", _TIMES, Scalar.WHOLE, Table("int32", writes=True))
 moving = Loop(_SOURCE, "moving", _TIMES, _FLOATS, Scalar.NUMBER, Table(writes=True), Table(writes=True))
 decaying_sum = Loop("arbd.paper.market.recursion", "decaying_sum", _FLOATS, _FLOATS, Table(writes=True))
-LOOPS = (first_quote, fill_chunk, extremes, coarser, time_table, moving, decaying_sum)
+OF_INDEX = (extremes, coarser, time_table)
+LOOPS = (first_quote, fill_chunk, *OF_INDEX, moving, decaying_sum)
 
 
 def room_for_extremes(n: int, bits: int) -> FloatArray:
