@@ -14,7 +14,6 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -120,6 +119,8 @@ class Registry(Generic[Part]):
     def _offered(self) -> Iterator[Plugin]:
         if self.group is None:
             return
+        from importlib import metadata  # noqa: PLC0415 - only where a name is none of arbd's own
+
         for entry in metadata.entry_points(group=self.group):
             distribution = entry.dist
             if distribution is not None:

@@ -14,12 +14,12 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import arbd
 from arbd.errors import DataError
+from arbd.installed import recorded_hashes
 from arbd.job.modules import locate
 from arbd.named_file import MAX_PROGRAM_BYTES, open_named
 
@@ -183,11 +183,7 @@ def _other_files(expected: Mapping[str, str]) -> Iterator[str]:
 
 def altered_since_build() -> list[str]:
     """Computing files that are not what the installed package was built with; empty also where no record says."""
-    try:
-        recorded = metadata.files("arbd") or []
-    except metadata.PackageNotFoundError:
-        return []
-    told = {str(file): file.hash.value for file in recorded if file.hash is not None and file.hash.mode == "sha256"}
+    told = recorded_hashes("arbd")
     return [
         f"arbd/{name}"
         for name, digest in engine().files.items()

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
 import json
 import os
 import signal
-import smtplib
 import socket
-import ssl
 import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from email.message import EmailMessage
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from arbd import __version__
@@ -28,6 +24,9 @@ from arbd.daemon.notices.message import Message
 from arbd.daemon.notices.settings import MailSettings, Target
 from arbd.errors import DeliveryError
 from arbd.terminal_text import escape_line
+
+if TYPE_CHECKING:
+    import smtplib
 
 Send = Callable[[Message], None]
 MAX_ANSWER_BYTES = 1000
@@ -70,6 +69,8 @@ def _shut(held: Any) -> Callable[[], None]:
 
 def post(target: Target, message: Message) -> None:
     """POST the message as JSON. Taken when the answer is 2xx."""
+    import http.client  # noqa: PLC0415 - only who posts needs it
+
     headers = {
         "Content-Type": "application/json",
         "User-Agent": f"arbd/{__version__}",
@@ -157,6 +158,9 @@ def _require_safe(program: Path) -> None:
 
 def mail(target: Target, smtp: MailSettings, message: Message) -> None:
     """Send a mail. Taken when the server took it for all addresses; its Message-ID is the same for each attempt."""
+    import smtplib  # noqa: PLC0415 - only who mails needs it
+    from email.message import EmailMessage  # noqa: PLC0415 - as above
+
     letter = EmailMessage()
     letter["From"], letter["To"] = smtp.sender, ", ".join(target.mail)
     letter["Subject"] = escape_line(message.subject())
@@ -177,6 +181,9 @@ def mail(target: Target, smtp: MailSettings, message: Message) -> None:
 
 
 def _server(smtp: MailSettings, timeout_s: float) -> smtplib.SMTP:
+    import smtplib  # noqa: PLC0415 - only who mails needs it
+    import ssl  # noqa: PLC0415 - as above
+
     context = ssl.create_default_context()
     if smtp.security == "tls":
         server: smtplib.SMTP = smtplib.SMTP_SSL(smtp.host, smtp.port, timeout=timeout_s, context=context)
