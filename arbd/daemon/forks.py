@@ -10,21 +10,25 @@ import multiprocessing
 import os
 import sys
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext
 
 from arbd import child_process
 
 # What the server imports before its first copy.
 TEMPLATE = "arbd.daemon.slots.template"
 ENGINE = "arbd.daemon.slots.engine_template"
+INTAKE = "arbd.daemon.side.intake_template"
 # Tells the server, in its environment alone, whose it is: one that begins after that process died has to notice.
 CREATOR = "ARBD_FORKSERVER_OF"
 
 
-def forking_context(*, engine: bool = False) -> BaseContext:
-    """For pools of processes that begin with `begin`. Whoever asks first says whether copies have the paper engine."""
+def forking_context(*, engine: bool = False, intake: bool = False) -> ForkServerContext:
+    """For processes that begin with `begin`.
+
+    Whoever asks first says whether copies have the paper engine, and what takes jobs up.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([TEMPLATE, ENGINE] if engine else [TEMPLATE])
+    context.set_forkserver_preload([TEMPLATE, *[ENGINE] * engine, *[INTAKE] * intake])
     os.environ[CREATOR] = str(os.getpid())
     return context
 

@@ -31,7 +31,7 @@ RUN_DIR_PREFIX = "arbd-run-"
 RUN_LOCK = "alive.lock"
 
 
-def slot_setup(config: Config, worker: Worker) -> SlotSetup:
+def slot_setup(config: Config, worker: Worker, *, intake: bool = False) -> SlotSetup:
     """What is the same for all slots."""
     nowhere = Path()
     return SlotSetup(
@@ -45,6 +45,7 @@ def slot_setup(config: Config, worker: Worker) -> SlotSetup:
         search_paths=config.objective_paths,
         allow=config.allow,
         data_dirs=config.data_dirs,
+        takes_jobs_up=intake,
     )
 
 

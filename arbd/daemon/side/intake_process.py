@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from arbd import child_process
+from arbd.daemon import forks
 from arbd.daemon.host.config import Config
 from arbd.daemon.side.intake import admission, job_resolver, rejected_bound, warm_up
 from arbd.errors import ArbdError
@@ -76,8 +76,8 @@ class Looked:
 
 def main(setup: Setup, pipe: Connection) -> None:
     """Take jobs up until the other end of the pipe says so (None), or is gone. A `Config` there replaces the settings."""
-    if not child_process.begin(setup.parent_pid, "arbd-intake"):
-        return
+    forks.begin(setup.parent_pid, "arbd-intake")
+    os.environ.pop(forks.CREATOR, None)
     _limit(setup.config)
     warm_up()
     intake = make_intake(setup, lambda name: pipe.send(Began(name)))

@@ -15,14 +15,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 
+from arbd.daemon import forks
 from arbd.daemon.core import events
 from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side import intake_process
 from arbd.daemon.side.intake_process import Began, Looked, Setup
 from arbd.daemon.side.standing_watch import StandingWatch
+from arbd.daemon.slots.protocol import may_run_engine
+from arbd.job.code import engine, read_engine
 from arbd.spool.held import Taker, give_back
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.listing import Listing
@@ -40,13 +44,20 @@ STOP_S = 1.0
 
 @dataclass(slots=True)
 class _Running:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     job: str = ""
     job_since_s: float = 0.0
     busy_s: float = 0.0
     killed: str = ""
     heard: bool = False
+
+
+def _context(config: Config) -> SpawnContext | ForkServerContext:
+    """Copies of the server that slots are copies of, as long as that has the code that is on the disk."""
+    if read_engine().digest != engine().digest:
+        return multiprocessing.get_context("spawn")
+    return forks.forking_context(engine=may_run_engine(config.allow), intake=True)
 
 
 class IntakeSupervisor:
@@ -147,7 +158,7 @@ class IntakeSupervisor:
             return False
 
     def _launch(self) -> _Running:
-        context = multiprocessing.get_context("spawn")
+        context = _context(self._config)
         here, there = context.Pipe()
         with self._settings:
             setup = Setup(self._config, self._taker, os.getpid(), self._interrupted)

@@ -78,7 +78,9 @@ class Slot:
         self.is_fresh = True
         self._outdated = False
         self._rests_at = math.inf
-        self._context: multiprocessing.context.BaseContext = forking_context(engine=setup.may_run_engine)
+        self._context: multiprocessing.context.BaseContext = forking_context(
+            engine=setup.may_run_engine, intake=setup.takes_jobs_up
+        )
         self._server_pid: int | None = None
         self._start().add_done_callback(lambda _: on_ready())
 

@@ -10,9 +10,17 @@ from pathlib import Path
 from arbd.spool.spans import Claim, Counts, Span
 
 
+def may_run_engine(allow: tuple[str, ...]) -> bool:
+    """True when a host that allows this may be asked for the paper engine."""
+    return any(fnmatch.fnmatchcase("paper", pattern) for pattern in allow)
+
+
 @dataclass(frozen=True, slots=True)
 class SlotSetup:
-    """What a slot's process must know at its start; `label` is unique within the incarnation."""
+    """What a slot's process must know at its start; `label` is unique within the incarnation.
+
+    `takes_jobs_up`: its daemon does, by a process that is a copy of the same server.
+    """
 
     label: str
     worker_id: str
@@ -24,11 +32,12 @@ class SlotSetup:
     search_paths: tuple[Path, ...]
     allow: tuple[str, ...]
     data_dirs: tuple[Path, ...] | None = None
+    takes_jobs_up: bool = False
 
     @property
     def may_run_engine(self) -> bool:
         """True when the paper engine may be asked for here."""
-        return any(fnmatch.fnmatchcase("paper", pattern) for pattern in self.allow)
+        return may_run_engine(self.allow)
 
 
 @dataclass(frozen=True, slots=True)
