@@ -273,6 +273,8 @@ def test_code_of_arbd_that_changes_under_a_daemon_is_not_run_by_it(
     process = start_from(daemons, folder, "b")
     arbctl("submit", write_job(tmp_path / "job.yaml", "samples:slow", 3_000), "--session-id", "s")
     wait_until(lambda: any((layout.sessions / "s").glob("segments/*")))
+    # What is recorded stays, whatever becomes of its slot.
+    wait_until(lambda: SessionQueue(layout.files(), layout.session("s")).refresh().counted > 0)
     with (folder / "arbd/paper/metrics.py").open("a") as file:
         file.write("# One more.\n")
     for pid in filter(is_slot, descendants(process.pid)):
