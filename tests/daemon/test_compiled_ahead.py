@@ -102,10 +102,14 @@ def test_a_session_for_which_the_engine_is_compiled_says_so(layout: SpoolLayout,
     assert log.read_text().count("compiling the engine") == 1
 
 
-def test_what_is_compiled_for_one_place_is_not_taken_for_compiled_in_another(code: Path, tmp_path: Path) -> None:
+def test_what_is_compiled_in_one_place_is_read_in_another_that_has_the_same_sources(code: Path, tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "arbd", tmp_path / "moved" / "arbd", ignore=shutil.ignore_patterns("__pycache__"))
+    for kept in code.glob("decaying_sum-*.code"):
+        kept.unlink()
     script = (
-        "from arbd.paper.compiled import compile_once; compile_once(lambda: None, 'it', lambda: print('compiling'))"
+        "import numpy as np; from arbd.paper.market.loops import decaying_sum; "
+        "decaying_sum.ready(lambda: print('compiling')); out = np.empty(2); "
+        "decaying_sum(np.array([0.5, 0.5]), np.array([1.0, 2.0]), out); print(out.tolist())"
     )
 
     def said(place: Path) -> str:
@@ -115,7 +119,7 @@ def test_what_is_compiled_for_one_place_is_not_taken_for_compiled_in_another(cod
         ).stdout  # fmt: skip
 
     assert [said(REPOSITORY), said(REPOSITORY), said(tmp_path / "moved"), said(tmp_path / "moved")] == [
-        "compiling\n", "", "compiling\n", "",
+        "compiling\n[1.0, 2.5]\n", *3 * ["[1.0, 2.5]\n"],
     ]  # fmt: skip
 
 
