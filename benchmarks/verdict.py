@@ -5,6 +5,7 @@
     python benchmarks/verdict.py --method tpe --markets 100 --only luck
     python benchmarks/verdict.py --validation holdout     with a holdout, walk_forward or null searches, as sessions have
     python benchmarks/verdict.py --append judged.jsonl    in parts: what the file has is not judged again, the rest is added
+    python benchmarks/verdict.py --append judged.jsonl --known        all that the file has
 
 Every market is searched by 256 iterations of the paper engine's convergence strategy, by pnl, without fees or slippage: where
 nothing can be earned, fees would only make it easier to say so. `skill` is the share of markets whose winner is called
@@ -18,7 +19,6 @@ ratio, over the best that is expected of 256 trials of noise. With `--validation
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import time
 from collections import Counter
@@ -164,18 +164,15 @@ def case(
     """All markets of one case: the line, and what it is made of."""
     told = {"method": method, "market": kind, "days": days, "edge_bps": edge_bps}
 
-    def one(seed: int) -> tuple[Found, float]:
-        start = time.process_time()
+    def one(each: dict[str, Any]) -> tuple[Found, float]:
+        start, seed = time.process_time(), each["seed"]
         if validation is None:
             found = searched(method, kind, seed, days, edge_bps)
         else:
             found = validated(method, kind, seed, days, edge_bps, validation)
         return found, time.process_time() - start
 
-    known = [
-        judged.get({**told, "validation": validation, "seed": seed}, functools.partial(one, seed))
-        for seed in range(markets)
-    ]
+    known = judged.all([{**told, "validation": validation, "seed": seed} for seed in range(markets)], one)
     found = [each for each, _ in known]
     return {**told, **line(found, validation), "cpu_s": round(sum(cpu_s for _, cpu_s in known), 1)}, found
 
@@ -234,8 +231,12 @@ def main() -> None:
     parser.add_argument(
         "--append", type=Path, metavar="FILE", help="take what FILE has of judged markets, and add those it has not"
     )
+    parser.add_argument("--known", action="store_true", help="tell what FILE has, as far as all kinds have it")
     given = parser.parse_args()
-    judged = Judged(given.append, (ITERATIONS, FIXED, SPACE, VALIDATIONS))
+    judged = Judged(given.append)
+    if given.known:
+        known(judged)
+        return
     for method in given.method or METHODS[: 2 if given.smoke else None]:
         most = 400 if method in ("sobol", "tpe") else 100
         markets = given.markets or (8 if given.smoke else most)
@@ -258,6 +259,18 @@ def luck(judged: Judged, method: str, kinds: Sequence[str], markets: int, valida
         tell(told)
     if len(kinds) > 1:
         tell({"method": method, "market": "all of these", "days": DAYS, "edge_bps": 0.0, **line(together, validation)})
+
+
+def known(judged: Judged) -> None:
+    """All cases of a file, those of a search by its method on as many markets of each kind."""
+    counts = judged.counts()
+    for method, validation in dict.fromkeys((method, validation) for method, validation, *_ in counts):
+        of = {key[2]: n for key, n in counts.items() if key[:2] == (method, validation) and not key[4]}
+        if of:
+            luck(judged, method, list(of), min(of.values()) * len(of), validation)
+    for (method, validation, kind, days, edge_bps), n in counts.items():
+        if edge_bps:
+            tell(case(judged, method, kind, n, days, edge_bps, validation)[0])
 
 
 def tell(told: dict[str, Any]) -> None:

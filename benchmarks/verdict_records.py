@@ -1,20 +1,18 @@
 """Judged markets, kept in a file line by line, so that a calibration of hours runs in parts.
 
-A record is good for the rules that it was judged by: a digest of `arbd.validation`, of what makes the markets and of the
-settings stands in each, and the version of the sampler. Records of other rules stay in the file and count for nothing.
+Records are good as long as the code says the same: of each case one is judged again, and has to come out as it did.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import arbd.validation
-from arbd.search.versions import sampler_versions
 from arbd.validation.claim import Beyond
 from arbd.validation.judgement import Judgement
 
@@ -48,36 +46,36 @@ class Found:
 class Judged:
     """What is judged already, by case; in a file where one is given."""
 
-    def __init__(self, path: Path | None, settings: Any) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._rules = rules(settings)
         self._known: dict[str, tuple[Found, float]] = {}
         for text in path.read_text().splitlines() if path is not None and path.exists() else ():
             record = json.loads(text)
             found, cpu_s = Found(**record.pop("found")), record.pop("cpu_s")
             self._known[_key(record)] = found, cpu_s
 
-    def get(self, case: Case, judge: Callable[[], tuple[Found, float]]) -> tuple[Found, float]:
-        """What is known of a market, or what `judge` finds and how much CPU time that took, in seconds, which is kept."""
-        case = {**case, "sampler": sampler_versions(case["method"]), "rules": self._rules}
+    def all(self, cases: list[Case], judge: Callable[[Case], tuple[Found, float]]) -> list[tuple[Found, float]]:
+        """What is known of markets, or what `judge` finds and in how much CPU time, in seconds, which is kept."""
+        known = [case for case in cases if _key(case) in self._known]
+        for case in random.sample(known, min(1, len(known))):
+            if (again := judge(case)[0]) != (before := self._known[_key(case)][0]):
+                raise SystemExit(f"{self._path} is of other code: {_key(case)} was {before}, and is {again} now")
+        return [self._one(case, judge) for case in cases]
+
+    def counts(self) -> Counter[tuple[str, str | None, str, float, float]]:
+        """How many markets are judged, by method, validation, kind of market, days and edge."""
+        cases = (json.loads(key) for key in self._known)
+        return Counter((c["method"], c["validation"], c["market"], c["days"], c["edge_bps"]) for c in cases)
+
+    def _one(self, case: Case, judge: Callable[[Case], tuple[Found, float]]) -> tuple[Found, float]:
         key = _key(case)
         if key not in self._known:
-            found, cpu_s = self._known[key] = judge()
+            found, cpu_s = self._known[key] = judge(case)
             if self._path is not None:
-                line = {**case, "found": asdict(found), "cpu_s": round(cpu_s, 3)}
                 with self._path.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                    file.write(json.dumps({**case, "found": asdict(found), "cpu_s": round(cpu_s, 3)}) + "\n")
         return self._known[key]
 
 
 def _key(case: Case) -> str:
     return json.dumps(case, sort_keys=True)
-
-
-def rules(settings: Any) -> str:
-    """What judged markets depend on, as far as it may change: the statistics, the markets, and the settings."""
-    digest = hashlib.sha256(repr(settings).encode())
-    for path in sorted(Path(arbd.validation.__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    digest.update(Path(__file__).with_name("verdict_markets.py").read_bytes())
-    return digest.hexdigest()[:12]

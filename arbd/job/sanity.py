@@ -133,11 +133,11 @@ def _of_times(ranges: Ranges, look: Look) -> Iterator[str]:
         )
     low, high = ranges.get("max_hold_s", (0.0, 0.0))
     if low > look.span_s:
-        yield f"max_hold_s is {_shown(low, high)}, and the quotes span {look.span_s:.3g} s: it never ends a trade"
+        yield f"max_hold_s is {_shown(low, high)}, and the quotes span {look.span_s:,.0f} s: it never ends a trade"
     for name in ("latency_a_ms", "latency_b_ms"):
         low, high = ranges.get(name, (0.0, 0.0))
         if low > look.span_s * 1000:
-            yield f"{name} is {_shown(low, high)}, and the quotes span {look.span_s:.3g} s: no order is filled"
+            yield f"{name} is {_shown(low, high)}, and the quotes span {look.span_s:,.0f} s: no order is filled"
 
 
 def _shown(low: float, high: float) -> str:
