@@ -56,8 +56,8 @@ class GenerationSizes:
     `usual` is the least number, of a method that needs a population or whose suggestions are dear together; `required`
     the least that a job may ask for. A long search has about `generations` of them. In a short one half of the
     generations are to know something all the same, of `short` iterations at least. `max_lag` is for a method that
-    wants all results of its generation before the next; with one slot, or several iterations
-    of its population for each, one that `waits` uses lag 1: its results are worth more than the time.
+    wants all results of its generation before the next. With `waits` slots at most it uses lag 1:
+    its results are worth more than the time.
     """
 
     usual: int = 1
@@ -65,7 +65,7 @@ class GenerationSizes:
     short: int = 1
     required: int = 1
     max_lag: int = MAX_LAG
-    waits: bool = False
+    waits: int = 0
 
     def default(self, n: int) -> int:
         """For a search of `n` iterations by one slot."""
@@ -73,8 +73,8 @@ class GenerationSizes:
 
     def schedule(self, n: int, slots: int) -> Schedule:
         """For a search of `n` iterations by so many slots."""
-        if slots == 1 or (self.waits and 2 * slots <= self.usual):
-            return Schedule(self.default(n), 1 if self.waits else min(LAG, self.max_lag))
+        if slots == 1 or slots <= self.waits:
+            return Schedule(self.default(n), 1 if slots <= self.waits else min(LAG, self.max_lag))
         # Of a short search, no more than a quarter is to be suggested blindly, as long as every slot has an iteration.
         window = min(in_work(slots), max(-(-5 * slots // 4), n // 4))
         least = max(-(-slots // GENERATIONS_A_ROUND), -(-window // self.max_lag))

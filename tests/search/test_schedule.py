@@ -37,12 +37,18 @@ def test_every_method_gets_a_schedule_that_it_can_search_by(method: str, n: int,
 
 @pytest.mark.parametrize(("n", "size"), [(1, 1), (12, 3), (60, 4), (200, 4), (1_000, 15), (10_000, 156), (10**6, 256)])
 def test_generations_grow_with_the_search(n: int, size: int) -> None:
-    assert default_schedule("tpe", n, 1) == Schedule(size, 2)
+    assert default_schedule("tpe", n, 1) == Schedule(size, 1)
 
 
-def test_one_slot_of_a_dear_method_waits_for_every_result() -> None:
+@pytest.mark.parametrize("method", ["tpe", "bayesian", "cmaes", "nsga2"])
+def test_one_slot_waits_for_every_result(method: str) -> None:
+    assert default_schedule(method, 400, 1).lag == 1
+    assert default_schedule(method, 400, 8).lag > 1
+
+
+def test_a_method_says_how_many_slots_wait_for_every_result() -> None:
     assert default_schedule("bayesian", 100, 1) == Schedule(1, 1)
-    assert default_schedule("cmaes", 400, 1).lag == 1
+    assert [default_schedule("cmaes", 400, slots).lag for slots in (3, 4, 5)] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("method", ["tpe", "bayesian"])
@@ -64,6 +70,6 @@ def test_slots_that_cannot_all_be_busy_are_counted() -> None:
 
 
 def test_a_method_may_ask_for_a_population_and_for_all_of_its_results() -> None:
-    sizes = GenerationSizes(usual=8, short=4, required=4, max_lag=2, waits=True)
+    sizes = GenerationSizes(usual=8, short=4, required=4, max_lag=2, waits=1)
     assert sizes.schedule(400, 1) == Schedule(8, 1)
     assert sizes.schedule(400, 16) == Schedule(25, 2)

@@ -245,5 +245,5 @@ METHOD = AdaptiveMethod(
     libraries=("numpy", "scipy"),
     fields=("acquisition_fn",),
     suits=Suits(most=MOST_MODELLED),
-    generation=GenerationSizes(generations=100, waits=True),
+    generation=GenerationSizes(generations=100, waits=1),
 )

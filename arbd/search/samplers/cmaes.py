@@ -188,5 +188,5 @@ METHOD = AdaptiveMethod(
     max_metrics=1,
     start=None,
     # A generation is its population.
-    generation=GenerationSizes(usual=8, short=4, required=4, max_lag=2, waits=True),
+    generation=GenerationSizes(usual=8, short=4, required=4, max_lag=2, waits=4),
 )

@@ -107,5 +107,5 @@ METHOD = AdaptiveMethod(
     summary="An evolving population, for fronts of several metrics.",
     make=_make,
     revision=2,
-    generation=GenerationSizes(usual=12, short=4),
+    generation=GenerationSizes(usual=12, short=4, waits=1),
 )

@@ -258,5 +258,5 @@ METHOD = AdaptiveMethod(
     suits=Suits(fewest=MOST_MODELLED + 1),
     start=8,
     # Chosen together they keep apart; one at a time they would crowd around the first good result.
-    generation=GenerationSizes(usual=4),
+    generation=GenerationSizes(usual=4, waits=1),
 )
