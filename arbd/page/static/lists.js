@@ -4,7 +4,7 @@
   const { element, shown, duration, note, table, canvas, scaleOf, EDGE, axes, colour, say } = arbd;
   const { to, link, ask, query } = arbd.page;
   const PAGE = 50;
-  const GOOD_STATES = new Set(["done", "running", "pending", "finishing", "queued"]);
+  const GOOD_STATES = new Set(["done", "running", "pending", "finishing", "queued", "active"]);
   const stateText = (state) => element("span", { class: GOOD_STATES.has(state) ? "state" : "state bad" }, state);
   const when = (ms) => (ms ? new Date(ms).toISOString().slice(0, 16).replace("T", " ") : "–");
 
