@@ -1,19 +1,12 @@
-"""`--each KEY=VALUES`: one job file, a session for every combination of values.
-
-Owns how the combinations are made and named: sessions `NAME-1`, `NAME-2`, ... in the order in which the values stand,
-the last key changing first, all with the label `array=NAME`.
-"""
+"""`--each KEY=VALUES` of the command line: what stands there, as what `--set` would have to say for each session."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbd.errors import UsageError
-
-LABEL = "array"
-MAX_SESSIONS = 1_000
+from arbd.job.each import LABEL, numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +23,14 @@ def members(name: str, each: Sequence[str]) -> list[Member]:
     twice = sorted({key for key, _ in keys if [other for other, _ in keys].count(key) > 1})
     if twice:
         raise UsageError(f"--each names {twice[0]} twice: give all its values in one list")
-    count = 1
-    for _, values in keys:
-        count *= len(values)
-    if count > MAX_SESSIONS:
-        raise UsageError(f"--each makes {count:,} sessions; the maximum is {MAX_SESSIONS:,}")
-    digits = len(str(count))
+    try:
+        found = numbered(name, keys)
+    except UsageError as error:
+        raise UsageError(f"--each {error}") from None
     return [
-        Member(f"{name}-{number:0{digits}}", (*overrides, f"labels.{LABEL}={name}"))
-        for number, overrides in enumerate(_combinations(keys), 1)
+        Member(session_id, (*(f"{key}={text}" for key, text in settings), f"labels.{LABEL}={name}"))
+        for session_id, settings in found
     ]
-
-
-def _combinations(keys: Sequence[tuple[str, list[str]]]) -> Iterator[tuple[str, ...]]:
-    for chosen in itertools.product(*(values for _, values in keys)):
-        yield tuple(f"{key}={value}" for (key, _), value in zip(keys, chosen, strict=True))
 
 
 def _values(option: str) -> tuple[str, list[str]]:

@@ -52,18 +52,20 @@ def read_job(
     joins: bool = False,
     otherwise: str | None = None,
     slots: int | None = None,
+    document: JobDocument | None = None,
 ) -> PreparedJob:
     """Read a job, once. JobError holds everything that is wrong with it.
 
     `session_id` goes before the job's own, and `otherwise` is for a job that has none. A job that `joins` its session,
     if that is there, starts from the results that the session started from, whatever became of them since, and has its
-    schedule. `slots` are those of a new session, by default those of the spool's workers.
+    schedule. `slots` are those of a new session, by default those of the spool's workers. `document` is what was read of
+    it already, as one of several sessions of the file.
     """
     from arbd.job.file import apply_overrides, load_job
     from arbd.job.resolve import resolve_job
     from arbd.job.resolve_standing import standing_of
 
-    document = load_job(path)
+    document = document or load_job(path)
     if overrides:
         document = apply_overrides(document, overrides)
     layout = SpoolLayout(config.spool)

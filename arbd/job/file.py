@@ -121,13 +121,24 @@ def apply_overrides(document: JobDocument, overrides: Sequence[str]) -> JobDocum
         key, separator, text = item.partition("=")
         if not separator or not key.strip():
             raise UsageError(f"--set {item!r}: expected key=value, such as tuning.seed=7")
-        value = _with(value, key.strip().split("."), strict_yaml.parse(text, f"--set {key.strip()}").value, item)
+        new = strict_yaml.parse(text, f"--set {key.strip()}").value
+        value = _with(value, key.strip().split("."), new, f"--set {item!r}")
     return check_form(Document(value, document.document.source, document.document.places))
+
+
+def without(
+    document: JobDocument, field: str, values: Sequence[tuple[str, Any]], source: str | None = None
+) -> JobDocument:
+    """The job without a field, and with others put in, by dotted keys. UsageError when there is nothing below a key."""
+    value = {name: given for name, given in document.value.items() if name != field}
+    for key, new in values:
+        value = _with(value, key.split("."), new, key)
+    return check_form(Document(value, source or document.document.source, document.document.places))
 
 
 def _with(mapping: Any, path: Sequence[str], new: Any, item: str) -> dict[str, Any]:
     if not isinstance(mapping, dict):
-        raise UsageError(f"--set {item!r}: there is nothing below {path[0]!r} to set")
+        raise UsageError(f"{item}: there is nothing below {path[0]!r} to set")
     name, rest = path[0], path[1:]
     return {**mapping, name: _with(mapping.get(name, {}), rest, new, item) if rest else new}
 

@@ -358,6 +358,11 @@ class Job(_Strict):
     deadline: AwareDatetime | None = Field(
         None, description="A time with its zone (ISO 8601), at which the session ends with what it has by then."
     )
+    each: dict[str, list[Any]] | None = Field(
+        None,
+        description="Makes a session for each of these values of a field, such as {fixed.latency_a_ms: [50, 100]}; of "
+        "several fields, for each combination. They are numbered after session_id.",
+    )
     schedule: ScheduleModel | None = Field(
         None, description="Makes it a standing job: a session again and again. See docs/standing.md."
     )

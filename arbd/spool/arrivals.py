@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from arbd.spool.files import Files
-from arbd.spool.job_file import MAX_JOB_BYTES, SUFFIXES
+from arbd.spool.job_file import MAX_JOB_BYTES, SUFFIXES, name_fault
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.system import Clock, FileStatus
 
@@ -164,3 +164,10 @@ class Turns:
         """This piece is begun. It comes after whatever was there in this turn."""
         self._last_kind = kind
         self._since[self.key(name)] = self._turn + 1
+
+
+def is_hopeless(look: FileStatus | None, name: str) -> bool:
+    """True when nothing is to be gained by waiting for a file that is wrong: what arrived by rename was whole."""
+    if look is None or name.endswith(SUBMITTED_SUFFIX) or name_fault(name):
+        return True
+    return not stat.S_ISREG(look.mode) or look.size > MAX_JOB_BYTES or look.links > 1

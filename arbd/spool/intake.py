@@ -9,25 +9,25 @@ end is refused after some. Keeps I7: only regular files of bounded size are read
 from __future__ import annotations
 
 import errno
-import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from arbd.errors import ArbdError, JobError, UnsafePathError, VersionError
-from arbd.spool.arrivals import SUBMITTED_SUFFIX, Arrivals, Turns
+from arbd.errors import ArbdError, JobError, VersionError
+from arbd.spool.arrivals import Arrivals, Turns, is_hopeless
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker, same_job
-from arbd.spool.job_file import MAX_JOB_BYTES, MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job, resolved
+from arbd.spool.job_array import ArrayMaking, JobArray, is_made_of, not_overwritten
+from arbd.spool.job_file import MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job, resolved
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
-from arbd.spool.outcomes import Accepted, Outcome, Rejected, Stands
+from arbd.spool.outcomes import Accepted, AcceptedArray, Outcome, Rejected, Stands
 from arbd.spool.provenance import Submission
 from arbd.spool.refusals import HostRefusals
 from arbd.spool.rejected import reject
-from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, is_whole, new_session_id
+from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, new_session_id
 from arbd.spool.standing.folder import FIRED_LINE, StandingSpec, open_standing, submission_of
 from arbd.spool.submitters import Submitters, user_name
 from arbd.spool.system import Clock, FileStatus
@@ -41,7 +41,7 @@ TURN_S = 0.5
 # A worker that lives, and yet has not come to an end with a job for so long, is as good as gone.
 TAKEN_PATIENCE_S = 1800.0
 
-Resolve = Callable[[bytes, str], ResolvedJob | StandingSpec]
+Resolve = Callable[[bytes, str], ResolvedJob | StandingSpec | JobArray]
 # Whoever took a job up in an earlier version.
 _NOBODY = Taker("-", 0)
 
@@ -79,7 +79,7 @@ class Intake:
     began: Callable[[str], None] = lambda name: None
     interrupted: str = ""
     host: str = ""
-    admit: Callable[[str, ResolvedJob], str] = lambda user, job: ""
+    admit: Callable[[str, ResolvedJob, int], str] = lambda user, job, coming: ""
     more: bool = False
     left: bool = True
     trouble: str = ""
@@ -89,6 +89,7 @@ class Intake:
     _refusals: HostRefusals = field(init=False)
     _pending: dict[str, _Pending] = field(default_factory=dict)
     _others: dict[str, float] = field(default_factory=dict)
+    _begun: dict[str, set[str]] = field(default_factory=dict)
     _turns: Turns = field(default_factory=lambda: Turns(same_job))
 
     def __post_init__(self) -> None:
@@ -168,6 +169,7 @@ class Intake:
     def _own_and_orphaned(self, names: list[str]) -> list[str]:
         """Files in `.taken/` that are this worker's to go on with."""
         self._pending = {name: pending for name, pending in self._pending.items() if name in names}
+        self._begun = {name: begun for name, begun in self._begun.items() if name in names}
         self._others = {name: since for name, since in self._others.items() if name in names}
         return [name for name in names if self._is_ours(name)]
 
@@ -272,21 +274,22 @@ class Intake:
         try:
             path = held.path(self.layout)
             data, pending.look = read_job(self.files, path, held.name, self.submitters, self._fired)
-            if held.attempt > 1 and self._is_made(held.session_id, data):
+            if held.attempt > 1 and is_made_of(self.files, self.layout, held.session_id, data):
                 return self._remove(held, data, None)
             found = resolved(self.resolve, data, held.name)
             if self.files.look(path) != pending.look:
                 # It grows: another look at it, once it stands still.
                 return None
-            spec = found.job if isinstance(found, StandingSpec) else found
-            session_id = spec.session_id or held.session_id
             submission = self._submission(held, pending, data)
-            if refusal := self.admit(submission.user, spec):
+            if isinstance(found, JobArray | StandingSpec):
+                make = self._spread if isinstance(found, JobArray) else self._stand
+                return make(held, found, data, submission)  # type: ignore[arg-type]
+            spec, session_id = found, found.session_id or held.session_id
+            if refusal := self.admit(submission.user, spec, 0):
                 raise JobError.of(held.name, refusal)
-            if isinstance(found, StandingSpec):
-                return self._stand(held, found, data, submission)
             if exists(self.files, self.layout.session(session_id)):
                 return self._there_already(held, session_id, data)
+            self._begun.setdefault(held.held_name, set()).add(session_id)
             create_session(self.files, self.layout, session_id, data, spec, submission=submission)
         except FileNotFoundError:
             # Passed on to another worker, or a network client does not show it yet.
@@ -299,9 +302,21 @@ class Intake:
 
     def _stand(self, held: Held, spec: StandingSpec, data: bytes, submission: Submission) -> Outcome | None:
         """Make a standing job, unless an interrupted attempt has made it."""
+        if refusal := self.admit(submission.user, spec.job, 0):
+            raise JobError.of(held.name, refusal)
         open_standing(self.files, self.layout, spec, data, submission, again=held.attempt > 1)
         self._remove(held, data, None)
         return Stands(held.name, spec.name, spec.schedule.text())
+
+    def _spread(self, held: Held, array: JobArray, data: bytes, submission: Submission) -> Outcome | None:
+        """Make all sessions of a file that an interrupted attempt has not made; none where one of them cannot be."""
+        begun = self._begun.setdefault(held.held_name, set())
+        making = ArrayMaking.of(self.files, self.layout, array, submission, begun, again=held.attempt > 1)
+        if refusal := making.refusal(self.admit):
+            raise JobError.of(held.name, refusal)
+        if fault := making.make(lambda: self.began(held.name)):
+            return self._reject(held, fault)
+        return self._remove(held, data, AcceptedArray(held.name, array.name, array.session_ids))
 
     def _fired(self, data: bytes) -> Submission | None:
         """Whose job it is that a standing job made, whichever worker dropped it; None for any other."""
@@ -321,7 +336,7 @@ class Intake:
             return self._leave(held, error)
         if isinstance(error, JobError) and error.is_of_this_host:
             return self._refuse_here(held, str(error), data)
-        if last or self._is_hopeless(held):
+        if last or is_hopeless(self.files.look(held.path(self.layout)), held.name):
             return self._reject(held, str(error))
         pending.error = str(error)
         return None
@@ -356,40 +371,26 @@ class Intake:
     def _there_already(self, held: Held, session_id: str, data: bytes) -> Outcome | None:
         """The session is there: made of this file by an attempt that was interrupted; or of another."""
         # What a standing job made may be dropped twice, when a worker dies in between.
-        again = held.attempt > 1 or self._fired(data) is not None
-        if again and self._is_made(session_id, data):
+        begun = session_id in self._begun.get(held.held_name, ())
+        again = begun or held.attempt > 1 or self._fired(data) is not None
+        if again and is_made_of(self.files, self.layout, session_id, data):
             return self._remove(held, data, None)
-        return self._reject(held, f"session {session_id} exists already and is not overwritten")
+        return self._reject(held, not_overwritten(session_id))
 
-    def _is_made(self, session_id: str, data: bytes) -> bool:
-        paths = self.layout.session(session_id)
-        try:
-            if session_id not in self.files.names(self.layout.sessions) or not is_whole(self.files, paths):
-                return False
-            return self.files.read(paths.job, limit=MAX_JOB_BYTES + 1) == data
-        except UnsafePathError:
-            return False
-
-    def _remove(self, held: Held, data: bytes, outcome: Accepted | None) -> Outcome | None:
+    def _remove(self, held: Held, data: bytes, outcome: Accepted | AcceptedArray | None) -> Outcome | None:
         """The session is made: its file is done with, unless that has grown since."""
         path = held.path(self.layout)
         look = self.files.look(path)
         if outcome is not None and look is not None and look.size != len(data):
+            made = outcome.session_id if isinstance(outcome, Accepted) else outcome.session_ids[0]
             return self._reject(
                 held,
-                f"it has grown since session {outcome.session_id} was made of its first {len(data):,} bytes: cancel that "
+                f"it has grown since session {made} was made of its first {len(data):,} bytes: cancel that "
                 "session if this is another job, and drop this file again, by a rename or with `arbctl submit`",
             )
         self.files.remove(path)
         self._refusals.settle(held.name)
         return outcome
-
-    def _is_hopeless(self, held: Held) -> bool:
-        # Growing further cannot make these good; and what arrived by rename was whole.
-        look = self.files.look(held.path(self.layout))
-        if look is None or held.name.endswith(SUBMITTED_SUFFIX) or name_fault(held.name):
-            return True
-        return not stat.S_ISREG(look.mode) or look.size > MAX_JOB_BYTES or look.links > 1
 
     def _reject(self, held: Held, reason: str) -> Rejected | None:
         shown = reject(self.files, self.layout, held.path(self.layout), held.name, reason)

@@ -15,6 +15,15 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedArray:
+    """A job became several sessions, named after `array`."""
+
+    name: str
+    array: str
+    session_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A job was refused; the file and the reason are in `rejected/`."""
 
@@ -31,4 +40,4 @@ class Stands:
     schedule: str
 
 
-Outcome = Accepted | Rejected | Stands
+Outcome = Accepted | AcceptedArray | Rejected | Stands

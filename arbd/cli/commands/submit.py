@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -33,6 +34,9 @@ from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.standing.folder import require_free
 from arbd.spool.system import FileStatus, SystemClock
 from arbd.terminal_text import escape_line
+
+if TYPE_CHECKING:
+    from arbd.job.file import JobDocument
 
 POLL_S = 0.2
 SAY_AFTER_S = 2.0
@@ -65,8 +69,8 @@ def submit(
     """Check each JOB, drop it into the spool by rename, print the session's id.
 
     Of several, all are checked before the first is dropped. With --wait, the first one's progress is shown, then the
-    next one's; exit 1 if iterations of any failed. With --each, one JOB becomes several sessions, NAME-1, NAME-2, ...,
-    which have the label array=NAME.
+    next one's; exit 1 if iterations of any failed. With --each, or `each:` in the file, one JOB becomes several sessions,
+    NAME-1, NAME-2, ..., which have the label array=NAME.
 
     \b
     Examples:
@@ -88,7 +92,13 @@ def submit(
             _prepared(config, files, layout, jobs[0], (*overrides, *one.overrides), one.session_id) for one in array
         ]
     else:
-        prepared = [_prepared(config, files, layout, job, overrides, session_id) for job in jobs]
+        prepared = [
+            one
+            for job in jobs
+            for one in _of_file(
+                config, files, layout, job, overrides, session_id, otherwise=new_session_id(files, SystemClock())
+            )
+        ]
     if wait and any(one.schedule is not None for one in prepared):
         raise UsageError("a standing job has no end to wait for: leave --wait out, `arbctl standing show` tells of it")
     names = [_name(one) for one in prepared]
@@ -125,7 +135,33 @@ def _array(jobs: tuple[Path, ...], session_id: str | None, each: tuple[str, ...]
 
     if len(jobs) > 1:
         raise UsageError("--each makes several sessions of one job: submit these jobs one by one")
-    return members(session_id or load_job(jobs[0]).job.session_id or otherwise, each)
+    job = load_job(jobs[0]).job
+    if job.each is not None:
+        raise UsageError(f"{jobs[0]} has an `each:` of its own: put all fields there, or leave it out")
+    return members(session_id or job.session_id or otherwise, each)
+
+
+def _of_file(
+    config: Config,
+    files: Files,
+    layout: SpoolLayout,
+    path: Path,
+    overrides: tuple[str, ...],
+    session_id: str | None,
+    *,
+    otherwise: str,
+) -> list[PreparedJob]:
+    """The jobs of one file: as many as its `each:` makes, else one."""
+    from arbd.job.each import array_of
+    from arbd.job.file import apply_overrides, load_job
+
+    document = load_job(path)
+    if overrides:
+        document = apply_overrides(document, overrides)
+    array = array_of(document, session_id or document.job.session_id or otherwise)
+    if array is None:
+        return [_prepared(config, files, layout, path, overrides, session_id)]
+    return [_prepared(config, files, layout, path, (), name, document=member) for name, member in array]
 
 
 def _name(job: PreparedJob) -> str:
@@ -134,10 +170,19 @@ def _name(job: PreparedJob) -> str:
 
 
 def _prepared(
-    config: Config, files: Files, layout: SpoolLayout, job: Path, overrides: tuple[str, ...], session_id: str | None
+    config: Config,
+    files: Files,
+    layout: SpoolLayout,
+    job: Path,
+    overrides: tuple[str, ...],
+    session_id: str | None,
+    *,
+    document: JobDocument | None = None,
 ) -> PreparedJob:
     """A job that can be dropped. JobError or UsageError says why not."""
-    prepared = read_job(config, job, overrides, session_id, otherwise=new_session_id(files, SystemClock()))
+    prepared = read_job(
+        config, job, overrides, session_id, otherwise=new_session_id(files, SystemClock()), document=document
+    )
     name = _name(prepared)
     if prepared.schedule is not None:
         require_free(files, layout, name)

@@ -14,6 +14,7 @@ from arbd.cli.jobs import overrides_option, read_job
 from arbd.job.spec import JobSpec
 
 if TYPE_CHECKING:
+    from arbd.job.file import JobDocument
     from arbd.objective.sampled_cost import SampledCost
     from arbd.search.space import FloatDimension, IntDimension
 
@@ -33,22 +34,42 @@ def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
       arbctl validate etc/jobs/grid.yaml
       arbctl validate etc/jobs/grid.yaml --set tuning.seed=7
     """
-    prepared = read_job(app.config(), job, overrides, None)
+    array = _array(job, overrides)
+    # Of several sessions each is checked, and the first one shown.
+    checked = [read_job(app.config(), job, (), name, document=member) for name, member in array]
+    prepared = checked[0] if checked else read_job(app.config(), job, overrides, None)
     spec = prepared.spec
     from arbd.objective.sampled_cost import sampled_cost
 
     cost = sampled_cost(spec, app.config().cache_dir)
     document = {"job": str(job), "valid": True, "evaluations": _evaluations(spec), "resolved": spec.to_plain()}
     schedule = prepared.schedule.text() if prepared.schedule is not None else ""
-    more = {"schedule": schedule} if schedule else {}
-    app.show(document | more | ({"cost": cost.to_plain()} if cost else {}), lambda: _text(job, spec, cost, schedule))
+    more: dict[str, Any] = {"schedule": schedule} if schedule else {}
+    more |= {"sessions": [name for name, _ in array]} if array else {}
+    app.show(
+        document | more | ({"cost": cost.to_plain()} if cost else {}), lambda: _text(job, spec, cost, schedule, more)
+    )
 
 
-def _text(job: Path, spec: JobSpec, cost: SampledCost | None, schedule: str) -> str:
+def _array(job: Path, overrides: tuple[str, ...]) -> list[tuple[str, JobDocument]]:
+    """The sessions that the job's `each:` makes; none where it has none."""
+    from arbd.job.each import array_of
+    from arbd.job.file import apply_overrides, load_job
+
+    document = load_job(job)
+    if overrides:
+        document = apply_overrides(document, overrides)
+    return array_of(document, document.job.session_id or job.name.partition(".")[0]) or []
+
+
+def _text(job: Path, spec: JobSpec, cost: SampledCost | None, schedule: str, more: dict[str, Any]) -> str:
     from arbd.search.samplers import adaptive
+
+    names: list[str] = more.get("sessions", [])
 
     lines: list[tuple[str, Any]] = [
         *([("schedule", schedule)] if schedule else []),
+        *([("each", f"{len(names):,} sessions, {names[0]} to {names[-1]}; the first one:")] if names else []),
         ("objective", str(spec.objective)),
         ("data", ", ".join(spec.data) or "-"),
         ("scenarios", ", ".join(spec.scenarios) or "-"),

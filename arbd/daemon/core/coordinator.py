@@ -39,7 +39,7 @@ from arbd.spool import ledger
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, LivenessLock, write_beat
-from arbd.spool.outcomes import Accepted, Stands
+from arbd.spool.outcomes import Accepted, AcceptedArray, Stands
 from arbd.spool.queue import Worker
 from arbd.spool.system import Clock
 from arbd.spool.user_limits import LimitTable, UserLimits
@@ -328,6 +328,12 @@ class Coordinator:
                 self._counters.happened(JOB_ACCEPTED)
                 self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
                 self._accepted.append(outcome.session_id)
+            elif isinstance(outcome, AcceptedArray):
+                self._counters.happened(JOB_ACCEPTED)
+                self._log.info(
+                    "job array accepted", job=outcome.name, array=outcome.array, sessions=len(outcome.session_ids)
+                )
+                self._accepted += outcome.session_ids
             elif isinstance(outcome, Stands):
                 self._log.info("standing job", job=outcome.name, standing=outcome.standing, schedule=outcome.schedule)
             else:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError, JobError
@@ -14,6 +14,7 @@ from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.search.problem import EarlierResult
 from arbd.spool.files import Files
+from arbd.spool.job_array import ArrayMember, JobArray
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import live_slots
 from arbd.spool.queue import SessionQueue
@@ -48,12 +49,15 @@ def _slots(layout: SpoolLayout) -> int:
         return 0
 
 
-def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec | StandingSpec]:
+def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec | StandingSpec | JobArray]:
     """A function of (bytes, name) that raises JobError with everything that is wrong."""
     resolve = _resolver(config)
 
-    def resolved(data: bytes, name: str) -> JobSpec | StandingSpec:
-        document, spec = resolve(data, name)
+    def resolved(data: bytes, name: str) -> JobSpec | StandingSpec | JobArray:
+        document = _parsed(data, name)
+        if document.job.each is not None:
+            return _array(document, name, resolve)
+        spec = resolve(document, name)
         if document.job.schedule is None:
             return spec
         from arbd.job.resolve_standing import standing_of  # noqa: PLC0415 - as below
@@ -66,24 +70,43 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec | StandingSpe
 def session_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
     """The same for a job of which a session is made, or was."""
     resolve = _resolver(config)
-    return lambda data, name: resolve(data, name)[1]
+    return lambda data, name: resolve(_parsed(data, name), name)
 
 
-def _resolver(config: Config) -> Callable[[bytes, str], tuple[JobDocument, JobSpec]]:
+def _array(document: JobDocument, name: str, resolve: Callable[[JobDocument, str], JobSpec]) -> JobArray:
+    """Every session that the job asks for, resolved. JobError of the first that is wrong."""
+    import yaml  # noqa: PLC0415 - of few jobs
+
+    from arbd.job.each import array_of  # noqa: PLC0415 - as above
+
+    found = array_of(document, document.job.session_id)
+    assert found is not None and document.job.session_id is not None
+    members = []
+    for session_id, member in found:
+        text = yaml.safe_dump(member.value, sort_keys=False, allow_unicode=True)
+        members.append(ArrayMember(session_id, text.encode(), resolve(member, name)))
+    return JobArray(document.job.session_id, tuple(members))
+
+
+def _parsed(data: bytes, name: str) -> JobDocument:
+    # The validating models take half a second to import; a daemon that only works on sessions never needs them.
+    from arbd.job.file import parse_job  # noqa: PLC0415
+
+    return parse_job(data, name)
+
+
+def _resolver(config: Config) -> Callable[[JobDocument, str], JobSpec]:
     policy = ObjectivePolicy(config.allow, config.data_dirs)
     layout = SpoolLayout(config.spool)
 
-    def resolve(data: bytes, name: str) -> tuple[JobDocument, JobSpec]:
-        # The validating models take half a second to import; a daemon that only works on sessions never needs them.
-        from arbd.job.file import parse_job  # noqa: PLC0415
-        from arbd.job.resolve import resolve_job  # noqa: PLC0415
+    def resolve(document: JobDocument, name: str) -> JobSpec:
+        from arbd.job.resolve import resolve_job  # noqa: PLC0415 - as in `_parsed`
 
         def past(source: str, folders: Sequence[Path]) -> list[EarlierResult]:
             from arbd.results.warm_start import past_reader  # noqa: PLC0415
 
             return past_reader(layout, policy.reading)(source, folders)
 
-        document = parse_job(data, name)
         spec = resolve_job(
             document,
             base_dirs=config.data_dirs,
@@ -98,19 +121,27 @@ def _resolver(config: Config) -> Callable[[bytes, str], tuple[JobDocument, JobSp
             most = f"{spec.n:,} iterations; the maximum here is {config.max_iterations:,} (`max_iterations` in the settings)"
             problem = replace(document.problem(most, "tuning", "max_iterations"), here=True)
             raise JobError(name, [problem])
-        return document, spec
+        return spec
 
     return resolve
 
 
-def admission(config: Config, files: Files) -> Callable[[str, ResolvedJob], str]:
-    """A function of (user, job) that says why the user may not have that job here, or ''."""
+class Admit(Protocol):
+    """Says why a user may not have a job here, or ''; `coming` are those of the same file that come before it."""
+
+    def __call__(self, user: str, job: ResolvedJob, coming: int = 0) -> str:
+        """See the class."""
+        ...
+
+
+def admission(config: Config, files: Files) -> Admit:
+    """By the limits of the settings."""
     table, layout = LimitTable(config.limits), SpoolLayout(config.spool)
     space = SpaceOfUsers(files, layout, SystemClock())
     if not table.entries:
-        return lambda user, job: ""
+        return lambda user, job, coming=0: ""
 
-    def admit(user: str, job: ResolvedJob) -> str:
+    def admit(user: str, job: ResolvedJob, coming: int = 0) -> str:
         limits = table.of(user)
         execution = job.to_plain().get("execution", {})
         where = f"`limits` for {user} in the daemon's settings"
@@ -121,7 +152,7 @@ def admission(config: Config, files: Files) -> Callable[[str, ResolvedJob], str]
             told = execution.get(name)
             if most is not None and (told is None or told > most):
                 return f"execution: {name} is {told or 'not given'}; it must be at most {most:g} ({where})"
-        if limits.queued is not None and (count := _going_on(files, layout, user)) >= limits.queued:
+        if limits.queued is not None and (count := _going_on(files, layout, user) + coming) >= limits.queued:
             return f"{user} has {count} sessions that are not over; the maximum is {limits.queued} ({where}): cancel some, or wait"
         if limits.spool_mb is not None and (used := space.used(user)) > limits.spool_mb * MB:
             return (

@@ -309,13 +309,13 @@ def test_a_firing_that_cannot_be_prepared_is_noted_once_and_tried_again(farm: Fa
 def test_a_session_whose_job_is_refused_is_told_as_trouble(farm: Farm) -> None:
     host = farm.host()
     (session,) = farm.turn(host, BEGIN_NS + DAY_NS)
-    farm.intake.admit = lambda user, job: f"{user} has too many"
+    farm.intake.admit = lambda user, job, coming: f"{user} has too many"
     (rejected,) = farm.take_up()
     assert isinstance(rejected, Rejected)
     farm.turn(host)
     assert "was rejected" in farm.job.trouble.why  # type: ignore[union-attr]
     assert "anna has too many" in farm.job.trouble.why  # type: ignore[union-attr]
-    farm.intake.admit = lambda user, job: ""
+    farm.intake.admit = lambda user, job, coming: ""
     assert farm.turn(host, BEGIN_NS + 2 * DAY_NS) == [session.replace("28", "29")]
 
 
