@@ -301,5 +301,24 @@ def resolve_plain(text: str) -> Any:
     return float(special) if special is not None else text
 
 
+def dump(value: Any) -> str:
+    """The text of plain values that `parse` reads as the same, and YAML 1.1 too. Names keep their order."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what only YAML 1.2 takes for something else than text, such as 1e3."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _as_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(_TEXT, text, style=None if isinstance(resolve_plain(text), str) else "'")
+
+
+_Dumper.add_representer(str, _as_text)
+
+
 def _dotted(path: Path_) -> str:
     return ".".join(str(part) for part in path)

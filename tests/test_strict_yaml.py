@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,3 +92,26 @@ def test_any_text_is_a_value_or_a_clean_error(text: str) -> None:
         strict_yaml.parse(text, "any")
     except JobError as error:
         assert error.problems
+
+
+_plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+    | st.sampled_from(["1e3", "0o17", "0x1F", "1.", ".5", "-.inf", "null", "~", "", "no", "1:30", "2026-11-30", "a: b", "=", "<<"])
+    | st.text(st.characters(min_codepoint=0x20, max_codepoint=0x24F, exclude_characters="\x7f", exclude_categories=["Cc"]), max_size=12),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.from_regex("[a-z1-9.]{1,8}", fullmatch=True), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.from_regex("[a-z]{1,8}", fullmatch=True), _plain, max_size=4))
+def test_what_is_written_is_read_as_it_was(value: dict[str, Any]) -> None:
+    """A text of a person that looks like a number stays one; by readers of YAML 1.1 too."""
+    text = strict_yaml.dump(value)
+    assert repr(strict_yaml.parse(text, "s").value) == repr(value)
+    assert repr(yaml.safe_load(text)) == repr(value)
+
+
+def test_values_that_stand_in_two_places_are_written_out() -> None:
+    shared = {"type": "float", "bounds": [0, 1]}
+    assert "&" not in strict_yaml.dump({"x": shared, "y": shared})

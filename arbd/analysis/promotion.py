@@ -191,6 +191,6 @@ def _form(target: Path) -> str:
 def _encoded(document: Mapping[str, Any], form: str) -> bytes:
     if form == ".json":
         return (json.dumps(as_plain(document), indent=2, ensure_ascii=False) + "\n").encode()
-    import yaml  # noqa: PLC0415 - as in `best`
+    from arbd import strict_yaml  # noqa: PLC0415 - as in `best`
 
-    return str(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)).encode()
+    return strict_yaml.dump(dict(document)).encode()

@@ -34,7 +34,7 @@ def function_job(job: Job, name: str, folder: Path) -> Path:
 
     UsageError where the session was begun with another function, or the function cannot be carried to other processes.
     """
-    import yaml
+    from arbd import strict_yaml
 
     assert job.function is not None
     own = private_folder(folder / name)
@@ -50,7 +50,7 @@ def function_job(job: Job, name: str, folder: Path) -> Path:
     fields = {**job.fields, "objective": {"python": f"{module.stem}:objective"}, "session_id": name}
     path = own / "job.yaml"
     with whole_file(path) as new:
-        new.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        new.write_text(strict_yaml.dump(fields), encoding="utf-8")
     return path
 
 

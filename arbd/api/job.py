@@ -71,11 +71,11 @@ class Job:
 
     def to_yaml(self) -> str:
         """The text of a job file; UsageError for a job whose objective is a function, which no file can hold."""
-        import yaml
+        from arbd import strict_yaml
 
         if self.function is not None:
             raise UsageError("a job whose objective is a function has no file: put the function into a module")
-        return str(yaml.safe_dump(self.fields, sort_keys=False, allow_unicode=True))
+        return strict_yaml.dump(self.fields)
 
     def __repr__(self) -> str:
         tuning = self.fields["tuning"]

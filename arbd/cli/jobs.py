@@ -132,7 +132,7 @@ def _as_begun(layout: SpoolLayout, name: str, otherwise: ReadPast) -> ReadPast:
 
 
 def _portable(document: JobDocument, spec: JobSpec, folder: Path) -> bytes:
-    import yaml
+    from arbd import strict_yaml
 
     job: dict[str, Any] = document.value
     if spec.session_id is not None:
@@ -153,8 +153,7 @@ def _portable(document: JobDocument, spec: JobSpec, folder: Path) -> bytes:
     if isinstance(source, str) and source.endswith(".csv"):
         found = next((base / source for base in (folder, Path.cwd()) if (base / source).is_file()), Path(source))
         job["tuning"] = {**job["tuning"], "start_from": str(found.resolve())}
-    text = yaml.safe_dump(job, sort_keys=False, allow_unicode=True)
-    return str(text).encode()
+    return strict_yaml.dump(job).encode()
 
 
 def _anywhere(given: Any, name: str) -> Any:

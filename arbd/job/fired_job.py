@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from arbd import strict_yaml
 from arbd.errors import JobError
 from arbd.job.auto_method import with_method
@@ -105,7 +103,7 @@ def write_fired_job(
     if first is not None:
         tuning["enqueue"] = [dict(first), *(tuning.get("enqueue") or [])][:MAX_ENQUEUED]
     job["tuning"] = tuning
-    text = yaml.safe_dump(job, sort_keys=False, allow_unicode=True).encode()
+    text = strict_yaml.dump(job).encode()
     check_form(strict_yaml.parse(text, session))
     return fired_line(name) + text
 

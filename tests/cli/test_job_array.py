@@ -98,3 +98,53 @@ def test_values_mean_what_they_mean_to_set(lists: list[list[Any]]) -> None:
 def test_what_a_member_overrides_is_a_whole_job(job: Path) -> None:
     (one, _) = members("a", ["tuning.search_space={x: {type: int, bounds: [1, 2]}}, {y: {type: bool}}"])
     assert list(apply_overrides(load_job(job), one.overrides).job.tuning.search_space) == ["x"]
+
+
+EACH = {**JOB, "session_id": "grid", "each": {"tuning.seed": [1, 2], "fixed.c": [0.5, "fast"]}}
+
+
+@pytest.fixture
+def each(tmp_path: Path) -> Path:
+    path = tmp_path / "each.yaml"
+    path.write_text(yaml.safe_dump(EACH, sort_keys=False))
+    return path
+
+
+def test_a_file_with_each_is_submitted_as_the_sessions_that_the_option_makes(
+    arbctl: Arbctl, layout: SpoolLayout, each: Path, job: Path
+) -> None:
+    assert arbctl("submit", each, "--session-id", "other", "--set", "tuning.max_iterations=6")[0] == 0
+    from_file = dropped(layout)
+    assert sorted(from_file) == [f"other-{number}" for number in range(1, 5)]
+    for path in layout.incoming.glob("*.yaml"):
+        path.unlink()
+    options = ("--each", "tuning.seed=1,2", "--each", "fixed.c=0.5,fast", "--set", "tuning.max_iterations=6")
+    assert arbctl("submit", job, "--session-id", "other", *options)[0] == 0
+    assert dropped(layout) == from_file
+
+
+def test_validate_checks_and_names_all_of_them(arbctl: Arbctl, each: Path) -> None:
+    code, out, _ = arbctl("validate", each)
+    assert (code, "4 sessions, grid-1 to grid-4" in out) == (0, True)
+    told = json.loads(arbctl("validate", each, "--json")[1])
+    assert told["sessions"] == [f"grid-{number}" for number in range(1, 5)]
+
+
+def test_a_value_that_is_wrong_is_told_with_its_session_and_nothing_is_submitted(
+    arbctl: Arbctl, layout: SpoolLayout, each: Path
+) -> None:
+    each.write_text(yaml.safe_dump({**EACH, "each": {"tuning.seed": [1, "x"]}}))
+    for verb in ("validate", "submit"):
+        code, _, err = arbctl(verb, each)
+        assert (code, "grid-2 (tuning.seed=x)" in err, dropped(layout)) == (2, True, {}), err
+
+
+def test_who_makes_one_session_says_that_the_file_makes_several(
+    arbctl: Arbctl, layout: SpoolLayout, each: Path
+) -> None:
+    code, _, err = arbctl("run", each)
+    assert (code, "makes several sessions" in err, "--set each=null" in err) == (2, True, True)
+    assert err.count("\n") == 2
+    code, _, err = arbctl("submit", each, "--each", "tuning.seed=5,6")
+    assert (code, "`each:` of its own" in err, dropped(layout)) == (2, True, {})
+    assert arbctl("run", each, "--set", "each=null", "--workers", "1")[0] == 0

@@ -150,6 +150,6 @@ def _encoded(params: dict[str, Any], form: str) -> str:
         return "".join(
             f"{_variable(name)}={shlex.quote(escape_line(text_of(value)))}\n" for name, value in params.items()
         )
-    import yaml
+    from arbd import strict_yaml
 
-    return str(yaml.safe_dump(as_plain({"params": params}, float)["params"], sort_keys=False))
+    return strict_yaml.dump(as_plain({"params": params}, float)["params"])

@@ -36,8 +36,7 @@ def clone(
 
     A larger `max_iterations` begins anew: `arbctl extend` gives a session that is done more, and keeps what there is.
     """
-    import yaml
-
+    from arbd import strict_yaml
     from arbd.spool.unknown_session import unknown_session
     from arbd.strict_yaml import parse
 
@@ -53,5 +52,5 @@ def clone(
     job.pop("session_id", None)
     with tempfile.TemporaryDirectory(prefix="arbctl-clone-") as folder:
         file = Path(folder) / "job.yaml"
-        file.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        file.write_text(strict_yaml.dump(job), encoding="utf-8")
         context.invoke(submit, jobs=(file,), session_id=session_id, overrides=overrides, wait=wait)

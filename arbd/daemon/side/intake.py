@@ -75,15 +75,14 @@ def session_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
 
 def _array(document: JobDocument, name: str, resolve: Callable[[JobDocument, str], JobSpec]) -> JobArray:
     """Every session that the job asks for, resolved. JobError of the first that is wrong."""
-    import yaml  # noqa: PLC0415 - of few jobs
-
+    from arbd import strict_yaml  # noqa: PLC0415 - of few jobs
     from arbd.job.each import array_of  # noqa: PLC0415 - as above
 
     found = array_of(document, document.job.session_id)
     assert found is not None and document.job.session_id is not None
     members = []
     for session_id, member in found:
-        text = yaml.safe_dump(member.value, sort_keys=False, allow_unicode=True)
+        text = strict_yaml.dump(member.value)
         members.append(ArrayMember(session_id, text.encode(), resolve(member, name)))
     return JobArray(document.job.session_id, tuple(members))
 
