@@ -12,8 +12,11 @@ Fault = tuple[str, tuple[str | int, ...]]
 
 
 def faults(job: Job) -> Iterator[Fault]:
-    """Everything in a job that is larger than a person's job is, with its place."""
+    """Everything in a job that is larger than a person's job of one session is, with its place."""
     tuning = job.tuning
+    if job.each is not None:
+        several = "makes several sessions: submit the job or drop it into the spool; for one of them, leave it out"
+        yield f"{several} (`--set each=null`)", ("each",)
     yield from _too_many(len(tuning.constraints), limits.MAX_CONSTRAINTS, "constraints", "tuning", "constraints")
     yield from _too_many(len(tuning.search_space), limits.MAX_PARAMETERS, "parameters", "tuning", "search_space")
     yield from _too_many(len(job.fixed), limits.MAX_PARAMETERS, "parameters", "fixed")

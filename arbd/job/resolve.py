@@ -81,9 +81,6 @@ def resolve_job(
     JobError holds everything that is wrong, each with its line and its field.
     """
     document, notices = with_method(document) if document.job.tuning.method == AUTO else (document, [])
-    if document.job.each is not None:
-        several = "makes several sessions: submit the job or drop it into the spool; for one of them, leave it out (`--set each=null`)"
-        raise JobError(document.document.source, [*document.faults, document.problem(several, "each")])
     too_large = [document.problem(message, *path) for message, path in faults(document.job)]
     if too_large:
         raise JobError(document.document.source, [*document.faults, *too_large])
