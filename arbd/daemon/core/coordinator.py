@@ -324,15 +324,9 @@ class Coordinator:
         elif self._jobs_waiting_since_s is None:
             self._jobs_waiting_since_s = self._clock.monotonic_s()
         for outcome in event.outcomes:
-            if isinstance(outcome, Accepted):
+            if isinstance(outcome, Accepted | AcceptedArray):
                 self._counters.happened(JOB_ACCEPTED)
-                self._log.info("job accepted", job=outcome.name, session=outcome.session_id, iterations=outcome.n)
-                self._accepted.append(outcome.session_id)
-            elif isinstance(outcome, AcceptedArray):
-                self._counters.happened(JOB_ACCEPTED)
-                self._log.info(
-                    "job array accepted", job=outcome.name, array=outcome.array, sessions=len(outcome.session_ids)
-                )
+                self._log.info(outcome.EVENT, job=outcome.name, **outcome.told)
                 self._accepted += outcome.session_ids
             elif isinstance(outcome, Stands):
                 self._log.info("standing job", job=outcome.name, standing=outcome.standing, schedule=outcome.schedule)
