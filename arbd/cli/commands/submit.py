@@ -86,19 +86,7 @@ def submit(
     layout = SpoolLayout(config.spool)
     layout.prepare_to_submit()
     files = layout.files()
-    if each:
-        array = _array(jobs, session_id, each, otherwise=new_session_id(files, SystemClock()))
-        prepared = [
-            _prepared(config, files, layout, jobs[0], (*overrides, *one.overrides), one.session_id) for one in array
-        ]
-    else:
-        prepared = [
-            one
-            for job in jobs
-            for one in _of_file(
-                config, files, layout, job, overrides, session_id, otherwise=new_session_id(files, SystemClock())
-            )
-        ]
+    prepared = _all_prepared(config, files, layout, jobs, overrides, session_id, each)
     if wait and any(one.schedule is not None for one in prepared):
         raise UsageError("a standing job has no end to wait for: leave --wait out, `arbctl standing show` tells of it")
     names = [_name(one) for one in prepared]
@@ -139,6 +127,31 @@ def _array(jobs: tuple[Path, ...], session_id: str | None, each: tuple[str, ...]
     if job.each is not None:
         raise UsageError(f"{jobs[0]} has an `each:` of its own: put all fields there, or leave it out")
     return members(session_id or job.session_id or otherwise, each)
+
+
+def _all_prepared(
+    config: Config,
+    files: Files,
+    layout: SpoolLayout,
+    jobs: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    session_id: str | None,
+    each: tuple[str, ...],
+) -> list[PreparedJob]:
+    """The jobs of all files, or those that --each makes of one."""
+    made = new_session_id(files, SystemClock())
+    if each:
+        array = _array(jobs, session_id, each, otherwise=made)
+        return [
+            _prepared(config, files, layout, jobs[0], (*overrides, *one.overrides), one.session_id) for one in array
+        ]
+    return [
+        one
+        for job in jobs
+        for one in _of_file(
+            config, files, layout, job, overrides, session_id, otherwise=new_session_id(files, SystemClock())
+        )
+    ]
 
 
 def _of_file(
