@@ -44,6 +44,9 @@ def main() -> None:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
 
+        # As on a host where arbd was installed.
+        subprocess.run(["arbd", "compile"], env=environment, check=True, stdout=subprocess.DEVNULL)
+
         def run(found: re.Match[str]) -> str:
             command = found.group(2)
             if given.only not in command:
