@@ -93,15 +93,18 @@ class ChunkTask:
         return max((*ends, *(failure.iteration for _, failure in self.failures)), default=0)
 
     def without(self, rest: ChunkTask) -> ChunkTask:
-        """What of it was evaluated when `rest` was not: of each claim the last part, or all."""
-        first_left = {sub_span.claim.claim_id: sub_span.span.first for sub_span in reversed(rest.sub_spans)}
+        """What of it was evaluated when `rest` was not: of each sub-span the first part, all or nothing.
+
+        The sub-spans of a claim may stand in any order: what is tried again comes last.
+        """
         done: list[SubSpan] = []
         for sub_span in self.sub_spans:
             span = sub_span.span
-            first = first_left.get(sub_span.claim.claim_id)
-            count = span.count if first is None else max(0, min(span.count, first - span.first))
-            if count:
-                done.append(SubSpan(sub_span.claim, span.part(span.first, count)))
+            end = span.first + span.count
+            left = [part.span.first for part in rest.sub_spans if part.claim.claim_id == sub_span.claim.claim_id]
+            first_left = min((first for first in left if span.first <= first < end), default=end)
+            if first_left > span.first:
+                done.append(SubSpan(sub_span.claim, span.part(span.first, first_left - span.first)))
         return replace(self, sub_spans=tuple(done))
 
 
