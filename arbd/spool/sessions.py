@@ -135,15 +135,15 @@ def _fill(
     files.make_folder(paths.segments)
     files.make_folder(paths.generations)
     _require_lock(held, paths)
-    _mark_active(files, paths)
+    mark_active(files, paths)
     # What listings show of the job stands in the ledger, which they read anyhow.
     shown = {"method": plain.get("method", ""), "priority": plain.get("execution", {}).get("priority", 0)}
     said = replace(submission, **shown, labels=plain.get("labels", {}))
     files.publish(paths.ledger, encode_frame(ledger.pack(ledger.opened(spec.n, said))))
 
 
-def _mark_active(files: Files, paths: SessionPaths) -> None:
-    """Before it is a session: who finds the name waits for the rest."""
+def mark_active(files: Files, paths: SessionPaths) -> None:
+    """Have all workers look at it; before it is a session, too: who finds the name waits for the rest."""
     layout = SpoolLayout(paths.folder.parent.parent)
     files.make_folder(layout.active)
     files.publish(layout.active / paths.session_id, b"")
@@ -169,7 +169,7 @@ def place_session(files: Files, layout: SpoolLayout, session_id: str, staged: Se
         last = {staged.ledger.name, staged.ledger_lock.name, *(folder.name for folder in folders)}
         _move(files, staged.folder, paths.folder, [name for name in files.names(staged.folder) if name not in last])
         _require_lock(held, paths)
-        _mark_active(files, paths)
+        mark_active(files, paths)
         _move(files, staged.folder, paths.folder, [staged.ledger.name])
     return paths
 

@@ -19,9 +19,12 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.listing import Listing
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.session_index import Ended, IndexWriter, SessionIndex, active_names, take_names_away
-from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.spool.sessions import REOPENED_PREFIX, mark_active
 from arbd.spool.system import Clock
 
+# Before it is written that a session is over, its ledger is read once more: what a network client showed of it may have
+# been an old copy, of a time before somebody had it go on.
+OLD_COPY_S = 5.0
 # Who is not the one that ended it leaves others so long to write that it is over.
 INDEX_PATIENCE_S = 10.0
 FLUSH_S = 1.0
@@ -125,7 +128,7 @@ class SessionWatch:
         self.over.add(session_id)
         mine = self.worker.worker_id in state.worker_counts
         seed = zlib.crc32(f"{self.worker.worker_id} {session_id}".encode()) / 2**32
-        wait_s = seed if mine else INDEX_PATIENCE_S * (1 + seed)
+        wait_s = OLD_COPY_S + seed if mine else INDEX_PATIENCE_S * (1 + seed)
         before = self._index.ended.get(session_id)
         entry = Ended.of(session_id, state, 0 if before is None else before.number)
         if entry == before:
@@ -153,12 +156,24 @@ class SessionWatch:
             return
         self._next_flush_s = now_s + FLUSH_S
         due = {name: entry for name, (at_s, entry) in self._due.items() if at_s <= now_s}
+        for name in [name for name in due if self._goes_on(name)]:
+            del due[name]
+            self.begins(name)
+            mark_active(self.files, self.layout.session(name))
         if not due:
             return
         self._index.refresh()
         self._writer.append(entry for name, entry in due.items() if not self._has(name, entry))
         for name in due:
             del self._due[name]
+
+    def _goes_on(self, name: str) -> bool:
+        """True when its ledger says so, whoever said otherwise before. OSError when that cannot be read now."""
+        try:
+            return not SessionQueue(self.files, self.layout.session(name)).refresh().over
+        except (FileNotFoundError, ArbdError):
+            # It was removed meanwhile, or is damaged: nobody works on it.
+            return False
 
     def _has(self, name: str, entry: Ended) -> bool:
         found = self._index.ended.get(name)
