@@ -16,6 +16,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.session_index import SessionIndex, active_names, ended_sessions, make_anew, reopen
+from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.system import SystemClock
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
@@ -103,6 +104,26 @@ def test_a_session_that_runs_again_is_read_whatever_the_index_says(layout: Spool
     assert documents(layout, tmp_path)[0]["state"] == "running"
     assert "a" in watch.look(list).to_look_at
     assert "a" in watch_of(layout, "b").look(list).to_look_at
+
+
+def test_a_session_that_an_old_copy_of_its_ledger_called_over_goes_on(layout: SpoolLayout) -> None:
+    """Its name was taken away by a worker whose network client showed the ledger of a moment ago."""
+    done(layout, "a", failed=3)
+    watches = [watch_of(layout), watch_of(layout, "b")]
+    old = SessionQueue(FILES, layout.session("a"))
+    old.refresh()
+    for watch in watches:
+        watch.look(list)
+    run_again(layout, open_queue(layout, "a"), lambda rows: rows.status == ledger.FAILED)
+    for watch in watches:
+        watch.is_over(old, was_worked_on=False)
+    for name in (layout.active / "a", layout.sessions / f"{REOPENED_PREFIX}a"):
+        FILES.remove(name)
+    assert all(watch.look(list).to_look_at == [] for watch in watches)
+    watches[0]._due = {"a": (0.0, watches[0]._due["a"][1])}
+    watches[0].flush()
+    assert all(watch.look(list).to_look_at == ["a"] for watch in watches)
+    assert ended_sessions(FILES, layout, ["a"]) == {}
 
 
 def test_a_session_that_was_never_made_whole_is_not_in_the_index(layout: SpoolLayout) -> None:
