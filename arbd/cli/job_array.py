@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbd.errors import UsageError
-from arbd.job.each import LABEL, numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +18,8 @@ class Member:
 
 def members(name: str, each: Sequence[str]) -> list[Member]:
     """The sessions that `--each` options ask for; UsageError names the option that is wrong."""
+    from arbd.job.each import LABEL, numbered
+
     keys = [_values(option) for option in each]
     twice = sorted({key for key, _ in keys if [other for other, _ in keys].count(key) > 1})
     if twice:

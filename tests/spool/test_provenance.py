@@ -16,7 +16,7 @@ from arbd.spool.history import history_of
 from arbd.spool.job_file import host_in, host_line
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
-from arbd.spool.ledger_records import read_record
+from arbd.spool.ledger_records import MAX_BUSY_NS, read_record
 from arbd.spool.provenance import Actor, Changes, Submission
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import create_session
@@ -83,7 +83,7 @@ def test_what_earlier_versions_wrote_has_no_author(layout: SpoolLayout) -> None:
         {"k": "state", "s": "paused", "who": {"user": "x", "uid": -1, "host": "h", "at": 1}},
         {"k": "state", "s": "running", "set": {"max_slots": 0}},
         {"k": "state", "s": "running", "set": {"labels": {"a": "b" * 65}}},
-        {"k": "finish", "i": 1, "t": 1, "c": [], "b": -1},
+        {"k": "finish", "i": 1, "t": 1, "c": [], "b": -MAX_BUSY_NS - 1},
     ],
 )
 def test_what_cannot_be_meant_is_no_record(plain: dict[str, object]) -> None:
