@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import hypothesis
 import pytest
 
 from arbd.cli.__main__ import call
+from arbd.objective.processes import _PR_SET_CHILD_SUBREAPER
 from arbd.spool.layout import SpoolLayout
 
 if TYPE_CHECKING:
@@ -99,6 +101,13 @@ def brought_up(bed: AbstractContextManager[Bed]) -> Iterator[Bed]:
                 pytest.fail(f"no {type(bed).__name__}: {error}")
             pytest.skip(f"no {type(bed).__name__}: {error}")
         yield up
+
+
+@pytest.fixture(autouse=True)
+def _adopts_nobody() -> Iterator[None]:
+    """A slot's cell in a test's own process has it adopt orphans, and ends them: a bed's servers would be among them."""
+    yield
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @pytest.fixture(scope="session")
