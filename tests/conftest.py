@@ -110,9 +110,9 @@ def _adopts_nobody() -> Iterator[None]:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlusterBed]:
-    """A distributed filesystem, mounted as by two hosts."""
+    """A distributed filesystem, mounted as by two hosts. For one module: what runs between two of them is not its affair."""
     from tests.beds.gluster import GlusterBed
 
     with brought_up(GlusterBed(tmp_path_factory.mktemp("gluster"))) as up:
