@@ -157,9 +157,10 @@ class SessionWatch:
         self._next_flush_s = now_s + FLUSH_S
         due = {name: entry for name, (at_s, entry) in self._due.items() if at_s <= now_s}
         for name in [name for name in due if self._goes_on(name)]:
-            del due[name]
-            self.begins(name)
+            # The name first: should that fail, this comes again.
             mark_active(self.files, self.layout.session(name))
+            self.begins(name)
+            del due[name]
         if not due:
             return
         self._index.refresh()
