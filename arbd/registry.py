@@ -53,7 +53,7 @@ class Registry(Generic[Part]):
     """The parts of one kind. `noun` is what a person calls one; `group` are the entry points of others', if any.
 
     A file `some_name.py` of `package` is the part `some-name` where `dashes`, else `some_name`; its `attribute` declares
-    the part, and is of one of `kinds`, which are imported only when a part is.
+    the part. What others offer is of one of `kinds`, or refused; they are imported only then.
     """
 
     noun: str
@@ -98,7 +98,6 @@ class Registry(Generic[Part]):
         if plugin is None:
             module = importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
             part: Part = getattr(module, self.attribute)
-            assert isinstance(part, self.kinds()), f"{module.__name__}.{self.attribute}"
             return part
         return self._loaded(plugin)
 

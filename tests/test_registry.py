@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from arbd.analysis.formats import FORMATS as EXPORT_FORMATS
+from arbd.daemon.executors import EXECUTORS
 from arbd.errors import PluginError, UsageError
 from arbd.paper.market.importers.formats import FORMATS as MARKET_FORMATS
+from arbd.paper.market.importers.funding_formats import FUNDING_FORMATS
 from arbd.paper.strategies import STRATEGIES, by_code
 from arbd.registry import Registry
 from arbd.search.samplers import METHODS
@@ -28,7 +30,6 @@ MEANS_SOMETHING_ELSE = {
     ("arbd/objective/markets.py", "quotes"): "what a file is that a job names",
     ("arbd/job/resolve.py", "quotes"): "what a file is that a job names",
     ("arbd/paper/market/days.py", "quotes"): "what a message calls the content of a file",
-    ("arbd/paper/market/chunks.py", "quotes"): "what a message calls the content of a file",
     ("arbd/analysis/run_series.py", "quotes"): "how many there are, in the document of a page",
     ("arbd/cli/commands/run.py", "csv"): "`--output-csv` is an export in that format",
     ("arbd/daemon/side/csv_keeper.py", "csv"): "the name of a thread",
@@ -60,10 +61,12 @@ def test_the_name_of_a_part_stands_in_no_code_but_its_own() -> None:
     assert found == set(MEANS_SOMETHING_ELSE)
 
 
-@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.package)
+@pytest.mark.parametrize("registry", (*REGISTRIES, FUNDING_FORMATS, EXECUTORS), ids=lambda registry: registry.package)
 def test_every_part_of_arbd_loads_and_says_what_it_is(registry: Registry[Any]) -> None:
     for name in registry.built_in():
-        assert registry.get(name).summary
+        part = registry.get(name)
+        assert isinstance(part, registry.kinds())
+        assert part.summary
         assert registry.plugin(name) is None
 
 

@@ -17,8 +17,7 @@ from typing import Any
 
 import arbd
 from arbd.daemon.host.config import Config
-from arbd.daemon.side.intake import warm_up
-from arbd.daemon.side.intake_process import Setup, look, make_intake
+from arbd.daemon.side.intake_process import Setup, look, make_intake, warm_up
 from arbd.paper.market.synth import synth_profile
 from arbd.paper.market.writers import write_quotes
 from arbd.spool.arrivals import SUBMITTED_SUFFIX

@@ -13,10 +13,10 @@ from arbd.cli.app import App, table
 from arbd.errors import ArbdError, JobError, UsageError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.dropped import DroppedJob, JobState, find_dropped
+from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.rejected import reject
 from arbd.spool.sessions import exists, session_names
-from arbd.spool.submitters import user_name
 from arbd.terminal_text import escape_line
 
 CHECK_PATIENCE_S = 10.0

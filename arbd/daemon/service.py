@@ -45,10 +45,10 @@ from arbd.private_folder import private_folder
 from arbd.results.session_code import publish_engine
 from arbd.spool.files import Files
 from arbd.spool.held import Taker
+from arbd.spool.job_file import Submitters
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import LivenessLock
 from arbd.spool.queue import Worker
-from arbd.spool.submitters import Submitters
 from arbd.spool.system import SystemClock
 
 if TYPE_CHECKING:

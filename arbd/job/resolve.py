@@ -25,9 +25,8 @@ from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
 from arbd.job.policy import interpreter_fault
 from arbd.job.python_source import fault_of
-from arbd.job.resolve_metrics import resolve_metrics
 from arbd.job.resolve_quotes import QuoteFiles, days_of
-from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows
+from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows, resolve_metrics
 from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
 from arbd.job.resolve_validation import ValidationOptions
 from arbd.job.sanity import sanity_notes
@@ -271,9 +270,6 @@ class _Resolver:
 
     def _file(self, name: str, *path: str | int) -> str | None:
         """The absolute path of a file that can be read; None, with the problem noted, when it cannot."""
-        days = DayFiles.parse(name) if path[0] == "data" else None
-        if days is not None:
-            return self._read_days(days, *path)
         candidates = [Path(name)] if Path(name).is_absolute() else [folder / name for folder in self._base_dirs]
         if not candidates:
             self.wrong(f"{name!r} is a relative path, and there is no folder to look in: write an absolute one", *path)
@@ -305,9 +301,11 @@ class _Resolver:
         return found
 
     def _data(self, given: str | DataFolder, index: int) -> str | None:
-        if isinstance(given, str):
-            return self._file(given, "data", index)
-        return self._read_days(days_of(given), "data", index, given=given)
+        if isinstance(given, DataFolder):
+            return self._read_days(days_of(given), "data", index, given=given)
+        # As a resolved job names them; the name of a file ends in its format.
+        days = DayFiles.parse(given) if given.endswith("]") else None
+        return self._file(given, "data", index) if days is None else self._read_days(days, "data", index)
 
     def _read_days(self, days: DayFiles, *path: str | int, given: DataFolder | None = None) -> str | None:
         """The name of day files that can be read as one market; None, with the problem noted, when they cannot."""

@@ -1,6 +1,6 @@
 """What a job says about its search beyond space and method: checked, and made into values of the spec.
 
-Constraints, points to try first, earlier results to start from, stop rules, the size of a generation.
+Metrics, constraints, points to try first, earlier results to start from, stop rules, the size of a generation.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 from arbd.errors import ArbdError, Problem, VersionError
 from arbd.job.file import JobDocument
 from arbd.job.limits import MAX_CONSTRAINT_TERMS
-from arbd.job.resolve_metrics import methods_for
+from arbd.job.model import Job
 from arbd.job.resolve_schedule import idle_slots, schedule_of
+from arbd.job.resolve_space import Wrong
 from arbd.job.resolve_validation import with_validation
 from arbd.job.resolve_warm_start import EarlierResults
 from arbd.job.spec import JobSpec
@@ -31,11 +32,12 @@ from arbd.search.plan import Limits
 from arbd.search.problem import EarlierResult, MetricGoal, StopRules, WarmStart
 from arbd.search.pruning import PruneRules
 from arbd.search.sampler import AdaptiveMethod, PlanMethod
-from arbd.search.samplers import METHODS
+from arbd.search.samplers import METHODS, adaptive, built_in
 from arbd.search.samplers.random import uniform_points
 from arbd.search.schedule import LAG, Schedule
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
 
+DEFAULT_METRIC = {"paper": "pnl"}
 MAX_LEARNED = 1_000_000
 # Fields of `tuning` that some methods read and others do not.
 OF_METHODS = ("acquisition_fn", "min_budget", "grid_points")
@@ -337,3 +339,35 @@ def _as_chosen(dimension: Dimension, value: Value) -> Value:
     if isinstance(dimension, ChoiceDimension) and type(value) is int:
         return next((choice for choice in dimension.values if choice == value), value)
     return value
+
+
+def resolve_metrics(job: Job, kind: str, *, wrong: Wrong) -> tuple[MetricGoal, ...]:
+    """The metrics with their directions; `kind` is the objective's. What is wrong is told."""
+    paper, given = kind == "paper", job.metric
+    names = [DEFAULT_METRIC.get(kind, "value")] if given is None else [given] if isinstance(given, str) else given
+    if not names:
+        wrong("names no metric", "metric")
+    if len(set(names)) < len(names):
+        wrong("names a metric twice", "metric")
+    if paper:
+        for name in names:
+            if name not in METRICS:
+                wrong(f"unknown metric {name!r}; known are {', '.join(METRICS)}", "metric")
+    directions: Sequence[str | None]
+    told = job.direction
+    if isinstance(told, list):
+        if len(told) != len(names):
+            wrong(f"gives {len(told)} directions for {len(names)} metrics", "direction")
+        directions = told
+    else:
+        directions = [told] * len(names)
+    defaults: Mapping[str, str] = {name: info.direction for name, info in METRICS.items()} if paper else {}
+    return tuple(MetricGoal(n, d or defaults.get(n, "maximize")) for n, d in zip(names, directions, strict=False))
+
+
+def methods_for(count: int) -> Iterator[str]:
+    """The methods of arbd that learn to optimise so many metrics."""
+    for name in built_in(learns=True):
+        found = adaptive(name)
+        if found is not None and (found.max_metrics is None or found.max_metrics >= count):
+            yield name

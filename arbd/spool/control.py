@@ -13,12 +13,12 @@ import msgspec
 from arbd.errors import UsageError
 from arbd.registry import hint
 from arbd.spool import acts, ledger
+from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.provenance import MAX_REASON_CHARS, Actor, Changes, Submission
 from arbd.spool.queue import SessionQueue
-from arbd.spool.submitters import user_name
 
 MAX_USER_CHARS = 64
 

@@ -20,7 +20,16 @@ from arbd.spool.arrivals import Arrivals, Turns, is_hopeless
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker, same_job
 from arbd.spool.job_array import ArrayMaking, JobArray, is_made_of, not_overwritten
-from arbd.spool.job_file import MAX_NAME_BYTES, host_in, name_fault, plain_name, read_job, resolved
+from arbd.spool.job_file import (
+    MAX_NAME_BYTES,
+    Submitters,
+    host_in,
+    name_fault,
+    plain_name,
+    read_job,
+    resolved,
+    user_name,
+)
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
 from arbd.spool.outcomes import Accepted, AcceptedArray, Outcome, Rejected, Stands
@@ -29,7 +38,6 @@ from arbd.spool.refusals import HostRefusals
 from arbd.spool.rejected import reject
 from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, new_session_id
 from arbd.spool.standing.folder import FIRED_LINE, StandingSpec, open_standing, submission_of
-from arbd.spool.submitters import Submitters, user_name
 from arbd.spool.system import Clock, FileStatus
 from arbd.terminal_text import escape_line
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arbd.spool.files import Files
+from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.submitters import user_name
 from arbd.terminal_text import escape_control_chars
 
 MAX_REASON_CHARS = 20_000

@@ -25,7 +25,7 @@ from arbd.daemon.core import events
 from arbd.daemon.core.coordinator import Coordinator
 from arbd.daemon.core.session_registry import Timing
 from arbd.daemon.host.config import load_config
-from arbd.daemon.side.intake import session_resolver
+from arbd.daemon.side.intake_process import session_resolver
 from arbd.daemon.side.live_csv import LiveTable
 from arbd.errors import ArbdError
 from arbd.job.codec import read_job_spec

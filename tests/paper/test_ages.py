@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from arbd.paper.market import ages as ages_module
 from arbd.paper.market.ages import LAG, ODD_AGES, ODD_ROWS, LagAges, write_lag
-from arbd.paper.market.cache import load_market
-from arbd.paper.market.entries import read_arrays
+from arbd.paper.market.cache import load_market, read_arrays
 from arbd.paper.market.importers import Funding, VenueQuotes, join_venues
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import Quotes

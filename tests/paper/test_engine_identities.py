@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from arbd.paper.engine import run, series_for
 from arbd.paper.fills import CAUSES, END, GAP, HEDGE, REBALANCE, UNWIND, Fill
-from arbd.paper.market.prepared import Market, prepare
+from arbd.paper.market.prepared import Market, prepare, side_bit
 from arbd.paper.market.quotes import PRICES, SIZES
-from arbd.paper.market.series import side_bit
 from arbd.paper.params import PARAMETERS
 from arbd.paper.reference.convergence import ConvergenceRun
 from arbd.paper.reference.execution import Order

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import DataError
-from arbd.paper.market import text_pieces
+from arbd.paper.market import readers
 from arbd.paper.market.importers import FORMATS, VenueOptions, VenuePiece, import_venue, pieces
 from arbd.paper.market.importers.pieces import stored_pieces
 from arbd.paper.market.importers.venue import Imported, checked
@@ -100,9 +100,9 @@ def test_formats_of_quotes_give_in_pieces_what_they_give_whole(
     found: dict[str, Any] = {}
     for how in ("whole", "pieces"):
         if how == "pieces":
-            monkeypatch.setattr(text_pieces, "CHUNK_ROWS", kept)
-            monkeypatch.setattr(text_pieces, "WHOLE_CSV_BYTES", 0)
-            monkeypatch.setattr(text_pieces, "WHOLE_BYTES", {})
+            monkeypatch.setattr(readers, "CHUNK_ROWS", kept)
+            monkeypatch.setattr(readers, "WHOLE_CSV_BYTES", 0)
+            monkeypatch.setattr(readers, "WHOLE_BYTES", {})
         for name, lines in files.items():
             assert FORMATS.get(name).pieces is not None
             path = tmp_path / f"{name}.csv"

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbd.errors import DataError, UsageError
-from arbd.paper.market import cache, entries
+from arbd.paper.market import cache
 from arbd.paper.market.cache import file_digest, load_quotes
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.readers import SUFFIXES, read_quotes
@@ -228,10 +228,10 @@ def _swap(path: Path) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-8]), "book.npy"),
         (_flip, "book.npy"),
         (_swap, "book.npy"),
-        (Path.unlink, entries.MANIFEST),
-        (lambda path: path.write_text("{"), entries.MANIFEST),
-        (lambda path: path.write_text("[]"), entries.MANIFEST),
-        (lambda path: path.write_text('{"rows": 7, "columns": {}}'), entries.MANIFEST),
+        (Path.unlink, cache.MANIFEST),
+        (lambda path: path.write_text("{"), cache.MANIFEST),
+        (lambda path: path.write_text("[]"), cache.MANIFEST),
+        (lambda path: path.write_text('{"rows": 7, "columns": {}}'), cache.MANIFEST),
     ],
 )
 def test_a_damaged_entry_is_rebuilt(source: Path, tmp_path: Path, damage: Callable[[Path], object], name: str) -> None:
@@ -283,7 +283,7 @@ def test_eight_processes_that_ask_at_once_build_once(source: Path, tmp_path: Pat
 STOPPING = """
 import sys, time, os, shutil, json
 from pathlib import Path
-from arbd.paper.market import cache, entries
+from arbd.paper.market import cache
 source, folder, started, step = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 count = 0
 def stop(at):
@@ -300,10 +300,10 @@ def before(owner, name, at):
         return original(*given, **named)
     setattr(owner, name, replaced)
 before(cache, "write_market", "read")
-before(entries.np, "save", "save")
+before(cache.np, "save", "save")
 before(os, "fsync", "fsync")
-before(entries.json, "dumps", "manifest")
-before(entries.shutil, "rmtree", "remove")
+before(cache.json, "dumps", "manifest")
+before(cache.shutil, "rmtree", "remove")
 before(cache.Path, "rename", "rename")
 cache.load_quotes(source, folder)
 """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from arbd.errors import DataError
-from arbd.paper.market import describe, store, text_pieces, writers
+from arbd.paper.market import describe, readers, store, writers
 from arbd.paper.market.cache import load, load_market
 from arbd.paper.market.describe import describe_quotes
 from arbd.paper.market.prepared import Market, prepare
@@ -31,10 +31,10 @@ ROWS = 60
 @pytest.fixture(autouse=True, params=[7, 1000])
 def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Pieces of so many rows; no file is small enough to be read whole."""
-    monkeypatch.setattr(text_pieces, "CHUNK_ROWS", request.param)
+    monkeypatch.setattr(readers, "CHUNK_ROWS", request.param)
     monkeypatch.setattr(store, "COPY_ROWS", request.param)
-    monkeypatch.setattr(text_pieces, "WHOLE_CSV_BYTES", 0)
-    monkeypatch.setattr(text_pieces, "WHOLE_BYTES", {})
+    monkeypatch.setattr(readers, "WHOLE_CSV_BYTES", 0)
+    monkeypatch.setattr(readers, "WHOLE_BYTES", {})
     return int(request.param)
 
 

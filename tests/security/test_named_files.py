@@ -14,7 +14,7 @@ import pytest
 
 import arbd
 from arbd.daemon.host.config import Config
-from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.side.intake_process import job_resolver
 from arbd.errors import ArbdError, DataError, JobError
 from arbd.job.policy import ObjectivePolicy
 from arbd.named_file import ANY, MissingFileError, ReadRule, RefusedError, first_of, open_named
@@ -318,10 +318,9 @@ ALLOWED = {
     ("paper/machine_code.py", "read_bytes"): "sources of this package",
     ("paper/compiled.py", "exists"): "the cache's own",
     ("paper/kernel/memory.py", "load"): "memory, in machine code",
-    ("paper/market/cache.py", "read_text"): "the cache's own notes",
-    ("paper/market/entries.py", "read_text"): "the cache's own entries",
-    ("paper/market/entries.py", "load"): "the cache's own entries",
-    ("paper/market/entries.py", "exists"): "the cache's own entries",
+    ("paper/market/cache.py", "read_text"): "the cache's own notes and manifests",
+    ("paper/market/cache.py", "load"): "the cache's own entries",
+    ("paper/market/cache.py", "exists"): "the cache's own entries",
     ("paper/market/days.py", "is_file"): "entries of a folder, once its policy is asked; the door opens each",
     ("paper/market/growing.py", "open"): "arrays in a temporary folder or an entry of the cache",
     ("paper/market/growing.py", "load"): "arrays in a temporary folder or an entry of the cache",

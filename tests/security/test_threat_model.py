@@ -23,7 +23,7 @@ import pytest
 
 from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import key_values
-from arbd.daemon.side.intake import job_resolver
+from arbd.daemon.side.intake_process import job_resolver
 from arbd.daemon.slots.protocol import SlotSetup
 from arbd.errors import CorruptionError, ObjectiveError, SpoolError, UnsafePathError, UsageError
 from arbd.job.policy import ObjectivePolicy
@@ -42,12 +42,12 @@ from arbd.spool.confined import spool_files
 from arbd.spool.files import Files
 from arbd.spool.frames import HEADER, encode_frame
 from arbd.spool.intake import Intake
+from arbd.spool.job_file import Submitters
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, Observer, read_beats, write_beat
 from arbd.spool.outcomes import Accepted, Rejected
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import session_ids
-from arbd.spool.submitters import Submitters
 from arbd.spool.system import RealSystem, SystemClock
 from arbd.terminal_text import escape_control_chars
 from tests.conftest import REPOSITORY, Arbctl, wait_until

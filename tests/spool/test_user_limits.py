@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arbd.daemon.host.config import Config, load_config
-from arbd.daemon.side.intake import admission
+from arbd.daemon.side.admission import admission
 from arbd.errors import UsageError
 from arbd.job.spec import Execution
 from arbd.spool.files import Files

@@ -53,7 +53,7 @@ def repair(app: App, session: str | None, index: bool, dry_run: bool, check: boo
     if check:
         found = Repair(examine(files, layout.session(session)))
     else:
-        from arbd.daemon.side.intake import session_resolver
+        from arbd.daemon.side.intake_process import session_resolver
 
         found = repair(files, layout, session, session_resolver(app.config()), dry_run=dry_run)
     app.show(_document(session, found), lambda: _text(session, found, looked=check, dry_run=dry_run))

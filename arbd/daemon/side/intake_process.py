@@ -1,4 +1,4 @@
-"""The process that takes jobs up: reads, resolves, hashes and refuses them, apart from the worker's heart.
+"""The process that takes jobs up: reads, resolves, hashes and refuses them under its worker's rules, apart from its heart.
 
 A job names files of any size and code that checks them may hang, crash or run out of memory: here it costs this process
 and one attempt at that job. It has limits of memory and, kept by its parent, of time.
@@ -10,28 +10,36 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arbd.daemon import forks
 from arbd.daemon.host.config import Config
-from arbd.daemon.side.intake import admission, job_resolver, rejected_bound, warm_up
-from arbd.errors import ArbdError
+from arbd.daemon.side.admission import admission, rejected_bound
+from arbd.errors import ArbdError, JobError
+from arbd.job.policy import ObjectivePolicy
+from arbd.job.spec import JobSpec
+from arbd.search.problem import EarlierResult
 from arbd.spool.dropped import live_workers
 from arbd.spool.held import Taker
 from arbd.spool.intake import Intake
+from arbd.spool.job_array import ArrayMember, JobArray
+from arbd.spool.job_file import Submitters
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.liveness import Observer
+from arbd.spool.liveness import Observer, live_slots
 from arbd.spool.operations import halt_of
 from arbd.spool.outcomes import Outcome, Rejected
 from arbd.spool.rejected import keep_within
 from arbd.spool.standing.firing import Standing, StandingJobs
-from arbd.spool.standing.folder import standing_names
-from arbd.spool.submitters import Submitters
+from arbd.spool.standing.folder import StandingSpec, standing_names
 from arbd.spool.system import SystemClock
 from arbd.terminal_text import escape_line
+
+if TYPE_CHECKING:
+    from arbd.job.file import JobDocument
 
 # Slots go first where all processors are busy.
 NICENESS = 5
@@ -201,3 +209,97 @@ class StandingLook:
         files, clock, worker_id = self.intake.files, self.intake.clock, self.intake.worker_id
         look = DataLook(self.config, worker_id, clock)
         return StandingJobs(files, self.intake.layout, clock, worker_id, StandingWriter(self.config), look)
+
+
+def warm_up() -> None:
+    """Import what resolving needs, before a job's time is taken."""
+    import arbd.job.file  # noqa: PLC0415 - see `_parsed`
+    import arbd.job.resolve  # noqa: PLC0415 - as above
+    import arbd.job.resolve_standing  # noqa: PLC0415 - as above
+    import arbd.paper.market.cache  # noqa: PLC0415 - as above
+    import arbd.paper.scenario  # noqa: PLC0415 - as above
+    import arbd.results.warm_start  # noqa: F401, PLC0415 - as above
+
+
+def _slots(layout: SpoolLayout) -> int:
+    """Those of the farm now; 0 where that cannot be seen."""
+    try:
+        return live_slots(layout.files(), layout)
+    except OSError:
+        return 0
+
+
+def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec | StandingSpec | JobArray]:
+    """A function of (bytes, name) that raises JobError with everything that is wrong."""
+    resolve = _resolver(config)
+
+    def resolved(data: bytes, name: str) -> JobSpec | StandingSpec | JobArray:
+        document = _parsed(data, name)
+        if document.job.each is not None:
+            return _array(document, name, resolve)
+        spec = resolve(document, name)
+        if document.job.schedule is None:
+            return spec
+        from arbd.job.resolve_standing import standing_of  # noqa: PLC0415 - as below
+
+        return standing_of(document, spec, document.job.session_id) or spec
+
+    return resolved
+
+
+def session_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
+    """The same for a job of which a session is made, or was."""
+    resolve = _resolver(config)
+    return lambda data, name: resolve(_parsed(data, name), name)
+
+
+def _array(document: JobDocument, name: str, resolve: Callable[[JobDocument, str], JobSpec]) -> JobArray:
+    """Every session that the job asks for, resolved. JobError of the first that is wrong."""
+    from arbd import strict_yaml  # noqa: PLC0415 - of few jobs
+    from arbd.job.each import array_of  # noqa: PLC0415 - as above
+
+    found = array_of(document, document.job.session_id)
+    assert found is not None and document.job.session_id is not None
+    members = []
+    for session_id, member in found:
+        text = strict_yaml.dump(member.value)
+        members.append(ArrayMember(session_id, text.encode(), resolve(member, name)))
+    return JobArray(document.job.session_id, tuple(members))
+
+
+def _parsed(data: bytes, name: str) -> JobDocument:
+    # The validating models take half a second to import; a daemon that only works on sessions never needs them.
+    from arbd.job.file import parse_job  # noqa: PLC0415
+
+    return parse_job(data, name)
+
+
+def _resolver(config: Config) -> Callable[[JobDocument, str], JobSpec]:
+    policy = ObjectivePolicy(config.allow, config.data_dirs)
+    layout = SpoolLayout(config.spool)
+
+    def resolve(document: JobDocument, name: str) -> JobSpec:
+        from arbd.job.resolve import resolve_job  # noqa: PLC0415 - as in `_parsed`
+
+        def past(source: str, folders: Sequence[Path]) -> list[EarlierResult]:
+            from arbd.results.warm_start import past_reader  # noqa: PLC0415
+
+            return past_reader(layout, policy.reading)(source, folders)
+
+        spec = resolve_job(
+            document,
+            base_dirs=config.data_dirs,
+            search_paths=config.objective_paths,
+            cache_dir=config.cache_dir,
+            reading=policy.reading,
+            may_run=policy.check,
+            past=past,
+            slots=lambda: _slots(layout) or config.slots,
+        )
+        if spec.n > config.max_iterations:
+            most = f"{spec.n:,} iterations; the maximum here is {config.max_iterations:,} (`max_iterations` in the settings)"
+            problem = replace(document.problem(most, "tuning", "max_iterations"), here=True)
+            raise JobError(name, [problem])
+        return spec
+
+    return resolve

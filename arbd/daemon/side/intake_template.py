@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import gc
 
-from arbd.daemon.side import intake_process as _process  # noqa: F401 - what the copy begins with
-from arbd.daemon.side.intake import warm_up
+from arbd.daemon.side.intake_process import warm_up
 
 warm_up()
 gc.collect()

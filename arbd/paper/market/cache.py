@@ -3,28 +3,36 @@
 Entries are named by the digest of the bytes that were read, their format and the rule for bad rows. So that no entry can
 hold anything else than its name says, what is read is a copy that nobody else can write to, and the copy is what was
 hashed. The cache belongs to this user alone (`private_folder`).
+
+An entry is a folder with one .npy per array and a manifest of them. It appears by rename, so a crash while building leaves
+only a hidden folder that the next builder removes. Who builds holds a lock, so that of many who ask at once one builds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from arbd.atomic_file import replace_file
+import filelock
+import numpy as np
+import numpy.typing as npt
+
+from arbd.atomic_file import place_folder, replace_file
 from arbd.errors import DataError, UsageError
 from arbd.named_file import ANY, MAX_DATA_BYTES, NamedFile, ReadRule, open_named, opened
-from arbd.paper.market.chunks import QuoteChunks
 from arbd.paper.market.days import DayChunks, DayFiles, digest_of
-from arbd.paper.market.entries import Arrays, obtain, read_arrays
 from arbd.paper.market.prepared import Market, market_of, prepare
 from arbd.paper.market.quotes import Quotes
-from arbd.paper.market.readers import read_quotes, suffix_of
+from arbd.paper.market.readers import QuoteChunks, read_quotes, suffix_of
 from arbd.paper.market.retention import FORMAT, keep_within_bound, used
 from arbd.paper.market.store import DROPPED, stored_quotes, write_market
 from arbd.private_folder import private_folder
@@ -35,6 +43,10 @@ _NOT_THOSE = (
 )
 # A file that was written to this shortly before it was hashed may be written to again without that showing in its times.
 SETTLED_NS = 2 * 10**9
+MANIFEST = "manifest.json"
+BUILD_TIMEOUT_S = 600.0
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +161,65 @@ def _obtained(cache_dir: Path, digest: str, suffix: str, on_bad_rows: str, write
     if built:
         keep_within_bound(cache_dir)
     return arrays
+
+
+def obtain(entry: Path, build: Callable[[Path], None]) -> Arrays:
+    """The arrays of an entry, memory-mapped; `build` writes NAME.npy files into a new folder when there is none.
+
+    UsageError when the entry cannot be read although it was just built.
+    """
+    found = _open(entry)
+    if found is None:
+        with filelock.FileLock(entry.with_name(f".{entry.name}.lock"), timeout=BUILD_TIMEOUT_S):
+            found = _open(entry)
+            if found is None:
+                _build(entry, build)
+                found = _open(entry)
+    if found is None:
+        raise UsageError(
+            f"the cache entry {entry} cannot be read although it was just built: check the disk of {entry.parent}"
+        )
+    return found
+
+
+def _open(entry: Path) -> Arrays | None:
+    """The arrays, or None when the entry is absent or not as it was built.
+
+    A file that anything has written to since has another size or time. What the disk itself garbles goes unseen.
+    """
+    arrays: Arrays = {}
+    try:
+        for name, trace in json.loads((entry / MANIFEST).read_text())["arrays"].items():
+            path = entry / f"{name}.npy"
+            if trace != _trace(path):
+                return None
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return arrays
+
+
+def read_arrays(folder: Path) -> Arrays:
+    """All arrays of a folder, memory-mapped."""
+    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+
+
+def _trace(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _build(entry: Path, build: Callable[[Path], None]) -> None:
+    for leftover in entry.parent.glob(f".{entry.name}.*.new"):
+        shutil.rmtree(leftover)
+    new = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}.new")
+    new.mkdir()
+    build(new)
+    traces = {path.stem: _trace(path) for path in sorted(new.iterdir())}
+    (new / MANIFEST).write_text(json.dumps({"arrays": traces}))
+    if entry.exists():
+        shutil.rmtree(entry)
+    place_folder(new, entry)
 
 
 @contextmanager

@@ -20,9 +20,8 @@ import numpy as np
 
 from arbd.errors import DataError
 from arbd.named_file import ANY, NamedFile, ReadRule, RefusedError, real_path
-from arbd.paper.market.chunks import QuoteChunks
 from arbd.paper.market.quotes import Quotes
-from arbd.paper.market.readers import SUFFIXES
+from arbd.paper.market.readers import SUFFIXES, QuoteChunks
 
 MAX_FILES = 10_000
 # Between two files is a gap where they are further apart than this, and than so many steps of the first.

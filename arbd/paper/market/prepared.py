@@ -20,7 +20,7 @@ from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.levels import Level
 from arbd.paper.market.loops import fill_chunk, first_quote
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
-from arbd.paper.market.series import UNUSABLE_A, UNUSABLE_B, Series, View, fresh_rows, funding_sums, market_salt
+from arbd.paper.market.series import UNUSABLE_A, UNUSABLE_B, Series, View, funding_sums, market_salt
 from arbd.paper.params import PARAMETERS, Value
 from arbd.paper.strategies import convergence, inventory
 
@@ -196,6 +196,39 @@ def checked_market(quotes: Quotes) -> Market:
         **({"levels": np.stack(levels, axis=1)} if levels else {}),
     }
     return market_of(quotes, {**arrays, **funding})
+
+
+def side_bit(venue: int, side: int) -> int:
+    """Which bit of `fresh` is a venue's side: that of the ask for a buyer (+1), of the bid for a seller (-1)."""
+    return 2 * venue + (1 if side > 0 else 0)
+
+
+def fresh_rows(
+    levels: Sequence[Sequence[npt.NDArray[Any]]], ages: Sequence[AgeColumn], rows: slice
+) -> npt.NDArray[np.uint8]:
+    """Where what a venue's side shows is news: its quote arrived in this row, or, where ages are not told, it changed.
+
+    `levels` are those of the book from the touch on: prices, then sizes, in the order of `side_bit`, as they were quoted.
+    """
+    before = slice(max(0, rows.start - 1), rows.stop)
+    found = np.zeros(rows.stop - rows.start, dtype=np.uint8)
+    for venue in range(2):
+        for side in (-1, 1):
+            at = side_bit(venue, side)
+            if ages[venue].strides != (0,):
+                news = np.asarray(ages[venue][rows]) == 0
+            else:
+                news = np.ones(len(found), dtype=np.bool_)
+                pairs = [column[before] for level in levels for column in (level[at], level[4 + at])]
+                news[1 if rows.start == 0 else 0 :] = np.logical_or.reduce([_changes(pair) for pair in pairs])
+            found |= news.astype(np.uint8) << np.uint8(at)
+    return found
+
+
+def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which values, from the second on, are not the one before; NaN (no such level) is NaN."""
+    changed: npt.NDArray[np.bool_] = (values[1:] != values[:-1]) & ~(np.isnan(values[1:]) & np.isnan(values[:-1]))
+    return changed
 
 
 def market_forms(quotes: Quotes) -> dict[str, tuple[tuple[int, ...], type]]:

@@ -1,9 +1,14 @@
-"""Quotes from files: CSV (plain, gzip, zstd) and Parquet through DuckDB, NPZ through NumPy. The suffix decides."""
+"""Quotes from files: CSV (plain, gzip, zstd) and Parquet through DuckDB, NPZ through NumPy. The suffix decides.
+
+Keeps: what a file of any length holds passes through bounded memory; the pieces of `QuoteChunks` put together are what
+`read_quotes` gives, and what is refused is told with the row of the file.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+import tempfile
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +16,29 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import DataError
-from arbd.named_file import NamedFile, opened
-from arbd.paper.market import text_pieces
+from arbd.named_file import MAX_DATA_BYTES, NamedFile, open_named, opened
 from arbd.paper.market.column_names import check_names, none_of
 from arbd.paper.market.npz import npz_pieces, read_npz
 from arbd.paper.market.parquet import ParquetTable
-from arbd.paper.market.quotes import KNOWN_COLUMNS, WHOLE, Quotes, build_quotes, check_shapes
-from arbd.paper.market.texttable import NUMBER, STREAM_MEMORY, TEXT, TextTable, number_hint
+from arbd.paper.market.quotes import (
+    KNOWN_COLUMNS,
+    REMEDY,
+    WHOLE,
+    IntArray,
+    Quotes,
+    build_piece,
+    build_quotes,
+    check_shapes,
+)
+from arbd.paper.market.texttable import NUMBER, ROWS, STREAM_MEMORY, TEXT, TextTable, Where, number_hint
 from arbd.paper.market.texttable import WHOLE as WHOLE_NUMBER
-from arbd.paper.market.times import TIME_NAMES, TIME_UNITS, nanoseconds
+from arbd.paper.market.times import NEWEST_FIRST, TIME_NAMES, TIME_UNITS, is_newest_first, nanoseconds
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
+CHUNK_ROWS = 1 << 18
+# CSV files up to this are read whole; of those that are packed, by their suffix.
+WHOLE_CSV_BYTES = 64 << 20
+WHOLE_BYTES = {".gz": 12 << 20, ".zst": 12 << 20, ".zip": 12 << 20}
 
 
 def read_quotes(file: Path | NamedFile, on_bad_rows: str = "refuse") -> tuple[Quotes, int]:
@@ -80,7 +97,8 @@ def _kinds(table: TextTable, wanted: Sequence[str], what: str) -> dict[str, str]
     given = [name for name in dict.fromkeys(table.names) if name in wanted]
     if not given:
         raise DataError(table.path, none_of(wanted, table.names, what, table.separated_by))
-    check_names(wanted, table.names, table.path)
+    if len(given) < len(table.names) or not any(name in TIME_NAMES for name in given):
+        check_names(wanted, table.names, table.path)
     return {name: _kind(name) for name in given}
 
 
@@ -98,7 +116,7 @@ def column_chunks(
     file: NamedFile, names: Sequence[str], what: str, rows: int | None = None
 ) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
     """`read_columns` some rows at a time, at least one piece; DataError with the row of the file."""
-    count = rows or text_pieces.CHUNK_ROWS
+    count = rows or CHUNK_ROWS
     suffix = suffix_of(file.path)
     wanted = (*names, *TIME_NAMES)
     if suffix == ".npz":
@@ -135,7 +153,52 @@ def _csv_pieces(
     with TextTable(file, packing=suffix.removeprefix(".csv")) as table:
         kinds = _kinds(table, wanted, what)
         empty = [name for name, kind in kinds.items() if kind == NUMBER]
-        yield from text_pieces.text_pieces(table, kinds, empty=empty, rows=rows)
+        yield from text_pieces(table, kinds, empty=empty, rows=rows)
+
+
+def text_pieces(
+    table: TextTable,
+    kinds: Mapping[str, str],
+    where: Where | None = None,
+    empty: Collection[str] = (),
+    rows: int | None = None,
+) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
+    """`TextTable.read` piece by piece, at least one of them; DataError with the row of the file.
+
+    A larger file becomes a Parquet file in the temporary folder first, which DuckDB does in bounded memory.
+    """
+    count = rows or CHUNK_ROWS
+    if table.size_bytes <= WHOLE_BYTES.get(table.packing, WHOLE_CSV_BYTES):
+        columns = table.read(kinds, where, empty)
+        n = len(next(iter(columns.values())))
+        for start in range(0, max(n, 1), count):
+            yield {name: column[start : start + count] for name, column in columns.items()}
+        return
+    with tempfile.TemporaryDirectory(prefix="arbd-columns-") as folder:
+        target = Path(folder) / "columns.parquet"
+        table.write(kinds, where, empty, target)
+        names = [*kinds, *([ROWS] if where else [])]
+        with (
+            open_named(target, MAX_DATA_BYTES) as copy,
+            ParquetTable(copy, names, "a table", STREAM_MEMORY) as parquet,
+        ):
+            # The file is open: its name is not needed, nor its room for longer than it is read.
+            target.unlink()
+            for start in range(0, max(parquet.n, 1), count):
+                piece = parquet.rows(start, min(count, parquet.n - start))
+                yield {name: _as_read(table, column, name, kinds, where, empty) for name, column in piece.items()}
+
+
+def _as_read(
+    table: TextTable, column: Any, name: str, kinds: Mapping[str, str], where: Where | None, empty: Collection[str]
+) -> npt.NDArray[Any]:
+    """A column as `TextTable.read` gives it; DataError for the first cell of the file that is no such value."""
+    kind = kinds.get(name)
+    if kind == TEXT:
+        return np.asarray(np.ma.filled(np.ma.asarray(column, dtype=object), None))
+    if np.ma.is_masked(column) and kind is not None:
+        table.fault(name, kind, where, empty)
+    return np.asarray(column, dtype=np.float64 if kind == NUMBER else np.int64)
 
 
 def _numbers(column: Any, name: str, path: Path) -> npt.NDArray[Any]:
@@ -203,3 +266,63 @@ def _with_time(columns: dict[str, npt.NDArray[Any]], path: Path, *, begins: bool
         raise DataError(path, f"needs one time column of {', '.join(TIME_NAMES)}; it has {', '.join(given) or 'none'}")
     columns["ts_ns"] = nanoseconds(columns.pop(given[0]), given[0], path, begins=begins)
     return columns
+
+
+class QuoteChunks:
+    """Iterate once; afterwards `dropped` says how many bad rows were left out.
+
+    With `on_bad_rows="drop"` rows that are bad by themselves are left out, and `ordered` tells whether the times of the
+    others never go backwards: if they do, which rows go is for whoever has all times to say (`in_time`).
+    """
+
+    def __init__(self, file: NamedFile, on_bad_rows: str) -> None:
+        self._file = file
+        self._on_bad_rows = on_bad_rows
+        self.dropped = 0
+        self.ordered = True
+
+    def __iter__(self) -> Iterator[Quotes]:
+        rows, last = 0, None
+        # Of the times of all rows, good and bad ones.
+        descending, times = True, (0, 0)
+        for columns in self._columns():
+            ts_ns: IntArray = columns["ts_ns"]
+            if self._on_bad_rows == "refuse":
+                self._check_time(ts_ns, rows, last)
+            elif len(ts_ns):
+                falls = bool((ts_ns[1:] <= ts_ns[:-1]).all()) and (not rows or int(ts_ns[0]) <= times[1])
+                descending, times = descending and falls, (times[0] if rows else int(ts_ns[0]), int(ts_ns[-1]))
+            quotes = self._checked(columns, rows)
+            rows += len(ts_ns)
+            if len(quotes):
+                backwards = last is not None and int(quotes.ts_ns[0]) < last
+                self.ordered = self.ordered and not backwards and not bool((np.diff(quotes.ts_ns) < 0).any())
+                last = int(quotes.ts_ns[-1])
+                yield quotes
+        if not rows:
+            raise DataError(self._file.path, "holds no rows")
+        if descending and times[0] > times[1]:
+            raise DataError(self._file.path, NEWEST_FIRST)
+        if self.dropped == rows:
+            raise DataError(self._file.path, f"all {rows} rows are bad")
+
+    def _columns(self) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+        with contextlib.closing(column_chunks(self._file, KNOWN_COLUMNS, "quotes")) as pieces:
+            yield from pieces
+
+    def _check_time(self, ts_ns: IntArray, rows: int, last: int | None) -> None:
+        if rows == 0 and is_newest_first(ts_ns):
+            raise DataError(self._file.path, NEWEST_FIRST)
+        if last is not None and len(ts_ns) and int(ts_ns[0]) < last:
+            text = f"time goes backwards, from {last} to {int(ts_ns[0])} ns; {REMEDY}"
+            raise DataError(self._file.path, text, rows + 1)
+
+    def _checked(self, columns: Mapping[str, npt.NDArray[Any]], rows: int) -> Quotes:
+        try:
+            quotes, dropped = build_piece(columns, self._file.path, self._on_bad_rows)
+        except DataError as error:
+            if error.row is None or not rows:
+                raise
+            raise DataError(self._file.path, error.reason, error.row + rows) from None
+        self.dropped += dropped
+        return quotes

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arbd.paper.arguments import as_argument
-from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.loops import moving
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.params import Value
@@ -119,39 +117,6 @@ def _came(ts_ns: IntArray, latency_ns: int) -> IntArray:
     if latency_ns <= 0:
         return np.arange(len(ts_ns), dtype=np.int64)
     return np.searchsorted(ts_ns, ts_ns - latency_ns, side="right").astype(np.int64) - 1
-
-
-def side_bit(venue: int, side: int) -> int:
-    """Which bit of `fresh` is a venue's side: that of the ask for a buyer (+1), of the bid for a seller (-1)."""
-    return 2 * venue + (1 if side > 0 else 0)
-
-
-def fresh_rows(
-    levels: Sequence[Sequence[npt.NDArray[Any]]], ages: Sequence[AgeColumn], rows: slice
-) -> npt.NDArray[np.uint8]:
-    """Where what a venue's side shows is news: its quote arrived in this row, or, where ages are not told, it changed.
-
-    `levels` are those of the book from the touch on: prices, then sizes, in the order of `side_bit`, as they were quoted.
-    """
-    before = slice(max(0, rows.start - 1), rows.stop)
-    found = np.zeros(rows.stop - rows.start, dtype=np.uint8)
-    for venue in range(2):
-        for side in (-1, 1):
-            at = side_bit(venue, side)
-            if ages[venue].strides != (0,):
-                news = np.asarray(ages[venue][rows]) == 0
-            else:
-                news = np.ones(len(found), dtype=np.bool_)
-                pairs = [column[before] for level in levels for column in (level[at], level[4 + at])]
-                news[1 if rows.start == 0 else 0 :] = np.logical_or.reduce([_changes(pair) for pair in pairs])
-            found |= news.astype(np.uint8) << np.uint8(at)
-    return found
-
-
-def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which values, from the second on, are not the one before; NaN (no such level) is NaN."""
-    changed: npt.NDArray[np.bool_] = (values[1:] != values[:-1]) & ~(np.isnan(values[1:]) & np.isnan(values[:-1]))
-    return changed
 
 
 def funding_sums(rows: IntArray, rates: FloatArray, book: FloatArray) -> FloatArray:

@@ -18,9 +18,8 @@ import numpy.typing as npt
 from arbd.paper.market.ages import LAG, LagAges, write_lag
 from arbd.paper.market.growing import GrowingArray
 from arbd.paper.market.levels import LEVEL_COLUMNS, levels_of
-from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market
+from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market, fresh_rows
 from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
-from arbd.paper.market.series import fresh_rows
 
 COPY_ROWS = 1 << 16
 TOLD, DROPPED = "told", "rows_dropped"

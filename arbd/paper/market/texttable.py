@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from arbd.errors import DataError
 from arbd.named_file import NamedFile, opened
-from arbd.paper.market.unpacked import unpacked
+from arbd.paper.market.unpacked import PACKINGS, unpacked
 
 WHOLE, NUMBER, TEXT = "whole", "number", "text"
 ROWS = "number of the row"
@@ -105,7 +105,8 @@ class TextTable:
             named = self._closing.enter_context(opened(file))
             self.size_bytes, self.packing = named.size, packed
             # Not by DuckDB: some broken gzip files keep it busy for ever.
-            self._place = self._closing.enter_context(unpacked(named, packed))
+            packs = packed in PACKINGS
+            self._place = self._closing.enter_context(unpacked(named, packed)) if packs else named.place
             self._packing = ", compression='zstd'" if packed == ".zst" else ""
             self._connection = connect()
             self._closing.callback(self._connection.close)

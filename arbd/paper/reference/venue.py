@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from arbd.paper import fills
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
-from arbd.paper.market.prepared import BOOK_COLUMNS, DUST
-from arbd.paper.market.series import Series, side_bit
+from arbd.paper.market.prepared import BOOK_COLUMNS, DUST, side_bit
+from arbd.paper.market.series import Series
 from arbd.paper.params import FEE_TIERS, Value
 
 DAY_NS = 86_400 * 10**9

@@ -61,7 +61,7 @@ def odd_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In processes that are started from here on, checking a job does what a comment in it says."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, threading\n"
-        "import arbd.daemon.side.intake as intake\n"
+        "import arbd.daemon.side.intake_process as intake\n"
         "made = intake.job_resolver\n"
         "def odd(config):\n"
         "    resolve = made(config)\n"

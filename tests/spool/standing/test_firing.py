@@ -22,6 +22,7 @@ from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.held import Taker
 from arbd.spool.intake import Intake
+from arbd.spool.job_file import Submitters
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.outcomes import Accepted, Outcome, Rejected, Stands
 from arbd.spool.provenance import Actor, Submission
@@ -41,7 +42,6 @@ from arbd.spool.standing.folder import (
     require_free,
 )
 from arbd.spool.standing.records import MAX_SKEW_NS, StandingJob, StandingState
-from arbd.spool.submitters import Submitters
 from tests.spool.sessions import spec_of
 from tests.spool.test_intake import KilledError, Mortal
 

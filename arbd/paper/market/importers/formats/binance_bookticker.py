@@ -9,7 +9,7 @@ from arbd.paper.market.importers.binance_times import unit_ns
 from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.pieces import VenuePiece
 from arbd.paper.market.importers.venue import VenueOptions
-from arbd.paper.market.text_pieces import text_pieces
+from arbd.paper.market.readers import text_pieces
 from arbd.paper.market.texttable import NUMBER, WHOLE, TextTable
 
 LAYOUT = (
