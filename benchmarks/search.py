@@ -46,6 +46,7 @@ from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive, built_in
 from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
+from arbd.search.trial_history import TrialResults
 
 ITERATIONS = 200
 MARKS = (50, 100, 200)
@@ -321,7 +322,9 @@ def _learn(planner: GenerationPlanner, rows: PlannedRows, first: int) -> None:
     if rows.budget is not None:
         metrics["budget"] = rows.budget
     iterations = np.arange(first, first + len(rows))
-    planner.trial_history.learn(iterations, np.ones(len(rows), dtype=bool), rows.origin, rows.columns, metrics)
+    planner.trial_history.learn(
+        TrialResults(iterations, np.ones(len(rows), dtype=bool), rows.origin, rows.columns, metrics)
+    )
 
 
 def reproducible(methods: Sequence[str], seeds: int, n: int = 60) -> None:

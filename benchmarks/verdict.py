@@ -40,6 +40,7 @@ from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive
 from arbd.search.space import FloatDimension, IntDimension, SearchSpace
+from arbd.search.trial_history import TrialResults
 from arbd.validation.claim import Beyond
 from arbd.validation.judgement import Evidence, Verdict, judge
 from arbd.validation.out_of_sample import block_sharpe
@@ -119,7 +120,7 @@ def _run(spec: JobSpec, objective: PaperObjective) -> tuple[list[dict[str, Any]]
             rows = generation.rows
             iteration = np.arange(generation.first, generation.first + len(rows))
             done = np.ones(len(rows), dtype=bool)
-            planner.learn(iteration, done, rows.origin, rows.columns, {"pnl": evaluate(rows)})
+            planner.learn(TrialResults(iteration, done, rows.origin, rows.columns, {"pnl": evaluate(rows)}))
     metrics = {name: np.concatenate([part[name] for part, _ in parts]) for name in ("pnl", "trades", "avg_hold_s")}
     return params, metrics, np.concatenate([sums for _, sums in parts])
 

@@ -25,6 +25,7 @@ from arbd.results.store_format import ResultGroup
 from arbd.search.generation import Generation
 from arbd.search.phase_planner import PhasePlanner
 from arbd.search.plan import RUN
+from arbd.search.trial_history import TrialResults
 from arbd.search.versions import sampler_versions
 from arbd.spool.ledger import LedgerState
 
@@ -54,7 +55,7 @@ def _run(spec: JobSpec, evaluator: PaperEvaluator) -> RowBatch:
         made.append(generation)
         rows = _evaluated(spec, evaluator, settings, generation)
         batches.append(rows)
-        planner.learn(rows.iteration, rows.status == 0, rows.origins, rows.params, rows.metrics)
+        planner.learn(TrialResults(rows.iteration, rows.status == 0, rows.origins, rows.params, rows.metrics))
     return concatenate(batches)
 
 

@@ -221,6 +221,7 @@ class Study:
         import numpy as np
 
         from arbd.search.plan import PRUNED
+        from arbd.search.trial_history import TrialResults
 
         row = told.trial._row
         metrics = {name: np.array([value]) for name, value in (told.metrics or {}).items()}
@@ -229,7 +230,9 @@ class Study:
         completed = np.array([told.metrics is not None or bool(told.pruned)])
         origin = np.array([PRUNED]) if told.pruned else row.origin
         reports = {place: told.trial.reports} if told.trial.reports else {}
-        self._planner.trial_history.learn(np.array([place]), completed, origin, row.columns, metrics, reports)
+        self._planner.trial_history.learn(
+            TrialResults(np.array([place]), completed, origin, row.columns, metrics, reports)
+        )
 
     def _make_room(self, n: int) -> None:
         if self._asked + n <= self._spec.n:

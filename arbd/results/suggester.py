@@ -17,6 +17,7 @@ from arbd.results.segments import SegmentReader
 from arbd.search.generation import Generation
 from arbd.search.generations import GenerationPlanner
 from arbd.search.phase_planner import PhasePlanner
+from arbd.search.trial_history import TrialResults
 from arbd.search.versions import differing, of_plugins, sampler_versions
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
@@ -127,10 +128,12 @@ class Suggester:
             if judged.won.any():
                 chosen = found.rows.select(np.flatnonzero(judged.won))
                 planner.learn(
-                    chosen.iteration,
-                    chosen.status == COMPLETED,
-                    chosen.origins,
-                    chosen.params,
-                    chosen.metrics,
-                    chosen.reports,
+                    TrialResults(
+                        chosen.iteration,
+                        chosen.status == COMPLETED,
+                        chosen.origins,
+                        chosen.params,
+                        chosen.metrics,
+                        chosen.reports,
+                    )
                 )

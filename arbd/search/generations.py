@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from arbd.search.generation import Generation
 from arbd.search.history import Floats, History
-from arbd.search.plan import INFEASIBLE, RUN, Ints, NonAdaptivePlan, PlannedRows, enqueued_rows, join
+from arbd.search.plan import INFEASIBLE, RUN, NonAdaptivePlan, PlannedRows, enqueued_rows, join
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveSampler, Sampler
 from arbd.search.samplers import METHODS, adaptive, make_adaptive
@@ -27,7 +27,7 @@ from arbd.search.seeds import generator
 from arbd.search.seen import SeenPoints, keys_of
 from arbd.search.space import Columns, SearchSpace, Unit
 from arbd.search.start_points import EvenSampler, Viewed
-from arbd.search.trial_history import NO_REPORTS, Reports, TrialHistory
+from arbd.search.trial_history import TrialHistory, TrialResults
 from arbd.search.unit_view import UnitView
 
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
@@ -58,17 +58,9 @@ class GenerationPlanner:
         self.seen = SeenPoints()
         self._plan = NonAdaptivePlan(spec) if adaptive(spec.method) is None else None
 
-    def learn(
-        self,
-        iterations: Ints,
-        completed: npt.NDArray[np.bool_],
-        origin: Ints,
-        columns: Mapping[str, npt.NDArray[Any]],
-        metrics: Mapping[str, Floats],
-        reports: Reports = NO_REPORTS,
-    ) -> None:
+    def learn(self, results: TrialResults) -> None:
         """See `TrialHistory.learn`."""
-        self.trial_history.learn(iterations, completed, origin, columns, metrics, reports)
+        self.trial_history.learn(results)
 
     def missing(self, number: int) -> list[int]:
         """Iterations whose results generation `number` needs and that are not known."""

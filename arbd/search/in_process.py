@@ -15,6 +15,7 @@ from arbd.search.generations import GenerationPlanner
 from arbd.search.plan import PRUNED, RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import SearchProblem
 from arbd.search.pruning import Report, Thresholds
+from arbd.search.trial_history import TrialResults
 from arbd.search.versions import sampler_versions
 
 
@@ -82,4 +83,6 @@ class Search:
         completed = np.array([metrics is not None or pruned or int(row.origin[0]) != RUN])
         origin = np.array([PRUNED]) if pruned else row.origin
         told = {iteration: reports} if reports else {}
-        self._planner.trial_history.learn(np.array([iteration]), completed, origin, row.columns, columns, told)
+        self._planner.trial_history.learn(
+            TrialResults(np.array([iteration]), completed, origin, row.columns, columns, told)
+        )

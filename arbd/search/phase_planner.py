@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from arbd.search import ordering
 from arbd.search.generation import Generation
 from arbd.search.generations import BELOW_ONE, GenerationPlanner, schedule_of
-from arbd.search.history import Floats
 from arbd.search.phases import SEARCHES, Layout, Phase, Stretch
 from arbd.search.plan import RUN, SKIPPED, Ints, PlannedRows
 from arbd.search.problem import SearchProblem
@@ -24,7 +22,7 @@ from arbd.search.pruning import Thresholds
 from arbd.search.seeds import generator
 from arbd.search.seen import keys_of
 from arbd.search.space import ChoiceDimension, Columns
-from arbd.search.trial_history import NO_REPORTS, Reports
+from arbd.search.trial_history import TrialResults, renumbered
 
 # How far neighbours are from the winner, as a share of a parameter's range; on a coarse grid it is one step.
 NEAR = 0.05
@@ -62,34 +60,13 @@ class PhasePlanner:
             self._planners[stretch] = GenerationPlanner(self._spec.search(stretch), self._versions)
         return self._planners[stretch]
 
-    def learn(
-        self,
-        iterations: Ints,
-        completed: npt.NDArray[np.bool_],
-        origin: Ints,
-        columns: Mapping[str, npt.NDArray[Any]],
-        metrics: Mapping[str, Floats],
-        reports: Reports = NO_REPORTS,
-    ) -> None:
+    def learn(self, results: TrialResults) -> None:
         """Results of iterations, each told to the search that it is of; those of other phases decide nothing."""
-        where = self._layout.indices(iterations)
+        where = self._layout.indices(results.iterations)
         for index in np.unique(where).tolist():
             stretch = self._layout.stretches[index]
-            if stretch.phase not in SEARCHES:
-                continue
-            of = where == index
-            self._planner(stretch).trial_history.learn(
-                iterations[of] - (stretch.first - 1),
-                completed[of],
-                _moved(origin[of], 1 - stretch.first),
-                {name: column[of] for name, column in columns.items()},
-                {name: column[of] for name, column in metrics.items()},
-                {
-                    iteration - (stretch.first - 1): reports[iteration]
-                    for iteration in iterations[of].tolist()
-                    if iteration in reports
-                },
-            )
+            if stretch.phase in SEARCHES:
+                self._planner(stretch).learn(results.counted_from(stretch.first, where == index))
 
     def missing(self, number: int) -> list[int]:
         """Iterations whose results generation `number` needs and that are not known."""
@@ -127,13 +104,13 @@ class PhasePlanner:
     ) -> tuple[PlannedRows, Thresholds]:
         shift, planner = stretch.first - 1, self._planner(stretch)
         before = [
-            Generation(number, each.first - shift, replace(each.rows, origin=_moved(each.rows.origin, -shift)))
+            Generation(number, each.first - shift, replace(each.rows, origin=renumbered(each.rows.origin, -shift)))
             for number, each in zip(planner.pending(own), pending, strict=True)
         ]
         found = planner.generation(own, before)
         # A search that ends early leaves the rest of its iterations to nobody: those behind it keep their numbers.
         rows = self._filled(found.rows, count)
-        return replace(rows, origin=_moved(rows.origin, shift)), found.thresholds
+        return replace(rows, origin=renumbered(rows.origin, shift)), found.thresholds
 
     def _ranked(self, fold: int) -> tuple[PlannedRows, Ints]:
         """What a fold's search ran, and the positions of what can be its best, the best first."""
@@ -206,8 +183,3 @@ class PhasePlanner:
         origin = np.concatenate([rows.origin, np.full(rest, SKIPPED, dtype=np.int64)])
         shares = rows.budget if rows.budget is not None else np.ones(len(rows))
         return PlannedRows(columns, origin, np.concatenate([shares, np.ones(rest)]) if self._spec.has_shares else None)
-
-
-def _moved(origin: Ints, by: int) -> Ints:
-    """The numbers of the iterations that others repeat, counted from elsewhere."""
-    return np.where(origin > 0, origin + by, origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,39 @@ from arbd.search.space import Columns
 from arbd.search.unit_view import UnitView
 
 Reports = Mapping[int, Sequence[Report]]
-NO_REPORTS: Reports = {}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResults:
+    """What became of iterations, whoever ran them: arrays of their number, of shape (n,).
+
+    `origin` is what each was (`plan`), `columns` its point of the search space, `metrics` what it gave, NaN for nothing;
+    `budget` among them is the share of the data that it used. `reports` are its intermediate values, by iteration.
+    """
+
+    iterations: Ints
+    completed: npt.NDArray[np.bool_]
+    origin: Ints
+    columns: Mapping[str, npt.NDArray[Any]]
+    metrics: Mapping[str, Floats]
+    reports: Reports = field(default_factory=dict)
+
+    def counted_from(self, first: int, of: npt.NDArray[np.bool_]) -> TrialResults:
+        """Some of them, numbered so that iteration `first` is 1; so are the iterations that others repeat."""
+        by = 1 - first
+        return TrialResults(
+            self.iterations[of] + by,
+            self.completed[of],
+            renumbered(self.origin[of], by),
+            {name: column[of] for name, column in self.columns.items()},
+            {name: column[of] for name, column in self.metrics.items()},
+            {each + by: self.reports[each] for each in self.iterations[of].tolist() if each in self.reports},
+        )
+
+
+def renumbered(origin: Ints, by: int) -> Ints:
+    """`origin` with the numbers of the iterations that others repeat counted from elsewhere."""
+    return np.where(origin > 0, origin + by, origin)
 
 
 class TrialHistory:
@@ -42,31 +75,24 @@ class TrialHistory:
         self._last = np.full(n if spec.prune is not None else 0, np.nan)
         self._reported = None if spec.prune is None else ReportedHistory(spec.prune, self._sign)
 
-    def learn(
-        self,
-        iterations: Ints,
-        completed: npt.NDArray[np.bool_],
-        origin: Ints,
-        columns: Mapping[str, npt.NDArray[Any]],
-        metrics: Mapping[str, Floats],
-        reports: Reports = NO_REPORTS,
-    ) -> None:
+    def learn(self, results: TrialResults) -> None:
         """Results of iterations; later ones of the same iteration take the place of earlier ones."""
+        iterations, completed, origin = results.iterations, results.completed, results.origin
         if not self._columns:
-            self._columns = {name: np.zeros(len(self.known), column.dtype) for name, column in columns.items()}
+            self._columns = {name: np.zeros(len(self.known), column.dtype) for name, column in results.columns.items()}
         self.known[iterations] = True
         self._completed[iterations] = completed
         self._origin[iterations] = origin
         if self._spec.has_shares:
-            self._budget[iterations] = metrics.get("budget", 1.0)
-        for name, column in columns.items():
+            self._budget[iterations] = results.metrics.get("budget", 1.0)
+        for name, column in results.columns.items():
             self._columns[name][iterations] = column
         for name, column in self._metrics.items():
-            column[iterations] = metrics.get(name, np.nan)
+            column[iterations] = results.metrics.get(name, np.nan)
         if self._reported is not None:
-            self._last[iterations] = last_losses(reports, iterations.tolist(), self._sign)
+            self._last[iterations] = last_losses(results.reports, iterations.tolist(), self._sign)
             for iteration, was_run in zip(iterations.tolist(), (completed & (origin == RUN)).tolist(), strict=True):
-                self._reported.learn(iteration, reports.get(iteration, ()) if was_run else None)
+                self._reported.learn(iteration, results.reports.get(iteration, ()) if was_run else None)
 
     def missing(self, up_to: int) -> list[int]:
         """Iterations of 1 to `up_to` whose results are not known."""

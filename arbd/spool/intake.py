@@ -20,16 +20,7 @@ from arbd.spool.arrivals import Arrivals, Turns, is_hopeless
 from arbd.spool.files import Files
 from arbd.spool.held import Held, Taker, same_job
 from arbd.spool.job_array import ArrayMaking, JobArray, is_made_of, not_overwritten
-from arbd.spool.job_file import (
-    MAX_NAME_BYTES,
-    Submitters,
-    host_in,
-    name_fault,
-    plain_name,
-    read_job,
-    resolved,
-    user_name,
-)
+from arbd.spool.job_file import Submitters, name_fault, no_limits, plain_name, read_job, resolved, submitted
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.leftovers import Leftovers
 from arbd.spool.outcomes import Accepted, AcceptedArray, Outcome, Rejected, Stands
@@ -87,7 +78,7 @@ class Intake:
     began: Callable[[str], None] = lambda name: None
     interrupted: str = ""
     host: str = ""
-    admit: Callable[[str, ResolvedJob, int], str] = lambda user, job, coming: ""
+    admit: Callable[[str, ResolvedJob, int], str] = no_limits
     more: bool = False
     left: bool = True
     trouble: str = ""
@@ -335,9 +326,7 @@ class Intake:
         if (fired := self._fired(data)) is not None:
             return replace(fired, host=self.host, wall_ns=self.clock.wall_ns())
         uid = pending.look.uid if pending.look is not None else 0
-        host = host_in(data) or self.host
-        now_ns, name = self.clock.wall_ns(), held.name[:MAX_NAME_BYTES]
-        return Submission(user=user_name(uid), uid=uid, host=host, wall_ns=now_ns, file=name)
+        return submitted(held.name, data, uid, self.host, self.clock.wall_ns())
 
     def _failed(self, held: Held, error: ArbdError, pending: _Pending, data: bytes, *, last: bool) -> Rejected | None:
         if isinstance(error, VersionError):

@@ -116,6 +116,18 @@ def host_in(data: bytes) -> str:
     return found[1].decode() if found else ""
 
 
+def submitted(name: str, data: bytes, uid: int, host: str, wall_ns: int) -> Submission:
+    """Whose job a dropped file is, as far as the file tells; `host` is where it is taken up, at `wall_ns`."""
+    at = host_in(data) or host
+    return Submission(user=user_name(uid), uid=uid, host=at, wall_ns=wall_ns, file=name[:MAX_NAME_BYTES])
+
+
+def no_limits(user: str, job: object, coming: int = 0) -> str:
+    """Why a user may not have a job, where the settings set no limits: never."""
+    del user, job, coming
+    return ""
+
+
 def resolved(resolve: Callable[[bytes, str], T], data: bytes, name: str) -> T:
     """What `resolve` makes of a job; a JobError, whatever the job does to the code that checks it."""
     try:

@@ -18,6 +18,7 @@ from arbd.search.plan import NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal
 from arbd.search.samplers import adaptive, bayesian, built_in, cmaes, nsga2, tpe
 from arbd.search.space import FloatDimension, IntDimension, SearchSpace
+from arbd.search.trial_history import TrialResults
 from tests.search.test_guided import spec_of
 
 SPACE = SearchSpace((*(FloatDimension(f"x{i}", 0.0, 1.0) for i in range(4)), IntDimension("k", 1, 100, log=True)))
@@ -37,7 +38,7 @@ def learned(planner: GenerationPlanner, rows: PlannedRows, first: int, metrics: 
     if rows.budget is not None:
         columns["budget"] = rows.budget
     n = len(rows)
-    planner.learn(np.arange(first, first + n), np.ones(n, dtype=bool), rows.origin, rows.columns, columns)
+    planner.learn(TrialResults(np.arange(first, first + n), np.ones(n, dtype=bool), rows.origin, rows.columns, columns))
 
 
 def pairs_of_a_suggestion(method: str, metrics: int, results: int, monkeypatch: pytest.MonkeyPatch) -> float:

@@ -20,6 +20,7 @@ from arbd.search.plan import HOLDS
 from arbd.search.problem import WarmStart
 from arbd.search.samplers import built_in
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
+from arbd.search.trial_history import TrialResults
 from tests.search.test_guided import best, played, spec_of
 
 SQUARE = SearchSpace((FloatDimension("x", 0.0, 1.0), FloatDimension("y", 0.0, 1.0)))
@@ -67,7 +68,9 @@ def test_what_does_not_concern_a_set_is_kept_by_it_and_nothing_is_known_of_resul
     planner = GenerationPlanner(spec, {})
     columns = space.encode([{"kind": "a"}, {"kind": "b", "x": 0.75}])
     planner.learn(
-        np.array([1, 2]), np.ones(2, dtype=bool), np.zeros(2, dtype=np.int64), columns, {"loss": np.full(2, 0.5)}
+        TrialResults(
+            np.array([1, 2]), np.ones(2, dtype=bool), np.zeros(2, dtype=np.int64), columns, {"loss": np.full(2, 0.5)}
+        )
     )
     margins = planner.trial_history.history(2, None).margins
     assert margins is not None

@@ -13,6 +13,7 @@ from arbd.search.generations import GenerationPlanner, TrialHistory, method_star
 from arbd.search.plan import INFEASIBLE, RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.problem import MetricGoal, StopRules, WarmStart
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace
+from arbd.search.trial_history import TrialResults
 from tests.search.test_guided import SPACE, spec_of
 
 SMALL = SearchSpace((IntDimension("k", 1, 4), ChoiceDimension("flag", (False, True))))
@@ -30,7 +31,7 @@ def learn(
     found = np.array(losses)
     n = len(rows)
     metrics = {"loss": found, **{name: np.array(column) for name, column in more.items()}}
-    history.learn(np.arange(first, first + n), ~np.isnan(found), rows.origin, rows.columns, metrics)
+    history.learn(TrialResults(np.arange(first, first + n), ~np.isnan(found), rows.origin, rows.columns, metrics))
 
 
 def random_rows(n: int, first: int = 1) -> PlannedRows:

@@ -24,6 +24,7 @@ from arbd.search.samplers import built_in, make_adaptive
 from arbd.search.samplers.successive_halving import rungs
 from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace, Unit
+from arbd.search.trial_history import TrialResults
 from tests.conftest import REPOSITORY
 
 SPACE = SearchSpace(
@@ -133,7 +134,9 @@ def _teach(planner: GenerationPlanner, first: int, last: int) -> None:
         columns = {name: np.array([value]) for name, value in metrics.items()}
         if row.budget is not None:
             columns["budget"] = row.budget
-        planner.trial_history.learn(np.array([iteration]), np.array([True]), row.origin, row.columns, columns)
+        planner.trial_history.learn(
+            TrialResults(np.array([iteration]), np.array([True]), row.origin, row.columns, columns)
+        )
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)
@@ -418,7 +421,9 @@ def test_an_infinite_metric_is_learnt_as_just_beyond_the_finite_ones_and_reaches
     columns = SPACE.encode([{"x": float(i) / 4, "k": 1, "kind": "a"} for i in range(4)])
     values = np.array([np.inf, 1.5, np.nan, 2.5])
     trial_history.learn(
-        np.arange(1, 5), np.ones(4, dtype=bool), np.zeros(4, dtype=np.int64), columns, {"profit_factor": values}
+        TrialResults(
+            np.arange(1, 5), np.ones(4, dtype=bool), np.zeros(4, dtype=np.int64), columns, {"profit_factor": values}
+        )
     )
     history = trial_history.history(4, None)
     assert np.nan_to_num(history.losses[:, 0], nan=99).tolist() == pytest.approx([-1.2, -4.5, -4.8, -1.5, 99, -2.5])

@@ -20,6 +20,7 @@ from arbd.search.problem import MetricGoal, StopRules
 from arbd.search.samplers import METHODS, adaptive
 from arbd.search.schedule import Schedule
 from arbd.search.space import ChoiceDimension, FloatDimension, SearchSpace
+from arbd.search.trial_history import TrialResults
 from arbd.search.versions import sampler_versions
 
 COUNTS = st.builds(
@@ -100,7 +101,9 @@ def _run(spec: JobSpec, *, poison: float = 0.0) -> list[Generation]:
         xs = generation.rows.columns["x"].tolist()
         values = np.array([_value(spec, i, x, poison) for i, x in zip(iterations.tolist(), xs, strict=True)])
         completed = np.ones(len(iterations), dtype=bool)
-        planner.learn(iterations, completed, generation.rows.origin, generation.rows.columns, {"value": values})
+        planner.learn(
+            TrialResults(iterations, completed, generation.rows.origin, generation.rows.columns, {"value": values})
+        )
     return made
 
 
@@ -149,7 +152,9 @@ def _learnt(spec: JobSpec, planner: PhasePlanner | GenerationPlanner, generation
     xs = rows.columns["x"].tolist()
     values = np.array([_value(spec, i, x) for i, x in zip(iterations.tolist(), xs, strict=True)])
     origin = np.where(rows.origin > 0, rows.origin - shift, rows.origin)
-    planner.learn(iterations - shift, np.ones(len(rows), dtype=bool), origin, rows.columns, {"value": values})
+    planner.learn(
+        TrialResults(iterations - shift, np.ones(len(rows), dtype=bool), origin, rows.columns, {"value": values})
+    )
 
 
 LEARNING = [name for name in METHODS.names() if adaptive(name) is not None]

@@ -16,6 +16,7 @@ from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.samplers import built_in
 from arbd.search.seen import SeenPoints, keys_of
+from arbd.search.trial_history import TrialResults
 from tests.search.test_guided import spec_of
 
 FEW = st.lists(
@@ -63,7 +64,9 @@ def learned(planner: GenerationPlanner, rows: PlannedRows, first: int, shift: fl
     if rows.budget is not None:
         columns["budget"] = rows.budget
     n = len(rows)
-    planner.trial_history.learn(np.arange(first, first + n), np.ones(n, dtype=bool), rows.origin, rows.columns, columns)
+    planner.trial_history.learn(
+        TrialResults(np.arange(first, first + n), np.ones(n, dtype=bool), rows.origin, rows.columns, columns)
+    )
 
 
 def begun(method: str, results: int, size: int) -> tuple[GenerationPlanner, Generation]:

@@ -20,6 +20,7 @@ from arbd.search.generation import Generation
 from arbd.search.generations import GenerationPlanner
 from arbd.search.phase_planner import PhasePlanner
 from arbd.search.plan import RUN, NonAdaptivePlan, PlannedRows, join
+from arbd.search.trial_history import TrialResults
 from arbd.search.versions import sampler_versions
 from arbd.spool.files import TEMPORARY_SUFFIX, Files
 from arbd.spool.frames import scan_frames
@@ -77,7 +78,9 @@ def _searched(spec: JobSpec, objective: Objective, before: Sequence[Generation])
             values = [objective.value(i, x) for i, x in zip(iterations.tolist(), xs, strict=True)]
             completed = np.array([i not in odd for i in iterations.tolist()])
             planner.learn(
-                iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
+                TrialResults(
+                    iterations, completed, rows.origin, rows.columns, {"value": np.where(completed, values, np.nan)}
+                )
             )
             told += 1
         pending = [made[at - 1] for at in planner.pending(number)]
