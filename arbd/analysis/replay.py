@@ -20,6 +20,7 @@ from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.named_file import ANY, ReadRule
+from arbd.objective.error_place import describe
 from arbd.objective.interpreter import InterpreterEvaluator
 from arbd.objective.load import load_evaluator
 from arbd.objective.modules import ObjectiveModules
@@ -159,7 +160,7 @@ def _replayed(spec: JobSpec, recorded: TuningResult, evaluator: Evaluator) -> Re
         except Exception as error:
             raise ObjectiveError(
                 f"iteration {iteration} of session {session_id} completed when it was recorded, "
-                f"and now fails: {type(error).__name__}: {error}"
+                f"and now fails: {describe(error, ObjectiveModules.of_this_process().folders)}"
             ) from error
         found.append((metrics, differences(recorded.metrics, metrics)))
         if not found[-1][1]:

@@ -1,8 +1,8 @@
 """Runs a Python objective in an interpreter of its own: `python -I foreign.py`, questions and answers as JSON lines.
 
 It is run by other interpreters, from Python 3.8 on, and imports nothing but their standard library: nothing of arbd but
-`foreign_cell.py` beside it, and no package of a plain name. The first line that it reads says which function, and from
-which folders.
+`foreign_cell.py` and `error_place.py` beside it, and no package of a plain name. The first line that it reads says which
+function, and from which folders.
 """
 
 from __future__ import annotations
@@ -228,23 +228,16 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str, exc
     return answer
 
 
-def _told(error: BaseException) -> dict[str, Any]:
-    try:
-        return {"error": f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]}
-    except BaseException:  # an error may not even be able to say what it is
-        return {"error": type(error).__name__}
-
-
-def _cells() -> Any:
-    """The module beside this one."""
-    spec = importlib.util.spec_from_file_location("arbd_foreign_cell", Path(__file__).with_name("foreign_cell.py"))
+def _beside(name: str) -> Any:
+    """A module beside this one."""
+    spec = importlib.util.spec_from_file_location(f"arbd_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _load(question: dict[str, Any]) -> tuple[Objective | None, Modules, dict[str, Any]]:
+def _load(question: dict[str, Any], describe: Callable[..., str]) -> tuple[Objective | None, Modules, dict[str, Any]]:
     """Load what the first line names: the objective, and the answer to that line."""
     modules = Modules(question["folders"], question["expected"])
     sys.meta_path.insert(0, modules)
@@ -255,7 +248,7 @@ def _load(question: dict[str, Any]) -> tuple[Objective | None, Modules, dict[str
         objective = Objective(question["target"], modules)
     except BaseException as error:  # a module that is a script may leave by any way
         traceback.print_exc()
-        return None, modules, {"broken": f"{type(error).__name__}: {error}"}
+        return None, modules, {"broken": describe(error, modules.folders)}
     for name in ("numpy", "pandas", "scipy"):
         version = getattr(sys.modules.get(name), "__version__", None)
         if isinstance(version, str):
@@ -267,7 +260,7 @@ def main() -> None:
     """Answer questions until there are no more."""
     own = os.getpid()
     sys.dont_write_bytecode = True
-    cells = _cells()
+    cells, describe = _beside("foreign_cell"), _beside("error_place").describe
     cell: Cell | None = None
     # What an objective prints, and programs that it starts, must not stand among the answers.
     questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
@@ -290,7 +283,7 @@ def main() -> None:
         question = json.loads(line)
         if "target" in question:
             session_id = question["session_id"]
-            objective, modules, answer = _load(question)
+            objective, modules, answer = _load(question, describe)
             # What a module sets up when it is imported stays.
             cell = cells.Cell()
         elif objective is None:
@@ -305,7 +298,8 @@ def main() -> None:
         if cell is not None:
             found = cell.settle()
             if isinstance(answer, BaseException):
-                answer = {**_told(answer), "exhausted": cells.is_exhaustion(answer)}
+                told = describe(answer, modules.folders)
+                answer = {"error": told, "exhausted": cells.is_exhaustion(answer)}
             answer.update(found)
         answer["id"] = question["id"]
         answer["modules"] = modules.loaded

@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from arbd.job.code import MODULE
 from arbd.job.modules import locate
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
+from arbd.objective.error_place import describe
 from arbd.objective.modules import ObjectiveModules, RefusedImportError
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome, the_metric
 
@@ -45,18 +47,7 @@ class PythonEvaluator:
         if verify:
             modules.expected = {**modules.expected, **_module_digests(spec)}
         modules.require_current(_module_digests(spec), locate(module_name, search_paths))
-        try:
-            module = importlib.import_module(module_name)
-        except RefusedImportError as error:
-            raise ObjectiveError(f"the objective {target}: {error}") from error
-        except ImportError as error:
-            raise ObjectiveError(
-                f"the objective {target} cannot be imported on this host: {error}; "
-                f"add its folder to `objective_paths` in the settings, or install it for {sys.executable}"
-            ) from error
-        if modules.refusal:
-            # It went on without a module that was refused.
-            raise ObjectiveError(f"the objective {target}: {modules.refusal}")
+        module = _imported(module_name, target, modules)
         function = getattr(module, function_name, None)
         if not callable(function):
             raise ObjectiveError(f"the objective {target}: module {module_name} has no function {function_name!r}")
@@ -137,6 +128,28 @@ class PythonEvaluator:
             raise ObjectiveError(f"evaluate_batch returned {type(returned).__name__}; expected a mapping of columns")
         metrics = {str(name): column for name, column in returned.items() if name != "blocks"}
         return metrics, returned.get("blocks")
+
+
+def _imported(name: str, target: str, modules: ObjectiveModules) -> ModuleType:
+    """The objective's module; ObjectiveError with the place in the person's code where it cannot be had."""
+    try:
+        module = importlib.import_module(name)
+    except RefusedImportError as error:
+        raise ObjectiveError(f"the objective {target}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also the ways out of a program, of a module that is a script
+        remedy = (
+            f"; add its folder to `objective_paths` in the settings, or install it for {sys.executable}"
+            if isinstance(error, ImportError)
+            else ""
+        )
+        told = describe(error, modules.folders, named=not isinstance(error, ImportError))
+        raise ObjectiveError(f"the objective {target} cannot be imported on this host: {told}{remedy}") from error
+    if modules.refusal:
+        # It went on without a module that was refused.
+        raise ObjectiveError(f"the objective {target}: {modules.refusal}")
+    return module
 
 
 def _module_digests(spec: JobSpec) -> dict[str, str]:

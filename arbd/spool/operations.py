@@ -16,13 +16,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from arbd import schema
-from arbd.errors import NotFoundError, UsageError
+from arbd.errors import UsageError
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SpoolLayout, check_name
 from arbd.spool.liveness import beat_path, is_held, lock_path
 from arbd.spool.locked_log import LockedLog
 from arbd.spool.provenance import Actor, Name
+from arbd.spool.unknown_session import unknown_worker
 
 MAINTENANCE, DRAINED = "maintenance", "drained"
 DRAIN, UNDRAIN, MAINTENANCE_ON, MAINTENANCE_OFF, FORGET = (
@@ -151,7 +152,7 @@ def forget(files: Files, layout: SpoolLayout, worker_id: str, actor: Actor) -> N
     beat, lock = beat_path(layout, worker_id), lock_path(layout, worker_id)
     names = files.names(layout.workers)
     if beat.name not in names and lock.name not in names:
-        raise NotFoundError(f"no worker {worker_id} on {layout.root}: see `arbctl workers`")
+        raise unknown_worker(layout, worker_id, (name.rpartition(".")[0] for name in names))
     if lock.name in names and is_held(files, layout, worker_id):
         raise UsageError(f"worker {worker_id} lives: stop its daemon first (systemctl stop arbd), or drain it")
     order = Order(what=FORGET, worker_id=worker_id, actor=actor)

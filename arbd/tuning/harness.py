@@ -12,6 +12,7 @@ import numpy as np
 
 from arbd.errors import ObjectiveError, UsageError
 from arbd.job.spec import JobSpec
+from arbd.objective.error_place import describe
 from arbd.objective.protocol import Pruners, Trial, check_outcome, the_metric
 from arbd.results.result import TuningResult
 from arbd.search.in_process import Search
@@ -100,7 +101,7 @@ class TuningHarness:
             except ObjectiveError as broken:
                 status, error = "failed", str(broken)
             except Exception as raised:
-                status, error = "failed", f"{type(raised).__name__}: {raised}"
+                status, error = "failed", describe(raised)
                 trial.ended_by(raised)
         if trial.pruned:
             status, error = NOT_RUN_NAMES[PRUNED], trial.pruned

@@ -305,7 +305,10 @@ def test_an_iteration_without_metrics_has_nothing_to_reproduce(tmp_path: Path, a
     arbctl("run", job, "--session-id", "s", "--worker-id", "w")
     code, _, err = arbctl("replay", "s", "2")
     assert code == 1
-    assert "iteration 2 of session s is failed (ValueError: no luck with 3) and has no metrics to reproduce" in err
+    assert (
+        "iteration 2 of session s is failed (ValueError: no luck with 3 (samples.py:16)) and has no metrics to reproduce"
+        in err
+    )
     spec, row = find_recorded(arbctl.spool, "s", 2)
     assert (spec.n, row.status, row.metrics) == (3, "failed", row.metrics)
 

@@ -262,7 +262,7 @@ def test_run_says_why_it_cannot(arbctl: Arbctl, tmp_path: Path) -> None:
         (["summary", "kept", "--metric", "luck"], 2, "session kept has no metric 'luck'; metrics are: value"),
         (["retry", "kept", "--state", "completed"], 2, "expected some of failed, timeout, crashed"),
         (["cancel", "kept"], 2, "session kept is done: it cannot become cancelled"),
-        (["validate", "absent.yaml"], 2, "absent.yaml: 1 problem"),
+        (["validate", "absent.yaml"], 2, "absent.yaml: no such file on this host"),
         (["summary", "--csv", "absent.csv"], 2, "absent.csv: no such file on this host"),
         (["scenario", "absent.yaml"], 2, "no such file"),
         (["market", "describe", "absent.csv"], 2, "no such file"),

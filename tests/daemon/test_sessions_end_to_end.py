@@ -175,7 +175,11 @@ def test_every_way_of_failing_is_recorded_as_what_it_is(
     assert_complete(table, 30)
     by_n = {result.params["n"]: result for result in table.results(range(30))}
     for n in (3, 13, 23):
-        assert (by_n[n].status, by_n[n].attempt, by_n[n].error) == ("failed", 2, f"ValueError: no luck with {n}")
+        assert (by_n[n].status, by_n[n].attempt, by_n[n].error) == (
+            "failed",
+            2,
+            f"ValueError: no luck with {n} (samples.py:16)",
+        )
     for n in (4, 14, 24):
         assert (by_n[n].status, by_n[n].attempt) == ("failed", 1)
         assert "returned list" in by_n[n].error

@@ -65,8 +65,8 @@ def f(params, trial):
 
 
 EXITS = {
-    "exception": ("raise ValueError('no fills')", CommandError, "^ValueError: no fills$"),
-    "exit": ("sys.exit('no quotes')", CommandError, "^SystemExit: no quotes$"),
+    "exception": ("raise ValueError('no fills')", CommandError, r"^ValueError: no fills \(own\.py:3\)$"),
+    "exit": ("sys.exit('no quotes')", CommandError, r"^SystemExit: no quotes \(own\.py:3\)$"),
     "interrupt": ("raise KeyboardInterrupt", CommandError, "^KeyboardInterrupt"),
     "hard exit": ("os._exit(3)", CommandError, "exited with status 3"),
     "killed": ("os.kill(os.getpid(), 9)", CommandError, "was killed by SIGKILL"),

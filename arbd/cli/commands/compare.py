@@ -10,6 +10,7 @@ from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app
 from arbd.cli.complete import complete_metrics
 from arbd.cli.numerics import import_numpy
 from arbd.errors import UsageError
+from arbd.spool.unknown_session import require_sessions
 
 
 @click.command()
@@ -30,6 +31,7 @@ def compare(app: App, sessions: tuple[str, ...], metric: str | None, ascending: 
       arbctl compare kimchi-btc-01 kimchi-btc-02
       arbctl compare sobol-1 tpe-1 tpe-2 --metric sharpe --json
     """
+    require_sessions(app.layout(), sessions)
     if len(sessions) < 2:
         raise UsageError("name at least two sessions to compare; see `arbctl list`")
     import_numpy()

@@ -7,15 +7,23 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
-from arbd.errors import NotFoundError, UsageError
+from arbd.cli.typed_file import TypedFile
+from arbd.errors import NotFoundError, SpoolError, UsageError
+from arbd.registry import hint
+from arbd.spool.liveness import read_beats, unread_beats
+from arbd.spool.sessions import exists
+from arbd.spool.unknown_session import unknown_session, unknown_worker
 from arbd.terminal_text import escape_line
 
+# Of so many sessions and workers is known that the log tells of them.
+MAX_NAMES = 10_000
 UNITS = ("arbd.service", "arbd@*.service")
 
 
@@ -24,7 +32,7 @@ UNITS = ("arbd.service", "arbd@*.service")
 @click.option("--worker", help="Only of this worker.")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many, the last.")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is new, until Ctrl-C.")
-@click.option("--file", type=click.Path(path_type=Path), help="A log file instead of this host's journal.")
+@click.option("--file", type=TypedFile(NotFoundError), help="A log file instead of this host's journal.")
 @json_option
 @pass_app
 def logs(app: App, session: str | None, worker: str | None, lines: int, follow: bool, file: Path | None) -> None:
@@ -40,11 +48,14 @@ def logs(app: App, session: str | None, worker: str | None, lines: int, follow: 
         raise UsageError("--follow reads the journal and prints lines: leave --file and --json out")
     events = _file(file) if file is not None else _journal()
     kept: deque[dict[str, Any]] = deque(maxlen=lines)
-    last = ""
+    last, logged = "", _Logged()
     for event in events:
         last = event["cursor"]
+        logged.note(event)
         if _wanted(event, session, worker):
             kept.append(event)
+    if not kept:
+        _require_known(app, session, worker, logged)
     if follow:
         for event in kept:
             click.echo(escape_line(event["line"]))
@@ -55,6 +66,41 @@ def logs(app: App, session: str | None, worker: str | None, lines: int, follow: 
     for event in kept:
         del event["cursor"]
     app.show({"events": list(kept)}, lambda: "\n".join(event["line"] for event in kept) or "nothing logged")
+
+
+@dataclass(slots=True)
+class _Logged:
+    """Of whom a log tells."""
+
+    sessions: set[str] = field(default_factory=set)
+    workers: set[str] = field(default_factory=set)
+
+    def note(self, event: dict[str, Any]) -> None:
+        """One more line."""
+        for names, name in ((self.sessions, event["session"]), (self.workers, event["worker"])):
+            if isinstance(name, str) and len(names) < MAX_NAMES:
+                names.add(name)
+
+
+def _require_known(app: App, session: str | None, worker: str | None, logged: _Logged) -> None:
+    """NotFoundError where neither the log nor the spool has the session, or the worker, that was named."""
+    unknown_id = session is not None and session not in logged.sessions
+    unknown_name = worker is not None and worker not in logged.workers
+    if not (unknown_id or unknown_name):
+        return
+    try:
+        layout = app.layout()
+    except SpoolError as error:
+        what = f"session {session}" if unknown_id else f"worker {worker}"
+        near = hint(str(session if unknown_id else worker), logged.sessions if unknown_id else logged.workers)
+        raise NotFoundError(f"the log tells of no {what}: {near}and other names are not known: {error}") from None
+    files = layout.files()
+    if session is not None and unknown_id and not exists(files, layout.session(session)):
+        raise unknown_session(files, layout.session(session), logged.sessions)
+    if worker is not None and unknown_name:
+        known = {*(beat.worker_id for beat in read_beats(files, layout)), *unread_beats(files, layout)}
+        if worker not in known:
+            raise unknown_worker(layout, worker, known | logged.workers)
 
 
 def _wanted(event: dict[str, Any], session: str | None, worker: str | None) -> bool:

@@ -11,6 +11,7 @@ from arbd.analysis.text import format_value
 from arbd.atomic_file import check_output, replace_file
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.commands.market_import import ON_BAD_ROWS, import_
+from arbd.cli.typed_file import TypedFile
 from arbd.errors import UsageError
 
 
@@ -51,7 +52,7 @@ def synth(app: App, output: Path, profile: str, ticks: int, span_s: float, seed:
 
 
 @market.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=TypedFile())
 @click.option("--job", type=click.Path(path_type=Path), help="Write a job with the suggested bounds, to begin from.")
 @ON_BAD_ROWS
 @json_option
@@ -106,7 +107,7 @@ def _lines(document: dict[str, Any], indent: str = "") -> list[str]:
 
 
 @market.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=TypedFile())
 @click.argument("target", type=click.Path(path_type=Path))
 @ON_BAD_ROWS
 @json_option

@@ -10,6 +10,7 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.part_name import PartName
+from arbd.cli.typed_file import TypedFile
 
 if TYPE_CHECKING:
     from arbd.paper.market.importers import Funding, Imported
@@ -40,7 +41,7 @@ def _funding_formats() -> Registry[FundingImporter]:
 
 _FORMAT = PartName(_formats)
 _FUNDING_FORMAT = PartName(_funding_formats)
-_FILES = click.Path(path_type=Path)
+_FILES = TypedFile()
 # A file of exchange rates: no venue's format.
 _RATES = "rates"
 
@@ -92,7 +93,9 @@ _RATES = "rates"
 )
 @click.option("--funding-symbol-a", help="Which symbol of --funding-a, where it holds several.")
 @click.option("--funding-symbol-b", help="Which symbol of --funding-b, where it holds several.")
-@click.option("--output", required=True, type=_FILES, help="File to write; its suffix is the format.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="File to write; its suffix is the format."
+)
 @ON_BAD_ROWS
 @json_option
 @pass_app

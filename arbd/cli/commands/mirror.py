@@ -12,7 +12,7 @@ import click
 from arbd.cli.app import App, complete_sessions, json_option, on_terminal, pass_app
 from arbd.errors import SpoolError, UsageError
 from arbd.spool.sessions import session_ids
-from arbd.spool.unknown_session import unknown_session
+from arbd.spool.unknown_session import require_sessions
 
 if TYPE_CHECKING:
     from arbd.mirror.state import StateManager
@@ -51,11 +51,9 @@ def _redis(app: App) -> Iterator[StateManager]:
 
 
 def _chosen(app: App, sessions: Sequence[str]) -> list[str]:
-    known = session_ids(app.layout().files(), app.layout())
-    for name in sessions:
-        if name not in known:
-            raise unknown_session(app.layout().files(), app.layout().session(name))
-    return list(sessions) or known
+    layout = app.layout()
+    require_sessions(layout, sessions)
+    return list(sessions) or session_ids(layout.files(), layout)
 
 
 @mirror.command()
@@ -70,8 +68,9 @@ def rebuild(app: App, sessions: tuple[str, ...]) -> None:
     from arbd.mirror.sweep import rebuild as rebuild_session
 
     documents: list[dict[str, Any]] = []
+    names = _chosen(app, sessions)
     with _redis(app) as state:
-        for name in _chosen(app, sessions):
+        for name in names:
             rebuilt = rebuild_session(app.layout().files(), app.layout().session(name), state, partial(_tell, name))
             documents.append({"session_id": name, "results": rebuilt.results, "removed": rebuilt.removed})
     if on_terminal() and documents:
@@ -102,8 +101,9 @@ def verify(context: click.Context, sessions: tuple[str, ...]) -> None:
 
     app = context.ensure_object(App)
     documents: list[dict[str, Any]] = []
+    names = _chosen(app, sessions)
     with _redis(app) as state:
-        for name in _chosen(app, sessions):
+        for name in names:
             found = verify_session(app.layout().files(), app.layout().session(name), state)
             kinds = {"missing": found.missing, "wrong": found.wrong, "extra": found.extra}
             documents.append(
@@ -144,9 +144,10 @@ def remove(app: App, sessions: tuple[str, ...]) -> None:
     from arbd.spool.layout import check_name
 
     documents: list[dict[str, Any]] = []
+    names = [check_name(name, "session id") for name in sessions]
     with _redis(app) as state:
-        for name in sessions:
-            removed = state.remove_session(check_name(name, "session id"))
+        for name in names:
+            removed = state.remove_session(name)
             documents.append({"session_id": name, "removed": removed})
     app.show(
         {"sessions": documents},

@@ -6,12 +6,12 @@ import click
 
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.commands.control import reason_option
-from arbd.errors import NotFoundError
 from arbd.spool import operations
 from arbd.spool.control import this_user
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import read_beats, unread_beats
+from arbd.spool.unknown_session import unknown_worker
 
 
 def _named(files: Files, layout: SpoolLayout, worker: str) -> list[str]:
@@ -22,7 +22,7 @@ def _named(files: Files, layout: SpoolLayout, worker: str) -> list[str]:
         return [worker]
     on_host = sorted(beat.worker_id for beat in beats if beat.about.get("host") == worker)
     if not on_host:
-        raise NotFoundError(f"no worker or host {worker} on {layout.root}: see `arbctl workers`")
+        raise unknown_worker(layout, worker, {*ids, *(str(beat.about.get("host")) for beat in beats)})
     return on_host
 
 

@@ -12,9 +12,11 @@ from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.commands.control import reason_option
 from arbd.cli.purging import Parts, note, purge_session
 from arbd.cli.selection import chosen, for_each, require_alone, selection_options, yes_option
-from arbd.errors import UsageError
+from arbd.cli.typed_file import TypedFile
+from arbd.errors import NotFoundError, UsageError
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.retention_log import ARCHIVED, RESTORED
+from arbd.spool.unknown_session import require_sessions
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
@@ -69,10 +71,12 @@ def purge(
       arbctl purge --user bob --older-than 30d --segments --yes
       arbctl archive kimchi-btc-01 --output kimchi.tar.gz && arbctl purge kimchi-btc-01 --results --claims --yes
     """
+    layout = app.layout()
+    if session is not None:
+        require_sessions(layout, [session])
     if not (segments or results or claims):
         raise UsageError("say what: --segments, --results, --claims, or --results and --claims for all of it")
     _require_one(yes, dry_run)
-    layout = app.layout()
     parts = Parts(segments, results, claims)
     if session is not None:
         require_alone(session, selection)
@@ -203,7 +207,7 @@ def _to_archive(files: Files, layout: SpoolLayout, session: str, target: Path, *
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=TypedFile(NotFoundError))
 @json_option
 @pass_app
 def restore(app: App, file: Path) -> None:

@@ -17,6 +17,7 @@ from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.incomplete import say_incomplete
 from arbd.cli.jobs import PreparedJob, overrides_option, read_job
 from arbd.cli.progress import ProgressView
+from arbd.cli.typed_file import TypedFile
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError
@@ -30,7 +31,7 @@ from arbd.spool.system import SystemClock
 
 
 @click.command()
-@click.argument("job", type=click.Path(path_type=Path))
+@click.argument("job", type=TypedFile())
 @click.option("--iterations", type=click.IntRange(1), help="Override the job's max_iterations.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes of this shell, by default one per processor.")
 @click.option("--session-id", help="The session to make, or to join when it exists.")

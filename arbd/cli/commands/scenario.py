@@ -9,6 +9,7 @@ import click
 
 from arbd.analysis.text import format_value
 from arbd.cli.app import App, json_option, pass_app
+from arbd.cli.typed_file import TypedFile
 from arbd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=TypedFile())
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override an engine parameter.")
 @json_option
 @pass_app

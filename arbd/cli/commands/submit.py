@@ -19,6 +19,7 @@ from arbd.cli.incomplete import say_incomplete
 from arbd.cli.job_array import Member, members
 from arbd.cli.jobs import PreparedJob, overrides_option, read_job
 from arbd.cli.progress import ProgressView
+from arbd.cli.typed_file import TypedFile
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
 from arbd.job.stored import read_spec
@@ -44,7 +45,7 @@ MAX_REASON_BYTES = 1 << 17
 
 
 @click.command()
-@click.argument("jobs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", type=TypedFile(), nargs=-1, required=True, metavar="JOB...")
 @click.option("--session-id", help="The session's id, by default the job's own, else a time-ordered one.")
 @overrides_option
 @click.option(

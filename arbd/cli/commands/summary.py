@@ -12,6 +12,7 @@ import click
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
 from arbd.cli.complete import complete_metrics
 from arbd.cli.numerics import import_numpy
+from arbd.cli.typed_file import TypedFile
 from arbd.errors import UsageError, VersionError
 from arbd.terminal_text import escape_line
 
@@ -62,7 +63,7 @@ class _View:
 
 @click.command()
 @click.argument("session", shell_complete=complete_sessions, required=False)
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="A results table instead of a session.")
+@click.option("--csv", "csv_path", type=TypedFile(), help="A results table instead of a session.")
 @click.option("--metric", shell_complete=complete_metrics, help="Rank by this metric, by default the job's own.")
 @click.option("--top-n", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
 @click.option("--ascending", is_flag=True, help="Lowest first. By default the job's direction decides.")

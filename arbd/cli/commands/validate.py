@@ -11,6 +11,7 @@ import click
 from arbd.analysis.text import format_pairs, format_value
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import overrides_option, read_job
+from arbd.cli.typed_file import TypedFile
 from arbd.job.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("job", type=click.Path(path_type=Path))
+@click.argument("job", type=TypedFile())
 @overrides_option
 @json_option
 @pass_app

@@ -20,6 +20,8 @@ from arbd.daemon.slots.row_buffer import RowBuffer
 from arbd.daemon.slots.surroundings import NOT_TOLD
 from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.validation import WHOLE
+from arbd.objective import error_place
+from arbd.objective.modules import ObjectiveModules
 from arbd.objective.protocol import Outcome, Params, Trial
 from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN
@@ -31,7 +33,6 @@ from arbd.spool.spans import Span
 WINDOW_S = 0.02
 # After something was found, so many iterations are looked at one by one before windows are tried again.
 CAREFUL_ITERATIONS = 1_000
-MAX_ERROR_CHARS = 4_000
 MAX_NAMES = 50
 
 
@@ -285,14 +286,9 @@ class OneByOne:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in words; those of a user's own class may raise when they are asked."""
-    try:
-        said = str(error)
-        text = said if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {said}".removesuffix(": ")
-    except BaseException as another:
-        text = f"{type(error).__name__} (whose text cannot be shown: {type(another).__name__})"
-    # A lone half of a character cannot be written; whatever else the text holds is shown safely by who shows it.
-    return text[:MAX_ERROR_CHARS].encode(errors="backslashreplace").decode()
+    """An exception in words, with the place in the objective's code that it came from."""
+    folders = ObjectiveModules.of_this_process().folders
+    return error_place.describe(error, folders, named=not isinstance(error, ObjectiveError))
 
 
 @contextlib.contextmanager

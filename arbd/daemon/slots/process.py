@@ -71,7 +71,11 @@ class SlotProcess:
         except BaseException as error:  # also SystemExit of a module that is a script
             self._cell.raised(error)
             self._cell.settle(None)
-            return LoadFailure(str(error) if isinstance(error, ArbdError | OSError) else _named(error))
+            return LoadFailure(
+                str(error)
+                if isinstance(error, ArbdError | OSError)
+                else f"the objective cannot be loaded: {_named(error)}"
+            )
         finally:
             self.progress.idle()
         from arbd.daemon.slots.evaluation import evaluate  # noqa: PLC0415 - as above

@@ -205,6 +205,7 @@ def test_tables_of_two_sessions_of_opposite_directions_are_not_ranked_together(
 
 
 def test_one_of_a_session_and_a_table_is_named(arbctl: Arbctl, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").touch()
     for arguments in ([], ["s", "--csv", str(tmp_path / "t.csv")]):
         code, _, err = arbctl("summary", *arguments)
         assert (code, "name either a SESSION or --csv FILE" in err) == (2, True)
