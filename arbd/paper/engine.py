@@ -19,6 +19,8 @@ from arbd.paper.strategies import by_code
 # Which rules this engine plays by: 2 are those without foresight (docs/engine.md). Rows tell by a metric.
 RULES = 2
 MARK_OF_RULES = "orders"
+# Codes of strategies that hold positions.
+_HOLDING = tuple(strategy.code for strategy in by_code().values() if strategy.holds)
 
 
 def rules_of(names: Collection[str]) -> int:
@@ -69,8 +71,7 @@ def summarise(
     turnover = sum(part[:, metrics.NOTIONAL] / own for part, own in zip(counts, capital, strict=True))
     pnl = [part[:, metrics.REALIZED] + part[:, metrics.OPEN_MARK] for part in counts]
     capacity = sum(made / part[:, FIELD["max_position"]] for part, made in zip(rows, pnl, strict=True))
-    holding = [strategy.code for strategy in by_code().values() if strategy.holds]
-    holds = np.isin(rows[0][:, FIELD["strategy"]], holding)
+    holds = np.isin(rows[0][:, FIELD["strategy"]], _HOLDING)
     steps = np.ascontiguousarray(returns[:, whole])
     values = metrics.compute_metrics(pooled, steps, np.asarray(turnover), np.asarray(capacity), grid_s, holds=holds)
     return values, metrics.return_blocks(steps)

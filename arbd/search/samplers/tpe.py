@@ -90,7 +90,8 @@ class Kernels:
     def _log_normal(self, points: Unit, column: int) -> Floats:
         """Of each point (row) under each kernel (column), in one parameter."""
         centres, widths = self.centres[:, column], self.widths[:, column]
-        inside = _normal_cdf((1 - centres) / widths) - _normal_cdf(-centres / widths)
+        above, below = _normal_cdf(np.stack([(1 - centres) / widths, -centres / widths]))
+        inside = above - below
         scaled = (points[:, column, None] - centres) / widths
         return np.asarray(-np.log(widths * SQRT_TAU * inside) - 0.5 * scaled * scaled)
 
@@ -132,7 +133,8 @@ def _log_mean(log_each: Floats) -> Floats:
 
 
 def _normal_cdf(values: Floats) -> Floats:
-    return np.asarray(0.5 * (1.0 + np.vectorize(math.erf, otypes=[np.float64])(values / math.sqrt(2.0))))
+    erf = np.fromiter(map(math.erf, (values / math.sqrt(2.0)).ravel().tolist()), np.float64, values.size)
+    return np.asarray(0.5 * (1.0 + erf.reshape(values.shape)))
 
 
 def _widths(points: Unit, is_choice: Mask, exist: Mask) -> Floats:
