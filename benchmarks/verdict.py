@@ -42,7 +42,8 @@ from arbd.search.samplers import adaptive
 from arbd.search.space import FloatDimension, IntDimension, SearchSpace
 from arbd.search.trial_history import TrialResults
 from arbd.validation.claim import Beyond
-from arbd.validation.judgement import Evidence, Verdict, judge
+from arbd.validation.evidence import Evidence, Verdict
+from arbd.validation.judgement import judge
 from arbd.validation.out_of_sample import block_sharpe
 from arbd.validation.sharpe import expected_max_sharpe
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arbd.validation.claim import Beyond
-from arbd.validation.judgement import Judgement
+from arbd.validation.evidence import Judgement
 
 # What a market that is judged is called by.
 Case = dict[str, Any]

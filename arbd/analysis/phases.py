@@ -265,7 +265,8 @@ class PhaseResults:
                     "best": _metric(self._sign * value),
                     "kept": value / own if own > 0 and math.isfinite(value) else None,
                     "finalists": int(np.isfinite(scores).sum()),
-                    "above_zero": int((scores > 0).sum()),
+                    # Of what is to be small, 0 is no line between good and bad.
+                    "above_zero": None if self._sign < 0 else int((scores > 0).sum()),
                 }
             )
         return lines

@@ -25,7 +25,7 @@ from arbd.plain_json import as_plain
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Actor
-from arbd.validation.judgement import Verdict
+from arbd.validation.evidence import Verdict
 
 CODE_CHARS = 8
 LOCK_TIMEOUT_S = 30.0

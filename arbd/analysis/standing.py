@@ -36,7 +36,7 @@ from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.standing.folder import LABEL, StandingFolder
 from arbd.spool.standing.records import FireRecord, Setting
 from arbd.validation.claim import LEVEL
-from arbd.validation.judgement import Verdict
+from arbd.validation.evidence import Verdict
 from arbd.validation.out_of_sample import out_of_sample
 
 # Fewer blocks of time say nothing by themselves.

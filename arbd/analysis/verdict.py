@@ -25,7 +25,8 @@ from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase
 from arbd.search.plan import PRUNED, RUN
 from arbd.spool.layout import SpoolLayout
-from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
+from arbd.validation.evidence import Evidence, Judgement, Verdict
+from arbd.validation.judgement import judge
 from arbd.validation.robustness import Plateau, plateau
 
 # Metrics by which a search chooses as a Sharpe ratio does: reward over risk.
@@ -250,6 +251,8 @@ def _of_winner(table: ResultTable, name: str, position: int) -> float | None:
 def _plateau(phases: PhaseResults, position: int, name: str) -> tuple[Plateau, float]:
     """How the neighbours score, or else the nearest trials, and how far the farthest is, as a share of a range."""
     table = phases.table
+    if table.ranking.ascending(name):
+        raise NotComputableError(f"less {name} is better: shares of the winner's would tell nothing")
     if phases.stretches(Phase.NEIGHBOUR):
         return phases.neighbours(position), NEAR
     wanted = max(NEIGHBOURS, 2 * len(table.spec.space.dimensions))

@@ -11,7 +11,7 @@ from arbd.paper.metrics import SECONDS_PER_YEAR
 from arbd.results.columns import Array
 from arbd.search.phases import Phase
 from arbd.validation.claim import LEVEL, Beyond
-from arbd.validation.judgement import Evidence, Judgement
+from arbd.validation.evidence import Evidence, Judgement
 from arbd.validation.robustness import Plateau
 
 

@@ -47,35 +47,44 @@ class Claim:
         return self.p <= self.level and not self.against
 
 
-def claim_of(p: float, resampled: str, level: float, beyond: Beyond) -> Claim:
-    """Of the winner's p where `resampled` were resampled together, of which `level` is asked, and of what else there is."""
-    found = f"{percent(p)} of resamples of {resampled}"
-    against = _against(beyond)
+def claim_of(p: float, reps: int, resampled: str, level: float, beyond: Beyond) -> Claim:
+    """Of the winner's p in `reps` resamples of what `resampled` names, of which `level` is asked, and of what else there is."""
+    times = f"{resampled} resampled {reps:,} times"
+    if _is_least(p, reps):
+        times = f"none of {reps:,} resamples of {resampled}"
+    own_text, against = f"{_cases(p, reps)} ({times})", _against(beyond)
     if not beyond.scheme:
-        return Claim(p, level, f"one as good as the winner comes by luck in {found}", against)
+        return Claim(p, level, f"luck alone gives a winner as good in {own_text}", against)
     # What was looked at before is no longer as good as unseen.
     own, unseen = min(1.0, p * LEVEL / level), unseen_p(beyond)
-    found += _counted(p, own, "as other searches saw the same data")
-    looked = "" if beyond.test is None or beyond.test.p is None else percent(beyond.test.p) + _counted(
-        beyond.test.p, unseen, "as it was looked at before"
+    own_text += _counted(p, own, "as other searches saw the same data")
+    test = beyond.test
+    looked = "" if test is None or test.p is None else _cases(test.p, test.reps) + _counted(
+        test.p, unseen, "as it was looked at before"
     )  # fmt: skip
     if beyond.scheme == HOLDOUT:
         both = combined_p(own, unseen)
-        held_out = f"its p on what was held out is {looked}" if looked else "nothing can be said of what was held out"
-        return Claim(
-            both, LEVEL, f"the winner is as good by luck in {found}, and {held_out}: combined {percent(both)}", against
+        held_out = (
+            f"earns as much on what was held out in {looked}" if looked else "nothing can be said of what was held out"
         )
-    folds = 0 if beyond.test is None else beyond.test.folds
+        text = f"luck alone gives a winner as good in {own_text}, and {held_out}: {percent(both)} together"
+        return Claim(both, LEVEL, text, against)
     either = min(1.0, 2 * min(own, unseen))
-    stitched = f"what the winners of {folds:,} folds earned out of sample comes by luck in {looked}"
+    folds = 0 if test is None else test.folds
+    stitched = f"luck alone earns as much as the winners of {folds:,} folds did out of sample in {looked}"
     if not looked:
         stitched = "nothing can be said of what the folds' winners earned out of sample"
-    return Claim(
-        either,
-        LEVEL,
-        f"{stitched}, and the winner is as good in {found}: either of the two in {percent(either)}",
-        against,
-    )
+    text = f"{stitched}; luck alone gives a winner as good on all of the data in {own_text}: twice the smaller is {percent(either)}"
+    return Claim(either, LEVEL, text, against)
+
+
+def _is_least(p: float, reps: int) -> bool:
+    """True where no resample reached what was found: p is the least that so many can tell."""
+    return p * (1 + reps) < 1.5
+
+
+def _cases(p: float, reps: int) -> str:
+    return f"{percent(p)} of cases{' or fewer' if _is_least(p, reps) else ''}"
 
 
 def unseen_p(beyond: Beyond) -> float:
@@ -85,7 +94,7 @@ def unseen_p(beyond: Beyond) -> float:
 
 
 def _counted(p: float, as_if: float, why: str) -> str:
-    return f" (which counts as {percent(as_if)}, {why})" if as_if > p * (1 + 1e-9) else ""
+    return f", which counts as {percent(as_if)}, {why}" if as_if > p * (1 + 1e-9) else ""
 
 
 def percent(value: float) -> str:

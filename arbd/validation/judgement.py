@@ -21,17 +21,13 @@ searches at most (`benchmarks/verdict.py`). Numbers that cannot be computed are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from arbd.errors import NotComputableError
-from arbd.validation.blocks import FloatArray, IntArray
+from arbd.validation.blocks import FloatArray
 from arbd.validation.claim import HOLDOUT, LEVEL, Beyond, claim_of, lost_out_of_sample, percent
+from arbd.validation.evidence import Evidence, Judgement, Verdict
 from arbd.validation.overfitting import Overfitting, overfitting_error, probability_of_backtest_overfitting
 from arbd.validation.sharpe import (
     deflated_sharpe_ratio,
@@ -48,104 +44,14 @@ ONE_SIDED_Z, HALF_LEVEL_Z = 1.645, 1.960
 MIN_TRADES = 10
 MAX_GROUPS, MIN_GROUPS = 16, 6
 REPS = 1_000
+# At 5 %, as many of them do as well as a winner at the threshold. A smaller level has as many among more resamples, where
+# fewer than `FEW` of the first ones do as well (Besag and Clifford, Biometrika 78, 1991), up to so many numbers.
+AT_THRESHOLD, FEW, MOST_REPS, MOST_RESAMPLED = 50, 20, 20_000, 1 << 23
 # More trials than this would take minutes and gigabytes.
 MAX_PBO_TRIALS = 300_000
 UNKNOWN_STEPS = 1_000
-
-T = TypeVar("T")
-
-
-class Verdict(StrEnum):
-    """What is said of a winner."""
-
-    SKILL = "skill"
-    LUCK = "not distinguishable from luck"
-    OVERFIT = "overfit"
-    NO_DATA = "not enough data"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """What a search left behind. All trials have the same blocks of time.
-
-    `s` and `q`, (n_trials, n_blocks), are sums of returns and of their squares, `counts` (n_blocks,) the steps of each
-    block, None where not known, with the reason in `no_counts`; `step_s` is the length of a step in seconds. `winner` is
-    the position of the trial to judge; `adaptive` says that trials were placed by looking at results. `trials` counts all
-    that were run, failed ones too; `trials_on_data` all that any search ever ran on the same data. `unseen` trials of the
-    winner's search left no returns to compare: they were pruned, or had less of the data, because of what they did.
-    `may_win` (n_trials,) are those that the search could choose, None for all; others broke a constraint. `trades` is what
-    the winner closed, `hold_s` how long it held, where known. `chosen_by` is how the search chooses: "mean" or "sharpe".
-    `beyond` is what validation found.
-    """
-
-    s: FloatArray
-    q: FloatArray
-    winner: int
-    adaptive: bool
-    trials: int
-    trials_on_data: int
-    counts: IntArray | None = None
-    step_s: float | None = None
-    no_counts: str = "how many steps a block has is not known"
-    trades: float | None = None
-    hold_s: float | None = None
-    chosen_by: str = "mean"
-    beyond: Beyond = field(default_factory=Beyond)
-    unseen: int = 0
-    may_win: npt.NDArray[np.bool_] | None = None
-
-    @property
-    def level(self) -> float:
-        """Of what p-value 5 % are asked.
-
-        What any later search on the same data may still claim must be left to it: 5 % is shared by numbers of trials. And
-        the trials that can be compared are the best of those that were tried: at worst, each is as many (Bonferroni).
-        """
-        shared = min(1.0, max(1, self.trials) / max(1, self.trials_on_data))
-        return LEVEL * shared * max(1, len(self.s)) / max(1, len(self.s) + self.unseen)
-
-    @property
-    def block_s(self) -> float | None:
-        """Mean length of a block in seconds, where known."""
-        if self.counts is None or self.step_s is None:
-            return None
-        return float(self.counts.mean()) * self.step_s
-
-    def p_of(self, found: Superiority) -> float:
-        """Of a test of superior ability, the p-value that counts for how the trials were placed."""
-        return found.p_upper if self.adaptive else found.p_consistent
-
-
-@dataclass(slots=True, eq=False)
-class Judgement:
-    """The verdict, the rule that gave it, what would change it (`reasons`), and the numbers; Sharpe ratios per block."""
-
-    verdict: Verdict = Verdict.LUCK
-    rule: str = ""
-    reasons: list[str] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    trials: int = 0
-    trials_on_data: int = 0
-    effective_trials: float | None = None
-    sharpe: float | None = None
-    luck_line: float | None = None
-    psr: float | None = None
-    dsr: float | None = None
-    min_track_record_blocks: float | None = None
-    pbo: Overfitting | None = None
-    pbo_error: float | None = None
-    pbo_valid: bool = False
-    spa: Superiority | None = None
-    winner: Superiority | None = None
-    superior: list[int] | None = None
-
-    def compute(self, name: str, how: Callable[[], T]) -> T | None:
-        """What `how` gives, or None with the reason under `name`."""
-        try:
-            return how()
-        except NotComputableError as error:
-            self.missing[name] = str(error)
-            return None
+# Deviations of less than this share of the largest return are of rounding.
+NO_SPREAD = 1e-12
 
 
 def judge(evidence: Evidence, seed: int = 1) -> Judgement:
@@ -161,16 +67,17 @@ def judge(evidence: Evidence, seed: int = 1) -> Judgement:
         found.reasons += _what_would_change(found, evidence, level)
         return found
     assert found.winner is not None
-    claim = claim_of(evidence.p_of(found.winner), _resampled_trials(found.winner, evidence), level, evidence.beyond)
+    p, resampled = evidence.p_of(found.winner), _resampled_trials(found.winner, evidence)
+    claim = claim_of(p, found.winner.reps, resampled, level, evidence.beyond)
     contradicted = _contradicted(found, evidence.beyond)
     if claim.holds:
-        found.verdict, found.rule = Verdict.SKILL, f"{claim.text}; at most {percent(claim.level)} was asked"
+        found.verdict, found.rule = Verdict.SKILL, f"{claim.text}; {percent(claim.level)} or less is called skill"
     elif contradicted:
         found.verdict = Verdict.OVERFIT
         found.rule = f"the winner's own record would convince ({found.psr:.0%}), but {contradicted}"
     else:
         found.verdict = Verdict.LUCK
-        found.rule = claim.against or f"{claim.text}; at most {percent(claim.level)} was asked"
+        found.rule = claim.against or f"{claim.text}; {percent(claim.level)} or less would be called skill"
     found.reasons += _what_would_change(found, evidence, level)
     return found
 
@@ -197,12 +104,20 @@ def _contradicted(found: Judgement, beyond: Beyond) -> str:
 def _lacking(found: Judgement, evidence: Evidence) -> str:
     """What there is too little of, and how much would be enough; empty where nothing is."""
     if found.winner is None:
-        active = int(np.count_nonzero(evidence.s[evidence.winner]))
-        if 0 < active < MIN_ACTIVE_STEPS <= evidence.s.shape[1]:
+        active, blocks = int(np.count_nonzero(evidence.s[evidence.winner])), evidence.s.shape[1]
+        if not active:
+            return "the winner neither earned nor lost anything: it made no trade, so there is nothing to judge"
+        if active < MIN_ACTIVE_STEPS:
             more = MIN_ACTIVE_STEPS / active
+            finer = "" if active < blocks or evidence.counts is None else ", or a finer grid_s"
             return (
-                f"the winner earned or lost in {active} of {evidence.s.shape[1]} blocks of time, and it takes "
-                f"{MIN_ACTIVE_STEPS}: {more:.1f} times as much data at its pace{_lasting(evidence, more)}"
+                f"the winner earned or lost in {active} of {blocks} blocks of time, and it takes {MIN_ACTIVE_STEPS}: "
+                f"{more:.1f} times as much data at its pace{_lasting(evidence, more)}{finer}"
+            )
+        own = evidence.s[evidence.winner]
+        if own.std() <= NO_SPREAD * np.abs(own).max():
+            return (
+                f"the winner has the same return in each of {blocks} blocks of time: luck is judged by how they differ"
             )
         return found.missing["spa"]
     if evidence.trades is not None and evidence.trades < MIN_TRADES:
@@ -213,6 +128,12 @@ def _lacking(found: Judgement, evidence: Evidence) -> str:
         )
     if evidence.beyond.scheme and evidence.beyond.test is None:
         return f"the test out of sample has no result: {evidence.beyond.no_test}"
+    test = evidence.beyond.test
+    if test is not None and test.total == 0 and test.p is None:
+        return (
+            f"the winner{'s of the folds' if test.folds > 1 else ''} neither earned nor lost anything out of sample: "
+            "hold out more, so that there is something to judge"
+        )
     return ""
 
 
@@ -273,7 +194,8 @@ def _how_much_more(winner: Superiority, evidence: Evidence) -> list[str]:
     if score <= 0:
         return ["the winner earned nothing: no length of data would show that it does"]
     if not math.isfinite(critical):
-        return ["so many searches on this data leave this one nothing to show: judge it on other data"]
+        least = percent(1 / (1 + winner.reps))
+        return [f"{winner.reps:,} resamples can tell no p below {least}: judge it on data that was searched less"]
     if times <= 1:
         return []
     return [
@@ -319,7 +241,7 @@ def _ratios(s: FloatArray) -> FloatArray:
     if s.shape[1] < 2:
         return np.full(len(s), np.nan)
     deviation = s.std(axis=1, ddof=1)
-    has_spread = deviation > 1e-12 * np.abs(s).max(axis=1, initial=0.0)
+    has_spread = deviation > NO_SPREAD * np.abs(s).max(axis=1, initial=0.0)
     return np.asarray(np.divide(s.mean(axis=1), deviation, out=np.full(len(s), np.nan), where=has_spread))
 
 
@@ -347,8 +269,13 @@ def _resampled(found: Judgement, evidence: Evidence, level: float, seed: int) ->
     block = min(1.0 + held, n / 8)
     length = max(1.0, block)
 
+    most = min(MOST_REPS, max(REPS, MOST_RESAMPLED // max(1, len(evidence.s))), math.ceil(AT_THRESHOLD / level))
+
     def test(trial: int | None) -> Superiority:
-        return superior_predictive_ability(evidence.s.T, length, REPS, seed, trial=trial, level=level)
+        first = superior_predictive_ability(evidence.s.T, length, REPS, seed, trial=trial, level=level)
+        if most <= REPS or (evidence.p_of(first) * (1 + REPS) > FEW and math.isfinite(first.critical)):
+            return first
+        return superior_predictive_ability(evidence.s.T, length, most, seed, trial=trial, level=level)
 
     found.spa = found.compute("spa", lambda: test(None))
     if found.spa is None:
@@ -357,7 +284,7 @@ def _resampled(found: Judgement, evidence: Evidence, level: float, seed: int) ->
     found.winner = found.spa if same else found.compute("spa", lambda: test(evidence.winner))
     # Where not even the best can be told from luck, none can.
     told = evidence.p_of(found.spa) <= level
-    found.superior = step_m(evidence.s.T, level, length, REPS, seed).tolist() if told else []
+    found.superior = step_m(evidence.s.T, level, length, found.spa.reps, seed).tolist() if told else []
 
 
 def _cross_validated(found: Judgement, evidence: Evidence) -> None:

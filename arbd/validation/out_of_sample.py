@@ -25,7 +25,8 @@ REPS = 2_000
 class OutOfSample:
     """Stitched returns of the winners of all folds: `total`, `t` = mean / standard error, `sharpe` a block, one-sided `p`.
 
-    `folds_won` of `folds` earned something. `p` is None where there is too little to compare, for the reason `no_p`.
+    `folds_won` of `folds` earned something. `p`, of `reps` resamples, is None where there is too little to compare, for
+    the reason `no_p`.
     """
 
     total: float
@@ -36,6 +37,7 @@ class OutOfSample:
     folds_won: int
     blocks: int
     no_p: str = ""
+    reps: int = REPS
 
 
 def out_of_sample(folds: Sequence[npt.ArrayLike], block: float = 1.0, seed: int = 1, reps: int = REPS) -> OutOfSample:
@@ -56,7 +58,7 @@ def out_of_sample(folds: Sequence[npt.ArrayLike], block: float = 1.0, seed: int 
         p = superior_predictive_ability(returns[:, None], min(max(1.0, block), n / 8), reps, seed).p_consistent
     except NotComputableError as error:
         why = str(error)
-    return OutOfSample(total, t, sharpe, p, len(parts), won, n, why)
+    return OutOfSample(total, t, sharpe, p, len(parts), won, n, why, reps)
 
 
 def block_sharpe(returns: FloatArray) -> float | None:

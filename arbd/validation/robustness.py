@@ -39,7 +39,8 @@ def plateau(best: float, neighbours: npt.ArrayLike, keep: float = 0.8) -> Platea
     if not len(scores):
         raise NotComputableError("the winner has no neighbour that was evaluated")
     if not (np.isfinite(best) and best > 0):
-        raise NotComputableError(f"the winner's score is {best:g}: shares of a score that is not above 0 mean nothing")
+        kind = "not above 0" if best <= 0 else "no finite number"
+        raise NotComputableError(f"the winner's score is {best + 0.0:g}: shares of a score that is {kind} mean nothing")
     failed = np.isnan(scores)
     worst = min(0.0, float(scores[~failed].min(initial=0.0)))
     shares = np.where(failed, worst, scores) / best

@@ -38,7 +38,7 @@ class Superiority:
     those that are clearly bad (Hansen); p_lower <= p_consistent <= p_upper. `statistic` is sqrt(n_steps) * mean /
     deviation (without the division where not studentised), at least 0, of `trial`: the greatest, or the one asked for.
     `critical` is what it would have to exceed for p_consistent to be at most `level`, `critical_upper` for p_upper;
-    `tested` is how many trials had returns in enough steps to be compared.
+    `tested` is how many trials had returns in enough steps to be compared, `reps` how many resamples were made.
     """
 
     p_lower: float
@@ -50,6 +50,7 @@ class Superiority:
     critical: float
     critical_upper: float
     level: float
+    reps: int
 
 
 def superior_predictive_ability(
@@ -83,7 +84,7 @@ def superior_predictive_ability(
     at = max(0, math.ceil((1 - level) * (1 + reps)) - 1)
     critical, critical_upper = np.sort(greatest[:, 1:], axis=0)[at].tolist() if at < reps else (math.inf, math.inf)
     number, tested = int(data.trials[chosen]), len(data.trials)
-    return Superiority(lower, consistent, upper, statistic, number, tested, critical, critical_upper, level)
+    return Superiority(lower, consistent, upper, statistic, number, tested, critical, critical_upper, level, reps)
 
 
 def _check_level(level: float) -> None:
@@ -204,7 +205,7 @@ def _prepared(returns: npt.ArrayLike, block: float, studentise: bool) -> _Prepar
     deviation = bootstrap_deviation(table, block)
     comparable = deviation > 1e-12 * np.abs(table).max(axis=0)
     if not comparable.any():
-        raise NotComputableError(f"the returns of all {n_trials} trials are without any spread, as of none that traded")
+        raise NotComputableError(f"the returns of all {n_trials} trials are without any spread")
     if studentise:
         comparable &= np.count_nonzero(table, axis=0) >= MIN_ACTIVE_STEPS
     trials = np.flatnonzero(comparable)

@@ -8,7 +8,7 @@ import pytest
 
 from arbd.analysis.standing import Advice, StandingNow, advise, fresh_days
 from arbd.analysis.standing_setting import is_session_of
-from arbd.validation.judgement import Verdict
+from arbd.validation.evidence import Verdict
 from tests.spool.sessions import spec_of
 
 EARNS = StandingNow(2.0, total=2.0, t=3.0, p=0.01)

@@ -111,7 +111,8 @@ def test_the_number_of_steps_follows_from_what_was_recorded(layout: SpoolLayout,
 def test_too_few_steps_of_the_grid_are_said(arbctl: Arbctl, layout: SpoolLayout) -> None:
     found = _judged(arbctl, _session(layout, "s", 86_400.0))
     assert found["verdict"] == "not enough data"
-    assert "at least 8 steps; there are" in found["rule"]
+    assert "3 of 3 blocks of time, and it takes 10: 3.3 times as much data" in found["rule"]
+    assert "or a finer grid_s" in found["rule"]
     assert "at least 6 blocks" in found["missing"]["pbo"]
 
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbd.validation.claim import LEVEL
-from arbd.validation.judgement import Evidence, Judgement, Verdict, judge
+from arbd.validation.claim import LEVEL, Beyond
+from arbd.validation.evidence import Evidence, Judgement, Verdict
+from arbd.validation.judgement import judge
+from arbd.validation.out_of_sample import OutOfSample, out_of_sample
 
 NUMBERS = {
     "psr": "psr", "dsr": "dsr", "luck_line": "luck_line", "effective_trials": "effective_trials",
@@ -33,7 +35,10 @@ def _evidence(seed: int = 0, trials: int = 60, blocks: int = 64, edge: float = 0
 def test_an_edge_is_skill_and_says_by_which_rule() -> None:
     found = judge(_evidence(edge=1.0))
     assert found.verdict is Verdict.SKILL
-    assert "of resamples of all 60 trials; at most 5.00% was asked" in found.rule
+    assert found.rule == (
+        "luck alone gives a winner as good in 0.10% of cases or fewer (none of 1,000 resamples of all 60 trials); "
+        "5.00% or less is called skill"
+    )
     assert found.pbo is not None
     assert found.pbo.pbo < 0.1
     assert found.superior == list(range(0, 60, 8))
@@ -77,14 +82,33 @@ def test_searches_made_before_on_the_same_data_raise_what_is_asked() -> None:
     evidence = _evidence(1, edge=0.5)
     alone = judge(evidence)
     assert alone.verdict is Verdict.SKILL
-    after = judge(replace(evidence, trials_on_data=evidence.trials * 60))
+    after = judge(replace(evidence, trials_on_data=evidence.trials * 600))
     assert after.verdict is not Verdict.SKILL
     assert after.luck_line is not None
     assert alone.luck_line is not None
     assert after.luck_line > alone.luck_line
-    assert "3,600 trials were made on this data in all" in after.reasons[0]
+    assert "36,000 trials were made on this data in all" in after.reasons[0]
     hopeless = judge(replace(evidence, trials_on_data=evidence.trials * 6_000))
-    assert "judge it on other data" in " ".join(hopeless.reasons)
+    assert "20,000 resamples can tell no p below 0.005%" in " ".join(hopeless.reasons)
+
+
+@pytest.mark.parametrize("shared", [1, 3, 40, 2_000])
+@pytest.mark.parametrize(("edge", "adaptive"), [(0.0, False), (0.4, True), (1.0, False)])
+def test_where_less_is_asked_than_a_thousand_resamples_tell_there_are_more_of_those_that_might_be_skill(
+    edge: float, shared: int, adaptive: bool
+) -> None:
+    evidence = replace(_evidence(3, trials=20, edge=edge), adaptive=adaptive)
+    found = judge(replace(evidence, trials_on_data=20 * shared))
+    assert found.winner is not None
+    level, p = LEVEL / shared, evidence.p_of(found.winner)
+    assert found.winner.reps in (1_000, min(20_000, 1_000 * shared))
+    if found.winner.reps == 1_000 and shared > 1:
+        # What the first thousand say is far from what is asked.
+        assert p > 20 / 1_001
+        assert np.isfinite(found.winner.critical)
+    assert (found.verdict is Verdict.SKILL) == (p <= level)
+    if found.verdict is not Verdict.SKILL and found.winner.statistic > 0 and level < 1 / 20_001:
+        assert any("can tell no p below" in reason for reason in found.reasons)
 
 
 def test_pbo_of_an_adaptive_search_is_not_valid_and_gives_no_verdict() -> None:
@@ -128,16 +152,35 @@ def _sparse(active: int) -> Evidence:
     return replace(evidence, s=s, q=s * s)
 
 
+def _nothing_earned(folds: int) -> OutOfSample:
+    return out_of_sample([np.zeros(64)] * folds)
+
+
 @pytest.mark.parametrize(
     ("evidence", "rule"),
     [
         (_sparse(4), "earned or lost in 4 of 64 blocks of time, and it takes 10: 2.5 times as much data"),
-        (_sparse(0), "no returns"),
+        (_sparse(0), "it made no trade"),
         (replace(_evidence(), trades=1.0), "closed 1 trades, and it takes 10: 10.0 times as much data"),
-        (_evidence(blocks=5), "at least 8 steps"),
-        (replace(_evidence(), s=np.zeros((60, 64))), "without any spread"),
+        (_evidence(blocks=5), "earned or lost in 5 of 5 blocks of time, and it takes 10: 2.0 times as much data"),
+        (replace(_evidence(), s=np.zeros((60, 64))), "it made no trade"),
+        (replace(_evidence(), s=np.full((60, 64), 0.25)), "the same return in each of 64 blocks"),
+        (
+            replace(_evidence(), beyond=Beyond("holdout", _nothing_earned(1))),
+            "the winner neither earned nor lost anything",
+        ),
+        (replace(_evidence(), beyond=Beyond("cpcv", _nothing_earned(3))), "the winners of the folds neither earned"),
     ],
-    ids=["few blocks", "never traded", "one trade", "few blocks of time", "nothing traded"],
+    ids=[
+        "few blocks",
+        "never traded",
+        "one trade",
+        "few blocks of time",
+        "nothing traded",
+        "all equal",
+        "no trade in the holdout",
+        "no trade in the folds",
+    ],
 )
 def test_not_enough_data_says_of_what_and_how_much_would_be(evidence: Evidence, rule: str) -> None:
     found = judge(evidence)
@@ -162,6 +205,9 @@ def test_whatever_is_missing_has_its_reason_and_nothing_is_nan(
     )  # fmt: skip
     found: Judgement = judge(evidence)
     assert found.rule
+    active = np.count_nonzero(evidence.s[evidence.winner])
+    if found.verdict is Verdict.NO_DATA:
+        assert ("times as much data" if active else "no trade") in found.rule
     for name, key in NUMBERS.items():
         value = getattr(found, name)
         if value is None:

@@ -88,13 +88,13 @@ def _test(total: float, p: float | None) -> OutOfSample:
 
 @given(P, P, st.floats(0.01, 1.0))
 def test_nothing_beside_what_the_job_names_ever_makes_a_claim(p: float, test_p: float, null: float) -> None:
-    alone = claim_of(p, "all 10 trials", LEVEL, Beyond())
+    alone = claim_of(p, 1_000, "all 10 trials", LEVEL, Beyond())
     assert alone.holds == (p <= LEVEL)
-    beside = claim_of(p, "all 10 trials", LEVEL, Beyond(null=null))
+    beside = claim_of(p, 1_000, "all 10 trials", LEVEL, Beyond(null=null))
     assert beside.holds <= alone.holds
     for scheme in ("holdout", "walk_forward", "cpcv"):
-        earns = claim_of(p, "all 10 trials", LEVEL, Beyond(scheme, _test(1.0, test_p)))
-        loses = claim_of(p, "all 10 trials", LEVEL, Beyond(scheme, _test(-1.0, test_p)))
+        earns = claim_of(p, 1_000, "all 10 trials", LEVEL, Beyond(scheme, _test(1.0, test_p)))
+        loses = claim_of(p, 1_000, "all 10 trials", LEVEL, Beyond(scheme, _test(-1.0, test_p)))
         assert not loses.holds
         assert loses.against
         p_of_both = combined_p(p, test_p) if scheme == "holdout" else 2 * min(p, test_p)
@@ -106,14 +106,16 @@ def test_claims_of_folds_hold_their_level_however_the_two_tests_hang_together() 
     one = np.random.default_rng(3).random(4_000)
     for other in (one, 1 - one, np.random.default_rng(4).random(4_000), (one + 0.025) % 1):
         pairs = zip(one.tolist(), np.maximum(other, 1e-9).tolist(), strict=True)
-        held = sum(claim_of(a, "all 10 trials", LEVEL, Beyond("walk_forward", _test(1.0, b))).holds for a, b in pairs)
+        held = sum(
+            claim_of(a, 1_000, "all 10 trials", LEVEL, Beyond("walk_forward", _test(1.0, b))).holds for a, b in pairs
+        )
         # Three standard deviations of 5 % of 4,000.
         assert held / 4_000 <= LEVEL + 3 * 0.0035
 
 
 def test_what_was_looked_at_before_convinces_less() -> None:
-    fresh = claim_of(0.2, "all 10 trials", LEVEL, Beyond("walk_forward", _test(1.0, 0.02)))
-    seen = claim_of(0.2, "all 10 trials", LEVEL, Beyond("walk_forward", _test(1.0, 0.02), test_share=0.1))
+    fresh = claim_of(0.2, 1_000, "all 10 trials", LEVEL, Beyond("walk_forward", _test(1.0, 0.02)))
+    seen = claim_of(0.2, 1_000, "all 10 trials", LEVEL, Beyond("walk_forward", _test(1.0, 0.02), test_share=0.1))
     assert (fresh.holds, seen.holds) == (True, False)
     assert lost_out_of_sample(Beyond("holdout", _test(-1.0, 0.5)))
     assert not lost_out_of_sample(Beyond("holdout"))
@@ -128,7 +130,18 @@ def test_no_share_is_told_as_nothing(value: float) -> None:
 
 
 def test_what_was_looked_at_before_is_told_beside_what_was_found() -> None:
-    claim = claim_of(0.002, "all 10 trials", LEVEL / 5, Beyond("holdout", _test(1.0, 0.001), test_share=0.1))
-    assert "0.20% of resamples of all 10 trials (which counts as 1.00%, as other searches saw" in claim.text
-    assert "held out is 0.10% (which counts as 1.00%, as it was looked at before)" in claim.text
-    assert "counts" not in claim_of(0.002, "all 10 trials", LEVEL, Beyond("holdout", _test(1.0, 0.001))).text
+    claim = claim_of(0.002, 1_000, "all 10 trials", LEVEL / 5, Beyond("holdout", _test(1.0, 0.001), test_share=0.1))
+    assert (
+        "in 0.20% of cases (all 10 trials resampled 1,000 times), which counts as 1.00%, as other searches"
+        in claim.text
+    )
+    assert "held out in 0.10% of cases, which counts as 1.00%, as it was looked at before" in claim.text
+    assert "counts" not in claim_of(0.002, 1_000, "all 10 trials", LEVEL, Beyond("holdout", _test(1.0, 0.001))).text
+
+
+@pytest.mark.parametrize("scheme", ["", "holdout", "walk_forward", "cpcv"])
+@given(reached=st.integers(0, 1_000))
+def test_a_p_that_no_resample_reached_is_told_as_the_least_that_so_many_can_tell(scheme: str, reached: int) -> None:
+    claim = claim_of((1 + reached) / 1_001, 1_000, "all 10 trials", LEVEL, Beyond(scheme, _test(1.0, 0.5)))
+    assert ("none of 1,000 resamples of all 10 trials" in claim.text) == (reached == 0)
+    assert ("of cases or fewer" in claim.text) == (reached == 0)

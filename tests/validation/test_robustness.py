@@ -43,7 +43,8 @@ def test_the_unit_and_order_of_scores_do_not_matter(unit: float, seed: int) -> N
     [
         (0.0, [1.0], "not above 0"),
         (-1.0, [1.0], "not above 0"),
-        (math.nan, [1.0], "not above 0"),
+        (math.nan, [1.0], "no finite number"),
+        (math.inf, [1.0], "no finite number"),
         (1.0, [], "no neighb"),
     ],
 )

@@ -117,7 +117,11 @@ def _degradation(test: dict[str, Any]) -> str:
 
 
 def _nulls(found: dict[str, Any]) -> str:
-    return "" if found["p"] is None else f"p {_p(found['p'])} by Sharpe, of {found['k']} markets without an edge"
+    if found["p"] is None:
+        return ""
+    least = 1 / (1 + found["k"])
+    told = ", the least that so many can tell" if found["p"] < 1.5 * least else ""
+    return f"p {_p(found['p'])} by Sharpe, of {found['k']} markets without an edge{told}"
 
 
 def _stress(line: dict[str, Any], metric: str) -> str:
@@ -125,7 +129,8 @@ def _stress(line: dict[str, Any], metric: str) -> str:
 
     best = "no result" if line["best"] is None else f"{metric} {format_value(line['best'])}"
     kept = "" if line["kept"] is None else f", {line['kept']:.0%} of it"
-    return f"{best}{kept}; {line['above_zero']} of {line['finalists']} finalists above 0"
+    above = "" if line["above_zero"] is None else f"; {line['above_zero']} of {line['finalists']} finalists above 0"
+    return f"{best}{kept}{above}"
 
 
 def _beside(sharpe: str, luck: str, found: dict[str, Any]) -> str:
