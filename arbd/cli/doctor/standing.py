@@ -12,10 +12,12 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.standing.firing import standing_of
 from arbd.spool.standing.folder import StandingFolder, standing_names
 from arbd.spool.standing.looks import read_looks, trouble_of
-from arbd.spool.standing.records import MAX_SKEW_NS, StandingState
+from arbd.spool.standing.records import StandingState
 
 # A time that was due for so long, and was not fired, waits for something.
 LATE_NS = 3600 * 10**9
+# What was fired so long before it is due here was fired by another calendar than this host's.
+EARLY_NS = 3600 * 10**9
 
 
 def examine(layout: SpoolLayout) -> Iterator[Finding]:
@@ -38,9 +40,10 @@ def examine(layout: SpoolLayout) -> Iterator[Finding]:
         elif seen.next_due_ns and now_ns - seen.next_due_ns > LATE_NS:
             late = f"{name} was due at {iso_time(seen.next_due_ns)} and has made no session"
             yield Finding("standing", WARNING, late, f"no worker lives, or the session before is not over: {show}")
-        elif state.last is not None and state.last.due_ns > now_ns + MAX_SKEW_NS:
-            ahead = f"worker {state.last.by} fired {name} for {state.last.due}, which is far ahead"
-            yield Finding("standing", WARNING, ahead, "set the clock of that host (chrony, systemd-timesyncd)")
+        elif state.last is not None and state.last.due_ns > now_ns + EARLY_NS:
+            due = iso_time(state.last.due_ns)
+            ahead = f"worker {state.last.by} fired {name} for {state.last.due}, due at {due}, which is ahead of this host"
+            yield Finding("standing", WARNING, ahead, "set the clocks of both hosts (chrony, systemd-timesyncd)")
         else:
             good += 1
     if good:

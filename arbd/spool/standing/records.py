@@ -24,8 +24,6 @@ from arbd.spool.standing.calendar import Due, Schedule
 MAX_FIRES = 400
 MAX_ACTIONS = 50
 MAX_TEXT_CHARS = 2_000
-# A time that lies so far ahead of a host's clock was fired by a clock that was wrong: it covers no others.
-MAX_SKEW_NS = 36 * 3600 * 10**9
 
 Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 SessionName = Annotated[str, Meta(pattern=rf"^{NAME_PATTERN.pattern}\Z")]
@@ -163,15 +161,16 @@ class StandingJob:
     def owes(self, due: Due, now_ns: int) -> bool:
         """True when a time that is due by this clock has not been fired, and no later one stands for it.
 
-        Of times that were missed the last one is fired, and covers those since the one that was fired before.
+        Of times that were missed the last one is fired, and covers those since the one that was fired before: for whom
+        its own time has come. By any other clock it was fired early, and what lies before it is not missed but to come.
         """
-        if due.wall_ns <= self.created_ns:
-            return False
         recent = list(self.fires)[-self.of_this :] if self.of_this else []
+        # What was fired before the first that is remembered is fired for good.
+        forgotten_ns = min(fire.due_ns for fire in recent) if len(recent) == MAX_FIRES else self.created_ns
+        if due.wall_ns <= max(self.created_ns, forgotten_ns):
+            return False
         return not any(
-            fire.due == due.label
-            or (fire.after_ns < due.wall_ns <= fire.due_ns and fire.due_ns <= now_ns + MAX_SKEW_NS)
-            for fire in recent
+            fire.due == due.label or fire.after_ns < due.wall_ns <= fire.due_ns <= now_ns for fire in recent
         )
 
     def covered_ns(self, due: Due) -> int:
