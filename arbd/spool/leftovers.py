@@ -14,7 +14,7 @@ from pathlib import Path
 from arbd.errors import ArbdError
 from arbd.spool.files import TEMPORARY_NAME, Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.listing import Listing
+from arbd.spool.listing import Listing, hidden_names
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import HIDDEN, REOPENED_PREFIX, is_whole, remove_leftover, remove_unfinished
 from arbd.spool.system import Clock
@@ -53,7 +53,7 @@ class Leftovers:
             self._listing = Listing(self.files, self.layout.sessions, self.clock)
             self._whole.update(ended_sessions(self.files, self.layout, self._listing.names()))
         listed = self._listing.names()
-        if any(HIDDEN.fullmatch(name) for name in listed):
+        if any(map(HIDDEN.fullmatch, hidden_names(listed))):
             remove_unfinished(self.files, self.layout)
         self._remove_pointless(listed, now)
         self._remove_temporaries(self.layout.sessions, listed, LEFTOVER_S)
@@ -89,7 +89,7 @@ class Leftovers:
     def _remove_temporaries(self, folder: Path, names: Sequence[str], after_s: float) -> None:
         """Remove files that have had a temporary name for so long."""
         now, before = self.clock.monotonic_s(), self._temporaries.get(folder, {})
-        found = {name: before.get(name, now) for name in names if TEMPORARY_NAME.fullmatch(name)}
+        found = {name: before.get(name, now) for name in hidden_names(names) if TEMPORARY_NAME.fullmatch(name)}
         self._temporaries[folder] = found
         for name, since_s in found.items():
             if now - since_s >= after_s:
@@ -99,10 +99,9 @@ class Leftovers:
 
     def _remove_pointless(self, listed: Sequence[str], now: float) -> None:
         """Names that ask for another look at sessions which were removed before whoever made them came to the session."""
-        there = set(listed)
-        pointless = [
-            name for name in listed if name.startswith(REOPENED_PREFIX) and name[len(REOPENED_PREFIX) :] not in there
-        ]
+        reopened = [name for name in hidden_names(listed) if name.startswith(REOPENED_PREFIX)]
+        there = set(listed) if reopened else set()
+        pointless = [name for name in reopened if name.removeprefix(REOPENED_PREFIX) not in there]
         self._pointless_s = {name: self._pointless_s.get(name, now) for name in pointless}
         for name, since_s in self._pointless_s.items():
             if now - since_s >= LEFTOVER_S:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,12 @@ from arbd.spool.system import Clock, FileStatus
 LIST_ALL_S = 60.0
 # A folder that changes twice within one tick of its server's clock shows the first time only.
 SETTLE_S = 2.0
+
+
+def hidden_names(names: Sequence[str]) -> Sequence[str]:
+    """Those of sorted names that begin with a dot; the others, of which there may be many, are not looked at."""
+    # The character after the dot is the slash, which no name has.
+    return names[bisect_left(names, ".") : bisect_left(names, "/")]
 
 
 @dataclass(slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from arbd.analysis.overview import read_overviews
-from arbd.daemon.core.session_watch import LEFT_LOOKS, SessionWatch
+from arbd.daemon.core.session_watch import LEFT_LOOKS, TAKEN_A_LOOK, SessionWatch
 from arbd.results.compaction import compact
 from arbd.results.run_again import run_again
 from arbd.spool import ledger
@@ -164,6 +165,42 @@ def test_a_name_that_a_crash_left_goes_away(layout: SpoolLayout) -> None:
             watch.is_over(queue, was_worked_on=False)
     assert active_names(FILES, layout) == set()
     assert FILES.names(layout.sessions) == ["a"]
+
+
+def test_thousands_of_names_that_were_left_go_away_some_at_a_look(layout: SpoolLayout) -> None:
+    watch = watch_of(layout)
+    for number in range(2 * TAKEN_A_LOOK + 1):
+        (layout.active / f"nobody{number}").touch()
+    there = [2 * TAKEN_A_LOOK + 1]
+    for _ in range(LEFT_LOOKS + 2):
+        watch.look(list)
+        there.append(len(active_names(FILES, layout)))
+    gone = [before - after for before, after in pairwise(there)]
+    assert max(gone) == TAKEN_A_LOOK
+    assert there[-1] == 0
+
+
+def test_a_session_whose_name_was_left_is_read_ever_less_often_and_at_once_when_it_goes_on(layout: SpoolLayout) -> None:
+    done(layout, "a")
+    watch = watch_of(layout)
+    write_down(layout, watch, "a")
+    reopen(FILES, layout, "a")
+    FILES.remove(layout.sessions / f"{REOPENED_PREFIX}a")
+    queue = SessionQueue(FILES, layout.session("a"))
+    queue.refresh()
+    looked = []
+    for number in range(1, LEFT_LOOKS):
+        watch.look(list)
+        if "a" not in watch.over:
+            looked.append(number)
+            watch.is_over(queue, was_worked_on=False)
+    assert looked == [1, 2, 4, 8, 16]
+    assert active_names(FILES, layout) == {"a"}
+    watch.begins("a")
+    watch.is_over(queue, was_worked_on=False)
+    reopen(FILES, layout, "a")
+    watch.look(list)
+    assert "a" not in watch.over
 
 
 def test_sessions_of_earlier_versions_are_found_without_their_name_in_active(layout: SpoolLayout) -> None:

@@ -28,8 +28,10 @@ OLD_COPY_S = 5.0
 # Who is not the one that ended it leaves others so long to write that it is over.
 INDEX_PATIENCE_S = 10.0
 FLUSH_S = 1.0
-# A name that says that a session goes on, of a session that is over for so many looks was left by a crash.
-LEFT_LOOKS = 120
+# A name that says that a session goes on, of a session that is over for so many looks was left by a crash; so many of
+# these are taken away at a look, since thousands may have been left. Meanwhile the session is read again, ever less often.
+LEFT_LOOKS = 32
+TAKEN_A_LOOK = 200
 # So long that is waited for a ledger's lock: nothing hurries there.
 PATIENCE_S = 1.0
 
@@ -59,6 +61,7 @@ class SessionWatch:
     _active: frozenset[str] = frozenset()
     _reopened: frozenset[str] = frozenset()
     _left: dict[str, int] = field(default_factory=dict)
+    _taken: int = 0
     _due: dict[str, tuple[float, Ended]] = field(default_factory=dict)
     _next_flush_s: float = 0.0
     _is_read: bool = False
@@ -71,6 +74,7 @@ class SessionWatch:
     def look(self, going_on: Callable[[], list[str]]) -> Names:
         """Names to look at: what is active, what `going_on` says, and after a listing whatever is not over."""
         self._active = frozenset(active_names(self.files, self.layout))
+        self._taken = 0
         if self._listing.is_due() or self.must_list or not self._active <= self._known:
             return self._list()
         for name in self._active & self.over:
@@ -100,21 +104,24 @@ class SessionWatch:
 
     def _is_reopened(self, name: str, *, by_hand: bool = False) -> None:
         """Somebody wants it to be looked at again, or left its name here."""
-        if not self._count_left(name) or by_hand:
+        looks = self._count_left(name)
+        if by_hand or looks.bit_count() == 1:
             self.over.discard(name)
 
-    def _count_left(self, name: str) -> bool:
-        self._left[name] = self._left.get(name, 0) + 1
-        if self._left[name] < LEFT_LOOKS:
-            return False
+    def _count_left(self, name: str) -> int:
+        """At how many looks it was there; 0 when it is taken away."""
+        looks = self._left[name] = self._left.get(name, 0) + 1
+        if looks < LEFT_LOOKS or self._taken >= TAKEN_A_LOOK:
+            return looks
+        self._taken += 1
         del self._left[name]
         if name not in self._known:
             self.files.remove(self.layout.active / name)
-            return True
+            return 0
         # Should it be busy, or its ledger in trouble, that is for later.
         with contextlib.suppress(ArbdError, OSError):
             take_names_away(self.files, self.layout, SessionQueue(self.files, self.layout.session(name), PATIENCE_S))
-        return True
+        return 0
 
     def is_over(self, queue: SessionQueue, *, was_worked_on: bool) -> None:
         """Nobody needs to look at it any more, and it is written down."""

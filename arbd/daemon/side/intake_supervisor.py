@@ -29,7 +29,7 @@ from arbd.daemon.slots.protocol import may_run_engine
 from arbd.job.code import engine, read_engine
 from arbd.spool.held import Taker, give_back
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.listing import Listing
+from arbd.spool.listing import Listing, hidden_names
 from arbd.spool.sessions import HIDDEN
 from arbd.spool.standing.firing import Standing
 from arbd.spool.system import SystemClock
@@ -152,7 +152,8 @@ class IntakeSupervisor:
             standing = self._standing.look()
             self._seen_standing(standing)
             is_due = any(each.wants_looks for each in standing)
-            return bool(dropped or held or is_due or any(HIDDEN.fullmatch(name) for name in self._sessions.names()))
+            hidden = hidden_names(self._sessions.names())
+            return bool(dropped or held or is_due or any(map(HIDDEN.fullmatch, hidden)))
         except OSError:
             # The coordinator tells of a spool that is away.
             return False
