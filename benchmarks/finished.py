@@ -65,12 +65,18 @@ def settings(folder: Path, name: str) -> Path:
     return path
 
 
+def environment(config: Path) -> dict[str, str]:
+    """With a place for bytecode, as what is installed has it."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(config.parent / "bytecode")}
+
+
 def arbctl_s(config: Path, *arguments: str) -> float:
     """The processor time of one command; exit code 1 of `doctor` is an answer too."""
     before = os.times()
     done = subprocess.run(
         [sys.executable, "-m", "arbd.cli", "--config", str(config), *arguments], stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, check=False,
+        stderr=subprocess.PIPE, check=False, env=environment(config),
     )  # fmt: skip
     if done.returncode not in (0, 1):
         raise SystemExit(done.stderr.decode())
@@ -98,8 +104,9 @@ def daemon(config: Path) -> Iterator[int]:
     """One that lives meanwhile; its process id."""
     with config.with_suffix(".log").open("wb") as log:
         running = subprocess.Popen(
-            [sys.executable, "-m", "arbd.daemon", "run", "--config", str(config)], stdout=log, stderr=log
-        )
+            [sys.executable, "-m", "arbd.daemon", "run", "--config", str(config)], stdout=log, stderr=log,
+            env=environment(config),
+        )  # fmt: skip
         try:
             yield running.pid
         finally:
@@ -130,9 +137,9 @@ def _ms(seconds: Iterator[float]) -> float:
 
 def emptied(config: Path, layout: SpoolLayout) -> None:
     """Print how long it takes until no name of a session that is over stands in `active/`."""
-    count, began_s = len(os.listdir(layout.active)), time.monotonic()
+    count, began_s = len(list(layout.active.iterdir())), time.monotonic()
     with daemon(config) as pid:
-        while (left := len(os.listdir(layout.active))) and time.monotonic() - began_s < PATIENCE_S:
+        while (left := len(list(layout.active.iterdir()))) and time.monotonic() - began_s < PATIENCE_S:
             time.sleep(0.2)
         print(json.dumps({
             "benchmark": "finished_left", "names": count, "left": left, "seconds": round(time.monotonic() - began_s, 1),

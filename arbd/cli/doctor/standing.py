@@ -42,7 +42,9 @@ def examine(layout: SpoolLayout) -> Iterator[Finding]:
             yield Finding("standing", WARNING, late, f"no worker lives, or the session before is not over: {show}")
         elif state.last is not None and state.last.due_ns > now_ns + EARLY_NS:
             due = iso_time(state.last.due_ns)
-            ahead = f"worker {state.last.by} fired {name} for {state.last.due}, due at {due}, which is ahead of this host"
+            ahead = (
+                f"worker {state.last.by} fired {name} for {state.last.due}, due at {due}, which is ahead of this host"
+            )
             yield Finding("standing", WARNING, ahead, "set the clocks of both hosts (chrony, systemd-timesyncd)")
         else:
             good += 1

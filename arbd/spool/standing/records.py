@@ -169,9 +169,7 @@ class StandingJob:
         forgotten_ns = min(fire.due_ns for fire in recent) if len(recent) == MAX_FIRES else self.created_ns
         if due.wall_ns <= max(self.created_ns, forgotten_ns):
             return False
-        return not any(
-            fire.due == due.label or fire.after_ns < due.wall_ns <= fire.due_ns <= now_ns for fire in recent
-        )
+        return not any(fire.due == due.label or fire.after_ns < due.wall_ns <= fire.due_ns <= now_ns for fire in recent)
 
     def covered_ns(self, due: Due) -> int:
         """The time after which the firing of `due` stands for what was missed."""
