@@ -9,6 +9,10 @@ from __future__ import annotations
 import math
 import re
 
+from arbd.spool.provenance import LABEL, MAX_LABELS, MAX_PRIORITY, MAX_SLOTS
+
+__all__ = ["LABEL", "MAX_LABELS", "MAX_PRIORITY", "MAX_SLOTS"]
+
 MAX_PARAMETERS = 256
 MAX_CHOICES = 10_000
 MAX_FILES = 1_000
@@ -20,14 +24,11 @@ MIN_MEMORY_MB, MAX_MEMORY_MB = 64, 2**30
 MAX_ITERATIONS = 10**12
 MAX_SEED = 2**63 - 1
 MAX_RETRIES = 100
-MAX_PRIORITY = 1_000
-MAX_SLOTS = 1 << 20
 MAX_GENERATION = 100_000
 MAX_ENQUEUED = 10_000
 MAX_CONSTRAINTS = 1_000
 # Names, numbers and operators of all constraints together: each is computed for every row, wherever rows are judged.
 MAX_CONSTRAINT_TERMS = 5_000
-MAX_LABELS = 32
 MAX_NOTES_CHARS = 10_000
 # Steps without an improvement, which are kept of each iteration that runs.
 MAX_PATIENCE = 1_000_000
@@ -40,7 +41,6 @@ MAX_PART_BYTES = 255
 MAX_EXACT = 2**53
 MAX_WIDTH = 1e300
 # A parameter's name becomes a column, a variable of a shell, a key: nothing in it may mean anything there.
-LABEL = re.compile(r"[A-Za-z0-9_./:@+-]{1,64}")
 PARAMETER_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
 
 

@@ -6,9 +6,8 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from arbd.errors import UsageError
 from arbd.registry import hint
@@ -17,7 +16,17 @@ from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
-from arbd.spool.provenance import MAX_REASON_CHARS, Actor, Changes, Submission
+from arbd.spool.provenance import (
+    LABEL,
+    MAX_LABEL_CHARS,
+    MAX_LABELS,
+    MAX_PRIORITY,
+    MAX_REASON_CHARS,
+    MAX_SLOTS,
+    Actor,
+    Changes,
+    Submission,
+)
 from arbd.spool.queue import SessionQueue
 
 MAX_USER_CHARS = 64
@@ -73,42 +82,61 @@ def change_state(layout: SpoolLayout, session: str, state: str, actor: Actor | N
     return queue.state.label()
 
 
-def change(layout: SpoolLayout, session: str, changes: Changes, actor: Actor) -> LedgerState:
-    """Change priority, slots or labels of a session that is not over; how it stands then. UsageError when it is."""
+def change(layout: SpoolLayout, session: str, settings: Sequence[str], actor: Actor) -> LedgerState:
+    """Change priority, slots or labels of a session that is not over; how it stands then. UsageError when it is.
+
+    `settings` are `priority=5`, `max_slots=none`, `labels.desk=btc`, `labels.draft=` (which takes one away).
+    """
+    parse_changes(settings, {})
     queue = open_queue(layout, session)
 
     def decide(now: LedgerState) -> list[LedgerRecord]:
         if now.over:
             raise UsageError(f"session {session} is {now.label()}: nothing of it can be changed any more")
-        return [acts.switched(now.state, actor, "set", changes)]
+        # Over the labels as they are under the lock: somebody else may be changing others.
+        return [acts.switched(now.state, actor, "set", parse_changes(settings, now.provenance.labels))]
 
     return queue.change(decide)
 
 
 def parse_changes(settings: Sequence[str], labels: Mapping[str, str]) -> Changes:
-    """`priority=5`, `max_slots=none`, `labels.desk=btc` over the `labels` that there are; UsageError for anything else."""
-    values: dict[str, Any] = {}
-    new_labels = dict(labels)
+    """What settings come to over the `labels` that there are; UsageError for what is none, or beyond its limits."""
+    changes, new_labels = Changes(), dict(labels)
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"{setting!r}: expected NAME=VALUE")
-        if name in ("priority", "max_slots"):
-            values[name] = None if name == "max_slots" and value == "none" else _integer(name, value)
+        if name == "priority":
+            changes = replace(changes, priority=_integer(setting, value, -MAX_PRIORITY, MAX_PRIORITY))
+        elif name == "max_slots":
+            changes = replace(changes, max_slots=None if value == "none" else _integer(setting, value, 1, MAX_SLOTS))
         elif name.startswith("labels."):
-            new_labels[name.removeprefix("labels.")] = value
-            values["labels"] = {key: text for key, text in new_labels.items() if text}
+            _label(setting, new_labels, name.removeprefix("labels."), value)
+            changes = replace(changes, labels=dict(new_labels))
         else:
             near = hint(name, ("priority", "max_slots", "labels."))
             raise UsageError(f"{name!r} cannot be changed: {near}expected priority, max_slots or labels.NAME")
-    try:
-        return msgspec.convert(values, Changes)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{' '.join(settings)}: {error}") from error
+    if len(new_labels) > MAX_LABELS and len(new_labels) > len(labels):
+        raise UsageError(f"{len(new_labels)} labels; the maximum is {MAX_LABELS}: take one away with labels.NAME=")
+    return changes
 
 
-def _integer(name: str, value: str) -> int:
+def _label(setting: str, labels: dict[str, str], name: str, value: str) -> None:
+    """Set one of `labels`, or take it away, which goes with names that no new one may have."""
+    if not value:
+        labels.pop(name, None)
+        return
+    for part in (name, value):
+        if not LABEL.fullmatch(part):
+            raise UsageError(f"{setting!r}: labels are made of 1 to {MAX_LABEL_CHARS} letters, digits and _./:@+-")
+    labels[name] = value
+
+
+def _integer(setting: str, value: str, lowest: int, highest: int) -> int:
     try:
-        return int(value)
+        found = int(value)
     except ValueError:
-        raise UsageError(f"{name}={value}: expected an integer") from None
+        raise UsageError(f"{setting}: expected an integer") from None
+    if not lowest <= found <= highest:
+        raise UsageError(f"{setting}: the minimum is {lowest:,}, the maximum {highest:,}")
+    return found

@@ -7,6 +7,7 @@ what that person's command said: whoever may write the ledger may lie in it.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -19,6 +20,11 @@ from arbd.records import Signed
 MAX_ACTIONS = 50
 MAX_LABELS = 32
 MAX_LABEL_CHARS = 64
+# What labels are made of, names and values; what earlier versions let through is read.
+LABEL = re.compile(r"[A-Za-z0-9_./:@+-]{1,64}")
+# What a person may ask for; below and above are those of earlier versions.
+MAX_PRIORITY = 1_000
+MAX_SLOTS = 1 << 20
 MAX_NAME_CHARS = 300
 MAX_REASON_CHARS = 1_000
 
@@ -27,7 +33,7 @@ Uid = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Label = Annotated[str, Meta(max_length=MAX_LABEL_CHARS)]
 Labels = Annotated[dict[Label, Label], Meta(max_length=MAX_LABELS)]
 Priority = Annotated[int, Meta(ge=-(10**6), le=10**6)]
-MaxSlots = Annotated[int, Meta(ge=1, le=1 << 20)]
+MaxSlots = Annotated[int, Meta(ge=1, le=MAX_SLOTS)]
 
 
 class Submission(Struct, frozen=True, omit_defaults=True, kw_only=True):

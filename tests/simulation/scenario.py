@@ -40,7 +40,7 @@ from tests.spool.sessions import spec_of
 PATIENCE_S = 900.0
 MAX_EVENTS = 400_000
 # So long after the storm what deaths left may still be there: names are looked at some times before they are taken for that.
-LEFT_S = 1.5 * LEFT_LOOKS * TIMING.scan_s
+LEFT_S = 5.5 * LEFT_LOOKS * TIMING.scan_s
 
 
 @dataclass

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arbd.errors import UsageError
 from arbd.spool import ledger
@@ -17,7 +20,7 @@ from arbd.spool.job_file import host_in, host_line
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import MAX_BUSY_NS, read_record
-from arbd.spool.provenance import Actor, Changes, Submission
+from arbd.spool.provenance import LABEL, MAX_LABELS, Actor, Changes, Submission
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import create_session
 from tests.spool.sessions import make_session, spec_of
@@ -37,8 +40,8 @@ def test_whose_a_session_is_and_what_was_changed_is_folded_from_its_ledger(layou
     submission = Submission(user="bob", uid=7, host="desk-2", wall_ns=5)
     spec = spec_of(9, labels={"desk": "btc"})
     create_session(Files(), layout, "s", b"", spec, submission=submission)
-    change(layout, "s", Changes(priority=4, max_slots=2), ANNA)
-    state = change(layout, "s", parse_changes(["labels.draft=1", "max_slots=none"], {"desk": "btc"}), ANNA)
+    change(layout, "s", ["priority=4", "max_slots=2"], ANNA)
+    state = change(layout, "s", ["labels.draft=1", "max_slots=none"], ANNA)
     provenance = state.provenance
     assert (provenance.owner, provenance.submission.method) == ("bob", "random")
     assert provenance.changes == Changes(priority=4, max_slots=None, labels={"desk": "btc", "draft": "1"})
@@ -52,7 +55,7 @@ def test_every_action_has_its_author_and_reason_in_the_history(layout: SpoolLayo
     create_session(Files(), layout, "s", b"", spec_of(9), submission=Submission(user="bob", host="desk-2"))
     change_state(layout, "s", ledger.PAUSED, ANNA)
     change_state(layout, "s", ledger.RUNNING)
-    change(layout, "s", Changes(priority=1), ANNA)
+    change(layout, "s", ["priority=1"], ANNA)
     change_state(layout, "s", ledger.CANCELLED, ANNA)
     deeds = history_of(Files(), layout.session("s"))
     assert [deed.what for deed in deeds] == ["submitted", "pause", "resume", "set", "cancel"]
@@ -61,7 +64,7 @@ def test_every_action_has_its_author_and_reason_in_the_history(layout: SpoolLayo
     assert [deed.reason for deed in deeds] == ["", "wrong fees", "", "wrong fees", "wrong fees"]
     assert deeds[3].changes == {"priority": 1}
     with pytest.raises(UsageError, match="nothing of it can be changed"):
-        change(layout, "s", Changes(priority=2), ANNA)
+        change(layout, "s", ["priority=2"], ANNA)
 
 
 def test_what_earlier_versions_wrote_has_no_author(layout: SpoolLayout) -> None:
@@ -91,10 +94,47 @@ def test_what_cannot_be_meant_is_no_record(plain: dict[str, object]) -> None:
         read_record(msgspec.msgpack.encode(plain), 5)
 
 
-@pytest.mark.parametrize("setting", ["priority", "priority=x", "max_slots=0", "seed=4", "labels.a=" + "b" * 65])
+@pytest.mark.parametrize(
+    "setting",
+    ["priority", "priority=x", "priority=", "priority=1.5", "priority=1001", "priority=-1001", "priority=" + "9" * 5000,
+     "max_slots=0", "max_slots=-1", "max_slots=1048577", "seed=4", "", "=", "labels.=b", "labels.a b=c", "labels.a\nb=c",
+     "labels.\u00e9=c", "labels.a=\u00fc", "labels.a=b c", "labels.a=" + "b" * 65, "labels." + "a" * 65 + "=b"],
+)  # fmt: skip
 def test_what_cannot_be_changed_is_said(setting: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="expected (an integer|NAME=VALUE|priority)|made of|the minimum is"):
         parse_changes([setting], {})
+
+
+LABEL_TEXT = st.one_of(st.text(max_size=3), st.from_regex(LABEL, fullmatch=True))
+
+
+@given(LABEL_TEXT, LABEL_TEXT.filter(bool))
+def test_set_takes_the_labels_that_a_job_file_takes(name: str, value: str) -> None:
+    taken = all(LABEL.fullmatch(part) for part in (name, value))
+    try:
+        changes = parse_changes([f"labels.{name}={value}"], {})
+    except UsageError:
+        assert not taken or "=" in name
+        return
+    # What stands behind the first sign of equality is the value.
+    assert "=" in name or (taken and changes.labels == {name: value})
+
+
+def test_a_label_too_many_is_refused_and_one_that_an_earlier_version_let_through_can_go() -> None:
+    many = {f"n{number}": "x" for number in range(MAX_LABELS)}
+    with pytest.raises(UsageError, match="the maximum is 32"):
+        parse_changes(["labels.more=x"], many)
+    changed = parse_changes(["labels.n0=", "labels.more=x"], many).labels
+    assert changed == {**{name: "x" for name in many if name != "n0"}, "more": "x"}
+    assert parse_changes(["labels.="], {"": "b"}).labels == {}
+
+
+def test_labels_that_two_people_set_at_once_are_both_there(layout: SpoolLayout) -> None:
+    create_session(Files(), layout, "s", b"", spec_of(9, labels={"desk": "btc"}))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: change(layout, "s", [f"labels.n{n}=x"], ANNA), range(20)))
+    state = SessionQueue(Files(), layout.session("s")).refresh()
+    assert state.provenance.labels == {"desk": "btc", **{f"n{n}": "x" for n in range(20)}}
 
 
 def test_a_job_says_where_it_was_submitted() -> None:

@@ -15,7 +15,7 @@ from arbd.errors import UsageError
 from arbd.job.stored import read_spec
 from arbd.registry import hint
 from arbd.spool import ledger
-from arbd.spool.control import change, change_state, open_queue, parse_changes, this_user
+from arbd.spool.control import change, change_state, open_queue, this_user
 from arbd.spool.dropped import DroppedJob
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Actor
@@ -113,10 +113,7 @@ def set_(app: App, session: str, settings: tuple[str, ...], reason: str) -> None
       arbctl set kimchi-btc-01 priority=5 max_slots=4
       arbctl set kimchi-btc-01 labels.desk=btc labels.draft= --reason "goes live on Monday"
     """
-    layout = app.layout()
-    now = open_queue(layout, session).state.provenance
-    changes = parse_changes(settings, now.labels)
-    state = change(layout, session, changes, this_user(reason))
+    state = change(app.layout(), session, settings, this_user(reason))
     told = msgspec.to_builtins(state.provenance.changes)
     app.show({"session_id": session, "changed": told}, lambda: f"{session}: {', '.join(settings)}")
 
