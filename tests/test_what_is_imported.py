@@ -21,7 +21,7 @@ HEAVY = (
 COUNT = f"import sys; print(*[name for name in {HEAVY!r} if name in sys.modules])"
 # Of each kind of process: what it begins with, and what of HEAVY that brings.
 PROCESSES = {
-    "daemon": ("import arbd.daemon.service", "msgspec numpy watchdog"),
+    "daemon": ("import arbd.daemon.service", "msgspec watchdog"),
     "what evaluates": ("from arbd.daemon.slots import process; process.import_what_evaluates()", "msgspec numpy"),
     "the paper engine": ("import arbd.daemon.slots.engine_template", "llvmlite msgspec numpy yaml"),
     # Pydantic looks for plug-ins of its own.

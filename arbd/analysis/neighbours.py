@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arbd.analysis.table import ResultTable
-from arbd.results.columns import Array
+from arbd.arrays import Array
 from arbd.search.space import ChoiceDimension
 
 

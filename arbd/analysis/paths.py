@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.job.validation import FoldWindows
-from arbd.results.columns import Array
 
 
 def path_mean(parts: Sequence[Array], folds: Sequence[FoldWindows]) -> Array:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from arbd.analysis.paths import edges_of, path_mean
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable
+from arbd.arrays import Array
 from arbd.errors import NotComputableError
 from arbd.job.validation import FoldWindows
 from arbd.paper.metrics import block_counts
-from arbd.results.columns import Array
 from arbd.results.ranking import Ranking
 from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase, Stretch

@@ -13,8 +13,8 @@ import numpy as np
 from arbd.analysis.neighbours import nearest
 from arbd.analysis.phases import PhaseResults
 from arbd.analysis.table import ResultTable
+from arbd.arrays import Array
 from arbd.errors import NotFoundError, UsageError
-from arbd.results.columns import Array
 from arbd.search.phases import Phase
 
 NEIGHBOURS = 10

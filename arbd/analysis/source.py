@@ -9,8 +9,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.errors import CorruptionError
-from arbd.results.columns import Array, RowBatch, RowRules, concatenate
+from arbd.results.columns import RowBatch, RowRules, concatenate
 from arbd.results.session_rows import beyond, whole_segments
 from arbd.results.store_format import ResultGroup, groups_of
 from arbd.results.store_reader import StoredResults

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from arbd.analysis.table import ResultTable
+from arbd.arrays import Array
 from arbd.paper.metrics import SECONDS_PER_YEAR
-from arbd.results.columns import Array
 
 PAPER_ONLY = "how many steps a block has is known of sessions of the paper engine only"
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from arbd.analysis.source import LoadedRows, Source, open_results
+from arbd.arrays import Array
 from arbd.errors import DamageWarning, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.registry import hint
 from arbd.results.cells import iso_utc
-from arbd.results.columns import Array, RowBatch, RowRules, concatenate
+from arbd.results.columns import RowBatch, RowRules, concatenate
 from arbd.results.csv_writer import BUDGET, budgets, status_name
 from arbd.results.ranking import Ranking
 from arbd.results.result import TuningResult

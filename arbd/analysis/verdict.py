@@ -15,11 +15,11 @@ from arbd.analysis.phases import NOT_ASKED, PhaseResults, return_blocks
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable, load_table
 from arbd.analysis.verdict_document import SessionVerdict
+from arbd.arrays import Array
 from arbd.errors import NotComputableError
 from arbd.job.spec import JobSpec
 from arbd.job.validation import Window
 from arbd.paper.metrics import block_counts
-from arbd.results.columns import Array
 from arbd.results.trials import records_of, trials_on_data, windows_of
 from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from arbd.analysis.phases import PhaseResults
+from arbd.arrays import Array
 from arbd.paper.metrics import SECONDS_PER_YEAR
-from arbd.results.columns import Array
 from arbd.search.phases import Phase
 from arbd.validation.claim import LEVEL, Beyond
 from arbd.validation.evidence import Evidence, Judgement

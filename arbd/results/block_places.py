@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.errors import CorruptionError, DamageWarning
-from arbd.results.column_bytes import Array
 from arbd.results.columns import RowBatch
 from arbd.results.segments import NAME, read_batch
 from arbd.spool.files import Files

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
-from arbd.results.column_bytes import Array
+from arbd.arrays import Array
 
 # Within these `repr` writes no exponent, and neither does JSON, whose numbers are as short as those of `repr`.
 _PLAIN_FROM, _PLAIN_BELOW = 1e-4, 1e16

@@ -12,17 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgpack
-import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from arbd.arrays import Array, np
 
 LEVEL = 1
 SAMPLE_BYTES = 2_048
 # Compressed only where a sample becomes this much smaller: what does is quick to compress, and to read.
 PAYS = 0.35
-_SINGLE, _DOUBLE = np.dtype("<f4"), np.dtype("<f8")
-_SMALLEST_NORMAL = np.uint32(0x0080_0000)
+_SINGLE, _DOUBLE = "<f4", "<f8"
+_SMALLEST_NORMAL = 0x0080_0000
 
 
 def compressed(data: memoryview) -> bytes | None:
@@ -64,7 +62,7 @@ def stored_blocks(blocks: Array) -> Array:
         return np.asarray(blocks, dtype=_DOUBLE)
     magnitude -= np.uint32(1)
     lost_zeros = np.count_nonzero(single) != np.count_nonzero(blocks)
-    if magnitude.size and (lost_zeros or magnitude.min() < (_SMALLEST_NORMAL << np.uint32(1)) - np.uint32(1)):
+    if magnitude.size and (lost_zeros or magnitude.min() < np.uint32((_SMALLEST_NORMAL << 1) - 1)):
         return np.asarray(blocks, dtype=_DOUBLE)
     return single
 

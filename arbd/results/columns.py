@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import msgpack
-import numpy as np
-import numpy.typing as npt
 from msgspec import UNSET
 
 from arbd import schema
+from arbd.arrays import Array, np
 from arbd.job.spec import JobSpec
 from arbd.records import shown
 from arbd.results.code_runs import CodeRuns, code_of
@@ -26,7 +24,6 @@ from arbd.spool.ledger import CRASHED
 
 CODE_FORM = "|S16"
 
-Array = npt.NDArray[Any]
 Reports = Mapping[int, Sequence[tuple[int, float]]]
 
 FIXED_COLUMNS: Mapping[str, str] = {

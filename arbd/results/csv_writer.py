@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.job.spec import JobSpec
 from arbd.plain_json import text_of
 from arbd.results.cells import float_cells, integer_cells, quoted, time_cells
-from arbd.results.columns import Array, RowBatch
+from arbd.results.columns import RowBatch
 from arbd.results.store_format import ResultGroup
 from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
 from arbd.search.space import ChoiceDimension, Dimension

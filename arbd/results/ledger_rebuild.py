@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.errors import CorruptionError
-from arbd.results.columns import Array, RowRules
+from arbd.results.columns import RowRules
 from arbd.results.segments import SegmentReader, worker_of
 from arbd.results.store_reader import StoredResults
 from arbd.spool import ledger

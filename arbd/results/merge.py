@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.errors import CorruptionError
 from arbd.results.batch_index import BatchIndex, Presence, Stretch
 from arbd.results.block_places import NOWHERE
-from arbd.results.columns import CODE_FORM, Array, RowBatch, RowRules, concatenate
+from arbd.results.columns import CODE_FORM, RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners, winning
 from arbd.results.segments import SegmentDamage, SegmentReader, read_stretch, worker_of
 from arbd.results.winning_rows import with_results

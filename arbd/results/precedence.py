@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arbd.results.columns import Array
+from arbd.arrays import Array
 from arbd.results.segments import SegmentBatch
 from arbd.spool.ledger import COMPLETED
 

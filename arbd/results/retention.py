@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.errors import CorruptionError, DamageWarning, DataError, UnsafePathError, UsageError
 from arbd.job.stored import read_spec
-from arbd.results.columns import Array, RowRules
+from arbd.results.columns import RowRules
 from arbd.results.store_format import encode_results, has_results
 from arbd.results.store_reader import StoredResults
 from arbd.spool.files import MAX_TREE_DEPTH, Files

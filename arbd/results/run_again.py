@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from arbd.arrays import Array
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
-from arbd.results.columns import Array, RowRules
+from arbd.results.columns import RowRules
 from arbd.results.merge import Merge, WinningRows
 from arbd.results.segments_back import bring_segments_back
 from arbd.spool import ledger

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.results.code_runs import CodeRuns, counts_of
-from arbd.results.columns import FIXED_COLUMNS, Array, expand_code
+from arbd.results.columns import FIXED_COLUMNS, expand_code
 from arbd.results.records import MAX_NAME_CHARS, ResultsGroup
 from arbd.results.store_format import (
     BLOCK_PLACES,

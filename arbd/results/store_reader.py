@@ -12,20 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.errors import CorruptionError
 from arbd.records import RecordFormat
 from arbd.results import records
 from arbd.results.block_places import BlockReader, checked_segments, decode_runs
 from arbd.results.code_runs import TRAILER, code_of
-from arbd.results.columns import (
-    FIXED_COLUMNS,
-    Array,
-    RowBatch,
-    RowRules,
-    check_fixed,
-    decode_column,
-    plain_reports,
-)
+from arbd.results.columns import FIXED_COLUMNS, RowBatch, RowRules, check_fixed, decode_column, plain_reports
 from arbd.results.merge import MergedGroup
 from arbd.results.records import MAX_METRICS, ResultsIndex
 from arbd.results.store_format import (

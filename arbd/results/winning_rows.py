@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from arbd.results.columns import Array, RowBatch, RowRules, concatenate
+from arbd.arrays import Array
+from arbd.results.columns import RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners
 from arbd.results.segments import read_batch, worker_of
 from arbd.search.plan import PRUNED

@@ -10,13 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from arbd.arrays import Mask, np, npt
 
 if TYPE_CHECKING:
     from arbd.search.dimensions import Value
-
-Mask = npt.NDArray[np.bool_]
 
 
 class CircleError(ValueError):

@@ -8,34 +8,33 @@ it does not, in units of its own sides, which is what a search can follow.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from arbd.arrays import Floats, np
 
 MAX_CHARS = 400
 MAX_DEPTH = 20
 
-Floats = npt.NDArray[np.float64]
-_FUNCTIONS: Mapping[str, tuple[int, Callable[..., Any]]] = {
-    "abs": (1, np.abs),
-    "sqrt": (1, np.sqrt),
-    "log": (1, np.log),
-    "exp": (1, np.exp),
-    "min": (2, np.minimum),
-    "max": (2, np.maximum),
+# How many arguments each takes, and what NumPy calls it.
+_FUNCTIONS = {
+    "abs": (1, "abs"),
+    "sqrt": (1, "sqrt"),
+    "log": (1, "log"),
+    "exp": (1, "exp"),
+    "min": (2, "minimum"),
+    "max": (2, "maximum"),
 }
-_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.divide,
-    ast.Mod: np.mod,
-    ast.Pow: np.power,
+_OPERATORS: Mapping[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.Mod: "mod",
+    ast.Pow: "power",
 }
-_SIGNS: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: np.negative, ast.UAdd: np.positive}
+_SIGNS: Mapping[type[ast.unaryop], str] = {ast.USub: "negative", ast.UAdd: "positive"}
 
 
 class ConstraintError(ValueError):
@@ -279,12 +278,12 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
         array = np.asarray(found)
         return array.astype(np.float64) if array.dtype.kind in "iub" else array
     if isinstance(node, ast.UnaryOp):
-        return _SIGNS[type(node.op)](_number(_value(node.operand, values)))
+        return getattr(np, _SIGNS[type(node.op)])(_number(_value(node.operand, values)))
     if isinstance(node, ast.BinOp):
         left, right = _number(_value(node.left, values)), _number(_value(node.right, values))
-        return _OPERATORS[type(node.op)](left, right)
+        return getattr(np, _OPERATORS[type(node.op)])(left, right)
     assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    return _FUNCTIONS[node.func.id][1](*(_number(_value(argument, values)) for argument in node.args))
+    return getattr(np, _FUNCTIONS[node.func.id][1])(*(_number(_value(argument, values)) for argument in node.args))
 
 
 def _number(value: Any) -> Any:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from arbd.arrays import Array, Floats, np
 from arbd.search.logarithms import exp, log
 
 # None is what a job calls null: no limit, nothing of that kind.
 Value = float | int | str | bool | None
-Column = npt.NDArray[Any]
-Unit = npt.NDArray[np.float64]
+Column = Array
+Unit = Floats
 # From here on not every integer is a float, and beyond these not every power of ten.
 EXACT = 2.0**53
 MOST_DECIMALS = 22

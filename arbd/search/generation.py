@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgpack
-import numpy as np
 from msgspec import Meta, Struct, field
 
 from arbd import schema
+from arbd.arrays import np
 from arbd.records import Natural, Positive, RecordFormat, Text
 from arbd.search.plan import PlannedRows
 from arbd.search.pruning import Thresholds

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from arbd.arrays import Floats
 from arbd.search.generation import Generation
-from arbd.search.history import Floats, History
+from arbd.search.history import History
 from arbd.search.plan import INFEASIBLE, RUN, NonAdaptivePlan, PlannedRows, enqueued_rows, join
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveSampler, Sampler

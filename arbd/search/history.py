@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from arbd.arrays import Floats, Ints, np, npt
 from arbd.search import ordering
 from arbd.search.space import Unit
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 # How far beyond the finite ones an infinite loss is learnt from, in parts of their range.
 BEYOND = 0.1
 

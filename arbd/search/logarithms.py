@@ -10,8 +10,7 @@ from __future__ import annotations
 import decimal
 from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
+from arbd.arrays import np, npt
 
 # log(2) in two parts: a multiple of the first, up to 2**11, is exact (Cody and Waite 1980).
 _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33")

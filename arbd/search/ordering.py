@@ -9,12 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from arbd.arrays import Floats, Ints, Mask, np
 
 # Of long columns, so many values tell what is surely not among the best few.
 SAMPLE_ROWS = 65_536

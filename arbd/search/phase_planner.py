@@ -12,11 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
+from arbd.arrays import Ints
 from arbd.search import ordering
 from arbd.search.generation import Generation
 from arbd.search.generations import BELOW_ONE, GenerationPlanner, schedule_of
 from arbd.search.phases import SEARCHES, Layout, Phase, Stretch
-from arbd.search.plan import RUN, SKIPPED, Ints, PlannedRows
+from arbd.search.plan import RUN, SKIPPED, PlannedRows
 from arbd.search.problem import SearchProblem
 from arbd.search.pruning import Thresholds
 from arbd.search.seeds import generator

@@ -13,9 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from arbd.arrays import np, npt
 from arbd.search.schedule import Schedule
 
 # Iterations of a phase that are published together, where nothing has to be learnt in between.

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from arbd.arrays import Floats, Ints, np, npt
 from arbd.search.conditions import ancestors
 from arbd.search.constraints import Constraint, as_values, parse_constraint, total_violation
 from arbd.search.problem import SearchProblem
@@ -39,9 +37,6 @@ _BLOCK = 1 << 16
 
 # How far from being broken a constraint is that does not concern a set, in units of the sides of one.
 HOLDS = -1.0
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,11 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from arbd.arrays import Floats, Ints, np
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Report = tuple[int, float]
 
 MEDIAN, PERCENTILE, PATIENT = "median", "percentile", "patient"

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
-
+from arbd.arrays import Mask, np
 from arbd.search.samplers.random import uniform_points
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Columns, SearchSpace
@@ -17,7 +15,7 @@ from arbd.search.space import Columns, SearchSpace
 # Points that are tried for one iteration, so many at once. Where none of them may run, the iteration does not.
 TRIES, AT_ONCE = 4_096, 256
 
-MayRun = Callable[[Columns, int], npt.NDArray[np.bool_]]
+MayRun = Callable[[Columns, int], Mask]
 
 
 def refilled(space: SearchSpace, seed: int, columns: Columns, first: int, may_run: MayRun) -> Columns:

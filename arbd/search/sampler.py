@@ -14,10 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from arbd.search.history import Floats, History
+from arbd.arrays import Floats, Mask
+from arbd.search.history import History
 from arbd.search.options import Option
 from arbd.search.problem import SearchProblem
 from arbd.search.schedule import GenerationSizes
@@ -28,7 +26,7 @@ BY_THE_SEARCH = GenerationSizes()
 OF_A_PLAN = GenerationSizes(usual=4)
 # A model of all results is worth more than its time while they are few; later they outweigh what it adds.
 MOST_MODELLED = 2_000
-Allowed = Callable[[Unit], npt.NDArray[np.bool_]]
+Allowed = Callable[[Unit], Mask]
 
 
 class Sampler(Protocol):

@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from arbd.arrays import np, npt
 from arbd.registry import hint
 from arbd.search.conditions import CircleError, Condition, activity, in_order
 from arbd.search.dimensions import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.search.history import Floats, Ints
+from arbd.arrays import Floats, Ints
 from arbd.search.ordering import improvements
 from arbd.search.problem import SearchProblem
 

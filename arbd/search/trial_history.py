@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.history import Floats, History, bounded
+from arbd.arrays import Floats, Ints
+from arbd.search.history import History, bounded
 from arbd.search.ordering import comparable
-from arbd.search.plan import PRUNED, RUN, Ints, Limits, PlannedRows
+from arbd.search.plan import PRUNED, RUN, Limits, PlannedRows
 from arbd.search.problem import SearchProblem
 from arbd.search.pruning import Report, ReportedHistory, Thresholds, last_losses, learnt_from
 from arbd.search.space import Columns

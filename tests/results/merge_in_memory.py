@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from arbd.results.columns import CODE_FORM, Array, RowBatch, RowRules, concatenate
+from arbd.arrays import Array
+from arbd.results.columns import CODE_FORM, RowBatch, RowRules, concatenate
 from arbd.results.merge import MergedGroup
 from arbd.results.precedence import Winners, winning
 from arbd.results.segments import SegmentDamage, SegmentReader, read_batch, worker_of

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbd.arrays import Array
 from arbd.errors import DamageWarning, UsageError
 from arbd.results.block_places import decode_runs, encode_runs
-from arbd.results.columns import Array, RowBatch, RowRules
+from arbd.results.columns import RowBatch, RowRules
 from arbd.results.compaction import compact
 from arbd.results.merge import Merge
 from arbd.results.retention import require_compacted, take_blocks_in

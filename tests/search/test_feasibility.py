@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbd.arrays import Ints
 from arbd.search.conditions import Condition
 from arbd.search.constraints import parse_constraint
 from arbd.search.generations import GenerationPlanner
-from arbd.search.history import History, Ints
+from arbd.search.history import History
 from arbd.search.models.feasibility import MOST_MODELS, Feasibility
 from arbd.search.plan import HOLDS
 from arbd.search.problem import WarmStart

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbd.arrays import Floats
 from arbd.search import ordering
-from arbd.search.ordering import Floats, Tier
+from arbd.search.ordering import Tier
 
 NUMBERS = [-math.inf, -1.0, -0.0, 0.0, 0.5, 1.0, math.inf, math.nan]
 

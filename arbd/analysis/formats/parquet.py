@@ -12,9 +12,10 @@ import numpy as np
 
 from arbd.analysis.export_format import FRONT, ExportFormat
 from arbd.analysis.table import ResultTable
+from arbd.arrays import Array
 from arbd.atomic_file import whole_file
 from arbd.results.cells import time_cells
-from arbd.results.columns import Array, RowBatch
+from arbd.results.columns import RowBatch
 from arbd.results.csv_writer import (
     BUDGET,
     DIRECTION_PREFIX,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.table import ResultTable
-from arbd.results.columns import Array
+from arbd.arrays import Array
 from arbd.results.result import TuningResult
 from arbd.search.plan import NOT_RUN_NAMES, PRUNED
 from arbd.search.pruning import Report

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.table import ResultTable
+from arbd.arrays import Array
 from arbd.plain_json import text_of
-from arbd.results.columns import Array
 from arbd.search.space import ChoiceDimension, Dimension
 
 POINTS = 3_000

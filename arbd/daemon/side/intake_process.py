@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arbd.arrays import load
 from arbd.daemon import forks
 from arbd.daemon.host.config import Config
 from arbd.daemon.side.admission import admission, rejected_bound
@@ -219,6 +220,8 @@ def warm_up() -> None:
     import arbd.paper.market.cache  # noqa: PLC0415 - as above
     import arbd.paper.scenario  # noqa: PLC0415 - as above
     import arbd.results.warm_start  # noqa: F401, PLC0415 - as above
+
+    load()
 
 
 def _slots(layout: SpoolLayout) -> int:

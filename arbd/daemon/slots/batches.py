@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from arbd.arrays import Array
 from arbd.daemon.slots.row_buffer import not_run_errors
 from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Evaluator, Settings
-from arbd.results.columns import Array, RowBatch
+from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN, PlannedRows
 from arbd.spool.ledger import COMPLETED
 from arbd.spool.spans import Span

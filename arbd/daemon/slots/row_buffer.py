@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from arbd.arrays import Array
 from arbd.objective.protocol import Outcome
-from arbd.results.columns import Array, RowBatch
+from arbd.results.columns import RowBatch
 from arbd.search.plan import NOT_RUN_ERRORS, PRUNED, RUN, PlannedRows
 
 

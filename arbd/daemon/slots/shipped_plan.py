@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 import msgpack
 import numpy as np
 
+from arbd.arrays import Ints
 from arbd.daemon.slots.protocol import ChunkTask
-from arbd.search.plan import Ints, Plan, PlannedRows, join
+from arbd.search.plan import Plan, PlannedRows, join
 from arbd.search.pruning import Thresholds
 from arbd.spool.spans import Span
 

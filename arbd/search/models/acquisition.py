@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy import special
 
-from arbd.search.history import Floats
+from arbd.arrays import Floats
 
 # sqrt(beta) of the confidence bound.
 UCB_WIDTH = 2.0

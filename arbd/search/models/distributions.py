@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from cmaes import CMA, CatCMAwM
 
+from arbd.arrays import Floats
 from arbd.search.dimensions import Dimension
-from arbd.search.history import Floats
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace, Unit
 
 # Chosen on the problems of benchmarks/search_problems.py that are not held back.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from cmaes import get_warm_start_mgd
 
-from arbd.search.history import Floats, Ints
+from arbd.arrays import Floats, Ints
 from arbd.search.models.distributions import FIRST_WIDTH, Beginning, Distribution, Mask, Mixed, Numbers, has_shares
 from arbd.search.seeds import generator, iteration_seed
 from arbd.search.space import SearchSpace, Unit

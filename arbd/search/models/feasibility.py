@@ -13,7 +13,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.history import Floats, History, Ints
+from arbd.arrays import Floats, Ints
+from arbd.search.history import History
 from arbd.search.models.acquisition import keeps
 from arbd.search.models.gaussian_process import Posterior, Scored, fit
 from arbd.search.space import Unit

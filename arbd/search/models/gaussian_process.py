@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, optimize
 
-from arbd.search.history import Floats
+from arbd.arrays import Floats
 from arbd.search.space import Unit
 
 TWO_STARTS = 60

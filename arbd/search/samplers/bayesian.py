@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.history import Floats, History, Ints, best_first, bounded
+from arbd.arrays import Floats, Ints
+from arbd.search.history import History, best_first, bounded
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import MOST_MODELLED, AdaptiveMethod, Allowed, Proposal, Suits

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.history import Floats, History, Ints, best_first
+from arbd.arrays import Floats, Ints
+from arbd.search.history import History, best_first
 from arbd.search.point_keys import point_keys
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal

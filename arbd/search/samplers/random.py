@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from arbd.arrays import np
 from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.space import Columns, SearchSpace, Unit
 

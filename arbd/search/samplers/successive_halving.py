@@ -18,7 +18,8 @@ from typing import cast
 
 import numpy as np
 
-from arbd.search.history import Floats, History, Ints, best_first
+from arbd.arrays import Floats, Ints
+from arbd.search.history import History, best_first
 from arbd.search.options import Option
 from arbd.search.point_keys import TakenPoints, point_keys
 from arbd.search.problem import SearchProblem

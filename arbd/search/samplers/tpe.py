@@ -26,7 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arbd.search.history import Floats, History, Ints, best_first
+from arbd.arrays import Floats, Ints
+from arbd.search.history import History, best_first
 from arbd.search.problem import SearchProblem
 from arbd.search.sampler import MOST_MODELLED, AdaptiveMethod, Allowed, Proposal, Suits
 from arbd.search.schedule import GenerationSizes
