@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import ClassVar
 
 from arbd.arrays import Array, Floats, np
 from arbd.search.logarithms import exp, log
@@ -33,6 +33,7 @@ def _decimals(number: float) -> int:
 class FloatDimension:
     """A real number in [low, high]; uniform, log-uniform, or on the points low, low + step, ... up to high."""
 
+    kind: ClassVar[str] = "float"
     name: str
     low: float
     high: float
@@ -101,22 +102,12 @@ class FloatDimension:
         values[0], values[-1] = self.low, self.high
         return values
 
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {
-            "type": "float",
-            "name": self.name,
-            "low": self.low,
-            "high": self.high,
-            "log": self.log,
-            "step": self.step,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class IntDimension:
     """An integer in [low, high], both included; uniform, log-uniform, or every `step`-th."""
 
+    kind: ClassVar[str] = "int"
     name: str
     low: int
     high: int
@@ -160,22 +151,12 @@ class IntDimension:
         values = exp(np.linspace(log(self.low), log(self.high), points))
         return np.unique(np.clip(np.rint(values).astype(np.int64), self.low, self.high))
 
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {
-            "type": "int",
-            "name": self.name,
-            "low": self.low,
-            "high": self.high,
-            "log": self.log,
-            "step": self.step,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class ChoiceDimension:
     """One of `values`; columns hold positions in that list."""
 
+    kind: ClassVar[str] = "choice"
     name: str
     values: tuple[Value, ...]
 
@@ -205,10 +186,6 @@ class ChoiceDimension:
         """All positions: a choice has no order in which some could be left out."""
         del points
         return np.arange(self.levels, dtype=np.int64)
-
-    def to_plain(self) -> dict[str, Any]:
-        """For msgpack."""
-        return {"type": "choice", "name": self.name, "values": list(self.values)}
 
 
 Dimension = FloatDimension | IntDimension | ChoiceDimension

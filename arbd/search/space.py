@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from arbd.arrays import np, npt
@@ -180,7 +180,13 @@ class SearchSpace:
         when: dict[str, dict[str, list[Value]]] = {}
         for condition in self.conditions:
             when.setdefault(condition.name, {})[condition.parent] = list(condition.values)
-        return [d.to_plain() | ({"when": when[d.name]} if d.name in when else {}) for d in self.dimensions]
+        return [_plain(d) | ({"when": when[d.name]} if d.name in when else {}) for d in self.dimensions]
+
+
+def _plain(dimension: Dimension) -> dict[str, Any]:
+    """What a dimension is, and its fields."""
+    values = {each.name: getattr(dimension, each.name) for each in fields(dimension)}
+    return {"type": dimension.kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def _absent(dimension: Dimension) -> Column:
