@@ -169,7 +169,7 @@ class TermsRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
     requires: Annotated[dict[Label, Label], Meta(max_length=limits.MAX_LABELS)] = {}
     after: Annotated[tuple[Annotated[str, Meta(pattern=rf"^{NAME_PATTERN.pattern}\Z")], ...], Meta(max_length=100)] = ()
-    deadline_ns: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    deadline_ns: Annotated[int, Meta(ge=0, le=limits.MAX_MOMENT_NS)] | None = None
 
 
 class JobRecord(Struct, frozen=True, kw_only=True):

@@ -40,6 +40,8 @@ MAX_PART_BYTES = 255
 # Above this, an integer is no longer the float that samplers compute with.
 MAX_EXACT = 2**53
 MAX_WIDTH = 1e300
+# Times are kept in nanoseconds since 1970: the last is in February of 2116.
+MAX_MOMENT_NS = 2**62
 # A parameter's name becomes a column, a variable of a shell, a key: nothing in it may mean anything there.
 PARAMETER_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")
 

@@ -37,6 +37,13 @@ def _scalar(value: Any, handler: Any) -> Any:
     raise PydanticCustomError("scalar", "is no value: a number, a string, true, false or null")
 
 
+def _moment(value: AwareDatetime) -> AwareDatetime:
+    if not 0 <= int(value.timestamp()) * 10**9 <= limits.MAX_MOMENT_NS:
+        raise PydanticCustomError("moment", "is a time between 1970 and 2116")
+    return value
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 Scalar = Annotated[bool | int | float | str | None, WrapValidator(_scalar)]
 
 
@@ -355,7 +362,7 @@ class Job(_Strict):
     after: SessionId | list[SessionId] = Field(
         default_factory=list, description="Sessions that must be over before it begins, however they ended."
     )
-    deadline: AwareDatetime | None = Field(
+    deadline: Moment | None = Field(
         None, description="A time with its zone (ISO 8601), at which the session ends with what it has by then."
     )
     each: dict[str, list[Any]] | None = Field(

@@ -158,9 +158,11 @@ class _Resolver:
         self.problems += search.problems
         self.notices += search.notices
         validation = self._validation(objective.kind, space, fixed, [f for f in (*data, *scenarios) if f], n)
+        if (session_id or job.session_id) in job.terms.after:
+            self.wrong("names this very session, which would never begin", "after")
         if self.problems:
             return None
-        self.notices += sanity_notes(space, fixed, self._quotes.looks) if paper else []
+        self.notices += [*job.terms.notices(), *(sanity_notes(space, fixed, self._quotes.looks) if paper else ())]
         spec = JobSpec(
             objective=objective,
             method=job.tuning.method,

@@ -5,6 +5,7 @@ Keeps I5: with the data files and the code that its digests name, a spec decides
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -96,6 +97,12 @@ class Terms:
     requires: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     deadline_ns: int | None = None
+
+    def notices(self) -> list[str]:
+        """What its author should know at this moment, by this host's calendar."""
+        if self.deadline_ns is None or time.time_ns() < self.deadline_ns:
+            return []
+        return ["the deadline is over already: the session ends as soon as it begins"]
 
     def to_plain(self) -> dict[str, Any]:
         """For msgpack."""

@@ -135,6 +135,8 @@ def test_a_session_waits_for_others_for_a_host_and_ends_at_its_deadline(
         ("first", "execution.priority=1"),
         ("second", "after=first"),
         ("third", "after=[first, nobody]"),
+        ("left", "after=right"),
+        ("right", "after=left"),
         ("elsewhere", "requires={gpu: 'yes'}"),
         ("late", "deadline=2020-01-01T00:00:00Z"),
     ):
@@ -149,8 +151,18 @@ def test_a_session_waits_for_others_for_a_host_and_ends_at_its_deadline(
     first = SessionQueue(Files(), layout.session("first")).refresh()
     second = SessionQueue(Files(), layout.session("second")).refresh()
     assert second.started_ns >= first.recent[-1][0]
-    waits = ("pending", "waits for nobody to be over")
-    wait_until(lambda: seen_by(arbctl, "third") == waits, what="the reason, once the first is known to be over")
+    waits = (
+        "waits for nobody to be over; nobody is no session yet: if that is a mistake, cancel third and submit it again"
+    )
+    wait_until(
+        lambda: seen_by(arbctl, "third") == ("pending", waits), what="the reason, once the first is known as over"
+    )
+    assert (seen_by(arbctl, "left")[1], seen_by(arbctl, "right")[1]) == (
+        "waits for right to be over, which never comes: left -> right -> left; cancel one of these",
+        "waits for left to be over, which never comes: right -> left -> right; cancel one of these",
+    )
+    assert arbctl("cancel", "left")[0] == 0
+    wait_until(lambda: seen_by(arbctl, "right")[0] == "done", 180.0, what="the one that waited for what is cancelled")
     assert seen_by(arbctl, "elsewhere") == ("pending", "needs a host with gpu=yes")
     (tmp_path / "labelled.yaml").write_text(daemons.config.read_text() + "labels: {gpu: yes}\n")
     daemons.config = tmp_path / "labelled.yaml"

@@ -12,6 +12,7 @@ from arbd.daemon.core import events
 from arbd.daemon.core.fairness import Demand, Fairness
 from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
 from arbd.daemon.core.session_state import SessionState
+from arbd.daemon.core.waits import reasons_to_wait
 from arbd.errors import ArbdError
 from arbd.spool.ledger import RUNNING
 from arbd.spool.user_limits import LimitTable
@@ -83,7 +84,7 @@ class Exchanges:
     def _apply_limits(self, works: Sequence[SessionState]) -> dict[str, int]:
         """Cap priorities, have sessions wait beyond what their owners may have at once; slots that owners may still have."""
         owner_room: dict[str, int] = {}
-        self.held = {work.session_id: reason for work in works if (reason := self._not_yet(work))}
+        self.held = self._not_yet(works)
         if not self.limits.entries:
             return owner_room
         by_owner: dict[str, list[SessionState]] = defaultdict(list)
@@ -103,14 +104,19 @@ class Exchanges:
                 self.held.update({work.session_id: reason for work in running[limits.sessions :]})
         return owner_room
 
-    def _not_yet(self, work: SessionState) -> str:
-        """Why this host does not work on a session by that session's own terms, or not yet; '' when it may."""
-        terms = work.spec.terms
-        lacking = [f"{name}={value}" for name, value in terms.requires.items() if self.labels.get(name) != value]
-        if lacking:
-            return f"needs a host with {', '.join(lacking)}"
-        waited_for = [name for name in terms.after if not self.registry.watch.has_ended(name)]
-        return f"waits for {', '.join(waited_for)} to be over" if waited_for else ""
+    def _not_yet(self, works: Sequence[SessionState]) -> dict[str, str]:
+        """Why this host does not work on sessions by their own terms, or not yet."""
+        found: dict[str, str] = {}
+        waits: dict[str, list[str]] = {}
+        for work in works:
+            terms = work.spec.terms
+            if lacking := [
+                f"{name}={value}" for name, value in terms.requires.items() if self.labels.get(name) != value
+            ]:
+                found[work.session_id] = f"needs a host with {', '.join(lacking)}"
+            if others := [name for name in terms.after if not self.registry.watch.has_ended(name)]:
+                waits[work.session_id] = others
+        return reasons_to_wait(waits, self.registry.watch.is_there) | found if waits else found
 
     def _refresh(self, demands: Mapping[str, Demand]) -> bool:
         """Read what other workers did meanwhile to the sessions that compete; True when there was anything to read."""

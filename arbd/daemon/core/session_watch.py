@@ -150,6 +150,10 @@ class SessionWatch:
             return True
         return session_id not in self._known and session_id in self._index.ended
 
+    def is_there(self, session_id: str) -> bool:
+        """True when a session of that id is there, or is being made, as of the last listing."""
+        return session_id in self._known
+
     def begins(self, session_id: str) -> None:
         """It goes on, or is another one of that name."""
         self._left.pop(session_id, None)
