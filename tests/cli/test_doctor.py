@@ -51,6 +51,18 @@ def test_mount_options_are_judged(tmp_path: Path, line: str, verdict: str) -> No
     assert filesystem.mount(tmp_path, tmp_path / "mounts").verdict == verdict
 
 
+def test_people_whom_this_host_does_not_know_are_told(arbctl: Arbctl, tmp_path: Path) -> None:
+    (tmp_path / "people.yaml").write_text(
+        "allowed_submitters: [root, '@root', '0', nobody-here]\n"
+        "limits: {root: {slots: 1}, '@root': {slots: 1}, '4242424': {slots: 1}, '*': {slots: 1}, "
+        "'nobody here.x': {slots: 1}, '@': {slots: 1}, '': {slots: 1}, \"\\u00e9\": {slots: 1}}\n"
+    )
+    found = json.loads(arbctl("--config", tmp_path / "people.yaml", "doctor", "--json")[1])["findings"]
+    told = [finding["found"].partition(": ")[0] for finding in found if finding["check"] in ("submitters", "limits")]
+    assert told == ["allowed_submitters", "limits.nobody here.x", "limits.@", "limits.", "limits.\u00e9"]
+    assert all(finding["remedy"] for finding in found if finding["check"] in ("submitters", "limits"))
+
+
 def test_a_spool_that_anybody_may_change_is_broken(layout: SpoolLayout) -> None:
     layout.root.chmod(0o777)
     assert filesystem.permissions(layout.root).verdict == "broken"

@@ -62,7 +62,7 @@ def doctor(app: App, verify_fs: bool, seconds: float, patience: float, scrub: bo
 
 
 def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
-    from arbd.cli.doctor import engine, filesystem, hosts, interpreters, service, standing
+    from arbd.cli.doctor import engine, filesystem, hosts, interpreters, people, service, standing
     from arbd.daemon.startup import versions
 
     found = list(_guarded("spool", filesystem.examine(layout)))
@@ -77,6 +77,7 @@ def _all(config: Config, layout: SpoolLayout, scrub: bool) -> Iterator[Finding]:
             yield from _guarded("damage", damage.examine(layout))
     yield engine.examine()
     yield from interpreters.examine(config.allow)
+    yield from people.examine(config.allowed_submitters, config.limits)
     yield from _guarded("service", service.examine())
 
 

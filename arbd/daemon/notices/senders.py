@@ -96,6 +96,9 @@ def post(target: Target, message: Message) -> None:
         raise DeliveryError(f"{target.shown} cannot be reached: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()
+    if status // 100 == 3:
+        # Followed, the message and its token would go to whom nobody named.
+        raise DeliveryError(f"{target.shown} answered {status}, which points elsewhere: name that URL instead")
     if status // 100 != 2:
         raise DeliveryError(f"{target.shown} answered {status}" + (f": {said}" if said else ""))
 
