@@ -139,7 +139,8 @@ class _Resolver:
 
     def resolve(self, session_id: str | None) -> JobSpec | None:
         job = self._job
-        self._check_mode(job.mode)
+        session_id = session_id or job.session_id
+        self._check_mode(job.mode, session_id)
         paper = (objective := self._objective()).kind == "paper"
         data = [self._data(given, index) for index, given in enumerate(job.data)]
         scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
@@ -158,8 +159,6 @@ class _Resolver:
         self.problems += search.problems
         self.notices += search.notices
         validation = self._validation(objective.kind, space, fixed, [f for f in (*data, *scenarios) if f], n)
-        if (session_id or job.session_id) in job.terms.after:
-            self.wrong("names this very session, which would never begin", "after")
         if self.problems:
             return None
         self.notices += [*job.terms.notices(), *(sanity_notes(space, fixed, self._quotes.looks) if paper else ())]
@@ -170,7 +169,7 @@ class _Resolver:
             n=n,
             seed=job.tuning.seed,
             metrics=metrics,
-            session_id=session_id or job.session_id,
+            session_id=session_id,
             mode=job.mode,
             data=tuple(d for d in data if d),
             scenarios=tuple(s for s in scenarios if s),
@@ -210,9 +209,11 @@ class _Resolver:
         options = ValidationOptions(kind, space, fixed, times, self.wrong, self.notices, given)
         return options.resolve(n, past=self._job.tuning.start_from is not None, takes_window=self._takes_window)
 
-    def _check_mode(self, mode: str) -> None:
+    def _check_mode(self, mode: str, session_id: str | None) -> None:
         if mode != "paper":
             self.wrong(f"{mode!r} is refused: arbd evaluates on recorded quotes and sends no orders; use paper", "mode")
+        if session_id in self._job.terms.after:
+            self.wrong("names this very session, which would never begin", "after")
 
     def _objective(self) -> ObjectiveSpec:
         given = self._job.objective
