@@ -139,8 +139,7 @@ class _Resolver:
 
     def resolve(self, session_id: str | None) -> JobSpec | None:
         job = self._job
-        session_id = session_id or job.session_id
-        self._check_mode(job.mode, session_id)
+        self._check_mode(job.mode, session_id := session_id or job.session_id)
         paper = (objective := self._objective()).kind == "paper"
         data = [self._data(given, index) for index, given in enumerate(job.data)]
         scenarios = [self._file(name, "tuning", "scenarios", index) for index, name in enumerate(job.tuning.scenarios)]
