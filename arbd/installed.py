@@ -6,6 +6,7 @@ longer than all that it asks.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -68,3 +69,19 @@ def _metadata_folder(distribution: str) -> Path | None:
             if wanted.fullmatch(name):
                 return Path(place or ".", name)
     return None
+
+
+@functools.lru_cache(1_000)
+def is_library(file: str | None) -> bool:
+    """Whether a file or folder is arbd's, the interpreter's or an installed package's; None, of what has no file, is."""
+    if file is None or file.startswith("<frozen"):
+        return True
+    return any(Path(file).is_relative_to(folder) for folder in _library_folders())
+
+
+@functools.cache
+def _library_folders() -> tuple[Path, ...]:
+    import sysconfig  # noqa: PLC0415 - who only asks for a version needs none of it
+
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return (Path(__file__).parent, *(Path(sysconfig.get_path(name)) for name in names))

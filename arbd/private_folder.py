@@ -10,43 +10,69 @@ import grp
 import os
 import pwd
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.errors import UsageError
 
-REMEDY = "remove it (it is made anew), or name another cache_dir in the settings"
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a private folder is for, in messages: what it is called, how to use another, what to do about a refused one.
+
+    `variable` moves it.
+    """
+
+    noun: str
+    another: str
+    remedy: str
+    variable: str
 
 
-def private_folder(folder: Path) -> Path:
+CACHE = Use(
+    "cache",
+    "name another cache_dir in the settings",
+    "remove it (it is made anew), or name another cache_dir in the settings",
+    "XDG_CACHE_HOME",
+)
+OWN = Use(
+    "folder of sessions from Python",
+    "name a spool (spool=...)",
+    "look at who made it, or name a spool (spool=...)",
+    "XDG_DATA_HOME",
+)
+
+
+def private_folder(folder: Path, use: Use = CACHE) -> Path:
     """The folder, made with mode 0700 where it is missing, and given that mode where others may only read.
 
     UsageError when somebody else could write to it, or put another in its place, or when it cannot be made.
     """
     try:
-        return _private(Path(os.path.realpath(folder)))
+        return _private(Path(os.path.realpath(folder)), use)
     except OSError as error:
         raise UsageError(
-            f"the cache {folder} cannot be used ({error.strerror}: {error.filename}): name another cache_dir in the "
-            "settings, or set XDG_CACHE_HOME to a folder that this user can write to"
+            f"the {use.noun} {folder} cannot be used ({error.strerror}: {error.filename}): {use.another}, "
+            f"or set {use.variable} to a folder that this user can write to"
         ) from error
 
 
-def _private(folder: Path) -> Path:
+def _private(folder: Path, use: Use) -> Path:
     for above in reversed(folder.parents):
         _make(above, 0o755)
-        _check_above(folder, above, above.stat())
+        _check_above(folder, above, above.stat(), use)
     _make(folder, 0o700)
     found = folder.stat()
     if not stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"the cache {folder} is no folder: {REMEDY}")
+        raise UsageError(f"the {use.noun} {folder} is no folder: {use.remedy}")
     if found.st_uid != os.geteuid():
         raise UsageError(
-            f"the cache {folder} belongs to user {_user(found.st_uid)}, who could put code there: {REMEDY}"
+            f"the {use.noun} {folder} belongs to user {_user(found.st_uid)}, who could put code there: {use.remedy}"
         )
     if _writable_by_others(found):
         raise UsageError(
-            f"the cache {folder} can be written to by others (mode {stat.S_IMODE(found.st_mode):04o}), "
-            f"who could have put code there: {REMEDY}"
+            f"the {use.noun} {folder} can be written to by others (mode {stat.S_IMODE(found.st_mode):04o}), "
+            f"who could have put code there: {use.remedy}"
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
         folder.chmod(0o700)
@@ -64,16 +90,16 @@ def _make(folder: Path, mode: int) -> None:
             raise
 
 
-def _check_above(folder: Path, above: Path, found: os.stat_result) -> None:
+def _check_above(folder: Path, above: Path, found: os.stat_result, use: Use) -> None:
     if found.st_uid not in (0, os.geteuid()):
         raise UsageError(
-            f"the cache {folder} is below {above}, which belongs to user {_user(found.st_uid)}, who could put another "
-            "in its place: name another cache_dir in the settings"
+            f"the {use.noun} {folder} is below {above}, which belongs to user {_user(found.st_uid)}, who could put another "
+            f"in its place: {use.another}"
         )
     if _writable_by_others(found) and not found.st_mode & stat.S_ISVTX:
         raise UsageError(
-            f"the cache {folder} is below {above}, in which others can rename it (mode {stat.S_IMODE(found.st_mode):04o}): "
-            f"chmod go-w {above}, or name another cache_dir in the settings"
+            f"the {use.noun} {folder} is below {above}, in which others can rename it (mode {stat.S_IMODE(found.st_mode):04o}): "
+            f"chmod go-w {above}, or {use.another}"
         )
 
 

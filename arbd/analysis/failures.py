@@ -10,10 +10,12 @@ import numpy as np
 
 from arbd.analysis.activity import TRADES
 from arbd.analysis.table import ResultTable
+from arbd.results.missing_metrics import missing_metric
 from arbd.results.ranking import Ranking
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
 
 MAX_KINDS = 10
+MAX_KINDS_IN_A_LINE = 3
 # What differs from one iteration to the next in the same words: numbers, addresses of objects.
 _VARIES = re.compile(r"0x[0-9a-f]+|[-+]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
 
@@ -48,6 +50,31 @@ def numbers_notice(ranking: Ranking, metric_names: Collection[str]) -> str:
         elif without and TRADES not in metric_names:
             told.append(f"{without:,} of {of:,} results have no number for {goal.name}, and rank last")
     return "; ".join(told)
+
+
+def why_no_best(table: ResultTable, metric: str, ascending: bool | None = None) -> str:
+    """Why no result is the best by a metric, its direction that of the job or `ascending`; "" where one is."""
+    n = len(table)
+    if not table.source.counts[COMPLETED]:
+        if table.missing:
+            return table.missing_text
+        return failures_text(table) if n else "no iteration is completed yet"
+    if metric not in table.metric_names:
+        return missing_metric(table.spec, table.metric_names) or f"no result has the metric {metric}"
+    if table.ranking.best(metric, ascending) is not None:
+        return ""
+    position = next(iter(table.rank(metric, 1, ascending)), None)
+    if position is not None and not table.ranking.feasible[position]:
+        return f"every result breaks a constraint ({'; '.join(table.spec.constraints)})"
+    return f"no result has a number for {metric}"
+
+
+def failures_text(table: ResultTable) -> str:
+    """How many iterations failed, and the most frequent errors of them in one line."""
+    kinds = grouped_failures(table)
+    failed = table.source.n - table.source.counts[COMPLETED]
+    told = [f"{kind['error'] or kind['status']} ({kind['count']:,} times)" for kind in kinds[:MAX_KINDS_IN_A_LINE]]
+    return f"{failed:,} of {table.source.n:,} iterations did not complete: {'; '.join(told)}"
 
 
 def by_kind(failures: Iterable[tuple[str, str, int]]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import inspect
 import sys
@@ -10,16 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from arbd.api.arguments import shown
 from arbd.api.job import Job
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
-from arbd.private_folder import private_folder
+from arbd.installed import is_library
+from arbd.private_folder import OWN, private_folder
 
 MODULE = """\"\"\"The objective of session {name}, a function of a notebook or script as it was when the session began.\"\"\"
 import base64
+import sys
 
 import cloudpickle
 
+# Behind those of this process: modules of the caller's that the function uses.
+sys.path += [folder for folder in {folders} if folder not in sys.path]
 SOURCE = "{source}"
 _function = cloudpickle.loads(base64.b64decode("{pickled}"))
 
@@ -37,11 +43,15 @@ def function_job(job: Job, name: str, folder: Path) -> Path:
     from arbd import strict_yaml
 
     assert job.function is not None
-    own = private_folder(folder / name)
+    own = private_folder(folder / name, OWN)
     module, digest = own / f"arbd_function_{hashlib.sha256(name.encode()).hexdigest()[:12]}.py", _digest(job.function)
     if not module.exists():
         text = MODULE.format(
-            name=name, source=digest, pickled=_pickled(job.function), parameters=", ".join(_parameters(job.function))
+            name=name,
+            folders=_folders(),
+            source=digest,
+            pickled=_pickled(job.function),
+            parameters=", ".join(_parameters(job.function)),
         )
         with whole_file(module) as new:
             new.write_text(text, encoding="utf-8")
@@ -71,18 +81,38 @@ def _pickled(function: Callable[..., Any]) -> str:
             "a function as objective needs cloudpickle (pip install 'arbd[notebook]'), or name it as "
             "objective={'python': 'module:function'}"
         ) from error
-    module = sys.modules.get(function.__module__ or "")
-    by_value = module is not None and module.__name__ != "__main__"
+    module = sys.modules.get(_home(function))
+    # Slots need not be able to import where it stands; what is installed they can.
+    by_value = (
+        module is not None and module.__name__ != "__main__" and not is_library(getattr(module, "__file__", None))
+    )
     try:
         if by_value:
-            # Slots need not be able to import where it stands.
             cloudpickle.register_pickle_by_value(module)
         return base64.b64encode(cloudpickle.dumps(function)).decode()
     except Exception as error:
-        raise UsageError(f"the function {function!r} cannot be carried to other processes: {error}") from error
+        raise UsageError(
+            f"the function {shown(function)} cannot be carried to other processes: {error}; make what cannot be carried "
+            "inside of the function (locks, open files, connections), or put the function into a module and name it as "
+            "objective={'python': 'module:function'}"
+        ) from error
     finally:
         if by_value:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def _home(function: Callable[..., Any]) -> str:
+    """The module whose code a callable is: of what a partial or a method calls, of the class of an object."""
+    inner: Any = function
+    while isinstance(inner, functools.partial) or inspect.ismethod(inner):
+        inner = inner.func if isinstance(inner, functools.partial) else inner.__func__
+    return str(getattr(inner, "__module__", None) or type(inner).__module__)
+
+
+def _folders() -> list[str]:
+    """From where this process imports what is not installed."""
+    absolute = [str(Path(entry or ".").absolute()) for entry in sys.path]
+    return [entry for entry in dict.fromkeys(absolute) if Path(entry).is_dir() and not is_library(entry)]
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from arbd.api import arguments
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
 
@@ -26,6 +27,12 @@ class Job:
     """
 
     def __init__(self, **fields: Any) -> None:
+        objective = fields.get("objective", "paper")
+        if objective != "paper" and not isinstance(objective, Mapping) and not callable(objective):
+            raise UsageError(
+                f"{SOURCE}: objective is a function, 'paper', {{'python': 'module:function'}} or {{'command': [program, ...]}}; "
+                f"given was {arguments.shown(objective)}"
+            )
         self.function = _function(fields)
         self._begin(_nested(_named(fields)), Path.cwd())
 

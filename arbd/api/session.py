@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from arbd.api import arguments
+from arbd.api.own_spool import functions_folder, own_spool
 from arbd.api.table import Results, html_table
-from arbd.errors import NotFoundError
+from arbd.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
@@ -51,10 +53,23 @@ class Replayed:
 
 
 class Session:
-    """A session of the spool at `spool`. Reads anew each time that something is asked for."""
+    """A session of the spool at `spool`, by default of this user's own, where `arbd.tune` keeps those that name none.
 
-    def __init__(self, spool: str | Path, session_id: str) -> None:
-        self.spool, self.session_id = Path(spool).absolute(), session_id
+    Reads anew each time that something is asked for. NotFoundError where there is no such session, SpoolError where there
+    is no spool.
+
+        arbd.Session("/mnt/nas/spool", "kimchi-btc-01")
+        arbd.Session(session_id="here")
+    """
+
+    def __init__(self, spool: str | Path | None = None, session_id: str | None = None) -> None:
+        if session_id is None:
+            raise UsageError(
+                "a session is named by its spool and its id: arbd.Session('/mnt/nas/spool', 'kimchi-btc-01'), or "
+                "arbd.Session(session_id='here') for one of arbd.tune without a spool"
+            )
+        self.spool = own_spool() if spool is None else arguments.path(spool, "the spool of arbd.Session")
+        self.session_id = arguments.name(session_id, "the session_id of arbd.Session")
         if not self._state().n:
             raise NotFoundError(f"session {session_id} of {self.spool} has not begun yet")
 
@@ -64,7 +79,12 @@ class Session:
 
         layout = SpoolLayout(self.spool)
         layout.require_readable()
-        return SessionQueue(layout.files(), layout.session(self.session_id)).refresh()
+        try:
+            return SessionQueue(layout.files(), layout.session(self.session_id)).refresh()
+        except NotFoundError as error:
+            # Where in arbd a file was missed is nothing for a cell of a notebook.
+            missed = error.with_traceback(None)
+        raise missed from None
 
     def _table(self) -> ResultTable:
         from arbd.analysis.table import load_table
@@ -97,6 +117,8 @@ class Session:
 
     def wait(self, timeout_s: float | None = None) -> Session:
         """Wait until it is over; TimeoutError after `timeout_s` seconds."""
+        if timeout_s is not None:
+            timeout_s = arguments.seconds(timeout_s, "wait")
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self.is_over:
             if until_s is not None and time.monotonic() > until_s:
@@ -106,16 +128,30 @@ class Session:
 
     @property
     def best(self) -> Best:
-        """The best result by the job's first metric, of those that keep its constraints; NotFoundError while none does."""
+        """The best result by the job's first metric, of those that keep its constraints.
+
+        NotFoundError while there is none, which says why: how many iterations failed, and of what.
+        """
+        from arbd.analysis.failures import why_no_best
+
         table = self._table()
         name = table.spec.metrics[0].name
-        position = table.ranking.best(name) if name in table.metric_names else None
-        if position is None:
-            raise NotFoundError(
-                f"session {self.session_id}: no result has a number for {name} and keeps every constraint"
-            )
+        if why := why_no_best(table, name):
+            raise NotFoundError(f"session {self.session_id}: {why}")
+        position = table.ranking.best(name)
+        assert position is not None
         (found,) = table.results([position])
         return Best({**table.spec.fixed, **found.params}, found.metrics, found.iteration)
+
+    def failures_text(self) -> str:
+        """What went wrong in one line: how many iterations failed and of what, or why nothing can be ranked; '' else."""
+        from arbd.analysis.failures import failures_text, why_no_best
+
+        table, state = self._table(), self._state()
+        if any(state.counts[1:]):
+            return f"session {self.session_id}: {failures_text(table)}"
+        why = why_no_best(table, table.spec.metrics[0].name) if len(table) else ""
+        return f"session {self.session_id}: {why}" if why else ""
 
     @property
     def results(self) -> Results:
@@ -131,6 +167,7 @@ class Session:
 
     def rank(self, metric: str | None = None, top_n: int = 5, ascending: bool | None = None) -> list[TuningResult]:
         """The best results by a metric, by default the job's first; its direction decides unless `ascending` does."""
+        top_n = arguments.integer(top_n, "rank: top_n", 1)
         table = self._table()
         return table.results(table.rank(metric or table.spec.metrics[0].name, top_n, ascending))
 
@@ -145,15 +182,20 @@ class Session:
 
         return session_verdict(self.spool, self.session_id, metric).document()
 
-    def replay(self, iteration: int) -> Replayed:
-        """Run a completed iteration again here, and compare with what was recorded. Its code runs in this process."""
+    def replay(self, iteration: int | Literal["best"]) -> Replayed:
+        """Run a completed iteration, or the best, again here, and compare with what was recorded.
+
+        Its code runs in this process.
+        """
+        number = self.best.iteration if iteration == "best" else arguments.integer(iteration, "replay", 1)
         from arbd.analysis.replay import replay
         from arbd.analysis.trades import run_markets
         from arbd.daemon.host.config import load_config
 
         config = load_config(None)
-        paths = (*config.objective_paths, Path.cwd())
-        done = replay(self.spool, self.session_id, iteration, cache_dir=config.cache_dir, search_paths=paths)
+        # Of a function, what was carried to the processes.
+        paths = (*config.objective_paths, functions_folder() / self.session_id, Path.cwd())
+        done = replay(self.spool, self.session_id, number, cache_dir=config.cache_dir, search_paths=paths)
         params = {**done.spec.fixed, **done.recorded.params}
         if done.spec.objective.kind != "paper":
             return Replayed(params, done.metrics, done.equal)
@@ -171,7 +213,8 @@ class Session:
         from arbd.spool.control import this_user
         from arbd.spool.layout import SpoolLayout
 
-        extend(SpoolLayout(self.spool), self.session_id, iterations, this_user())
+        more = arguments.integer(iterations, "extend", 1)
+        extend(SpoolLayout(self.spool), self.session_id, more, this_user())
         return self
 
     def cancel(self) -> None:

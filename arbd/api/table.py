@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbd.errors import UsageError
+from arbd.registry import hint
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
@@ -65,6 +66,15 @@ class Results:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def __getitem__(self, name: str) -> Any:
+        """One column, as in a DataFrame; UsageError for a name that there is not."""
+        if name not in self.columns:
+            raise UsageError(
+                f"the results of session {self._session_id} have no column {name!r}; {hint(str(name), self.columns)}"
+                f"columns are: {', '.join(self.columns)}"
+            )
+        return self.columns[name]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         lists = [column if isinstance(column, list) else column.tolist() for column in self.columns.values()]

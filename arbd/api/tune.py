@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from arbd.api import arguments
 from arbd.api.functions import function_job
 from arbd.api.job import SOURCE, Job
+from arbd.api.own_spool import functions_folder, own_spool
 from arbd.api.progress import progress_view
 from arbd.api.session import Session
 from arbd.errors import ArbdError, JobError, NotFoundError, Problem, UnopenedError, UsageError
+from arbd.private_folder import OWN, private_folder
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import new_session_id
@@ -31,15 +34,11 @@ from arbd.spool.system import SystemClock
 
 POLL_S = 0.1
 DRAIN_S = 15.0
+MAX_WORKERS = 1_024
 _BAD_JOB = 2
 _LINE = re.compile(r"^line \d+: ")
 # Of a line of the log; quotes within are escaped as in JSON.
 _REASON = re.compile(r' reason=("(?:[^"\\]|\\.)*")')
-
-
-def data_home() -> Path:
-    """Where sessions of this user are kept that name no spool: `$XDG_DATA_HOME/arbd`, else `~/.local/share/arbd`."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "arbd"
 
 
 def tune(
@@ -60,12 +59,13 @@ def tune(
 
     JobError names what is wrong with the job, ArbdError why the session could not be evaluated.
     """
-    job = _job(job, fields)
-    if spool is None:
-        from arbd.private_folder import private_folder
-
-        spool = private_folder(data_home() / "spool")
-    layout = SpoolLayout(Path(spool).absolute())
+    job = _job(job, fields, "arbd.tune")
+    if workers is not None:
+        workers = arguments.integer(workers, "workers", 1, MAX_WORKERS)
+    if session_id is not None:
+        arguments.name(session_id, "session_id")
+    root = private_folder(own_spool(), OWN) if spool is None else arguments.path(spool, "spool")
+    layout = SpoolLayout(root)
     layout.prepare()
     name = session_id or job.fields.get("session_id") or new_session_id(layout.files(), SystemClock())
     with _job_file(job, name) as (path, folder):
@@ -78,7 +78,10 @@ def tune(
             *(["--workers", str(workers)] if workers is not None else []),
         ]
         _work(layout, name, words, folder, progress=progress)
-    return Session(layout.root, name)
+    session = Session(layout.root, name)
+    if text := session.failures_text():
+        warnings.warn(text, stacklevel=2)
+    return session
 
 
 def submit(job: Job | None = None, *, spool: str | Path, session_id: str | None = None, **fields: Any) -> Session:
@@ -86,7 +89,9 @@ def submit(job: Job | None = None, *, spool: str | Path, session_id: str | None 
 
     JobError names what is wrong with the job, here or where it was refused.
     """
-    job = _job(job, fields)
+    job = _job(job, fields, "arbd.submit")
+    if session_id is not None:
+        arguments.name(session_id, "session_id")
     if job.function is not None:
         raise UsageError(
             "a function of this process can be tuned on this host alone (arbd.tune): put it into a module that the daemons "
@@ -94,7 +99,7 @@ def submit(job: Job | None = None, *, spool: str | Path, session_id: str | None 
         )
     from arbd.cli.commands.submit import refusal_of, refused_before, wait_until_accepted
 
-    layout = SpoolLayout(Path(spool).absolute())
+    layout = SpoolLayout(arguments.path(spool, "spool"))
     layout.prepare_to_submit()
     known = session_id or job.fields.get("session_id")
     # A refusal of an earlier job of that name says nothing of this one.
@@ -111,7 +116,14 @@ def submit(job: Job | None = None, *, spool: str | Path, session_id: str | None 
     return Session(layout.root, name)
 
 
-def _job(job: Job | None, fields: dict[str, Any]) -> Job:
+def _job(job: object, fields: dict[str, Any], what: str) -> Job:
+    if job is not None and not isinstance(job, Job):
+        # What people have at hand first: a function, a mapping of fields, a path.
+        instead = {True: "objective=f"}.get(callable(job), "**fields" if isinstance(job, Mapping) else "")
+        instead = instead or ("arbd.Job.load(path)" if isinstance(job, str | Path) else "arbd.Job(...)")
+        raise UsageError(
+            f"{what} takes an arbd.Job, or fields by name; given was {arguments.shown(job)}: say {what}({instead})"
+        )
     if job is None:
         return Job(**fields)
     return job.but(**fields) if fields else job
@@ -121,7 +133,7 @@ def _job(job: Job | None, fields: dict[str, Any]) -> Job:
 def _job_file(job: Job, name: str) -> Iterator[tuple[Path, Path]]:
     """The job as a file for a command, and the folder from which relative paths are looked for."""
     if job.function is not None:
-        yield function_job(job, name, data_home() / "functions"), job.folder
+        yield function_job(job, name, functions_folder()), job.folder
         return
     with tempfile.TemporaryDirectory(prefix="arbd-job-") as folder:
         path = Path(folder) / "job.yaml"
@@ -177,9 +189,12 @@ def _error(code: int, said: str) -> ArbdError:
     if "the reason is above" in lines and reasons:
         return ArbdError(str(json.loads(reasons[-1])))
     text = lines.removeprefix("arbctl: ").strip() or f"the command ended with code {code}"
+    # Options of a command are arguments here.
+    text = text.replace("--session-id", "session_id")
     if code != _BAD_JOB:
         return ArbdError(text)
     head, _, faults = text.partition("\n")
+    if not faults:
+        return UsageError(head)
     # Lines are of a file that the caller does not have; the fields are his.
-    told = [_LINE.sub("", fault.strip()) for fault in faults.splitlines()]
-    return JobError(SOURCE, [Problem(fault) for fault in told or [head]])
+    return JobError(SOURCE, [Problem(_LINE.sub("", fault.strip())) for fault in faults.splitlines()])

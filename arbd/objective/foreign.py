@@ -218,7 +218,7 @@ def _answer(objective: Objective, question: dict[str, Any], session_id: str, exc
     else:
         alone = False
     if not hasattr(returned, "items"):
-        text = f"the objective returned {_shown(returned)}; expected a mapping of metric names to numbers"
+        text = f"the objective returned {_shown(returned)}; expected a number, or a mapping of metric names to numbers"
         return {"broken": text}
     try:
         found = {name: _plain(value) for name, value in returned.items()}

@@ -195,7 +195,7 @@ def check_outcome(returned: object, trial: Trial, the_metric: str = "") -> Outco
     if type(metrics) is not dict and not isinstance(metrics, Mapping):
         if not the_metric or isinstance(metrics, bool | np.bool_) or not _is_number(metrics):
             raise ObjectiveError(
-                f"the objective returned {_shown(metrics)}; expected a mapping of metric names to numbers{_hint(metrics)}"
+                f"the objective returned {_shown(metrics)}; expected {_wanted(the_metric)}{_hint(metrics)}"
             )
         metrics = {the_metric: metrics}
     if not metrics:
@@ -251,6 +251,10 @@ def _is_number(value: object) -> bool:
         return True
     kind = getattr(getattr(value, "dtype", None), "kind", "f")
     return getattr(value, "ndim", None) == 0 and hasattr(value, "__float__") and kind in "biuf"
+
+
+def _wanted(the_metric: str) -> str:
+    return f"{'a number, or ' if the_metric else ''}a mapping of metric names to numbers"
 
 
 def _hint(value: object) -> str:

@@ -40,6 +40,8 @@ from arbd.spool.session_index import reopen
 
 def extend(layout: SpoolLayout, session: str, iterations: int, actor: Actor, most: int = MAX_ITERATIONS) -> int:
     """Give a session that is done so many more; how many it has then, `most` at most. UsageError when it cannot be."""
+    if iterations < 1:
+        raise UsageError(f"{iterations:,} more iterations for session {session}: give it at least 1")
     files = layout.files()
     queue = open_queue(layout, session)
     _require_extensible(queue.state, read_spec(files, queue.paths), iterations, most, session)

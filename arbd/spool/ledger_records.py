@@ -219,6 +219,12 @@ def read_record(payload: bytes | memoryview, n: int, path: Path | str = "a ledge
     VersionError when it is of another schema than this version's, ValueError when it is no record.
     """
     record = LEDGER.read(payload, path)
+    check_place(record, n)
+    return record
+
+
+def check_place(record: LedgerRecord, n: int) -> None:
+    """ValueError for a record that cannot stand in the ledger of a session of `n` iterations (0: as its first)."""
     if isinstance(record, OpenRecord) != (n == 0):
         kind = record.__struct_config__.tag
         raise ValueError("the session is opened twice" if n else f"a record {kind!r} before the one that opens it")
@@ -229,7 +235,6 @@ def read_record(payload: bytes | memoryview, n: int, path: Path | str = "a ledge
     for span in _spans(record):
         if span.first + span.count - 1 > n:
             raise ValueError(f"iterations {span.first} to {span.first + span.count - 1}, of a session of {n}")
-    return record
 
 
 def _spans(record: LedgerRecord) -> Sequence[ClaimedSpan | SpanRecord]:

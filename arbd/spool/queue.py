@@ -22,7 +22,15 @@ from arbd.spool.files import Files
 from arbd.spool.frames import SMALL_WINDOW_BYTES, Damage, encode_frame, scan_file
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
-from arbd.spool.ledger_records import ClaimRecord, DoneRecord, FinishRecord, LedgerRecord, read_record
+from arbd.spool.ledger_records import (
+    ClaimRecord,
+    DoneRecord,
+    ExtendRecord,
+    FinishRecord,
+    LedgerRecord,
+    check_place,
+    read_record,
+)
 from arbd.spool.readable import iterations_of_job
 from arbd.spool.spans import Claim, Finish
 from arbd.spool.system import KeptFileLock
@@ -155,7 +163,11 @@ class SessionQueue:
 
     def _encoded(self, records: Sequence[LedgerRecord]) -> bytes:
         """CorruptionError, with nothing written, where that would make the ledger unreadable for everybody."""
+        n = self.state.opened_n
         try:
+            for record in records:
+                check_place(record, n)
+                n = record.n if isinstance(record, ExtendRecord) else n
             return b"".join(encode_frame(ledger.pack(record)) for record in records)
         except ValueError as error:
             reason = f"what was to be written behind it is not a ledger record, and was not written: {error}"

@@ -17,7 +17,7 @@ from arbd.spool.files import Files, OpenedFile
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import LedgerState
-from arbd.spool.ledger_records import LedgerRecord
+from arbd.spool.ledger_records import AgainRecord, LedgerRecord, StopRecord
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.spans import Claim, Finish, Span
 from arbd.spool.system import System
@@ -280,3 +280,32 @@ def test_a_claim_beyond_the_end_of_a_search_that_was_stopped_meanwhile_is_void_a
     state = queue.refresh()
     assert (state.n, state.claims) == (11, {})
     state.assert_consistent()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ledger.extended(N, "as many as there are"),
+        ledger.extended(1, "fewer"),
+        ledger.stopped(N + 1, "behind the end"),
+        ledger.opened(N),
+        ledger.again([Span(N, 2)], (2, 0, 0, 0), "behind the end"),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "behind an extension"])
+def test_a_record_that_cannot_stand_where_it_would_be_written_is_not_written(
+    paths: SessionPaths, record: LedgerRecord, behind: bool
+) -> None:
+    queue, before = SessionQueue(Files(), paths), paths.ledger.read_bytes()
+    queue.refresh()
+    records = [ledger.extended(N + 1, "one more"), record] if behind else [record]
+    if behind and isinstance(record, StopRecord | AgainRecord):
+        # What was behind the end is within it now.
+        queue.change(lambda state: records)
+        assert SessionQueue(Files(), paths).refresh().opened_n == N + 1
+        return
+    with pytest.raises(CorruptionError, match="was not written"):
+        queue.change(lambda state: records)
+    assert paths.ledger.read_bytes() == before
+    assert SessionQueue(Files(), paths).refresh().n == N

@@ -19,6 +19,7 @@ from arbd.terminal_text import escape_line
 import_numpy()
 
 from arbd.analysis.activity import require_trades  # noqa: E402
+from arbd.analysis.failures import why_no_best  # noqa: E402
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable
@@ -57,23 +58,18 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str,
     from arbd.analysis.table import load_table
 
     loaded = load_table(app.layout().root, session, blocks=robust)
-    if not loaded.counts()["completed"]:
-        if loaded.missing:
-            raise NotFoundError(f"session {session}: {loaded.missing_text}")
-        raise NotFoundError(f"session {session} has no completed iteration yet: see `arbctl status {session}`")
     name = metric or loaded.spec.metrics[0].name
+    if not loaded.counts()["completed"]:
+        raise _no_best(loaded, why_no_best(loaded, name))
     if metric is None and len(loaded.spec.metrics) > 1 and not robust:
         _show_front(app, loaded, form, anyway=anyway)
         return
     up = loaded.ranking.ascending(name, ascending or None)
+    if metric is None and (why := why_no_best(loaded, name, up)):
+        raise _no_best(loaded, why)
     first = loaded.rank(name, 1, up)
-    if loaded.ranking.best(name, up) is None:
-        if first and not loaded.ranking.feasible[first[0]]:
-            raise NotFoundError(
-                f"session {session}: every result breaks a constraint ({'; '.join(loaded.spec.constraints)}); "
-                f"see `arbctl summary {session}` for the nearest"
-            )
-        raise NotFoundError(f"session {session}: no result has a number for {name}: see `arbctl summary {session}`")
+    if why := why_no_best(loaded, name, up):
+        raise _no_best(loaded, why)
     winner = first
     if robust:
         first = _robust(loaded, name)
@@ -88,6 +84,10 @@ def best(app: App, session: str, metric: str | None, ascending: bool, form: str,
         # Beside the parameters, not among them: those go to a bot.
         click.echo(escape_line(line + of_another), err=True)
     click.echo(_encoded(params, "json" if app.as_json else form), nl=False)
+
+
+def _no_best(loaded: ResultTable, why: str) -> NotFoundError:
+    return NotFoundError(f"session {loaded.session_id}: {why}: see `arbctl summary {loaded.session_id}`")
 
 
 def _verdict_line(app: App, loaded: ResultTable, metric: str | None, *, judged: bool) -> str:

@@ -243,7 +243,7 @@ def test_best_of_several_objectives_is_the_front_unless_one_is_named(arbctl: Arb
 def test_there_is_no_best_where_nothing_completed_or_has_a_number(arbctl: Arbctl, layout: SpoolLayout) -> None:
     make_session(layout, 3, "fresh")
     code, _, err = arbctl("best", "fresh")
-    assert (code, "has no completed iteration yet" in err) == (3, True)
+    assert (code, "no iteration is completed yet" in err) == (3, True)
     finished(layout, "nan", 2, with_metrics(rows_of(1, 2), value=[math.nan] * 2))
     code, _, err = arbctl("best", "nan")
     assert (code, "no result has a number for value" in err) == (3, True)
