@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_ERROR_CHARS = 4_000
+# What cloudpickle says instead of the file of a function that it carried; lines are those of its script or cell.
+CARRIED = "<dynamic-code>"
 # arbd itself, and what imports for it.
 _PASSED_OVER = (Path(__file__).resolve().parents[1], Path(importlib.__file__).resolve().parent)
 
 
 def place_of(error: BaseException, folders: Sequence[str | Path]) -> str:
-    """`file.py:12`, the innermost line of the person's own code, or '' when none of it ran.
+    """`file.py:12`, the innermost line of the person's own code, or '' when none of it ran; of a notebook, `line 3 of f`.
 
     That is code in `folders`, those of objectives; where none of it ran, whatever was called first that is not arbd's. The
     file is told as seen from its folder, so that all hosts tell the same.
@@ -29,9 +31,12 @@ def place_of(error: BaseException, folders: Sequence[str | Path]) -> str:
     ours, others, first_called = "", "", ""
     step = error.__traceback__
     while step is not None:
-        file, line = step.tb_frame.f_code.co_filename, step.tb_lineno
+        code, line = step.tb_frame.f_code, step.tb_lineno
+        file, name = code.co_filename, code.co_name
         step = step.tb_next
-        if _is_in(file, folders):
+        if file == CARRIED:
+            ours = f"line {line} of {name}"
+        elif _is_in(file, folders):
             ours = f"{_shown(file, folders)}:{line}"
         elif not (file.startswith("<") or _is_in(file, _PASSED_OVER)):
             first_called = first_called or file

@@ -172,7 +172,7 @@ def _of_nothing(params: dict[str, float]) -> float:
 @pytest.mark.parametrize(
     ("objective", "told"),
     [
-        (_of_nothing, r"3 of 3 iterations did not complete: KeyError: 'nothing' \(line \d+, in _of_nothing\) \(3 times\)"),
+        (_of_nothing, r"3 of 3 iterations did not complete: KeyError: 'nothing' \(line \d+ of _of_nothing\) \(3 times\)"),
         (lambda params: "5", r"3 of 3 iterations did not complete: the objective returned str '5'; expected a number, or"),
         (lambda params: None, r"does its end lack a `return`\?"),
         (lambda params: {"los": 1.0}, r"no result has the metric loss, .*did you mean los\?"),

@@ -70,7 +70,7 @@ EXITS = {
     "interrupt": ("raise KeyboardInterrupt", CommandError, "^KeyboardInterrupt"),
     "hard exit": ("os._exit(3)", CommandError, "exited with status 3"),
     "killed": ("os.kill(os.getpid(), 9)", CommandError, "was killed by SIGKILL"),
-    "nothing": ("return None", ObjectiveError, "returned NoneType None; expected a mapping"),
+    "nothing": ("return None", ObjectiveError, "returned NoneType None; expected a"),
     "a text": ("return {'v': 'a'}", ObjectiveError, "returned str 'a' as a metric"),
     "no metric": ("return {}", ObjectiveError, "no metric at all"),
     "closed descriptors": ("os.closerange(0, 4096)", CommandError, "exited with status"),
@@ -101,7 +101,7 @@ def test_a_number_alone_is_the_metric_of_a_job_that_has_one(tmp_path: Path, inte
     with closing(load(tmp_path, interpreter, body)) as evaluator:
         found = evaluator.evaluate({"x": 0.5}, Trial(1, 7, "s"))
         assert (list(found.metrics.values()), found.reports) == ([1.0], ((1, 2.0),))
-        with pytest.raises(ObjectiveError, match="returned bool True; expected a mapping"):
+        with pytest.raises(ObjectiveError, match="returned bool True; expected a"):
             metrics(evaluator, 2)
 
 

@@ -48,7 +48,7 @@ def trial() -> Trial:
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        (None, "returned NoneType None; expected a mapping"),
+        (None, "returned NoneType None; expected a"),
         ([1.0], "returned list"),
         ({"a": "1"}, "returned str '1' as metric 'a'"),
         ({"a": None}, "as metric 'a'"),
@@ -72,7 +72,7 @@ def test_a_number_alone_is_the_metric_of_a_job_that_has_one(tmp_path: Path, numb
     assert list(found) == ["value"]
     assert np.array_equal(found["value"], float(number), equal_nan=True)
     two = (MetricGoal("value", "maximize"), MetricGoal("other", "minimize"))
-    with pytest.raises(ObjectiveError, match="expected a mapping of metric names"):
+    with pytest.raises(ObjectiveError, match="expected .*a mapping of metric names"):
         load(tmp_path, body, f"{name}_two", metrics=two).evaluate({"x": 1.0}, trial())
 
 
@@ -93,7 +93,7 @@ def test_a_number_alone_is_the_metric_of_a_job_that_has_one(tmp_path: Path, numb
     ],
 )
 def test_what_is_no_number_is_no_metric(returned: Any) -> None:
-    with pytest.raises(ObjectiveError, match="expected a mapping of metric names"):
+    with pytest.raises(ObjectiveError, match="expected .*a mapping of metric names"):
         check_outcome(returned, trial(), "value")
 
 
