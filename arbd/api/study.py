@@ -5,10 +5,13 @@ Keeps: what is asked is a function of the study's arguments, and of what was ask
 
 from __future__ import annotations
 
+import numbers
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
+from arbd.api import arguments
 from arbd.api.study_trial import StudyTrial, Told
 from arbd.errors import ObjectiveError, UsageError
 
@@ -56,7 +59,22 @@ class Study:
         self._told: list[Told] = []
         self._asked = 0
         self._pending: dict[int, StudyTrial] = {}
+        self._lock = threading.RLock()
         self._begin()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A lock and machine code belong to their process; all that is learned comes from what was told.
+        own = ("_lock", "_planner", "_plan", "_reported")
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
+        self._begin()
+
+    def __repr__(self) -> str:
+        names, waiting = ", ".join(self._spec.space.names), len(self._pending)
+        return f"Study({self._spec.method}, {names}: {len(self._told):,} told, {waiting:,} asked for and not told)"
 
     def _begin(self) -> None:
         from arbd.search.generations import GenerationPlanner
@@ -83,24 +101,42 @@ class Study:
     def ask(self, n: int) -> list[StudyTrial]: ...
     def ask(self, n: int | None = None) -> StudyTrial | list[StudyTrial]:
         """The next point; with `n`, so many that go together. UsageError when there is none left."""
-        count = 1 if n is None else _count(n)
-        trials = [self._next() for _ in range(count)] if self._plan else self._together(count)
+        count = 1 if n is None else arguments.integer(n, "ask", 1)
+        with self._lock:
+            trials = [self._next() for _ in range(count)] if self._plan else self._together(count)
         return trials[0] if n is None else trials
 
-    def tell(self, trial: StudyTrial, metrics: Mapping[str, float] | float | None) -> None:
+    def tell(self, trial: StudyTrial | int, metrics: Mapping[str, float] | float | None) -> None:
         """The result of a trial: metrics by name, or the number of the only one; None where it failed or was pruned.
 
-        Of a trial that `report` ended, it does not matter what is told: it is pruned.
+        The trial is the one that `ask` gave, a copy of it that another process sent back, or its number. Of a trial that
+        `report` ended, it does not matter what is told: it is pruned.
         """
-        if not isinstance(trial, StudyTrial):
-            raise UsageError(f"tell takes a trial that ask gave, and its metrics; given was {trial!r} as the trial")
-        if self._pending.get(trial.number) is not trial:
-            raise UsageError(f"trial {trial.number} was told already, or is none of this study")
-        values = None if metrics is None or trial.pruned else self._checked(trial, metrics)
-        del self._pending[trial.number]
-        told = Told(trial, values, trial.pruned)
-        self._told.append(told)
-        self._learn(len(self._told), told)
+        with self._lock:
+            trial = self._asked_for(trial)
+            values = None if metrics is None or trial.pruned else self._checked(trial, metrics)
+            del self._pending[trial.number]
+            told = Told(trial, values, trial.pruned)
+            self._told.append(told)
+            self._learn(len(self._told), told)
+
+    def _asked_for(self, given: object) -> StudyTrial:
+        """The trial that is meant, with what it reported; UsageError unless it waits to be told."""
+        is_number = isinstance(given, numbers.Integral) and not isinstance(given, bool)
+        if not isinstance(given, StudyTrial) and not is_number:
+            raise UsageError(
+                f"tell takes a trial that ask gave, or its number, and its metrics; given was {arguments.shown(given)} as the trial"
+            )
+        number = given.number if isinstance(given, StudyTrial) else int(given)  # type: ignore[call-overload]
+        own = self._pending.get(number)
+        is_same = own is not None and (
+            own is given
+            or not isinstance(given, StudyTrial)
+            or (given.seed, given.budget, dict(given.params)) == (own.seed, own.budget, dict(own.params))
+        )
+        if own is None or not is_same:
+            raise UsageError(f"trial {number} was told already, or is none of this study")
+        return given if isinstance(given, StudyTrial) else own
 
     def _checked(self, trial: StudyTrial, metrics: object) -> dict[str, float]:
         """As of an objective that returned it."""
@@ -118,6 +154,10 @@ class Study:
     @property
     def best(self) -> StudyTrial:
         """The best trial so far by the first metric, of those that keep the constraints; UsageError when there is none."""
+        with self._lock:
+            return self._best()
+
+    def _best(self) -> StudyTrial:
         order = self._order()
         if not order:
             raise UsageError("no trial was told yet that has the metric and keeps the constraints")
@@ -136,8 +176,9 @@ class Study:
 
         from arbd.search.ordering import front
 
-        losses, violation = self._losses()
-        return [self._told[at] for at in np.flatnonzero(front(losses, violation)).tolist()]
+        with self._lock:
+            losses, violation = self._losses()
+            return [self._told[at] for at in np.flatnonzero(front(losses, violation)).tolist()]
 
     def _told_at(self, trial: StudyTrial) -> int:
         return next(at for at, told in enumerate(self._told) if told.trial is trial)
@@ -242,12 +283,6 @@ class Study:
         while self._asked + n > self._spec.n:
             self._spec = replace(self._spec, n=2 * self._spec.n)
         self._begin()
-
-
-def _count(n: object) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise UsageError(f"ask takes how many trials go together, an integer from 1; given was {n!r}")
-    return n
 
 
 def _ends_by_itself(method: str) -> bool:

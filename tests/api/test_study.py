@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import random
 import statistics
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,3 +143,53 @@ def test_mistakes_are_told() -> None:
     few.ask(2)
     with pytest.raises(UsageError, match="tpe has 2 points"):
         few.ask()
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_threads_ask_and_tell_one_study(method: str) -> None:
+    study = arbd.Study(search_space=SPACE, method=method, metric="loss", direction="minimize", seed=1)
+
+    def work(_: int) -> list[int]:
+        numbers = []
+        for _ in range(15):
+            trial = study.ask()
+            study.tell(trial, float(trial.number))
+            numbers.append(trial.number)
+        return numbers
+
+    with ThreadPoolExecutor(4) as pool:
+        told = [number for numbers in pool.map(work, range(4)) for number in numbers]
+    assert sorted(told) == list(range(1, 61))
+    assert sorted(each.trial.number for each in study.trials) == sorted(told)
+    assert study.best.number == 1
+
+
+@pytest.mark.parametrize("told_as", ["itself", "copy", "number", "a number of NumPy"])
+def test_a_trial_is_told_as_itself_as_a_copy_of_another_process_or_by_its_number(told_as: str) -> None:
+    study = arbd.Study(search_space=SPACE, method="random", metric="loss", direction="minimize", seed=1)
+    trial = study.ask(2)[1]
+    given = {"itself": trial, "copy": pickle.loads(pickle.dumps(trial)), "number": 2, "a number of NumPy": np.int64(2)}[
+        told_as
+    ]
+    study.tell(given, 3.0)
+    assert (study.best.number, study.best.params, study.best_metrics) == (2, trial.params, {"loss": 3.0})
+    assert "1 told, 1 asked for and not told" in repr(study)
+    with pytest.raises(UsageError, match="trial 2 was told already"):
+        study.tell(given, 3.0)
+    other = arbd.Study(search_space=SPACE, method="random", metric="loss", direction="minimize", seed=2).ask()
+    for wrong in (other, 3, 0, -1):
+        with pytest.raises(UsageError, match="is none of this study"):
+            study.tell(wrong, 1.0)
+    for wrong in (True, "1", 1.0, None):
+        with pytest.raises(UsageError, match="tell takes a trial that ask gave, or its number"):
+            study.tell(wrong, 1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_study_goes_on_from_a_pickle_as_it_would_have(method: str) -> None:
+    study = study_of(method)
+    for _ in range(12):
+        trial = study.ask()
+        study.tell(trial, float(trial.number % 5))
+    again = pickle.loads(pickle.dumps(study))
+    assert [again.ask().params for _ in range(3)] == [study.ask().params for _ in range(3)]

@@ -162,7 +162,7 @@ def test_how_many_are_asked_for_is_an_integer_from_one(n: Any) -> None:
             arbd.Study(**FIELDS, method=method).ask(n)
 
 
-@pytest.mark.parametrize("trial", [1, None, {"x": 0.5}])
+@pytest.mark.parametrize("trial", ["1", None, {"x": 0.5}])
 def test_what_is_no_trial_is_not_told_of(trial: Any) -> None:
     with pytest.raises(UsageError, match="takes a trial that ask gave"):
         arbd.Study(**FIELDS, method="tpe").tell(trial, 1.0)
