@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -62,9 +63,17 @@ def run(
       arbd run --spool /mnt/nas/spool --worker-id gpu-box --slots 16
       arbd run --config /etc/arbd/arbd.yaml --burst
     """
-    from arbd.daemon.host.config import Config, load_config, override  # noqa: PLC0415 - spawned slots import this module too
+    from arbd.job.code import engine  # noqa: PLC0415 - spawned slots import this module too
+
+    # What is imported stays: to look for garbage in it takes as long as a fifth of the imports.
+    gc.disable()
+    # Before anything that computes is imported, here and in what is copied from here: that is what they run.
+    engine()
+    from arbd.daemon import forks  # noqa: PLC0415
+    from arbd.daemon.host.config import Config, load_config, override  # noqa: PLC0415
     from arbd.daemon.host.logs import Log  # noqa: PLC0415
     from arbd.daemon.service import Mode, Service  # noqa: PLC0415
+    from arbd.daemon.slots.protocol import may_run_engine  # noqa: PLC0415
 
     def read() -> Config:
         return override(
@@ -77,6 +86,9 @@ def run(
 
     try:
         config = read()
+        forks.fork_server(engine=may_run_engine(config.allow), intake=True)
+        gc.freeze()
+        gc.enable()
         log = Log(config.log_level, config.log_style, worker=config.worker_id)
         code = Service(config, log, Mode(burst=burst, walltime_s=walltime_s), reread=read).run()
     except ArbdError as error:

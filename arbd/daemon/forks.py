@@ -2,6 +2,9 @@
 
 The first that is asked for starts that server, which ends with this process; a copy ends with the server. Starting one
 costs a hundredth of importing everything again. Programs that an objective starts see nothing of it.
+
+A command that becomes a worker calls `fork_server` at its start, so that the server is a copy of the command and need not
+import again what both of them use. Where nobody did, or that server is gone, one begins from the disk.
 """
 
 from __future__ import annotations
@@ -9,8 +12,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from multiprocessing import forkserver
+import threading
+import traceback
+from collections.abc import Collection, Sequence
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import NoReturn
 
 from arbd import child_process
 
@@ -31,6 +39,49 @@ def forking_context(*, engine: bool = False, intake: bool = False) -> ForkServer
     context.set_forkserver_preload([TEMPLATE, *[ENGINE] * engine, *[INTAKE] * intake])
     os.environ[CREATOR] = str(os.getpid())
     return context
+
+
+def fork_server(*, engine: bool, intake: bool) -> None:
+    """Start the server as a copy of this process, which must be alone: one thread, and nothing open that it must not keep.
+
+    As `forking_context` says of the server. Does nothing where there is more than one thread: a copy would have locks
+    that nobody gives back.
+    """
+    if threading.active_count() > 1:
+        return
+    forking_context(engine=engine, intake=intake)
+    spawn, util.spawnv_passfds = util.spawnv_passfds, _copy_instead
+    try:
+        forkserver.ensure_running()
+    finally:
+        util.spawnv_passfds = spawn
+
+
+def _copy_instead(path: bytes, args: Sequence[str], passfds: Collection[int]) -> int:
+    """As `multiprocessing.util.spawnv_passfds` for `python ... -c CODE`, in a copy of this process."""
+    del path
+    pid = os.fork()
+    if pid == 0:
+        _run_and_exit(args[-1], passfds)
+    return pid
+
+
+def _run_and_exit(code: str, passfds: Collection[int]) -> NoReturn:
+    status = 1
+    try:
+        # What a new program would not have either.
+        kept = {0, 1, 2, *passfds}
+        for name in sorted(int(path.name) for path in Path("/proc/self/fd").iterdir()):
+            if name not in kept:
+                os.closerange(name, name + 1)
+        exec(code, {"__name__": "__main__"})  # noqa: S102 - the standard library's own line
+        status = 0
+    except SystemExit:
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 def stop_server() -> None:

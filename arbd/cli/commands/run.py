@@ -167,9 +167,12 @@ def _settings(config: Config, spec: JobSpec, workers: int | None, worker_id: str
 
 
 def _work(app: App, here: Config, layout: SpoolLayout, name: str) -> int:
+    from arbd.daemon import forks
     from arbd.daemon.host.logs import Log
     from arbd.daemon.service import Mode, Service
+    from arbd.daemon.slots.protocol import may_run_engine
 
+    forks.fork_server(engine=may_run_engine(here.allow), intake=False)
     queue = SessionQueue(layout.files(), layout.session(name))
     with ProgressView(name, quiet=app.as_json) as view:
 

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import gc
 
-from arbd.daemon.side.intake_process import warm_up
+# As of `arbd.daemon.slots.template`.
+gc.disable()
+
+from arbd.daemon.side.intake_process import warm_up  # noqa: E402
 
 warm_up()
 gc.collect()
 gc.freeze()
+gc.enable()

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import gc
 
-from arbd.objective import paper as _objective  # noqa: F401 - what the first task imports
-from arbd.paper.kernel import parameter_sets as _engine  # noqa: F401 - as above
-from arbd.paper.machine_code import made_for
+# As of `template`.
+gc.disable()
+
+from arbd.objective import paper as _objective  # noqa: E402, F401 - what the first task imports
+from arbd.paper.kernel import parameter_sets as _engine  # noqa: E402, F401 - as above
+from arbd.paper.machine_code import made_for  # noqa: E402
 
 made_for()
 gc.collect()
 gc.freeze()
+gc.enable()

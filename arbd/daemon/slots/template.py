@@ -14,6 +14,8 @@ from arbd import child_process
 from arbd.daemon import forks
 from arbd.job.code import engine
 
+# What is imported stays: to look for garbage in it takes as long as a fifth of the imports.
+gc.disable()
 child_process.begin_or_exit(int(os.environ.pop(forks.CREATOR)), "arbd-forkserver")
 engine()
 # Of the process whose copies slots are.
@@ -25,3 +27,4 @@ process.import_what_evaluates()
 # What is there now stays; looking for garbage in it would cost as much as many an objective, and copy its pages.
 gc.collect()
 gc.freeze()
+gc.enable()
