@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from arbd.daemon.slots.cell import CLEAN, Finding
+from arbd.objective.protocol import Plain
 
 
 class KeepsNothing:
-    """The part of an `Evaluator` that keeps no process between iterations."""
+    """The part of an `Evaluator` that keeps no process between iterations, and is no function of parameters alone."""
 
     kept: tuple[int, ...] = ()
+    plain: Plain | None = None
 
     def close(self) -> None:
         pass

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from arbd import child_process
 
@@ -57,7 +57,7 @@ def fork_server(*, engine: bool, intake: bool) -> None:
         util.spawnv_passfds = spawn
 
 
-def _copy_instead(path: bytes, args: Sequence[str], passfds: Collection[int]) -> int:
+def _copy_instead(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
     """As `multiprocessing.util.spawnv_passfds` for `python ... -c CODE`, in a copy of this process."""
     del path
     pid = os.fork()

@@ -27,6 +27,7 @@ __all__ = ["CommandError", "CommandEvaluator"]
 class CommandEvaluator:
     """Starts the program once per iteration, without a shell and with a clean environment."""
 
+    plain = None
     batch = False
     kept: frozenset[int] = frozenset()
 

@@ -42,6 +42,7 @@ def _reply(trial: Trial, said: Mapping[str, Any]) -> dict[str, Any] | None:
 class LinesEvaluator:
     """Keeps the program between iterations; it is started when it is first needed."""
 
+    plain = None
     batch = False
 
     def __init__(self, spec: JobSpec, *, verify: bool) -> None:

@@ -30,6 +30,7 @@ class PaperEvaluator:
     Parameters of the job go before those of a scenario's risk profile, which go before the engine's defaults.
     """
 
+    plain = None
     batch = True
     kept: frozenset[int] = frozenset()
 

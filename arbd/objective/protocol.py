@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -146,13 +146,41 @@ class Pruners:
         return Pruner(self._rules, self._sign, thresholds)
 
 
+class Plain(Protocol):
+    """An iteration that is nothing but a call of `function` with its parameters and those that are `fixed`."""
+
+    @property
+    def function(self) -> Callable[[Mapping[str, Any]], object]:
+        """What is called."""
+        ...
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """What its parameters are put over."""
+        ...
+
+    def columns(self, returned: Sequence[object]) -> dict[str, npt.NDArray[np.float64]] | None:
+        """Metrics of many calls as columns; None where they have to be looked at one by one."""
+        ...
+
+    def outcome(self, returned: object) -> Outcome:
+        """What one call returned; ObjectiveError says what is wrong with it."""
+        ...
+
+
 class Evaluator(Protocol):
     """An objective that is loaded. `batch` says that it has `evaluate_batch`.
 
-    `kept` are the processes that it keeps from one iteration to the next, until it is closed.
+    `kept` are the processes that it keeps from one iteration to the next, until it is closed. `plain` is there where an
+    iteration is nothing but a call of a function of Python with its parameters.
     """
 
     batch: bool
+
+    @property
+    def plain(self) -> Plain | None:
+        """See the class."""
+        ...
 
     @property
     def kept(self) -> Collection[int]:
@@ -204,7 +232,7 @@ def check_outcome(returned: object, trial: Trial, the_metric: str = "") -> Outco
         raise ObjectiveError(f"the objective returned {len(metrics):,} metrics; the maximum is {MAX_METRICS:,}")
     # Most values are floats, which need no call.
     checked = {
-        _metric_name(name): value if type(value) is float else _metric_value(name, value)
+        metric_name(name): value if type(value) is float else _metric_value(name, value)
         for name, value in metrics.items()
     }
     if blocks is not None:
@@ -224,7 +252,8 @@ def _step(given: object) -> int:
 
 # The names of an objective's metrics are the same at every iteration.
 @functools.lru_cache(MAX_METRICS)
-def _metric_name(name: object) -> str:
+def metric_name(name: object) -> str:
+    """The name of a metric that an objective returned; ObjectiveError for what is none."""
     if not isinstance(name, str) or not 0 < len(name) <= MAX_METRIC_CHARS or not name.isprintable():
         raise ObjectiveError(f"the objective returned a metric named {_shown(name)}; names are printable strings")
     return name

@@ -21,6 +21,7 @@ from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
 from arbd.objective.error_place import describe
 from arbd.objective.modules import ObjectiveModules, RefusedImportError
+from arbd.objective.plain import PlainCall
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome, the_metric
 
 NO_WINDOW = (
@@ -86,6 +87,7 @@ class PythonEvaluator:
         self._batch: Callable[..., object] | None = batch if callable(batch) else None
         self._fixed = dict(spec.fixed)
         self._the_metric = the_metric(spec)
+        self.plain = PlainCall(function, self._fixed, self._the_metric) if self._takes_params_alone else None
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""

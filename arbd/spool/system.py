@@ -56,9 +56,8 @@ class SystemClock:
         """See `Clock`."""
         return time.monotonic()
 
-    def monotonic_ns(self) -> int:
-        """See `Clock`."""
-        return time.monotonic_ns()
+    # Itself, as fast objectives ask for it at every iteration.
+    monotonic_ns = staticmethod(time.monotonic_ns)
 
     def wall_ns(self) -> int:
         """See `Clock`."""

@@ -185,7 +185,7 @@ def test_a_program_that_was_changed_is_asked_nothing_more(folder: Path) -> None:
 
 
 def test_a_program_is_bound_to_the_memory_that_its_iteration_may_have(folder: Path) -> None:
-    from arbd.daemon.slots.one_by_one import memory_limit
+    from arbd.daemon.slots.memory_limit import memory_limit
 
     do = "import resource\nanswer = json.dumps({'id': q['id'], 'metrics': {'mb': resource.getrlimit(resource.RLIMIT_DATA)[0] >> 20}})"
     with closing(kept(folder, do)) as evaluator:

@@ -14,11 +14,13 @@ from functools import partial
 import numpy as np
 
 from arbd.daemon.slots import batches
-from arbd.daemon.slots.one_by_one import OneByOne, Tally, describe, memory_limit
+from arbd.daemon.slots.memory_limit import memory_limit
+from arbd.daemon.slots.one_by_one import OneByOne
 from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, FailureRecord, SubSpan
 from arbd.daemon.slots.row_buffer import RowBuffer
+from arbd.daemon.slots.tally import Tally, describe
 from arbd.errors import CodeChangedError
 from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN
@@ -26,7 +28,7 @@ from arbd.search.seeds import iteration_seed
 from arbd.spool.spans import Span
 
 FLUSH_S = 0.2
-SCALAR_ROWS = 4_096
+SCALAR_ROWS = 16_384
 FIRST_DISK_PAUSE_S = 0.1
 LONGEST_DISK_PAUSE_S = 5.0
 SHARED_RANDOMNESS = (

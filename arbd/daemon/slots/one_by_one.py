@@ -7,25 +7,27 @@ is that of an iteration that found its process as it should be (I5).
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from arbd.arrays import Array
 from arbd.daemon.slots.cell import CLEAN, Finding, is_exhaustion
+from arbd.daemon.slots.memory_limit import memory_limit
 from arbd.daemon.slots.open_session import OpenSession
+from arbd.daemon.slots.plain_loop import PlainRun, run_plainly
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask
 from arbd.daemon.slots.row_buffer import RowBuffer
-from arbd.daemon.slots.surroundings import NOT_TOLD
+from arbd.daemon.slots.tally import Tally, describe
 from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.validation import WHOLE
-from arbd.objective import error_place
-from arbd.objective.modules import ObjectiveModules
-from arbd.objective.protocol import Outcome, Params, Trial
+from arbd.objective.plain import may_have_changed
+from arbd.objective.protocol import Outcome, Params, Plain, Trial
 from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN
-from arbd.search.seeds import iteration_seeds
+from arbd.search.seeds import iteration_seed, iteration_seeds
 from arbd.search.space import Value
 from arbd.spool.ledger import COMPLETED, FAILED
 from arbd.spool.spans import Span
@@ -33,40 +35,15 @@ from arbd.spool.spans import Span
 WINDOW_S = 0.02
 # After something was found, so many iterations are looked at one by one before windows are tried again.
 CAREFUL_ITERATIONS = 1_000
-MAX_NAMES = 50
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a task's report says beside its rows. `unseen` are the metrics to optimise that no iteration returned yet."""
-
-    unseen: set[str]
-    busy_s: float = 0.0
-    first_error: str = ""
-    names: tuple[str, ...] = ()
-    notes: dict[str, None] = field(default_factory=dict)
-
-    def returned(self, names: Collection[str]) -> None:
-        """An iteration, or a batch, completed with these metrics."""
-        if self.unseen:
-            self.unseen.difference_update(names)
-            self.names = self.names or tuple(names)[:MAX_NAMES]
-
-    def failed(self, error: str) -> None:
-        """An iteration failed."""
-        self.first_error = self.first_error or error
-
-    def note(self, finding: Finding) -> None:
-        """Keep what people should know of an objective's manners."""
-        for change in finding.changed:
-            if change in NOT_TOLD:
-                continue
-            self.notes[f"the objective changes {change}, which is put back after the iteration"] = None
 
 
 @dataclass(slots=True)
 class _Window:
-    """Iterations that are looked at together: `rows` in the buffer, of which `evaluated` ran; what the last one raised."""
+    """Iterations that are looked at together: `rows` in the buffer, of which `evaluated` ran; what the last one raised.
+
+    `names` are the metrics of those that came to the buffer as columns. `unsure` when a later one may have changed what an
+    earlier one returned.
+    """
 
     was_fresh: bool
     stain: str
@@ -76,6 +53,8 @@ class _Window:
     evaluated: int = 0
     busy_ns: int = 0
     raised: BaseException | None = None
+    names: tuple[str, ...] = ()
+    unsure: bool = False
 
 
 class OneByOne:
@@ -99,9 +78,16 @@ class OneByOne:
         self._part = part
         self._planned = session.plan.rows(part.first, part.count)
         self._params: Sequence[dict[str, Value]] | None = None
-        self._origins = self._planned.origin.tolist()
-        self._seeds = iteration_seeds(session.spec.seed, part.first, part.count)
         self._settled_rows = 0
+        spec = session.spec
+        # Whether nothing but its parameters makes an iteration of this part another than the next.
+        self._is_uniform = (
+            not session.settings.vary
+            and spec.prune is None
+            and spec.execution.iterations_per_process is None
+            and not task.attempts
+            and not self._planned.origin.any()
+        )
         self.buffer = RowBuffer(part.first, part.epoch, self._planned, keep_blocks=session.spec.results.blocks)
 
     @property
@@ -116,10 +102,14 @@ class OneByOne:
         window = _Window(cell.evaluated == 0, cell.stain, singly, seeded=singly or session.draws)
         self._progress.window(self._part.first + self.done, stained=bool(cell.stain))
         if not window.seeded:
-            cell.watch_randomness(self._seeds[self.done])
+            cell.watch_randomness(iteration_seed(session.spec.seed, self._part.first + self.done))
+        plain = None if window.singly or window.seeded or not self._is_uniform else session.plain
         try:
             with memory_limit(session.spec.execution.memory_mb):
-                self._evaluate(window)
+                if plain is not None:
+                    self._evaluate_plainly(window, plain)
+                else:
+                    self._evaluate(window)
         except MemoryError as error:
             self._ran_out(window, error)
             return
@@ -132,7 +122,9 @@ class OneByOne:
         session.draws |= drew
         session.careful = CAREFUL_ITERATIONS if finding.changed else max(0, session.careful - window.evaluated)
         self._tally.note(finding)
-        if window.evaluated > 1 and (drew or finding is not CLEAN):
+        if window.unsure:
+            session.plain = None
+        if window.evaluated > 1 and (drew or window.unsure or finding is not CLEAN):
             # Which of them it was, and which of the others it touched, is seen one by one; an objective may have
             # changed the parameters that it was given.
             self.buffer.drop(window.rows)
@@ -195,6 +187,8 @@ class OneByOne:
         if window.raised is not None:
             self._tally.failed(describe(window.raised))
         if self._tally.unseen:
+            if window.names:
+                self._tally.returned(window.names)
             for outcome in self.buffer.last_outcomes(window.rows):
                 if outcome is not None and outcome.pruned:
                     # It says nothing of the names that the objective returns.
@@ -210,6 +204,12 @@ class OneByOne:
         self._settled_rows = 0
         return self.buffer.take()
 
+    @functools.cached_property
+    def _origins_and_seeds(self) -> tuple[list[int], list[int]]:
+        """Of each iteration of the part; most parts have no use for them."""
+        seeds = iteration_seeds(self._session.spec.seed, self._part.first, self._part.count)
+        return self._planned.origin.tolist(), seeds
+
     def _evaluate(self, window: _Window) -> None:
         """Add rows of iterations from `done` on to the buffer. This loop is what a fast objective costs."""
         session, clock, progress, number = self._session, self._session.clock, self._progress, self._task.number
@@ -221,7 +221,8 @@ class OneByOne:
         room = -1 if limit is None else max(1, limit - cell.evaluated)
         if self._params is None:
             self._params = spec.space.rows(self._planned.columns)
-        params, origins, seeds, first = self._params, self._origins, self._seeds, self._part.first
+        first = self._part.first
+        params, (origins, seeds) = self._params, self._origins_and_seeds
         wall_ns, began = clock.wall_ns(), clock.monotonic_ns()
         deadline = 0 if window.singly else began + int(WINDOW_S * 1e9)
         busy_ns = evaluated = 0
@@ -263,6 +264,67 @@ class OneByOne:
                 break
         window.rows, window.evaluated, window.busy_ns = len(self.buffer) - self._settled_rows, evaluated, busy_ns
 
+    def _evaluate_plainly(self, window: _Window, call: Plain) -> None:
+        """As `_evaluate`, of iterations that are calls of a function with parameters alone."""
+        session, clock, first = self._session, self._session.clock, self._part.first + self.done
+        if self._progress.should_stop(self._task.number):
+            self.stopped = True
+            return
+        if self._params is None:
+            self._params = session.spec.space.rows(self._planned.columns)
+        wall_ns = clock.wall_ns()
+        rows = itertools.islice(self._params, self.done, None)
+        run = run_plainly(call, rows, first, self._progress, session.cell, clock, int(WINDOW_S * 1e9))
+        n, raised = len(run.returned), run.raised
+        window.evaluated = n
+        if n:
+            ended_ns, took_ns = run.times
+            window.busy_ns = int(took_ns.sum())
+            # The clock on the wall as of `_evaluate`.
+            n, raised = self._keep(window, call, run, ended_ns + (wall_ns - run.began_ns), took_ns / 1e9)
+        if raised is not None:
+            self._fail_plainly(window, first + n, raised)
+        window.rows = len(self.buffer) - self._settled_rows
+
+    def _keep(
+        self, window: _Window, call: Plain, run: PlainRun, ended_ns: Array, took_s: Array
+    ) -> tuple[int, BaseException | None]:
+        """Rows of what came back, as far as it can be used; how many, and what is to be said of the one after them."""
+        columns = call.columns(run.returned)
+        if columns is not None:
+            self.buffer.add_completed(ended_ns, took_s, columns)
+            window.names = tuple(columns)
+            return len(ended_ns), run.raised
+        window.unsure = may_have_changed(run.returned)
+        for position, returned in enumerate(run.returned):
+            try:
+                outcome = call.outcome(returned)
+            except ObjectiveError as error:
+                # Those behind it are evaluated again.
+                return position, error
+            self.buffer.add(COMPLETED, 1, int(ended_ns[position]), float(took_s[position]), outcome, "")
+        return len(ended_ns), run.raised
+
+    def _fail_plainly(self, window: _Window, iteration: int, raised: BaseException) -> None:
+        """An iteration raised: evaluate it again while attempts are left, then its row."""
+        session, clock = self._session, self._session.clock
+        started = clock.monotonic_ns()
+        position = iteration - self._part.first
+        alone = window.was_fresh and position == self.done
+        assert self._params is not None
+        trial = Trial.of(session.spec, session.paths.session_id, iteration)
+        outcome, attempt = self._again(window, self._params[position], trial, 1, raised, alone=alone)
+        if session.cell.is_foreign:
+            session.cell.leave(window.raised)
+        now = clock.monotonic_ns()
+        window.busy_ns += now - started
+        window.evaluated = position - self.done + 1
+        if outcome is None:
+            assert window.raised is not None
+            self.buffer.add(FAILED, attempt, clock.wall_ns(), (now - started) / 1e9, None, describe(window.raised))
+        else:
+            self.buffer.add(COMPLETED, attempt, clock.wall_ns(), (now - started) / 1e9, outcome, "")
+
     def _again(
         self, window: _Window, params: Params, trial: Trial, attempt: int, raised: BaseException, *, alone: bool
     ) -> tuple[Outcome | None, int]:
@@ -283,26 +345,3 @@ class OneByOne:
                 return session.evaluator.evaluate(params, trial.again()), attempt
             except BaseException as error:  # as before
                 raised = error
-
-
-def describe(error: BaseException) -> str:
-    """An exception in words, with the place in the objective's code that it came from."""
-    folders = ObjectiveModules.of_this_process().folders
-    return error_place.describe(error, folders, named=not isinstance(error, ObjectiveError))
-
-
-@contextlib.contextmanager
-def memory_limit(memory_mb: int | None) -> Iterator[None]:
-    """Bound this process's private memory while the objective runs; going over it raises MemoryError there."""
-    if memory_mb is None:
-        yield
-        return
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = memory_mb * 1024 * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] < 0 else min(limit, before[1]), before[1]))
-    try:
-        yield
-    finally:
-        # Where the objective lowered the hard limit, it cannot be put back; that is found after the window.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_DATA, before)

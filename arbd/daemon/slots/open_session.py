@@ -31,7 +31,8 @@ class OpenSession:
     """A session opened for evaluation. Opening raises ArbdError when this host cannot evaluate it.
 
     `careful` is how many iterations are still to be looked at one by one; `draws` says that the objective uses the
-    global random generators, which are seeded for each iteration then. Tasks of a `shipped` session bring their plan.
+    global random generators, which are seeded for each iteration then. `plain` is as of `Evaluator`, until it turns out that
+    what the function returns does not stay as it was. Tasks of a `shipped` session bring their plan.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class OpenSession:
         self.batched = self.evaluator.batch
         self.careful = 0
         self.draws = False
+        self.plain = self.evaluator.plain
 
     def begin_shipped(self, task: ChunkTask) -> None:
         """Evaluate a task by the plan that came with it, into a segment that holds its rows alone."""

@@ -141,7 +141,7 @@ class SlotProcess:
 
 
 def _named(error: BaseException) -> str:
-    from arbd.daemon.slots.one_by_one import describe  # noqa: PLC0415 - as above
+    from arbd.daemon.slots.tally import describe  # noqa: PLC0415 - as above
 
     return describe(error)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 _FIELDS = 16
 _SIZE = _FIELDS * 8
-_PID, _TASK, _PHASE, _FIRST, _COUNT, _STARTED_NS, _STOP_UP_TO, _WINDOW, _STAINED = range(9)
+_PID, _TASK, _PHASE, FIRST, _COUNT, STARTED_NS, _STOP_UP_TO, _WINDOW, _STAINED = range(9)
 
 IDLE, LOADING, EVALUATING, WAITING, SETTLING, COMPILING = range(6)
 
@@ -60,63 +60,64 @@ class ProgressPage:
             self._map = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
-        self._cells = memoryview(self._map).cast("q")
+        # Who evaluates many iterations in a row says `evaluating` of the first, and writes FIRST and STARTED_NS of the others.
+        self.cells = memoryview(self._map).cast("q")
 
     def announce(self, pid: int) -> None:
         """The slot's process is up."""
-        self._cells[_PID] = pid
+        self.cells[_PID] = pid
 
     def loading(self, task: int, started_ns: int) -> None:
         """The slot prepares a task: loads the objective and its data."""
-        self._cells[_STARTED_NS] = started_ns
-        self._cells[_TASK] = task
-        self._cells[_PHASE] = LOADING
+        self.cells[STARTED_NS] = started_ns
+        self.cells[_TASK] = task
+        self.cells[_PHASE] = LOADING
 
     def compiling(self) -> None:
         """Loading goes on with compiling the engine, or with waiting for another process that does."""
-        self._cells[_PHASE] = COMPILING
+        self.cells[_PHASE] = COMPILING
 
     def evaluating(self, first: int, count: int, started_ns: int) -> None:
         """The slot starts on iterations `first` to `first + count - 1`."""
-        cells = self._cells
-        cells[_STARTED_NS] = started_ns
-        cells[_FIRST] = first
+        cells = self.cells
+        cells[STARTED_NS] = started_ns
+        cells[FIRST] = first
         cells[_COUNT] = count
         cells[_PHASE] = EVALUATING
 
     def window(self, first: int, *, stained: bool) -> None:
         """The slot starts on iterations that it looks at together, from `first` on."""
-        self._cells[_WINDOW] = first
-        self._cells[_STAINED] = stained
+        self.cells[_WINDOW] = first
+        self.cells[_STAINED] = stained
 
     def settling(self) -> None:
         """The slot looks at what the iterations left in its process."""
-        self._cells[_PHASE] = SETTLING
+        self.cells[_PHASE] = SETTLING
 
     def waiting(self, error_number: int) -> None:
         """The slot has results that the disk does not take, and tries again."""
-        self._cells[_FIRST] = error_number
-        self._cells[_PHASE] = WAITING
+        self.cells[FIRST] = error_number
+        self.cells[_PHASE] = WAITING
 
     def idle(self) -> None:
         """The slot waits for a task, or writes results."""
-        self._cells[_PHASE] = IDLE
+        self.cells[_PHASE] = IDLE
 
     def stop_tasks_up_to(self, task: int) -> None:
         """Parent: tasks with a number up to `task` come back after the iteration that runs."""
-        self._cells[_STOP_UP_TO] = task
+        self.cells[_STOP_UP_TO] = task
 
     def should_stop(self, task: int) -> bool:
         """True once the parent asked for `task` to come back."""
-        return bool(self._cells[_STOP_UP_TO] >= task)
+        return bool(self.cells[_STOP_UP_TO] >= task)
 
     def look(self) -> Progress:
         """What the slot does now."""
-        cells = self._cells
-        page = cells[_PID], cells[_TASK], cells[_PHASE], cells[_FIRST], cells[_COUNT], cells[_STARTED_NS]
+        cells = self.cells
+        page = cells[_PID], cells[_TASK], cells[_PHASE], cells[FIRST], cells[_COUNT], cells[STARTED_NS]
         return Progress(*page, cells[_WINDOW], bool(cells[_STAINED]))
 
     def close(self) -> None:
         """Unmap the page."""
-        self._cells.release()
+        self.cells.release()
         self._map.close()

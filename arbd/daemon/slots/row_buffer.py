@@ -9,8 +9,9 @@ import numpy as np
 
 from arbd.arrays import Array
 from arbd.objective.protocol import Outcome
-from arbd.results.columns import RowBatch
+from arbd.results.columns import RowBatch, concatenate
 from arbd.search.plan import NOT_RUN_ERRORS, PRUNED, RUN, PlannedRows
+from arbd.spool.ledger import COMPLETED
 
 
 def not_run_errors(iterations: Array, origin: Array) -> dict[int, str]:
@@ -21,7 +22,10 @@ def not_run_errors(iterations: Array, origin: Array) -> dict[int, str]:
 
 
 class RowBuffer:
-    """Collects consecutive iterations from `first` on, which stand in `planned` from position 0."""
+    """Collects consecutive iterations from `first` on, which stand in `planned` from position 0.
+
+    Rows come one by one, or many at once as columns; `_pieces` are those that are columns already, before the others.
+    """
 
     def __init__(self, first: int, epoch: int, planned: PlannedRows, *, keep_blocks: bool) -> None:
         self._first = first
@@ -29,9 +33,11 @@ class RowBuffer:
         self._planned = planned
         self._keep_blocks = keep_blocks
         self._taken = 0
-        self._reset()
+        self._pieces: list[RowBatch] = []
+        self._in_pieces = 0
+        self._begin_rows()
 
-    def _reset(self) -> None:
+    def _begin_rows(self) -> None:
         self._status: list[int] = []
         self._attempt: list[int] = []
         self._ended_ns: list[int] = []
@@ -40,7 +46,7 @@ class RowBuffer:
         self._errors: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return len(self._status)
+        return self._in_pieces + len(self._status)
 
     def add(
         self, status: int, attempt: int, ended_ns: int, duration_s: float, outcome: Outcome | None, error: str
@@ -49,31 +55,73 @@ class RowBuffer:
         if outcome is not None and outcome.pruned:
             error = outcome.pruned
         if error:
-            self._errors[self._first + self._taken + len(self._status)] = error
+            self._errors[self._first + self._taken + len(self)] = error
         self._status.append(status)
         self._attempt.append(attempt)
         self._ended_ns.append(ended_ns)
         self._duration_s.append(duration_s)
         self._outcomes.append(outcome)
 
+    def add_completed(self, ended_ns: Array, duration_s: Array, metrics: Mapping[str, Array]) -> None:
+        """The rows of the next iterations, which were run and completed at their first attempt, without return blocks."""
+        self._put_rows_away()
+        n, start = len(ended_ns), self._taken + self._in_pieces
+        planned = self._planned.select(slice(start, start + n))
+        assert not planned.origin.any(), "iterations completed that were not to be run"
+        piece = RowBatch(
+            iteration=np.arange(self._first + start, self._first + start + n, dtype=np.int64),
+            status=np.full(n, COMPLETED, dtype=np.uint8),
+            ended_ns=ended_ns,
+            duration_s=duration_s,
+            attempt=np.ones(n, dtype=np.int32),
+            epoch=np.full(n, self._epoch, dtype=np.int32),
+            params=planned.columns,
+            metrics=metrics if planned.budget is None else {**metrics, "budget": planned.budget},
+        )
+        self._put(piece)
+
+    def _put(self, piece: RowBatch) -> None:
+        self._pieces.append(piece)
+        self._in_pieces += len(piece)
+
     def drop(self, count: int) -> None:
         """Forget the last rows, which were not taken yet."""
+        assert count <= len(self), "rows are dropped that were taken"
+        if count > len(self._status):
+            self._put_rows_away()
+        while self._pieces and count and not self._status:
+            last = self._pieces.pop()
+            self._in_pieces -= len(last)
+            if len(last) > count:
+                self._put(last.select(slice(0, len(last) - count)))
+            count -= min(count, len(last))
         kept = len(self._status) - count
-        assert kept >= 0, "rows are dropped that were taken"
         for column in (self._status, self._attempt, self._ended_ns, self._duration_s, self._outcomes):
             del column[kept:]
-        first = self._first + self._taken + kept
+        first = self._first + self._taken + len(self)
         for iteration in [iteration for iteration in self._errors if iteration >= first]:
             del self._errors[iteration]
 
     def last_outcomes(self, count: int) -> Sequence[Outcome | None]:
-        """What the last rows hold, None for those that did not complete."""
-        return self._outcomes[len(self._outcomes) - count :]
+        """What the last rows hold that came one by one, None for those that did not complete."""
+        return self._outcomes[max(0, len(self._outcomes) - count) :]
 
     def take(self) -> RowBatch:
         """All rows since the last take, as columns."""
+        if self._status or not self._pieces:
+            self._put_rows_away(even_none=True)
+        pieces = self._pieces
+        batch = pieces[0] if len(pieces) == 1 else concatenate(pieces)
+        self._taken += len(batch)
+        self._pieces, self._in_pieces = [], 0
+        return batch
+
+    def _put_rows_away(self, *, even_none: bool = False) -> None:
+        """Those that came one by one, into a piece."""
         n = len(self._status)
-        start = self._taken
+        if not n and not even_none:
+            return
+        start = self._taken + self._in_pieces
         outcomes = self._outcomes
         planned = self._planned.select(slice(start, start + n))
         iteration = np.arange(self._first + start, self._first + start + n, dtype=np.int64)
@@ -85,7 +133,7 @@ class RowBuffer:
             origin[pruned] = PRUNED
         if planned.budget is not None:
             metrics["budget"] = planned.budget
-        batch = RowBatch(
+        piece = RowBatch(
             iteration=iteration,
             status=np.array(self._status, dtype=np.uint8),
             ended_ns=np.array(self._ended_ns, dtype=np.int64),
@@ -103,9 +151,8 @@ class RowBuffer:
             },
             origin=origin if (origin != RUN).any() else None,
         )
-        self._taken += n
-        self._reset()
-        return batch
+        self._begin_rows()
+        self._put(piece)
 
 
 def _metric_columns(outcomes: Sequence[Outcome | None]) -> dict[str, Array]:

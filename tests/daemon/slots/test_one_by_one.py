@@ -16,8 +16,11 @@ from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, SlotSetup, SubSpan
 from arbd.job.spec import Execution
+from arbd.job.stored import read_spec
+from arbd.objective.plain import PlainCall
 from arbd.objective.protocol import Outcome, Trial
 from arbd.results.segments import SegmentReader
+from arbd.search.plan import NonAdaptivePlan
 from arbd.search.seeds import iteration_seed
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
@@ -64,9 +67,13 @@ class Objective(KeepsNothing):
         self.calls: Counter[int] = Counter()
 
     def evaluate(self, params: dict[str, Any], trial: Trial) -> Outcome:
-        self.calls[trial.iteration] += 1
-        self.act(trial.iteration)
-        return Outcome({"value": float(trial.iteration)})
+        return Outcome(self.called(trial.iteration))
+
+    def called(self, iteration: int) -> dict[str, float]:
+        """What the function of the objective does."""
+        self.calls[iteration] += 1
+        self.act(iteration)
+        return {"value": float(iteration)}
 
 
 @pytest.fixture
@@ -77,16 +84,23 @@ def progress(tmp_path: Path) -> Iterator[ProgressPage]:
 
 
 class Slots:
-    """Evaluates a task, and what is left of it in one fresh process after the other."""
+    """Evaluates a task, and what is left of it in one fresh process after the other.
 
-    def __init__(self, paths: SessionPaths, tmp_path: Path, progress: ProgressPage) -> None:
+    `plainly`: objectives are functions of their parameters alone.
+    """
+
+    def __init__(self, paths: SessionPaths, tmp_path: Path, progress: ProgressPage, *, plainly: bool = False) -> None:
         self.paths, self.progress = paths, progress
+        points = NonAdaptivePlan(read_spec(Files(), paths)).rows(1, N).columns["x"].tolist()
+        self.iterations = {x: iteration for iteration, x in enumerate(points, 1)} if plainly else {}
         self.setup = SlotSetup("0", "w", 1, 1, tmp_path / "p", tmp_path / "o", tmp_path / "c", (), ("python:*",))
         self.processes = 0
 
     def run(self, objective: Objective, cell: Scripted, task: ChunkTask | None = None) -> ChunkReport:
         """In one process."""
         self.processes += 1
+        if self.iterations:
+            objective.plain = PlainCall(lambda params: objective.called(self.iterations[params["x"]]), {}, "value")
         load: Any = lambda spec, name: objective  # noqa: E731
         session = OpenSession(Files(), SystemClock(), self.paths.folder, f"0.{self.processes}", self.setup, load, cell)
         report = evaluate(session, task or self.whole(), self.progress)
@@ -117,9 +131,10 @@ class Slots:
         return found
 
 
-@pytest.fixture
-def slots(layout: SpoolLayout, tmp_path: Path, progress: ProgressPage) -> Slots:
-    return Slots(make_session(layout, N, execution=Execution(retries=0)), tmp_path, progress)
+@pytest.fixture(params=[False, True], ids=["called with a trial", "called plainly"])
+def slots(layout: SpoolLayout, tmp_path: Path, progress: ProgressPage, request: pytest.FixtureRequest) -> Slots:
+    paths = make_session(layout, N, execution=Execution(retries=0))
+    return Slots(paths, tmp_path, progress, plainly=request.param)
 
 
 ALL_COMPLETED = dict.fromkeys(range(1, N + 1), (COMPLETED, ""))

@@ -17,7 +17,7 @@ import pytest
 
 from arbd.daemon.slots import surroundings
 from arbd.daemon.slots.cell import Finding
-from arbd.daemon.slots.one_by_one import Tally
+from arbd.daemon.slots.tally import Tally
 
 CHANGES: dict[str, Callable[[], object]] = {
     "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() + 7),
