@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,3 +128,12 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def used(entry: Path) -> None:
+    """Note that an entry was used; who may not, need not."""
+    try:
+        if time.time() - entry.stat().st_mtime > 60:
+            entry.touch()
+    except OSError:
+        pass

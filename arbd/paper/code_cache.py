@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from arbd.private_folder import private_folder
+from arbd.private_folder import private_folder, used
 
 
 class _Place:
@@ -54,4 +54,6 @@ def _digest_once() -> str:
 
 @functools.cache
 def _private(folder: Path) -> Path:
-    return private_folder(folder)
+    found = private_folder(folder)
+    used(found)
+    return found

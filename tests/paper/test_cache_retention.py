@@ -11,6 +11,7 @@ import filelock
 import numpy as np
 import pytest
 
+from arbd.paper import code_cache
 from arbd.paper.market.cache import load_market, load_quotes
 from arbd.paper.market.retention import cached, keep_within_bound, note_bound, remove, to_prune
 from arbd.paper.market.synth import synth_profile
@@ -71,6 +72,28 @@ def test_a_market_that_is_mapped_stays_readable_when_its_entry_goes(tmp_path: Pa
     assert len(remove(cached(folder))) == 1
     assert np.array_equal(quotes.ask_b, synth_profile("brl", 0, 2_000).ask_b)
     assert np.isfinite(market.edge_ab).all()
+
+
+def test_code_that_nobody_used_for_a_month_goes_and_using_it_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(code_cache._PLACE, "below", tmp_path / "cache")
+    code_cache._private.cache_clear()
+    folders = [code_cache.trusted_cache(), *(tmp_path / "cache" / f"numba-{digit * 16}" for digit in "ab")]
+    now_s = time.time()
+    for folder, days in zip(folders, (40, 40, 20), strict=True):
+        (folder / "a").mkdir(parents=True, exist_ok=True)
+        (folder / "a" / "code.o").write_bytes(bytes(10_000))
+        os.utime(folder, (now_s - days * 86_400, now_s - days * 86_400))
+    code_cache._private.cache_clear()
+    code_cache.trusted_cache()
+    note_bound(tmp_path / "cache", 1e9)
+    assert [each.path for each in keep_within_bound(tmp_path / "cache")] == [folders[1]]
+    assert {each.path: each.size >= 10_000 for each in cached(tmp_path / "cache")} == {
+        folders[0]: True,
+        folders[2]: True,
+    }
 
 
 def test_what_is_being_built_and_what_is_none_of_the_cache_stays(tmp_path: Path) -> None:

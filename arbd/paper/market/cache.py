@@ -33,9 +33,9 @@ from arbd.paper.market.days import DayChunks, DayFiles, digest_of
 from arbd.paper.market.prepared import Market, market_of, prepare
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.readers import QuoteChunks, read_quotes, suffix_of
-from arbd.paper.market.retention import FORMAT, keep_within_bound, used
+from arbd.paper.market.retention import FORMAT, keep_within_bound
 from arbd.paper.market.store import DROPPED, stored_quotes, write_market
-from arbd.private_folder import private_folder
+from arbd.private_folder import private_folder, used
 
 _NOT_THOSE = (
     "its files are not those that the job was accepted with: one was written to, came or went since; copy the same files "

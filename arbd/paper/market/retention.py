@@ -25,6 +25,8 @@ DATA, CODE, LEFT = "data", "code", "left over"
 KEEP_USED_S = 3_600.0
 # A leftover of a build this old is no build any more.
 LEFT_S = 3_600.0
+# Code that no process began to use for so long is of a version that nobody runs any more.
+CODE_UNUSED_S = 30 * 86_400.0
 BOUND = ".max-bytes"
 _ENTRY = re.compile(r"[0-9a-f]{40}(\.[a-z0-9.]+)-(\d+)-(refuse|drop)(-market)?")
 _CODE = re.compile(r"numba-[0-9a-f]{16}")
@@ -78,15 +80,6 @@ def _size(folder: Path | str) -> int:
     return size
 
 
-def used(entry: Path) -> None:
-    """Note that an entry was used; who may not, need not."""
-    try:
-        if time.time() - entry.stat().st_mtime > 60:
-            entry.touch()
-    except OSError:
-        pass
-
-
 def remove(entries: Sequence[Cached]) -> list[Cached]:
     """Remove entries but those that somebody builds just now; those that went."""
     gone = []
@@ -99,7 +92,8 @@ def remove(entries: Sequence[Cached]) -> list[Cached]:
                 old = each.path.with_name(f".{name}.{secrets.token_hex(4)}.old")
                 each.path.rename(old)
                 shutil.rmtree(old)
-        except (filelock.Timeout, FileNotFoundError):
+        except (filelock.Timeout, FileNotFoundError, PermissionError):
+            # Somebody builds it, it is gone, or it is another user's.
             continue
         gone.append(each)
     return gone
@@ -108,9 +102,13 @@ def remove(entries: Sequence[Cached]) -> list[Cached]:
 def to_prune(
     entries: Sequence[Cached], max_bytes: float, now_s: float, keep_used_s: float = KEEP_USED_S
 ) -> list[Cached]:
-    """Which may go so that the rest is within `max_bytes`: what no version of now reads, then the least recently used."""
+    """Which may go so that the rest is within `max_bytes`: what no version of now reads, then the least recently used.
+
+    Code goes when it was not used for `CODE_UNUSED_S`, whatever the bound is.
+    """
     idle = [each for each in entries if now_s - each.used_s > (LEFT_S if each.kind == LEFT else keep_used_s)]
     doomed = [each for each in idle if each.kind == LEFT or (each.kind == DATA and not each.current)]
+    doomed += [each for each in idle if each.kind == CODE and now_s - each.used_s > CODE_UNUSED_S]
     rest = sum(each.size for each in entries) - sum(each.size for each in doomed)
     for each in idle:
         if rest <= max_bytes:
