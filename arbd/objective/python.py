@@ -85,8 +85,7 @@ class PythonEvaluator:
             and spec.prune is None
         )
         self._batch: Callable[..., object] | None = batch if callable(batch) else None
-        self._fixed = dict(spec.fixed)
-        self._the_metric = the_metric(spec)
+        self._fixed, self._the_metric = dict(spec.fixed), the_metric(spec)
         self.plain = PlainCall(function, self._fixed, self._the_metric) if self._takes_params_alone else None
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
