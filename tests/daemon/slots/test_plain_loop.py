@@ -96,10 +96,13 @@ def facts(found: RowBatch) -> dict[str, Any]:
 
 
 @given(st.dictionaries(st.integers(1, N), ANSWERS, max_size=6), st.booleans(), st.integers(0, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_rows_are_those_of_iterations_that_are_called_with_a_trial(
     answers: dict[int, Any], heals: bool, retries: int
 ) -> None:
+    if heals:
+        # A function that answers otherwise when it is called again is to be called again for its own sake alone.
+        answers = {i: answer for i, answer in answers.items() if isinstance(answer, float | ValueError)}
     found = [rows(answers, plainly=plainly, heals=heals, retries=retries) for plainly in (False, True)]
     assert found[1].iteration.tolist() == list(range(1, N + 1))
     assert facts(found[1]) == facts(found[0])
