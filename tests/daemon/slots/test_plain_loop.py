@@ -96,7 +96,7 @@ def facts(found: RowBatch) -> dict[str, Any]:
 
 
 @given(st.dictionaries(st.integers(1, N), ANSWERS, max_size=6), st.booleans(), st.integers(0, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_rows_are_those_of_iterations_that_are_called_with_a_trial(
     answers: dict[int, Any], heals: bool, retries: int
 ) -> None:
