@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,11 @@ from arbd.paper.kernel.state import (
     DESK,
     FEE,
     FILL,
-    LATENCY,
     NEVER,
     OFTEN,
     OWN_SIZE,
     RUN,
     SELDOM,
-    SLIPPAGE,
     TIER_DAY,
     TIER_FEE,
     TIER_FROM,
@@ -46,10 +44,11 @@ ROWS_PER_STEP = 8
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """How the engine finds its way in a market: extremes of blocks and of windows of quotes, and rows by time."""
+    """How the engine finds its way in a market: extremes of blocks, windows and regions of quotes, and rows by time."""
 
     blocks: FloatArray
     windows: FloatArray
+    regions: FloatArray
     rows_by_time: npt.NDArray[np.int32]
     time_shift: int
 
@@ -59,15 +58,20 @@ def build_index(series: Series) -> Index:
     edges = as_argument(series.edge_ab, np.float64), as_argument(series.edge_ba, np.float64)
     blocks = loops.room_for_extremes(len(series), loops.BLOCK_BITS)
     loops.extremes(*edges, loops.BLOCK_BITS, blocks)
-    bits = loops.WINDOW_BITS - loops.BLOCK_BITS
-    windows = loops.room_for_extremes(blocks.shape[1] - loops.LANES, bits)
-    loops.coarser(as_argument(blocks, np.float64), bits, windows)
+    windows = _coarser(blocks, loops.WINDOW_BITS - loops.BLOCK_BITS)
+    regions = _coarser(windows, loops.REGION_BITS)
     span_ns = int(series.ts_ns[-1]) - int(series.ts_ns[0])
     shift = (span_ns // max(1, len(series) // ROWS_PER_STEP)).bit_length()
     times = as_argument(series.ts_ns, np.int64)
     rows_by_time = np.empty((span_ns >> shift) + 2, dtype=np.int32)
     loops.time_table(times, shift, rows_by_time)
-    return Index(blocks, windows, rows_by_time, shift)
+    return Index(blocks, windows, regions, rows_by_time, shift)
+
+
+def _coarser(fine: FloatArray, bits: int) -> FloatArray:
+    made = loops.room_for_extremes(fine.shape[1] - loops.LANES, bits)
+    loops.coarser(as_argument(fine, np.float64), bits, made)
+    return made
 
 
 def compile_sweeps(strategy: int, compiling: Callable[[], object] | None = None) -> None:
@@ -89,31 +93,29 @@ def run_batch(
     The equity of runs that were given up is NaN.
     Fills are those of a single run: with several, they mean nothing.
     """
-    strategies = rows[:, FIELD["strategy"]]
-    if (strategies[1:] < strategies[:-1]).any():
-        order = np.argsort(strategies, kind="stable")
-        sorted_counts, sorted_equity, fills, n_fills = run_batch(series, index, rows[order], grid_rows, room, way)
-        counts, equity = np.empty_like(sorted_counts), np.empty_like(sorted_equity)
-        counts[order], equity[order] = sorted_counts, sorted_equity
-        return counts, equity, fills, n_fills
     counts, equity = np.empty((len(rows), len(COUNTS))), np.empty((len(rows), len(grid_rows)))
     fills = np.empty(room, dtype=FILL)
     n_fills = 0
+    given = as_argument(rows, np.float64)
+    of_the_market = of_market(series, index)
     for part in _batches(rows):
-        own, tiers = _own(rows[part]), _tiers(rows[part])
-        runs = _runs(rows[part], equity[part], own)
-        runs["tiers"] = tiers.ctypes.data + tiers.strides[0] * np.arange(len(runs)) if len(tiers) else 0
-        runs["carries"] |= len(series.funding_rows) > 0
-        entries = np.empty(1 + int(runs["max_trades_per_hour"].sum()), dtype=np.int64)
-        runs["entries"] = entries.ctypes.data + 8 * (
-            np.cumsum(runs["max_trades_per_hour"]) - runs["max_trades_per_hour"]
-        )
+        runs = np.zeros(len(part), dtype=RUN)
+        in_use = (rows if len(part) == len(rows) else rows[part]).any(axis=0)
+        tiers = _tiers(rows[part]) if in_use[_OF_TIERS].any() else None
+        hourly_entries = int(rows[part, FIELD["max_trades_per_hour"]].sum())
         tables = {
-            **of_market(series, index),
+            **of_the_market,
+            **_PLACES,
+            "given": given,
+            "n_fields": len(FIELDS),
+            "order": part,
             "runs": runs,
             "fills": fills,
             "grid_rows": grid_rows,
-            "own": own,
+            "equity": equity,
+            "own": np.zeros((len(part), OWN_SIZE)),
+            "tiers": 0 if tiers is None else tiers,
+            "entries": np.empty(1 + hourly_entries, dtype=np.int64),
             "active": np.empty(len(runs), dtype=np.int64),
             "next_rows": np.where(np.arange(len(runs) + loops.LANES) < len(runs), 0, NEVER),
         }
@@ -121,13 +123,13 @@ def run_batch(
         for name, table in tables.items():
             desk[name] = table.ctypes.data if isinstance(table, np.ndarray) else table
         desk["n_runs"], desk["room"], desk["n_grid"] = len(runs), room, len(grid_rows)
-        full, quick = SWEEPS[int(rows[part.start, FIELD["strategy"]]) if len(runs) else 0]
-        loops_over = quick if room == 0 and is_plain(series, rows[part]) else full
+        full, quick = SWEEPS[int(rows[part[0], FIELD["strategy"]])]
+        loops_over = quick if room == 0 and is_plain(series, in_use) else full
         loops_over(desk.ctypes.data, WAYS[way])
         counts[part] = _words(runs)[:, _COUNTED]
         # From where it was given up, its part of the grid is memory that nobody wrote to.
-        equity[part][runs["given_up"] != 0] = np.nan
-        n_fills = int(runs["n_fills"][-1]) if len(runs) else 0
+        equity[part[runs["given_up"] != 0]] = np.nan
+        n_fills = int(runs["n_fills"][-1])
     return counts, equity, fills, n_fills
 
 
@@ -138,9 +140,8 @@ def _place(names: Sequence[str]) -> slice:
     return slice(places[0], places[-1] + 1)
 
 
-# Of a run's record, what is counted, and the parameters, with their columns in parameter rows.
+# Of a run's record, what is counted.
 _COUNTED = _place(COUNTS)
-_GIVEN = tuple((_place(names), [FIELD[name] for name in names]) for names in (OFTEN, SELDOM))
 # From which turnover tiers of fees hold.
 _TIERS = tuple(name for name in FIELDS if name.endswith("_turnover"))
 # What is off when it is 0, and is left out of the plain engine.
@@ -148,48 +149,55 @@ _LEFT_OUT = (
     "latency_jitter", "reject_pct_a", "reject_pct_b", "lot_step_a", "lot_step_b", "min_notional_a", "min_notional_b",
     "tick_a", "tick_b", "mark", *_TIERS, "funding_a_bps_8h", "funding_b_bps_8h", "borrow_a_pct_year", "borrow_b_pct_year",
 )  # fmt: skip
+_COLUMNS_LEFT_OUT = [FIELD[name] for name in _LEFT_OUT]
 
 
-def is_plain(series: Series, rows: FloatArray) -> bool:
-    """Whether the plain engine is enough for these sets: it leaves out what few use, and is twice as quick."""
-    off = not rows[:, [FIELD[name] for name in _LEFT_OUT]].any()
+def is_plain(series: Series, in_use: npt.NDArray[np.bool_]) -> bool:
+    """Whether the plain engine is enough for sets that use these of FIELDS: it leaves out what few do, and is twice as quick."""
+    off = not in_use[_COLUMNS_LEFT_OUT].any()
     usual = len(series.ends) <= 1 and len(series.sigma_ab) == 0 and len(series.funding_rows) == 0
     at_once = len(series.seen) == 0
     return off and usual and at_once and series.levels.shape[1] == 0 and not series.unusable.any()
 
 
-_OF_VENUES = [FIELD[name.format(letter)] for name in VENUE_FIELDS for letter in "ab"]
+_OF_TIERS = [FIELD[name] for name in _TIERS]
 
 
-def _batches(rows: FloatArray) -> list[slice]:
-    hourly_entries = rows[:, FIELD["max_trades_per_hour"]].sum()
-    if len(rows) <= BATCH_RUNS and hourly_entries <= BATCH_ENTRIES and len(np.unique(rows[:, FIELD["strategy"]])) <= 1:
-        return [slice(0, len(rows))]
+def _pairs(pairs: Iterable[tuple[int, str]]) -> IntArray:
+    """Where parameters go: words of a record, and columns."""
+    return np.array([(place, FIELD[name]) for place, name in pairs], dtype=np.int64)
+
+
+def _places() -> dict[str, Any]:
+    """Where the parameters of a row go, as the desk has it."""
+    of_runs = _pairs((WORDS.index(name), name) for name in (*OFTEN, *SELDOM))
+    of_venues = _pairs(enumerate((name.format(letter) for name in VENUE_FIELDS for letter in "ab"), int(FEE)))
+    return {
+        "places": of_runs, "n_places": len(of_runs), "own_places": of_venues, "n_own_places": len(of_venues),
+    }  # fmt: skip
+
+
+_PLACES = _places()
+
+
+def _batches(rows: FloatArray) -> list[IntArray]:
+    """Which sets are swept together: of one strategy, and next to each other those that enter at the same quotes."""
+    order = np.lexsort((rows[:, FIELD["min_spread_ab_pct"]], rows[:, FIELD["strategy"]]))
+    strategies, hourly = (rows[order, FIELD[name]] for name in ("strategy", "max_trades_per_hour"))
+    if 0 < len(rows) <= BATCH_RUNS and hourly.sum() <= BATCH_ENTRIES and strategies[0] == strategies[-1]:
+        return [order]
     found, start, entries = [], 0, 0.0
-    strategies = rows[:, FIELD["strategy"]].tolist()
-    for at, hourly in enumerate(rows[:, FIELD["max_trades_per_hour"]].tolist()):
-        full = at - start == BATCH_RUNS or entries + hourly > BATCH_ENTRIES
+    for at, more in enumerate(hourly.tolist()):
+        full = at - start == BATCH_RUNS or entries + more > BATCH_ENTRIES
         if at > start and (full or strategies[at] != strategies[start]):
-            found.append(slice(start, at))
+            found.append(order[start:at])
             start, entries = at, 0.0
-        entries += hourly
-    return [*found, slice(start, len(rows))]
-
-
-def _own(rows: FloatArray) -> FloatArray:
-    """What each run has per venue: its parameters, and room for what it holds."""
-    own = np.zeros((len(rows), OWN_SIZE))
-    own[:, FEE : FEE + len(_OF_VENUES)] = rows[:, _OF_VENUES]
-    own[:, LATENCY : LATENCY + 2] *= 1e6
-    own[:, FEE : FEE + 2] /= 1e4
-    own[:, SLIPPAGE] = rows[:, FIELD["slippage_bps"]] / 1e4
-    return own
+        entries += more
+    return [*found, order[start:]] if len(rows) else []
 
 
 def _tiers(rows: FloatArray) -> FloatArray:
-    """The tiers of fees of each run, per venue, and room for what it trades: (n, 2, TIERS_SIZE); none where none has any."""
-    if not rows[:, [FIELD[name] for name in _TIERS]].any():
-        return np.empty((0, 2, TIERS_SIZE))
+    """The tiers of fees of each run, per venue, and room for what it trades: (n, 2, TIERS_SIZE)."""
     tiers = np.zeros((len(rows), 2, TIERS_SIZE))
     whole = tiers.view(np.int64)
     whole[:, :, TIER_DAY] = -NEVER
@@ -205,19 +213,6 @@ def _tiers(rows: FloatArray) -> FloatArray:
 def _words(runs: npt.NDArray[Any]) -> FloatArray:
     """Records of runs as numbers, a row for each: one step for many fields is quicker than one for each."""
     return runs.view(np.float64).reshape(len(runs), len(WORDS))
-
-
-def _runs(rows: FloatArray, equity: FloatArray, own: FloatArray) -> npt.NDArray[Any]:
-    runs = np.zeros(len(rows), dtype=RUN)
-    words = _words(runs)
-    for places, columns in _GIVEN:
-        words[:, places] = rows[:, columns]
-    number = np.arange(len(rows))
-    runs["own"] = own.ctypes.data + own.strides[0] * number
-    rates = [FIELD[name] for name in FIELDS if name.startswith(("funding_", "borrow_"))]
-    runs["carries"] = (rows[:, rates] != 0).any(axis=1)
-    runs["grid"] = equity.ctypes.data + 8 * equity.shape[1] * number
-    return runs
 
 
 def of_market(series: Series, index: Index) -> dict[str, Any]:
@@ -248,5 +243,6 @@ def of_market(series: Series, index: Index) -> dict[str, Any]:
         "first_ns": int(series.ts_ns[0]), "last_ns": int(series.ts_ns[-1]),
         "blocks": index.blocks, "block_stride": index.blocks.shape[1],
         "windows": index.windows, "window_stride": index.windows.shape[1],
+        "regions": index.regions, "region_stride": index.regions.shape[1],
         "rows_by_time": index.rows_by_time, "time_shift": index.time_shift,
     }  # fmt: skip

@@ -1,8 +1,8 @@
 """Where an edge next reaches a level: a compiled search over quotes, with vector code and the extremes of blocks.
 
-Blocks of 64 quotes whose extremes reach no level are passed over, and so are windows of 64 blocks; LANES values are
-compared at once. A search goes no further than the window: beyond, it finds the next window that reaches a level. A
-level that does not matter is infinite, of the sign that nothing reaches.
+Blocks of 64 quotes whose extremes reach no level are passed over, and so are windows of 64 blocks and regions of 64
+windows; LANES values are compared at once. A search goes no further than the window: beyond, it finds the next window
+that reaches a level. A level that does not matter is infinite, of the sign that nothing reaches.
 """
 
 from __future__ import annotations
@@ -23,9 +23,19 @@ from arbd.paper.kernel.memory import (
 )
 from arbd.paper.kernel.records import plain
 from arbd.paper.kernel.state import NEVER
-from arbd.paper.market.loops import BLOCK_BITS, LANES, MAX_AB, MAX_BA, MIN_AB, MIN_BA, MIN_BEST, WINDOW_BITS
+from arbd.paper.market.loops import (
+    BLOCK_BITS,
+    LANES,
+    MAX_AB,
+    MAX_BA,
+    MIN_AB,
+    MIN_BA,
+    MIN_BEST,
+    REGION_BITS,
+    WINDOW_BITS,
+)
 
-BLOCK, WINDOW = 1 << BLOCK_BITS, 1 << WINDOW_BITS
+BLOCK, WINDOW, REGION = 1 << BLOCK_BITS, 1 << WINDOW_BITS, 1 << REGION_BITS
 _ALL = (1 << LANES) - 1
 
 
@@ -34,74 +44,117 @@ def lowest_bit(mask):
     return trailing_zeros(np.uint64(mask))
 
 
+@jit_small
+def passing(first, second, at, level, other, falls):
+    """A bit for each of the LANES places from `at` on: the first column at or above its level, or the second beyond its."""
+    beyond = at_most(second, at, other) if falls else at_least(second, at, other)
+    return at_least(first, at, level) | beyond
+
+
+@jit_small
+def passes(first, second, at, level, other, falls):
+    """`passing` of one place."""
+    value = float_at(second, at)
+    return float_at(first, at) >= level or (value <= other if falls else value >= other)
+
+
 @jit_part
-def reaching_in(x, row, end, low_ab, high_ab, low_ba, high_ba):
+def reaching_in(x, row, end, first, second, level, other, falls):
     """The first row from `row` to before `end` with an edge at or beyond a level; `end` when there is none."""
     while row + LANES <= x.n and row < end:
-        mask = at_least(x.ab, row, high_ab) | at_least(x.ba, row, high_ba)
-        mask |= at_most(x.ab, row, low_ab) | at_most(x.ba, row, low_ba)
+        mask = passing(first, second, row, level, other, falls)
         if mask != 0:
             return min(row + lowest_bit(mask), end)
         row += LANES
     while row < end:
-        ab, ba = float_at(x.ab, row), float_at(x.ba, row)
-        if ab >= high_ab or ba >= high_ba or ab <= low_ab or ba <= low_ba:
+        if passes(first, second, row, level, other, falls):
             return row
         row += 1
     return end
 
 
 @jit_part
-def block_reaching(extremes, stride, at, end, low_ab, high_ab, low_ba, high_ba):
-    """The first of the blocks from `at` to before `end` whose extremes reach a level; `end` when there is none."""
+def part_reaching(first, second, at, end, level, other, falls):
+    """The first of the parts from `at` to before `end` whose extremes reach a level; `end` when there is none."""
     while at < end:
-        mask = at_least(extremes, MAX_AB * stride + at, high_ab) | at_least(extremes, MAX_BA * stride + at, high_ba)
-        mask |= at_most(extremes, MIN_AB * stride + at, low_ab) | at_most(extremes, MIN_BA * stride + at, low_ba)
+        mask = passing(first, second, at, level, other, falls)
         if mask != 0:
             return min(at + lowest_bit(mask), end)
         at += LANES
     return end
 
 
+@jit_small
+def column(table, stride, which):
+    """Where extremes of a kind are, in a table of them."""
+    return table + 8 * which * stride
+
+
 @jit_part
-def first_reaching(x, row, stop, low_ab, high_ab, low_ba, high_ba):
+def first_reaching(x, row, stop, first, second, level, other, falls):
     """The first row from `row` to before `stop`, in the same window, with an edge at or beyond a level, or `stop`."""
+    high = column(x.blocks, x.block_stride, MAX_AB if first == x.ab else MAX_BA)
+    bound = second_bound(x, x.blocks, x.block_stride, second, falls)
     block, last_block = row >> BLOCK_BITS, (stop + BLOCK - 1) >> BLOCK_BITS
     while block < last_block:
-        block = block_reaching(x.blocks, x.block_stride, block, last_block, low_ab, high_ab, low_ba, high_ba)
+        block = part_reaching(high, bound, block, last_block, level, other, falls)
         row = max(row, block << BLOCK_BITS)
         block += 1
         end = min(stop, block << BLOCK_BITS)
         if row < end:
-            row = reaching_in(x, row, end, low_ab, high_ab, low_ba, high_ba)
+            row = reaching_in(x, row, end, first, second, level, other, falls)
             if row < end:
                 return row
     return stop
 
 
+@jit_small
+def second_bound(x, table, stride, second, falls):
+    """What of the second edge is looked at in a table of extremes."""
+    if second == x.ab:
+        return column(table, stride, MIN_AB if falls else MAX_AB)
+    return column(table, stride, MIN_BA if falls else MAX_BA)
+
+
 @jit_part
-def window_reaching(x, row, stop, low_ab, high_ab, low_ba, high_ba):
+def window_reaching(x, row, stop, first, second, level, other, falls):
     """The first row of the first window from `row` to before `stop` in which an edge reaches a level, or `stop`."""
-    end = (stop + WINDOW - 1) >> WINDOW_BITS
-    at = block_reaching(x.windows, x.window_stride, row >> WINDOW_BITS, end, low_ab, high_ab, low_ba, high_ba)
-    return min(stop, at << WINDOW_BITS)
+    which = MAX_AB if first == x.ab else MAX_BA
+    high = column(x.windows, x.window_stride, which)
+    bound = second_bound(x, x.windows, x.window_stride, second, falls)
+    region_high = column(x.regions, x.region_stride, which)
+    region_bound = second_bound(x, x.regions, x.region_stride, second, falls)
+    at, last = row >> WINDOW_BITS, (stop + WINDOW - 1) >> WINDOW_BITS
+    region, last_region = at >> REGION_BITS, (last + REGION - 1) >> REGION_BITS
+    while region < last_region:
+        region = part_reaching(region_high, region_bound, region, last_region, level, other, falls)
+        at = max(at, region << REGION_BITS)
+        region += 1
+        end = min(last, region << REGION_BITS)
+        if at < end:
+            at = part_reaching(high, bound, at, end, level, other, falls)
+            if at < end:
+                return min(stop, at << WINDOW_BITS)
+    return stop
 
 
 @jit_small
-def search(x, row, limit, stop, low_ab, high_ab, low_ba, high_ba):
+def search(x, row, limit, stop, first, second, level, other, falls):
     """The first row from `row` on with an edge at or beyond a level, or `limit`, if it is before `stop`.
 
+    Edges are the columns `first`, at or above `level`, and `second`, at or above `other` or (`falls`) at or below it.
     Else a row from `stop` on before which there is none. `stop` ends the window of `row`: what is beyond is looked at
     when all runs have come there.
     """
     end = min(limit, stop)
     if row < end:
         # Where trading is dense it is often the very next row, which takes longer to be told by vectors.
-        ab, ba = float_at(x.ab, row), float_at(x.ba, row)
-        if ab >= high_ab or ba >= high_ba or ab <= low_ab or ba <= low_ba:
+        if passes(first, second, row, level, other, falls):
             return row
-        row = first_reaching(x, row, end, low_ab, high_ab, low_ba, high_ba)
-    return row if row < end or limit <= stop else window_reaching(x, stop, limit, low_ab, high_ab, low_ba, high_ba)
+        row = first_reaching(x, row, end, first, second, level, other, falls)
+    if row < end or limit <= stop:
+        return row
+    return window_reaching(x, stop, limit, first, second, level, other, falls)
 
 
 @jit_small

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from arbd.paper.market.prepared import FIELDS
 from arbd.paper.params import FEE_TIERS
 
 DAY_NS = np.int64(86_400 * 10**9)
@@ -47,7 +46,11 @@ OFTEN = (
     "max_trades_per_hour", "cooldown_s", "initial_capital", "circuit_breaker_pct", "give_up_trades_per_day",
     "give_up_drawdown_pct", "entry_sigma",
 )  # fmt: skip
-SELDOM = tuple(name for name in FIELDS if name not in OFTEN)
+# The other ones that a run's record has; those of venues stand in `own`, those of the series in the series.
+SELDOM = (
+    "execution_seed", "unhedged", "hedge_latency_ms", "book_levels", "base_share", "mark", "rebalance", "rebalance_trigger",
+    "rebalance_spread_pct", "transfer_fee_pct", "transfer_delay_s",
+)  # fmt: skip
 
 # What a run has per venue, in a table of its own (`own`): A's, then B's. First what it holds of a position, by
 # quantity, unrealised cash, average price and quantity of the opening fills; inventory has its balances there.
@@ -96,10 +99,15 @@ _DESK = (
     "cost_ab", "cost_ba", "sigma_ab", "sigma_ba",
     # rows at which venues paid funding, and the sums of what they paid
     "funding_rows", "funding_sums", "n_funding",
-    # the index: extremes of blocks and windows, as columns of so many places each, and rows by time
-    "blocks", "block_stride", "windows", "window_stride", "rows_by_time", "time_shift",
+    # the index: extremes of blocks, windows and regions, as columns of so many places each, and rows by time
+    "blocks", "block_stride", "windows", "window_stride", "regions", "region_stride", "rows_by_time", "time_shift",
     # runs, fills, rows of the equity grid
     "runs", "n_runs", "fills", "room", "grid_rows", "n_grid",
+    # rows of parameters and how many each has, which of them runs have, and where they go: pairs of a word of a run's
+    # record, or of what it has per venue, and a column
+    "given", "n_fields", "order", "places", "n_places", "own_places", "n_own_places",
+    # what runs write to: equity by parameter row; times of entries; tiers of fees (0 where no run has any)
+    "equity", "entries", "tiers",
     # what runs have per venue; the rows from which they go on, with LANES more; those that go on in this window
     "own", "next_rows", "active",
 )  # fmt: skip

@@ -27,12 +27,18 @@ from arbd.paper.kernel.records import (
 from arbd.paper.kernel.search import WINDOW, lowest_bit
 from arbd.paper.kernel.state import (
     BASE,
+    BORROW,
+    FEE,
+    FUNDING,
+    LATENCY,
     NEVER,
     NONE,
     OFTEN_SIZE,
     OWN_SIZE,
     QUOTE,
     RUN,
+    SLIPPAGE,
+    TIERS_SIZE,
     WAIT_ENTRY,
 )
 from arbd.paper.kernel.sweeps import BY_EVENTS
@@ -43,6 +49,35 @@ from arbd.paper.market.loops import LANES
 LINE, RUN_BYTES, OFTEN_BYTES, OWN_BYTES = 64, RUN.itemsize, OFTEN_SIZE, 8 * OWN_SIZE
 # How many runs ahead records are sent for.
 AHEAD = 2
+
+
+@jit_small
+def copy_parameters(x, row, record, places, n_places):
+    """What of a row of parameters stands in a record, to where it does."""
+    for at in range(n_places):
+        put_float(record, int_at(places, 2 * at), float_at(row, int_at(places, 2 * at + 1)))
+
+
+@jit_small
+def equip(x, run, i, n_entries):
+    """Give a run its parameters and room, and how many times of entries it and those before it may keep."""
+    given = int_at(x.order, i)
+    row, own = x.given + 8 * given * x.n_fields, x.own + i * OWN_BYTES
+    copy_parameters(x, row, x.runs + i * RUN_BYTES, x.places, x.n_places)
+    copy_parameters(x, row, own, x.own_places, x.n_own_places)
+    for venue in range(2):
+        put_float(own, LATENCY + venue, float_at(own, LATENCY + venue) * 1e6)
+        put_float(own, FEE + venue, float_at(own, FEE + venue) / 1e4)
+    put_float(own, SLIPPAGE, run.slippage_bps / 1e4)
+    run.carries = np.int64(1 if x.n_funding > 0 else 0)
+    for at in range(FUNDING, BORROW + 2):
+        if float_at(own, at) != 0:
+            run.carries = np.int64(1)
+    run.own = own
+    run.grid = x.equity + 8 * given * x.n_grid
+    run.entries = x.entries + 8 * n_entries
+    run.tiers = x.tiers + 8 * 2 * TIERS_SIZE * i if x.tiers != 0 else np.int64(0)
+    return n_entries + np.int64(run.max_trades_per_hour)
 
 
 @jit_small
@@ -110,7 +145,9 @@ def fetch_run(x, i):
 @jit_small
 def sweep_all(x, way):
     """All runs of a batch over a market."""
+    n_entries = np.int64(0)
     for i in range(x.n_runs):
+        n_entries = equip(x, run_at(x.runs, i), i, n_entries)
         start(x, run_at(x.runs, i))
     stop = np.int64(0)
     while stop < x.n:

@@ -85,16 +85,15 @@ def exit_levels(run):
 def next_exit(x, run, row, limit, stop):
     """The row at which the cost of unwinding next may call for an exit, by `search`."""
     above, below = exit_levels(run)
-    if run.direction > 0:
-        return search(x, row, limit, stop, -np.inf, np.inf, below, above)
-    return search(x, row, limit, stop, below, above, -np.inf, np.inf)
+    edges = x.ba if run.direction > 0 else x.ab
+    return search(x, row, limit, stop, edges, edges, above, below, True)
 
 
 @jit_small
 def next_edge(x, run, row, limit, stop):
     """The row at which edges next change what a run without a position does, by `search`."""
     high_ab, high_ba = entry_thresholds(x, run)
-    return search(x, row, limit, stop, -np.inf, high_ab, -np.inf, high_ba)
+    return search(x, row, limit, stop, x.ab, x.ba, high_ab, high_ba, False)
 
 
 @jit_small
@@ -147,7 +146,7 @@ def pass_starved(x, run, row, limit, stop):
     high_ab, high_ba = entry_thresholds(x, run)
     other_ab, other_ba = (np.inf, high_ba) if run.wait == WAIT_STARVED_AB else (high_ab, np.inf)
     end = min(limit, stop)
-    found_row = first_reaching(x, row, end, -np.inf, other_ab, -np.inf, other_ba)
+    found_row = first_reaching(x, row, end, x.ab, x.ba, other_ab, other_ba, False)
     # Before that the other edge calls for nothing, so what is counted is the starved one's.
     found, wanted = stretches(x, row, found_row, high_ab, high_ba, run.signalled)
     if found_row == end:

@@ -8,7 +8,8 @@ from arbd.paper.arguments import Scalar, Table
 from arbd.paper.machine_code import Loop
 from arbd.paper.market.quotes import FloatArray
 
-BLOCK_BITS, WINDOW_BITS = 6, 12
+# Of quotes in a block and in a window, and of windows in a region.
+BLOCK_BITS, WINDOW_BITS, REGION_BITS = 6, 12, 6
 N_EXTREMES = 5
 MAX_AB, MIN_AB, MAX_BA, MIN_BA, MIN_BEST = range(N_EXTREMES)
 # How many values vector code reads at once.
