@@ -43,12 +43,12 @@ def trusted_cache() -> Path:
     if named := os.environ.get("NUMBA_CACHE_DIR"):
         return _private(Path(named))
     below = _PLACE.below or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arbd"
-    return _private(below / f"numba-{_digest_once()}")
+    return _private(below / f"numba-{sources_once()}")
 
 
 @functools.cache
-def _digest_once() -> str:
-    # A process runs the code that it began with.
+def sources_once() -> str:
+    """`sources_digest` as this process found it first: it runs the code that it began with."""
     return sources_digest()
 
 

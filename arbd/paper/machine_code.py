@@ -4,8 +4,8 @@ Importing Numba, and having it read functions from its own cache, takes more pro
 What it compiled is loaded here in a few milliseconds. Numba is imported where a loop has not been compiled yet, or cannot
 be kept because it calls what only Numba has.
 
-The name of each file carries a digest of the versions and the processor that it was made for, as its folder does of all
-sources: code of another version is never run.
+The name of each file carries a digest of the sources, the versions and the processor that it was made for: code of
+another version is never run, in whatever folder it lies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import filelock
 from arbd.atomic_file import replace_file
 from arbd.installed import version_of
 from arbd.paper.arguments import Kind, ObjectCode, flat, words
-from arbd.paper.code_cache import trusted_cache
+from arbd.paper.code_cache import sources_once, trusted_cache
 
 # Functions that Numba has of its own, and the system's of the same bits.
 SAME_BITS = {"numba_nextafter": "nextafter"}
@@ -110,10 +110,10 @@ RETURNED_NONE = -2
 
 @functools.cache
 def made_for() -> str:
-    """A digest of what machine code depends on beside its sources: the compiler, the processor, and Numba's settings."""
+    """A digest of what machine code depends on: its sources, the compiler, the processor, and Numba's settings."""
     llvm = _llvm()
     parts = [
-        version_of("numba", may_import=False), version_of("llvmlite", may_import=False), llvm.get_process_triple(),
+        sources_once(), version_of("numba", may_import=False), version_of("llvmlite", may_import=False), llvm.get_process_triple(),
         llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), *map(os.environ.get, _SETTINGS),
     ]  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbd.paper.compiled import jit
 from arbd.paper.kernel.parameter_sets import Index, build_index, of_market
 from arbd.paper.kernel.records import desk_at
-from arbd.paper.kernel.search import WINDOW, row_at, search, stretches
+from arbd.paper.kernel.search import REGION, WINDOW, row_at, search, stretches
 from arbd.paper.kernel.state import DESK, NEVER
 from arbd.paper.kernel.venue import row_after
 from arbd.paper.market.prepared import prepare
@@ -23,9 +23,18 @@ NOTHING, EVERYTHING = -np.inf, np.inf
 LEVEL = st.one_of(st.floats(-0.5, 0.5), st.sampled_from([NOTHING, EVERYTHING]))
 
 
+# Which edges a search looks at: both, each at or above its level; or one, at or above the first or at or below the other.
+EITHER, AB_OUTSIDE, BA_OUTSIDE = range(3)
+WAYS = (EITHER, AB_OUTSIDE, BA_OUTSIDE)
+
+
 @jit
-def do_search(desk: int, row: int, limit: int, stop: int, low_ab: Any, high_ab: Any, low_ba: Any, high_ba: Any) -> int:
-    return search(desk_at(desk, np.int64(0)), row, limit, stop, low_ab, high_ab, low_ba, high_ba)
+def do_search(desk: int, row: int, limit: int, stop: int, way: int, level: Any, other: Any) -> int:
+    x = desk_at(desk, np.int64(0))
+    if way == EITHER:
+        return search(x, row, limit, stop, x.ab, x.ba, level, other, False)
+    edges = x.ab if way == AB_OUTSIDE else x.ba
+    return search(x, row, limit, stop, edges, edges, level, other, True)
 
 
 @jit
@@ -79,21 +88,22 @@ def check_search(at: Desk, data: st.DataObject) -> None:
     n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
     some = np.sort(np.concatenate([ab[~np.isnan(ab)], ba[~np.isnan(ba)], [0.0]]))
     level = st.one_of(LEVEL, st.sampled_from(some[:: max(1, len(some) // 50)].tolist()), st.just(float(some[-1])))
-    levels = (data.draw(level), data.draw(level), data.draw(level), data.draw(level))
     row = data.draw(st.integers(0, n - 1))
-    assert_found(at, row, data.draw(st.integers(row + 1, n)), levels)
+    way, levels = data.draw(st.sampled_from(WAYS)), (data.draw(level), data.draw(level))
+    assert_found(at, row, data.draw(st.integers(row + 1, n)), way, levels)
 
 
-def assert_found(at: Desk, row: int, limit: int, levels: tuple[float, float, float, float]) -> None:
+def assert_found(at: Desk, row: int, limit: int, way: int, levels: tuple[float, float]) -> None:
     n, ab, ba = len(at.series), at.series.edge_ab, at.series.edge_ba
-    low_ab, high_ab, low_ba, high_ba = levels
-    hits = (ab >= high_ab) | (ba >= high_ba) | (ab <= low_ab) | (ba <= low_ba)
+    level, other = levels
+    edges = ab if way == AB_OUTSIDE else ba
+    hits = (ab >= level) | (ba >= other) if way == EITHER else (edges >= level) | (edges <= other)
     known = np.flatnonzero(hits[row:limit])
     expected = row + int(known[0]) if len(known) else limit
     found, windows = row, 0
     while True:
         stop = min(n, (found // WINDOW + 1) * WINDOW)
-        found = do_search(at.address, found, limit, stop, low_ab, high_ab, low_ba, high_ba)
+        found = do_search(at.address, found, limit, stop, way, *levels)
         if found < stop or found >= limit:
             break
         assert found <= expected
@@ -104,13 +114,23 @@ def assert_found(at: Desk, row: int, limit: int, levels: tuple[float, float, flo
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_search_for_what_is_rare_passes_over_windows_and_goes_never_back(seed: int) -> None:
-    rng, n = np.random.default_rng(seed), len(LONG.series)
-    edges = np.sort(LONG.series.edge_ab), np.sort(LONG.series.edge_ba)
-    for _ in range(50):
-        high_ab, high_ba = (rng.choice([EVERYTHING, *edge[-3:]]) for edge in edges)
-        low_ab, low_ba = (rng.choice([NOTHING, *edge[:3]]) for edge in edges)
+    check_rare(LONG, seed, 50)
+
+
+def check_rare(at: Desk, seed: int, times: int) -> None:
+    rng, n = np.random.default_rng(seed), len(at.series)
+    ab, ba = np.sort(at.series.edge_ab), np.sort(at.series.edge_ba)
+    for _ in range(times):
+        way = int(rng.choice(WAYS))
+        one = ab if way != BA_OUTSIDE else ba
+        level = rng.choice([EVERYTHING, *one[-3:]])
+        other = rng.choice([EVERYTHING, *ba[-3:]] if way == EITHER else [NOTHING, *one[:3]])
         row, limit = np.sort(rng.choice(n + 1, 2, replace=False)).tolist()
-        assert_found(LONG, row, limit, (low_ab, high_ab, low_ba, high_ba))
+        assert_found(at, row, limit, way, (level, other))
+
+
+def test_a_search_passes_over_regions_of_windows() -> None:
+    check_rare(Desk(prepare(random_quotes(3, 2 * REGION * WINDOW + 5_000)).series(0.0, carry_over_gaps=True)), 1, 100)
 
 
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 300), wanted=st.integers(0, 1), data=st.data())

@@ -100,7 +100,7 @@ def run_batch(
     of_the_market = of_market(series, index)
     for part in _batches(rows):
         runs = np.zeros(len(part), dtype=RUN)
-        in_use = (rows if len(part) == len(rows) else rows[part]).any(axis=0)
+        in_use: npt.NDArray[np.bool_] = np.any(rows if len(part) == len(rows) else rows[part], axis=0)
         tiers = _tiers(rows[part]) if in_use[_OF_TIERS].any() else None
         hourly_entries = int(rows[part, FIELD["max_trades_per_hour"]].sum())
         tables = {
@@ -116,6 +116,7 @@ def run_batch(
             "own": np.zeros((len(part), OWN_SIZE)),
             "tiers": 0 if tiers is None else tiers,
             "entries": np.empty(1 + hourly_entries, dtype=np.int64),
+            "nearest": np.zeros(len(runs), dtype=np.int64),
             "active": np.empty(len(runs), dtype=np.int64),
             "next_rows": np.where(np.arange(len(runs) + loops.LANES) < len(runs), 0, NEVER),
         }

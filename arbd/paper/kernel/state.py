@@ -108,8 +108,9 @@ _DESK = (
     "given", "n_fields", "order", "places", "n_places", "own_places", "n_own_places",
     # what runs write to: equity by parameter row; times of entries; tiers of fees (0 where no run has any)
     "equity", "entries", "tiers",
-    # what runs have per venue; the rows from which they go on, with LANES more; those that go on in this window
-    "own", "next_rows", "active",
+    # what runs have per venue; the rows from which they go on, with LANES more, and the nearest of each group of runs;
+    # those that go on in this window
+    "own", "next_rows", "nearest", "active",
 )  # fmt: skip
 # The code is compiled four times, once for each type of desk: those on which all runs are of the convergence strategy, or
 # of inventory; and those that are plain, where nothing that few use is in use: see `parameter_sets.is_plain`.

@@ -47,6 +47,8 @@ from arbd.paper.market.loops import LANES
 
 # Bytes of a line of memory, of a run's record, of what is read of it often, and of what it has per venue.
 LINE, RUN_BYTES, OFTEN_BYTES, OWN_BYTES = 64, RUN.itemsize, OFTEN_SIZE, 8 * OWN_SIZE
+# How many runs have one place in `nearest`.
+GROUP = 64
 # How many runs ahead records are sent for.
 AHEAD = 2
 
@@ -124,13 +126,27 @@ def finish(x, run):
 def find_active(x, stop):
     """How many runs have something to do before a row; which ones stands in `active`."""
     found = 0
-    for first in range(0, x.n_runs, LANES):
-        mask = before(x.next_rows, first, stop)
-        while mask != 0:
-            put_int(x.active, found, first + lowest_bit(mask))
-            mask &= mask - 1
-            found += 1
+    for group in range(0, x.n_runs, GROUP):
+        if int_at(x.nearest, group // GROUP) >= stop:
+            continue
+        for first in range(group, min(group + GROUP, x.n_runs), LANES):
+            mask = before(x.next_rows, first, stop)
+            while mask != 0:
+                put_int(x.active, found, first + lowest_bit(mask))
+                mask &= mask - 1
+                found += 1
     return found
+
+
+@jit_small
+def find_nearest(x, stop):
+    """Where runs of groups that had something to do before a row next have: the nearest of each group."""
+    for group in range(0, x.n_runs, GROUP):
+        if int_at(x.nearest, group // GROUP) < stop:
+            nearest = NEVER
+            for i in range(group, min(group + GROUP, x.n_runs)):
+                nearest = min(nearest, int_at(x.next_rows, i))
+            put_int(x.nearest, group // GROUP, nearest)
 
 
 @jit_small
@@ -158,6 +174,8 @@ def sweep_all(x, way):
                 fetch_run(x, int_at(x.active, at + AHEAD))
             i = int_at(x.active, at)
             put_int(x.next_rows, i, advance(x, run_at(x.runs, i), int_at(x.next_rows, i), stop, way == BY_EVENTS))
+        if n_active > 0:
+            find_nearest(x, stop)
     for i in range(x.n_runs):
         finish(x, run_at(x.runs, i))
 
