@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from arbd.analysis.loading import load_session
+from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.spool.layout import SpoolLayout
 from tests.clusters import DaskCluster
 from tests.conftest import Arbctl, Daemons, wait_until
@@ -39,6 +40,25 @@ def with_executor(daemons: Daemons, address: str) -> None:
     daemons.config.write_text(
         f"{daemons.config.read_text()}executor: {{kind: dask, scheduler: '{address}', slots: 2}}\n"
     )
+
+
+def test_workers_that_are_there_are_seen_at_every_look_whatever_else_the_client_asks_meanwhile(
+    cluster: DaskCluster,
+) -> None:
+    """Dask's client asks its scheduler by itself now and then, for no workers: here all the time."""
+    import dask.config
+
+    from arbd.daemon.executors.kinds.dask import DaskExecutor
+
+    cluster.start_scheduler()
+    cluster.start_worker()
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}):
+        executor = DaskExecutor(ExecutorSettings(kind="dask", scheduler=cluster.address, slots=2))
+        try:
+            wait_until(lambda: executor.look().ready == 1, what="the check of the worker")
+            assert {executor.look().ready for _ in range(300)} == {1}
+        finally:
+            executor.close()
 
 
 def told(arbctl: Arbctl) -> dict[str, Any]:

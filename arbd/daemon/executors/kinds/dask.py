@@ -67,7 +67,9 @@ class DaskExecutor:
             self._fit = []
             return ExecutorView(0, self._trouble, 0)
         try:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+            # `scheduler_info` returns what the client asked for last, which its own periodic question, that is for no
+            # workers, may have been.
+            workers = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
         except Exception as error:
             # As in `submit`.
             return ExecutorView(0, f"{self._trouble}: {type(error).__name__}: {error}", 0)
