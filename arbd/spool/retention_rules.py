@@ -7,12 +7,14 @@ calendar and that of the host that ended the session: a policy of days, on which
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from arbd.errors import UsageError
 from arbd.registry import hint
+from arbd.spool.layout import SpoolLayout
 from arbd.spool.periods import period_ns
 from arbd.spool.retention_log import ARCHIVED, SEGMENTS, Deeds
 from arbd.spool.session_index import Ended
@@ -95,12 +97,16 @@ class RetentionSettings:
     every_s: float = 3600.0
     rules: tuple[RetentionRule, ...] = ()
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, spool: Path) -> None:
         """UsageError when the rules cannot be meant."""
         if self.every_s <= 0:
             raise UsageError(f"{source}: retention.every_s is {self.every_s!r}; it must be more than 0")
         if self.archive_dir and not self.archive_dir.startswith("/"):
             raise UsageError(f"{source}: retention.archive_dir is {self.archive_dir!r}; it must be an absolute path")
+        if self.archive_dir and any(Path(self.archive_dir).is_relative_to(own) for own in SpoolLayout(spool).folders()):
+            raise UsageError(
+                f"{source}: retention.archive_dir is {self.archive_dir!r}, a folder of the spool's own: name another"
+            )
         needy = next((rule for rule in self.rules if rule.action.needs_archive), None)
         if needy is not None and not self.archive_dir:
             raise UsageError(f"{source}: retention.rules: {needy.action.value} needs retention.archive_dir, a folder")
@@ -151,6 +157,8 @@ def _rule(value: Any, place: str) -> RetentionRule:
     older_ns = 0
     if "older_than" in value:
         older_ns = period_ns(str(value["older_than"]), f"{place}.older_than")
+        if not older_ns:
+            raise UsageError(f"{place}.older_than is {value['older_than']!r}; the minimum is 1s")
     if not older_ns and not keep:
         raise UsageError(f"{place}: say which: older_than (as in 30d), keep (the newest so many), or both")
     states = _words(value.get("state", ()), f"{place}.state")
@@ -180,7 +188,7 @@ def plan(rules: Sequence[RetentionRule], ended: Mapping[str, Ended], deeds: Deed
     """What the rules come to for sessions that are there and over.
 
     Of several rules that are due for a session one that ends it goes before the others, and one that archives it first
-    before one that does not.
+    before one that does not: what a rule wants archived, and is not yet, no other removes without that.
     """
     found = Plan()
     chosen: dict[str, list[Due]] = {}
@@ -209,6 +217,8 @@ def _effective(options: Iterable[Due]) -> list[Due]:
     for option in options:
         by_action.setdefault(option.action, option)
     first = next((by_action[action] for action in _ORDER if action in by_action), None)
+    if first is not None and first.action is Keeping.PURGE and Keeping.ARCHIVE in by_action:
+        return [replace(first, action=Keeping.ARCHIVE_AND_PURGE)]
     if first is None or first.action.ends_it:
         return [] if first is None else [first]
     return [by_action[action] for action in _ORDER if action in by_action]

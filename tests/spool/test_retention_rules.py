@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,7 +57,14 @@ def test_a_rule_is_about_what_fits_all_of_it(rule: dict[str, Any], expected: str
 def test_what_ends_a_session_goes_before_the_rest_and_an_archive_before_none() -> None:
     rules = [{"action": name, "older_than": "1d"} for name in ("segments", "archive")]
     assert due(rules, ended("a", 5)) == [("a", "archive"), ("a", "segments")]
-    assert due([*rules, {"action": "purge", "older_than": "2d"}], ended("a", 5)) == [("a", "purge")]
+    purge = {"action": "purge", "older_than": "2d"}
+    assert due([rules[0], purge], ended("a", 5)) == [("a", "purge")]
+    # What no host came to archive, because none lived or its disk was full, is not removed without that.
+    for order in permutations([*rules, purge]):
+        assert due(list(order), ended("a", 5)) == [("a", "archive_and_purge")]
+    archived, entry = Deeds(), ended("a", 5)
+    archived.fold([Deed(session_id="a", what=ARCHIVED, ended_ns=entry.ended_ns)])
+    assert due([*rules, purge], entry, deeds=archived) == [("a", "purge")]
     both = [{"action": "purge", "older_than": "2d"}, {"action": "archive_and_purge", "older_than": "3d"}]
     assert due([*rules, *both], ended("a", 5)) == [("a", "archive_and_purge")]
 
@@ -78,6 +87,14 @@ def test_what_was_done_is_not_due_again_until_the_session_ends_anew_or_comes_bac
 
 def test_a_session_whose_end_nobody_knows_has_no_age() -> None:
     assert due([{"action": "purge", "older_than": "1d"}], ended("a", 0, ended_ns=0)) == []
+
+
+def is_due(rule: RetentionRule, entry: Ended, entries: dict[str, Ended]) -> bool:
+    newer = sum(
+        rule.is_about(other) and (other.ended_ns, other.session_id) > (entry.ended_ns, entry.session_id)
+        for other in entries.values()
+    )
+    return rule.is_about(entry) and newer >= rule.keep and NOW_NS - entry.ended_ns >= rule.older_than_ns
 
 
 @given(
@@ -107,15 +124,10 @@ def test_what_is_due_follows_from_one_rule_and_the_newest_are_kept(
     assert len(set(ending)) == len(ending)
     for one in found.now:
         rule = rules[one.rule - 1]
-        newer = [
-            other
-            for other in entries.values()
-            if rule.is_about(other) and (other.ended_ns, other.session_id) > (one.ended.ended_ns, one.session_id)
-        ]
-        assert rule.is_about(one.ended)
-        assert len(newer) >= rule.keep
-        assert NOW_NS - one.ended.ended_ns >= rule.older_than_ns
+        assert is_due(rule, one.ended, entries)
         assert one.session_id not in ending or one.action.ends_it
+        archives = [other for other in rules if other.action is Keeping.ARCHIVE and is_due(other, one.ended, entries)]
+        assert not (archives and one.action is Keeping.PURGE)
     assert not {one.session_id for one in found.later} & set(ending)
 
 
@@ -128,6 +140,8 @@ def test_what_is_due_follows_from_one_rule_and_the_newest_are_kept(
         ([{"action": "purge"}], "older_than"),
         ([{"action": "purge", "older_than": "soon"}], "as in 30d"),
         ([{"action": "purge", "older_then": "30d"}], "older_than"),
+        ([{"action": "purge", "older_than": "0d"}], "the minimum is 1s"),
+        ([{"action": "purge", "older_than": "0s", "keep": 3}], "the minimum is 1s"),
         ([{"action": "purge", "keep": -1}], "keep"),
         ([{"action": "purge", "keep": True}], "keep"),
         ([{"action": "purge", "keep": 1, "state": "running"}], "only what is over"),
@@ -140,9 +154,11 @@ def test_a_rule_that_cannot_be_meant_is_told_by_its_place(rules: object, said: s
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("folder", ["", "archive"])
+@pytest.mark.parametrize(
+    "folder", ["", "archive", "/srv/spool/sessions", "/srv/spool/incoming/old", "/srv/spool/active/"]
+)
 def test_archives_need_a_folder_that_everybody_finds(folder: str) -> None:
     rules = parse_rules([{"action": "archive_and_purge", "older_than": "1d"}], "here")
     with pytest.raises(UsageError, match=r"archive_dir"):
-        RetentionSettings(folder, rules=rules).check("here")
+        RetentionSettings(folder, rules=rules).check("here", Path("/srv/spool"))
     assert ARCHIVED

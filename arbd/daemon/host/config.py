@@ -258,7 +258,7 @@ def _checked(config: Config, source: str) -> Config:
         if getattr(config, name) <= 0:
             raise UsageError(f"{source}: {name} is {getattr(config, name)!r}; it must be more than 0")
     config.mirror.redis.check(source)
-    config.retention.check(source)
+    config.retention.check(source, config.spool)
     config.notify.check(source)
     _check_metrics(config.metrics, source)
     if config.lease_s < 3 * config.beat_s:
