@@ -154,11 +154,7 @@ def _rule(value: Any, place: str) -> RetentionRule:
     keep = value.get("keep", 0)
     if type(keep) is not int or not 0 <= keep <= 10**9:
         raise UsageError(f"{place}.keep is {keep!r}; expected a number of sessions")
-    older_ns = 0
-    if "older_than" in value:
-        older_ns = period_ns(str(value["older_than"]), f"{place}.older_than")
-        if not older_ns:
-            raise UsageError(f"{place}.older_than is {value['older_than']!r}; the minimum is 1s")
+    older_ns = _older_ns(value["older_than"], f"{place}.older_than") if "older_than" in value else 0
     if not older_ns and not keep:
         raise UsageError(f"{place}: say which: older_than (as in 30d), keep (the newest so many), or both")
     states = _words(value.get("state", ()), f"{place}.state")
@@ -167,6 +163,13 @@ def _rule(value: Any, place: str) -> RetentionRule:
             raise UsageError(f"{place}.state: {state!r}: only what is over is kept or not: {DONE}, {CANCELLED}")
     user, label = (_words(value.get(name, ()), f"{place}.{name}") for name in ("user", "label"))
     return RetentionRule(Keeping(action), older_ns, keep, states, user, label)
+
+
+def _older_ns(value: object, place: str) -> int:
+    found = period_ns(str(value), place)
+    if not found:
+        raise UsageError(f"{place} is {value!r}; the minimum is 1s")
+    return found
 
 
 def _words(value: object, place: str) -> tuple[str, ...]:
