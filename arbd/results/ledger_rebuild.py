@@ -111,13 +111,16 @@ def rebuild(
     if stored is not None and stored.session_n < rebuilt.state.n:
         rebuilt.add(ledger.stopped(stored.session_n, _reason(files, paths)), "where the session stops")
     _account(files, paths, rules, rebuilt, stored)
-    if last is not None:
-        payload, record = found[last]
-        rebuilt.add(record, payload=payload)
-    else:
-        assert stored is not None
-        rebuilt.add(ledger.compacted(stored.counts, stored.duplicates), "that the session is done")
+    _end(rebuilt, found[last] if last is not None else None, stored)
     return rebuilt
+
+
+def _end(rebuilt: RebuiltLedger, last: tuple[bytes | None, LedgerRecord] | None, stored: StoredResults | None) -> None:
+    """That the session is done: its own record says so, unless it counts other iterations than there are."""
+    if last is not None:
+        rebuilt.add(last[1], payload=last[0])
+    if not rebuilt.state.done and stored is not None and stored.n == rebuilt.state.n:
+        rebuilt.add(ledger.compacted(stored.counts, stored.duplicates), "that the session is done")
 
 
 def _records(

@@ -187,11 +187,19 @@ class LedgerState(LedgerView):
     def _fold_extend(self, record: ExtendRecord) -> None:
         # Of one that is done, the cursor stands behind its last iteration; records that say so may be damaged.
         if record.n > self.n:
+            self.extended_from = self.n
             self.n = self.opened_n = record.n
             self.stopped = ""
             self.done = False
 
     def _fold_done(self, record: DoneRecord) -> None:
+        """The session is done, unless the record does not count every iteration: then it is void, and another follows."""
+        whole = sum(record.counts)
+        # Nobody was given more than what was counted: the record that ended the search early is damaged.
+        lacks_stop = self.extended_from < whole == self.cursor - 1 < self.n
+        if whole != self.n and not lacks_stop:
+            return
+        self.n = whole
         self.done = True
         self.duplicates = record.duplicates
         self.counts = list(record.counts)

@@ -21,6 +21,7 @@ class LedgerView:
 
     n: int = 0
     opened_n: int = 0
+    extended_from: int = 0
     cursor: int = 1
     epoch: int = 0
     state: str = RUNNING

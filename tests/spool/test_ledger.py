@@ -6,7 +6,7 @@ import itertools
 
 import msgpack
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -329,3 +329,34 @@ def test_a_ledger_that_revokes_nothing_again_and_again_is_refused(monkeypatch: p
     state.fold(ledger.revoked(9, "dead"))
     with pytest.raises(ValueError, match="cost more to follow"):
         state.fold(ledger.revoked(9, "dead"))
+
+
+@given(
+    n=st.integers(1, 12),
+    counts=st.tuples(*[st.integers(0, 6)] * 4),
+    claimed=st.integers(0, 12),
+    extended=st.integers(0, 12),
+)
+def test_a_done_record_that_does_not_count_every_iteration_is_void_and_another_one_is_believed(
+    n: int, counts: tuple[int, int, int, int], claimed: int, extended: int
+) -> None:
+    state = LedgerState()
+    state.fold(ledger.opened(n))
+    if extended:
+        state.fold(ledger.compacted((n, 0, 0, 0), 0))
+        state.fold(ledger.extended(n + extended, "more"))
+    whole = state.n
+    claims = claims_of(state.take(whole, min(claimed, state.unclaimed)), 1, 1) if state.unclaimed and claimed else []
+    if claims:
+        state.fold(ledger.claimed(claims, 1, 0))
+    given_out, before = state.cursor - 1, (state.n, list(state.counts), dict(state.claims), list(state.pool))
+    state.fold(ledger.compacted(counts, 1))
+    counted = sum(counts)
+    # A search may have ended early, by a record that is damaged: then nothing beyond it was ever given out.
+    ended_early = counted == given_out and (n if extended else 0) < counted
+    assert state.done == (counted == whole or ended_early)
+    if not state.done:
+        assert (state.n, list(state.counts), dict(state.claims), list(state.pool)) == before
+        state.fold(ledger.compacted((whole, 0, 0, 0), 0))
+        assert (state.label(), state.n) == ("done", whole)
+    state.assert_consistent()
