@@ -6,9 +6,11 @@ import concurrent.futures
 import contextlib
 import functools
 import gc
+import math
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -26,9 +28,11 @@ from arbd.errors import DamageWarning
 from tests.fuzz.corpus import Corpus, make_corpus
 from tests.fuzz.targets import TARGETS, Bench
 
-# What a case may cost of the processor's time, and how long it may wait for anything but a processor.
+# What a case may cost of the processor's time, and how long it may wait for anything but a processor or a disk.
 MAX_CPU_S = 1.0
 MAX_WAIT_S = 10.0
+# A case that never comes back to the interpreter, where it could be told so, is ended with its process by the system.
+MAX_DEAF_S = 60
 # A process that waits for something else is on its way to a processor for less of that time.
 LEAST_ON_ITS_WAY_S = 0.5
 # Cases that a process plays on one copy of the corpus.
@@ -103,12 +107,25 @@ def _watch() -> Watch:
     return Watch()
 
 
+def _tasks() -> Iterator[Path]:
+    """The threads of this process, and of all processes that it started."""
+    left = ["self"]
+    while left:
+        with contextlib.suppress(OSError):
+            for task in Path("/proc", left.pop(), "task").iterdir():
+                yield task
+                left += (task / "children").read_text().split()
+
+
 def _on_its_way_s() -> float:
-    """How long the threads of this process ran, or waited for a processor, so far."""
+    """How long this process and those that it started ran, or waited for a processor or a disk, so far."""
     total_ns = 0
-    for task in os.listdir("/proc/self/task"):
-        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/schedstat") as file:  # noqa: PTH123
-            total_ns += sum(map(int, file.read().split()[:2]))
+    for task in _tasks():
+        with contextlib.suppress(OSError):
+            total_ns += sum(map(int, (task / "schedstat").read_text().split()[:2]))
+            # The disk that it waits for now: for how long is not told, so it gets one more limit.
+            is_at_disk = (task / "stat").read_text().rpartition(")")[2].split()[0] == "D"
+            total_ns += int(is_at_disk and LEAST_ON_ITS_WAY_S * 1e9)
     return total_ns / 1e9
 
 
@@ -121,6 +138,9 @@ class Patience:
     def begin(self) -> None:
         """A case begins."""
         self._on_its_way_s = _on_its_way_s()
+        used_s = resource.getrusage(resource.RUSAGE_SELF)
+        deaf_s = math.ceil(used_s.ru_utime + used_s.ru_stime) + MAX_DEAF_S
+        resource.setrlimit(resource.RLIMIT_CPU, (deaf_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
         signal.setitimer(signal.ITIMER_REAL, MAX_WAIT_S)
 
@@ -167,6 +187,7 @@ def play_range(folder: Path, seed: int, numbers: Sequence[int], *, show: bool = 
         bench.restore()
         bench.warm_up()
         for number in numbers:
+            (folder.parent / f"case-{os.getpid()}").write_text(str(number))
             started = time.process_time()
             try:
                 name, word = play(bench, watch, patience, seed, number)
@@ -200,8 +221,26 @@ def play_all(seed: int, cases: int, jobs: int, folder: Path, tell: Callable[[Out
     corpus = make_corpus(folder)
     parts = [range(start, min(start + PART, cases)) for start in range(0, cases, PART)]
     total = Outcome()
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for found in pool.map(play_range, [corpus.folder] * len(parts), [seed] * len(parts), parts):
-            total.add(found)
-            tell(found, total)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(_played_apart, corpus.folder, seed, part) for part in parts]
+        for done in concurrent.futures.as_completed(waiting):
+            total.add(done.result())
+            tell(done.result(), total)
+    return total
+
+
+def _played_apart(folder: Path, seed: int, part: Sequence[int]) -> Outcome:
+    """A part in a process of its own; where that does not live to its end, the cases behind the one that ended it in another."""
+    total, left = Outcome(), part
+    while left:
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            pid = pool.submit(os.getpid).result()
+            try:
+                total.add(pool.submit(play_range, folder, seed, left).result())
+            except concurrent.futures.process.BrokenProcessPool:
+                number = int((folder.parent / f"case-{pid}").read_text())
+                total.failures.append((number, "its process ended: killed, crashed, or deaf for too long", ""))
+                left = range(number + 1, left[-1] + 1)
+            else:
+                left = ()
     return total

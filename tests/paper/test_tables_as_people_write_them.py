@@ -289,3 +289,45 @@ def test_the_letter_case_of_a_suffix_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "QUOTES.CSV"
     path.write_text(f"ts_s,bid_a,ask_a,bid_b,ask_b\n1735689600,{ROW}\n")
     assert read_quotes(path)[0].bid_a.tolist() == [49999.0]
+
+
+@pytest.mark.parametrize("count", [2, 3, 700])
+@pytest.mark.parametrize("name", ["q.csv", "q.csv.gz", "q.parquet", "q.npz"])
+@pytest.mark.parametrize("policy", ["refuse", "drop"])
+def test_a_market_of_one_time_is_told_wherever_it_is_read(
+    arbctl: Arbctl, tmp_path: Path, count: int, name: str, policy: str
+) -> None:
+    whole = rows(quotes=True, times=["2025-01-01"] * count, name="ts")
+    plain, path = tmp_path / "plain.csv", tmp_path / name
+    plain.write_text(table(whole))
+    stamps = np.full(count, START * 10**9)
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    elif name.endswith(".parquet"):
+        duckdb.sql(f"copy (from '{plain}') to '{path}' (format parquet)")
+    elif name.endswith(".npz"):
+        np.savez(
+            path, ts_ns=stamps, **dict.fromkeys(whole[0][1:3], stamps * 1.0), bid_b=stamps * 1.0, ask_b=stamps * 1.0
+        )  # type: ignore[arg-type]
+    else:
+        path.write_bytes(plain.read_bytes())
+    told = f"has one time in all of its {count:,} rows, {START * 10**9} ns"
+    with pytest.raises(DataError, match=told):
+        read_quotes(path, policy)
+    for command in (("convert", path, tmp_path / "new.parquet"), ("describe", path)):
+        code, out, err = arbctl("market", *command, "--on-bad-rows", policy)
+        assert (code, out, told in err) == (2, "", True), err
+    assert not (tmp_path / "new.parquet").exists()
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        f"data: [{path}]\ntuning: {{method: random, max_iterations: 4, "
+        "search_space: {min_spread_pct: {type: float, bounds: [0.05, 0.5]}}}\n"
+    )
+    code, _, err = arbctl("run", job)
+    assert (code, told in err) == (2, True), err
+
+
+def test_a_market_of_one_row_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text(table(rows(quotes=True, times=[START])))
+    assert read(path, quotes=True) == [START * 10**9]

@@ -141,12 +141,14 @@ class DayChunks:
     def __init__(self, files: Iterator[NamedFile], on_bad_rows: str) -> None:
         self._files = files
         self._on_bad_rows = on_bad_rows
+        self.source = Path()
         self.dropped = 0
         self.ordered = True
 
     def __iter__(self) -> Iterator[Quotes]:
         seam = _Seam()
         for file in self._files:
+            self.source = file.path.parent
             chunks = QuoteChunks(file, self._on_bad_rows)
             with file.errors_unquoted("quotes"):
                 for number, quotes in enumerate(chunks):

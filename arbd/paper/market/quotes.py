@@ -18,7 +18,7 @@ import numpy.typing as npt
 from arbd.errors import DataError
 from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.levels import LEVEL_COLUMNS, Level, level_columns, level_faults, levels_of, named_levels
-from arbd.paper.market.times import NEWEST_FIRST, is_newest_first
+from arbd.paper.market.times import NEWEST_FIRST, ONE_TIME, is_newest_first
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -141,8 +141,11 @@ def build_quotes(
     n = _rows(columns, source)
     if n == 0:
         raise DataError(source, "holds no rows")
-    if is_newest_first(np.asarray(columns["ts_ns"])):
+    times = np.asarray(columns["ts_ns"])
+    if is_newest_first(times):
         raise DataError(source, NEWEST_FIRST)
+    if n > 1 and bool((times == times[0]).all()):
+        raise DataError(source, ONE_TIME.format(rows=n, time=times[0]))
     full, bad = _judged(columns, source)
     if on_bad_rows == "refuse":
         _refuse(full, bad, source, remedy)

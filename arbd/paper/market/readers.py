@@ -278,6 +278,7 @@ class QuoteChunks:
     def __init__(self, file: NamedFile, on_bad_rows: str) -> None:
         self._file = file
         self._on_bad_rows = on_bad_rows
+        self.source = file.path
         self.dropped = 0
         self.ordered = True
 

@@ -15,11 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from arbd.errors import DataError
 from arbd.paper.market.ages import LAG, LagAges, write_lag
 from arbd.paper.market.growing import GrowingArray
 from arbd.paper.market.levels import LEVEL_COLUMNS, levels_of
 from arbd.paper.market.prepared import BOOK_COLUMNS, FUNDING_ARRAYS, checked_market, fresh_rows
 from arbd.paper.market.quotes import AGES, COLUMNS, DEFAULTS, FUNDING, PRICES, Quotes, in_time, quotes_of
+from arbd.paper.market.times import ONE_TIME
 
 COPY_ROWS = 1 << 16
 TOLD, DROPPED = "told", "rows_dropped"
@@ -32,6 +34,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class Chunks(Protocol):
     """Checked quotes piece by piece (`QuoteChunks`)."""
 
+    source: Path
     dropped: int
     ordered: bool
 
@@ -39,7 +42,7 @@ class Chunks(Protocol):
 
 
 def write_market(chunks: Chunks, folder: Path) -> None:
-    """Write the arrays of a market into a folder."""
+    """Write the arrays of a market into a folder. DataError when it has one time alone."""
     columns: dict[str, GrowingArray] = {}
     told: dict[str, None] = {}
     with contextlib.ExitStack() as files:
@@ -52,6 +55,9 @@ def write_market(chunks: Chunks, folder: Path) -> None:
                 columns[name].append(values)
         for column in columns.values():
             column.finish()
+    times = columns.get("ts_ns")
+    if times is not None and times.constant and times.n > 1:
+        raise DataError(chunks.source, ONE_TIME.format(rows=times.n, time=times.first))
     dropped = chunks.dropped
     if not chunks.ordered:
         dropped += _put_in_time(columns)

@@ -23,6 +23,10 @@ _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?\s*(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?", re.ASCII
 )
 NEWEST_FIRST = "is newest first: sort its rows by time, oldest first"
+ONE_TIME = (
+    "has one time in all of its {rows:,} rows, {time} ns: nothing happens in such a market; does its time column hold dates "
+    "alone, or was it rounded on the way?"
+)
 
 
 def nanoseconds(values: npt.NDArray[Any], name: str, path: Path, *, begins: bool = True) -> IntArray:
