@@ -85,7 +85,7 @@ def _kind(field: dict[str, Any]) -> str:
         return "see below"
     kind = {
         "number": "number",
-        "integer": "whole number",
+        "integer": "integer",
         "string": "text",
         "boolean": "true or false",
         "object": "mapping",

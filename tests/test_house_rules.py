@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +43,25 @@ def test_every_package_of_the_code_is_a_package_of_the_tests(path: Path) -> None
     inside = path.relative_to(REPOSITORY / "arbd")
     if len(inside.parts) == 1 and inside.name != "tuning":
         assert (REPOSITORY / "tests" / inside).is_dir()
+
+
+# What has yet to be written, or stands for any of many.
+EXAMPLES = re.compile(r"\bNAME\.py$|^(arbd|tests)/a/")
+PAGES = sorted([*(REPOSITORY / "docs").glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_document_names_files_of_the_code_that_are_there(page: Path) -> None:
+    files = [f"/{path.relative_to(REPOSITORY)}" for part in ("arbd", "tests", "docs", "benchmarks", "bin")
+             for path in (REPOSITORY / part).rglob("*.py")]  # fmt: skip
+    named = set(re.findall(r"`([\w./-]+/[\w.-]+\.py)`", page.read_text()))
+    gone = [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
+    assert [name for name in sorted(gone) if not EXAMPLES.search(name)] == []
+
+
+def test_the_page_has_the_layers_that_imports_are_checked_by() -> None:
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [set(layer.replace("arbd.", "").split(" | ")) for layer in reversed(contracts[0]["layers"])]
+    section = (REPOSITORY / "docs" / "architecture.md").read_text().partition("## Layers")[2]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == layers

@@ -38,7 +38,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One pair of axes. `names` stand for the whole numbers of x from 0."""
+    """One pair of axes. `names` stand for the integers of x from 0."""
 
     x_title: str
     y_title: str

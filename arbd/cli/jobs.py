@@ -33,7 +33,7 @@ overrides_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """A good job: its spec, and the bytes to submit, in which paths are absolute and the session has its id.
+    """A valid job: its spec, and the bytes to submit, in which paths are absolute and the session has its id.
 
     `schedule` where it is to be a standing job.
     """

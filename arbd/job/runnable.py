@@ -33,7 +33,7 @@ def _told(spec: JobSpec, looked: int) -> str:
 
 
 def _refused(spec: JobSpec) -> int:
-    """So many points of a fixed plan were looked at, and none may run; 0 where one does."""
+    """So many points of a non-adaptive plan were looked at, and none may run; 0 where one does."""
     plan, looked, count = NonAdaptivePlan(spec), 0, 1
     most = min(spec.n, MOST_LOOKED_AT)
     while looked < most:

@@ -266,7 +266,7 @@ def _metric_value(name: object, value: object) -> float:
             return float(value)  # type: ignore[arg-type]
         except OverflowError:
             raise ObjectiveError(
-                f"the objective returned a whole number of more than 308 digits as metric {name!r}"
+                f"the objective returned an integer of more than 308 digits as metric {name!r}"
             ) from None
         except (TypeError, ValueError):
             # Numbers in name alone: a stretch of time of NumPy, a signalling NaN.

@@ -1,4 +1,4 @@
-"""Runs of the paper engine: over one market or several, one set of parameters or many, compiled or by the book."""
+"""Runs of the paper engine: over one market or several, one set of parameters or many, compiled or by the reference engine."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def series_for(market: Market, params: Mapping[str, Value]) -> Series:
 
 def run_reference(market: Market, params: Mapping[str, Value]) -> Run:
     """The tick-by-tick oracle over one market with resolved parameters."""
-    from arbd.paper.reference.strategies import reference_run  # noqa: PLC0415 - only tests and doubters need it
+    from arbd.paper.reference.strategies import reference_run  # noqa: PLC0415 - only tests and verification need it
 
     done = reference_run(series_for(market, params), params)
     counts, rows = done.counts[None, :], _rows(params)

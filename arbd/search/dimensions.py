@@ -176,7 +176,7 @@ class ChoiceDimension:
             return np.array([places[type(value), value] for value in values], dtype=np.int64)
         except KeyError as error:
             named = [_as_in_a_job(value) for value in (error.args[0][1], *self.values)]
-            raise ValueError(f"{self.name}: {named[0]} is none of {', '.join(named[1:])}") from error
+            raise ValueError(f"{self.name}: {named[0]} is not one of {', '.join(named[1:])}") from error
 
     def to_unit(self, values: Column) -> Unit:
         """The middle of each position's share."""

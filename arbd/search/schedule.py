@@ -53,7 +53,7 @@ class Schedule:
 class GenerationSizes:
     """How many iterations a method suggests at once.
 
-    `usual` is the least number, of a method that needs a population or whose suggestions are dear together; `required`
+    `usual` is the least number, of a method that needs a population or whose suggestions are expensive together; `required`
     the least that a job may ask for. A long search has about `generations` of them. In a short one half of the
     generations are to know something all the same, of `short` iterations at least. `max_lag` is for a method that
     wants all results of its generation before the next. With `waits` slots at most it uses lag 1:

@@ -100,7 +100,7 @@ def test_list_status_and_workers_read_what_is_there(arbctl: Arbctl, session: str
     assert "kept" not in arbctl("status")[1]
     assert "waiting" in arbctl("status")[1]
     assert "18 completed, 2 failed" in arbctl("status", "kept")[1]
-    assert arbctl("workers")[1].startswith("no worker has ever beaten")
+    assert arbctl("workers")[1].startswith("no worker has ever sent a heartbeat")
     assert json.loads(arbctl("workers", "--json")[1]) == {"workers": []}
 
 

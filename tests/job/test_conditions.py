@@ -65,7 +65,7 @@ def test_conditions_of_a_hostile_job_that_cannot_be_followed_are_refused(when: d
     ("space", "said"),
     [
         ("a: {type: bool, when: {strategi: band}}", "search_space.a.when: 'strategi' is not searched; did you mean 'strategy'"),
-        ("a: {type: bool, when: {strategy: bnd}}", "a.when: strategy: 'bnd' is none of .*; did you mean 'band'"),
+        ("a: {type: bool, when: {strategy: bnd}}", "a.when: strategy: 'bnd' is not one of .*; did you mean 'band'"),
         ("a: {type: bool, when: {strategy: []}}", "at least 1 of them"),
         ("a: {type: bool, when: {strategy: {b: 1}}}", "is no value: a number, a string, true, false or null"),
         ("a: {type: bool, when: {a: true}}", "a.when: conditions go round in a circle: a needs a"),

@@ -70,7 +70,7 @@ def test_a_job_of_the_first_version_is_read() -> None:
         ("  enqueue: [{y: 1}]\n", "tpe", "tuning.enqueue.0.y: 'y' is not searched; searched are k, kind, x"),
         ("  enqueue: [{x: 2}]\n", "tpe", r"tuning.enqueue.0.x: x: 2 is not in \[0, 1\]"),
         ("  enqueue: [{k: 4}]\n", "tpe", "k: 4 is not a multiple of the step from 1"),
-        ("  enqueue: [{kind: c}]\n", "random", "kind: 'c' is none of"),
+        ("  enqueue: [{kind: c}]\n", "random", "kind: 'c' is not one of"),
         ("  stop: {target: 1, patience: 3}\n", "tpe", "unknown field"),
         ("  generation_size: 2\n", "cmaes", "cmaes needs at least 4"),
         ("  start_from: other\n", "tpe", "there is no spool to look for it"),

@@ -223,7 +223,7 @@ def test_the_faults_of_conditions_name_what_is_wrong() -> None:
         "side: 'strategi' is not searched; did you mean 'strategy'? searched are window, strategy, venue"
     ]
     assert faults(Condition("side", "strategy", ("bnd",))) == [
-        "side: strategy: 'bnd' is none of 'plain', 'mean', 'band'; did you mean 'band'?"
+        "side: strategy: 'bnd' is not one of 'plain', 'mean', 'band'; did you mean 'band'?"
     ]
     assert "real number" in faults(Condition("side", "window", (0.5,)))[0]
     assert "[1, 3]" in faults(Condition("side", "venue", (4,)))[0]

@@ -49,7 +49,7 @@ def _text(metric: str, ascending: bool, documents: list[dict[str, Any]], notices
     def cell(value: object) -> str:
         return "-" if value is None else format_value(value)
 
-    tenth = "BEST TENTH FROM"
+    tenth = "TOP DECILE FROM"
     head = ("SESSION", "STATE", "METHOD", "DONE", "BAD", f"BEST {metric.upper()}", tenth, "MEDIAN", "FOUND AT", "EACH")
     rows = [
         [

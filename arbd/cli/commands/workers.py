@@ -96,7 +96,7 @@ def _text(documents: list[dict[str, Any]], ended: int) -> str:
         return (
             f"no worker lives on this spool, {more}; {hint}"
             if ended
-            else f"no worker has ever beaten on this spool; {hint}"
+            else f"no worker has ever sent a heartbeat to this spool; {hint}"
         )
     head = ("WORKER", "STATE", "HOST", "PID", "SLOTS", "BUSY", "DONE", "PER SECOND", "VERSION", "SESSIONS")
     rows = [

@@ -1,4 +1,4 @@
-"""How much to claim at once, and who gives way: guided self-scheduling, priorities. Pure."""
+"""How much to claim at once, and which tasks are preempted: guided self-scheduling, priorities. Pure."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class Fairness:
         """Tasks to claim per session: the highest priority first, among equals as `FairShare` says.
 
         A priority gets what is left of `depth` tasks by those of the same or a higher one; `out` counts the tasks that
-        are out by priority. So urgent work is claimed though slots are full of other work, which has to give way then.
+        are out by priority. So urgent work is claimed though slots are full of other work, which has to be preempted then.
         `owner_room` is how many tasks more some owners may have, on all hosts together.
         """
         given: dict[str, int] = {}

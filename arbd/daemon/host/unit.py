@@ -22,7 +22,7 @@ DROP_IN_ROOT = Path("/etc/systemd/system")
 DROP_IN_NAME = "settings.conf"
 OWN_FOLDERS = (Path("/var/lib/arbd"), Path("/var/cache/arbd"))
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))
-# After drain_timeout_s: last words of the spool, of the mirror, ends of processes.
+# After drain_timeout_s: final records in the spool, of the mirror, ends of processes.
 AFTER_DRAIN_S = 30
 
 

@@ -32,7 +32,7 @@ class SideProcess:
     """Runs `main(setup, pipe)` as long as it is wanted.
 
     In the thread: `begin` is called before each start, `hear` with what the process tells, `ended` with its exit code when
-    it ended by itself. It is told "stop" through its pipe, and has `stop_s` to end.
+    it ended unasked. It is told "stop" through its pipe, and has `stop_s` to end.
     """
 
     def __init__(

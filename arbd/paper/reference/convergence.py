@@ -61,7 +61,7 @@ class Position:
 
 
 class ConvergenceRun(ReferenceRun):
-    """Long the cheap venue, short the dear one, closed when the spread reverts."""
+    """Long the cheap venue, short the rich one, closed when the spread reverts."""
 
     code = convergence.STRATEGY.code
     position: Position | None = None

@@ -14,7 +14,7 @@ from arbd.paper.strategies import inventory
 
 
 class InventoryRun(ReferenceRun):
-    """Balances on both venues: buy on the cheap one, sell on the dear one, even out by transfer or reverse trade.
+    """Balances on both venues: buy on the cheap one, sell on the rich one, even out by transfer or reverse trade.
 
     Balances of quote currency are kept in A's currency, converted when a trade flows. Equity is measured as
     hedged: what is held is not valued anew, so pnl is what trading made less what transfers cost. What legs did not

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from arbd.paper.strategy import Strategy
 
-STRATEGY = Strategy(summary="long the cheap venue and short the dear one until the spread reverts", code=0, holds=True)
+STRATEGY = Strategy(summary="long the cheap venue and short the rich one until the spread reverts", code=0, holds=True)

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from arbd.paper.strategy import Strategy
 
-STRATEGY = Strategy(summary="spot balances on both venues, buy cheap and sell dear at once", code=1, holds=False)
+STRATEGY = Strategy(
+    summary="spot balances on both venues, buy on the cheap one and sell on the rich one at once", code=1, holds=False
+)
