@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from arbd.analysis.table import ResultTable, load_table
 from arbd.errors import UsageError
 from arbd.registry import hint
+from arbd.validation.quantiles import quantile
 
 
 def compare_sessions(
@@ -53,10 +54,8 @@ def _document(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any
     values = values[~np.isnan(values)]
     position = table.ranking.best(metric, ascending)
     if len(values):
-        # There is nothing between a number and infinity.
-        between: Literal["linear", "inverted_cdf"] = "linear" if np.isfinite(values).all() else "inverted_cdf"
-        document["median"] = float(np.quantile(values, 0.5, method=between))
-        document["top_tenth"] = float(np.quantile(values, 0.1 if ascending else 0.9, method=between))
+        document["median"] = quantile(values, 0.5)
+        document["top_tenth"] = quantile(values, 0.1 if ascending else 0.9)
     document["seconds_each"] = float(np.median(table.source.fixed("duration_s")[table.completed]))
     if position is None:
         return document

@@ -122,6 +122,11 @@ class Ranking:
     def _losses(self) -> Floats:
         return np.column_stack([self.loss(goal.name) for goal in self.goals])
 
+    @property
+    def comparable_in_all(self) -> Mask:
+        """Which results can be in the Pareto front: those that have every objective, keep every constraint, and the budget."""
+        return ordering.comparable(self._losses, self.columns.violation, self.columns.budget)
+
     @cached_property
     def in_front(self) -> Mask:
         """Which results are in the Pareto front of all objectives; of equal ones all are."""
@@ -137,7 +142,7 @@ class Ranking:
         from arbd.search.pareto import hypervolume  # noqa: PLC0415 - of all that rank, few want it
 
         losses = self._losses
-        known = losses[ordering.comparable(losses, self.columns.violation, self.columns.budget)]
+        known = losses[self.comparable_in_all]
         positions = self.front_order()
         if not len(known):
             return Front((), float("nan"), {})

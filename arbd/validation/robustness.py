@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import NotComputableError, UsageError
+from arbd.validation.quantiles import quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ def plateau(best: float, neighbours: npt.ArrayLike, keep: float = 0.8) -> Platea
     worst = min(0.0, float(scores[~failed].min(initial=0.0)))
     shares = np.where(failed, worst, scores) / best
     return Plateau(
-        ratio=float(np.median(shares)),
-        floor=float(np.quantile(shares, 0.1)),
+        ratio=quantile(shares, 0.5),
+        floor=quantile(shares, 0.1),
         kept=float((shares >= keep * (1 - 1e-12)).mean()),
         neighbours=len(shares),
     )

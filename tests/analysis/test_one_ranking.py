@@ -27,9 +27,12 @@ from arbd.analysis import TuningAnalyzer, load_results_from_csv, load_session
 from arbd.daemon.side.live_csv import LiveTable
 from arbd.errors import UsageError
 from arbd.job.stored import read_spec
+from arbd.job.validation import Change, FoldWindows, Stress, ValidationSpec
 from arbd.results.columns import RowBatch
 from arbd.results.compaction import compact
+from arbd.search.plan import PRUNED, SKIPPED
 from arbd.search.problem import MetricGoal
+from arbd.search.space import ChoiceDimension, Condition, FloatDimension, SearchSpace, Value
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import COMPLETED, CRASHED, FAILED
@@ -40,6 +43,9 @@ FILES = Files()
 SESSIONS = int(os.environ.get("ARBD_RANKING_SESSIONS", "30"))
 VALUES = [-math.inf, -1.0, -0.0, 0.0, 0.5, 1.0, 2.0, math.inf, math.nan]
 BUDGETS = [1 / 9, 1 / 3, 1.0]
+KINDS: list[tuple[Value, Value]] = [
+    ("up", "down"), (None, 1.5), (math.inf, -math.inf), (True, 1), (None, "null"), ("", "nan"), (0, "=1+1"),
+]  # fmt: skip
 ALL = "99"
 
 
@@ -67,6 +73,33 @@ class Drawn:
     rows: tuple[Row, ...]
     seen: int
     done: bool
+    kinds: tuple[Value, Value] = ("up", "down")
+    conditional: bool = False
+    search_n: int = 0
+    began_with: int = 0
+
+    @property
+    def space(self) -> SearchSpace:
+        """`y` is there where `kind` is the first of its values, or everywhere."""
+        dimensions = FloatDimension("x", 0.0, 1.0), ChoiceDimension("kind", self.kinds), FloatDimension("y", 0.0, 1.0)
+        return SearchSpace(dimensions, (Condition("y", "kind", self.kinds[:1]),) if self.conditional else ())
+
+    @property
+    def validation(self) -> ValidationSpec | None:
+        """What the iterations after the search are run for: neighbours, and trials under other conditions."""
+        rest = self.n - self.search_n
+        if not self.search_n or not rest:
+            return None
+        stresses = (Stress("other", (Change("x", "x", 2.0),)),) if rest % 2 == 0 else ()
+        finalists = rest // 2 if stresses else 0
+        return ValidationSpec(
+            self.search_n, folds=(FoldWindows(()),), finalists=finalists, neighbours=rest - finalists, stresses=stresses
+        )
+
+    def params(self, at: int) -> dict[str, Value]:
+        """Of the point `at`."""
+        known: dict[str, Value] = {"x": at / 1000, "kind": self.kinds[at % 2]}
+        return known | ({} if self.conditional and at % 2 else {"y": at / 2000})
 
 
 @st.composite
@@ -74,33 +107,33 @@ def sessions(draw: st.DrawFn) -> Drawn:
     n = draw(st.integers(1, 9))
     names = [f"m{i}" for i in range(draw(st.sampled_from([1, 1, 2, 3])))]
     goals = tuple(MetricGoal(name, draw(st.sampled_from(["maximize", "minimize"]))) for name in names)
-    budgets = len(goals) == 1 and draw(st.booleans())
+    budgets = draw(st.booleans())
+    search_n = draw(st.integers(1, n)) if draw(st.integers(0, 2)) == 0 else 0
     done = draw(st.booleans())
     rows: list[Row] = []
     evaluated: list[int] = []
     for iteration in range(1, n + 1):
         if not done and draw(st.integers(0, 4)) == 0:
             continue
-        kind = draw(st.sampled_from(["run", "run", "run", "duplicate", "infeasible"]))
+        kind = draw(st.sampled_from(["run", "run", "run", "duplicate", "infeasible", "skipped", "pruned"]))
         original = draw(st.sampled_from(evaluated)) if kind == "duplicate" and evaluated else 0
-        original = -1 if kind == "infeasible" else original
-        if original == 0:
+        original = {"infeasible": -1, "skipped": SKIPPED}.get(kind, original)
+        if original == 0 and (not search_n or iteration <= search_n):
             evaluated.append(iteration)
         keys = draw(st.sets(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), min_size=1, max_size=3))
         for worker, epoch in sorted(keys):
-            rows.append(
-                Row(
-                    worker,
-                    epoch,
-                    iteration,
-                    COMPLETED if original else draw(st.sampled_from([COMPLETED, COMPLETED, FAILED, CRASHED])),
-                    {name: draw(st.sampled_from(VALUES)) for name in [*names, "risk"]},
-                    draw(st.sampled_from(BUDGETS)) if budgets else 1.0,
-                    original,
-                )
-            )
+            of_row = draw(st.sampled_from([0, PRUNED])) if kind == "pruned" else original
+            # What was not run, or ended by its reports, did not fail.
+            status = COMPLETED if of_row else draw(st.sampled_from([COMPLETED, COMPLETED, FAILED, CRASHED]))
+            metrics = {name: draw(st.sampled_from(VALUES)) for name in [*names, "risk"]}
+            budget = draw(st.sampled_from(BUDGETS)) if budgets else 1.0
+            rows.append(Row(worker, epoch, iteration, status, metrics, budget, of_row))
     constraint = draw(st.sampled_from([None, None, 0.5, -2.0]))
-    return Drawn(n, goals, constraint, budgets, tuple(rows), draw(st.integers(0, len(rows))), done)
+    return Drawn(
+        n, goals, constraint, budgets, tuple(rows), draw(st.integers(0, len(rows))), done,
+        kinds=draw(st.sampled_from(KINDS)), conditional=draw(st.booleans()), search_n=search_n,
+        began_with=0 if search_n else draw(st.integers(0, n - 1)),
+    )  # fmt: skip
 
 
 def point(row: Row) -> int:
@@ -108,7 +141,7 @@ def point(row: Row) -> int:
     return row.original if row.original > 0 else row.iteration
 
 
-def batches(rows: list[Row], names: list[str]) -> dict[tuple[str, int], RowBatch]:
+def batches(rows: list[Row], names: list[str], space: SearchSpace) -> dict[tuple[str, int], RowBatch]:
     """The rows of each worker and epoch."""
     found: dict[tuple[str, int], RowBatch] = {}
     for key in sorted({(row.worker, row.epoch) for row in rows}):
@@ -127,10 +160,13 @@ def batches(rows: list[Row], names: list[str]) -> dict[tuple[str, int], RowBatch
             duration_s=np.full(len(own), 0.5),
             attempt=np.ones(len(own), dtype=np.int32),
             epoch=np.full(len(own), key[1], dtype=np.int32),
-            params={
-                "x": np.array([point(row) / 1000 for row in own]),
-                "kind": np.array([point(row) % 2 for row in own]),
-            },
+            params=space.settled(
+                {
+                    "x": np.array([point(row) / 1000 for row in own]),
+                    "kind": np.array([point(row) % 2 for row in own]),
+                    "y": np.array([point(row) / 2000 for row in own]),
+                }
+            ),
             metrics=metrics,
             errors={row.iteration: "broken" for row in own if row.status != COMPLETED},
             origin=np.array([row.original for row in own]),
@@ -140,15 +176,17 @@ def batches(rows: list[Row], names: list[str]) -> dict[tuple[str, int], RowBatch
 
 def written(layout: SpoolLayout, drawn: Drawn) -> SessionPaths:
     """The session in the spool, and beside it `live.csv`, its live table as it stood before it was done."""
-    names = [goal.name for goal in drawn.goals]
+    names, validation = [goal.name for goal in drawn.goals], drawn.validation
+    judged: dict[str, Any] = {"validation": validation, "generation_size": drawn.search_n}
     paths = make_session(
         layout, drawn.n, metrics=drawn.goals, method="successive_halving" if drawn.budgets else "random",
-        constraints=() if drawn.constraint is None else (f"risk <= {drawn.constraint}",),
+        constraints=() if drawn.constraint is None else (f"risk <= {drawn.constraint}",), space=drawn.space,
+        began_with=drawn.began_with, **({} if validation is None else judged),
     )  # fmt: skip
     times = iter(range(0, 10**9, 10**6))
     table = LiveTable(FILES, paths, read_spec(FILES, paths), clock=lambda: float(next(times)))
     for number, rows in enumerate((drawn.rows[: drawn.seen], drawn.rows[drawn.seen :])):
-        for (worker, epoch), batch in batches(list(rows), names).items():
+        for (worker, epoch), batch in batches(list(rows), names, drawn.space).items():
             write_rows(paths, worker, batch, slot=f"{number}.{epoch}")
         table._not_before_s = 0.0
         table.update()
@@ -174,13 +212,16 @@ class Expected:
                 -other.epoch, other.status != COMPLETED, other.worker, not place[id(other)] < drawn.seen,
             ):  # fmt: skip
                 winning[row.iteration] = row
-        self.results: dict[int, Row] = {}
+        self.every: dict[int, Row] = {}
         for iteration, row in winning.items():
             source = winning.get(row.original) if row.original > 0 else row
-            if source is not None and source.status == COMPLETED and row.original >= 0:
-                self.results[iteration] = Row(
+            if source is not None and source.status == COMPLETED and min(row.original, source.original) >= 0:
+                self.every[iteration] = Row(
                     row.worker, row.epoch, iteration, COMPLETED, source.metrics, source.budget, row.original
                 )
+        # What judges the winner competes with nobody.
+        last = drawn.n if drawn.validation is None else drawn.search_n
+        self.results = {iteration: row for iteration, row in self.every.items() if iteration <= last}
 
     def violation(self, row: Row) -> float:
         if self.drawn.constraint is None:
@@ -251,7 +292,9 @@ def check_best_and_watch(arbctl: Arbctl, expected: Expected) -> None:
     code, out, _ = arbctl("best", "s", "--metric", goals[0].name, "--format", "json")
     assert code == (3 if best is None else 0)
     if best is not None:
-        assert json.loads(out)["x"] == point(expected.results[best]) / 1000
+        params = expected.drawn.params(point(expected.results[best]))
+        infinite = {name: str(value) for name, value in params.items() if value in (math.inf, -math.inf)}
+        assert json.loads(out) == params | infinite
     if len(goals) > 1:
         code, out, _ = arbctl("best", "s", "--format", "json")
         assert code == (0 if expected.front() else 3)
@@ -288,7 +331,9 @@ def check_python(layout: SpoolLayout, expected: Expected, tmp: Path) -> None:
         analyzer = TuningAnalyzer(reversed(results))
         if not expected.results:
             assert analyzer.get_best_params(goals[0].name) is None
-            if results:
+            if expected.every:
+                assert analyzer.rank_by_metric(goals[0].name) == []
+            elif results:
                 with pytest.raises(UsageError, match="no completed result has a metric"):
                     analyzer.rank_by_metric(goals[0].name)
             continue
@@ -297,9 +342,11 @@ def check_python(layout: SpoolLayout, expected: Expected, tmp: Path) -> None:
             expected.front() if len(goals) > 1 else [i for i in sorted(expected.results) if i in expected.front()]
         )
         params = analyzer.get_best_params(goals[0].name)
-        assert (None if params is None else params["x"]) == (
-            None if best is None else point(expected.results[best]) / 1000
-        )
+        told = None if best is None else expected.drawn.params(point(expected.results[best]))
+        if results is loaded[0]:
+            assert params == told
+        else:
+            assert (params and params["x"]) == (told and told["x"])
         up = analyzer.rank_by_metric(goals[0].name, 99, ascending=goals[0].minimized)
         assert [r.iteration for r in up] == expected.order()
 
@@ -327,7 +374,7 @@ def check_rows(arbctl: Arbctl, expected: Expected, tmp: Path) -> None:
     """The other formats mark the same rows."""
     assert arbctl("export", "s", "--format", "jsonl", "--output", tmp / "s.jsonl")[0] == 0
     documents = [json.loads(line) for line in (tmp / "s.jsonl").read_text().splitlines()]
-    feasible = [i for i, row in sorted(expected.results.items()) if expected.violation(row) == 0]
+    feasible = [i for i, row in sorted(expected.every.items()) if expected.violation(row) == 0]
     assert [d["iteration"] for d in documents if d["feasible"]] == feasible
     assert all(d["duplicate_of"] == d["same_as"] and d["budget"] == d["data_share"] for d in documents)
     with (tmp / "export.csv").open() as file:

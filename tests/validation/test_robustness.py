@@ -21,8 +21,9 @@ from arbd.validation import plateau, plateau_optimum
         (1.0, [0.9, 0.9, 0.8, 0.8], 0.85, 0.8, 1.0),
         (2.0, [2.0, math.nan, math.nan], 0.0, 0.0, 1 / 3),
         (2.0, [-4.0, math.nan, -4.0], -2.0, -2.0, 0.0),
+        (2.0, [math.inf, -math.inf, math.nan, 2.0], -math.inf, -math.inf, 0.5),
     ],
-    ids=["flat", "spike", "tent", "failed neighbours", "failed are no better than the worst"],
+    ids=["flat", "spike", "tent", "failed neighbours", "failed are no better than the worst", "infinite"],
 )
 def test_shares_of_the_winner(best: float, neighbours: list[float], ratio: float, floor: float, kept: float) -> None:
     found = plateau(best, neighbours)

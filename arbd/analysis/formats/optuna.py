@@ -73,7 +73,7 @@ def _storage(path: Path) -> BaseStorage:
 def _trials(table: ResultTable) -> Iterator[FrozenTrial]:
     distributions = {d.name: _distribution(d) for d in table.spec.space.dimensions}
     names = [goal.name for goal in table.spec.metrics]
-    largest = 0.0 if table.budget is None else largest_budget(table.budget, table.ranking.comparable(names[0]))
+    largest = 0.0 if table.budget is None else largest_budget(table.budget, table.ranking.comparable_in_all)
     for result in (result for _, results in table.parts() for result in results):
         if not result.is_ranked:
             continue
