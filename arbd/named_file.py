@@ -14,11 +14,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from arbd.errors import ArbdError, DataError
 
@@ -30,15 +30,41 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
+class Reading(Protocol):
+    """Who is told how reading goes, so that what takes long is told from what stands still."""
+
+    def advanced(self) -> None:
+        """Some more was read, or made of what was read."""
+        ...
+
+    def waits(self, begins: bool) -> None:
+        """Another process reads the same, and is waited for, or was."""
+        ...
+
+
+class Unheard:
+    """Nobody is told."""
+
+    def advanced(self) -> None:
+        """See `Reading`."""
+
+    def waits(self, begins: bool) -> None:
+        """See `Reading`."""
+
+
+NOBODY = Unheard()
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRule:
-    """Which files may be read for somebody else.
+    """Which files may be read for somebody else, and who is told how that goes.
 
     `folders` None: whatever this process may read, because its own user named the file. No folder: what every user of
     the host may read, and what is this user's own (unless that is root). Else what is below the folders.
     """
 
     folders: tuple[Path, ...] | None = None
+    reading: Reading = field(default=NOBODY, compare=False)
 
     @property
     def public_only(self) -> bool:
@@ -100,6 +126,7 @@ class NamedFile:
     size: int
     real: Path
     quotable: bool = True
+    reading: Reading = NOBODY
 
     def __enter__(self) -> Self:
         return self
@@ -140,8 +167,12 @@ class NamedFile:
 
     def digest(self) -> str:
         """SHA-256 of the bytes, in hexadecimal."""
+        digest = hashlib.sha256()
         with _told(self.path), self.stream() as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                self.reading.advanced()
+        return digest.hexdigest()
 
     def copy(self, folder: Path | None) -> NamedFile:
         """A copy that nobody else can write to, without a name, on the disk of `folder`; messages call it as this file.
@@ -152,11 +183,12 @@ class NamedFile:
             offset = 0
             while copied := _copy_some(source.fileno(), target.fileno(), offset):
                 offset += copied
+                self.reading.advanced()
                 if offset > MAX_DATA_BYTES:
                     raise _too_large(self.path, MAX_DATA_BYTES)
             # A descriptor that can only read.
             fd = os.open(f"/proc/self/fd/{target.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
-        return NamedFile(self.path, fd, offset, self.real, self.quotable)
+        return NamedFile(self.path, fd, offset, self.real, self.quotable, self.reading)
 
     @contextlib.contextmanager
     def errors_unquoted(self, what: str) -> Iterator[None]:
@@ -192,7 +224,7 @@ def open_named(path: Path, max_bytes: int, rule: ReadRule = ANY) -> NamedFile:
     if found.st_size > max_bytes:
         os.close(fd)
         raise _too_large(path, max_bytes)
-    return NamedFile(path, fd, found.st_size, real, rule.folders is None or way.public)
+    return NamedFile(path, fd, found.st_size, real, rule.folders is None or way.public, rule.reading)
 
 
 def first_of(paths: Sequence[Path], max_bytes: int, rule: ReadRule = ANY) -> NamedFile:

@@ -11,7 +11,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.peers import silent_s
 
-BLOCKED, FINISHING, HELD = "blocked", "finishing", "held"
+BLOCKED, FINISHING, HELD, LOADING = "blocked", "finishing", "held", "loading"
 NO_WORKER = "no worker lives on this spool: start one with `arbd run`"
 
 
@@ -38,6 +38,7 @@ class Standstill:
         if state.over:
             return ""
         told = [f"{beat.worker_id}: {why}" for beat in self.beats if (why := _of(beat, BLOCKED).get(session_id))]
+        told += [f"{beat.worker_id}: {what}" for beat in self.beats if (what := _of(beat, LOADING).get(session_id))]
         if not state.claims and self._all_blocked(session_id):
             told += self._halted
         if not state.claims:

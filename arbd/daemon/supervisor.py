@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 KILL_AFTER_STOP_S = 1.0
 # What a free slot's process may take to end by itself: exit handlers and threads of an objective may never let it.
 SLOT_PATIENCE_S = 1.0
+# Reading market data for the first time is told of from then on.
+LOAD_TOLD_S = 5.0
 
 
 class Supervisor:
@@ -207,6 +209,7 @@ class Supervisor:
         """Kill what is overdue, of a session that ended, or still evaluates when the daemon has to end."""
         now_ns = time.monotonic_ns()
         too_long = self._loads_that_hold_up(now_ns)
+        self._note_loads(now_ns)
         for slot in self._all:
             reason = ""
             if slot.task is None:
@@ -217,8 +220,8 @@ class Supervisor:
                 self._tell_disk_error(slot)
                 self._tell_compiling(slot)
                 reason = slot.overdue(self._limits[slot.task.session].timeout_s, now_ns)
-                if not reason and slot.task.session in too_long:
-                    reason = f"was loading for more than {too_long[slot.task.session]:g} s while other sessions wait"
+                if not reason and slot.index in too_long:
+                    reason = f"was loading for more than {too_long[slot.index]:g} s while other sessions wait"
             if not reason and now >= self._kill_at.get(slot.task.number, float("inf")):
                 reason = "the session was cancelled or removed"
             if not reason and drain_by_s is not None and now >= drain_by_s:
@@ -226,25 +229,41 @@ class Supervisor:
             if reason:
                 slot.kill(reason)
 
-    def _loads_that_hold_up(self, now_ns: int) -> dict[Path, float]:
-        """Sessions that are ended because all slots do nothing but load them while others wait, and what they were given.
+    def _loads_that_hold_up(self, now_ns: int) -> dict[int, float]:
+        """Slots that are ended because all do nothing but load while others wait, and how long each was given.
 
-        Each time a session is given twice as long: what only takes long gets through.
+        What goes on with reading market data is not ended, but who only waits for that. Each time a session is given
+        twice as long: what only takes long gets through.
         """
-        loading: dict[Path, float] = {}
+        stuck: dict[int, float] = {}
+        sessions: dict[Path, float] = {}
         for slot in self.slots:
-            loading_s = slot.loading_s(now_ns)
-            if slot.task is None or loading_s is None:
+            load = slot.loading(now_ns)
+            if slot.task is None or load is None:
                 return {}
             session = slot.task.session
-            loading[session] = self._load_patience_s.get(session, LOAD_PATIENCE_S)
-            if loading_s <= loading[session]:
+            limit_s = sessions[session] = self._load_patience_s.get(session, LOAD_PATIENCE_S)
+            if load.since_s <= limit_s:
                 return {}
-        if self.remote_slots or not any(command.task.session not in loading for command in self._ready):
+            if load.idle_s > limit_s:
+                stuck[slot.index] = limit_s
+        if not stuck or self.remote_slots or all(command.task.session in sessions for command in self._ready):
             return {}
-        for session, limit_s in loading.items():
-            self._load_patience_s[session] = min(2 * limit_s, LOAD_TIMEOUT_S)
-        return loading
+        for slot in self.slots:
+            if slot.index in stuck and slot.task is not None:
+                self._load_patience_s[slot.task.session] = min(2 * stuck[slot.index], LOAD_TIMEOUT_S)
+        return stuck
+
+    def _note_loads(self, now_ns: int) -> None:
+        """For heartbeats: which sessions' market data is read for the first time here, where that takes long."""
+        told: dict[str, str] = {}
+        for slot in self.slots:
+            load = slot.loading(now_ns)
+            if slot.task is not None and load is not None and load.since_s > LOAD_TOLD_S and load.still_s < LOAD_TOLD_S:
+                told[slot.task.session.name] = f"reads its market data, for {load.since_s:.0f} s so far"
+        for session in told.keys() - self._counters.loading.keys():
+            self._log.info("reading market data takes long, and goes on", session=session)
+        self._counters.loading = told
 
     def _tell_disk_error(self, slot: Slot) -> None:
         error = slot.disk_error()

@@ -293,6 +293,7 @@ class Coordinator:
             ),
             "sessions": sorted(name for name, work in self._work.items() if not work.is_idle),
             "blocked": self._registry.blocked(),
+            "loading": self._counters.loading,
             "finishing": {name: work.compaction.reason for name, work in self._work.items() if work.compaction.reason},
             "trouble": self._trouble or next(iter(self._registry.reasons(Standing.BACKING_OFF).values()), ""),
             "waiting": self._registry.waiting(),

@@ -88,6 +88,8 @@ class Counters:
         self.snapshot = Snapshot()
         self.condition = Condition()
         self.slots_busy = 0
+        # By session: what is told of a load that takes long.
+        self.loading: dict[str, str] = {}
         self.standing: tuple[Standing, ...] = ()
         self._recorded = [0] * len(STATUS_NAMES)
         self._events: Counter[str] = Counter()

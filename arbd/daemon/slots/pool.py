@@ -23,7 +23,7 @@ from typing import Any
 
 from arbd.daemon.forks import forking_context
 from arbd.daemon.slots import process as slot_process
-from arbd.daemon.slots.progress import COMPILING, EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
+from arbd.daemon.slots.progress import AWAITING, COMPILING, EVALUATING, IDLE, LOADING, WAITING, Progress, ProgressPage
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.daemon.slots.states import LEGAL, SlotState
 from arbd.objective.processes import is_running, kill_tree
@@ -55,6 +55,20 @@ class Limits:
     priority: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A slot that loads a session: since when, and since when it does not go on; it `waits` for another that converts."""
+
+    since_s: float
+    still_s: float
+    waits: bool
+
+    @property
+    def idle_s(self) -> float:
+        """For how long it did nothing that only it could do."""
+        return self.since_s if self.waits else self.still_s
+
+
 class Slot:
     """One slot. Only the main thread calls it; `on_event` is called from the executor's thread."""
 
@@ -78,6 +92,7 @@ class Slot:
         self.is_fresh = True
         self._outdated = False
         self._rests_at = math.inf
+        self._advanced = self._advanced_ns = 0
         self._context: multiprocessing.context.BaseContext = forking_context(
             engine=setup.may_run_engine, intake=setup.takes_jobs_up
         )
@@ -163,17 +178,24 @@ class Slot:
             return ""
         running_s = (now_ns - look.started_ns) / 1e9
         if look.of_loading:
-            return f"loading took longer than {LOAD_TIMEOUT_S:g} s" if running_s > LOAD_TIMEOUT_S else ""
+            is_still = self._still_s(look, now_ns) > LOAD_TIMEOUT_S
+            return f"loading did not go on for {LOAD_TIMEOUT_S:g} s" if is_still else ""
         if look.phase == EVALUATING and timeout_s is not None and running_s > timeout_s:
             return f"timed out after {timeout_s:g} s"
         return ""
 
-    def loading_s(self, now_ns: int) -> float | None:
-        """For how long it has been loading its session, but for compiling, which serves all; None when it does not."""
+    def loading(self, now_ns: int) -> Load | None:
+        """How it is loading its session, but for compiling, which serves all; None when it does not."""
         look = self.progress.look()
-        if self.task is None or self.task.number != look.task or look.phase != LOADING:
+        if self.task is None or self.task.number != look.task or look.phase not in (LOADING, AWAITING):
             return None
-        return (now_ns - look.started_ns) / 1e9
+        return Load((now_ns - look.started_ns) / 1e9, self._still_s(look, now_ns), waits=look.phase == AWAITING)
+
+    def _still_s(self, look: Progress, now_ns: int) -> float:
+        """For how long it was not seen to go on with reading market data, since it began to load."""
+        if look.advanced != self._advanced:
+            self._advanced, self._advanced_ns = look.advanced, now_ns
+        return (now_ns - max(look.started_ns, self._advanced_ns)) / 1e9
 
     def preempt(self) -> None:
         """Have the running task come back after the iteration that runs."""

@@ -111,7 +111,7 @@ class SlotProcess:
                 load_evaluator,
                 cache_dir=self.setup.cache_dir,
                 search_paths=self.setup.search_paths,
-                reading=ReadRule(self.setup.data_dirs),
+                reading=ReadRule(self.setup.data_dirs, self.progress),
                 compiling=self.progress.compiling,
             )
             self._cell.enter(None)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 _FIELDS = 16
 _SIZE = _FIELDS * 8
-_PID, _TASK, _PHASE, FIRST, _COUNT, STARTED_NS, _STOP_UP_TO, _WINDOW, _STAINED = range(9)
+_PID, _TASK, _PHASE, FIRST, _COUNT, STARTED_NS, _STOP_UP_TO, _WINDOW, _STAINED, _ADVANCED = range(10)
 
-IDLE, LOADING, EVALUATING, WAITING, SETTLING, COMPILING = range(6)
+IDLE, LOADING, EVALUATING, WAITING, SETTLING, COMPILING, AWAITING = range(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Progress:
 
     While it waits for the disk, `first` is the errno that writing failed with. `window` is the first iteration of those
     that are looked at together with the running one. In a process that is `stained` an earlier iteration may be the
-    cause of what happens.
+    cause of what happens. `advanced` grows while a session's market data is read and converted.
     """
 
     pid: int
@@ -36,6 +36,7 @@ class Progress:
     started_ns: int
     window: int = 0
     stained: bool = False
+    advanced: int = 0
 
     @property
     def of_iterations(self) -> bool:
@@ -45,7 +46,7 @@ class Progress:
     @property
     def of_loading(self) -> bool:
         """True while a task is prepared."""
-        return self.phase in (LOADING, COMPILING)
+        return self.phase in (LOADING, COMPILING, AWAITING)
 
 
 class ProgressPage:
@@ -76,6 +77,14 @@ class ProgressPage:
     def compiling(self) -> None:
         """Loading goes on with compiling the engine, or with waiting for another process that does."""
         self.cells[_PHASE] = COMPILING
+
+    def advanced(self) -> None:
+        """Loading goes on with reading market data."""
+        self.cells[_ADVANCED] += 1
+
+    def waits(self, begins: bool) -> None:
+        """Loading waits for another process that converts the same market data, or did."""
+        self.cells[_PHASE] = AWAITING if begins else LOADING
 
     def evaluating(self, first: int, count: int, started_ns: int) -> None:
         """The slot starts on iterations `first` to `first + count - 1`."""
@@ -115,7 +124,7 @@ class ProgressPage:
         """What the slot does now."""
         cells = self.cells
         page = cells[_PID], cells[_TASK], cells[_PHASE], cells[FIRST], cells[_COUNT], cells[STARTED_NS]
-        return Progress(*page, cells[_WINDOW], bool(cells[_STAINED]))
+        return Progress(*page, cells[_WINDOW], bool(cells[_STAINED]), cells[_ADVANCED])
 
     def close(self) -> None:
         """Unmap the page."""

@@ -17,8 +17,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from arbd.atomic_file import place_folder, replace_file
 from arbd.errors import DataError, UsageError
-from arbd.named_file import ANY, MAX_DATA_BYTES, NamedFile, ReadRule, open_named, opened
+from arbd.named_file import ANY, MAX_DATA_BYTES, NOBODY, NamedFile, Reading, ReadRule, open_named, opened
 from arbd.paper.market.days import DayChunks, DayFiles, digest_of
 from arbd.paper.market.prepared import Market, market_of, prepare
 from arbd.paper.market.quotes import Quotes
@@ -44,7 +44,9 @@ _NOT_THOSE = (
 # A file that was written to this shortly before it was hashed may be written to again without that showing in its times.
 SETTLED_NS = 2 * 10**9
 MANIFEST = "manifest.json"
+# Whoever waits for an entry that another process makes gives up when that was not seen to go on for so long.
 BUILD_TIMEOUT_S = 600.0
+LOOK_S = 1.0
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -124,10 +126,11 @@ def load_days(
 
             def write(entry: Path) -> None:
                 # One file after the other: there may be more than this process may have open.
-                with closing(_copies(_opened(paths, reading), digests, folder)) as copies:
+                rule = replace(reading, reading=_Builder(reading.reading, entry))
+                with closing(_copies(_opened(paths, rule), digests, folder)) as copies:
                     write_market(DayChunks(copies, on_bad_rows), entry)
 
-            arrays = _obtained(folder, digest, ".days", on_bad_rows, write)
+            arrays = _obtained(folder, digest, ".days", on_bad_rows, write, reading.reading)
         quotes = stored_quotes(arrays)
         return Loaded(quotes, int(arrays[DROPPED][0]), digest), market_of(quotes, arrays)
 
@@ -147,7 +150,9 @@ def _copies(files: Iterable[NamedFile], digests: Sequence[str], folder: Path) ->
             yield copy
 
 
-def _obtained(cache_dir: Path, digest: str, suffix: str, on_bad_rows: str, write: Callable[[Path], None]) -> Arrays:
+def _obtained(
+    cache_dir: Path, digest: str, suffix: str, on_bad_rows: str, write: Callable[[Path], None], reading: Reading
+) -> Arrays:
     """The arrays of an entry, which is written where it is not there."""
     built: list[Path] = []
 
@@ -156,21 +161,43 @@ def _obtained(cache_dir: Path, digest: str, suffix: str, on_bad_rows: str, write
         write(folder)
 
     entry = cache_dir / f"{digest[:40]}{suffix}-{FORMAT}-{on_bad_rows}"
-    arrays = obtain(entry, build)
+    arrays = obtain(entry, build, reading)
     used(entry)
     if built:
         keep_within_bound(cache_dir)
     return arrays
 
 
-def obtain(entry: Path, build: Callable[[Path], None]) -> Arrays:
+class _Builder:
+    """Who builds an entry shows in its folder's time that this goes on, and tells those who are told."""
+
+    def __init__(self, others: Reading, folder: Path) -> None:
+        self._others = others
+        self._folder = folder
+        self._next_s = 0.0
+
+    def advanced(self) -> None:
+        """See `Reading`."""
+        self._others.advanced()
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + LOOK_S / 2
+            self._folder.touch()
+
+    def waits(self, begins: bool) -> None:
+        """See `Reading`."""
+        self._others.waits(begins)
+
+
+def obtain(entry: Path, build: Callable[[Path], None], reading: Reading = NOBODY) -> Arrays:
     """The arrays of an entry, memory-mapped; `build` writes NAME.npy files into a new folder when there is none.
 
-    UsageError when the entry cannot be read although it was just built.
+    UsageError when the entry cannot be read although it was just built, or when another process that builds it does not
+    go on.
     """
     found = _open(entry)
     if found is None:
-        with filelock.FileLock(entry.with_name(f".{entry.name}.lock"), timeout=BUILD_TIMEOUT_S):
+        with _building(entry, reading):
             found = _open(entry)
             if found is None:
                 _build(entry, build)
@@ -180,6 +207,48 @@ def obtain(entry: Path, build: Callable[[Path], None]) -> Arrays:
             f"the cache entry {entry} cannot be read although it was just built: check the disk of {entry.parent}"
         )
     return found
+
+
+@contextmanager
+def _building(entry: Path, reading: Reading) -> Iterator[None]:
+    """With the lock of who builds an entry, however long another process has it, as long as that goes on."""
+    lock = filelock.FileLock(entry.with_name(f".{entry.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        reading.waits(True)
+        _wait_for(lock, entry, reading)
+        reading.waits(False)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _wait_for(lock: filelock.BaseFileLock, entry: Path, reading: Reading) -> None:
+    seen, since_s = _traces_of_builder(entry), time.monotonic()
+    while True:
+        with suppress(filelock.Timeout):
+            lock.acquire(timeout=LOOK_S)
+            return
+        if (now := _traces_of_builder(entry)) != seen:
+            seen, since_s = now, time.monotonic()
+            reading.advanced()
+        elif time.monotonic() - since_s > BUILD_TIMEOUT_S:
+            raise UsageError(
+                f"another process of this host has begun to make the cache entry {entry} and did not go on with it for "
+                f"{BUILD_TIMEOUT_S:g} s: look whether it hangs on a disk or a mount (`fuser {lock.lock_file}`), or end it"
+            )
+
+
+def _traces_of_builder(entry: Path) -> list[tuple[str, int]]:
+    found = []
+    for folder in entry.parent.glob(f".{entry.name}.*.new"):
+        for path in (folder, *folder.glob("*.npy")):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((path.name, max(status.st_mtime_ns, status.st_ctime_ns)))
+    return sorted(found)
 
 
 def _open(entry: Path) -> Arrays | None:
@@ -237,10 +306,14 @@ def _load(file: NamedFile, cache_dir: Path, on_bad_rows: str, expected: str | No
     _check(file.path, digest, expected)
 
     def write(entry: Path) -> None:
-        with closing(_copies([file], [digest], cache_dir)) as copies:
-            write_market(QuoteChunks(next(copies), on_bad_rows), entry)
+        reading, file.reading = file.reading, _Builder(file.reading, entry)
+        try:
+            with closing(_copies([file], [digest], cache_dir)) as copies:
+                write_market(QuoteChunks(next(copies), on_bad_rows), entry)
+        finally:
+            file.reading = reading
 
-    arrays = _obtained(cache_dir, digest, suffix_of(file.path), on_bad_rows, write)
+    arrays = _obtained(cache_dir, digest, suffix_of(file.path), on_bad_rows, write, file.reading)
     return Loaded(stored_quotes(arrays), int(arrays[DROPPED][0]), digest), arrays
 
 
