@@ -13,6 +13,7 @@ from arbd.validation.claim import LEVEL, Beyond
 from arbd.validation.evidence import Evidence, Judgement, Verdict
 from arbd.validation.judgement import judge
 from arbd.validation.out_of_sample import OutOfSample, out_of_sample
+from arbd.validation.superior import superior_predictive_ability
 
 NUMBERS = {
     "psr": "psr", "dsr": "dsr", "luck_line": "luck_line", "effective_trials": "effective_trials",
@@ -253,3 +254,73 @@ def test_where_no_trial_has_a_return_nothing_is_said_of_choosing_among_them(
 def test_trials_without_returns_count_as_if_the_best_were_left(unseen: int) -> None:
     evidence = replace(_evidence(trials=40), unseen=unseen)
     assert evidence.level == pytest.approx(LEVEL * 40 / (40 + unseen))
+
+
+@pytest.mark.parametrize(("blocks", "finer"), [(8, True), (64, False)])
+def test_a_finer_grid_is_named_only_where_the_winner_was_at_work_in_every_block(blocks: int, finer: bool) -> None:
+    evidence = _evidence(blocks=blocks, edge=3.0)
+    s = evidence.s.copy()
+    s[evidence.winner, 8:] = 0.0
+    evidence = replace(evidence, s=s, q=s * s)
+    assert ("or a finer grid_s" in judge(evidence).rule) == finer
+    assert "finer grid_s" not in judge(replace(evidence, counts=None)).rule
+
+
+def test_skill_among_trials_that_are_all_as_good_says_that_the_data_do_not_tell_which_is_best() -> None:
+    rng = np.random.default_rng(5)
+    s = 0.5 + rng.standard_normal((40, 64))
+    evidence = replace(_evidence(trials=40), s=s, q=s * s, winner=int(s.sum(axis=1).argmax()))
+    found = judge(evidence)
+    assert found.verdict is Verdict.SKILL
+    assert found.pbo is not None
+    assert 0.5 <= found.pbo.pbo < 1
+    said = f"PBO is {found.pbo.pbo:.0%}: which trial is best is not told by the data"
+    assert any(said in reason for reason in found.reasons)
+
+
+def _held_out(t: float | None, folds: int = 1) -> OutOfSample:
+    """A test that earned something, and cannot be told from luck."""
+    return OutOfSample(total=1.0, t=t, sharpe=0.1, p=0.9, folds=folds, folds_won=folds, blocks=64)
+
+
+def _of_statistic(times: float, scheme: str, t: float | None) -> list[str]:
+    """What would change the verdict on a winner that needs so many times its data to be told from luck, in its own search."""
+    evidence = _evidence(2, trials=1)
+    own = evidence.s[0] - evidence.s[0].mean()
+    wanted = superior_predictive_ability(evidence.s.T, 1.0, 1_000, 1, trial=0).critical / np.sqrt(times)
+    s = np.atleast_2d(own + wanted * own.std() / np.sqrt(len(own)))
+    found = judge(replace(evidence, s=s, q=s * s, winner=0, beyond=Beyond(scheme, _held_out(t))))
+    assert found.winner is not None
+    assert (found.winner.critical / found.winner.statistic) ** 2 == pytest.approx(times, rel=0.2)
+    assert found.verdict in (Verdict.LUCK, Verdict.OVERFIT)
+    return found.reasons
+
+
+@pytest.mark.parametrize(
+    ("scheme", "times", "t", "said"),
+    [
+        # Folds: the test needs the quantile of half the level, 1.96 squared.
+        ("walk_forward", 1.5, 1.0, "out of sample, 3.8 times as long a test"),
+        ("walk_forward", 1.5, 0.5, "out of sample, 15.4 times as long a test"),
+        # Held out once: 1.645 squared, where the search itself shows enough.
+        ("holdout", 0.9, 1.0, "out of sample, 2.7 times as long a test"),
+        ("holdout", 0.9, 2.0, "was looked at too often"),
+        ("holdout", 1.5, 1.0, "times as much data"),
+        ("holdout", 1.5, None, "times as much data"),
+        ("walk_forward", 1.5, None, "times as much data"),
+        # However little it earned, it did earn.
+        ("", 9.0, None, "times as much data"),
+    ],
+)
+def test_how_much_more_would_tell_is_said_of_the_test_or_else_of_the_data(
+    scheme: str, times: float, t: float | None, said: str
+) -> None:
+    assert said in _of_statistic(times, scheme, t)[-1]
+
+
+@pytest.mark.parametrize(("hold_s", "length"), [(None, 1.0), (0.0, 1.0), (12_000.0, 3.0), (1e9, 8.0), (np.inf, 1.0)])
+def test_blocks_that_hang_together_are_as_long_as_a_position_is_held(hold_s: float | None, length: float) -> None:
+    """A block is 6,000 s; an eighth of all 64 blocks is the longest."""
+    evidence = replace(_evidence(1), hold_s=hold_s)
+    expected = superior_predictive_ability(evidence.s.T, length, 1_000, 1, level=LEVEL)
+    assert judge(evidence).spa == expected
