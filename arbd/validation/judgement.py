@@ -282,6 +282,9 @@ def _resampled(found: Judgement, evidence: Evidence, level: float, seed: int) ->
         return
     same = found.spa.trial == evidence.winner
     found.winner = found.spa if same else found.compute("spa", lambda: test(evidence.winner))
+    if found.winner is None:
+        active = int(np.count_nonzero(evidence.s[evidence.winner]))
+        found.missing["spa"] = f"the winner has returns in {active} of {n} blocks of time, or the same in each"
     # Where not even the best can be told from luck, none can.
     told = evidence.p_of(found.spa) <= level
     found.superior = step_m(evidence.s.T, level, length, found.spa.reps, seed).tolist() if told else []

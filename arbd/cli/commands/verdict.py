@@ -64,7 +64,7 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
 
     best = "" if found["best_iteration"] is None else f"iteration {found['best_iteration']}"
     effective = (
-        "" if found["effective_trials"] is None else f", as varied as {found['effective_trials']:,.1f} of their own"
+        "" if found["effective_trials"] is None else f", as varied as {found['effective_trials']:,.1f} independent ones"
     )
     trials = f"{found['trials']:,}{effective}; {found['trials_on_data']:,} on the same data"
     spa, pbo, plateau = found["spa"], found["pbo"], found["plateau"]
@@ -75,7 +75,7 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("Sharpe", _beside(number(found["sharpe"]), number(found["luck_line"]), found)),
         ("probabilistic Sharpe", share(found["psr"])),
         ("deflated Sharpe", share(found["dsr"]) + _severe(found["dsr"])),
-        ("minimum track record", "" if steps is None else f"{steps:,} steps of the equity grid"),
+        ("minimum track record", "" if steps is None else f"{steps:,} steps of the equity grid{_there_are(found)}"),
         ("superior ability", "" if spa is None or spa["p_winner"] is None else _superior(spa)),
         ("backtest overfitting", _overfitting(pbo)),
         ("plateau", "" if plateau is None else _plateau(plateau)),
@@ -89,6 +89,10 @@ def _numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
 def _p(value: float) -> str:
     """A p-value, which is never 0."""
     return f"{value:.3f}" if value >= 0.0015 else f"{value:.2g}"
+
+
+def _there_are(found: dict[str, Any]) -> str:
+    return "" if found["blocks"] is None else f"; there are {sum(found['blocks']['steps']):,}"
 
 
 def _severe(dsr: float | None) -> str:
