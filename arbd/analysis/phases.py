@@ -18,6 +18,7 @@ from arbd.arrays import Array
 from arbd.errors import NotComputableError
 from arbd.job.validation import FoldWindows
 from arbd.paper.metrics import block_counts
+from arbd.results.column_bytes import block_numbers
 from arbd.results.ranking import Ranking
 from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase, Stretch
@@ -58,18 +59,23 @@ class _Some:
 
 
 def return_blocks(table: ResultTable) -> Array | None:
-    """The return blocks of all rows, (n, n_blocks, 2), NaN for rows without; None where no two agree on how many there are."""
+    """The return blocks of all rows, (n, n_blocks, 2), NaN behind those of rows with fewer; None where no row has any."""
     groups = [(len(group.rows), group.rows.blocks) for group in table.source.groups(blocks=True)]
-    shapes = {blocks.shape[1:] for _, blocks in groups if blocks is not None}
-    if len(shapes) != 1:
+    n_blocks = max((blocks.shape[1] for _, blocks in groups if blocks is not None), default=0)
+    if not n_blocks:
         return None
-    (shape,) = shapes
-    found = np.empty((sum(n for n, _ in groups), *shape))
+    found = np.full((sum(n for n, _ in groups), n_blocks, 2), np.nan)
     start = 0
     for n, blocks in groups:
-        found[start : start + n] = np.nan if blocks is None else blocks
+        if blocks is not None:
+            found[start : start + n, : blocks.shape[1]] = blocks
         start += n
     return found
+
+
+def finite_blocks(blocks: Array, n_blocks: int) -> Array:
+    """Which rows of (n, most_blocks, 2) have so many return blocks, all of them finite."""
+    return np.asarray((block_numbers(blocks) == n_blocks) & np.isfinite(blocks[:, :n_blocks]).all(axis=(1, 2)))
 
 
 @dataclass(frozen=True)
@@ -122,10 +128,19 @@ class PhaseResults:
 
         NotComputableError where it has none.
         """
-        if self._blocks is None or not np.isfinite(self._blocks[position]).all():
+        blocks = self._finite(position)
+        if blocks is None:
             raise NotComputableError(f"iteration {self._iterations[position]} has no return blocks")
-        sums: Array = self._blocks[position, :, 0]
+        sums: Array = blocks[:, 0]
         return sums if steps is None else sums[block_counts(steps, len(sums)) > 0]
+
+    def _finite(self, position: int) -> Array | None:
+        """A row's return blocks; None where it has none, or ones that are not finite."""
+        if self._blocks is None:
+            return None
+        own = self._blocks[[position]]
+        n_blocks = int(block_numbers(own)[0])
+        return own[0, :n_blocks] if n_blocks and finite_blocks(own, n_blocks)[0] else None
 
     @cached_property
     def tests(self) -> list[tuple[Stretch, Ints]]:
@@ -134,11 +149,9 @@ class PhaseResults:
 
     def steps_of(self, rows: Ints) -> int | None:
         """Grid steps of a window, as far as any row of it tells."""
-        if self._blocks is None:
-            return None
         for position in rows.tolist():
-            blocks = self._blocks[position]
-            if self.table.completed[position] and np.isfinite(blocks).all():
+            blocks = self._finite(position)
+            if blocks is not None and self.table.completed[position]:
                 found, _, _ = grid_steps(self.table, position, blocks[:, 0], blocks[:, 1])
                 if found is not None:
                     return found
@@ -221,10 +234,9 @@ class PhaseResults:
 
     def earned(self, rows: Ints) -> Array:
         """What rows earned: the sum of their returns, or without returns their score; NaN where they failed."""
-        if self._blocks is None:
-            return np.asarray(self.score[rows])
-        sums = self._blocks[rows, :, 0].sum(axis=1)
-        return np.where(np.isfinite(sums) & self.table.completed[rows], sums, self.score[rows])
+        own = {row: self._finite(row) for row in rows.tolist() if self.table.completed[row]}
+        sums = [self.score[row] if (blocks := own.get(row)) is None else blocks[:, 0].sum() for row in rows.tolist()]
+        return np.array(sums, dtype=np.float64)
 
     def neighbours(self, winner: int) -> Plateau:
         """What the sets around the winner score. NotComputableError where none were run."""

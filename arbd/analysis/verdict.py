@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.neighbours import nearest
-from arbd.analysis.phases import NOT_ASKED, PhaseResults, return_blocks
+from arbd.analysis.phases import NOT_ASKED, PhaseResults, finite_blocks, return_blocks
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable, load_table
 from arbd.analysis.verdict_document import SessionVerdict
@@ -20,6 +20,7 @@ from arbd.errors import NotComputableError
 from arbd.job.spec import JobSpec
 from arbd.job.validation import Window
 from arbd.paper.metrics import block_counts
+from arbd.results.column_bytes import block_numbers
 from arbd.results.trials import records_of, trials_on_data, windows_of
 from arbd.search.phase_planner import NEAR
 from arbd.search.phases import Phase
@@ -33,10 +34,9 @@ from arbd.validation.robustness import Plateau, plateau
 BY_RISK = ("sharpe", "sortino", "profit_factor")
 # What a judgement has, and what is missing of it where there is nothing to judge.
 NUMBERS = ("effective_trials", "sharpe", "luck_line", "psr", "dsr", "min_track_record_steps", "pbo", "spa", "plateau")
-# Why there are no returns to judge: as the job wants it, as of its objective, as its iterations differ.
+# Why there are no returns to judge: as the job wants it, as of its objective.
 TURNED_OFF = "no return blocks were kept: the job turned them off (`results: {blocks: false}`)"
 NONE_GIVEN = "no return blocks were kept: the objective gives none"
-DIFFERENT = "no return blocks that can be compared were kept: iterations gave different numbers of them"
 PHASED = ("null_searches", "out_of_sample", "stress")
 # How many of the nearest trials are the neighbours of a winner: at least this many, and two for each parameter.
 NEIGHBOURS = 10
@@ -160,13 +160,8 @@ def no_returns(table: ResultTable, position: int) -> str:
     """Why the winner has no returns to judge."""
     if not table.spec.results.blocks:
         return TURNED_OFF
-    given = [
-        blocks.shape[1:] for group in table.source.groups(blocks=True) if (blocks := group.rows.blocks) is not None
-    ]
-    if not given:
+    if all(group.rows.blocks is None for group in table.source.groups(blocks=True)):
         return NONE_GIVEN
-    if len(set(given)) > 1:
-        return DIFFERENT
     iteration = int(table.source.fixed("iteration")[position])
     return f"the winner, iteration {iteration}, has no return blocks, or ones that are not finite"
 
@@ -223,7 +218,7 @@ def _tried(table: ResultTable) -> Array:
 
 
 def _blocks(table: ResultTable, winner: int) -> tuple[Array, Array, Array]:
-    """`s` and `q` (n, n_blocks) of the trials that have finite blocks of what the winner saw, and their positions.
+    """`s` and `q` (n, n_blocks) of the trials that have as many finite blocks as the winner, of what it saw, and their positions.
 
     Trials that break a constraint are among them, and those without a number for the metric: they were tried, and whoever
     leaves out what did badly has chosen by results.
@@ -231,14 +226,17 @@ def _blocks(table: ResultTable, winner: int) -> tuple[Array, Array, Array]:
     blocks, completed = return_blocks(table), table.ranking.completed
     if blocks is None:
         return np.empty((0, 0)), np.empty((0, 0)), np.empty(0, dtype=np.int64)
-    chosen = completed & np.isfinite(blocks).all(axis=(1, 2))
+    n_blocks = int(block_numbers(blocks[[_ran(table, winner)]])[0])
+    if not n_blocks:
+        return np.empty((0, 0)), np.empty((0, 0)), np.empty(0, dtype=np.int64)
+    chosen = completed & finite_blocks(blocks, n_blocks)
     origin, budget = table.source.origin(), table.budget
     if origin is not None:
         chosen = chosen & (origin <= 0)
     if budget is not None:
         chosen = chosen & (budget == budget[winner])
     index = np.flatnonzero(chosen)
-    return np.ascontiguousarray(blocks[index, :, 0]), np.ascontiguousarray(blocks[index, :, 1]), index
+    return np.ascontiguousarray(blocks[index, :n_blocks, 0]), np.ascontiguousarray(blocks[index, :n_blocks, 1]), index
 
 
 def _of_winner(table: ResultTable, name: str, position: int) -> float | None:

@@ -80,14 +80,13 @@ class BlockReader:
                 found.append((chosen, part))
         if not found:
             return None
-        shape, form = found[0][1].shape[1:], np.result_type(*(part.dtype for _, part in found))
+        n_blocks, form = max(part.shape[1] for _, part in found), np.result_type(*(part.dtype for _, part in found))
         if len(found) == 1 and len(found[0][1]) == len(iterations):
             return found[0][1]
-        blocks = np.full((len(iterations), *shape), np.nan, dtype=form)
+        # As of `columns.concatenate`: NaN behind those of rows that have fewer.
+        blocks = np.full((len(iterations), n_blocks, 2), np.nan, dtype=form)
         for chosen, part in found:
-            # As of `columns.concatenate`: those of another shape say nothing beside them.
-            if part.shape[1:] == shape:
-                blocks[chosen] = part
+            blocks[chosen, : part.shape[1]] = part
         return blocks
 
     def _of_batch(self, segment: str, offset: int, iterations: Array) -> Array | None:

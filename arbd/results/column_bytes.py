@@ -67,6 +67,28 @@ def stored_blocks(blocks: Array) -> Array:
     return single
 
 
+def widened_blocks(blocks: Array | None, n: int, n_blocks: int) -> Array:
+    """The return blocks of `n` rows, (n, n_blocks, 2): NaN behind those of rows that have fewer, or none.
+
+    So what a row has does not depend on the rows that stand beside it; `block_numbers` tells how many that are.
+    """
+    if blocks is not None and blocks.shape[1] == n_blocks:
+        return blocks
+    widened = np.full((n, n_blocks, 2), np.nan, dtype=_DOUBLE if blocks is None else blocks.dtype)
+    if blocks is not None:
+        widened[:, : blocks.shape[1]] = blocks
+    return widened
+
+
+def block_numbers(blocks: Array) -> Array:
+    """How many return blocks each row of (n, n_blocks, 2) has: up to the last that is not NaN."""
+    is_there: Array = ~np.isnan(blocks[:, :, 0]) | ~np.isnan(blocks[:, :, 1])
+    if is_there[:, -1:].all():
+        return np.full(len(blocks), blocks.shape[1], dtype=np.int64)
+    numbers: Array = np.where(is_there, np.arange(1, blocks.shape[1] + 1), 0).max(axis=1, initial=0)
+    return numbers
+
+
 def block_form(block_bytes: int) -> str:
     """The form of return blocks of which one, sum and sum of squares, takes so many bytes; ValueError for others."""
     forms = {8: "<f4", 16: "<f8"}

@@ -17,7 +17,15 @@ from arbd.arrays import Array, np
 from arbd.job.spec import JobSpec
 from arbd.records import shown
 from arbd.results.code_runs import CodeRuns, code_of
-from arbd.results.column_bytes import block_form, compressed, contiguous_bytes, expanded, packed_last, stored_blocks
+from arbd.results.column_bytes import (
+    block_form,
+    compressed,
+    contiguous_bytes,
+    expanded,
+    packed_last,
+    stored_blocks,
+    widened_blocks,
+)
 from arbd.results.records import BATCH, BlockColumn, ReportedStep
 from arbd.search.space import ChoiceDimension
 from arbd.spool.ledger import CRASHED
@@ -269,11 +277,10 @@ def concatenate(batches: Sequence[RowBatch], like: Sequence[RowBatch] | None = N
     forms = batches if like is None else like
     params = _union(batches, forms, "params")
     metrics = _union(batches, forms, "metrics")
-    with_blocks = [batch.blocks for batch in forms if batch.blocks is not None]
+    numbers = [batch.blocks.shape[1] for batch in forms if batch.blocks is not None]
     blocks = None
-    if with_blocks:
-        shape = with_blocks[0].shape[1:]
-        blocks = np.concatenate([_blocks_of(batch, shape) for batch in batches])
+    if numbers:
+        blocks = np.concatenate([widened_blocks(batch.blocks, len(batch), max(numbers)) for batch in batches])
     return RowBatch(
         **{
             name: np.concatenate([getattr(batch, name) for batch in batches] or [np.empty(0)]).astype(form, copy=False)
@@ -291,12 +298,6 @@ def concatenate(batches: Sequence[RowBatch], like: Sequence[RowBatch] | None = N
         if any(batch.code is not None for batch in batches)
         else None,
     )
-
-
-def _blocks_of(batch: RowBatch, shape: tuple[int, ...]) -> Array:
-    """Blocks of another shape than the session's first say nothing beside them."""
-    fits = batch.blocks is not None and batch.blocks.shape[1:] == shape
-    return batch.blocks if batch.blocks is not None and fits else np.full((len(batch), *shape), np.nan)
 
 
 def _union(batches: Sequence[RowBatch], forms: Sequence[RowBatch], which: str) -> dict[str, Array]:

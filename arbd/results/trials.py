@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,17 +112,21 @@ def data_digests(spec: JobSpec) -> frozenset[str]:
 
 
 # Of a job, what does not decide which trials it makes: how far it goes, and how it is run, named and kept.
-NO_MATTER = ("version", "session_id", "n", "execution", "results", "notices", "sampler_versions", "stop", "validation")
+NO_MATTER_FIRST = (
+    "version", "session_id", "n", "execution", "results", "notices", "sampler_versions", "stop", "validation",
+)  # fmt: skip
+# Earlier versions took these for another search: of a session that was extended, or had labels or terms.
+NO_MATTER = (*NO_MATTER_FIRST, "began_with", "labels", "terms")
 
 
-def records_of(session_id: str, spec: JobSpec, counted: int) -> list[TrialRecord]:
+def records_of(session_id: str, spec: JobSpec, counted: int, no_matter: Sequence[str] = NO_MATTER) -> list[TrialRecord]:
     """The records of a session of which so many iterations are counted: of its searches, and of what it held out.
 
     Whatever judges the winner on the data of the search chooses nothing, and is no trial; a market without an edge is
     other data. Finalists that were tested on what was held out are trials on that. The searches of folds are a record of
     their own: other folds of the same job are other trials.
     """
-    told = {name: value for name, value in spec.to_plain().items() if name not in NO_MATTER}
+    told = {name: value for name, value in spec.to_plain().items() if name not in no_matter}
     if not spec.sampler_versions and not spec.stop.needs_results:
         # Its points are the same whether they are published or not.
         told["generation_size"] = 0
@@ -188,7 +192,12 @@ def trials_on_data(
     """Trials of all sessions of this spool, purged ones too, that share a data file with this one, and saw of `window`."""
     data = data_digests(spec)
     read = _records(files, layout)
-    records = [record for record in read if record is not None and record.data & data]
+    known = _as_earlier(session_id, spec)
+    records = [
+        replace(record, search=known.get(record.search, record.search)) if record.session_id == session_id else record
+        for record in read
+        if record is not None and record.data & data
+    ]
     # An earlier version told the searches of a session and of its folds as one.
     own, alone = spec.layout.stretches[0].count, spec.validation is None or not spec.validation.folds[1:]
     if not alone:
@@ -203,6 +212,12 @@ def trials_on_data(
     for record in records:
         most[record.search] = max(most.get(record.search, 0), record.trials)
     return TrialsOnData(sum(most.values()), len(most), read.count(None))
+
+
+def _as_earlier(session_id: str, spec: JobSpec) -> dict[str, str]:
+    """What the searches of a session are called, by what an earlier version called them."""
+    now, before = (records_of(session_id, spec, spec.n, which) for which in (NO_MATTER, NO_MATTER_FIRST))
+    return {one.search: other.search for one, other in zip(before, now, strict=True)}
 
 
 def _own_searches(session_id: str, spec: JobSpec) -> set[str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from arbd.arrays import Array
+from arbd.results.column_bytes import widened_blocks
 from arbd.results.columns import RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners
 from arbd.results.segments import read_batch, worker_of
@@ -51,9 +52,8 @@ def with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch:
     def put(into: Array | None, column: Array | None) -> Array | None:
         if column is None:
             return into
-        filled = np.full((len(rows), *column.shape[1:]), np.nan) if into is None else into.copy()
-        if filled.shape[1:] == column.shape[1:]:
-            filled[repeats] = column
+        filled = np.full(len(rows), np.nan) if into is None else into.copy()
+        filled[repeats] = column
         return filled
 
     names = dict.fromkeys((*rows.metrics, *sources.metrics))
@@ -73,7 +73,18 @@ def with_results(rows: RowBatch, repeats: Array, sources: RowBatch) -> RowBatch:
         status=status,
         origin=origin,
         metrics={name: column for name, column in metrics.items() if column is not None},
-        blocks=put(rows.blocks, sources.blocks),
+        blocks=_with_blocks(rows, repeats, sources.blocks),
         code=code,
         errors={**rows.errors, **errors},
     )
+
+
+def _with_blocks(rows: RowBatch, repeats: Array, blocks: Array | None) -> Array | None:
+    """The blocks of `rows`, those at `repeats` with `blocks` instead."""
+    if blocks is None:
+        return rows.blocks
+    n_blocks = max(blocks.shape[1], 0 if rows.blocks is None else rows.blocks.shape[1])
+    form = blocks.dtype if rows.blocks is None else rows.blocks.dtype
+    filled = np.array(widened_blocks(rows.blocks, len(rows), n_blocks), dtype=np.result_type(form, blocks.dtype))
+    filled[repeats] = widened_blocks(blocks, len(blocks), n_blocks)
+    return filled

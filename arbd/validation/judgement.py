@@ -157,7 +157,7 @@ def _what_would_change(found: Judgement, evidence: Evidence, level: float) -> li
         )
     if evidence.unseen:
         reasons.append(
-            f"{evidence.unseen:,} trials of the search left no returns to compare (pruned, failed, or on less of the data)"
+            f"{evidence.unseen:,} trials of the search left no returns to compare (pruned, failed, on less of the data, or in other blocks)"
             + ("" if evidence.trials_on_data > evidence.trials else f"; so {asked}")
         )
     if found.verdict in (Verdict.LUCK, Verdict.OVERFIT) and found.winner is not None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from arbd.analysis.table import load_table
+from arbd.results.column_bytes import block_numbers
 from arbd.spool.layout import SpoolLayout
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.daemon.test_sessions_end_to_end import is_done, state_of
@@ -24,12 +25,17 @@ pytestmark = pytest.mark.bed
 
 OBJECTIVE = """
 import time
+import numpy as np
+from arbd.tuning import Outcome
 def hill(params, trial):
     time.sleep(0.004)
     # Tests are on the later of two windows, where the hill has moved.
     at = 0.3 if trial.window is None or trial.window[0] < 0 else 0.5
     if 0.6 < params["x"] < 0.62: raise ValueError("unlucky")
-    return {"value": 1.0 - (params["x"] - at) ** 2 - 0.01 * params["k"], "late": float(at > 0.4)}
+    # As many blocks as there are days, of which the test has fewer, and some sets count otherwise.
+    returns = np.sin(np.arange(40 + params["k"] % 2 - 100 * (at - 0.3)) * (1 + params["x"])) + params["x"]
+    metrics = {"value": 1.0 - (params["x"] - at) ** 2 - 0.01 * params["k"], "late": float(at > 0.4)}
+    return Outcome(metrics, np.stack([returns, returns**2], axis=1))
 """
 
 
@@ -61,7 +67,15 @@ def in_the_spool(layout: SpoolLayout, name: str) -> dict[str, bytes]:
     assert table.rows.iteration.tolist() == list(range(1, table.spec.n + 1))
     rows = table.rows
     found = {**rows.params, **rows.metrics, "status": rows.status, "origin": rows.origins}
-    return {key: np.asarray(column).tobytes() for key, column in found.items()}
+    assert rows.blocks is not None
+    own = {f"blocks of {at}": rows.blocks[at, :n] for at, n in enumerate(block_numbers(rows.blocks).tolist())}
+    return {key: np.asarray(column).tobytes() for key, column in (found | own).items()}
+
+
+def verdict_of(arbctl: Arbctl, name: str) -> dict[str, Any]:
+    found = json.loads(arbctl("verdict", name, "--json")[1])
+    assert found.pop("session_id") == name
+    return dict(found)
 
 
 def test_the_same_with_1_slot_4_slots_and_two_daemons_that_are_killed(
@@ -85,6 +99,14 @@ def test_the_same_with_1_slot_4_slots_and_two_daemons_that_are_killed(
     expected = in_the_spool(layout, "one")
     assert in_the_spool(layout, "four") == expected
     assert in_the_spool(layout, "killed") == expected
+    blocks = load_table(layout.root, "one", blocks=True).rows.blocks
+    assert blocks is not None
+    assert set(block_numbers(blocks).tolist()) == {0, 20, 21, 40, 41}
+    verdict = verdict_of(arbctl, "one")
+    assert verdict["out_of_sample"]["blocks"] in (20, 21)
+    assert verdict["spa"]["p_winner"] is not None
+    assert verdict_of(arbctl, "four") == verdict
+    assert verdict_of(arbctl, "killed") == verdict
 
 
 def test_only_the_search_is_ranked_and_every_row_says_what_it_is_for(
@@ -111,7 +133,7 @@ def test_only_the_search_is_ranked_and_every_row_says_what_it_is_for(
     summary = json.loads(arbctl("summary", "s", "--json", "--top-n", "100")[1])
     assert len(summary["ranking"]) == len(ranked)
     verdict = json.loads(arbctl("verdict", "s", "--json")[1])
-    assert verdict["verdict"] == "not enough data"
+    assert (verdict["out_of_sample"]["folds"], verdict["trials"]) == (1, 40)
     assert "phases: search 40 of 40, test 6 of 6, neighbour 10 of 10, stress 12 of 12" in arbctl("status", "s")[1]
 
 

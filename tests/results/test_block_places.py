@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from arbd.arrays import Array
 from arbd.errors import DamageWarning, UsageError
 from arbd.results.block_places import decode_runs, encode_runs
+from arbd.results.column_bytes import widened_blocks
 from arbd.results.columns import RowBatch, RowRules
 from arbd.results.compaction import compact
 from arbd.results.merge import Merge
@@ -35,9 +36,9 @@ RULES = RowRules.of(spec_of(N))
 
 def blocks_of(groups: list[tuple[int, Array | None]]) -> Array:
     """One array, NaN for rows without."""
-    shape = next((part.shape[1:] for _, part in groups if part is not None), (0, 2))
-    parts = [np.full((n, *shape), np.nan) if part is None else part for n, part in groups]
-    return np.concatenate([np.empty((0, *shape)), *parts])
+    n_blocks = max((part.shape[1] for _, part in groups if part is not None), default=0)
+    parts = [widened_blocks(part, n, n_blocks) for n, part in groups]
+    return np.concatenate([np.empty((0, n_blocks, 2)), *parts])
 
 
 def stored_blocks_of(paths: SessionPaths) -> Array:
@@ -47,14 +48,16 @@ def stored_blocks_of(paths: SessionPaths) -> Array:
 def are_same(found: Array, wanted: Array) -> bool:
     """Where no row has blocks, it does not matter how many each of them has not."""
     nothing = not (np.isfinite(found).any() or np.isfinite(wanted).any())
-    return nothing or np.array_equal(found, wanted, equal_nan=True)
+    n_blocks = max(found.shape[1], wanted.shape[1])
+    one, other = widened_blocks(found, len(found), n_blocks), widened_blocks(wanted, len(wanted), n_blocks)
+    return nothing or np.array_equal(one, other, equal_nan=True)
 
 
 def as_slots_write(batch: RowBatch) -> RowBatch:
-    """With as many blocks as every other batch that has some, and none of what was not run."""
+    """With more or fewer blocks than others that have some, and none of what was not run."""
     if batch.blocks is None:
         return batch
-    blocks = np.resize(batch.blocks, (len(batch), 2, 2))
+    blocks = np.resize(batch.blocks, (len(batch), 1 + int(batch.iteration[0]) % 3, 2))
     blocks[batch.origins > 0] = np.nan
     return replace(batch, blocks=blocks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import msgpack
 import numpy as np
@@ -11,7 +12,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from arbd.results.column_bytes import compressed, contiguous_bytes, expanded, packed_last, stored_blocks
+from arbd.results.column_bytes import (
+    block_numbers,
+    compressed,
+    contiguous_bytes,
+    expanded,
+    packed_last,
+    stored_blocks,
+    widened_blocks,
+)
+from arbd.results.columns import concatenate
+from tests.spool.sessions import rows_of
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=4), min_size=1, max_size=5))
+def test_how_many_blocks_a_row_has_does_not_depend_on_the_rows_beside_it(numbers: list[list[int]]) -> None:
+    """Batches of rows of so many blocks each, in whatever batches they come."""
+    batches, wanted = [], []
+    for own in numbers:
+        each = [np.full((1, n, 2), float(1 + n + len(wanted))) for n in own]
+        wanted += [part[0] for part in each]
+        blocks = np.concatenate([widened_blocks(part, 1, max(own)) for part in each])
+        rows = rows_of(1 + len(wanted) - len(own), len(own))
+        batches.append(replace(rows, blocks=blocks if max(own) else None))
+    found = concatenate(batches).blocks
+    if found is None:
+        assert not any(map(len, wanted))
+        return
+    assert block_numbers(found).tolist() == [len(own) for own in wanted]
+    for row, own in zip(found, wanted, strict=True):
+        assert np.array_equal(row[: len(own)], own)
 
 
 @given(st.integers(0, 5_000), st.integers(-3, 3), st.sampled_from(["<i8", "<i4", "|u1", "<f8"]))

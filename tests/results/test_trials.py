@@ -9,10 +9,11 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from arbd.job.spec import Execution, ResultOptions, Terms
 from arbd.job.stored import read_spec
 from arbd.job.validation import FoldWindows, ValidationSpec
 from arbd.results.compaction import compact
-from arbd.results.trials import TrialsOnData, data_digests, keep_records, records_of, trials_on_data
+from arbd.results.trials import NO_MATTER_FIRST, TrialsOnData, data_digests, keep_records, records_of, trials_on_data
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
@@ -48,6 +49,44 @@ def test_the_same_search_under_another_id_is_no_new_trial(layout: SpoolLayout) -
     _finished(layout, "one", 20)
     _finished(layout, "again", 30)
     assert _counted(layout, "one") == TrialsOnData(30, 1)
+
+
+@pytest.mark.parametrize("ran", [20, 35, 50])
+def test_a_session_that_was_extended_counts_as_far_as_it_came(layout: SpoolLayout, arbctl: Arbctl, ran: int) -> None:
+    _finished(layout, "one", 20)
+    _finished(layout, "two", 30, seed=2)
+    assert arbctl("extend", "one", "--iterations", "30")[0] == 0
+    paths, files = layout.session("one"), Files()
+    keep_records(files, layout, records_of("one", read_spec(files, paths), ran))
+    assert _counted(layout, "two") == TrialsOnData(ran + 30, 2)
+    # The same job without an extension is the same search.
+    _finished(layout, "whole", 50)
+    assert _counted(layout, "two") == TrialsOnData(80, 2)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"began_with": 10}, {"labels": {"desk": "fx"}}, {"terms": Terms(requires={"gpu": "1"})},
+        {"execution": Execution(priority=3)}, {"results": ResultOptions(csv=True)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)  # fmt: skip
+@pytest.mark.parametrize("earlier", [False, True], ids=["now", "by an earlier version"])
+def test_what_decides_no_trial_makes_no_other_search(
+    layout: SpoolLayout, changed: dict[str, object], earlier: bool
+) -> None:
+    """Also where a session's own record was written by a version that took it for one."""
+    _finished(layout, "one", 20, **changed)
+    if earlier:
+        for record in layout.trials.iterdir():
+            record.unlink()
+        spec = read_spec(Files(), layout.session("one"))
+        keep_records(Files(), layout, records_of("one", spec, 20, NO_MATTER_FIRST))
+    assert _counted(layout, "one") == TrialsOnData(20, 1)
+    _finished(layout, "plain", 20)
+    if not earlier:
+        assert _counted(layout, "plain") == TrialsOnData(20, 1)
 
 
 def test_searches_on_other_data_do_not_count(layout: SpoolLayout) -> None:

@@ -12,6 +12,7 @@ from arbd.daemon.slots.row_buffer import not_run_errors
 from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
 from arbd.objective.protocol import Evaluator, Settings
+from arbd.results.column_bytes import widened_blocks
 from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN, PlannedRows
 from arbd.spool.ledger import COMPLETED
@@ -31,6 +32,19 @@ def checked(column: Array, count: int, name: str) -> Array:
     return values
 
 
+def checked_blocks(blocks: object, n: int) -> npt.NDArray[np.float64]:
+    """Return blocks of `n` rows; ObjectiveError where they are no numbers of shape (n, n_blocks, 2)."""
+    try:
+        values = np.asarray(blocks, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ObjectiveError(
+            "evaluate_batch returned blocks that are not numbers, or not as many for each set"
+        ) from error
+    if values.ndim != 3 or values.shape[0] != n or values.shape[2] != 2:
+        raise ObjectiveError(f"evaluate_batch returned blocks of shape {values.shape}; expected ({n}, n_blocks, 2)")
+    return values
+
+
 def evaluated(
     evaluator: Evaluator, spec: JobSpec, planned: PlannedRows, settings: Settings, iterations: Array
 ) -> tuple[dict[str, Array], npt.NDArray[np.float64] | None]:
@@ -44,17 +58,19 @@ def evaluated(
     ]
     if len(groups) == 1:
         setting, budget, _ = groups[0]
-        metrics, blocks = evaluator.evaluate_batch(spec.space.decode(planned.columns), budget, setting)
-        return {**metrics, **share}, blocks
-    metrics, blocks = {}, None
+        metrics, parts = evaluator.evaluate_batch(spec.space.decode(planned.columns), budget, setting)
+        return {**metrics, **share}, None if parts is None else checked_blocks(parts, len(planned))
+    metrics = {}
+    blocks: npt.NDArray[np.float64] | None = None
     for setting, budget, index in groups:
         found, parts = evaluator.evaluate_batch(spec.space.decode(planned.select(index).columns), budget, setting)
         for name, column in found.items():
             metrics.setdefault(name, np.full(len(planned), np.nan))[index] = checked(column, len(index), name)
         if parts is not None:
-            if blocks is None:
-                blocks = np.full((len(planned), *parts.shape[1:]), np.nan)
-            blocks[index] = parts
+            parts = checked_blocks(parts, len(index))
+            n_blocks = max(parts.shape[1], 0 if blocks is None else blocks.shape[1])
+            blocks = widened_blocks(blocks, len(planned), n_blocks)
+            blocks[index] = widened_blocks(parts, len(index), n_blocks)
     return {**metrics, **share}, blocks
 
 

@@ -167,11 +167,10 @@ def _metric_columns(outcomes: Sequence[Outcome | None]) -> dict[str, Array]:
 
 
 def _block_column(outcomes: Sequence[Outcome | None]) -> Array | None:
-    shape = next((o.blocks.shape for o in outcomes if o is not None and o.blocks is not None), None)
-    if shape is None:
+    given = [(at, one.blocks) for at, one in enumerate(outcomes) if one is not None and one.blocks is not None]
+    if not given:
         return None
-    column = np.full((len(outcomes), *shape), np.nan)
-    for position, outcome in enumerate(outcomes):
-        if outcome is not None and outcome.blocks is not None and outcome.blocks.shape == shape:
-            column[position] = outcome.blocks
+    column = np.full((len(outcomes), max(len(blocks) for _, blocks in given), 2), np.nan)
+    for at, blocks in given:
+        column[at, : len(blocks)] = blocks
     return column
