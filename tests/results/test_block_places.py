@@ -57,7 +57,7 @@ def as_slots_write(batch: RowBatch) -> RowBatch:
     """With more or fewer blocks than others that have some, and none of what was not run."""
     if batch.blocks is None:
         return batch
-    blocks = np.resize(batch.blocks, (len(batch), 1 + int(batch.iteration[0]) % 3, 2))
+    blocks = np.resize(batch.blocks, (len(batch), 1 + int(batch.iteration.sum()) % 3, 2))
     blocks[batch.origins > 0] = np.nan
     return replace(batch, blocks=blocks)
 
