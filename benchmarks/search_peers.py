@@ -4,11 +4,12 @@
     python benchmarks/search_peers.py table FILE... [--slots N] [--after N] [--method NAME]
 
 `run` appends to FILE what it does not have yet: a search of 200 iterations for each problem, method and seed, with the
-best loss (of several losses: the volume that its front encloses) after 50, 100 and 200 of them. `auto`, whose policy
-looks at the number of iterations, is run anew for each. Our methods suggest as a farm with so many slots does: they do not
+best loss (of several losses: the volume that its front encloses) after 50, 100 and 200 of them. What looks at the number of
+iterations, as `auto` and the schedule of many slots do, is searched anew for each. Our methods suggest as a farm with so many slots does: they do not
 know what would be on its way. `tpe_in_turn` is tpe with a `generation_size` and a `generation_lag` of 1. Those of
-others suggest one point, or a population of their own, at a time and know all before it. A peer that is not installed is
-said, and left out; Optuna's GP needs PyTorch.
+others suggest one point, or a population of their own, at a time and know all before it; `optuna_tpe_batch` is Optuna's TPE
+at equal batch: it suggests as many at once as our tpe does with so many slots, and knows as little of what is on its way
+(with `constant_liar`). A peer that is not installed is said, and left out; Optuna's GP needs PyTorch.
 `table` prints the medians, and how often each method is as good as each other one, of all problems and of those that were
 held back from whoever chose constants.
 """
@@ -20,6 +21,7 @@ import importlib.util
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +45,8 @@ MARKS = (50, 100, 200)
 ITERATIONS = MARKS[-1]
 OURS = ("tpe", "tpe_in_turn", "bayesian", "cmaes", "nsga2", "random", "sobol", "auto")
 IN_TURN = "_in_turn"
+# Peers that suggest by the schedule of our tpe.
+BATCH = "_batch"
 # In place of a loss that is none, to those that know no failures.
 FAILED = 1e30
 BELOW_ONE = 1.0 - 1e-15
@@ -63,6 +67,14 @@ class Peer(Protocol):
         ...
 
 
+def _schedule(method: str, n: int, slots: int) -> Schedule:
+    """How many points are suggested at once, and from which results."""
+    if method == "auto":
+        method = method_for(n)[0]
+    in_turn = method.endswith(IN_TURN) or (method in PEERS and not method.endswith(BATCH))
+    return Schedule(1, 1) if in_turn else default_schedule("tpe" if method in PEERS else method, n, slots)
+
+
 def losses_of(problem: AnyProblem, params: Params) -> tuple[float, ...]:
     """One or several."""
     return problem.losses(params) if isinstance(problem, FrontProblem) else (problem.loss(params),)
@@ -76,10 +88,8 @@ def goals(problem: AnyProblem) -> int:
 def ours(problem: AnyProblem, method: str, seed: int, slots: int, n: int) -> Losses:
     """Losses by iteration of a search by so many slots."""
     names = [f"m{i}" for i in range(goals(problem))]
-    if method == "auto":
-        method = method_for(n)[0]
-    schedule = Schedule(1, 1) if method.endswith(IN_TURN) else default_schedule(method, n, slots)
-    method = method.removesuffix(IN_TURN)
+    schedule = _schedule(method, n, slots)
+    method = method_for(n)[0] if method == "auto" else method.removesuffix(IN_TURN)
     learns = adaptive(method) is not None
     spec = JobSpec(
         objective=ObjectiveSpec("python", ("benchmark:loss",)), method=method, space=problem.space, n=n, seed=seed,
@@ -120,11 +130,12 @@ class OptunaPeer:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(sampler=sampler, directions=["minimize"] * goals(problem))
         self._space = problem.space
-        self._trial: Any = None
+        self._running: deque[Any] = deque()
 
     def ask(self) -> list[Params]:
-        """See `Peer`."""
-        trial = self._trial = self._study.ask()
+        """See `Peer`. May be asked again before it is told."""
+        trial = self._study.ask()
+        self._running.append(trial)
         params: dict[str, Any] = {}
         for d in self._space.dimensions:
             if isinstance(d, ChoiceDimension):
@@ -139,10 +150,12 @@ class OptunaPeer:
         """See `Peer`."""
         import optuna
 
-        if np.isnan(losses).any():
-            self._study.tell(self._trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            self._study.tell(self._trial, losses[0].tolist())
+        for found in losses:
+            trial = self._running.popleft()
+            if np.isnan(found).any():
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                self._study.tell(trial, found.tolist())
 
 
 class PycmaPeer(_InCube):
@@ -242,6 +255,7 @@ def _optuna(name: str, **options: Any) -> Callable[[AnyProblem, int], Peer]:
 # By name: the packages that each needs, how it is made, and whether it takes several losses, or only several.
 PEERS: Mapping[str, tuple[tuple[str, ...], Callable[[AnyProblem, int], Peer], tuple[bool, bool]]] = {
     "optuna_tpe": (("optuna",), _optuna("TPESampler"), (True, True)),
+    "optuna_tpe_batch": (("optuna",), _optuna("TPESampler", constant_liar=True), (True, True)),
     "optuna_gp": (("optuna", "torch"), _optuna("GPSampler"), (True, True)),
     "optuna_cmaes": (("optuna", "cmaes"), _optuna("CmaEsSampler"), (True, False)),
     "optuna_nsga2": (("optuna",), _optuna("NSGAIISampler", population_size=20), (False, True)),
@@ -260,14 +274,19 @@ def can(method: str, problem: AnyProblem) -> bool:
     return not several or found is None or found.max_metrics is None
 
 
-def theirs(problem: AnyProblem, method: str, seed: int, n: int) -> Losses:
+def theirs(problem: AnyProblem, method: str, seed: int, slots: int, n: int) -> Losses:
     """Losses by iteration of a peer."""
     peer = PEERS[method][1](problem, seed)
+    schedule = _schedule(method, n, slots)
     found: list[tuple[float, ...]] = []
+    generations: deque[list[tuple[float, ...]]] = deque()
     while len(found) < n:
-        told = [losses_of(problem, params) for params in peer.ask()]
-        peer.tell(np.array(told, dtype=np.float64))
-        found += told
+        # What is on its way is told after the next generations were suggested, as ours learn it.
+        asked = [params for _ in range(schedule.size) for params in peer.ask()]
+        generations.append([losses_of(problem, params) for params in asked])
+        found += generations[-1]
+        if len(generations) == schedule.lag:
+            peer.tell(np.array(generations.popleft(), dtype=np.float64))
     return np.array(found[:n], dtype=np.float64)
 
 
@@ -280,14 +299,15 @@ def reached(problem: AnyProblem, losses: Losses, n: int) -> float:
 
 
 def searched(problem: AnyProblem, method: str, seed: int, slots: int, iterations: int) -> list[float]:
-    """What is reached at each mark, as far as the search goes."""
+    """What is reached at each mark, as far as the search goes: one search as far as its beginning is the same for all marks."""
     marks = [mark for mark in MARKS if mark <= iterations]
-    if method == "auto":
-        return [reached(problem, ours(problem, method, seed, slots, n), n) for n in marks]
-    losses = (
-        theirs(problem, method, seed, marks[-1]) if method in PEERS else ours(problem, method, seed, slots, marks[-1])
-    )
-    return [reached(problem, losses, n) for n in marks]
+    schedules = [_schedule(method, n, slots) for n in marks]
+    alike = method != "auto" and len(set(schedules)) == 1
+    search = theirs if method in PEERS else ours
+    if alike:
+        losses = search(problem, method, seed, slots, marks[-1])
+        return [reached(problem, losses, n) for n in marks]
+    return [reached(problem, search(problem, method, seed, slots, n), n) for n in marks]
 
 
 def missing(method: str) -> list[str]:
@@ -311,8 +331,8 @@ def run(
     for seed in range(seeds):
         for problem in chosen:
             for method in methods:
-                # Those of others know nothing of slots.
-                key = (problem.name, method, 1 if method in PEERS else slots, seed)
+                alike = method in PEERS and not method.endswith(BATCH)
+                key = (problem.name, method, 1 if alike else slots, seed)
                 if key in done or missing(method) or not can(method, problem):
                     continue
                 began = time.process_time()

@@ -50,8 +50,9 @@ def _found(lines: Iterable[Mapping[str, Any]], slots: int, marks: int) -> Found:
     """What was reached by problem and method, by the marks, NaN beyond the end of a search."""
     found: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(dict)
     for line in lines:
-        # Those of others, and fixed plans, are the same for every number of slots.
-        if line["slots"] == slots or line["method"].startswith((*PEERS, *PLANS)):
+        # Those of others that know every result, and fixed plans, are the same for every number of slots.
+        alike = line["method"].startswith((*PEERS, *PLANS)) and not line["method"].endswith("_batch")
+        if line["slots"] == slots or alike:
             best = line["best"] + [math.nan] * (marks - len(line["best"]))
             found[line["problem"], line["method"]][line["seed"]] = best
     return {key: list(seeds.values()) for key, seeds in found.items()}
