@@ -5,11 +5,12 @@
 
 `run` appends to FILE what it does not have yet: a search of 200 iterations for each problem, method and seed, with the
 best loss (of several losses: the volume that its front encloses) after 50, 100 and 200 of them. What looks at the number of
-iterations, as `auto` and the schedule of many slots do, is searched anew for each. Our methods suggest as a farm with so many slots does: they do not
-know what would be on its way. `tpe_in_turn` is tpe with a `generation_size` and a `generation_lag` of 1. Those of
-others suggest one point, or a population of their own, at a time and know all before it; `optuna_tpe_batch` is Optuna's TPE
-at equal batch: it suggests as many at once as our tpe does with so many slots, and knows as little of what is on its way
-(with `constant_liar`). A peer that is not installed is said, and left out; Optuna's GP needs PyTorch.
+iterations, as `auto` and the schedule of many slots do, is searched anew for each. Our methods suggest as a farm with so
+many slots does: they do not know what would be on its way. `tpe_in_turn` is tpe with a `generation_size` and a
+`generation_lag` of 1. Those of others suggest one point, or a population of their own, at a time and know all before it;
+`optuna_tpe_batch` is Optuna's TPE at equal batch: it suggests as many at once as our tpe does with so many slots, and knows
+as little of what is on its way (with `constant_liar`). A peer that is not installed is said, and left out; Optuna's GP
+needs PyTorch.
 `table` prints the medians, and how often each method is as good as each other one, of all problems and of those that were
 held back from whoever chose constants.
 """
