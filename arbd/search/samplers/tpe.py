@@ -2,7 +2,8 @@
 
 One kernel per result, truncated to the unit cube: as wide as it is far to the next results of its kind, so that the
 search narrows where it finds, and wider in parameters in which these results lie apart, so that parameters that do
-not count do not hide those that do. Choices are equal or not, and nothing else.
+not count do not hide those that do. None is narrower than the number of all results allows, so that points suggested one
+at a time do not crowd around the first good ones. Choices are equal or not, and nothing else.
 
 Half of what is said of a point is how likely it is as a whole (kernels as products over the parameters, Falkner et
 al. 2018), half how likely its parameters are each by itself; half of the candidates combine results likewise. The
@@ -36,10 +37,10 @@ from arbd.search.space import ChoiceDimension, SearchSpace, Unit
 
 # Chosen on the problems of benchmarks/search_problems.py that are not held back, judged on the others.
 GOOD_SHARE = 0.05
-FEWEST_GOOD = 4
+FEWEST_GOOD = 3
 MOST_GOOD = 25
 MOST_OTHERS = 500
-CANDIDATES = 12
+CANDIDATES = 24
 NEIGHBOURS = 3
 # Widths: in parts of the distance to neighbours, and how far they follow the spread of the results in a parameter.
 WIDTH = 0.7
@@ -48,6 +49,8 @@ FOLLOWS_SPREAD = 0.5
 UNIFORM_SPREAD = 0.29
 CHOICES_APART = 1.0
 NARROWEST = 1e-3
+# Few results that lie close together say nothing of how narrow to look: with n of them no kernel is narrower than this / n.
+NARROWEST_OF_FEW = 1.5
 TRIES = 8
 SQRT_TAU = math.sqrt(2 * math.pi)
 
@@ -209,7 +212,7 @@ class TpeSampler:
             holds = min(max(holds, FEWEST_GOOD), len(told) - 1)
             share = max(holds, 1) / len(told)
             keeping, breaking = (
-                self._kernels(history.points[_evenly(np.sort(part))]).log_density(candidates, exist)
+                self._kernels(history.points[_evenly(np.sort(part))], len(history)).log_density(candidates, exist)
                 for part in (nearest[:holds], nearest[holds:])
             )
             total -= np.logaddexp(math.log(share), math.log1p(-share) + breaking - keeping)
@@ -220,17 +223,19 @@ class TpeSampler:
         n_good = min(max(FEWEST_GOOD, math.ceil(GOOD_SHARE * len(order))), MOST_GOOD, len(order))
         others = _evenly(np.sort(order[n_good:]))
         return (
-            self._kernels(history.points[order[:n_good]]),
-            self._kernels(np.concatenate([history.points[others], history.pending])),
+            self._kernels(history.points[order[:n_good]], len(order)),
+            self._kernels(np.concatenate([history.points[others], history.pending]), len(order)),
         )
 
-    def _kernels(self, points: Unit) -> Kernels:
+    def _kernels(self, points: Unit, known: int) -> Kernels:
+        """Around some of so many results."""
         n, dimensions = points.shape
         is_choice = np.array([isinstance(d, ChoiceDimension) for d in self.space.dimensions])
         # Between neighbouring values of a grid there is nothing to be narrower for.
         steps = np.array([0.5 / d.levels if d.levels else 0.0 for d in self.space.dimensions])
         exist = self.space.active_at(points)
-        widths = np.clip(_widths(points, is_choice, exist), NARROWEST, 1.0)
+        narrowest = max(NARROWEST, min(1.0, NARROWEST_OF_FEW / max(known, 1)))
+        widths = np.clip(_widths(points, is_choice, exist), narrowest, 1.0)
         return Kernels(
             np.concatenate([np.full((1, dimensions), 0.5), points]),
             np.concatenate([np.ones((1, dimensions)), np.maximum(widths, steps)]),
@@ -257,9 +262,8 @@ def _make(problem: SearchProblem) -> TpeSampler:
 METHOD = AdaptiveMethod(
     summary="Points that are likely under the good results and unlikely under the others.",
     make=_make,
-    revision=4,
+    revision=5,
     suits=Suits(fewest=MOST_MODELLED + 1),
     start=8,
-    # Chosen together they keep apart; one at a time they would crowd around the first good result.
-    generation=GenerationSizes(usual=4, waits=1),
+    generation=GenerationSizes(waits=1),
 )
