@@ -40,7 +40,9 @@ GOOD_SHARE = 0.05
 FEWEST_GOOD = 3
 MOST_GOOD = 25
 MOST_OTHERS = 500
+# Of each suggestion, while results are few, and so candidates cheap; later half as many.
 CANDIDATES = 24
+FEW = 250
 NEIGHBOURS = 3
 # Widths: in parts of the distance to neighbours, and how far they follow the spread of the results in a parameter.
 WIDTH = 0.7
@@ -180,7 +182,8 @@ class TpeSampler:
         """See `AdaptiveSampler`."""
         rng = generator(self.seed, generation)
         good, others = self._split(history)
-        candidates = self.space.to_unit(self.space.from_unit(good.sample(rng, count * CANDIDATES)))
+        each = CANDIDATES if len(history) <= FEW else CANDIDATES // 2
+        candidates = self.space.to_unit(self.space.from_unit(good.sample(rng, count * each)))
         exist = self.space.active_at(candidates)
         score = good.log_density(candidates, exist)
         score += self._keeping(history, candidates, exist)
@@ -190,8 +193,8 @@ class TpeSampler:
         chosen: list[int] = []
         for pick in range(count):
             # Each has candidates of its own: the best few of all would lie in one place.
-            own = slice(pick * CANDIDATES, (pick + 1) * CANDIDATES)
-            best = pick * CANDIDATES + int(np.argmax(score[own] - against[own]))
+            own = slice(pick * each, (pick + 1) * each)
+            best = pick * each + int(np.argmax(score[own] - against[own]))
             chosen.append(best)
             one = Kernels(
                 candidates[[best]], typical, good.is_choice, good.levels, others.leak, prior=False, exists=exist[[best]]
@@ -265,5 +268,5 @@ METHOD = AdaptiveMethod(
     revision=5,
     suits=Suits(fewest=MOST_MODELLED + 1),
     start=8,
-    generation=GenerationSizes(waits=1),
+    generation=GenerationSizes(generations=100, waits=1),
 )
