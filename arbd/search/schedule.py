@@ -57,7 +57,8 @@ class GenerationSizes:
     the least that a job may ask for. A long search has about `generations` of them. In a short one half of the
     generations are to know something all the same, of `short` iterations at least. `max_lag` is for a method that
     wants all results of its generation before the next. With `waits` slots at most it uses lag 1:
-    its results are worth more than the time.
+    its results are worth more than the time. `together` is the least number then, for a method whose points keep apart
+    from each other only while their results are not known.
     """
 
     usual: int = 1
@@ -66,6 +67,7 @@ class GenerationSizes:
     required: int = 1
     max_lag: int = MAX_LAG
     waits: int = 0
+    together: int = 1
 
     def default(self, n: int) -> int:
         """For a search of `n` iterations by one slot."""
@@ -73,8 +75,10 @@ class GenerationSizes:
 
     def schedule(self, n: int, slots: int) -> Schedule:
         """For a search of `n` iterations by so many slots."""
-        if slots == 1 or slots <= self.waits:
-            return Schedule(self.default(n), 1 if slots <= self.waits else min(LAG, self.max_lag))
+        if slots <= self.waits:
+            return Schedule(max(self.default(n), min(self.together, max(self.short, n // 4))), 1)
+        if slots == 1:
+            return Schedule(self.default(n), min(LAG, self.max_lag))
         # Of a short search, no more than a quarter is to be suggested blindly, as long as every slot has an iteration.
         window = min(in_work(slots), max(-(-5 * slots // 4), n // 4))
         least = max(-(-slots // GENERATIONS_A_ROUND), -(-window // self.max_lag))

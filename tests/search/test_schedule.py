@@ -35,9 +35,13 @@ def test_every_method_gets_a_schedule_that_it_can_search_by(method: str, n: int,
     assert schedule.size <= max(n // 4, sizes.short, 1) or schedule.size <= sizes.usual
 
 
-@pytest.mark.parametrize(("n", "size"), [(1, 1), (12, 1), (60, 1), (200, 2), (1_000, 10), (10_000, 100), (10**6, 256)])
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (12, 3), (60, 4), (200, 4), (1_000, 10), (10_000, 100), (10**6, 256)])
 def test_generations_grow_with_the_search(n: int, size: int) -> None:
     assert default_schedule("tpe", n, 1) == Schedule(size, 1)
+
+
+def test_points_are_chosen_together_only_where_none_is_on_its_way() -> None:
+    assert [default_schedule("tpe", 100, slots) for slots in (1, 4)] == [Schedule(4, 1), Schedule(1, 9)]
 
 
 @pytest.mark.parametrize("method", ["tpe", "bayesian", "cmaes", "nsga2"])

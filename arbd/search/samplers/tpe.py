@@ -2,8 +2,8 @@
 
 One kernel per result, truncated to the unit cube: as wide as it is far to the next results of its kind, so that the
 search narrows where it finds, and wider in parameters in which these results lie apart, so that parameters that do
-not count do not hide those that do. None is narrower than the number of all results allows, so that points suggested one
-at a time do not crowd around the first good ones. Choices are equal or not, and nothing else.
+not count do not hide those that do. None is narrower than the number of all results allows, so that points do not crowd
+around the first good ones. Choices are equal or not, and nothing else.
 
 Half of what is said of a point is how likely it is as a whole (kernels as products over the parameters, Falkner et
 al. 2018), half how likely its parameters are each by itself; half of the candidates combine results likewise. The
@@ -268,5 +268,6 @@ METHOD = AdaptiveMethod(
     revision=5,
     suits=Suits(fewest=MOST_MODELLED + 1),
     start=8,
-    generation=GenerationSizes(generations=100, waits=1),
+    # Of those chosen one at a time too many would lie around the first good result.
+    generation=GenerationSizes(generations=100, waits=1, together=4),
 )
