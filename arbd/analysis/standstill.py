@@ -12,7 +12,7 @@ from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.peers import silent_s
 
 BLOCKED, FINISHING, HELD, LOADING = "blocked", "finishing", "held", "loading"
-NO_WORKER = "no worker lives on this spool: start one with `arbd run`"
+NO_WORKER = "no worker runs on this spool: start one with `arbd run`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,14 @@ class Plots:
 
     def history(self, metric: str | None = None) -> Any:
         """Every iteration's metric, and the best so far."""
+        from arbd.analysis.report.content import own_search_size
+
         table, name, found = self._figures(metric)
         best = found["best"]
         # A step at each improvement, up to the last iteration.
         x, y = [], []
         for at, (iteration, value) in enumerate(zip(best["iteration"], best["values"], strict=True)):
-            ends = [*best["iteration"][at + 1 :], len(table)]
+            ends = [*best["iteration"][at + 1 :], max(iteration, min(len(table), own_search_size(table)))]
             x += [iteration, ends[0]]
             y += [value, value]
         marks = (Marks("points", found["iteration"], found["values"], name), Marks("line", x, y, "best so far"))

@@ -162,7 +162,8 @@ def _call(arguments: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "arbctl"
         message = " ".join(error.format_message().split()).rstrip(".") + _nearest(error)
-        click.echo(f"arbctl: {escape_control_chars(message)}: see `{command} --help`", err=True)
+        link = " see" if message.endswith("?") else ": see"
+        click.echo(f"arbctl: {escape_control_chars(message)}{link} `{command} --help`", err=True)
         return 2
     except SystemExit:
         # Click's answer to a reader of our output that has seen enough, as `head` has: it mutes the output and exits 1.

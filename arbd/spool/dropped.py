@@ -153,7 +153,7 @@ def _why_it_waits(name: str, data: bytes | None, workers: list[str], refused: Ma
         rest = f"waits for {', '.join(others)}, which may take it" if others else "waits for a worker that may take it"
         return f"{told(refused)}\n{rest}", "let one of these hosts have what it lacks, or cancel the job"
     if not workers:
-        return "no worker lives on this spool that takes jobs up", "start one with `arbd run`"
+        return "no worker runs on this spool that takes jobs up", "start one with `arbd run`"
     if data is not None and data and not data.endswith(b"\n"):
         unended = f"its last line has no end; it is taken up {UNENDED_PATIENCE_S:g} s after its last change"
         return unended, "end it with a newline"

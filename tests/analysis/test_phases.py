@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from arbd.analysis.report.content import report_content
+from arbd.analysis.table import load_table
 from arbd.analysis.verdict import NONE_GIVEN
 from arbd.spool.layout import SpoolLayout
 from tests.analysis.test_robust_and_promote import N, make, session_of
@@ -22,6 +24,13 @@ def test_stress_and_test_are_those_of_the_winner_and_not_of_the_first_finalist(
     assert (line["best"], line["above_zero"], line["finalists"]) == (0.25, 2, 3)
     (window,) = found["out_of_sample"]["windows"]
     assert (window["train"], window["test"]) == ([[[0, 100]]], [[[100, 200]]])
+
+
+def test_the_history_of_a_session_ends_where_its_own_search_does(layout: SpoolLayout) -> None:
+    make(layout)
+    table = load_table(layout.root, "s")
+    content = report_content(table, "value", False, "")
+    assert content["iterations"] > content["searched"] == N
 
 
 @pytest.mark.parametrize("last", [N, N + 2])

@@ -94,9 +94,7 @@ def refused(layout: SpoolLayout, live: Callable[..., None]) -> None:
 
 
 DROPPED = {
-    "nobody lives": Case(
-        "queued", "no worker lives on this spool that takes jobs up; start one with `arbd run`", alone
-    ),
+    "nobody lives": Case("queued", "no worker runs on this spool that takes jobs up; start one with `arbd run`", alone),
     "no end": Case("queued", "its last line has no end", unended),
     "ready": Case("queued", "waits for a worker to take it up", ready),
     "checked": Case("queued", "worker host-a checks it, attempt 2", checked),
@@ -233,7 +231,7 @@ SESSIONS = {
     "blocked on one host": Case("pending", "python:samples:quick is not allowed on this host", blocked_in_part),
     "finishing": Case("finishing", "its results are being put together", finishing),
     "finishing for long": Case("finishing", "OSError: no space left on device", failing),
-    "nobody lives": Case("pending", "no worker lives on this spool: start one with `arbd run`", deserted),
+    "nobody lives": Case("pending", "no worker runs on this spool: start one with `arbd run`", deserted),
 }
 
 

@@ -143,6 +143,13 @@ def test_every_view_is_whole_safe_and_accessible_in_every_look(browser: Any, pag
         assert all(role == "img" and text for role, text in labels), told
 
 
+def test_a_session_that_is_not_there_shows_nothing_of_one(browser: Any, page: Served) -> None:
+    appear(browser, WIDE)
+    visit(browser, page, "what is not there")
+    shown = "return [...document.querySelectorAll('progress, select, #contents li')].filter(e => e.offsetParent).length"
+    assert browser.execute_script(shown) == 0
+
+
 def test_a_list_is_searched_filtered_and_opened_by_keyboard(browser: Any, page: Served) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -153,13 +160,19 @@ def test_a_list_is_searched_filtered_and_opened_by_keyboard(browser: Any, page: 
     ids = "return [...document.querySelectorAll('#sessions-table tbody tr')].map(r => r.children[1].textContent)"
     browser.find_element(By.ID, "search").send_keys("pap")
     wait_until(lambda: browser.execute_script(ids) == ["paper"])
+    # Columns in which no row has anything to say are not there.
+    heads = "return [...document.querySelectorAll('#sessions-table th')].filter(h => !h.hidden).map(h => h.textContent)"
+    assert browser.execute_script(heads) == [
+        "compare", "session", "state", "best", "done", "of", "bad", "method", "owner", "started (UTC)"
+    ]  # fmt: skip
     browser.find_element(By.ID, "search").send_keys(Keys.BACKSPACE * 3)
     state = Select(browser.find_element(By.ID, "by-state"))
     state.select_by_value("rejected")
     wait_until(lambda: browser.execute_script(ids) == ["bad.yaml"])
+    assert "reason" in browser.execute_script(heads)
     state.select_by_value("")
     wait_until(lambda: len(browser.execute_script(ids)) == 5)
-    best = "return [...document.querySelectorAll('#sessions-table tbody tr')].find(r => r.children[1].textContent === 'evil').children[8].textContent"
+    best = "return [...document.querySelectorAll('#sessions-table tbody tr')].find(r => r.children[1].textContent === 'evil').children[3].textContent"
     wait_until(lambda: str(browser.execute_script(best)).startswith("value "), what="the best of a session in the list")
     browser.find_element(By.LINK_TEXT, "paper").send_keys(Keys.ENTER)
     wait_until(lambda: browser.execute_script(SESSION_READY))

@@ -61,7 +61,7 @@ def test_submitting_needs_no_more_than_incoming_and_makes_a_job_that_the_daemon_
 ) -> None:
     before = {folder: folder.stat().st_mtime_ns for folder in (layout.root, layout.sessions, layout.workers)}
     code, _, err = arbctl("submit", write_job(tmp_path / "job.yaml", "samples:quick", 3), "--session-id", "s")
-    assert (code, err.startswith("arbctl: no worker lives")) == (0, True)
+    assert (code, err.startswith("arbctl: no worker runs")) == (0, True)
     assert {folder: folder.stat().st_mtime_ns for folder in before} == before
     (job,) = layout.incoming.glob("*.yaml")
     assert stat.S_IMODE(job.stat().st_mode) == 0o644

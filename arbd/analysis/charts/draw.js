@@ -133,9 +133,11 @@ window.arbd = (() => {
     let end = -Infinity;
     for (const [tick, text] of ticks) {
       const half = Math.min(pen.measureText(text).width, 90) / 2;
-      if (x(tick) - half < end) continue;
-      end = x(tick) + half + 6;
-      pen.fillText(text, x(tick), height - EDGE.bottom + 6, 90);
+      // The last one is whole too.
+      const middle = Math.min(x(tick), width - half);
+      if (middle - half < end) continue;
+      end = middle + half + 6;
+      pen.fillText(text, middle, height - EDGE.bottom + 6, 90);
     }
     pen.fillText(xName, (EDGE.left + width - EDGE.right) / 2, height - 15, width - 80);
     sideName(pen, height, yName);

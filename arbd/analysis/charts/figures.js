@@ -64,10 +64,10 @@
   function history(view) {
     const label = () => { const { figures, metric } = view.data; return `Optimisation history: ${metric} of ${shown(figures.drawn)} iterations, and the best so far, which changed ${figures.best.values.length} times`; };
     const draw = (pen, width, height, made) => {
-      const { figures, iterations, metric } = view.data;
+      const { figures, searched, metric } = view.data;
       const indices = kept(view);
       const share = view.chosen.share;
-      const x = scaleOf(1, Math.max(2, iterations), EDGE.left, width - EDGE.right);
+      const x = scaleOf(1, Math.max(2, searched), EDGE.left, width - EDGE.right);
       const y = metricScale(view, indices, height - EDGE.bottom, EDGE.top, share === "1" ? figures.best.values : figures.best.values.slice(-1));
       axes(pen, width, height, x, y, "iteration", metric);
       pen.globalAlpha = 0.55;

@@ -84,6 +84,7 @@ def _about(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any]:
         "seed": spec.seed,
         "objective": str(spec.objective),
         "iterations": spec.n,
+        "searched": own_search_size(table),
         "rows": len(table),
         "statuses": table.counts(),
         "worker_iterations": table.worker_counts(),
@@ -98,6 +99,12 @@ def _about(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any]:
         "timeline": figures.timelines(table),
         "digests": dict(spec.digests),
     }
+
+
+def own_search_size(table: ResultTable) -> int:
+    """How many iterations the session's own search has; the others judge it."""
+    spec = table.spec
+    return spec.n if spec.validation is None else spec.layout.stretches[0].last
 
 
 def _ranked(result: TuningResult) -> dict[str, Any]:

@@ -95,8 +95,9 @@ def submit(
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"two of these jobs name the session {twice}: none was submitted")
     befores = [_drop(files, layout, one) for one in prepared]
-    if not _somebody_lives(files, layout):
-        click.echo(f"arbctl: no worker lives on {layout.root}; the job waits until one does (arbd run)", err=True)
+    # Who waits hears of it after a moment, in which a daemon that was just started is there.
+    if not wait and not _somebody_lives(files, layout):
+        click.echo(f"arbctl: no worker runs on {layout.root}; the job waits until one does (arbd run)", err=True)
     told = []
     failed = False
     for name, one, before in zip(names, prepared, befores, strict=True):

@@ -66,7 +66,7 @@ def _unread(layout: SpoolLayout, worker_id: str, error: VersionError) -> dict[st
 
 
 @click.command()
-@click.option("--all", "all_", is_flag=True, help="Those that ended by themselves too, e.g. of `arbctl run`.")
+@click.option("--all", "all_", is_flag=True, help="Those that exited cleanly too, e.g. of `arbctl run`.")
 @json_option
 @pass_app
 def workers(app: App, all_: bool) -> None:
@@ -90,11 +90,11 @@ def workers(app: App, all_: bool) -> None:
 
 
 def _text(documents: list[dict[str, Any]], ended: int) -> str:
-    more = f"{ended} ended by themselves: --all shows them"
+    more = f"{ended} exited cleanly: --all shows them"
     if not documents:
         hint = "start one with `arbd run`"
         return (
-            f"no worker lives on this spool, {more}; {hint}"
+            f"no worker runs on this spool, {more}; {hint}"
             if ended
             else f"no worker has ever sent a heartbeat to this spool; {hint}"
         )

@@ -45,7 +45,7 @@ def examine(layout: SpoolLayout, here: dict[str, str], folders: Sequence[Path]) 
     yield from others
     if not beats and not others:
         remedy = "start one on every host: sudo systemctl start arbd, or arbd run"
-        yield Finding("workers", WARNING, "none lives on this spool", remedy)
+        yield Finding("workers", WARNING, "none runs on this spool", remedy)
     elif beats:
         yield judged("workers", f"{len(beats)} live: {', '.join(beat.worker_id for beat in beats)}")
         yield from heartbeats(files, layout, beats)

@@ -40,7 +40,9 @@
     const [, sortLabel] = select("Sort by", "sort", Object.keys(SORTS).map((name) => [name, name]));
     const compareButton = element("button", { type: "button" }, "Compare");
     compareButton.addEventListener("click", () => { location.hash = to.compare([...marked]); });
-    const head = ["compare", "session", "state", "done", "of", "bad", "per second", "left", "best", "method", "owner", "labels", "started (UTC)", "reason"];
+    const head = ["compare", "session", "state", "best", "done", "of", "bad", "per second", "left", "method", "owner", "labels", "started (UTC)", "reason"];
+    // Columns that are there while one of the rows has something to say in them.
+    const spoken = { "per second": (row) => row.rate, "left": (row) => row.left_s, "labels": (row) => (row.labels || []).length, "reason": (row) => row.reason };
     const numbers = new Set(["done", "of", "bad", "per second", "best"]);
     const body = element("tbody");
     const caption = element("caption");
@@ -67,9 +69,9 @@
       const best = bests[row.id];
       const isJob = row.state === "queued" || row.state === "rejected";
       const cells = [
-        isJob ? "" : box, isJob ? element("span", {}, row.id) : link(to.session(row.id), row.id), stateText(row.state), shown(row.done), shown(row.of), shown(row.bad),
-        row.rate ? shown(row.rate) : "–", duration(row.left_s), best && best.value !== null && best.value !== undefined ? `${best.metric} ${shown(best.value)}` : "–",
-        shown(row.method), shown(row.owner), (row.labels || []).join(", "), when(row.started), element("span", { class: "reason" }, row.reason || ""),
+        isJob ? "" : box, isJob ? element("span", {}, row.id) : link(to.session(row.id), row.id), stateText(row.state),
+        best && best.value !== null && best.value !== undefined ? `${best.metric} ${shown(best.value)}` : "–", shown(row.done), shown(row.of), shown(row.bad),
+        row.rate ? shown(row.rate) : "–", duration(row.left_s), shown(row.method), shown(row.owner), (row.labels || []).join(", "), when(row.started), element("span", { class: "reason" }, row.reason || ""),
       ];
       return element("tr", {}, ...cells.map((cell, i) => element("td", { class: numbers.has(head[i]) ? "number" : null }, cell)));
     }
@@ -95,6 +97,7 @@
       if (stamp !== told) {
         told = stamp;
         body.replaceChildren(...here.map(line));
+        head.forEach((name, i) => { const silent = name in spoken && !here.some(spoken[name]); for (const tr of sheet.rows) tr.cells[i].hidden = silent; });
         // Whoever stands in the table by keyboard stays there.
         if (focused) sheet.rows[focused]?.cells[column]?.querySelector("a, input")?.focus();
         caption.textContent = rows.length === all.length ? `${shown(all.length)} sessions and jobs` : `${shown(rows.length)} of ${shown(all.length)} sessions and jobs`;
@@ -138,7 +141,7 @@
     const remote = (there) => there ? `${shown(there.busy)} busy, ${shown(there.ready)} of ${shown(there.slots)} ready: ${there.kind} at ${there.address}` : null;
     const row = (one) => [one.id, one.state, one.host, one.slots, one.alive ? one.busy : null, remote(one.executor), one.done, one.alive ? one.rate : null, one.version, one.alive ? one.sessions || [] : [], [one.trouble, ...(one.executor?.notes || []), ...Object.entries(one.blocked || {}).map(([id, why]) => `${id}: ${why}`)].filter(Boolean).join("\n")];
     const sheet = table("Workers", columns, [], { id: "workers-table" });
-    const none = note("No worker lives on this spool: start one with `arbd run`.");
+    const none = note("No worker runs on this spool: start one with `arbd run`.");
     let [stamp, points, drawn] = ["", {}, ""];
     const charts = new Map();
     function chart(id) {

@@ -6,14 +6,14 @@
 
   function session(main, shared, id) {
     const heading = element("h1", { tabindex: "-1" }, `Session ${id}`);
-    const [told, progress, pace, problem, late] = [element("p", { id: "facts" }), element("progress", { max: "1", value: "0", "aria-label": "Iterations done" }), element("p", { id: "pace" }), element("p", { class: "alert", hidden: "" }), element("p", { class: "late", hidden: "" })];
+    const [told, progress, pace, problem, late] = [element("p", { id: "facts" }), element("progress", { max: "1", value: "0", "aria-label": "Iterations done", hidden: "" }), element("p", { id: "pace" }), element("p", { class: "alert", hidden: "" }), element("p", { class: "late", hidden: "" })];
     const contents = element("ul", { id: "contents" });
     const root = element("div");
     const metric = element("select", { id: "metric" });
     const standing = element("p", { hidden: "" });
     const controls = element("div", { class: "bar control", role: "group", "aria-label": "Control" });
     const equity = element("div", { id: "equity" });
-    main.replaceChildren(heading, told, progress, pace, standing, controls, problem, late, element("div", { class: "bar" }, element("label", { for: "metric" }, "Metric", metric)), element("nav", { "aria-label": "Sections" }, contents), equity, root);
+    main.replaceChildren(heading, told, progress, pace, standing, controls, problem, late, element("div", { class: "bar", hidden: "" }, element("label", { for: "metric" }, "Metric", metric)), element("nav", { "aria-label": "Sections" }, contents), equity, root);
     const view = sessionView(root, contents, { iterationLink: (number) => link(to.iteration(id, number), shown(number)), jump: true, page: 50 });
     let [busy, first, shownEquity] = [false, true, null];
     metric.addEventListener("change", () => { shared.metric[id] = metric.value; update(true); });
@@ -21,6 +21,7 @@
     function live() {
       const row = shared.row(id);
       if (!row || !row.of) return;
+      progress.hidden = false;
       progress.value = row.done / row.of;
       progress.textContent = `${Math.round((100 * row.done) / row.of)} %`;
       pace.replaceChildren(stateText(row.state), ` · ${shown(row.done)} of ${shown(row.of)} iterations${row.bad ? `, ${shown(row.bad)} of them bad` : ""}${row.rate ? ` · ${shown(row.rate)} per second · ${duration(row.left_s)} left` : ""}${row.workers ? ` · ${shown(row.workers)} ${row.workers === 1 ? "worker" : "workers"} so far` : ""}${row.reason ? ` · ${row.reason}` : ""}`);
@@ -60,7 +61,7 @@
       told.textContent = facts(data);
       if (metric.options.length !== data.all_metrics.length) metric.replaceChildren(...data.all_metrics.map((name) => element("option", { value: name }, name)));
       metric.value = data.metric;
-      metric.parentElement.hidden = data.all_metrics.length < 2;
+      metric.parentElement.parentElement.hidden = data.all_metrics.length < 2;
       view.show(data);
       if (data.is_paper && data.ranking.length) showEquity(data);
     }

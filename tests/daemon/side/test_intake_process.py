@@ -203,5 +203,5 @@ def test_submit_says_what_it_waits_for(
     monkeypatch.setattr("arbd.cli.commands.submit.time.sleep", moved)
     code, _, err = arbctl("submit", job, "--session-id", "s", "--wait")
     assert code == 2
-    assert "the job is queued: no worker lives on this spool that takes jobs up; start one with `arbd run`" in err
+    assert "the job is queued: no worker runs on this spool that takes jobs up; start one with `arbd run`" in err
     assert "the job is queued: worker host-b checks it" in err
