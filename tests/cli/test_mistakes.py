@@ -90,7 +90,7 @@ def test_looking_at_workers_needs_no_right_to_write_and_makes_no_file(arbctl: Ar
 def test_a_worker_that_ended_by_itself_is_not_called_gone(arbctl: Arbctl, daemons: Daemons) -> None:
     assert daemons.start("brief", "--burst").wait(30) == 0
     code, out, _ = arbctl("workers")
-    assert (code, "1 ended by themselves: --all shows them" in out) == (0, True)
+    assert (code, "1 exited cleanly: --all shows them" in out) == (0, True)
     assert "ended" in arbctl("workers", "--all")[1].splitlines()[1].split()
     assert "brief" not in arbctl("top", "--once")[1]
 
