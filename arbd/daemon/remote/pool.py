@@ -35,6 +35,7 @@ LOOK_S = 0.5
 MAX_OPEN_SESSIONS = 32
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+MAX_DOUBLINGS = 6
 # A task that the executor does not take for so long goes back, for others to claim.
 AWAY_PATIENCE_S = 5.0
 # Workers that may be lost on one task, one after the other, before it goes back.
@@ -53,9 +54,12 @@ class _Run:
     task: ChunkTask
     session: ShippedSession | None = None
     future: Future[bytes] | None = None
+    sent_s: float = 0.0
     attached: dict[str, bytes] = field(default_factory=dict)
     losses: int = 0
     unfit: int = 0
+    # Those that were nobody's fault among the losses are not counted against it; the pause grows with all.
+    times: int = 0
     not_before_s: float = 0.0
     waits_since_s: float | None = None
 
@@ -115,13 +119,14 @@ class RemotePool:
 
     def about(self) -> dict[str, Any]:
         """For people, in the heartbeat."""
-        view = self.view
+        view, out = self.view, [run for run in list(self._runs.values()) if run.future and not run.future.done()]
         return {
             "kind": self._settings.kind,
             "address": EXECUTORS.get(self._settings.kind).address(self._settings),
             "slots": self._settings.slots,
             "ready": self.ready,
-            "busy": sum(run.future is not None and not run.future.done() for run in list(self._runs.values())),
+            "busy": len(out),
+            "oldest_s": round(max((time.monotonic() - run.sent_s for run in out), default=0.0), 1),
             "workers": view.workers,
             "waits_for": view.waits_for or (f"the disk: {self.disk_trouble}" if self.disk_trouble else ""),
             "refused": dict(itertools.islice(view.refused.items(), MOST_TOLD)),
@@ -267,7 +272,7 @@ class RemotePool:
             run.session = self._open(run.task.session, last)
         session, number = run.session, run.task.number
         future = self._executor.submit(evaluate_chunk, session.job(), session.chunk(run.task), run.attached)
-        run.future = future
+        run.future, run.sent_s = future, time.monotonic()
         future.add_done_callback(lambda done: self._inbox.put(_Answered(number, done)))
 
     def _open(self, folder: Path, last: int) -> ShippedSession:
@@ -313,7 +318,8 @@ class RemotePool:
                 reports.append((run, session.take(run.task, answer)))
             else:
                 self._not_evaluated(run, future, answer)
-        except ValueError as unreadable:
+        except (ValueError, TypeError) as unreadable:
+            # Executors of somebody else's making return what they like.
             self._send(run, LoadFailure(f"an answer cannot be taken: {unreadable}"))
         except (ArbdError, OSError) as failed:
             self._send(run, LoadFailure(str(failed)))
@@ -335,7 +341,7 @@ class RemotePool:
         if run.unfit > MAX_UNFIT:
             self._send(run, LoadFailure(f"no worker of the executor is fit: {reason}"))
         else:
-            self._again(run, run.unfit)
+            self._again(run)
 
     def _lost(self, run: _Run, error: BaseException | None) -> None:
         what = "cancelled" if error is None else f"{type(error).__name__}: {error}"
@@ -348,10 +354,12 @@ class RemotePool:
         if run.losses > MAX_LOSSES:
             self._send(run, LoadFailure(f"workers of the executor end on it, {run.losses} times: {what}"))
         else:
-            self._again(run, run.losses)
+            self._again(run)
 
-    def _again(self, run: _Run, times: int) -> None:
-        run.not_before_s = time.monotonic() + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**times)
+    def _again(self, run: _Run) -> None:
+        # What an executor loses again and again (one that cancels whatever it gets) waits ever longer.
+        run.not_before_s = time.monotonic() + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(run.times, MAX_DOUBLINGS))
+        run.times += 1
         self._waiting.append(run)
 
     def _give_back(self, event: _GiveBack) -> None:

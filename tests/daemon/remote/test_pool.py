@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from arbd.cli.executor_lines import executor_lines
 from arbd.daemon.executors.protocol import ExecutorAwayError, ExecutorView, Loss
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.logs import Log
@@ -121,7 +122,7 @@ def bench(layout: SpoolLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     paths = make_session(layout, N)
     executor, events, ready = ScriptedExecutor(), queue.Queue[RemoteEvent](), list[int]()
     fatal = queue.Queue[Exception]()
-    settings, rules = ExecutorSettings("scripted", slots=3), HostRules(("python:*",), None, (tmp_path,))
+    settings, rules = ExecutorSettings("factory", factory="scripted:make", slots=3), HostRules(("python:*",), None, (tmp_path,))
     worker, log = Worker("w", 1, 3), Log("error", "text")
     pool = RemotePool(
         executor, settings, layout.files(), SystemClock(), worker, rules, log, events.put, ready.append, fatal.put
@@ -202,6 +203,21 @@ def test_an_executor_that_goes_away_again_and_again_costs_a_chunk_nothing(bench:
     assert isinstance(bench.result(), ChunkReport)
 
 
+def test_a_future_that_never_ends_is_told_and_its_chunk_can_be_given_back(bench: Bench) -> None:
+    slot, task = bench.submit(1, 2)
+    sent = bench.sent()
+    wait_until(lambda: bench.pool.about()["oldest_s"] > 0.1, what="the age of what is out")
+    assert bench.pool.about()["busy"] == 1
+    assert executor_lines("w", {**bench.pool.about(), "oldest_s": 1_000.0})[0].endswith(
+        "no answer to a chunk since 17 min"
+    )
+    assert "no answer" not in executor_lines("w", bench.pool.about())[0]
+    bench.pool.abandon(task, "somebody cancelled it")
+    assert bench.result() == TaskReturned("somebody cancelled it")
+    sent.answer()
+    assert bench.written() == []
+
+
 def test_a_worker_with_other_versions_is_refused_and_another_is_asked(bench: Bench) -> None:
     bench.submit(1, 2)
     bench.sent().answer(outcome=Outcome.UNFIT, rows=(), reason="NumPy is 1.0 there")
@@ -210,8 +226,8 @@ def test_a_worker_with_other_versions_is_refused_and_another_is_asked(bench: Ben
     assert bench.executor.refused == ["there: NumPy is 1.0 there"]
 
 
-@pytest.mark.parametrize("answer", [b"", b"no answer", b"\x81\xa7outcome\xa5other"])
-def test_what_is_no_answer_is_said_and_nothing_is_written(bench: Bench, answer: bytes) -> None:
+@pytest.mark.parametrize("answer", [b"", b"no answer", b"\x81\xa7outcome\xa5other", "text", None, 5, [], {}, object()])
+def test_what_is_no_answer_is_said_and_nothing_is_written(bench: Bench, answer: Any) -> None:
     bench.submit(1, 2)
     bench.sent().future.set_result(answer)
     result = bench.result()
