@@ -122,7 +122,8 @@ def bench(layout: SpoolLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     paths = make_session(layout, N)
     executor, events, ready = ScriptedExecutor(), queue.Queue[RemoteEvent](), list[int]()
     fatal = queue.Queue[Exception]()
-    settings, rules = ExecutorSettings("factory", factory="scripted:make", slots=3), HostRules(("python:*",), None, (tmp_path,))
+    settings = ExecutorSettings("factory", factory="scripted:make", slots=3)
+    rules = HostRules(("python:*",), None, (tmp_path,))
     worker, log = Worker("w", 1, 3), Log("error", "text")
     pool = RemotePool(
         executor, settings, layout.files(), SystemClock(), worker, rules, log, events.put, ready.append, fatal.put
