@@ -29,24 +29,24 @@ _KINDS = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
-_A_TIME = "is a time, such as 2027-01-31T18:00:00Z"
-_A_DATE = "is a date, such as 2027-01-31"
+_A_TIME = "must be a time, such as 2027-01-31T18:00:00Z"
+_A_DATE = "must be a date, such as 2027-01-31"
 # What a value breaks, in our words.
 _BOUNDS = {
-    "greater_than": "is above {gt}",
-    "greater_than_equal": "is at least {ge}",
-    "less_than": "is below {lt}",
-    "less_than_equal": "is at most {le}",
-    "too_short": "has at least {min_length} of them",
-    "too_long": "has at most {max_length} of them",
-    "string_too_short": "has at least {min_length} characters",
-    "string_too_long": "has at most {max_length} characters",
-    "finite_number": "is a finite number",
-    "int_from_float": "is an integer",
-    "int_parsing": "is an integer",
-    "int_parsing_size": "is an integer of fewer digits",
-    "float_parsing": "is a number",
-    "bool_parsing": "is true or false",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have {min_length} or more values",
+    "too_long": "must have {max_length} or fewer values",
+    "string_too_short": "must have {min_length} or more characters",
+    "string_too_long": "must have {max_length} or fewer characters",
+    "finite_number": "must be a finite number",
+    "int_from_float": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_parsing_size": "must be an integer of fewer digits",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
     "datetime_parsing": _A_TIME,
     "datetime_from_date_parsing": _A_TIME,
     "datetime_type": _A_TIME,
@@ -211,7 +211,7 @@ def _not_of(faults: Sequence[Mapping[str, Any]]) -> str:
     if "a number" in names and "an integer" in names:
         names.remove("an integer")
     kinds = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
-    return f"is {kinds}, not {_shown(faults[0].get('input'))}"
+    return f"must be {kinds}, not {_shown(faults[0].get('input'))}"
 
 
 def _real_path(document: Any, loc: Sequence[str | int]) -> Iterator[str | int]:
@@ -247,7 +247,7 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
     if kind == "missing":
         place = fault["loc"][-1]
         # Of a list the number of a value, which no field is.
-        return f"has at least {place + 1} of them, not {_shown(given)}" if isinstance(place, int) else "is missing"
+        return f"must have {place + 1} or more values, not {_shown(given)}" if isinstance(place, int) else "is missing"
     if path and path[-1] == "method":
         return str(fault["msg"]) if kind == "method" else METHODS.unknown_text(given)
     return _message_of_value(fault, path, given)
@@ -257,16 +257,16 @@ def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given
     """What is wrong with a value of a field that there is."""
     kind = fault["type"]
     if kind == "objective_kind":
-        return f"is {fault['msg']}, not {_shown(given)}"
+        return f"must be {fault['msg']}, not {_shown(given)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         kinds = "'float', 'int', 'choice', 'bool'"
         told = given.get("type") if isinstance(given, dict) else None
         named = f", not {_shown(told)}{_near(told, kinds)}" if isinstance(given, dict) else ""
         return f"type must be float, int, choice or bool{named}"
     if kind == "literal_error":
-        return f"is one of {fault['ctx']['expected']}, not {_shown(given)}{_near(given, fault['ctx']['expected'])}"
+        return f"must be one of {fault['ctx']['expected']}, not {_shown(given)}{_near(given, fault['ctx']['expected'])}"
     if expected := _EXPECTED.get(tuple(path)):
-        return f"is {expected}, not {_shown(given)}"
+        return f"must be {expected}, not {_shown(given)}"
     if path and path[-1] == "session_id":
         if type(given) is int and given >= 0:
             return f"is the number {given}; write it in quotes: '{given}'"
@@ -278,7 +278,7 @@ def _message_of_bound(fault: Mapping[str, Any], path: Sequence[str | int], given
     kind = fault["type"]
     if kind == "string_pattern_mismatch":
         name = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
-        return f"is {_FORMS.get(name, 'of another form: see docs/reference/job.md')}, not {_shown(given)}"
+        return f"must be {_FORMS.get(name, 'of another form: see docs/reference/job.md')}, not {_shown(given)}"
     if kind in _BOUNDS:
         bounds = {
             name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in fault.get("ctx", {}).items()

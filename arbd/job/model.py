@@ -34,12 +34,12 @@ def _scalar(value: Any, handler: Any) -> Any:
     del handler
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise PydanticCustomError("scalar", "is no value: a number, a string, true, false or null")
+    raise PydanticCustomError("scalar", "must be a number, a string, true, false or null")
 
 
 def _moment(value: AwareDatetime) -> AwareDatetime:
     if not 0 <= int(value.timestamp()) * 10**9 <= limits.MAX_MOMENT_NS:
-        raise PydanticCustomError("moment", "is a time between 1970 and 2116")
+        raise PydanticCustomError("moment", "must be a time between 1970 and 2116")
     return value
 
 

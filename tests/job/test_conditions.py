@@ -66,8 +66,8 @@ def test_conditions_of_a_hostile_job_that_cannot_be_followed_are_refused(when: d
     [
         ("a: {type: bool, when: {strategi: band}}", "search_space.a.when: 'strategi' is not searched; did you mean 'strategy'"),
         ("a: {type: bool, when: {strategy: bnd}}", "a.when: strategy: 'bnd' is not one of .*; did you mean 'band'"),
-        ("a: {type: bool, when: {strategy: []}}", "at least 1 of them"),
-        ("a: {type: bool, when: {strategy: {b: 1}}}", "is no value: a number, a string, true, false or null"),
+        ("a: {type: bool, when: {strategy: []}}", "must have 1 or more values"),
+        ("a: {type: bool, when: {strategy: {b: 1}}}", "must be a number, a string, true, false or null"),
         ("a: {type: bool, when: {a: true}}", "a.when: conditions go round in a circle: a needs a"),
         ("a: {type: bool, when: {b: true}}\n    b: {type: bool, when: {a: true}}", "circle: a needs b needs a"),
         ("a: {type: bool, when: {x: 1}}\n    x: {type: float, bounds: [0, 1]}", "x is a real number: a condition is on a"),

@@ -184,12 +184,12 @@ def test_a_command_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (MINIMAL.replace("[0.05, 0.5]", "[0.05]"), "bounds: has at least 2 of them, not [0.05]"),
-        (MINIMAL.replace("[0.05, 0.5]", "[]"), "bounds: has at least 1 of them, not []"),
-        ("metric: {name: pnl}\n" + MINIMAL, "line 1: metric: is a string or a list, not {'name': 'pnl'}"),
+        (MINIMAL.replace("[0.05, 0.5]", "[0.05]"), "bounds: must have 2 or more values, not [0.05]"),
+        (MINIMAL.replace("[0.05, 0.5]", "[]"), "bounds: must have 1 or more values, not []"),
+        ("metric: {name: pnl}\n" + MINIMAL, "line 1: metric: must be a string or a list, not {'name': 'pnl'}"),
         (
             "data: [{folder: /nowhere, from: tomorrow}]\n" + MINIMAL,
-            "data.0.from: is a date, such as 2027-01-31, not 'tomorrow'",
+            "data.0.from: must be a date, such as 2027-01-31, not 'tomorrow'",
         ),
     ],
 )

@@ -89,10 +89,10 @@ def test_bounds_are_told_by_name() -> None:
     job["tuning"] |= {"search_space": {}, "max_iterations": 0}
     said = {problem.field: problem.message for problem in problems(job)}
     assert said == {
-        "execution.retries": "is an integer, not 1.5",
-        "execution.timeout_s": "is above 0, not -1",
-        "tuning.max_iterations": "is at least 1, not 0",
-        "tuning.search_space": "has at least 1 of them, not {}",
+        "execution.retries": "must be an integer, not 1.5",
+        "execution.timeout_s": "must be above 0, not -1",
+        "tuning.max_iterations": "must be at least 1, not 0",
+        "tuning.search_space": "must have 1 or more values, not {}",
     }
 
 
