@@ -60,7 +60,8 @@ def test_nothing_is_taken_up_during_maintenance_and_everything_afterwards(
     assert arbctl("maintenance", "on", "--reason", "new file server")[0] == 0
     daemons.start("a", slots=1)
     wait_until(lambda: state_of(arbctl, "a")[0] == "maintenance", what="the start of a")
-    assert arbctl("submit", write_job(tmp_path / "job.yaml", "samples:quick", 20), "--session-id", "s")[0] == 0
+    code, _, err = arbctl("submit", write_job(tmp_path / "job.yaml", "samples:quick", 20), "--session-id", "s")
+    assert (code, "no job is taken up" in err, "new file server" in err) == (0, True, True)
     beats = [0]
 
     def has_looked_often() -> bool:

@@ -30,6 +30,7 @@ from arbd.spool.files import Files
 from arbd.spool.job_file import host_line
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
+from arbd.spool.operations import halts
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.standing.folder import require_free
@@ -96,8 +97,8 @@ def submit(
         raise UsageError(f"two of these jobs name the session {twice}: none was submitted")
     befores = [_drop(files, layout, one) for one in prepared]
     # Who waits hears of it after a moment, in which a daemon that was just started is there.
-    if not wait and not _somebody_lives(files, layout):
-        click.echo(f"arbctl: no worker runs on {layout.root}; the job waits until one does (arbd run)", err=True)
+    if not wait and (why := _why_all_wait(files, layout)):
+        click.echo(f"arbctl: {escape_line(why)}", err=True)
     told = []
     failed = False
     for name, one, before in zip(names, prepared, befores, strict=True):
@@ -260,12 +261,22 @@ def refused_before(files: Files, refusal: Path) -> FileStatus | None:
         return None
 
 
-def _somebody_lives(files: Files, layout: SpoolLayout) -> bool:
+def _why_all_wait(files: Files, layout: SpoolLayout) -> str:
+    """Why no worker takes a job up now; '' when one may, or this user may not see it."""
     try:
+        halted = halts(files, layout)
+        if "" in halted:
+            return f"no job is taken up on {layout.root}: {halted[''].text()}; the job waits for the end of that"
         workers = [*(beat.worker_id for beat in read_beats(files, layout)), *unread_beats(files, layout)]
-        return any(is_held(files, layout, worker_id) for worker_id in workers)
+        living = [worker_id for worker_id in workers if is_held(files, layout, worker_id)]
     except PermissionError:
-        return True
+        return ""
+    if not living:
+        return f"no worker runs on {layout.root}; the job waits until one does (arbd run)"
+    if all(worker_id in halted for worker_id in living):
+        told = ", ".join(f"{worker_id} is {halted[worker_id].text()}" for worker_id in living)
+        return f"no job is taken up on {layout.root}: {told}; the job waits until one works again (arbctl undrain)"
+    return ""
 
 
 def wait_until_accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus | None) -> SessionQueue:

@@ -25,6 +25,27 @@ tuning:
   search_space: {x: {type: float, bounds: [0, 1]}}
   max_iterations: 200
 """
+# Half of the trials are pruned, at steps that depend on what the others reported.
+PRUNED_JOB = """
+session_id: pruned
+objective: {python: "steps:steps"}
+metric: value
+tuning:
+  method: random
+  search_space: {x: {type: float, bounds: [0, 1]}}
+  max_iterations: 60
+  generation_size: 6
+  prune: {rule: median, startup_trials: 4}
+execution: {priority: 1}
+"""
+STEPS = """
+import time
+def steps(params, trial):
+    for step in range(6):
+        time.sleep(0.05)
+        trial.report(step, params["x"] - 1 / (1 + step))
+    return {"value": params["x"], "steps": step}
+"""
 
 
 @pytest.mark.parametrize(
@@ -86,6 +107,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmBed]:
         yield up
 
 
+def rows_of_session(spool: Path) -> list[tuple[object, ...]]:
+    found = sorted(load_session(spool, "pruned"), key=lambda result: result.iteration)
+    return [(row.iteration, row.status, row.params, row.metrics, row.reports) for row in found]
+
+
 @pytest.mark.bed
 def test_jobs_of_slurm_give_back_what_they_have_before_their_time_is_over_and_the_next_go_on(
     layout: SpoolLayout, arbctl: Arbctl, slurm: SlurmBed, tmp_path: Path
@@ -94,7 +120,10 @@ def test_jobs_of_slurm_give_back_what_they_have_before_their_time_is_over_and_th
     # No job of Slurm's has less than a minute; the more of it is set aside for draining, the less has to be waited for.
     settings = tmp_path / "arbd.yaml"
     settings.write_text(settings.read_text().replace("drain_timeout_s: 5", "drain_timeout_s: 20"))
-    assert arbctl("submit", tmp_path / "job.yaml")[0] == 0
+    (tmp_path / "steps.py").write_text(STEPS)
+    (tmp_path / "pruned.yaml").write_text(PRUNED_JOB)
+    for name in ("job.yaml", "pruned.yaml"):
+        assert arbctl("submit", tmp_path / name)[0] == 0
     script = tmp_path / "workers.sh"
     options = ("--time", "1", "--jobs", "2", "--slots", "2", "--sbatch", f"--chdir={tmp_path}")
     assert arbctl("slurm", "script", *options, "--output", script)[0] == 0
@@ -119,3 +148,9 @@ def test_jobs_of_slurm_give_back_what_they_have_before_their_time_is_over_and_th
     assert sorted(result.iteration for result in found) == list(range(1, 201))
     assert all(result.metrics["value"] == result.params["x"] for result in found)
     assert len({result.worker_id for result in found}) >= 3
+    # Who is pruned, and at which step, is the same there, in two jobs, as in one slot here.
+    (tmp_path / "alone").mkdir()
+    assert arbctl("--spool", tmp_path / "alone", "run", tmp_path / "pruned.yaml", "--workers", "1")[0] == 0
+    there, here = rows_of_session(layout.root), rows_of_session(tmp_path / "alone")
+    assert there == here
+    assert [row[1] for row in there].count("pruned") >= 10
