@@ -120,7 +120,7 @@ def test_jobs_of_slurm_give_back_what_they_have_before_their_time_is_over_and_th
     # No job of Slurm's has less than a minute; the more of it is set aside for draining, the less has to be waited for.
     settings = tmp_path / "arbd.yaml"
     settings.write_text(settings.read_text().replace("drain_timeout_s: 5", "drain_timeout_s: 20"))
-    (tmp_path / "steps.py").write_text(STEPS)
+    (tmp_path / "objectives" / "steps.py").write_text(STEPS)
     (tmp_path / "pruned.yaml").write_text(PRUNED_JOB)
     for name in ("job.yaml", "pruned.yaml"):
         assert arbctl("submit", tmp_path / name)[0] == 0

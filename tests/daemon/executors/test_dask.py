@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from arbd.analysis.loading import load_session
+from arbd.daemon.executors.protocol import Loss
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.spool.layout import SpoolLayout
 from tests.clusters import DaskCluster
@@ -59,6 +61,30 @@ def test_workers_that_are_there_are_seen_at_every_look_whatever_else_the_client_
             assert {executor.look().ready for _ in range(300)} == {1}
         finally:
             executor.close()
+
+
+def test_a_chunk_whose_workers_are_all_gone_comes_back_when_others_are_there(cluster: DaskCluster) -> None:
+    """The scheduler keeps it for those that may evaluate it, and nobody else may."""
+    from arbd.daemon.executors.kinds.dask import DaskExecutor
+
+    cluster.start_scheduler()
+    first = cluster.start_worker()
+    executor = DaskExecutor(ExecutorSettings(kind="dask", scheduler=cluster.address, slots=2))
+    try:
+        wait_until(lambda: executor.look().ready == 1, what="the check of the first worker")
+        future = executor.submit(lambda *given: time.sleep(600) or b"", b"job", b"chunk", {})
+        assert not future.done()
+        first.kill()
+        first.wait(60)
+        cluster.start_worker()
+        wait_until(lambda: executor.look().ready == 1 and future.done(), 120.0, what="the chunk to come back")
+        error = future.exception()
+        assert error is not None
+        assert executor.loss(error) is Loss.AWAY
+        again = executor.submit(lambda *given: b"answer", b"job", b"chunk", {})
+        assert again.result(60) == b"answer"
+    finally:
+        executor.close()
 
 
 def told(arbctl: Arbctl) -> dict[str, Any]:

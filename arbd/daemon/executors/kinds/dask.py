@@ -32,6 +32,8 @@ class WorkerFuture(Future[bytes]):
 
     worker = ""
     source: Any = None
+    # Those that were fit when it was sent: no other evaluates it.
+    may_run_on: frozenset[str] = frozenset()
 
 
 class DaskExecutor:
@@ -57,6 +59,7 @@ class DaskExecutor:
         self._checking: set[str] = set()
         self._fit: list[str] = []
         self._scattered: dict[str, Any] = {}
+        self._out: set[WorkerFuture] = set()
         self._lock = threading.Lock()
 
     def look(self) -> ExecutorView:
@@ -79,11 +82,19 @@ class DaskExecutor:
             fit = {address: workers[address] for address, why in self._checked.items() if not why}
             refused = {address: why for address, why in self._checked.items() if why}
         self._fit = sorted(fit)
+        self._call_back(workers)
         ready = sum(worker["nthreads"] for worker in fit.values())
         waits_for = "" if ready else f"workers of the scheduler at {self._settings.scheduler}"
         if refused and not ready:
             waits_for += f" ({len(refused)} refused: {next(iter(refused.values()))})"
         return ExecutorView(ready, waits_for, len(workers), refused)
+
+    def _call_back(self, workers: Mapping[str, Any]) -> None:
+        """Chunks of which every worker that may evaluate them is gone: the scheduler would keep them for these for ever."""
+        self._out = {future for future in self._out if not future.done()}
+        for future in self._out:
+            if future.may_run_on.isdisjoint(workers):
+                future.source.cancel(reason="its workers are gone")
 
     def _is_connected(self) -> bool:
         return self._client is not None and self._client.status == "running"
@@ -151,7 +162,8 @@ class DaskExecutor:
             # A client that closes just now has errors of many kinds.
             raise ExecutorAwayError(f"{self._trouble}: {type(error).__name__}: {error}") from error
         future = WorkerFuture()
-        future.source = source
+        future.source, future.may_run_on = source, frozenset(self._fit)
+        self._out.add(future)
         future.set_running_or_notify_cancel()
         source.add_done_callback(lambda done: _transfer(done, future))
         return future
