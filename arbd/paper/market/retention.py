@@ -45,13 +45,16 @@ class Cached:
     current: bool
 
 
-def cached(cache_dir: Path, code: str = "") -> list[Cached]:
-    """What is there, least recently used first. `code` is the folder of code that this version runs."""
-    found = list(_found(cache_dir, code))
+def cached(cache_dir: Path, code: str = "", *, measures_code: bool = True) -> list[Cached]:
+    """What is there, least recently used first. `code` is the folder of code that this version runs.
+
+    Folders of code may have a thousand files; without `measures_code` their size is 0.
+    """
+    found = list(_found(cache_dir, code, measures_code))
     return sorted(found, key=lambda each: (each.used_s, each.name))
 
 
-def _found(cache_dir: Path, code: str) -> Iterator[Cached]:
+def _found(cache_dir: Path, code: str, measures_code: bool) -> Iterator[Cached]:
     for path in sorted(cache_dir.iterdir()) if cache_dir.is_dir() else ():
         entry = _ENTRY.fullmatch(path.name)
         kind = DATA if entry else CODE if _CODE.fullmatch(path.name) else LEFT if _LEFT.fullmatch(path.name) else ""
@@ -62,14 +65,14 @@ def _found(cache_dir: Path, code: str) -> Iterator[Cached]:
         )
         try:
             used_s = path.stat().st_mtime
-            size = _size(path)
+            size = _size(path) if kind != CODE or measures_code else 0
         except OSError:
             continue  # it went meanwhile
         yield Cached(path.name, path, kind, size, used_s, current)
 
 
 def _size(folder: Path | str) -> int:
-    """Bytes on the disk of all files below. Code has a thousand files, and every start of a daemon asks."""
+    """Bytes on the disk of all files below."""
     size = 0
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -130,4 +133,8 @@ def keep_within_bound(cache_dir: Path) -> list[Cached]:
         max_bytes = int((cache_dir / BOUND).read_text())
     except (OSError, ValueError):
         return []
-    return remove(to_prune(cached(cache_dir), max_bytes, time.time()))
+    entries = cached(cache_dir, measures_code=False)
+    # Every start of a daemon asks, and most caches are far from their bound.
+    if sum(each.size for each in entries) > max_bytes / 2:
+        entries = cached(cache_dir)
+    return remove(to_prune(entries, max_bytes, time.time()))
