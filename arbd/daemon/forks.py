@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arbd import child_process
+from arbd.objective.processes import is_adopting
 
 # What the server imports before its first copy.
 TEMPLATE = "arbd.daemon.slots.template"
@@ -44,10 +45,10 @@ def forking_context(*, engine: bool = False, intake: bool = False) -> ForkServer
 def fork_server(*, engine: bool, intake: bool) -> None:
     """Start the server as a copy of this process, which must be alone: one thread, and nothing open that it must not keep.
 
-    As `forking_context` says of the server. Does nothing where there is more than one thread: a copy would have locks
-    that nobody gives back.
+    As `forking_context` says of the server. Does nothing where this is no command of arbd's that adopts orphans, but
+    somebody else's process, nor where there is more than one thread: a copy would have locks that nobody gives back.
     """
-    if threading.active_count() > 1:
+    if threading.active_count() > 1 or not is_adopting():
         return
     forking_context(engine=engine, intake=intake)
     spawn, util.spawnv_passfds = util.spawnv_passfds, _copy_instead
