@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -37,12 +38,22 @@ def _scalar(value: Any, handler: Any) -> Any:
     raise PydanticCustomError("scalar", "must be a number, a string, true, false or null")
 
 
+def _number(value: Any) -> Any:
+    """A truth value is no number, and a string is one where YAML would read it as one without its quotes."""
+    if isinstance(value, bool) or (isinstance(value, str) and not _NUMBER.fullmatch(value)):
+        raise PydanticCustomError("number", "is a number")
+    return value
+
+
 def _moment(value: AwareDatetime) -> AwareDatetime:
     if not 0 <= int(value.timestamp()) * 10**9 <= limits.MAX_MOMENT_NS:
         raise PydanticCustomError("moment", "must be a time between 1970 and 2116")
     return value
 
 
+# As YAML 1.2 has them, and no other digits than its own.
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+Number = Annotated[float, BeforeValidator(_number)]
 Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 Scalar = Annotated[bool | int | float | str | None, WrapValidator(_scalar)]
 
@@ -96,9 +107,9 @@ class FloatParameter(_Searched):
     """A real number between two bounds, both included."""
 
     type: Literal["float"]
-    bounds: tuple[float, float] = Field(description="Lowest and highest value.", examples=[[0.05, 0.5]])
+    bounds: tuple[Number, Number] = Field(description="Lowest and highest value.", examples=[[0.05, 0.5]])
     log: bool = Field(False, description="Search evenly in the logarithm. Bounds must be positive.")
-    step: float | None = Field(None, gt=0, description="Only low, low + step, low + 2 step, ...")
+    step: Number | None = Field(None, gt=0, description="Only low, low + step, low + 2 step, ...")
 
 
 class IntParameter(_Searched):

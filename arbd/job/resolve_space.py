@@ -172,6 +172,9 @@ class _Resolver:
             except UsageError as error:
                 self.wrong(str(error), "fixed", name)
                 continue
+            if checked != checked:  # noqa: PLR0124 - NaN, which JSON does not have
+                self.wrong("nan is no value that a parameter can have; null is", "fixed", name)
+                continue
             if key in space.names:
                 self.wrong(f"{key} is both fixed and searched: keep one", "fixed", name)
             elif key in fixed:

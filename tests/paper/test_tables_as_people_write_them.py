@@ -331,3 +331,40 @@ def test_a_market_of_one_row_is_one(tmp_path: Path) -> None:
     path = tmp_path / "q.csv"
     path.write_text(table(rows(quotes=True, times=[START])))
     assert read(path, quotes=True) == [START * 10**9]
+
+
+WIDE = {
+    "hugeint": "HUGEINT", "uhugeint": "UHUGEINT", "decimal": "DECIMAL(38, 0)", "narrow decimal": "DECIMAL(19, 0)", "ubigint": "UBIGINT",
+    "fractions": "DECIMAL(38, 9)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_whole_numbers_of_wide_types_are_read_to_the_last_nanosecond_or_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "q.parquet"
+    first = START * 10**9 + 1
+    prices = "10.5 bid_a, 11 ask_a, 10.5 bid_b, 11 ask_b"
+    duckdb.sql(
+        f"copy (select ({first} + i)::{WIDE[kind]} ts_ns, {prices} from (select range i from range(3))) "
+        f"to '{path}' (format parquet)"
+    )
+    described = duckdb.sql(f"describe from '{path}'").fetchall()[0][1]
+    if kind == "fractions":
+        with pytest.raises(DataError, match="ts_ns is '.*', not an integer"):
+            read(path, quotes=True)
+    elif described == "DOUBLE":
+        # Parquet has no such type: the digits were gone when the file was written.
+        with pytest.raises(DataError, match="one time in all of its 3 rows"):
+            read(path, quotes=True)
+    else:
+        assert read(path, quotes=True) == [first, first + 1, first + 2]
+
+
+def test_a_file_that_begins_with_an_empty_line_is_not_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("\n" + table(rows(quotes=True)))
+    with pytest.raises(DataError, match="begins with an empty line: remove it"):
+        read(path, quotes=True)
+    path.write_text("")
+    with pytest.raises(DataError, match="is empty"):
+        read(path, quotes=True)

@@ -10,9 +10,21 @@ from typing import Any, Self
 from arbd.errors import DataError
 from arbd.named_file import NamedFile
 from arbd.paper.market.column_names import check_names, none_of
+from arbd.paper.market.quotes import WHOLE
 from arbd.paper.market.texttable import MAX_ROWS, connect
+from arbd.paper.market.times import TIME_UNITS
 
 _ROW = "file_row_number"
+
+
+# Types of whole numbers that would come as floats, which cannot tell a nanosecond of today from the next.
+_WIDE = ("HUGEINT", "UHUGEINT", "DECIMAL", "BIGNUM")
+
+
+def _chosen(name: str, kind: str) -> str:
+    if name in (*TIME_UNITS, *WHOLE) and kind.startswith(_WIDE):
+        return f'CAST("{name}" AS VARCHAR) AS "{name}"'
+    return f'"{name}"'
 
 
 class ParquetTable:
@@ -57,7 +69,8 @@ class ParquetTable:
         self.n = int(counted.fetchone()[0])
         if self.n > MAX_ROWS:
             raise DataError(file.path, f"has more than {MAX_ROWS:,} rows, the maximum: split it")
-        self._chosen = ", ".join(f'"{name}"' for name in given)
+        kinds = {str(row[0]): str(row[1]) for row in described}
+        self._chosen = ", ".join(_chosen(name, kinds[name]) for name in given)
         # Row groups outside of a range of this number are not read; a file may have a column that is called so.
         self._numbered = _ROW not in (name.lower() for name in names)
 

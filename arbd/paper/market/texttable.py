@@ -165,7 +165,7 @@ class TextTable:
         line = self._fetch(f"SELECT line FROM {source} LIMIT 1").fetchone()  # noqa: S608
         text = "" if line is None or not line[0] else str(line[0]).lstrip("\ufeff").rstrip("\r")
         if not text:
-            raise DataError(self.path, "is empty")
+            raise DataError(self.path, "is empty" if line is None else "begins with an empty line: remove it")
         if re.fullmatch(r"sep=.", text, re.IGNORECASE):
             raise DataError(self.path, f"begins with {text}, which is a spreadsheet's own line: remove it")
         return text
