@@ -14,6 +14,8 @@ from arbd.search.space import Unit
 
 # How far beyond the finite ones an infinite loss is learnt from, in parts of their range.
 BEYOND = 0.1
+# Squares of losses up to two to this power, and their sums, are numbers.
+LARGEST_EXPONENT = 480
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,10 +80,17 @@ def best_first(history: History) -> Ints:
 
 
 def bounded(losses: Floats) -> Floats:
-    """Losses with infinite ones put just beyond the finite ones of their column: the methods compute with them."""
+    """Losses with infinite ones put just beyond the finite ones of their column: the methods compute with them.
+
+    Those of columns whose differences might be too large for a number are smaller by a power of two.
+    """
     found = losses.copy()
     for column in found.T:
         finite = column[np.isfinite(column)]
+        exponent = int(np.frexp(np.abs(finite).max(initial=0.0))[1])
+        if exponent > LARGEST_EXPONENT:
+            column[:] = np.ldexp(column, LARGEST_EXPONENT - exponent)
+            finite = column[np.isfinite(column)]
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
         by = BEYOND * (high - low or max(1.0, abs(low)))
         column[np.isneginf(column)] = low - by

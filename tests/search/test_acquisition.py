@@ -54,3 +54,12 @@ def test_a_hopeless_point_still_has_a_slope() -> None:
     found = log_improvement(z)
     assert np.isfinite(found).all()
     assert (np.diff(found) < 0).all()
+
+
+@pytest.mark.parametrize("name", [*sorted(ACQUISITIONS), "keeps"])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_slopes_are_numbers_however_far_down(name: str) -> None:
+    acquisition = {**ACQUISITIONS, "keeps": keeps}[name]
+    mean = 10.0 ** np.arange(0, 100)
+    for found in acquisition(mean, np.full(len(mean), 1e-3), 0.0):
+        assert np.isfinite(found).all()

@@ -64,3 +64,16 @@ def test_the_unit_and_the_zero_of_a_metric(method: str, factor: float, zero: flo
         return {"loss": factor * (bowl(p) or {})["loss"] + zero}
 
     assert params(method, space(), other) == params(method, space(), bowl)
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_losses_whose_differences_are_too_large_for_numbers(method: str) -> None:
+    def huge(p: Mapping[str, Any]) -> Metrics:
+        # From about the least to about the largest number there is: the losses of a bowl are 0 to 11.
+        return {"loss": ((bowl(p) or {})["loss"] - 5.5) * 2.0**1021}
+
+    def small(p: Mapping[str, Any]) -> Metrics:
+        return {"loss": (bowl(p) or {})["loss"] - 5.5}
+
+    assert params(method, space(), huge) == params(method, space(), small)

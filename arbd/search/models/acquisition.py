@@ -17,6 +17,8 @@ from arbd.arrays import Floats
 UCB_WIDTH = 2.0
 # What an improvement must be to count for `poi`, in standard deviations of all losses; with 0 it never explores.
 POI_MARGIN = 0.01
+# Standard deviations below what is asked for, from where on densities are told by their leading terms.
+FAR = -1e3
 
 Acquisition = Callable[[Floats, Floats, float], tuple[Floats, Floats, Floats]]
 
@@ -31,7 +33,7 @@ def ei(mean: Floats, deviation: Floats, best: float) -> tuple[Floats, Floats, Fl
     """Logarithm of the expected improvement (Jones et al. 1998): deviation (z P(z) + p(z)), z = (best - mean)/deviation."""
     z = (best - mean) / deviation
     log_h = log_improvement(z)
-    ratio = np.exp(special.log_ndtr(z) - log_h)
+    ratio = _ratio(z, special.log_ndtr(z) - log_h)
     return np.log(deviation) + log_h, -ratio / deviation, (1.0 - z * ratio) / deviation
 
 
@@ -44,8 +46,14 @@ def keeps(mean: Floats, deviation: Floats, most: float) -> tuple[Floats, Floats,
     """Logarithm of the probability that what is modelled is at most `most`."""
     z = (most - mean) / deviation
     log_p = special.log_ndtr(z)
-    ratio = np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_p)
+    ratio = _ratio(z, -0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_p)
     return log_p, -ratio / deviation, -z * ratio / deviation
+
+
+def _ratio(z: Floats, logarithm: Floats) -> Floats:
+    """exp(logarithm) of a ratio that tends to -z; far down its logarithm is the small difference of two that are huge."""
+    far = z < FAR
+    return np.where(far, -z, np.exp(np.where(far, 0.0, logarithm)))
 
 
 def log_improvement(z: Floats) -> Floats:
