@@ -43,7 +43,7 @@ def plateau(best: float, neighbours: npt.ArrayLike, keep: float = 0.8) -> Platea
         kind = "not above 0" if best <= 0 else "no finite number"
         raise NotComputableError(f"the winner's score is {best + 0.0:g}: shares of a score that is {kind} mean nothing")
     failed = np.isnan(scores)
-    worst = min(0.0, float(scores[~failed].min(initial=0.0)))
+    worst = float(scores[~failed].min(initial=0.0))
     shares = np.where(failed, worst, scores) / best
     return Plateau(
         ratio=quantile(shares, 0.5),

@@ -74,3 +74,13 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         plateau_optimum([[0.0]], [1.0, 2.0])
     with pytest.raises(UsageError, match="neighbours of shape"):
         plateau(1.0, [[1.0]])
+
+
+@pytest.mark.parametrize(("step", "near"), [(0.05, True), (0.06, False), (0.09, False)])
+def test_neighbours_are_within_the_radius_which_is_near_enough(step: float, near: bool) -> None:
+    points, scores = [[number * step] for number in range(5)], [1.0, 2.0, 3.0, 2.0, 1.0]
+    if near:
+        assert plateau_optimum(points, scores, radius=0.05, min_neighbours=2) == 2
+        return
+    with pytest.raises(NotComputableError, match="no point has 2 others within 5% of the range"):
+        plateau_optimum(points, scores, radius=0.05, min_neighbours=2)
