@@ -94,6 +94,20 @@ def test_what_loads_machine_code_is_there_where_the_paper_engine_is_allowed(
     assert ("llvmlite" in Path(f"/proc/{parent(slots()[0])}/maps").read_text()) is loads
 
 
+def test_the_server_is_a_copy_of_its_daemon_and_keeps_none_of_its_files(daemons: Daemons) -> None:
+    daemon = daemons.start("a", slots=1)
+
+    def slots() -> list[int]:
+        return [pid for pid in descendants(daemon.pid) if named(pid) == SLOT]
+
+    wait_until(slots)
+    server = parent(slots()[0])
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (daemon.pid, server)]
+    assert commands[0] == commands[1]
+    opened = [str(entry.readlink()) for entry in Path(f"/proc/{server}/fd").iterdir()]
+    assert not [name for name in opened if name.startswith(str(daemons.spool))]
+
+
 def test_a_daemon_that_ends_leaves_no_server_behind(daemons: Daemons, arbctl: object, tmp_path: Path) -> None:
     daemon = daemons.start("a", slots=1)
     wait_until(lambda: {SERVER, SLOT} <= {named(pid) for pid in descendants(daemon.pid)})
