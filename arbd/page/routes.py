@@ -27,7 +27,7 @@ from arbd.page.sessions import (
     stamp_of,
 )
 from arbd.page.standing import one_standing_body, standing_body
-from arbd.page.watch import SpoolWatch
+from arbd.page.watch import SpoolWatch, spool_trouble
 from arbd.results.run_again import run_again
 from arbd.spool import ledger
 from arbd.spool.control import change_state, open_queue, this_user
@@ -87,12 +87,20 @@ class Routes:
             return self._read(path[1:], query)
         except HangsError as error:
             return failure(503, str(error))
-        except ArbdError as error:
-            return failure(_STATUS.get(error.exit_code, 422), str(error))
         except ValueError:
             return failure(400, "a number of this address is none")
-        except OSError as error:
-            return failure(503, f"{error.filename or 'the spool'}: {error.strerror or error}")
+        except (ArbdError, OSError) as error:
+            return self._failure(error)
+
+    def _failure(self, error: Exception) -> Response:
+        """What a browser is told of an error."""
+        # Of a spool that is away nothing is there, which says nothing of what was asked for.
+        if isinstance(error, NotFoundError | OSError) and (trouble := spool_trouble(self._layout)):
+            return failure(503, trouble)
+        if isinstance(error, ArbdError):
+            return failure(_STATUS.get(error.exit_code, 422), str(error))
+        assert isinstance(error, OSError)
+        return failure(503, f"{error.filename or 'the spool'}: {error.strerror or error}")
 
     def _read(self, path: list[str], query: dict[str, str]) -> Response:
         match path:

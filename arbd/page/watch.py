@@ -18,7 +18,7 @@ from typing import Any
 
 from arbd.analysis.overview import blocked_by
 from arbd.analysis.pace import bad, eta_s, rate_per_s
-from arbd.errors import ArbdError
+from arbd.errors import ArbdError, SpoolError
 from arbd.job.stored import read_spec
 from arbd.spool.bookmarks import read_state
 from arbd.spool.dropped import dropped_jobs
@@ -53,6 +53,17 @@ class _Session:
     seen: tuple[int, int] | None = None
     queue: SessionQueue | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def spool_trouble(layout: SpoolLayout) -> str:
+    """Why nothing can be read of the spool as a whole, and what to do; '' where it is there."""
+    try:
+        layout.require_readable()
+    except SpoolError as error:
+        return str(error)
+    except OSError as error:
+        return f"the spool {layout.root} cannot be reached: {error.strerror or error}"
+    return ""
 
 
 class SpoolWatch:
@@ -162,7 +173,7 @@ class SpoolWatch:
             with self._lock:
                 self._jobs, self._workers, self._trouble = jobs, workers, ""
         except (ArbdError, OSError) as error:
-            self._trouble = str(error)
+            self._trouble = f"{spool_trouble(self._layout) or error}; what is shown is as it was before"
         else:
             self._complete, self._ended = True, self._clock()
         self._began = None
@@ -188,12 +199,14 @@ class SpoolWatch:
         return {self._turn.popleft() for _ in range(min(TURN, len(self._turn)))}
 
     def _look_at(self, name: str, known: _Session | None) -> None:
-        try:
-            found = self._read(name, known)
-        except (ArbdError, OSError) as error:
-            if known is None and is_being_made(self._files, self._layout, name):
+        found = self._readable(name, known)
+        if isinstance(found, Exception) and known is None:
+            if is_being_made(self._files, self._layout, name):
                 return
-            found = _Session({"id": name, "state": "unreadable", "reason": str(error)[:REASON_CHARS]}, 0)
+            # It may have been made whole since that look.
+            found = self._readable(name, None)
+        if isinstance(found, Exception):
+            found = _Session({"id": name, "state": "unreadable", "reason": str(found)[:REASON_CHARS]}, 0)
         if found is known:
             return
         with self._lock:
@@ -205,6 +218,12 @@ class SpoolWatch:
             self._sessions[name] = found
             if found.version == self._version:
                 self._sessions.move_to_end(name)
+
+    def _readable(self, name: str, known: _Session | None) -> _Session | ArbdError | OSError:
+        try:
+            return self._read(name, known)
+        except (ArbdError, OSError) as error:
+            return error
 
     def _read(self, name: str, known: _Session | None) -> _Session:
         paths = self._layout.session(name)

@@ -209,6 +209,27 @@ def test_what_is_no_request_of_a_browser_harms_nobody(standing: Served, request_
     assert standing.ask("/api/about")[0] == 200
 
 
+def test_a_spool_that_is_away_is_said_and_nothing_of_it_is_called_gone(layout: SpoolLayout, served: Served) -> None:
+    make_results(layout, 20, "s")
+    make_session(layout, 5, "other")
+    served.wait_for_sessions(2)
+    before = served.ask("/api/session/s")[1]
+    away = layout.root.rename(layout.root.with_name("away"))
+    wait_until(lambda: "does not exist" in served.changes()["trouble"], what="it to be said that the spool is away")
+    trouble = served.changes()["trouble"]
+    assert "mount the shared folder" in trouble
+    assert "what is shown is as it was before" in trouble
+    assert "Errno" not in trouble
+    assert served.changes()["count"] == 2
+    for target in ("/api/session/other", "/api/session/other/iteration/1", "/api/session/nowhere"):
+        status, content, _ = served.ask(target)
+        assert (status, "does not exist: mount" in content["error"]) == (503, True), target
+    away.rename(layout.root)
+    wait_until(lambda: not served.changes()["trouble"], what="it to come back")
+    assert served.ask("/api/session/s")[1]["ranking"] == before["ranking"]
+    assert served.ask("/api/session/nowhere")[0] == 404
+
+
 @pytest.mark.bed
 def test_the_page_survives_a_spool_that_hangs(faults: FaultBed, objectives: Path) -> None:
     layout = SpoolLayout(faults.mount)

@@ -124,7 +124,10 @@
       if (!ids.length || now - asked < 2_000) return;
       asked = now;
       const { data } = await ask(`/api/bests${query({ ids: ids.join(",") })}`);
-      if (data) { bests = data; draw(); }
+      if (!data) return;
+      // What was known stays where it cannot be read now.
+      for (const [id, found] of Object.entries(data)) if (!found.reason || !bests[id]) bests[id] = found;
+      draw();
     }
     return { title: "Sessions", update: () => draw() };
   }
