@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from arbd.validation import (
     combinatorial_purged,
     deflated_sharpe_ratio,
     expected_max_sharpe,
     probabilistic_sharpe_ratio,
+    step_m,
     superior_predictive_ability,
     walk_forward,
 )
@@ -32,10 +35,31 @@ def _ratio(returns: npt.NDArray[np.float64]) -> tuple[float, int, float, float]:
     return float(returns.mean() / returns.std(ddof=1)), len(returns), float((z**3).mean()), float((z**4).mean())
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_sharpe_statistics_are_those_of_skfolio(seed: int) -> None:
+def _noise(kind: str, seed: int, steps: int, trials: int) -> npt.NDArray[np.float64]:
+    """Returns without an edge, (steps, trials): plain, skewed, with fat tails, or that hang together over time."""
+    rng = np.random.default_rng([seed, len(kind)])
+    noise = rng.standard_normal((steps, trials))
+    if kind == "skewed to the right":
+        return np.asarray(np.exp(noise) - np.exp(0.5))
+    if kind == "skewed to the left":
+        return np.asarray(np.exp(0.5) - np.exp(noise))
+    if kind == "fat tails":
+        return rng.standard_t(3, (steps, trials))
+    if kind == "autocorrelated":
+        for step in range(1, steps):
+            noise[step] += 0.6 * noise[step - 1]
+    return noise
+
+
+KINDS = ["plain", "skewed to the right", "skewed to the left", "fat tails", "autocorrelated"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=st.integers(0, 10**6), steps=st.integers(3, 400), edge=st.floats(-0.5, 0.5))
+@settings(max_examples=20, deadline=None)
+def test_sharpe_statistics_are_those_of_skfolio(kind: str, seed: int, steps: int, edge: float) -> None:
     measures = _import("skfolio.measures")
-    table = np.random.default_rng(seed).standard_t(5, (400, 30)) * 0.01 + 0.0005
+    table = (_noise(kind, seed, steps, 30) + edge) * 0.01
     ratios = table.mean(axis=0) / table.std(axis=0, ddof=1)
     best = table[:, int(ratios.argmax())]
     sr, n, skew, kurtosis = _ratio(best)
@@ -47,9 +71,8 @@ def test_sharpe_statistics_are_those_of_skfolio(seed: int) -> None:
     assert ours == pytest.approx(measures.deflated_sharpe_ratio(best, ratios), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("train", "test", "purge", "anchored"), [(40, 10, 0, False), (40, 10, 3, False), (30, 7, 2, True)]
-)
+@given(train=st.integers(12, 60), test=st.integers(1, 40), purge=st.integers(0, 11), anchored=st.booleans())
+@settings(deadline=None)
 def test_walk_forward_folds_are_those_of_skfolio(train: int, test: int, purge: int, anchored: bool) -> None:
     selection = _import("skfolio.model_selection")
     # There, the purge lies between the training rows and the test, here it is taken off the training window.
@@ -60,10 +83,10 @@ def test_walk_forward_folds_are_those_of_skfolio(train: int, test: int, purge: i
     assert [(list(at[f.train_rows(at)]), list(at[f.test_rows(at)])) for f in folds] == expected
 
 
-@pytest.mark.parametrize(
-    ("groups", "tests", "purge", "embargo"), [(6, 2, 0, 0), (6, 2, 3, 0), (5, 3, 2, 4), (10, 8, 1, 0)]
-)
-def test_combinatorial_folds_are_those_of_skfolio(groups: int, tests: int, purge: int, embargo: int) -> None:
+@given(groups=st.sampled_from([4, 5, 6, 8, 10]), data=st.data(), purge=st.integers(0, 4), embargo=st.integers(0, 4))
+@settings(max_examples=30, deadline=None)
+def test_combinatorial_folds_are_those_of_skfolio(groups: int, data: st.DataObject, purge: int, embargo: int) -> None:
+    tests = data.draw(st.integers(2, groups - 1))
     selection = _import("skfolio.model_selection")
     theirs = selection.CombinatorialPurgedCV(
         n_folds=groups, n_test_folds=tests, purged_size=purge, embargo_size=embargo
@@ -76,15 +99,28 @@ def test_combinatorial_folds_are_those_of_skfolio(groups: int, tests: int, purge
     assert len(ours.paths) == theirs.n_test_paths
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_p_values_without_studentising_are_those_of_arch(seed: int) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_p_values_without_studentising_are_those_of_arch(kind: str) -> None:
     bootstrap = _import("arch.bootstrap")
-    returns = np.random.default_rng(seed).normal(0, 0.01, (300, 12)) * np.linspace(0.5, 2, 12) + 0.0004 * seed
+    seed = KINDS.index(kind)
+    returns = _noise(kind, seed, 300, 12) * 0.01 * np.linspace(0.5, 2, 12) + 0.0004 * seed
     theirs = bootstrap.SPA(np.zeros(300), -returns, block_size=10, reps=3000, seed=seed)
     theirs.compute()
     ours = superior_predictive_ability(returns, 10, 3000, studentise=False)
     expected = [theirs.pvalues[name] for name in ("lower", "consistent", "upper")]
     assert [ours.p_lower, ours.p_consistent, ours.p_upper] == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trials_with_a_clear_edge_are_those_of_arch(kind: str) -> None:
+    """There without studentising, so that it is the same where all deviate alike and the edge leaves no doubt."""
+    bootstrap = _import("arch.bootstrap")
+    returns = _noise(kind, 7, 400, 10)
+    returns = (returns - returns.mean(axis=0)) / returns.std(axis=0) * 0.01
+    returns[:, [2, 5]] += 0.008
+    theirs = bootstrap.StepM(np.zeros(400), -returns, size=0.05, block_size=10, reps=1000, seed=1)
+    theirs.compute()
+    assert step_m(returns, 0.05, 10, 1000).tolist() == sorted(theirs.superior_models) == [2, 5]
 
 
 def test_the_package_needs_numpy_alone() -> None:
