@@ -22,7 +22,7 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument(
         "--append", type=Path, metavar="FILE", help="take what FILE has of judged markets, and add those it has not"
     )
-    parser.add_argument("--known", action="store_true", help="tell what FILE has, as far as all kinds have it")
+    parser.add_argument("--known", action="store_true", help="tell what FILE has")
     given = parser.parse_args()
     judged = Judged(given.append)
     if given.known:
@@ -244,7 +244,8 @@ def main() -> None:
         markets = given.markets or (8 if given.smoke else most)
         kinds = given.market or (*KINDS, *EDGES_BPS)
         if given.only != "edge" and (without := [kind for kind in kinds if kind in KINDS]):
-            luck(judged, method, without, markets, given.validation)
+            each = max(1, markets // len(without))
+            luck(judged, method, dict.fromkeys(without, each), given.validation)
         if given.only != "luck" and method in ("sobol", "tpe"):
             for kind in (kind for kind in kinds if kind in EDGES_BPS):
                 for days in LENGTHS[: 1 if given.smoke else None]:
@@ -252,11 +253,11 @@ def main() -> None:
                         tell(case(judged, method, kind, max(1, markets // 4), days, edge_bps, given.validation)[0])
 
 
-def luck(judged: Judged, method: str, kinds: Sequence[str], markets: int, validation: str | None) -> None:
-    """Markets without an edge, kind by kind, and all of them together."""
+def luck(judged: Judged, method: str, kinds: Mapping[str, int], validation: str | None) -> None:
+    """Markets without an edge, so many of each kind, and all of them together."""
     together: list[Found] = []
-    for kind in kinds:
-        told, found = case(judged, method, kind, max(1, markets // len(kinds)), DAYS, 0.0, validation)
+    for kind, markets in kinds.items():
+        told, found = case(judged, method, kind, markets, DAYS, 0.0, validation)
         together += found
         tell(told)
     if len(kinds) > 1:
@@ -264,12 +265,12 @@ def luck(judged: Judged, method: str, kinds: Sequence[str], markets: int, valida
 
 
 def known(judged: Judged) -> None:
-    """All cases of a file, those of a search by its method on as many markets of each kind."""
+    """All cases of a file."""
     counts = judged.counts()
     for method, validation in dict.fromkeys((method, validation) for method, validation, *_ in counts):
         of = {key[2]: n for key, n in counts.items() if key[:2] == (method, validation) and not key[4]}
         if of:
-            luck(judged, method, list(of), min(of.values()) * len(of), validation)
+            luck(judged, method, of, validation)
     for (method, validation, kind, days, edge_bps), n in counts.items():
         if edge_bps:
             tell(case(judged, method, kind, n, days, edge_bps, validation)[0])

@@ -111,13 +111,12 @@ def _rows(evaluator: PaperEvaluator, spec: JobSpec, stretch: Stretch) -> dict[st
     return {**{name: column.tobytes() for name, column in metrics.items()}, "blocks": blocks.tobytes()}
 
 
-@pytest.mark.parametrize("layout", ["single", "list", "folder"])
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data())
 def test_whatever_stands_where_a_search_may_not_look_changes_no_bit_of_it(
-    tmp_path_factory: pytest.TempPathFactory, layout: str, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    folder = tmp_path_factory.mktemp("quotes")
+    folder, layout = tmp_path_factory.mktemp("quotes"), data.draw(st.sampled_from(["single", "list", "folder"]))
     schemes = [name for name in SCHEMES if layout != "list" or not name.startswith("cpcv")]
     scheme = SCHEMES[data.draw(st.sampled_from(schemes))]
     validation = {**scheme, **data.draw(st.sampled_from(PURGES)), **JUDGES}
