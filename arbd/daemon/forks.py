@@ -14,8 +14,9 @@ import os
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Collection, Sequence
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,31 +52,45 @@ def fork_server(*, engine: bool, intake: bool) -> None:
     if threading.active_count() > 1 or not is_adopting():
         return
     forking_context(engine=engine, intake=intake)
-    spawn, util.spawnv_passfds = util.spawnv_passfds, _copy_instead
+    spawn = util.spawnv_passfds
+
+    def copy_instead(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+        """As `spawn` for `python ... -c CODE`, in a copy of this process."""
+        del path
+        pid = os.fork()
+        if pid == 0:
+            util.spawnv_passfds = spawn
+            _run_and_exit(args[-1], passfds)
+        return pid
+
+    util.spawnv_passfds = copy_instead
     try:
         forkserver.ensure_running()
     finally:
         util.spawnv_passfds = spawn
 
 
-def _copy_instead(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
-    """As `multiprocessing.util.spawnv_passfds` for `python ... -c CODE`, in a copy of this process."""
-    del path
-    pid = os.fork()
-    if pid == 0:
-        _run_and_exit(args[-1], passfds)
-    return pid
+def _forget_server() -> None:
+    """Have a server and a tracker of one's own, should an objective want processes: what was copied is another's.
+
+    The lock of the server is held in the copy, by whoever started it.
+    """
+    forkserver._forkserver.__init__()  # type: ignore[attr-defined,misc]
+    resource_tracker._resource_tracker.__init__()  # type: ignore[attr-defined,misc]
 
 
 def _run_and_exit(code: str, passfds: Collection[int]) -> NoReturn:
     status = 1
     try:
+        _forget_server()
         # What a new program would not have either.
         kept = {0, 1, 2, *passfds}
         for name in sorted(int(path.name) for path in Path("/proc/self/fd").iterdir()):
             if name not in kept:
                 os.closerange(name, name + 1)
-        exec(code, {"__name__": "__main__"})  # noqa: S102 - the standard library's own line
+        # Processes of objectives import what is the main program, should it have a file.
+        sys.modules["__main__"] = program = types.ModuleType("__main__")
+        exec(code, program.__dict__)  # noqa: S102 - the standard library's own line
         status = 0
     except SystemExit:
         status = 0
