@@ -75,8 +75,8 @@ def _forget_server() -> None:
 
     The lock of the server is held in the copy, by whoever started it.
     """
-    forkserver._forkserver.__init__()  # type: ignore[attr-defined,misc]
-    resource_tracker._resource_tracker.__init__()  # type: ignore[attr-defined,misc]
+    forkserver._forkserver.__init__()  # type: ignore[misc]
+    resource_tracker._resource_tracker.__init__()  # type: ignore[misc]
 
 
 def _run_and_exit(code: str, passfds: Collection[int]) -> NoReturn:
