@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbd.paper import machine_code
 from arbd.paper.ahead import all_loops
 from arbd.paper.arguments import Scalar, Table, as_argument
 from arbd.paper.machine_code import CALLABLE, Loop
@@ -21,6 +22,7 @@ from arbd.paper.market import loops
 EDGES = st.lists(st.floats(-5, 5) | st.just(np.nan), min_size=1, max_size=300)
 ALL = """
 import sys
+from arbd.paper import machine_code
 from arbd.paper.ahead import all_loops
 for loop in all_loops():
     loop.ready()
@@ -62,6 +64,18 @@ def test_a_damaged_file_is_compiled_anew(code: Path, share: float, how: str) -> 
     assert decayed(fresh()) == [1.0, 2.5, 4.25]
     found = code.read_bytes()
     assert hashlib.sha256(found[32:]).digest() == found[:32]
+
+
+def test_code_of_other_sources_in_the_same_folder_is_not_run(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code.read_bytes()
+    monkeypatch.setattr(machine_code, "sources_once", lambda: "other sources")
+    machine_code.made_for.cache_clear()
+    try:
+        assert decayed(fresh()) == [1.0, 2.5, 4.25]
+    finally:
+        machine_code.made_for.cache_clear()
+    assert len([*code.parent.glob("*.code")]) == 2
+    assert code.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from arbd.paper.scenario import load_scenario
 from tests.conftest import REPOSITORY
 
 SETS = {
-    "min_spread_pct": np.linspace(0.02, 0.4, 97),
+    "min_spread_pct": np.random.default_rng(1).permutation(np.linspace(0.02, 0.4, 97)),
+    "give_up_trades_per_day": np.tile([0, 0, 0, 5], 25)[:97],
     "exit_spread_pct": np.tile([0.0, 0.05, -0.05], 33)[:97],
     "strategy": ["convergence", "inventory"] * 48 + ["convergence"],
 }
