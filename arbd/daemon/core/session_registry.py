@@ -26,7 +26,7 @@ from arbd.errors import CorruptionError, NotFoundError, UnopenedError, UsageErro
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.files import Files
-from arbd.spool.layout import SpoolLayout
+from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.liveness import Observer
 from arbd.spool.peers import Peers
@@ -282,6 +282,7 @@ class SessionRegistry:
                 raise NotFoundError(str(error)) from error
             if over:
                 self.files.remove_temporaries(paths.folder)
+                self._clear_generations(paths)
                 self._end(session_queue, was_worked_on=False)
                 return
             self.watch.begins(session_id)
@@ -317,8 +318,14 @@ class SessionRegistry:
         if not state.over:
             self._revoke_dead(work)
         elif work.is_idle:
+            self._clear_generations(work.queue.paths)
             self._end(work.queue, was_worked_on=True)
             del self.work[session_id]
+
+    def _clear_generations(self, paths: SessionPaths) -> None:
+        """Remove what could neither be published nor taken back of a generation, as where a mount went away."""
+        with contextlib.suppress(FileNotFoundError):
+            self.files.remove_temporaries(paths.generations)
 
     def _go_on_longer(self, work: SessionState) -> None:
         """A session was extended: its job was written before the record that says so. OSError where it is not shown yet."""
