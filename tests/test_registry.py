@@ -23,8 +23,7 @@ from tests.conftest import REPOSITORY
 REGISTRIES: tuple[Registry[Any], ...] = (METHODS, MARKET_FORMATS, EXPORT_FORMATS, STRATEGIES)
 # Strings that are equal to a name and mean something else, or name a part for a person. By file and string.
 MEANS_SOMETHING_ELSE = {
-    ("arbd/paper/kernel/parameter_sets.py", "grid"): "a field of a run: where its equity grid lies",
-    ("arbd/paper/kernel/state.py", "grid"): "the same field",
+    ("arbd/paper/kernel/state.py", "grid"): "a field of a run: where its equity grid lies",
     ("arbd/paper/market/readers.py", "quotes"): "what a message calls the content of a file",
     ("arbd/paper/market/writers.py", "quotes"): "a table of DuckDB",
     ("arbd/objective/markets.py", "quotes"): "what a file is that a job names",
