@@ -110,7 +110,7 @@ def test_a_python_objective_runs_in_the_interpreter_that_it_names_where_that_is_
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        ("{python: 'samples:quick', interpreter: python3}", "interpreter: is the absolute path of a Python"),
+        ("{python: 'samples:quick', interpreter: python3}", "interpreter: must be the absolute path of a Python"),
         ("{python: 'samples:quick', interpreter: /nowhere/python}", "'/nowhere/python' is no program on this host"),
         ("{command: [/usr/bin/env], protocol: line}", "did you mean 'lines'"),
         ("{command: [/usr/bin/env], protocoll: lines}", "did you mean 'protocol'"),
