@@ -14,6 +14,7 @@ import numpy as np
 
 from arbd.arrays import Array
 from arbd.errors import CorruptionError, DamageWarning
+from arbd.results.column_bytes import common_number, widened_blocks
 from arbd.results.columns import RowBatch
 from arbd.results.segments import NAME, read_batch
 from arbd.spool.files import Files
@@ -80,13 +81,14 @@ class BlockReader:
                 found.append((chosen, part))
         if not found:
             return None
-        n_blocks, form = max(part.shape[1] for _, part in found), np.result_type(*(part.dtype for _, part in found))
         if len(found) == 1 and len(found[0][1]) == len(iterations):
             return found[0][1]
         # As of `columns.concatenate`: NaN behind those of rows that have fewer.
+        n_blocks = common_number([part for _, part in found], len(iterations))
+        form = np.result_type(*(part.dtype for _, part in found))
         blocks = np.full((len(iterations), n_blocks, 2), np.nan, dtype=form)
         for chosen, part in found:
-            blocks[chosen, : part.shape[1]] = part
+            blocks[chosen] = widened_blocks(part, len(part), n_blocks)
         return blocks
 
     def _of_batch(self, segment: str, offset: int, iterations: Array) -> Array | None:

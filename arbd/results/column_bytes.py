@@ -16,6 +16,8 @@ import msgpack
 from arbd.arrays import Array, np
 
 LEVEL = 1
+# So much may be filled up so that rows with few return blocks stand beside rows with many.
+WIDENED_BYTES = 512 << 20
 SAMPLE_BYTES = 2_048
 # Compressed only where a sample becomes this much smaller: what does is quick to compress, and to read.
 PAYS = 0.35
@@ -67,15 +69,27 @@ def stored_blocks(blocks: Array) -> Array:
     return single
 
 
+def common_number(parts: Sequence[Array], n: int) -> int:
+    """How many return blocks each of `n` rows gets where `parts` of them, (rows, n_blocks, 2), stand together.
+
+    As many as the part with the most, unless filling up the others would take more than `WIDENED_BYTES` and four times
+    what is there: one row that another host wrote, with a million blocks, must not take all memory.
+    """
+    there = sum(len(part) * part.shape[1] for part in parts)
+    numbers = sorted({int(part.shape[1]) for part in parts})
+    most = max(4 * there, WIDENED_BYTES // 16)
+    return next((number for number in reversed(numbers) if number * n <= most), numbers[0])
+
+
 def widened_blocks(blocks: Array | None, n: int, n_blocks: int) -> Array:
-    """The return blocks of `n` rows, (n, n_blocks, 2): NaN behind those of rows that have fewer, or none.
+    """The return blocks of `n` rows, (n, n_blocks, 2): NaN behind those of rows that have fewer, or none, or more.
 
     So what a row has does not depend on the rows that stand beside it; `block_numbers` tells how many that are.
     """
     if blocks is not None and blocks.shape[1] == n_blocks:
         return blocks
     widened = np.full((n, n_blocks, 2), np.nan, dtype=_DOUBLE if blocks is None else blocks.dtype)
-    if blocks is not None:
+    if blocks is not None and blocks.shape[1] < n_blocks:
         widened[:, : blocks.shape[1]] = blocks
     return widened
 

@@ -19,6 +19,7 @@ from arbd.records import shown
 from arbd.results.code_runs import CodeRuns, code_of
 from arbd.results.column_bytes import (
     block_form,
+    common_number,
     compressed,
     contiguous_bytes,
     expanded,
@@ -277,10 +278,11 @@ def concatenate(batches: Sequence[RowBatch], like: Sequence[RowBatch] | None = N
     forms = batches if like is None else like
     params = _union(batches, forms, "params")
     metrics = _union(batches, forms, "metrics")
-    numbers = [batch.blocks.shape[1] for batch in forms if batch.blocks is not None]
+    parts = [batch.blocks for batch in forms if batch.blocks is not None]
     blocks = None
-    if numbers:
-        blocks = np.concatenate([widened_blocks(batch.blocks, len(batch), max(numbers)) for batch in batches])
+    if parts:
+        number = common_number(parts, sum(map(len, batches)))
+        blocks = np.concatenate([widened_blocks(batch.blocks, len(batch), number) for batch in batches])
     return RowBatch(
         **{
             name: np.concatenate([getattr(batch, name) for batch in batches] or [np.empty(0)]).astype(form, copy=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from arbd.arrays import Array
-from arbd.results.column_bytes import widened_blocks
+from arbd.results.column_bytes import common_number, widened_blocks
 from arbd.results.columns import RowBatch, RowRules, concatenate
 from arbd.results.precedence import Winners
 from arbd.results.segments import read_batch, worker_of
@@ -83,7 +83,7 @@ def _with_blocks(rows: RowBatch, repeats: Array, blocks: Array | None) -> Array 
     """The blocks of `rows`, those at `repeats` with `blocks` instead."""
     if blocks is None:
         return rows.blocks
-    n_blocks = max(blocks.shape[1], 0 if rows.blocks is None else rows.blocks.shape[1])
+    n_blocks = common_number([part for part in (rows.blocks, blocks) if part is not None], len(rows))
     form = blocks.dtype if rows.blocks is None else rows.blocks.dtype
     filled = np.array(widened_blocks(rows.blocks, len(rows), n_blocks), dtype=np.result_type(form, blocks.dtype))
     filled[repeats] = widened_blocks(blocks, len(blocks), n_blocks)

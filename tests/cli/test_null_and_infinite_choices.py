@@ -118,7 +118,7 @@ def test_every_method_asks_for_them_and_constraints_know_them(method: str) -> No
     [
         ("[null, null]", "a value stands twice"),
         ("[.nan, 1]", "nan is no value that a choice can have"),
-        ("[{a: 1}]", "is no value: a number, a string, true, false or null"),
+        ("[{a: 1}]", "must be a number, a string, true, false or null"),
     ],
 )
 def test_a_mistake_is_one_line(arbctl: Arbctl, tmp_path: Path, values: str, said: str) -> None:

@@ -31,6 +31,7 @@ from arbd.job.spec import ObjectiveSpec
 from arbd.job.stored import read_spec
 from arbd.objective.load import load_evaluator
 from arbd.objective.protocol import Trial
+from arbd.results import column_bytes
 from arbd.results.columns import RowBatch, RowRules
 from arbd.results.compaction import compact
 from arbd.results.csv_writer import csv_lines
@@ -668,13 +669,18 @@ def test_a_session_without_a_readable_row_is_a_table_without_rows(layout: SpoolL
     assert arbctl("summary", "s")[0] == 0
 
 
-def test_blocks_of_another_shape_say_nothing_beside_the_first(layout: SpoolLayout) -> None:
+@pytest.mark.parametrize(("number", "is_kept"), [(7, True), (20_000, False)])
+def test_one_row_of_very_many_blocks_does_not_make_all_others_as_large(
+    layout: SpoolLayout, monkeypatch: pytest.MonkeyPatch, number: int, is_kept: bool
+) -> None:
+    monkeypatch.setattr(column_bytes, "WIDENED_BYTES", 1 << 20)
     paths = make_session(layout, 10)
-    write_rows(paths, "a", rows_of(1, 5, blocks=True), replace(rows_of(6, 5), blocks=np.ones((5, 7, 2))))
+    write_rows(paths, "a", rows_of(1, 9, blocks=True), replace(rows_of(10, 1), blocks=np.ones((1, number, 2))))
     (group,) = Merge(layout.files(), paths, RowRules.of(spec_of(10))).groups()
     assert group.rows.blocks is not None
-    assert group.rows.blocks.shape == (10, 2, 2)
-    assert np.isnan(group.rows.blocks[5:]).all()
+    assert group.rows.blocks.shape == (10, number if is_kept else 2, 2)
+    assert not np.isnan(group.rows.blocks[:9, :2]).any()
+    assert np.isnan(group.rows.blocks[9]).all() != is_kept
 
 
 def test_a_heartbeat_stays_readable_however_much_its_worker_has_to_say(layout: SpoolLayout) -> None:
