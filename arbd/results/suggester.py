@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 
@@ -50,6 +51,7 @@ class Suggester:
     def suggest(self, number: int, *, urgent: bool = False) -> Suggested:
         """Publish generation `number`; the results that it depends on are recorded in the ledger.
 
+        OSError also where the job that was read is shorter than that: an old copy, from before the session was extended.
         With `urgent`, neither another worker that is at it nor other versions of libraries are a reason to wait.
         """
         if self._unable:
@@ -106,6 +108,8 @@ class Suggester:
         assert self._planner is not None
         if published_up_to(self.files, self.paths) >= number:
             return Suggested(number, published=True, other_versions=other)
+        if isinstance(self._planner, GenerationPlanner) and (number - 1) * self.spec.generation_size >= self.spec.n:
+            raise OSError(errno.ESTALE, f"{self.paths.spec} is not shown as it was extended")
         self._learn(self._planner)
         missing = self._planner.missing(number)
         damage = tuple(f"{d.path}, bytes {d.damage.offset} to {d.damage.end}" for d in self._reader.damage)

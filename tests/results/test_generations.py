@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
+from arbd import schema
+from arbd.daemon.side import suggester
 from arbd.errors import CorruptionError
+from arbd.job.stored import read_spec
 from arbd.results.columns import RowBatch
 from arbd.results.generations import PublishedPlan, generation_name, published_up_to, read_generation
 from arbd.results.suggester import Suggester
@@ -79,6 +83,23 @@ def test_the_first_writer_wins(layout: SpoolLayout) -> None:
     assert Suggester(Files(), paths).suggest(1).published
     assert content(paths, 1) == before
     assert [name for name in Files().names(paths.generations) if name.startswith(".")] == []
+
+
+def test_a_generation_after_the_last_is_not_made_of_an_old_copy_of_the_job_which_is_read_anew(
+    layout: SpoolLayout,
+) -> None:
+    paths = guided(layout)
+    for number in range(1, 7):
+        assert suggester._suggest(paths.folder, number, False).published
+        evaluate(paths, number)
+    with pytest.raises(OSError, match="is not shown as it was extended") as caught:
+        suggester._suggest(paths.folder, 7, False)
+    assert caught.value.errno == errno.ESTALE
+    assert paths.folder not in suggester._sessions
+    spec = read_spec(Files(), paths)
+    Files().publish(paths.spec, encode_frame(msgpack.packb({**schema.JOB.stamp(), **replace(spec, n=28).to_plain()})))
+    assert suggester._suggest(paths.folder, 7, False).published
+    assert read_generation(Files(), paths, 7).first == 25
 
 
 class WithoutLinks(RealSystem):

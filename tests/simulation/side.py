@@ -56,11 +56,12 @@ class SimSuggester:
             order = self.orders[0]
             self.process.session = order.session
             try:
-                session = self._session(order.session)
+                identity, session = self._session(order.session)
                 self.daemon.world.pause(self.daemon.world.rng.uniform(0.0, 0.3))
                 news: events.Event = events.SuggestionMade(
                     order.session, session.suggest(order.number, urgent=order.urgent)
                 )
+                self._sessions[order.session] = (identity, session)
             except (OSError, ArbdError) as error:
                 news = events.SuggestionFailed(order.session, repr(error))
             self.orders.popleft()
@@ -68,14 +69,13 @@ class SimSuggester:
         self.process.on_death.pop()
         self._busy = False
 
-    def _session(self, folder: Path) -> Suggester:
+    def _session(self, folder: Path) -> tuple[FileStatus | None, Suggester]:
         """As `arbd.daemon.side.suggester` keeps them."""
         identity = self.files.look(SessionPaths(folder).spec)
         known, session = self._sessions.pop(folder, (None, None))
         if session is None or known != identity:
             session = Suggester(self.files, SessionPaths(folder))
-        self._sessions[folder] = (identity, session)
-        return session
+        return identity, session
 
     def _died(self, process: Process) -> None:
         if not self.daemon.process.alive or process is not self.process:

@@ -45,8 +45,10 @@ def _suggest(folder: Path, number: int, urgent: bool) -> Suggested:
             del _sessions[next(iter(_sessions))]
         # Now, while the slots start, rather than when the first generation that learns is waited for.
         session.warm_up()
+    found = session.suggest(number, urgent=urgent)
+    # Not where that failed: what was read of the session may have been an old copy.
     _sessions[folder] = (identity, session)
-    return session.suggest(number, urgent=urgent)
+    return found
 
 
 class SuggesterPool:
