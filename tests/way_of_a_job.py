@@ -1,6 +1,7 @@
 """The way of a job: which files of arbd run until its YAML in `incoming/` is a session, in the order in which they begin.
 
-python -m tests.way_of_a_job    put the list into docs/architecture.md
+python -m tests.way_of_a_job            put the list into docs/architecture.md
+python -m tests.way_of_a_job --print    print it
 """
 
 from __future__ import annotations
@@ -93,6 +94,9 @@ def main() -> None:
     """Command line."""
     with tempfile.TemporaryDirectory() as folder:
         text = listed(files_on_the_way(Path(folder)))
+    if sys.argv[1:] == ["--print"]:
+        sys.stdout.write(text)
+        return
     page = PAGE.read_text()
     before, after = page.partition(BEGIN)[0], page.partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}{text}{END}{after}")

@@ -70,8 +70,9 @@ def engine() -> Engine:
     return read_engine()
 
 
-def base_parts() -> dict[str, str]:
-    """What every session depends on, whatever its objective is."""
+@functools.cache
+def base_parts() -> Mapping[str, str]:
+    """What every session depends on, whatever its objective is; as of when it was first asked for, as `engine`."""
     import numpy  # noqa: PLC0415 - whoever asks computes with it; `status` does not
 
     return {ENGINE: engine().digest, PYTHON: platform.python_version(), NUMPY: numpy.__version__}

@@ -30,11 +30,12 @@ class RunningCode:
 
     def parts_for(self, spec: JobSpec) -> dict[str, str]:
         """The parts that rows of a job depend on, as far as they are loaded."""
-        if spec.objective.interpreter:
-            return self._base
-        if spec.objective.kind == "python":
-            return self._base | self.modules.parts()
-        return self._base | (command_parts(spec) if spec.objective.kind == "command" else {})
+        own: Mapping[str, str] = {}
+        if spec.objective.kind == "python" and not spec.objective.interpreter:
+            own = self.modules.parts()
+        elif spec.objective.kind == "command":
+            own = command_parts(spec)
+        return {**self._base, **own}
 
     def prepare(
         self, spec: JobSpec, expected: Mapping[str, str], engine_files: Callable[[str], Mapping[str, str]]

@@ -90,7 +90,7 @@ class ShippedSession:
             job = Job(
                 self.paths.session_id,
                 bytes(self._raw),
-                base_parts(),
+                dict(base_parts()),
                 current.era,
                 dict(current.parts),
                 tuple(dict(parts) for parts in current.given_up),

@@ -213,15 +213,17 @@ class StandingLook:
 
 
 def warm_up() -> None:
-    """Import what resolving needs, before a job's time is taken."""
+    """Import what resolving needs, and hash the code that computes, before a job's time is taken."""
     import arbd.job.file  # noqa: PLC0415 - see `_parsed`
     import arbd.job.resolve  # noqa: PLC0415 - as above
     import arbd.job.resolve_standing  # noqa: PLC0415 - as above
     import arbd.paper.market.cache  # noqa: PLC0415 - as above
     import arbd.paper.scenario  # noqa: PLC0415 - as above
     import arbd.results.warm_start  # noqa: F401, PLC0415 - as above
+    from arbd.job.code import base_parts  # noqa: PLC0415 - as above
 
     load()
+    base_parts()
 
 
 def _slots(layout: SpoolLayout) -> int:

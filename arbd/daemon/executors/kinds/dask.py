@@ -218,7 +218,7 @@ def call_on_worker(
     return get_worker().address, function(job, chunk, tuple(zip(names, files, strict=True)))
 
 
-def worker_parts() -> dict[str, str]:
+def worker_parts() -> Mapping[str, str]:
     """On a worker: what it computes with."""
     from arbd.job.code import base_parts  # noqa: PLC0415 - as above
 
