@@ -30,15 +30,23 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes, by default one per processor"
     )
+    parser.add_argument(
+        "--target",
+        action="append",
+        choices=list(TARGETS),
+        metavar="TARGET",
+        help=f"only these readers, of {', '.join(TARGETS)}",
+    )
     options = parser.parse_args()
+    targets = options.target or list(TARGETS)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="arbd-fuzz-") as temporary:
         folder = Path(temporary) / "corpus"
         if options.case:
-            outcome = play_range(make_corpus(folder).folder, options.seed, options.case, show=True)
+            outcome = play_range(make_corpus(folder).folder, options.seed, options.case, targets, show=True)
             print(*(trace for _, _, trace in outcome.failures), sep="\n")
         else:
-            outcome = play_all(options.seed, options.cases, options.jobs, folder, _tell)
+            outcome = play_all(options.seed, options.cases, options.jobs, folder, _tell, targets)
     for name in TARGETS:
         words = {word: count for (target, word), count in sorted(outcome.words.items()) if target == name}
         if words:
@@ -46,7 +54,8 @@ def main() -> None:
             slowest, number = outcome.slowest[name]
             print(f"{name:12} {told}; the slowest {slowest * 1000:.0f} ms (case {number})")
     for number, reason, _ in outcome.failures:
-        print(f"bin/fuzz --seed {options.seed} --case {number}: {reason}")
+        only = "".join(f" --target '{target}'" for target in options.target or [])
+        print(f"bin/fuzz --seed {options.seed}{only} --case {number}: {reason}")
     print(f"{outcome.cases:,} cases, {len(outcome.failures)} failures, {time.monotonic() - started:.0f} s")
     sys.exit(1 if outcome.failures else 0)
 

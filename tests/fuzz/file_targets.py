@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import random
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -20,7 +22,6 @@ from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import Quotes, build_quotes
 from arbd.paper.market.readers import read_quotes
 from arbd.paper.market.synth import synth_profile
-from arbd.paper.market.writers import write_quotes
 from arbd.paper.scenario import load_scenario
 from arbd.results.columns import RowRules
 from arbd.results.csv_writer import csv_lines
@@ -29,7 +30,9 @@ from arbd.results.warm_start import past_reader
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from tests.fuzz.mutations import mutate_bytes, mutate_framed_file, mutate_job
+from tests.fuzz.packed import bomb, repacked
 from tests.fuzz.people import at_home, cleanly, mutated_table, sound
+from tests.fuzz.seeds import TYPED, quotes_file, typed_parquet
 
 
 def _npz(rng: random.Random, quotes: Quotes) -> bytes:
@@ -66,19 +69,18 @@ def _npz(rng: random.Random, quotes: Quotes) -> bytes:
 @at_home
 def quotes(bench: Any, rng: random.Random, folder: Path) -> str:
     """A file of quotes in every format, through the reader and the cache."""
-    whole = synth_profile("brl", rng.randrange(3), 12)
-    suffix = rng.choice([".csv", ".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz"])
+    number, suffix = rng.randrange(3), rng.choice([".csv", ".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz"])
     path = folder / f"q{suffix}"
     if suffix == ".npz":
-        path.write_bytes(_npz(rng, whole))
+        path.write_bytes(_npz(rng, synth_profile("brl", number, 12)))
     elif suffix in (".csv", ".csv.gz"):
-        write_quotes(whole, folder / "plain.csv")
-        table = mutated_table(rng, (folder / "plain.csv").read_bytes())
-        packed = mutate_bytes(rng, gzip.compress(table)) if rng.random() < 0.3 else gzip.compress(table)
-        path.write_bytes(table if suffix == ".csv" else packed)
+        table = mutated_table(rng, quotes_file(".csv", number))
+        path.write_bytes(table if suffix == ".csv" else repacked(rng, table))
+    elif suffix == ".parquet" and rng.random() < 0.5:
+        whole = typed_parquet(rng.randrange(TYPED))
+        path.write_bytes(mutate_bytes(rng, whole) if rng.random() < 0.3 else whole)
     else:
-        write_quotes(whole, path)
-        path.write_bytes(mutate_bytes(rng, path.read_bytes()))
+        path.write_bytes(mutate_bytes(rng, quotes_file(suffix, number)))
 
     def step() -> None:
         policy = rng.choice(["refuse", "drop"])
@@ -118,6 +120,17 @@ def _remade_tar(rng: random.Random, data: bytes) -> bytes:
                 )
             elif kind == 3:
                 continue
+            elif kind == 4:
+                member.pax_headers = rng.choice(
+                    [{"size": "99999999999"}, {"GNU.sparse.major": "1"}, {"mtime": "nan"}, {"uid": "x"}]
+                )
+            elif kind == 5 and rng.random() < 0.2:
+                body = gzip.decompress(bomb("zeros"))
+                member.size = len(body)
+            elif kind == 6:
+                for number in range(rng.choice([1, 3, 300])):
+                    twin = tarfile.TarInfo(rng.choice([member.name, f"done/segments/{number}-1-0.seg"]))
+                    after.addfile(twin, io.BytesIO(b""))
             after.addfile(member, io.BytesIO(body))
     return out.getvalue()
 
@@ -136,7 +149,7 @@ def archive(bench: Any, rng: random.Random, folder: Path) -> str:
     elif kind == 1:
         data = gzip.compress(mutate_bytes(rng, gzip.decompress(data)), 1)
     else:
-        data = _remade_tar(rng, data)
+        data = _remade_tar(rng, data) if rng.random() < 0.8 else repacked(rng, gzip.decompress(data))
     path, layout = folder / "a.tar.gz", SpoolLayout(folder / "spool")
     path.write_bytes(data)
     layout.root.mkdir()
@@ -183,13 +196,20 @@ def table(bench: Any, rng: random.Random, folder: Path) -> str:
     return cleanly(step)
 
 
+@functools.lru_cache(maxsize=1)
+def _kept_entry(path: Path, kept: Path) -> dict[str, Any]:
+    """The columns of the file, whose cache is made in `kept`."""
+    return {name: column.copy() for name, column in load_market(path, kept)[0].told().items()}
+
+
 @at_home
 def cache_entry(bench: Any, rng: random.Random, folder: Path) -> str:
     """An entry of the cache that something wrote to: what is read is what the file holds, all the same."""
-    path, cache = folder / "q.csv", folder / "cache"
-    write_quotes(synth_profile("brl", 1, 40), path)
-    before = {name: column.copy() for name, column in load_market(path, cache)[0].told().items()}
-    there = sorted(found for found in cache.rglob("*") if found.is_file())
+    path, cache, kept = folder / "q.csv", folder / "cache", folder.parent / "kept-entry"
+    path.write_bytes(quotes_file(".csv", 1, 40))
+    before = _kept_entry(path, kept)
+    shutil.copytree(kept, cache)
+    there = sorted(found for found in cache.rglob("*") if found.is_file() and found.suffix != ".lock")
     for victim in rng.sample(there, rng.randint(1, 3)):
         if rng.random() < 0.2:
             victim.unlink()

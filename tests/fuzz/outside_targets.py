@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import random
 import shutil
-import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +24,11 @@ from arbd.paper.market.importers import VenueOptions, import_venue, join_venues
 from arbd.paper.market.importers.formats import FORMATS
 from arbd.paper.market.importers.funding import read_funding
 from arbd.paper.market.importers.funding_formats import FUNDING_FORMATS
-from arbd.paper.market.synth import synth_profile
-from arbd.paper.market.writers import write_quotes
 from tests.conftest import REPOSITORY
 from tests.fuzz.mutations import FLOATS, INTEGERS, TEXTS, hostile, mutate_bytes, mutate_job
+from tests.fuzz.packed import repacked, zipped
 from tests.fuzz.people import at_home, cleanly, mutated_table, sound
+from tests.fuzz.seeds import quotes_file
 from tests.fuzz.wrong_redis import answers, wrong_redis
 from tests.paper.dumps import FILES, FUNDING_FILES, stored
 
@@ -60,14 +57,27 @@ LINES = [
     b"{" + b",".join(b'"m%d": 1' % i for i in range(1_001)) + b"}",
 ]  # fmt: skip
 
+# What stands before the file itself.
+DEEP = [
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b"\xef\xbb\xbf",
+    b"\n" * 1_000,
+    b"null\n",
+    b'{"a":1,"a":2}\n',
+    b"[]",
+    b"\x00",
+    b"[[]]\n",
+]
+
 
 def _packed(rng: random.Random, name: str, data: bytes) -> tuple[str, bytes]:
-    if rng.random() >= 0.2:
+    kind = rng.random()
+    if kind >= 0.25:
         return name, data
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, data)
-    packed = out.getvalue()
+    if kind >= 0.1:
+        return f"{name}{rng.choice(['.gz', '.zip', '.tar.gz', '.tgz', '.zst'])}", repacked(rng, data)
+    packed = zipped(name, data)
     return f"{name}.zip", mutate_bytes(rng, packed) if rng.random() < 0.5 else packed
 
 
@@ -86,6 +96,8 @@ def _mutated_json(rng: random.Random, data: bytes) -> bytes:
         return mutate_bytes(rng, data)
     text = data.decode()
     ends = [at for at, letter in enumerate(text) if letter in ",:]}"]
+    if rng.random() < 0.1:
+        return rng.choice(DEEP) + data
     for _ in range(rng.randint(1, 3)):
         at = rng.choice(ends)
         start = max(text.rfind(letter, 0, at) for letter in ",:[{") + 1
@@ -101,6 +113,15 @@ def _mutated_json(rng: random.Random, data: bytes) -> bytes:
                 '""',
                 '"x"',
                 '"' + "1" * 400 + '"',
+                "9" * 5_000,
+                "-0.0",
+                '"NaN"',
+                '"1e400"',
+                '"\\ud800"',
+                "1,1",
+                '1,"ts":1,"T":2,"b":[],"a":[]',
+                "[" * 5_000 + "]" * 5_000,
+                "{" + ",".join(f'"k{i}":{i}' for i in range(300)) + "}",
                 "[" * 40,
             ]
         )
@@ -173,10 +194,15 @@ def days(bench: Any, rng: random.Random, folder: Path) -> str:
         path = home / name
         if path.exists():
             continue
-        quotes = synth_profile("brl", number, 8)
-        write_quotes(replace(quotes, ts_ns=quotes.ts_ns + number * 86_400 * 10**9), path)
-        if rng.random() < 0.2:
-            path.write_bytes(mutate_bytes(rng, path.read_bytes()))
+        whole = quotes_file(suffix, number, 8, day=number)
+        kind = rng.random()
+        path.write_bytes(
+            mutate_bytes(rng, whole)
+            if kind < 0.2
+            else mutated_table(rng, whole)
+            if kind < 0.4 and suffix == ".csv"
+            else whole
+        )
         if rng.random() < 0.05:
             path.unlink()
             path.mkdir()

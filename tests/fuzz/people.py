@@ -62,7 +62,7 @@ def mutated_table(rng: random.Random, data: bytes) -> bytes:
     rows = [line.split(",") for line in text.splitlines()]
     for _ in range(rng.randrange(4)):
         row = rng.choice(rows) if rows and rng.random() < 0.6 else (rows[0] if rows else [])
-        kind = rng.randrange(8)
+        kind = rng.randrange(16)
         if not row:
             continue
         at = rng.randrange(len(row))
@@ -76,12 +76,49 @@ def mutated_table(rng: random.Random, data: bytes) -> bytes:
             rows.reverse()
         elif kind == 6:
             rows.insert(rng.randrange(len(rows)), list(rng.choice(rows)))
-        else:
+        elif kind == 7:
             row[at] = "x" * rng.choice([300, 70_000])
+        elif kind <= 9 and len(rows) > 2:
+            # The whole column is something else.
+            cell = rng.choice(CELLS)
+            for other in rows[1:]:
+                if at < len(other):
+                    other[at] = cell
+        elif kind == 10 and len(rows) > 2:
+            rows[1:] = [rng.choice(rows[1:])] * rng.choice([1, 2, 300])
+        elif kind == 11:
+            rows[0] = rng.choice([rows[0][::-1], [cell.upper() for cell in rows[0]], rows[0] * 2, [], rows[0] * 200])
+        elif kind == 12:
+            row[at] = f'"{row[at]}"' if rng.random() < 0.7 else f'"{row[at]}'
+        elif kind == 13:
+            rows.insert(
+                rng.randrange(len(rows)), rng.choice([[], ["# a comment"], ["sep=;"], [""] * len(row), rows[0]])
+            )
+        elif kind == 14:
+            end = rng.choice(["e300", ".0", " ", "%", "\u00a0", "d"])
+            row[at] = row[at].replace(".", ",") if rng.random() < 0.5 else row[at] + end
+        else:
+            row[at] = str(rng.choice([-1, 1]) * rng.randrange(10 ** rng.choice([1, 9, 19, 20, 40])))
     delimiter = rng.choice([*[","] * 15, ";", "\t", "|", " ", ""])
     text = rng.choice([*["\n"] * 9, "\r\n", "\r", "\n\n"]).join(delimiter.join(row) for row in rows)
     text += rng.choice(["", "\n"])
-    return text.encode(rng.choice([*["utf-8"] * 12, "utf-8-sig", "utf-16", "latin-1"]), errors="replace")
+    return text.encode(
+        rng.choice(
+            [
+                *["utf-8"] * 24,
+                "utf-8-sig",
+                "utf-16",
+                "utf-16-be",
+                "utf-32",
+                "utf-7",
+                "cp1252",
+                "shift-jis",
+                "cp037",
+                "latin-1",
+            ]
+        ),
+        errors="replace",
+    )
 
 
 def sound(quotes: Quotes) -> None:

@@ -33,15 +33,23 @@ MAX_CPU_S = 1.0
 MAX_WAIT_S = 10.0
 # A case that never comes back to the interpreter, where it could be told so, is ended with its process by the system.
 MAX_DEAF_S = 60
+# What a case may hold of memory beside what its process held before.
+MAX_MEMORY_BYTES = 400 << 20
+# Nobody else on the machine pays for a reader without bounds.
+MAX_PROCESS_BYTES = 4 << 30
 # A process that waits for something else is on its way to a processor for less of that time.
 LEAST_ON_ITS_WAY_S = 0.5
 # Cases that a process plays on one copy of the corpus.
-PART = 1_000
+PART = 5_000
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "os.spawn")
 
 
 class HangError(BaseException):
     """A case took too long. No reader catches this one."""
+
+
+class MemoryHeldError(BaseException):
+    """A case held too much memory."""
 
 
 class ForbiddenError(BaseException):
@@ -159,23 +167,54 @@ class Patience:
         signal.setitimer(signal.ITIMER_REAL, MAX_WAIT_S)
 
 
-def play(bench: Bench, watch: Watch, patience: Patience, seed: int, number: int) -> tuple[str, str]:
-    """One case: its target, and a word for what came of it. Raises what the fuzzer looks for."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What this process held at most since `of_now`, in bytes."""
+
+    before: int
+
+    @classmethod
+    def of_now(cls) -> Memory:
+        """From here on."""
+        # The system counts the most anew.
+        Path("/proc/self/clear_refs").write_text("5")
+        return cls(cls._most())
+
+    @staticmethod
+    def _most() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) << 10
+
+    def check(self) -> None:
+        """Raises where it was too much."""
+        if (held := self._most() - self.before) > MAX_MEMORY_BYTES:
+            raise MemoryHeldError(f"held {held >> 20} MiB")
+
+
+def play(
+    bench: Bench, watch: Watch, patience: Patience, seed: int, number: int, targets: Sequence[str]
+) -> tuple[str, str]:
+    """One case of one of `targets`: which, and a word for what came of it. Raises what the fuzzer looks for."""
     rng = random.Random(f"{seed}/{number}")
-    name = rng.choices(list(TARGETS), [weight for _, weight in TARGETS.values()])[0]
+    name = rng.choices(targets, [TARGETS[each][1] for each in targets])[0]
+    memory = Memory.of_now()
     patience.begin()
     try:
         with watch.over(bench.corpus.folder):
             word = TARGETS[name][0](bench, rng)
     finally:
         patience.end()
+    memory.check()
     bench.check_outside()
     return name, word
 
 
-def play_range(folder: Path, seed: int, numbers: Sequence[int], *, show: bool = False) -> Outcome:
+def play_range(
+    folder: Path, seed: int, numbers: Sequence[int], targets: Sequence[str] = tuple(TARGETS), *, show: bool = False
+) -> Outcome:
     """Many cases on a copy of the corpus in `folder`."""
     sys.dont_write_bytecode = True
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_PROCESS_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     warnings.simplefilter("error")
     # Readers say with it what they did without: that is the clean answer to damage.
     warnings.simplefilter("ignore", DamageWarning)
@@ -190,7 +229,7 @@ def play_range(folder: Path, seed: int, numbers: Sequence[int], *, show: bool = 
             (folder.parent / f"case-{os.getpid()}").write_text(str(number))
             started = time.process_time()
             try:
-                name, word = play(bench, watch, patience, seed, number)
+                name, word = play(bench, watch, patience, seed, number, targets)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
@@ -216,27 +255,34 @@ def _restored(bench: Bench, folder: Path) -> bool:
     return folder.is_dir()
 
 
-def play_all(seed: int, cases: int, jobs: int, folder: Path, tell: Callable[[Outcome, Outcome], None]) -> Outcome:
+def play_all(
+    seed: int,
+    cases: int,
+    jobs: int,
+    folder: Path,
+    tell: Callable[[Outcome, Outcome], None],
+    targets: Sequence[str] = tuple(TARGETS),
+) -> Outcome:
     """All cases, in several processes. `folder` gets the corpus; `tell` is called with what a part gave, and all so far."""
     corpus = make_corpus(folder)
     parts = [range(start, min(start + PART, cases)) for start in range(0, cases, PART)]
     total = Outcome()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(_played_apart, corpus.folder, seed, part) for part in parts]
+        waiting = [pool.submit(_played_apart, corpus.folder, seed, part, targets) for part in parts]
         for done in concurrent.futures.as_completed(waiting):
             total.add(done.result())
             tell(done.result(), total)
     return total
 
 
-def _played_apart(folder: Path, seed: int, part: Sequence[int]) -> Outcome:
+def _played_apart(folder: Path, seed: int, part: Sequence[int], targets: Sequence[str]) -> Outcome:
     """A part in a process of its own; where that does not live to its end, the cases behind the one that ended it in another."""
     total, left = Outcome(), part
     while left:
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             pid = pool.submit(os.getpid).result()
             try:
-                total.add(pool.submit(play_range, folder, seed, left).result())
+                total.add(pool.submit(play_range, folder, seed, left, targets).result())
             except concurrent.futures.process.BrokenProcessPool:
                 number = int((folder.parent / f"case-{pid}").read_text())
                 total.failures.append((number, "its process ended: killed, crashed, or deaf for too long", ""))
