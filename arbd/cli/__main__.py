@@ -21,6 +21,7 @@ from arbd.errors import ArbdError, DamageWarning, NoSessionError
 from arbd.import_path import leave_current_folder
 from arbd.registry import hint
 from arbd.terminal_text import escape_control_chars
+from arbd.typed_folder import TypedFolder
 
 _HERE = "arbd.cli.commands"
 HOMES = {
@@ -93,7 +94,7 @@ HINTS = {
 )
 @click.option(
     "--spool",
-    type=click.Path(path_type=Path, readable=False),
+    type=TypedFolder(path_type=Path, readable=False),
     help="The shared folder, by default $ARBD_SPOOL or the settings'.",
 )
 @click.option(

@@ -13,6 +13,7 @@ from arbd.errors import ArbdError
 from arbd.import_path import leave_current_folder
 from arbd.objective.processes import adopt_orphans
 from arbd.terminal_text import escape_control_chars
+from arbd.typed_folder import TypedFolder
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -29,7 +30,7 @@ def cli() -> None:
     help="Settings, by default $ARBD_CONFIG or /etc/arbd/arbd.yaml.",
 )
 @click.option(
-    "--spool", type=click.Path(path_type=Path), help="The shared folder, by default $ARBD_SPOOL or the settings'."
+    "--spool", type=TypedFolder(path_type=Path), help="The shared folder, by default $ARBD_SPOOL or the settings'."
 )
 @click.option("--worker-id", help="This worker's name on the spool, by default the host's.")
 @click.option("--slots", type=int, help="Processes that evaluate at once, by default one per processor.")

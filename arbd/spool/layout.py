@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbd.errors import SpoolError, UnsafePathError, UsageError
+from arbd.spool import place
 
 if TYPE_CHECKING:
     from arbd.spool.files import Files
@@ -217,19 +218,28 @@ class SpoolLayout:
 
     def require_readable(self) -> None:
         """SpoolError unless this is a spool that can be read, and that not everybody can rearrange."""
-        self._require_root()
-        self._require_safe()
-        if not self.sessions.is_dir():
-            raise SpoolError(
-                f"{self.root} is not a spool: it has no sessions/ folder; start a daemon on it once "
-                f"(arbd run --spool {self.root}), or name another with --spool"
-            )
+        place.require_folder(self.root)
+        try:
+            self._require_safe()
+            if not self.sessions.is_dir():
+                raise place.no_spool(self.root, self.other_things())
+        except PermissionError as error:
+            raise place.no_access(self.root) from error
+
+    def other_things(self) -> list[str]:
+        """What is in this folder although it is no spool, and no part of one; nothing in a spool."""
+        try:
+            if self.sessions.is_dir():
+                return []
+            return place.other_things(self.root, {folder.name for folder in self.folders()})
+        except PermissionError as error:
+            raise place.no_access(self.root) from error
 
     def prepare(self) -> None:
         """Make the folders of the spool where missing and prove that this host can write; SpoolError if not."""
         import secrets  # noqa: PLC0415 - who only reads makes no names, and should not wait for its import
 
-        self._require_root()
+        place.require_folder(self.root)
         probe = self.root / f".probe-{secrets.token_hex(6)}"
         try:
             files = self.files()
@@ -260,13 +270,21 @@ class SpoolLayout:
                     raise
 
     def prepare_to_submit(self) -> None:
-        """As `prepare`, but where the folders are there nobody needs more than the right to drop a job."""
-        self._require_root()
-        # Workers of earlier versions make no `.taken` and no `active`, and these are not the submitter's to make.
-        if all(folder.is_dir() for folder in self.folders() if folder not in (self.taken, self.active)):
-            self._require_safe()
-        else:
-            self.prepare()
+        """As `prepare`, but where the folders are there nobody needs more than the right to drop a job.
+
+        A folder of something else is not made a spool of by who only drops a job: SpoolError.
+        """
+        place.require_folder(self.root)
+        try:
+            # Workers of earlier versions make no `.taken` and no `active`, and these are not the submitter's to make.
+            if all(folder.is_dir() for folder in self.folders() if folder not in (self.taken, self.active)):
+                self._require_safe()
+                return
+        except PermissionError as error:
+            raise place.no_access(self.root) from error
+        if others := self.other_things():
+            raise place.no_spool(self.root, others)
+        self.prepare()
 
     def _require_safe(self) -> None:
         """SpoolError when users that the spool does not belong to could put something else in its place."""
@@ -298,14 +316,3 @@ class SpoolLayout:
                     "whoever could write to the spool made it; move it away"
                 )
             parents[folder] = found
-
-    def _require_root(self) -> None:
-        try:
-            is_folder = self.root.is_dir()
-        except OSError as error:
-            raise SpoolError(f"the spool {self.root} cannot be reached: {error.strerror}") from error
-        if not is_folder:
-            raise SpoolError(
-                f"the spool {self.root} does not exist: mount the shared folder, make it (mkdir -p {self.root}), "
-                "or name another with --spool"
-            )

@@ -140,4 +140,4 @@ def test_logs_of_a_name_that_is_known_and_of_which_nothing_was_logged_are_no_mis
     arbctl.spool = tmp_path / "no-spool"
     assert arbctl("logs", "purged", "--file", log)[0] == 0
     code, _, err = arbctl("logs", "pruged", "--file", log)
-    assert (code, "the log tells of no session pruged: did you mean 'purged'?" in err) == (3, True)
+    assert (code, "the log tells of no session pruged (did you mean 'purged'?), and" in err) == (3, True)

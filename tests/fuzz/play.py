@@ -26,6 +26,7 @@ from typing import Any
 
 from arbd.errors import DamageWarning
 from tests.fuzz.corpus import Corpus, make_corpus
+from tests.fuzz.one_duckdb import one_duckdb
 from tests.fuzz.targets import TARGETS, Bench
 
 # What a case may cost of the processor's time, and how long it may wait for anything but a processor or a disk.
@@ -218,7 +219,7 @@ def play_range(
     warnings.simplefilter("error")
     # Readers say with it what they did without: that is the clean answer to damage.
     warnings.simplefilter("ignore", DamageWarning)
-    with tempfile.TemporaryDirectory(prefix="arbd-fuzz-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="arbd-fuzz-") as temporary, one_duckdb():
         home = Path(temporary) / "c"
         shutil.copytree(folder, home)
         bench, watch, patience, outcome = Bench(Corpus(home)), _watch(), Patience(), Outcome()

@@ -50,7 +50,7 @@ def typed_parquet(number: int) -> bytes:
         called = rng.choice([*[name] * 12, name.upper(), f"{name} ", "x"])
         chosen.append(f'{good} AS "{called}"')
     codec = rng.choice(["zstd", "snappy", "gzip", "uncompressed", "lz4", "brotli"])
-    with tempfile.TemporaryDirectory(prefix="arbd-seed-") as folder, duckdb.connect() as connection:
+    with tempfile.TemporaryDirectory(prefix="arbd-seed-") as folder, duckdb.connect(config={}) as connection:
         path = Path(folder) / "q.parquet"
         query = f"SELECT {', '.join(chosen)} FROM range({rng.choice([0, 1, 7, 3000])}) r(i)"
         try:

@@ -129,7 +129,7 @@ def test_a_spool_that_cannot_be_used_is_told_with_the_remedy(tmp_path: Path) -> 
     with pytest.raises(SpoolError, match="is not a spool"):
         SpoolLayout(tmp_path).require_readable()
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpoolError, match="does not exist"):
+    with pytest.raises(SpoolError, match="is no folder"):
         SpoolLayout(tmp_path / "file").prepare()
 
 

@@ -93,7 +93,8 @@ def _require_known(app: App, session: str | None, worker: str | None, logged: _L
     except SpoolError as error:
         what = f"session {session}" if unknown_id else f"worker {worker}"
         near = hint(str(session if unknown_id else worker), logged.sessions if unknown_id else logged.workers)
-        raise NotFoundError(f"the log tells of no {what}: {near}and other names are not known: {error}") from None
+        nearest = f" ({near.rstrip()})" if near else ""
+        raise NotFoundError(f"the log tells of no {what}{nearest}, and the spool cannot be asked: {error}") from None
     files = layout.files()
     if session is not None and unknown_id and not exists(files, layout.session(session)):
         raise unknown_session(files, layout.session(session), logged.sessions)

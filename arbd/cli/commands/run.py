@@ -23,11 +23,13 @@ from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
+from arbd.spool import place
 from arbd.spool.control import submitted_here
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import SessionExistsError, create_session, exists, new_session_id
 from arbd.spool.system import SystemClock
+from arbd.terminal_text import escape_line
 
 
 @click.command()
@@ -76,7 +78,12 @@ def run(
     if config.executor.kind:
         workers = None
     layout = SpoolLayout(config.spool)
+    place.require_folder(layout.root)
+    others = layout.other_things()
     layout.prepare()
+    if others:
+        told = escape_line(f"made a spool of {layout.root}, beside {', '.join(others)}")
+        click.echo(f"arbctl: {told}", err=True)
     if iterations is not None:
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
     if output_csv is not None:
