@@ -82,8 +82,7 @@ def run(
     others = layout.other_things()
     layout.prepare()
     if others:
-        told = escape_line(f"made a spool of {layout.root}, beside {', '.join(others)}")
-        click.echo(f"arbctl: {told}", err=True)
+        click.echo(escape_line(f"arbctl: made a spool of {layout.root}, beside {', '.join(others)}"), err=True)
     if iterations is not None:
         overrides = (*overrides, f"tuning.max_iterations={iterations}")
     if output_csv is not None:
