@@ -20,7 +20,7 @@ from arbd.paper.reference.execution import Order
 from arbd.paper.reference.inventory import InventoryRun
 from arbd.paper.reference.strategies import reference_run
 from arbd.paper.reference.venue import Execution
-from tests.paper.markets import any_params, random_quotes, wild_market, with_levels
+from tests.paper.markets import any_params, params_of, random_quotes, wild_market, with_levels
 
 MONEY = (
     "min_notional", "min_notional_a", "min_notional_b", "tick_a", "tick_b", "max_position", "max_daily_loss",
@@ -48,6 +48,19 @@ def test_fees_slippage_and_turnover_are_the_sums_over_fills(
     assert found.metrics["slippage_cost"] == pytest.approx(sum(f.slippage for f in found.fills), abs=1e-9)
     notional = sum(f.price * f.size for f in found.fills)
     assert found.metrics["turnover"] == pytest.approx(notional / params["initial_capital"], abs=1e-9)
+
+
+@pytest.mark.parametrize("unhedged", ["hedge", "unwind"])
+def test_what_rounding_leaves_of_a_balance_is_never_ordered(unhedged: str) -> None:
+    starved = {"strategy": "inventory", "min_spread_pct": -0.2, "max_position": 1000.0, "initial_capital": 500.0}
+    params = params_of(**starved, unhedged=unhedged, latency_b_ms=700, fee_a_bps=10, fee_b_bps=10, slippage_bps=1)
+    columns = {(0, 1): 1, (0, -1): 0, (1, 1): 3, (1, -1): 2}
+    for seed in range(200):
+        market = prepare(with_levels(random_quotes(seed, 90), seed))
+        found = run(market, params)
+        for order in (*found.fills, *found.rejects):
+            shown = market.book[order.sent_row, columns[order.venue, order.side]]
+            assert order.ordered * shown > 0.99e-9 * 500.0, (seed, order)
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32), n=st.integers(1, 200))

@@ -191,11 +191,14 @@ def flow(run, quantity, cash):
 def inventory_leg(x, run, venue):
     """A leg meets its quote; what it realises."""
     side, row = sign_of(run.order_direction, venue), leg_row(run, venue)
-    base = float_at(run.own, BASE + venue)
+    base, ordered = float_at(run.own, BASE + venue), float_at(run.own, QUANTITY + venue)
+    price = price_at(x, run, row, venue, side)
     most = base
     if side > 0:
-        wanted = np.inf if below_touch(x, run) > 0 else float_at(run.own, QUANTITY + venue)
-        most = payable(x, run, row, venue, price_at(x, run, row, venue, BUY), wanted)
+        wanted = np.inf if below_touch(x, run) > 0 else ordered
+        most = payable(x, run, row, venue, price, wanted)
+    if min(most, ordered) * price < DUST_SHARE * run.initial_capital:
+        most = 0.0
     filled, _, cash = settle_leg(x, run, venue, most, False)
     if filled <= 0:
         return 0.0
@@ -244,10 +247,11 @@ def inventory_balance(x, run, row):
         hedges = (turn == 0) == (run.unhedged != UNWIND)
         venue = short if hedges else 1 - short
         pays, seen = float_at(run.own, BASE + venue), seen_row(x, row, venue)
+        price = price_at(x, run, seen, venue, side)
         if side > 0:
-            pays = payable(x, run, row, venue, price_at(x, run, seen, venue, BUY), np.inf)
+            pays = payable(x, run, row, venue, price, np.inf)
         quantity = round_down(x, run, venue, min(abs(run.net), pays))
-        if quantity >= DUST * abs(run.net) and sendable(x, run, seen, venue, side, quantity):
+        if quantity * price >= DUST_SHARE * run.initial_capital and sendable(x, run, seen, venue, side, quantity):
             send_hedge(x, run, row, venue, side, quantity, fills.HEDGE if hedges else fills.UNWIND)
             return True
     return False

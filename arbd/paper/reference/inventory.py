@@ -119,10 +119,12 @@ class InventoryRun(ReferenceRun):
         return self.quote[venue] * self.rate(venue, row) / (price * (1.0 + max(fee, 0.0)) * (1.0 + 1e-12))
 
     def most(self, order: Order, venue: int, row: int) -> tuple[float, bool]:
-        """What the balance pays for at the price of the fill."""
-        if order.side(venue) > 0:
-            return self.payable(venue, row, self.venues[venue].price(row, 1)), False
-        return self.base[venue], False
+        """What the balance pays for at the price of the fill; nothing, if it is what rounding leaves."""
+        side = order.side(venue)
+        price = self.venues[venue].price(row, side)
+        most = self.payable(venue, row, price) if side > 0 else self.base[venue]
+        dust = min(most, order.quantities[venue]) * price < DUST_SHARE * self.capital
+        return 0.0 if dust else most, False
 
     # effects
 
@@ -177,9 +179,10 @@ class InventoryRun(ReferenceRun):
         for at, reason in ways if self.p["unhedged"] == "hedge" else ways[::-1]:
             venue = self.venues[at]
             seen = venue.seen(row)
-            pays = self.payable(at, row, venue.price(seen, 1)) if side > 0 else self.base[at]
+            price = venue.price(seen, side)
+            pays = self.payable(at, row, price) if side > 0 else self.base[at]
             quantity = venue.round_down(min(abs(self.net), pays))
-            if quantity >= DUST * abs(self.net) and venue.sendable(seen, side, quantity):
+            if quantity * price >= DUST_SHARE * self.capital and venue.sendable(seen, side, quantity):
                 self.send_hedge(row, at, side, quantity, reason)
                 return True
         return False
