@@ -42,6 +42,9 @@ Versions = Annotated[
 ]
 Label = Annotated[str, Meta(pattern=rf"^(?:{limits.LABEL.pattern})\Z")]
 Point = dict[Name, Scalar]
+Marks = Annotated[
+    tuple[Annotated[str, Meta(pattern=rf"^(?:{limits.MARK.pattern})\Z")], ...], Meta(max_length=limits.MAX_MARKS)
+]
 # Under which conditions a parameter exists: values of others, by their names.
 When = Annotated[
     dict[Name, Annotated[tuple[Scalar, ...], Meta(min_length=1, max_length=limits.MAX_CHOICES)]],
@@ -213,6 +216,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     terms: TermsRecord = TermsRecord()
     began_with: Annotated[int, Meta(ge=0, le=limits.MAX_ITERATIONS)] = 0
     prune: PruneRecord | None = None
+    marks: Marks = ()
 
 
 JOB: RecordFormat[JobRecord] = RecordFormat("the job", JobRecord, lambda: schema.JOB)
@@ -256,6 +260,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         generation_lag=record.generation_lag,
         terms=_same(record.terms, Terms),
         refill=record.refill,
+        marks=record.marks,
         began_with=record.began_with,
         prune=None if record.prune is None else _same(record.prune, PruneRules),
         validation=None if record.validation is None else record.validation.spec(),

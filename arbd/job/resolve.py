@@ -15,11 +15,7 @@ from arbd.errors import ArbdError, DataError, JobError, Problem, UsageError
 from arbd.job.auto_method import with_method
 from arbd.job.code import MODULE, base_parts
 from arbd.job.file import JobDocument
-from arbd.job.model import (
-    AUTO,
-    CommandObjective,
-    PythonObjective,
-)
+from arbd.job.model import AUTO, CommandObjective, PythonObjective
 from arbd.job.model_data import DataFolder
 from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
@@ -120,8 +116,9 @@ class _Resolver:
         self._profiles: dict[str, Mapping[str, Value]] = {}
         self._times: dict[str, list[IntArray]] = {}
         self._quotes = QuoteFiles(
-            cache_dir, self._job.on_bad_rows, reading, self._digests, self._times, notices=self.notices
-        )
+            cache_dir, self._job.on_bad_rows, reading, self._digests, self._times, notices=self.notices,
+            of=len(self._job.data) + len(self._job.tuning.scenarios),
+        )  # fmt: skip
         self._takes_window = True
         self._method = self._declared(document.job.tuning.method)
 
@@ -196,7 +193,7 @@ class _Resolver:
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
         )
-        return search.checked(spec, validation, self.wrong)
+        return search.checked(replace(spec, marks=self._quotes.marks), validation, self.wrong)
 
     def _validation(
         self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int
@@ -328,7 +325,7 @@ class _Resolver:
             self.wrong("the paper objective needs quotes: name files under `data:` or `tuning.scenarios:`", "tuning")
         for name in scenarios:
             self._profiles[name] = self._scenarios[name].risk_profile
-            self._times[name] = [market.ts_ns[[0, -1]] for market in self._scenarios[name].markets]
+            self._quotes.see(name, self._scenarios[name].markets)
 
     def _check_together(self, data: Sequence[str], space: SearchSpace, fixed: Mapping[str, Value]) -> None:
         """What the job's markets must have in common to be pooled."""

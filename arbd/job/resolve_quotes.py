@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arbd.errors import DataError
+from arbd.job.limits import MAX_MARKS
 from arbd.job.model_data import DataFolder
 from arbd.job.sanity import Look
 from arbd.named_file import NamedFile, ReadRule
 from arbd.paper.market.cache import Loaded, load, load_days
 from arbd.paper.market.days import DayFiles
-from arbd.paper.market.quotes import IntArray
+from arbd.paper.market.marks import marks_of
+from arbd.paper.market.quotes import IntArray, Quotes
 from arbd.paper.market.times import clock_note
 
 SHOWN_DAYS = 5
@@ -20,7 +22,7 @@ SHOWN_DAYS = 5
 
 @dataclass(slots=True)
 class QuoteFiles:
-    """Files and folders of quotes by the names that the resolved job has for them."""
+    """Files and folders of quotes by the names that the resolved job has for them; it names so many, `of`."""
 
     cache_dir: Path | None
     on_bad_rows: str
@@ -29,6 +31,8 @@ class QuoteFiles:
     times: dict[str, list[IntArray]] = field(default_factory=dict)
     looks: dict[str, Look] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    of: int = 1
+    _marks: set[str] = field(default_factory=set)
 
     def read(self, file: NamedFile) -> None:
         """DataError when the file is bad."""
@@ -48,12 +52,24 @@ class QuoteFiles:
         self._note(str(found), loaded)
         return str(found)
 
+    def see(self, name: str, markets: Sequence[Quotes]) -> None:
+        """Those of a scenario."""
+        self.times[name] = [market.ts_ns[[0, -1]] for market in markets]
+        for market in markets:
+            self._marks.update(marks_of(market, self.of * len(markets)))
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What all markets are known by."""
+        return tuple(sorted(self._marks))[:MAX_MARKS]
+
     def _note(self, name: str, loaded: Loaded) -> None:
         self.digests[name] = loaded.digest
         self.times[name] = [loaded.quotes.ts_ns[[0, -1]]]
         self.looks[name] = Look.at(loaded.quotes)
         if loaded.dropped:
             self.notices.append(f"{loaded.dropped:,} bad rows of {name} are dropped")
+        self._marks.update(marks_of(loaded.quotes, self.of))
         note = clock_note(loaded.quotes.ts_ns)
         if note is not None:
             self.notices.append(f"{name}: {note}")

@@ -124,6 +124,7 @@ class JobSpec:
     `began_with` is the number of iterations at first, of a session that was extended since; else 0.
     With `prune`, iterations that report intermediate values may end before their time.
     With a `validation`, `n` counts its iterations too, and all of them are published.
+    `marks` are what its markets are known by, whatever file they stand in (`arbd.paper.market.marks`).
     """
 
     objective: ObjectiveSpec
@@ -161,6 +162,7 @@ class JobSpec:
     terms: Terms = NO_TERMS
     began_with: int = 0
     prune: PruneRules | None = None
+    marks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -250,4 +252,5 @@ class JobSpec:
             **({"began_with": self.began_with} if self.began_with else {}),
             **({} if self.terms == NO_TERMS else {"terms": self.terms.to_plain()}),
             **({} if self.prune is None else {"prune": self.prune.to_plain()}),
+            **({"marks": list(self.marks)} if self.marks else {}),
         }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from msgspec import Struct, field
 
 from arbd import schema
 from arbd.errors import ArbdError, VersionError
+from arbd.job.marks import is_same_market, moments_of
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.job.validation import Window, Windows
@@ -43,6 +45,8 @@ class _TrialRecord(Struct, frozen=True):
     search: Text
     trials: Natural
     window: tuple[Signed, Signed] | None = None
+    marks: Annotated[tuple[Text, ...], Items] = ()
+    alike: Text = ""
 
 
 _TRIALS: RecordFormat[_TrialRecord] = RecordFormat("the record", _TrialRecord, lambda: schema.TRIALS)
@@ -52,7 +56,9 @@ _TRIALS: RecordFormat[_TrialRecord] = RecordFormat("the record", _TrialRecord, l
 class TrialRecord:
     """`data`: what the trials were made on, as digests. `search` is the digest of all that decides which trials they are.
 
-    `window` is what of the data they saw, [from_ns, to_ns); None where it was all.
+    `window` is what of the data they saw, [from_ns, to_ns); None where it was all. `marks` are what the markets are known
+    by in other files, and `alike` is the digest of what decides the trials but the data: of a search that goes on the same
+    parameter sets through other parts of a market. Records of earlier versions have neither.
     """
 
     session_id: str
@@ -60,12 +66,17 @@ class TrialRecord:
     search: str
     trials: int
     window: Window | None = None
+    marks: tuple[str, ...] = ()
+    alike: str = ""
 
     def sees(self, window: Window | None) -> bool:
         """True when the trials saw some of a window of the data; None is all of it."""
-        if self.window is None or window is None:
-            return True
-        return self.window[0] < window[1] and window[0] < self.window[1]
+        own = self.window
+        return own is None or window is None or (own[0] < window[1] and window[0] < own[1])
+
+    def sees_in_other_files(self, marks: Sequence[str], window: Window | None) -> bool:
+        """As `sees`, of a window of the same market in the files of another job."""
+        return replace(self, window=self.window or _reach(self.marks)).sees(window or _reach(marks))
 
     def encode(self) -> bytes:
         """As it stands in a file."""
@@ -79,6 +90,7 @@ class TrialRecord:
                         "search": self.search,
                         "trials": self.trials,
                         **({} if self.window is None else {"window": list(self.window)}),
+                        **({"marks": list(self.marks), "alike": self.alike} if self.marks else {}),
                     }
                 )
             )
@@ -116,7 +128,9 @@ NO_MATTER_FIRST = (
     "version", "session_id", "n", "execution", "results", "notices", "sampler_versions", "stop", "validation",
 )  # fmt: skip
 # Earlier versions took these for another search: of a session that was extended, or had labels or terms.
-NO_MATTER = (*NO_MATTER_FIRST, "began_with", "labels", "terms")
+NO_MATTER = (*NO_MATTER_FIRST, "began_with", "labels", "terms", "marks")
+# What says on which data, and through which windows of it, a search goes.
+OF_DATA = ("data", "scenarios", "digests", "window", "folds", "held_out")
 
 
 def records_of(session_id: str, spec: JobSpec, counted: int, no_matter: Sequence[str] = NO_MATTER) -> list[TrialRecord]:
@@ -152,7 +166,19 @@ def records_of(session_id: str, spec: JobSpec, counted: int, no_matter: Sequence
 
 def _record(session_id: str, spec: JobSpec, told: Mapping[str, Any], trials: int, window: Window | None) -> TrialRecord:
     search = hashlib.sha256(bytes(msgpack.packb(told))).hexdigest()
-    return TrialRecord(session_id, data_digests(spec), search, trials, window)
+    code = {name: digest for name, digest in spec.digests.items() if name not in (*spec.data, *spec.scenarios)}
+    # Which windows a search has is of the data; that it has some, or is of folds or a test, says what it does.
+    free = {name: value for name, value in told.items() if name not in OF_DATA}
+    kind = [name for name in ("window", "folds", "held_out") if name in told]
+    alike = hashlib.sha256(bytes(msgpack.packb([free, kind, code]))).hexdigest()
+    return TrialRecord(session_id, data_digests(spec), search, trials, window, spec.marks, alike)
+
+
+def _reach(marks: Sequence[str]) -> Window | None:
+    """From when to when a market is at most that has these marks; None where they do not tell."""
+    moments = sorted(moments_of(marks))
+    step = max((after - before for before, after in pairwise(moments)), default=None)
+    return None if step is None else (moments[0] - step, moments[-1] + step)
 
 
 def windows_of(spec: JobSpec) -> tuple[Window | None, Window | None]:
@@ -189,28 +215,38 @@ def keep_before_purge(files: Files, layout: SpoolLayout, session_id: str) -> Non
 def trials_on_data(
     files: Files, layout: SpoolLayout, session_id: str, spec: JobSpec, window: Window | None = None
 ) -> TrialsOnData:
-    """Trials of all sessions of this spool, purged ones too, that share a data file with this one, and saw of `window`."""
+    """Trials of all sessions of this spool, purged ones too, on the data of this one, that saw of `window`.
+
+    Sessions share data where they have a file in common, or where their files have the same quotes of some time.
+    """
     data = data_digests(spec)
     read = _records(files, layout)
     known = _as_earlier(session_id, spec)
+    shared = [record for record in read if record is not None and _shares(record, data, spec.marks)]
+    # What is done has its record, unless an earlier version did it; reading those jobs again would take its time.
+    recorded = {record.session_id for record in shared} - {session_id}
+    for other in session_ids(files, layout):
+        shared += [] if other in recorded else _live(files, layout.session(other), data, spec.marks)
     records = [
         replace(record, search=known.get(record.search, record.search)) if record.session_id == session_id else record
-        for record in read
-        if record is not None and record.data & data
+        for record in shared
+        if record.data & data
     ]
     # An earlier version told the searches of a session and of its folds as one.
     own, alone = spec.layout.stretches[0].count, spec.validation is None or not spec.validation.folds[1:]
     if not alone:
         records = [record for record in records if record.session_id != session_id or record.trials <= own
                    or record.search not in _own_searches(session_id, spec)]  # fmt: skip
-    recorded = {record.session_id for record in records} - {session_id}
-    # What is done has its record, unless an earlier version did it; reading those jobs again would take its time.
-    for other in session_ids(files, layout):
-        records += [] if other in recorded else _live(files, layout.session(other), data)
-    records = [record for record in records if record.sees(window)]
     most: dict[str, int] = {}
     for record in records:
-        most[record.search] = max(most.get(record.search, 0), record.trials)
+        if record.sees(window):
+            most[record.search] = max(most.get(record.search, 0), record.trials)
+    # The same sets on other parts of a market are no more sets: a job that goes on day after day is one search.
+    alike = {record.alike for record in records if record.sees(window)}
+    alike |= {record.alike for record in records_of(session_id, spec, spec.n)}
+    for record in shared:
+        if not record.data & data and record.alike not in alike and record.sees_in_other_files(spec.marks, window):
+            most[record.alike] = max(most.get(record.alike, 0), record.trials)
     return TrialsOnData(sum(most.values()), len(most), read.count(None))
 
 
@@ -225,10 +261,14 @@ def _own_searches(session_id: str, spec: JobSpec) -> set[str]:
     return {record.search for record in records_of(session_id, spec, 1)}
 
 
-def _live(files: Files, paths: SessionPaths, data: frozenset[str]) -> list[TrialRecord]:
+def _shares(record: TrialRecord, data: frozenset[str], marks: Sequence[str]) -> bool:
+    return bool(record.data & data) or is_same_market(record.marks, marks)
+
+
+def _live(files: Files, paths: SessionPaths, data: frozenset[str], marks: Sequence[str]) -> list[TrialRecord]:
     try:
         spec = read_spec(files, paths)
-        if not data_digests(spec) & data:
+        if not data_digests(spec) & data and not is_same_market(spec.marks, marks):
             return []
         return records_of(paths.session_id, spec, SessionQueue(files, paths).refresh().counted)
     except (ArbdError, OSError):
@@ -249,7 +289,15 @@ def _read(files: Files, path: Path) -> TrialRecord | None:
     try:
         for payload in payloads(files.read(path, limit=MAX_RECORD_BYTES)):
             found = _TRIALS.read(payload, path)
-            return TrialRecord(found.session_id, frozenset(found.data), found.search, found.trials, found.window)
+            return TrialRecord(
+                found.session_id,
+                frozenset(found.data),
+                found.search,
+                found.trials,
+                found.window,
+                found.marks,
+                found.alike,
+            )
     except (OSError, ValueError, VersionError):
         return None
     return None

@@ -29,6 +29,8 @@ CELLS = 1 << 15
 # How many sums of subsets are held at a time, each of all trials.
 TABLE_ROWS = 16
 METRICS = ("sharpe", "mean")
+# In-sample metrics that differ by less, as a share of the largest, are equal.
+EQUAL = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +108,7 @@ def overfitting_error(
 
 
 def _check(groups: int, metric: str) -> None:
-    if groups < 2 or groups % 2 or groups > MAX_GROUPS:
+    if not isinstance(groups, int | np.integer) or groups < 2 or groups % 2 or groups > MAX_GROUPS:
         raise UsageError(f"{groups} groups; expected an even number from 2 to {MAX_GROUPS}")
     if metric not in METRICS:
         raise UsageError(f"metric {metric!r}; expected one of {', '.join(METRICS)}")
@@ -234,9 +236,13 @@ def _summary(splits: _Splits, data: BlockSums, metric: str) -> Overfitting:
 
 def _slope(x: FloatArray, y: FloatArray) -> float | None:
     both = np.isfinite(x) & np.isfinite(y)
-    away = x[both] - x[both].mean() if both.any() else x[both]
-    spread = float((away * away).sum())
-    return float((away * y[both]).sum() / spread) if spread > 0 else None
+    if not both.any():
+        return None
+    away = x[both] - x[both].mean()
+    # What rounding leaves of equal numbers is no difference.
+    if np.abs(away).max() <= EQUAL * np.abs(x[both]).max():
+        return None
+    return float((away * y[both]).sum() / (away * away).sum())
 
 
 def _without(chosen: tuple[int, ...], groups: range) -> tuple[int, ...]:

@@ -231,3 +231,77 @@ def test_a_session_that_an_earlier_version_counted_as_one_search_counts_no_fold_
     assert (own.trials, folds.trials) == (10, 20)
     keep_records(files, layout, [replace(own, trials=30), own, folds])
     assert trials_on_data(files, layout, "s", spec).trials == 30
+
+
+def _marked(first: int, count: int, of: str = "a") -> tuple[str, ...]:
+    """Marks of a market of these moments, 100 apart."""
+    return tuple(f"{100 * (first + at)}:{of * 12}" for at in range(count))
+
+
+def _other_file(marks: tuple[str, ...], name: str = "b", **changed: object) -> dict[str, object]:
+    return {"data": ("/e",), "digests": {"/e": name * 64}, "marks": marks, **changed}
+
+
+OWN = {**DATA, "marks": _marked(10, 10)}
+
+
+@pytest.mark.parametrize("purged", [False, True], ids=["kept", "purged"])
+@pytest.mark.parametrize(
+    ("marks", "counts"),
+    [
+        (_marked(10, 10), True), (_marked(15, 40), True), (_marked(1, 11), True), (_marked(19, 1), True),
+        (_marked(10, 10, "c"), False), (_marked(30, 10), False), ((), False),
+        ((*_marked(10, 4), *_marked(14, 6, "c")), False), ((*_marked(10, 5), *_marked(15, 5, "c")), True),
+    ],
+    ids=["all", "later", "earlier", "one moment", "other prices", "other time", "none", "less than half", "half"],
+)  # fmt: skip
+def test_trials_on_the_same_quotes_in_another_file_count(
+    layout: SpoolLayout, arbctl: Arbctl, marks: tuple[str, ...], counts: bool, purged: bool
+) -> None:
+    _finished(layout, "one", 20, **OWN)
+    _finished(layout, "other", 30, **_other_file(marks, seed=2))
+    if purged:
+        assert arbctl("purge", "other", "--results", "--claims", "--yes")[0] == 0
+    assert _counted(layout, "one") == (TrialsOnData(50, 2) if counts else TrialsOnData(20, 1))
+
+
+def test_a_running_search_of_the_same_quotes_in_another_file_counts_as_far_as_it_came(layout: SpoolLayout) -> None:
+    _finished(layout, "one", 20, **OWN)
+    exhaust(make_session(layout, 30, "other", **_other_file(_marked(10, 10), seed=2)), 7, (7, 0, 0, 0))
+    assert _counted(layout, "one") == TrialsOnData(27, 2)
+
+
+def test_the_same_sets_on_other_parts_of_a_market_are_no_more_sets(layout: SpoolLayout) -> None:
+    _finished(layout, "monday", 20, **OWN)
+    for day, name in enumerate(("tuesday", "wednesday", "thursday"), start=1):
+        _finished(layout, name, 20, **_other_file(_marked(10 + day, 10), "bcd"[day - 1]))
+    assert _counted(layout, "monday") == TrialsOnData(20, 1)
+    # Of another search that goes on day after day, each set counts once.
+    for day, name in enumerate(("a", "b"), start=1):
+        _finished(layout, name, 30, **_other_file(_marked(10 + day, 10), "ef"[day - 1], seed=5))
+    assert _counted(layout, "monday") == TrialsOnData(50, 2)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "looked"), [((1_500, 1_900), True), ((2_100, 2_300), False), ((1_990, 2_300), True)]
+)
+def test_who_saw_all_of_another_file_has_seen_what_that_has_of_a_window(
+    layout: SpoolLayout, held_out: tuple[int, int], looked: bool
+) -> None:
+    """Within the distance of two moments, it counts as seen."""
+    files = Files()
+    hides = spec_of(
+        13, generation_size=10, validation=_held_out(10, (1_000, 1_400), held_out), **{**OWN, "marks": _marked(10, 13)}
+    )
+    keep_records(files, layout, records_of("own", hides, 13))
+    keep_records(files, layout, records_of("whole", spec_of(20, **_other_file(_marked(10, 10), seed=2)), 20))
+    assert trials_on_data(files, layout, "own", hides, held_out).trials == (23 if looked else 3)
+    assert trials_on_data(files, layout, "own", hides, (1_000, 1_400)).trials == 30
+
+
+def test_the_same_search_without_a_holdout_in_another_file_has_looked_at_what_is_held_out(layout: SpoolLayout) -> None:
+    files = Files()
+    hides = spec_of(13, generation_size=10, validation=_held_out(10, (1_000, 1_400), (1_500, 1_900)), **OWN)
+    keep_records(files, layout, records_of("own", hides, 13))
+    keep_records(files, layout, records_of("whole", spec_of(10, **_other_file(_marked(10, 10))), 10))
+    assert trials_on_data(files, layout, "own", hides, (1_500, 1_900)).trials == 13

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,20 @@ def test_small_cases_by_hand() -> None:
     found = probability_of_backtest_overfitting([[3, 1, 0], [-1, 1, 0], [2, 1, 1], [-2, 1, 2]], 4, "mean")
     assert (found.pbo, found.p_loss) == (pytest.approx(2 / 3), pytest.approx(1 / 6))
     assert found.slope == pytest.approx(-1.5)
+
+
+@pytest.mark.parametrize("metric", ["sharpe", "mean"])
+@pytest.mark.parametrize("level", [0.1, 1 / 3, 7e-9, 1e12])
+def test_what_rounding_leaves_between_equal_winners_is_no_slope(level: float, metric: str) -> None:
+    noise = np.random.default_rng(1).standard_normal((48, 1))
+    returns = np.hstack([np.full((48, 1), 5 * level), level * np.clip(noise, -1, 1)])
+    assert probability_of_backtest_overfitting(returns, 8, metric).slope is None
+
+
+@pytest.mark.parametrize("groups", [0, 1, 3, -2, 22, 16.0, "16", None])
+def test_a_number_of_groups_that_cannot_be_is_refused(groups: Any) -> None:
+    with pytest.raises(UsageError, match="expected an even number from 2 to 20"):
+        probability_of_backtest_overfitting(np.eye(40), groups)
 
 
 @pytest.mark.parametrize(("groups", "splits"), [(8, 70), (10, 252), (16, 12_870)])
