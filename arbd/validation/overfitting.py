@@ -108,7 +108,7 @@ def overfitting_error(
 
 
 def _check(groups: int, metric: str) -> None:
-    if not isinstance(groups, int | np.integer) or groups < 2 or groups % 2 or groups > MAX_GROUPS:
+    if groups < 2 or groups % 2 or groups > MAX_GROUPS:
         raise UsageError(f"{groups} groups; expected an even number from 2 to {MAX_GROUPS}")
     if metric not in METRICS:
         raise UsageError(f"metric {metric!r}; expected one of {', '.join(METRICS)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import comb
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,8 +91,8 @@ def test_what_rounding_leaves_between_equal_winners_is_no_slope(level: float, me
     assert probability_of_backtest_overfitting(returns, 8, metric).slope is None
 
 
-@pytest.mark.parametrize("groups", [0, 1, 3, -2, 22, 16.0, "16", None])
-def test_a_number_of_groups_that_cannot_be_is_refused(groups: Any) -> None:
+@pytest.mark.parametrize("groups", [0, 1, 3, -2, 22])
+def test_a_number_of_groups_that_cannot_be_is_refused(groups: int) -> None:
     with pytest.raises(UsageError, match="expected an even number from 2 to 20"):
         probability_of_backtest_overfitting(np.eye(40), groups)
 
