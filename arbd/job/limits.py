@@ -42,7 +42,7 @@ MAX_EXACT = 2**53
 MAX_WIDTH = 1e300
 # Times are kept in nanoseconds since 1970: the last is in February of 2116.
 MAX_MOMENT_NS = 2**62
-# What a market is known by in whatever file (`arbd.job.marks`), and how many a job has of all of its markets.
+# What a market is known by in whatever file (`resolve_quotes`), and how many a job has of all of its markets.
 MARK, MAX_MARKS = re.compile(r"-?[0-9]{1,19}:[0-9a-f]{12}"), 10_000
 # A parameter's name becomes a column, a variable of a shell, a key: nothing in it may mean anything there.
 PARAMETER_NAME = re.compile(r"[^\W\d][\w.-]{0,63}")

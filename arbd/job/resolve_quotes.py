@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from arbd.errors import DataError
 from arbd.job.limits import MAX_MARKS
@@ -13,11 +16,14 @@ from arbd.job.sanity import Look
 from arbd.named_file import NamedFile, ReadRule
 from arbd.paper.market.cache import Loaded, load, load_days
 from arbd.paper.market.days import DayFiles
-from arbd.paper.market.marks import marks_of
-from arbd.paper.market.quotes import IntArray, Quotes
+from arbd.paper.market.quotes import PRICES, IntArray, Quotes
 from arbd.paper.market.times import clock_note
 
 SHOWN_DAYS = 5
+# Marks of one market at most, and of all markets of a job together, as far as each has two.
+MOST_OF_ONE, MOST_OF_ALL, LEAST = 64, 512, 2
+# Writing prices with fewer digits makes no other market.
+DIGITS = 6
 
 
 @dataclass(slots=True)
@@ -105,3 +111,27 @@ def newest_of(given: DataFolder, days: DayFiles, reading: ReadRule) -> DayFiles:
 def day_count(text: str | None) -> int:
     """`30d` is 30, nothing 0."""
     return int(text[:-1]) if text else 0
+
+
+def marks_of(quotes: Quotes, of: int = 1) -> list[str]:
+    """`MOMENT_NS:DIGEST` of the prices in force at up to 64 moments, fewer where the job has many markets, `of`.
+
+    So a market is known in other files too: written again in another format, under another name, without its first row, or
+    as a part of a longer one. The moments are multiples of a power of two of nanoseconds, so that those of a long recording
+    are among those of any part of it.
+    """
+    if not len(quotes):
+        return []
+    most = max(LEAST, min(MOST_OF_ONE, MOST_OF_ALL // of))
+    first, last = int(quotes.ts_ns[0]), int(quotes.ts_ns[-1])
+    step = 1
+    while last // step - -(-first // step) + 1 > most:
+        step *= 2
+    moments = [step * at for at in range(-(-first // step), last // step + 1)]
+    rows = np.searchsorted(quotes.ts_ns, moments, side="right") - 1
+    prices = zip(*(getattr(quotes, name)[rows].tolist() for name in PRICES), strict=True)
+    return [f"{moment}:{_digest(each)}" for moment, each in zip(moments, prices, strict=True)]
+
+
+def _digest(prices: Iterable[float]) -> str:
+    return hashlib.sha256(" ".join(f"{price:.{DIGITS}g}" for price in prices).encode()).hexdigest()[:12]

@@ -124,7 +124,7 @@ class JobSpec:
     `began_with` is the number of iterations at first, of a session that was extended since; else 0.
     With `prune`, iterations that report intermediate values may end before their time.
     With a `validation`, `n` counts its iterations too, and all of them are published.
-    `marks` are what its markets are known by, whatever file they stand in (`arbd.paper.market.marks`).
+    `marks` are what its markets are known by, whatever file they stand in (`resolve_quotes`).
     """
 
     objective: ObjectiveSpec

@@ -9,7 +9,7 @@ The same job once more, under whatever id, gives the same results (I5), and is n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,6 @@ from msgspec import Struct, field
 
 from arbd import schema
 from arbd.errors import ArbdError, VersionError
-from arbd.job.marks import is_same_market, moments_of
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.job.validation import Window, Windows
@@ -259,6 +258,21 @@ def _as_earlier(session_id: str, spec: JobSpec) -> dict[str, str]:
 def _own_searches(session_id: str, spec: JobSpec) -> set[str]:
     """The digest of a session's own search, without those of its folds."""
     return {record.search for record in records_of(session_id, spec, 1)}
+
+
+def moments_of(marks: Collection[str]) -> dict[int, set[str]]:
+    """The digests of marks by moment."""
+    found: dict[int, set[str]] = {}
+    for mark in marks:
+        moment, _, digest = mark.partition(":")
+        found.setdefault(int(moment), set()).add(digest)
+    return found
+
+
+def is_same_market(marks: Collection[str], others: Collection[str]) -> bool:
+    """True when two recordings have moments in common, and the same prices at half of these or more."""
+    agreed = moments_of(set(marks).intersection(others))
+    return bool(agreed) and 2 * len(agreed) >= len(moments_of(marks).keys() & moments_of(others).keys())
 
 
 def _shares(record: TrialRecord, data: frozenset[str], marks: Sequence[str]) -> bool:

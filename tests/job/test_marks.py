@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbd.job.limits import MARK
-from arbd.job.marks import is_same_market
-from arbd.paper.market.marks import MAX_MARKS, marks_of
+from arbd.job.resolve_quotes import MOST_OF_ONE, marks_of
 from arbd.paper.market.quotes import Quotes, build_quotes, quotes_of
+from arbd.results.trials import is_same_market
 
 N = 3_000
 START_NS = 1_700_000_000 * 10**9
@@ -62,7 +62,7 @@ def test_a_part_of_a_market_that_is_written_in_another_way_is_known_again(
     kept = _rows(market, slice(first, first + int(part[1] * (N - first))))
     kept = _written_with(_without_repeated_rows(kept) if lean else kept, digits, unit_ns)
     marks, others = marks_of(market), marks_of(kept, of)
-    assert len(marks) <= MAX_MARKS
+    assert len(marks) <= MOST_OF_ONE
     assert all(MARK.fullmatch(mark) for mark in (*marks, *others))
     # A part that has none of the moments of the whole is too short to be known.
     moments = {mark.partition(":")[0] for mark in marks} & {mark.partition(":")[0] for mark in others}
@@ -93,6 +93,6 @@ def test_markets_of_hardly_any_time_or_of_all_of_it_have_marks(times: list[int])
     n = len(times)
     prices = dict.fromkeys(("bid_a", "ask_a", "bid_b", "ask_b"), np.ones(n))
     marks = marks_of(quotes_of({"ts_ns": np.array(times, dtype=np.int64), **prices}))
-    assert 1 <= len(marks) <= MAX_MARKS
+    assert 1 <= len(marks) <= MOST_OF_ONE
     assert is_same_market(marks, marks)
     assert all(MARK.fullmatch(mark) for mark in marks)
