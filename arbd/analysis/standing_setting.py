@@ -11,7 +11,7 @@ from arbd.analysis.table import load_table
 from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.standing.firing import LABEL
+from arbd.spool.standing.firing import DUE_FORM
 from arbd.spool.standing.records import Setting, StandingJob
 
 
@@ -78,7 +78,7 @@ def _winner_before(layout: SpoolLayout, job: StandingJob) -> StandingSetting | N
 def is_session_of(name: str, session: str) -> bool:
     """True for the name of a session that standing job `name` makes."""
     prefix = f"{name}-"
-    return session.startswith(prefix) and LABEL.fullmatch(session[len(prefix) :]) is not None
+    return session.startswith(prefix) and DUE_FORM.fullmatch(session[len(prefix) :]) is not None
 
 
 def _number(value: object) -> float | None:

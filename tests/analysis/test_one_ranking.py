@@ -51,7 +51,7 @@ ALL = "99"
 
 @dataclass(frozen=True)
 class Row:
-    """One row as a worker wrote it; `metrics` count where it completed."""
+    """One row as a worker wrote it; `metrics` count where it completed. `at` is its point, where that is another's."""
 
     worker: str
     epoch: int
@@ -60,6 +60,7 @@ class Row:
     metrics: Mapping[str, float]
     budget: float
     original: int
+    at: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,16 @@ def sessions(draw: st.DrawFn) -> Drawn:
     done = draw(st.booleans())
     rows: list[Row] = []
     evaluated: list[int] = []
+    points: dict[int, int] = {}
     for iteration in range(1, n + 1):
         if not done and draw(st.integers(0, 4)) == 0:
             continue
-        kind = draw(st.sampled_from(["run", "run", "run", "duplicate", "infeasible", "skipped", "pruned"]))
+        kind = draw(st.sampled_from(["run", "run", "run", "again", "duplicate", "infeasible", "skipped", "pruned"]))
         original = draw(st.sampled_from(evaluated)) if kind == "duplicate" and evaluated else 0
         original = {"infeasible": -1, "skipped": SKIPPED}.get(kind, original)
+        # A set that does well on little data is run on more of it.
+        again = draw(st.sampled_from(evaluated)) if kind == "again" and evaluated else 0
+        at = points[iteration] = points.get(original or again, iteration)
         if original == 0 and (not search_n or iteration <= search_n):
             evaluated.append(iteration)
         keys = draw(st.sets(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), min_size=1, max_size=3))
@@ -127,7 +132,7 @@ def sessions(draw: st.DrawFn) -> Drawn:
             status = COMPLETED if of_row else draw(st.sampled_from([COMPLETED, COMPLETED, FAILED, CRASHED]))
             metrics = {name: draw(st.sampled_from(VALUES)) for name in [*names, "risk"]}
             budget = draw(st.sampled_from(BUDGETS)) if budgets else 1.0
-            rows.append(Row(worker, epoch, iteration, status, metrics, budget, of_row))
+            rows.append(Row(worker, epoch, iteration, status, metrics, budget, of_row, at))
     constraint = draw(st.sampled_from([None, None, 0.5, -2.0]))
     return Drawn(
         n, goals, constraint, budgets, tuple(rows), draw(st.integers(0, len(rows))), done,
@@ -138,7 +143,7 @@ def sessions(draw: st.DrawFn) -> Drawn:
 
 def point(row: Row) -> int:
     """Duplicates have the parameters of their original."""
-    return row.original if row.original > 0 else row.iteration
+    return row.at or (row.original if row.original > 0 else row.iteration)
 
 
 def batches(rows: list[Row], names: list[str], space: SearchSpace) -> dict[tuple[str, int], RowBatch]:
@@ -217,7 +222,7 @@ class Expected:
             source = winning.get(row.original) if row.original > 0 else row
             if source is not None and source.status == COMPLETED and min(row.original, source.original) >= 0:
                 self.every[iteration] = Row(
-                    row.worker, row.epoch, iteration, COMPLETED, source.metrics, source.budget, row.original
+                    row.worker, row.epoch, iteration, COMPLETED, source.metrics, source.budget, row.original, point(row)
                 )
         # What judges the winner competes with nobody.
         last = drawn.n if drawn.validation is None else drawn.search_n
@@ -305,6 +310,24 @@ def check_best_and_watch(arbctl: Arbctl, expected: Expected) -> None:
     compared = json.loads(arbctl("compare", "s", "s", "--metric", goals[0].name, "--json")[1] or "{}")
     if compared:
         assert [session["best_iteration"] for session in compared["sessions"]] == [best, best]
+
+
+def check_promotion(arbctl: Arbctl, expected: Expected, tmp: Path) -> None:
+    """What is judged, shown for a bot, and written for it."""
+    first, best = expected.drawn.goals[0].name, expected.best
+    code, out, _ = arbctl("verdict", "s", "--metric", first, "--json")
+    if expected.results:
+        assert (code, json.loads(out)["best_iteration"]) == (0, best)
+    promote = ("promote", "s", "--to", tmp / "bot.json", "--metric", first, "--despite-verdict", "of chance", "--json")
+    code, out, _ = arbctl(*promote)
+    if best is None:
+        assert (code in (2, 3), (tmp / "bot.json").exists()) == (True, False)
+        return
+    shown, chosen = json.loads(out), json.loads(arbctl("best", "s", "--metric", first, "--format", "json")[1])
+    assert (shown["provenance"]["iteration"], shown["parameters"]) == (best, chosen)
+    assert arbctl(*promote, "--code", shown["code"])[0] == 0
+    written = json.loads((tmp / "bot.json").read_text())
+    assert (written["provenance"]["iteration"], written["parameters"]) == (best, chosen)
 
 
 def check_report(arbctl: Arbctl, expected: Expected, tmp: Path) -> None:
@@ -402,6 +425,7 @@ def test_everybody_names_the_same_winner_order_and_front(
     arbctl, expected = Arbctl(capsys, layout.root, tmp / "arbd.yaml"), Expected(drawn)
     check_summaries(arbctl, layout, expected, tmp)
     check_best_and_watch(arbctl, expected)
+    check_promotion(arbctl, expected, tmp)
     check_report(arbctl, expected, tmp)
     check_python(layout, expected, tmp)
     check_optuna(arbctl, expected, tmp)

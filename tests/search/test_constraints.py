@@ -128,6 +128,47 @@ def test_the_unit_of_a_violation_is_that_of_its_sides(text: str, a: float, viola
     assert found.tolist() == pytest.approx([violation], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("text", "a", "margin"),
+    [
+        ("a >= 30", 40.0, -10 / 40),
+        ("a >= 30", 20.0, 10 / 30),
+        ("a < 30", 30.0, 0.0),
+        ("a <= 0.5", 0.25, -0.25),
+        # Of several sides and conditions the one that is nearest to being broken, of alternatives that which holds best.
+        ("1 <= a <= 4", 2.0, -1 / 2),
+        ("1 <= a <= 4", 3.0, -1 / 4),
+        ("4 <= a <= 1", 2.0, 1 / 2),
+        ("a >= 1 and a <= 4", 3.0, -1 / 4),
+        ("a >= 1 or a <= 4", 3.0, -2 / 3),
+        ("a >= 1 or b <= 4", 3.0, -2 / 3),
+        ("not a >= 30", 40.0, 10 / 40),
+        # What has no distance is one away, on either side.
+        ("a == 3", 3.0, -1.0),
+        ("a == 3", 2.0, 1.0),
+        ("a != 3", 2.0, -1.0),
+        ("a != 3", 3.0, 1.0),
+        ("a >= 1", math.nan, math.nan),
+        ("a >= 1 and b <= 4", 3.0, math.nan),
+    ],
+)
+def test_a_margin_is_how_far_a_value_is_from_where_a_constraint_begins_to_be_broken(
+    text: str, a: float, margin: float
+) -> None:
+    found = parse_constraint(text).margin({"a": np.array([a])}, 1)
+    assert found.tolist() == pytest.approx([margin], rel=1e-12, nan_ok=True)
+
+
+@given(st.lists(st.sampled_from(["a >= 1", "a < 2", "b <= 1.5", "a == 2", "not b > 1", "a < b", "1 <= b <= 2"]),
+                min_size=1, max_size=4), st.sampled_from([" and ", " or "]))  # fmt: skip
+def test_a_margin_is_above_zero_where_there_is_a_violation_and_never_elsewhere(texts: list[str], joined: str) -> None:
+    values = {name: column.ravel() for name, column in zip("ab", np.meshgrid(*2 * [[0.5, 1, 1.5, 2, 3]]), strict=True)}
+    constraint = parse_constraint(joined.join(texts))
+    violation, margin = constraint.violation(values, 25), constraint.margin(values, 25)
+    assert not ((margin > 0) & (violation == 0)).any()
+    assert not ((margin < 0) & (violation > 0)).any()
+
+
 def test_the_violations_of_several_constraints_add_up() -> None:
     constraints = [parse_constraint(text) for text in ("a >= 4", "a <= 1", "a < 9")]
     assert total_violation(constraints, {"a": np.array([2.0, 4.0])}, 2).tolist() == pytest.approx([1.0, 0.75])

@@ -40,7 +40,7 @@ INTERVAL_S = 1.0
 # After a firing that could not be prepared.
 RETRY_S = 60.0
 DATA_CHARS = 10
-LABEL = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|[0-9a-f]{{{DATA_CHARS}}}(-[0-9]+)?|asked-([0-9]+)")
+DUE_FORM = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|[0-9a-f]{{{DATA_CHARS}}}(-[0-9]+)?|asked-([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class StandingJobs:
     def _asked(self, state: StandingJob) -> Firing:
         """Somebody wants one now. It stands for no time of the calendar."""
         assert state.wanted is not None
-        numbers = [int(found[2]) for fire in state.fires if (found := LABEL.fullmatch(fire.due)) and found[2]]
+        numbers = [int(found[2]) for fire in state.fires if (found := DUE_FORM.fullmatch(fire.due)) and found[2]]
         label, now_ns = f"asked-{1 + max(numbers, default=0)}", self.clock.wall_ns()
         last = state.last
         return Firing(

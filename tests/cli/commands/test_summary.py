@@ -19,6 +19,10 @@ from arbd.search.problem import MetricGoal
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.ledger import CRASHED, FAILED
+from arbd.spool.provenance import Submission
+from arbd.spool.standing.calendar import Schedule
+from arbd.spool.standing.folder import StandingFolder
+from arbd.spool.standing.records import FiredRecord, FireRecord, OpenRecord
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
@@ -252,3 +256,21 @@ def test_there_is_no_best_where_nothing_completed_or_has_a_number(arbctl: Arbctl
     assert (code, "every result breaks a constraint (value > 9)" in err) == (3, True)
     code, _, err = arbctl("best", "nan", "--metric", "nothing")
     assert (code, "has no metric 'nothing'; metrics are: value" in err) == (2, True)
+
+
+def test_a_session_of_a_standing_job_says_what_it_advises(arbctl: Arbctl, layout: SpoolLayout) -> None:
+    finished(layout, "night-1", 3, rows_of(1, 3), labels={"standing": "night"})
+    folder, now_ns = StandingFolder(FILES, layout, "night"), 1_774_656_000 * 10**9
+    FILES.make_folder(layout.standing)
+    FILES.make_folder(folder.path)
+    begun = OpenRecord(schedule=Schedule(), submission=Submission(user="anna"), digest="d", wall_ns=now_ns)
+    fire = FireRecord(
+        due="1", due_ns=now_ns, after_ns=now_ns, session="night-1", cause="new data", digest="d", by="a", wall_ns=now_ns
+    )
+    with FILES.lock(folder.lock, 5.0):
+        folder.append([begun, fire, FiredRecord(session="night-1", wall_ns=now_ns)])
+    answer = json.loads(arbctl("standing", "show", "night", "--json")[1])["answer"]
+    told = json.loads(arbctl("summary", "night-1", "--json")[1])
+    assert told["standing"] == answer
+    line = f"standing: {answer['advice']}: {answer['reason']} (`arbctl standing show night`)"
+    assert line in arbctl("summary", "night-1")[1].splitlines()
