@@ -49,9 +49,9 @@ _WORDS = {
 }
 
 
-def unpack(payload: bytes | memoryview, *, max_items: int = MAX_ITEMS) -> Any:
+def unpack(payload: bytes | memoryview) -> Any:
     """The record in a payload, whatever it is; ValueError when it is none, or larger inside than its payload allows."""
-    items = min(max_items, len(payload))
+    items = min(MAX_ITEMS, len(payload))
     try:
         return msgpack.unpackb(
             payload,

@@ -32,30 +32,26 @@ def _has_segments(files: Files, paths: SessionPaths) -> bool:
     return paths.segments.name in files.names(paths.folder) and bool(files.names(paths.segments))
 
 
-def read_rows(
-    files: Files, paths: SessionPaths, *, done: bool, blocks: bool = False, rules: RowRules | None = None
-) -> Iterator[ResultGroup]:
+def read_rows(files: Files, paths: SessionPaths, *, done: bool, rules: RowRules | None = None) -> Iterator[ResultGroup]:
     """All rows of a session, sorted by iteration: from `results.msgpack` when `done`, else from the segments.
 
     Where the results are damaged the segments are read, with a DamageWarning; CorruptionError when these do not hold
     every iteration.
     """
     if in_results(files, paths, done=done):
-        return _stored_or_segments(files, paths, blocks, rules)
-    return read_segments(files, paths, blocks=blocks, rules=rules)
+        return _stored_or_segments(files, paths, rules)
+    return read_segments(files, paths, rules=rules)
 
 
-def _stored_or_segments(
-    files: Files, paths: SessionPaths, blocks: bool, rules: RowRules | None
-) -> Iterator[ResultGroup]:
+def _stored_or_segments(files: Files, paths: SessionPaths, rules: RowRules | None) -> Iterator[ResultGroup]:
     last = 0
     try:
-        for group in read_results(files, paths, blocks=blocks, rules=rules):
+        for group in read_results(files, paths, rules=rules):
             yield group
             last = int(group.rows.iteration[-1])
     except CorruptionError as error:
         merge = whole_segments(files, paths, rules, error)
-        yield from beyond(groups_of(merge, blocks=blocks), last)
+        yield from beyond(groups_of(merge), last)
 
 
 def beyond(groups: Iterable[ResultGroup], last: int) -> Iterator[ResultGroup]:

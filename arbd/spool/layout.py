@@ -133,11 +133,6 @@ class SpoolLayout:
         return self.incoming / ".accepting"
 
     @property
-    def intake_lock(self) -> Path:
-        """A lock of earlier versions. Nobody takes it any more: a job is taken up by one rename."""
-        return self.incoming / ".intake.lock"
-
-    @property
     def sessions(self) -> Path:
         """One folder per accepted session."""
         return self.root / "sessions"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 from msgspec import Meta, Struct, field
 
 from arbd import schema
-from arbd.records import Items, Natural, Positive, RecordFormat, Signed, Text, shown
+from arbd.records import Items, Natural, Positive, RecordFormat, Signed, Text
 from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.provenance import Actor, Changes, Name, Submission
 from arbd.spool.spans import Span
@@ -24,7 +24,6 @@ MAX_SLOTS = 1 << 20
 MAX_EPOCH = 2**31 - 1
 # A slot for a century: sums of it stay far below what overflows.
 MAX_BUSY_NS = 10**9 * 3600 * 24 * 36_525
-INCARNATION_MAX = 2**64 - 1
 
 RUNNING, PAUSED, CANCELLED = "running", "paused", "cancelled"
 
@@ -244,10 +243,3 @@ def _spans(record: LedgerRecord) -> Sequence[ClaimedSpan | SpanRecord]:
     if isinstance(record, FinishRecord):
         return [span for finish in record.finishes for span in finish.returned]
     return record.spans if isinstance(record, AgainRecord) else ()
-
-
-def check_worker_id(value: Any) -> str:
-    """A worker id, which is the name of files."""
-    if not isinstance(value, str) or not NAME_PATTERN.fullmatch(value):
-        raise ValueError(f"a worker id {shown(value)}, which can be no name of a file in the spool")
-    return value

@@ -408,6 +408,7 @@ def check_rows(arbctl: Arbctl, expected: Expected, tmp: Path) -> None:
             assert [int(row["iteration"]) for row in table if row[kind] == "True"] == rows
 
 
+@pytest.mark.timeout(300 + 10 * SESSIONS)
 @settings(
     max_examples=SESSIONS, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import multiprocessing
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from arbd.errors import DataError, UsageError
 from arbd.paper.market import cache
-from arbd.paper.market.cache import file_digest, load_quotes
+from arbd.paper.market.cache import load_quotes
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.readers import SUFFIXES, read_quotes
 from arbd.paper.market.synth import synth_profile
@@ -202,7 +203,7 @@ def test_a_changed_file_is_converted_anew(source: Path, tmp_path: Path) -> None:
 
 
 def test_another_file_than_expected_is_refused(source: Path, tmp_path: Path) -> None:
-    digest = file_digest(source)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
     load_quotes(source, tmp_path / "cache", expected_digest=digest)
     write_quotes(synth_profile("kimchi", 2, 400), source)
     for folder in (tmp_path / "cache", None):

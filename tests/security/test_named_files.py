@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import itertools
 import os
 import socket
@@ -19,7 +20,7 @@ from arbd.errors import ArbdError, DataError, JobError
 from arbd.job.policy import ObjectivePolicy
 from arbd.named_file import ANY, MissingFileError, ReadRule, RefusedError, first_of, open_named
 from arbd.paper.market import cache
-from arbd.paper.market.cache import file_digest, load, load_quotes
+from arbd.paper.market.cache import load, load_quotes
 from arbd.paper.market.readers import read_quotes
 
 SECRET = "root:secret-of-somebody"
@@ -214,7 +215,7 @@ def test_a_file_put_in_place_after_it_was_opened_is_not_read(tmp_path: Path) -> 
     with open_named(path, 10_000) as file:
         placed(tmp_path, "other.csv", quotes_text(900)).rename(path)
         assert read_quotes(file)[0].bid_a.tolist() == [100.0] * 3
-        assert file.digest() != file_digest(path)
+        assert file.digest() != hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("when", ["before the copy", "after the copy"])
@@ -222,7 +223,7 @@ def test_a_file_that_grows_while_it_is_read_poisons_no_entry_of_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     path, folder = placed(tmp_path, "q.csv", quotes_text(100)), tmp_path / "cache"
-    first = file_digest(path)
+    first = hashlib.sha256(path.read_bytes()).hexdigest()
     original = cache.NamedFile.copy
 
     def growing(self: cache.NamedFile, target: Path | None) -> cache.NamedFile:

@@ -428,14 +428,6 @@ def test_what_a_later_version_has_taken_up_is_left_to_it(intake: Intake, layout:
     assert len(list(layout.taken.iterdir())) == 1
 
 
-def test_nobody_waits_for_the_lock_of_earlier_versions(intake: Intake, layout: SpoolLayout) -> None:
-    held = Files().try_lock(layout.intake_lock)
-    assert held is not None
-    drop(layout, f"x{SUBMITTED_SUFFIX}", "id-x")
-    assert intake.scan() == [Accepted(f"x{SUBMITTED_SUFFIX}", "id-x", 5)]
-    held.release()
-
-
 class KilledError(BaseException):
     """The process is no more."""
 

@@ -66,12 +66,12 @@ def report_content(
     }
 
 
-def figure_values(table: ResultTable, metric: str, ascending: bool | None = None) -> dict[str, Any] | None:
+def figure_values(table: ResultTable, metric: str) -> dict[str, Any] | None:
     """The numbers behind the figures of a metric; None where nothing is completed."""
     completed = np.flatnonzero(table.ranking.completed)
     if not len(completed) or table.column(metric) is None:
         return None
-    return _figures(table, metric, table.ranking.ascending(metric, ascending), completed)
+    return _figures(table, metric, table.ranking.ascending(metric), completed)
 
 
 def _about(table: ResultTable, metric: str, ascending: bool) -> dict[str, Any]:

@@ -60,12 +60,6 @@ class Loaded:
     digest: str
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a regular file's bytes, in hexadecimal; DataError when it cannot be read."""
-    with open_named(path, MAX_DATA_BYTES) as file:
-        return file.digest()
-
-
 def load_quotes(
     file: Path | NamedFile, cache_dir: Path | None, on_bad_rows: str = "refuse", expected_digest: str | None = None
 ) -> Quotes:

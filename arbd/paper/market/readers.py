@@ -113,18 +113,17 @@ def _read_parquet(file: NamedFile, wanted: Sequence[str], what: str) -> dict[str
 
 
 def column_chunks(
-    file: NamedFile, names: Sequence[str], what: str, rows: int | None = None
+    file: NamedFile, names: Sequence[str], what: str
 ) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
     """`read_columns` some rows at a time, at least one piece; DataError with the row of the file."""
-    count = rows or CHUNK_ROWS
     suffix = suffix_of(file.path)
     wanted = (*names, *TIME_NAMES)
     if suffix == ".npz":
-        pieces = npz_pieces(file, wanted, count)
+        pieces = npz_pieces(file, wanted, CHUNK_ROWS)
     elif suffix == ".parquet":
-        pieces = _parquet_pieces(file, wanted, what, count)
+        pieces = _parquet_pieces(file, wanted, what, CHUNK_ROWS)
     else:
-        pieces = _csv_pieces(file, suffix, wanted, what, count)
+        pieces = _csv_pieces(file, suffix, wanted, what, CHUNK_ROWS)
     first = 0
     with contextlib.closing(pieces):
         for piece in pieces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,6 @@ from arbd.daemon.remote.evaluate import AgentLostError, evaluate_chunk
 from arbd.daemon.remote.session import HostRules, ShippedSession
 from arbd.daemon.remote.wire import Answer, Outcome, decode_answer, decode_job, encode
 from arbd.daemon.slots.protocol import ChunkTask, SubSpan
-from arbd.paper.market.cache import file_digest
 from arbd.results.columns import RowBatch, decode_rows
 from arbd.results.segments import SegmentReader
 from arbd.spool.files import Files
@@ -109,7 +109,9 @@ def test_data_that_is_not_there_comes_by_its_digest_and_other_data_is_refused(
     data.write_text("2.5")
     (tmp_path / "objectives").mkdir()
     (tmp_path / "objectives" / "samples.py").write_text(READS)
-    paths = make_session(layout, N, data=(str(data),), digests={str(data): file_digest(data)})
+    paths = make_session(
+        layout, N, data=(str(data),), digests={str(data): hashlib.sha256(data.read_bytes()).hexdigest()}
+    )
     session, task = opened(layout, paths, tmp_path / "objectives"), task_of(paths, Span(1, N))
     in_place = asked(session, task)
     files = session.files_of(str(data))

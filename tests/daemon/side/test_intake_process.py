@@ -22,7 +22,7 @@ from arbd.spool.intake import MAX_CRASHES
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.outcomes import Outcome, Rejected
 from arbd.spool.sessions import session_ids
-from tests.conftest import Arbctl, Daemons, wait_until
+from tests.conftest import Arbctl, wait_until
 from tests.jobs import write_job
 
 GOOD = (
@@ -168,18 +168,6 @@ def test_no_thread_of_a_daemon_opens_a_file_that_a_job_names(layout: SpoolLayout
     assert code == 0
     assert opened == []
     assert [path.name for path in layout.rejected.iterdir() if path.name.startswith("absent")]
-
-
-def test_a_stranger_who_holds_the_lock_of_earlier_versions_keeps_nobody_waiting(
-    arbctl: Arbctl, daemons: Daemons, layout: SpoolLayout, tmp_path: Path
-) -> None:
-    held = Files().try_lock(layout.intake_lock)
-    assert held is not None
-    daemons.start("a", slots=1)
-    job = write_job(tmp_path / "job.yaml", "samples:quick", 3)
-    assert arbctl("run", job, "--session-id", "ran", "--workers", "1")[0] == 0
-    assert arbctl("submit", job, "--session-id", "submitted", "--wait")[0] == 0
-    held.release()
 
 
 def test_submit_says_what_it_waits_for(
