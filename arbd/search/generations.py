@@ -112,19 +112,18 @@ class GenerationPlanner:
             parts.append(PlannedRows(columns, np.zeros(len(queued), dtype=np.int64), self._first_budget(len(queued))))
         wanted = count - len(queued)
         if wanted:
-            history = self.trial_history.history(up_to, pending)
-            if self._suggests(first, history):
-                parts.append(self._adaptive(number, wanted, history))
+            if self._suggests(first):
+                parts.append(self._adaptive(number, wanted, self.trial_history.history(up_to, pending)))
             else:
                 parts.append(self._start(first + len(queued), wanted))
         rows = parts[0] if len(parts) == 1 else _joined(parts)
         return self._settled(number, first, rows, up_to, pending, len(queued))
 
-    def _suggests(self, first: int, history: History) -> bool:
+    def _suggests(self, first: int) -> bool:
         """True when the method has something to go by: results, and enough of them, or points of its own to start with."""
         start = method_start(self.spec)
         from_elsewhere = self.spec.past is not None and len(self.spec.past.points) > 0
-        return start is None or from_elsewhere or (len(history) > 0 and first > self._first_of_method(start))
+        return start is None or from_elsewhere or first > self._first_of_method(start)
 
     def _first_of_method(self, start: int) -> int:
         """How many iterations fill the space evenly: whole generations, and a quarter of a short search at most."""
