@@ -6,6 +6,7 @@
     ├── JobError               exit 2   a job file is wrong; carries every problem found, with its place
     ├── DataError              exit 2   market data is wrong or missing: file, row and reason
     ├── NotFoundError          exit 3   the session, iteration or worker asked for does not exist
+    │   └── NotBegunError      exit 3   a job was submitted, and no worker has made it a session yet
     ├── VersionError           exit 4   a record of another version of arbd, which this one does not read; nothing is wrong
     ├── SpoolError             exit 4   the spool is unreachable or unsafe to use
     │   ├── CorruptionError    exit 4   a record in the middle of a spool file is damaged: file and offset
@@ -83,11 +84,13 @@ class JobError(ArbdError):
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source = source
         self.problems = problems
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        if len(problems) == 1:
+            super().__init__(_in_one_line(source, problems[0]))
+            return
         lines = [f"  {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
         if len(problems) > MAX_PROBLEMS_SHOWN:
             lines.append(f"  and {len(problems) - MAX_PROBLEMS_SHOWN:,} more")
-        super().__init__("\n".join([f"{source}: {count}", *lines]))
+        super().__init__("\n".join([f"{source}: {len(problems)} problems", *lines]))
 
     @property
     def is_of_this_host(self) -> bool:
@@ -98,6 +101,11 @@ class JobError(ArbdError):
     def of(cls, source: str, message: str) -> JobError:
         """A job error about the file as a whole."""
         return cls(source, [Problem(message)])
+
+
+def _in_one_line(source: str, problem: Problem) -> str:
+    place = f"{source}, line {problem.line}" if problem.line else source
+    return f"{place}: {problem.field}: {problem.message}" if problem.field else f"{place}: {problem.message}"
 
 
 class DataError(ArbdError):
@@ -117,6 +125,10 @@ class NotFoundError(ArbdError):
     """The session, iteration or worker asked for does not exist."""
 
     exit_code = 3
+
+
+class NotBegunError(NotFoundError):
+    """A job was submitted, and no worker has made it a session yet: why."""
 
 
 class NoSessionError(NotFoundError):

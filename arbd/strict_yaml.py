@@ -64,8 +64,10 @@ def load(path: Path, *, max_bytes: int = MAX_BYTES) -> Document:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise JobError.of(str(path), "cannot be read: not a regular file")
+                raise JobError.of(str(path), "is no plain file, but a folder, pipe or device: name a file of YAML")
             data = file.read(max_bytes + 1)
+    except IsADirectoryError:
+        raise JobError.of(str(path), "is a folder: name a file in it") from None
     except OSError as error:
         raise JobError.of(str(path), f"cannot be read: {error.strerror}") from error
     return parse(data, str(path), max_bytes=max_bytes)
@@ -81,7 +83,9 @@ def parse(text: str | bytes, source: str, *, max_bytes: int = MAX_BYTES) -> Docu
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise JobError.of(source, f"not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+            raise JobError.of(
+                source, f"not UTF-8 text (byte {error.start}): name another file, or save it as UTF-8"
+            ) from error
     node = _compose(text, source)
     builder = _Builder(source)
     value = builder.build(node, (), 0) if node is not None else None
@@ -265,7 +269,14 @@ class _Builder:
             self.problems.append(Problem(f"the tag {node.tag[:80]!r} is not allowed here", _dotted(path), *place))
             return text
         if len(text) > MAX_TEXT_CHARS:
-            self.problems.append(Problem(f"a string of {len(text):,} characters", _dotted(path), *place))
+            # A table of market data is one, for example, where a job was asked for.
+            file = (
+                ""
+                if path
+                else "holds no fields, each with a name and a colon: is it another file than was meant? it is "
+            )
+            most = f"{file}a string of {len(text):,} characters; the maximum is {MAX_TEXT_CHARS:,}"
+            self.problems.append(Problem(most, _dotted(path), *place))
             return ""
         bad = _CONTROL.search(text)
         if bad is not None:

@@ -53,7 +53,7 @@ def test_what_is_wrong_is_told_with_its_line(text: str, line: int, message: str)
     with pytest.raises(JobError, match=message) as caught:
         strict_yaml.parse(text, "job.yaml")
     assert caught.value.problems[0].line == line
-    assert str(caught.value).startswith("job.yaml: 1 problem\n")
+    assert str(caught.value).startswith(f"job.yaml, line {line}: ")
 
 
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:

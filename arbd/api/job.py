@@ -40,10 +40,12 @@ class Job:
     def load(cls, path: str | Path) -> Job:
         """The job of a file."""
         from arbd import strict_yaml
+        from arbd.job.file import check_form
 
-        source, job = Path(path), cls.__new__(cls)
+        source, job = arguments.path(path, "path"), cls.__new__(cls)
         job.function = None
-        job._begin(dict(strict_yaml.load(source).value), source.absolute().parent, str(source))
+        # What is no mapping has no fields to be checked: it is refused here.
+        job._begin(dict(check_form(strict_yaml.load(source)).value), source.absolute().parent, str(source))
         return job
 
     def _begin(self, fields: dict[str, Any], folder: Path, source: str = SOURCE) -> None:

@@ -4,52 +4,30 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from arbd.api import arguments
+from arbd.api.outcomes import Best, Replayed
 from arbd.api.own_spool import functions_folder, own_spool
-from arbd.api.table import Results, html_table
-from arbd.errors import NotFoundError, UsageError
+from arbd.api.table import Results
+from arbd.errors import ArbdError, JobError, NotBegunError, NotFoundError, UnopenedError, UsageError
 
 if TYPE_CHECKING:
+    from arbd.analysis.standstill import Standstill
     from arbd.analysis.table import ResultTable
     from arbd.api.plots import Plots
     from arbd.results.result import TuningResult
+    from arbd.spool.files import Files
+    from arbd.spool.layout import SpoolLayout
     from arbd.spool.ledger import LedgerState
+    from arbd.spool.submitted import Submitted
 
 POLL_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best result: its parameters, those that were fixed included, its metrics and its iteration."""
-
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    iteration: int
-
-    def _repr_html_(self) -> str:
-        rows = [[name, value] for name, value in {**self.params, **self.metrics}.items()]
-        return f"<p>iteration {self.iteration}</p>{html_table(['', ''], rows)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """An iteration that was run again. `equal`: every metric has the recorded bits.
-
-    Of a paper session `trades` are the fills in order of execution, and `equity` is the equity on the grid by market, in
-    the currency of venue A.
-    """
-
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    equal: bool
-    trades: Sequence[Mapping[str, Any]] = ()
-    equity: Mapping[str, Any] = field(default_factory=dict)
+SAY_AFTER_S = 2.0
 
 
 class Session:
@@ -70,25 +48,78 @@ class Session:
             )
         self.spool = own_spool() if spool is None else arguments.path(spool, "the spool of arbd.Session")
         self.session_id = arguments.name(session_id, "the session_id of arbd.Session")
+        self._submitted: Submitted | None = None
         if not self._state().n:
             raise NotFoundError(f"session {session_id} of {self.spool} has not begun yet")
+
+    @classmethod
+    def of(cls, job: Submitted) -> Session:
+        """The session of a job that was submitted just now: until a daemon takes it up, `status()` says why not."""
+        session = cls.__new__(cls)
+        session.spool, session.session_id, session._submitted = job.layout.root, job.session_id, job
+        return session
 
     def _state(self) -> LedgerState:
         from arbd.spool.layout import SpoolLayout
         from arbd.spool.queue import SessionQueue
 
         layout = SpoolLayout(self.spool)
-        layout.require_readable()
+        if self._submitted is None:
+            layout.require_readable()
+        files = layout.files()
+        missed: ArbdError
         try:
-            return SessionQueue(layout.files(), layout.session(self.session_id)).refresh()
-        except NotFoundError as error:
+            return SessionQueue(files, layout.session(self.session_id)).refresh()
+        except (NotFoundError, UnopenedError) as error:
             # Where in arbd a file was missed is nothing for a cell of a notebook.
             missed = error.with_traceback(None)
-        raise missed from None
+        raise self._not_begun(files, layout) or missed from None
+
+    def _not_begun(self, files: Files, layout: SpoolLayout) -> ArbdError | None:
+        """What has become of its job, where that is no session; None where nothing is known of one."""
+        from arbd.spool.dropped import JobState, find_dropped
+        from arbd.spool.submitted import refusal
+
+        if self._submitted is not None:
+            told = self._submitted.refused(files)
+            if told is not None:
+                return refusal(self.session_id, told)
+            return NotBegunError(f"session {self.session_id}: {self._submitted.line(files)}")
+        job = find_dropped(files, layout, self.session_id)
+        if job is None:
+            return None
+        if job.state is JobState.QUEUED:
+            return NotBegunError(f"session {self.session_id}: the job is queued: {job.line}")
+        return NotFoundError(f"session {self.session_id}: its job was rejected: {job.line}")
+
+    def wait_until_begun(self, timeout_s: float | None) -> str:
+        """Wait until a daemon took its job up; '', or why that is not so after `timeout_s` or may never be.
+
+        JobError when the job was refused.
+        """
+        begun_s = time.monotonic()
+        while True:
+            try:
+                self._state()
+            except NotBegunError as error:
+                waited_s = time.monotonic() - begun_s
+                # A daemon that was just started is there after a moment.
+                if timeout_s is not None and waited_s >= (
+                    timeout_s if self._may_begin() else min(timeout_s, SAY_AFTER_S)
+                ):
+                    return str(error)
+            else:
+                return ""
+            time.sleep(POLL_S)
+
+    def _require_begun(self) -> None:
+        if self._submitted is not None:
+            self._state()
 
     def _table(self) -> ResultTable:
         from arbd.analysis.table import load_table
 
+        self._require_begun()
         return load_table(self.spool, self.session_id)
 
     @cached_property
@@ -96,33 +127,72 @@ class Session:
         """The resolved job."""
         return self._table().spec.to_plain()
 
+    def _may_begin(self) -> bool:
+        from arbd.spool.layout import SpoolLayout
+
+        return self._submitted is None or self._submitted.may_be_taken(SpoolLayout(self.spool).files())
+
     def status(self) -> dict[str, Any]:
-        """How far it is: the keys of `arbctl status --json` that do not depend on a host."""
+        """How far it is: the keys of `arbctl status --json` that do not depend on a host.
+
+        `state` is `queued` while no daemon has taken its job up; `reason` says why nothing of it is done now, "" else.
+        """
         from arbd.spool.ledger import STATUS_NAMES
 
-        state = self._state()
-        return {
-            "session_id": self.session_id,
-            "state": state.label(),
-            "iterations": state.n,
-            "done": state.counted,
-            "statuses": dict(zip(STATUS_NAMES, state.counts, strict=True)),
-            "stopped": state.stopped,
-        }
+        nothing = dict.fromkeys(STATUS_NAMES, 0)
+        try:
+            state = self._state()
+        except NotBegunError as error:
+            return self._told("queued", 0, 0, nothing, "", str(error).partition(": ")[2])
+        except JobError as error:
+            return self._told("rejected", 0, 0, nothing, "", str(error))
+        standstill = self._standstill()
+        statuses = dict(zip(STATUS_NAMES, state.counts, strict=True))
+        label, reason = standstill.label(self.session_id, state), standstill.reason(self.session_id, state)
+        return self._told(label, state.n, state.counted, statuses, state.stopped, reason)
+
+    def _told(
+        self, state: str, n: int, done: int, statuses: Mapping[str, int], stopped: str, reason: str
+    ) -> dict[str, Any]:
+        told = {"session_id": self.session_id, "state": state, "reason": reason, "iterations": n, "done": done}
+        return {**told, "statuses": dict(statuses), "stopped": stopped}
+
+    def _standstill(self) -> Standstill:
+        from arbd.analysis.standstill import read_standstill
+        from arbd.spool.layout import SpoolLayout
+
+        layout = SpoolLayout(self.spool)
+        return read_standstill(layout.files(), layout)
 
     @property
     def is_over(self) -> bool:
-        """True when nothing of it will be evaluated any more."""
-        return self._state().over
+        """True when nothing of it will be evaluated any more; JobError when its job was refused."""
+        try:
+            return self._state().over
+        except NotBegunError:
+            return False
 
     def wait(self, timeout_s: float | None = None) -> Session:
-        """Wait until it is over; TimeoutError after `timeout_s` seconds."""
+        """Wait until it is over; TimeoutError after `timeout_s` seconds. What it waits for, where it stands still, is warned.
+
+        JobError when a daemon refused its job.
+        """
         if timeout_s is not None:
             timeout_s = arguments.seconds(timeout_s, "wait")
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        look_at_s, said = time.monotonic() + SAY_AFTER_S, ""
         while not self.is_over:
-            if until_s is not None and time.monotonic() > until_s:
-                raise TimeoutError(f"session {self.session_id} is not over after {timeout_s:g} s; it goes on")
+            now_s = time.monotonic()
+            if until_s is not None and now_s > until_s:
+                why = self.status()["reason"]
+                raise TimeoutError(
+                    f"session {self.session_id} is not over after {timeout_s:g} s: {why or 'it goes on'}"
+                )
+            if now_s > look_at_s:
+                look_at_s = now_s + SAY_AFTER_S
+                if (why := self.status()["reason"]) not in ("", said):
+                    warnings.warn(f"session {self.session_id}: {why}", stacklevel=2)
+                    said = why
             time.sleep(POLL_S)
         return self
 
@@ -156,6 +226,7 @@ class Session:
     @property
     def results(self) -> Results:
         """All results as a table."""
+        self._require_begun()
         return Results(self.spool, self.session_id)
 
     @property
@@ -180,6 +251,7 @@ class Session:
         """Skill or luck: the document of `arbctl verdict --json`."""
         from arbd.analysis.verdict import session_verdict
 
+        self._require_begun()
         return session_verdict(self.spool, self.session_id, metric).document()
 
     def replay(self, iteration: int | Literal["best"]) -> Replayed:
@@ -187,6 +259,7 @@ class Session:
 
         Its code runs in this process.
         """
+        self._require_begun()
         number = self.best.iteration if iteration == "best" else arguments.integer(iteration, "replay", 1)
         from arbd.analysis.replay import replay
         from arbd.analysis.trades import run_markets
@@ -214,19 +287,26 @@ class Session:
         from arbd.spool.layout import SpoolLayout
 
         more = arguments.integer(iterations, "extend", 1)
+        self._require_begun()
         extend(SpoolLayout(self.spool), self.session_id, more, this_user())
         return self
 
     def cancel(self) -> None:
-        """End it; what was evaluated stays."""
-        from arbd.spool.control import change_state
+        """End it; what was evaluated stays. A job that no daemon has taken up yet is taken back."""
+        from arbd.spool.control import change_state, this_user
         from arbd.spool.layout import SpoolLayout
         from arbd.spool.ledger import CANCELLED
 
-        change_state(SpoolLayout(self.spool), self.session_id, CANCELLED)
+        layout = SpoolLayout(self.spool)
+        if self._submitted is not None and self._submitted.take_back(layout.files(), this_user().user):
+            return
+        change_state(layout, self.session_id, CANCELLED)
 
     def __repr__(self) -> str:
-        state = self._state()
+        try:
+            state = self._state()
+        except ArbdError as error:
+            return f"Session({str(error).removeprefix('session ')})"
         return f"Session({self.session_id}: {state.counted:,} of {state.n:,}, {state.label()})"
 
     def _repr_html_(self) -> str:

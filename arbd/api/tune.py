@@ -30,6 +30,7 @@ from arbd.private_folder import OWN, private_folder
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import new_session_id
+from arbd.spool.submitted import Submitted, submitted
 from arbd.spool.system import SystemClock
 
 POLL_S = 0.1
@@ -77,18 +78,31 @@ def tune(
             name,
             *(["--workers", str(workers)] if workers is not None else []),
         ]
-        _work(layout, name, words, folder, progress=progress)
+        _work(layout, name, path, words, folder, progress=progress)
     session = Session(layout.root, name)
     if text := session.failures_text():
         warnings.warn(text, stacklevel=2)
     return session
 
 
-def submit(job: Job | None = None, *, spool: str | Path, session_id: str | None = None, **fields: Any) -> Session:
-    """Give a job to the daemons of a spool; the session, once one of them has taken it up.
+def submit(
+    job: Job | None = None,
+    *,
+    spool: str | Path,
+    session_id: str | None = None,
+    timeout_s: float | None = 30.0,
+    **fields: Any,
+) -> Session:
+    """Give a job to the daemons of a spool; its session.
+
+    Returns as soon as one of them has taken the job up, and after `timeout_s` at the latest (None: only then). Where no
+    daemon lives that takes jobs up, that is after a moment. A warning says why nobody has taken it up; the session's
+    `status()` is `queued`, with the reason, until a daemon is there, and `wait()` waits for that too.
 
     JobError names what is wrong with the job, here or where it was refused.
     """
+    if timeout_s is not None:
+        timeout_s = arguments.seconds(timeout_s, "submit: timeout_s")
     job = _job(job, fields, "arbd.submit")
     if session_id is not None:
         arguments.name(session_id, "session_id")
@@ -97,23 +111,23 @@ def submit(job: Job | None = None, *, spool: str | Path, session_id: str | None 
             "a function of this process can be tuned on this host alone (arbd.tune): put it into a module that the daemons "
             "can import, and name it as objective={'python': 'module:function'}"
         )
-    from arbd.cli.commands.submit import refusal_of, refused_before, wait_until_accepted
-
     layout = SpoolLayout(arguments.path(spool, "spool"))
     layout.prepare_to_submit()
     known = session_id or job.fields.get("session_id")
     # A refusal of an earlier job of that name says nothing of this one.
-    before = {known: refused_before(layout.files(), refusal_of(layout, known))} if known else {}
+    before = submitted(layout.files(), layout, known) if known else None
     with _job_file(job, "") as (path, folder):
         words = ["--json", "submit", str(path), *(["--session-id", session_id] if session_id is not None else [])]
         done = subprocess.run(  # noqa: S603 - this Python and a job of the caller
             _command(layout.root, words), cwd=folder, capture_output=True, text=True, check=False
         )
     if done.returncode:
-        raise _error(done.returncode, done.stderr)
+        raise _error(done.returncode, done.stderr, path)
     name = str(json.loads(done.stdout)["session_id"])
-    wait_until_accepted(layout, name, refusal_of(layout, name), before.get(name))
-    return Session(layout.root, name)
+    session = Session.of(before if before is not None and before.session_id == name else Submitted(layout, name))
+    if why := session.wait_until_begun(timeout_s):
+        warnings.warn(why, stacklevel=2)
+    return session
 
 
 def _job(job: object, fields: dict[str, Any], what: str) -> Job:
@@ -145,7 +159,7 @@ def _command(spool: Path, words: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "arbd.cli", "--spool", str(spool), *words]
 
 
-def _work(layout: SpoolLayout, name: str, words: Sequence[str], folder: Path, *, progress: bool) -> None:
+def _work(layout: SpoolLayout, name: str, file: Path, words: Sequence[str], folder: Path, *, progress: bool) -> None:
     """Run the command until it ends, and show how far the session is."""
     queue = SessionQueue(layout.files(), layout.session(name))
     with tempfile.TemporaryFile() as said:
@@ -165,7 +179,7 @@ def _work(layout: SpoolLayout, name: str, words: Sequence[str], folder: Path, *,
             if child.poll() is None:
                 _end(child)
         if child.returncode:
-            raise _error(child.returncode, _text(said))
+            raise _error(child.returncode, _text(said), file)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -182,8 +196,8 @@ def _text(said: IO[bytes]) -> str:
     return said.read().decode(errors="replace")
 
 
-def _error(code: int, said: str) -> ArbdError:
-    """What a command said on standard error, without its own name before it."""
+def _error(code: int, said: str, file: Path) -> ArbdError:
+    """What a command said on standard error of a job's `file`, without its own name before it."""
     lines = said.strip()
     reasons = _REASON.findall(lines)
     if "the reason is above" in lines and reasons:
@@ -194,7 +208,12 @@ def _error(code: int, said: str) -> ArbdError:
     if code != _BAD_JOB:
         return ArbdError(text)
     head, _, faults = text.partition("\n")
-    if not faults:
+    # File and lines are what the caller does not have; the fields are his.
+    one = re.compile(rf"{re.escape(str(file))}(, line \d+)?: ").match(head)
+    if faults:
+        found = [_LINE.sub("", fault.strip()) for fault in faults.splitlines()]
+    elif one is not None:
+        found = [head[one.end() :]]
+    else:
         return UsageError(head)
-    # Lines are of a file that the caller does not have; the fields are his.
-    return JobError(SOURCE, [Problem(_LINE.sub("", fault.strip())) for fault in faults.splitlines()])
+    return JobError(SOURCE, [Problem(each) for each in found])

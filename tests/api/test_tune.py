@@ -73,7 +73,7 @@ def test_a_job_of_the_farm_is_waited_for(daemons: Daemons, layout: SpoolLayout) 
     daemons.start("a")
     job = arbd.Job(objective={"python": "samples:quick"}, search_space={"x": SPACE["x"]}, method="random",
                    max_iterations=6, metric="value")  # fmt: skip
-    session = arbd.submit(job, spool=layout.root, session_id="farm").wait(60)
+    session = arbd.submit(job, spool=layout.root, session_id="farm", timeout_s=None).wait(60)
     assert session.status()["done"] == 6
     with pytest.raises(UsageError, match="did you mean"):
         arbd.submit(job, spool=layout.root, sesion=3)
@@ -81,7 +81,7 @@ def test_a_job_of_the_farm_is_waited_for(daemons: Daemons, layout: SpoolLayout) 
         arbd.submit(job.but(objective={"python": "samples:quick"}), spool=layout.root, objective=shifted)
     with pytest.raises(ArbdError, match="session farm exists already"):
         arbd.submit(job, spool=layout.root, session_id="farm")
-    with pytest.raises(JobError, match=r"^arbd.Job: 1 problem\n  objective.command.0: '/nowhere' is no program"):
+    with pytest.raises(JobError, match=r"^arbd.Job: objective.command.0: '/nowhere' is no program"):
         arbd.submit(objective={"command": ["/nowhere"]}, search_space=SPACE, method="random", max_iterations=1,
                     spool=layout.root)  # fmt: skip
 

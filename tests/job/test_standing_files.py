@@ -137,7 +137,7 @@ def test_a_window_without_a_file_or_with_files_that_tell_no_day_is_told(days: Pa
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("{folder: ., last: 3}", "1 problem\\n.*a string"), ("{folder: ., last: 3w}", "1 problem\\n.*must be a number of days, such as 30d"), ("{folder: ., last: 0d}", "must be a number of days, such as 30d"),
+        ("{folder: ., last: 3}", "a string"), ("{folder: ., last: 3w}", "must be a number of days, such as 30d"), ("{folder: ., last: 0d}", "must be a number of days, such as 30d"),
         ("{folder: ., skip_newest: 1d}", "goes with `last`"), ("{folder: ., last: 2d, to: 2026-03-01}", "at a time"),
         ("{folder: ., last: 1d, skip_newest: 9d}", "has no file"),
     ],

@@ -21,11 +21,10 @@ from arbd.cli.jobs import PreparedJob, overrides_option, read_job
 from arbd.cli.progress import ProgressView
 from arbd.cli.typed_file import TypedFile
 from arbd.daemon.host.config import Config
-from arbd.errors import ArbdError, JobError, NotFoundError, UnopenedError, UsageError
+from arbd.errors import ArbdError, NotFoundError, UnopenedError, UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
-from arbd.spool.dropped import queued_jobs
 from arbd.spool.files import Files
 from arbd.spool.job_file import host_line
 from arbd.spool.layout import SpoolLayout
@@ -34,7 +33,8 @@ from arbd.spool.operations import halts
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.standing.folder import require_free
-from arbd.spool.system import FileStatus, SystemClock
+from arbd.spool.submitted import Submitted, refusal, submitted
+from arbd.spool.system import SystemClock
 from arbd.terminal_text import escape_line
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 SAY_AFTER_S = 2.0
-MAX_REASON_BYTES = 1 << 17
 
 
 @click.command()
@@ -95,17 +94,17 @@ def submit(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"two of these jobs name the session {twice}: none was submitted")
-    befores = [_drop(files, layout, one) for one in prepared]
+    dropped = [_drop(files, layout, one) for one in prepared]
     # Who waits hears of it after a moment, in which a daemon that was just started is there.
     if not wait and (why := _why_all_wait(files, layout)):
         click.echo(f"arbctl: {escape_line(why)}", err=True)
     told = []
     failed = False
-    for name, one, before in zip(names, prepared, befores, strict=True):
+    for name, one, job in zip(names, prepared, dropped, strict=True):
         if not wait:
             told.append({"session_id": name, "iterations": one.spec.n} | _standing(one))
             continue
-        queue = wait_until_accepted(layout, name, refusal_of(layout, name), before)
+        queue = _wait_until_accepted(job)
         state = _waited(files, queue, quiet=app.as_json)
         statuses = dict(zip(ledger.STATUS_NAMES, state.counts, strict=True))
         told.append({"session_id": name, "iterations": state.n, "state": state.label(), "statuses": statuses})
@@ -218,14 +217,14 @@ def _prepared(
     return prepared
 
 
-def _drop(files: Files, layout: SpoolLayout, prepared: PreparedJob) -> FileStatus | None:
-    """Drop a job; what is there of an earlier refusal of its name."""
+def _drop(files: Files, layout: SpoolLayout, prepared: PreparedJob) -> Submitted:
+    """Drop a job."""
     name = _name(prepared)
-    before = refused_before(files, refusal_of(layout, name))
+    job = submitted(files, layout, name)
     with _readable():
         target = layout.incoming / f"{name}{SUBMITTED_SUFFIX}"
         files.publish(target, host_line(socket.gethostname()) + prepared.data)
-    return before
+    return job
 
 
 @contextlib.contextmanager
@@ -241,24 +240,11 @@ def _readable() -> Iterator[None]:
 # Who may only drop jobs sees neither sessions, nor refusals, nor workers. The daemon refuses what is wrong then.
 
 
-def refusal_of(layout: SpoolLayout, name: str) -> Path:
-    """Where a daemon says why it refuses the job of that session."""
-    return layout.rejected / f"{name}{SUBMITTED_SUFFIX}.error.txt"
-
-
 def _taken(files: Files, layout: SpoolLayout, name: str) -> bool:
     try:
         return exists(files, layout.session(name))
     except PermissionError:
         return False
-
-
-def refused_before(files: Files, refusal: Path) -> FileStatus | None:
-    """What is there of an earlier refusal."""
-    try:
-        return files.look(refusal)
-    except PermissionError:
-        return None
 
 
 def _why_all_wait(files: Files, layout: SpoolLayout) -> str:
@@ -279,38 +265,23 @@ def _why_all_wait(files: Files, layout: SpoolLayout) -> str:
     return ""
 
 
-def wait_until_accepted(layout: SpoolLayout, name: str, refusal: Path, before: FileStatus | None) -> SessionQueue:
-    """Wait until a worker took the job up; JobError with its reason when it was refused.
-
-    `before` is the refusal of an earlier job of that name, which says nothing of this one.
-    """
-    files = layout.files()
-    queue = SessionQueue(files, layout.session(name))
+def _wait_until_accepted(job: Submitted) -> SessionQueue:
+    """Wait until a worker took the job up; JobError with its reason when it was refused."""
+    files = job.layout.files()
+    queue = SessionQueue(files, job.layout.session(job.session_id))
     say_at_s, said = time.monotonic() + SAY_AFTER_S, ""
     while True:
         try:
             queue.refresh()
         except (NotFoundError, UnopenedError):
-            if refusal.name in files.names(layout.rejected) and files.look(refusal) not in (None, before):
-                told = files.read(refusal, limit=MAX_REASON_BYTES).decode(errors="replace").strip()
-                raise JobError.of(name, f"refused by the daemon:\n{told}") from None
-            if time.monotonic() > say_at_s and (waits_for := _waits_for(files, layout, name)) != said:
-                click.echo(f"arbctl: {waits_for}", err=True)
-                said = waits_for
+            if (told := job.refused(files)) is not None:
+                raise refusal(job.session_id, told) from None
+            if time.monotonic() > say_at_s and (line := escape_line(job.line(files))) != said:
+                click.echo(f"arbctl: {line}", err=True)
+                said = line
             time.sleep(POLL_S)
             continue
         return queue
-
-
-def _waits_for(files: Files, layout: SpoolLayout, name: str) -> str:
-    """Where a submitted job is, for whoever waits for it."""
-    mine = f"{name}{SUBMITTED_SUFFIX}"
-    # Who may only drop jobs sees a part of this.
-    with contextlib.suppress(OSError):
-        for job in queued_jobs(files, layout):
-            if job.name == mine:
-                return escape_line(f"the job is queued: {job.line}")
-    return "the job was taken up; waiting for its session"
 
 
 def _waited(files: Files, queue: SessionQueue, *, quiet: bool) -> ledger.LedgerState:

@@ -1,6 +1,7 @@
 """Candles as ccxt's fetch_ohlcv gives them: lists of [time in ms, open, high, low, close, volume], as JSON or CSV.
 
-The time is a candle's start (https://docs.ccxt.com, "OHLCV structure"). CSV has a header of these names or none.
+The time is a candle's start (https://docs.ccxt.com, "OHLCV structure"). CSV has a header of these names or none; the
+candles of other vendors, whose times may be ISO 8601 in a column `date`, with capitals too, are read as well.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from arbd.paper.market.importers.importer import Importer
 from arbd.paper.market.importers.venue import Imported, VenueOptions
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.market.texttable import NUMBER, TEXT, WHOLE, TextTable
-from arbd.paper.market.times import nanoseconds, parsed_texts
+from arbd.paper.market.times import TIME_NAMES, TIME_UNITS, nanoseconds, parsed_texts
 
 LAYOUT = ("timestamp", "open", "high", "low", "close", "volume")
-TIMES = ("timestamp", "date", "datetime", "time")
+TIMES = ("timestamp", "date", "datetime", "time", *TIME_NAMES)
 
 
 def read_ccxt_ohlcv(path: Path, options: VenueOptions) -> Imported:
@@ -35,13 +36,17 @@ def read_ccxt_ohlcv(path: Path, options: VenueOptions) -> Imported:
 
 def _from_csv(path: Path) -> tuple[IntArray, FloatArray, FloatArray]:
     with TextTable(path, LAYOUT) as table:
-        time = next((name for name in TIMES if table.has(name)), "timestamp")
-        table.require((time, "close", "volume"), "a file of ccxt candles")
+        # Vendors and spreadsheets write the same names with capitals.
+        called = {name.casefold(): name for name in reversed(table.names)}
+        time = next((called[name] for name in TIMES if name in called), "timestamp")
+        close, volume = called.get("close", "close"), called.get("volume", "volume")
+        table.require((time, close, volume), "a file of candles")
         text = table.read({time: TEXT})[time]
         whole = all(str(each).strip().isdecimal() for each in text[:1])
-        columns = table.read({"close": NUMBER, "volume": NUMBER} | ({time: WHOLE} if whole else {}))
-    starts = nanoseconds(columns[time], "ts_ms", path) if whole else parsed_texts(text.tolist(), time, path)
-    return starts, columns["close"], columns["volume"]
+        columns = table.read({close: NUMBER, volume: NUMBER} | ({time: WHOLE} if whole else {}))
+    unit = time.casefold() if time.casefold() in TIME_UNITS else "ts_ms"
+    starts = nanoseconds(columns[time], unit, path) if whole else parsed_texts(text.tolist(), time, path)
+    return starts, columns[close], columns[volume]
 
 
 def _from_json(path: Path) -> tuple[IntArray, FloatArray, FloatArray]:
@@ -64,5 +69,8 @@ def _is_candle(value: Any) -> bool:
 
 
 IMPORTER = Importer(
-    summary="Candles of ccxt's fetch_ohlcv, as JSON or CSV.", read=read_ccxt_ohlcv, candles=True, marks=LAYOUT
+    summary="Candles of ccxt's fetch_ohlcv, as JSON or CSV; CSV of other vendors with a time, close and volume.",
+    read=read_ccxt_ohlcv,
+    candles=True,
+    marks=LAYOUT,
 )
