@@ -13,6 +13,5 @@ gc.disable()
 from arbd.daemon.side.intake_process import warm_up  # noqa: E402
 
 warm_up()
-gc.collect()
 gc.freeze()
 gc.enable()

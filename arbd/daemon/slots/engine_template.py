@@ -15,6 +15,5 @@ from arbd.paper.kernel import parameter_sets as _engine  # noqa: E402, F401 - as
 from arbd.paper.machine_code import made_for  # noqa: E402
 
 made_for()
-gc.collect()
 gc.freeze()
 gc.enable()

@@ -25,6 +25,5 @@ from arbd.daemon.slots import process  # noqa: E402 - after the digest of what c
 
 process.import_what_evaluates()
 # What is there now stays; looking for garbage in it would cost as much as many an objective, and copy its pages.
-gc.collect()
 gc.freeze()
 gc.enable()
