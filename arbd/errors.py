@@ -22,11 +22,11 @@ Expected outcomes (a lost claim, a cancelled session, an iteration that timed ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arbd import __version__
+from arbd.values import dataclass
 
 MAX_PROBLEMS_SHOWN = 50
 

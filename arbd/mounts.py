@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from arbd.values import dataclass
 
 TABLE = Path("/proc/self/mounts")
 # The kernel writes space, tab, newline, backslash and '#' of names as three octal digits, and every other byte as it is.

@@ -14,13 +14,14 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from arbd.errors import ArbdError, DataError
+from arbd.values import dataclass
 
 MAX_DATA_BYTES = 64 << 30
 MAX_TABLE_BYTES = 256 << 20

@@ -11,10 +11,10 @@ import os
 import pwd
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.errors import UsageError
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

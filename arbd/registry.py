@@ -13,11 +13,11 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from arbd.errors import PluginError, UsageError
+from arbd.values import dataclass
 
 Part = TypeVar("Part")
 MAX_SOURCE_BYTES = 16 << 20

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arbd import __version__
 from arbd.errors import VersionError
+from arbd.values import dataclass
 
 WRITER = "by"
 _VERSION_OF_ARBD = re.compile(r"[0-9A-Za-z.+!-]{1,40}")

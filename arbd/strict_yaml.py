@@ -10,13 +10,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from arbd.errors import JobError, Problem
+from arbd.values import dataclass
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from arbd.analysis.table import ResultTable
 from arbd.search.point_keys import point_keys
+from arbd.values import dataclass
 
 # Fewer results than this say nothing; a budget at which so many of them are equal tells sets hardly apart.
 MIN_RESULTS = 8

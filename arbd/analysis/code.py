@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from arbd.job.code import COMMAND, ENGINE, MODULE, NUMPY, PYTHON, SHORT, base_pa
 from arbd.results.session_code import SessionCode, accepted_parts, engine_files
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
+from arbd.values import dataclass
 
 UNKNOWN = "unknown"
 

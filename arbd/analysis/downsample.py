@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from arbd.paper.market.quotes import FloatArray, IntArray
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from arbd.analysis.table import ResultTable
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
 from arbd.terminal_text import escape_control_chars
+from arbd.values import dataclass
 
 STDOUT = Path("-")
 # Which rows of a session with several objectives no other one beats.

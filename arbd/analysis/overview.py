@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from arbd.spool.periods import period_ns
 from arbd.spool.readable import require_readable_job
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import is_being_made
+from arbd.values import dataclass
 
 STATES = ("pending", RUNNING, PAUSED, "finishing", "done", CANCELLED, "blocked", "queued", "rejected")
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from arbd.analysis.paths import edges_of, path_mean
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable
-from arbd.arrays import Array
+from arbd.arrays import Array, Ints
 from arbd.errors import NotComputableError
 from arbd.job.validation import FoldWindows
 from arbd.paper.metrics import block_counts
@@ -25,11 +24,10 @@ from arbd.search.phases import Phase, Stretch
 from arbd.validation.claim import Beyond
 from arbd.validation.out_of_sample import OutOfSample, block_sharpe, null_p, out_of_sample, rank_correlation
 from arbd.validation.robustness import Plateau, plateau
+from arbd.values import dataclass
 
 NOT_ASKED = "the job asks for no such validation"
 NOT_RUN = "it has not run yet"
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Actor
 from arbd.validation.evidence import Verdict
+from arbd.values import dataclass
 
 CODE_CHARS = 8
 LOCK_TIMEOUT_S = 30.0

@@ -7,7 +7,6 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +36,7 @@ from arbd.search.space import ChoiceDimension
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import STATUS_NAMES
 from arbd.spool.queue import SessionQueue
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

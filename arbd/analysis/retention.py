@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from arbd.spool.retention_log import ARCHIVED, PURGED, PURGING, SEGMENTS, Deed, 
 from arbd.spool.retention_rules import Due, Keeping, Plan, RetentionRule, plan
 from arbd.spool.session_index import Ended, ended_sessions
 from arbd.spool.system import Clock, HeldLock
+from arbd.values import dataclass
 
 # By so much no calendar may be wrong where sessions go by their age.
 CALENDARS_APART_S = 3600.0

@@ -6,8 +6,6 @@ every stress that the job names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from arbd.analysis.neighbours import nearest
@@ -16,6 +14,7 @@ from arbd.analysis.table import ResultTable
 from arbd.arrays import Array
 from arbd.errors import NotFoundError, UsageError
 from arbd.search.phases import Phase
+from arbd.values import dataclass
 
 NEIGHBOURS = 10
 

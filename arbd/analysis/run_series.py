@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from arbd.analysis.trades import MarketRun, iso_ns, side, venue
 from arbd.paper.fills import ENTRY, REASONS, Fill
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.strategies import STRATEGIES
+from arbd.values import dataclass
 
 STRETCHES = 1_000
 MAX_MARKS = 1_500

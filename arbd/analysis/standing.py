@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +38,7 @@ from arbd.spool.standing.records import FireRecord, Setting
 from arbd.validation.claim import LEVEL
 from arbd.validation.evidence import Verdict
 from arbd.validation.out_of_sample import out_of_sample
+from arbd.values import dataclass
 
 # Fewer blocks of time say nothing by themselves.
 MIN_BLOCKS = 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from arbd.analysis.promotion import read_promotions
@@ -13,6 +12,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.standing.firing import DUE_FORM
 from arbd.spool.standing.records import Setting, StandingJob
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.peers import silent_s
+from arbd.values import dataclass
 
 BLOCKED, FINISHING, HELD, LOADING = "blocked", "finishing", "held", "loading"
 NO_WORKER = "no worker runs on this spool: start one with `arbd run`"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES, LedgerState
 from arbd.spool.queue import SessionQueue
+from arbd.values import dataclass
 
 # So many rows at a time are values.
 PART_ROWS = 4_096

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from arbd.paper.fills import CAUSES, REASONS, Fill, Reject
 from arbd.paper.market.prepared import Market
 from arbd.paper.market.quotes import IntArray
 from arbd.paper.params import Value, canonical, check, resolve
+from arbd.values import dataclass
 
 HEAD = (
     "time", "ts_ns", "venue", "side", "price", "size", "fee", "slippage", "reason", "data", "row",

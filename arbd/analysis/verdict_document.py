@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from arbd.analysis.phases import PhaseResults
@@ -13,6 +12,7 @@ from arbd.search.phases import Phase
 from arbd.validation.claim import LEVEL, Beyond
 from arbd.validation.evidence import Evidence, Judgement
 from arbd.validation.robustness import Plateau
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,9 +6,11 @@ import html
 import importlib.util
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
+
+from arbd.values import dataclass
 
 Number = float | int
 COLUMNS = 3

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ import click
 
 from arbd.plain_json import as_plain
 from arbd.terminal_text import escape_control_chars, escape_line
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.daemon.host.config import Config

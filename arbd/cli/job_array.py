@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from arbd.errors import UsageError
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from arbd.daemon.host.config import Config
 from arbd.job.spec import JobSpec
 from arbd.search.problem import EarlierResult, WarmStart
 from arbd.spool.layout import SpoolLayout
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.job.file import JobDocument

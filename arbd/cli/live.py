@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arbd.analysis.pace import bad, eta_s, rate_per_s
@@ -19,6 +19,7 @@ from arbd.spool.liveness import Beat, is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import is_being_made
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.results.missing_metrics import MissingMetrics

@@ -15,7 +15,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -50,6 +49,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import LivenessLock
 from arbd.spool.queue import Worker
 from arbd.spool.system import SystemClock
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.daemon.remote.pool import RemotePool

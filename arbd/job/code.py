@@ -13,7 +13,7 @@ import hashlib
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from arbd.errors import DataError
 from arbd.installed import recorded_hashes
 from arbd.job.modules import locate
 from arbd.named_file import MAX_PROGRAM_BYTES, open_named
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.job.spec import JobSpec

@@ -6,7 +6,6 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +16,7 @@ from arbd.errors import JobError, Problem, UsageError
 from arbd.job.model import CommandObjective, Job, PythonObjective, Tuning
 from arbd.search.samplers import METHODS, built_in, planned
 from arbd.strict_yaml import Document
+from arbd.values import dataclass
 
 # What a field takes, by the fault of a value that is nothing of the kind; in the order in which kinds are told.
 _KINDS = {

@@ -6,7 +6,7 @@ Everything that depends on when and where it is written is written into it, so t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from arbd.paper import params
 from arbd.search.samplers import adaptive
 from arbd.search.space import SearchSpace, Value
 from arbd.spool.standing.folder import LABEL, fired_line
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ Owns the order in which names are looked for, so that the file whose digest a jo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import machinery
 from pathlib import Path
+
+from arbd.values import dataclass
 
 # As the import system orders them: a package goes before these, and these before a folder without `__init__`.
 SUFFIXES = (*machinery.EXTENSION_SUFFIXES, *machinery.SOURCE_SUFFIXES, *machinery.BYTECODE_SUFFIXES)

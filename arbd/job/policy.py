@@ -12,11 +12,11 @@ import re
 import shutil
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.named_file import ReadRule
+from arbd.values import dataclass
 
 INTERPRETER = "interpreter:"
 _WILD = re.compile(r"[*?\[]")

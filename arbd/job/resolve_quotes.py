@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from arbd.paper.market.cache import Loaded, load, load_days
 from arbd.paper.market.days import DayFiles
 from arbd.paper.market.quotes import PRICES, IntArray, Quotes
 from arbd.paper.market.times import clock_note
+from arbd.values import dataclass
 
 SHOWN_DAYS = 5
 # Marks of one market at most, and of all markets of a job together, as far as each has two.

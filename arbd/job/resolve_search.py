@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from arbd.errors import ArbdError, Problem, VersionError
@@ -36,6 +36,7 @@ from arbd.search.samplers import METHODS, adaptive, built_in
 from arbd.search.samplers.random import uniform_points
 from arbd.search.schedule import LAG, Schedule
 from arbd.search.space import ChoiceDimension, Dimension, SearchSpace, Value
+from arbd.values import dataclass
 
 DEFAULT_METRIC = {"paper": "pnl"}
 MAX_LEARNED = 1_000_000

@@ -6,7 +6,6 @@ With the paper objective these are the engine's own parameters, under the engine
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from arbd.errors import UsageError
@@ -21,6 +20,7 @@ from arbd.search.space import (
     SearchSpace,
     Value,
 )
+from arbd.values import dataclass
 
 
 class Wrong(Protocol):

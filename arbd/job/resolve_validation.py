@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from arbd.paper.market.quotes import IntArray
 from arbd.paper.params import ALIASES, PARAMETERS
 from arbd.search.phases import AT_ONCE
 from arbd.search.space import ChoiceDimension, SearchSpace, Value
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.validation.folds import Fold

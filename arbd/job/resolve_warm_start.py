@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from arbd.search.constraints import parse_constraint
 from arbd.search.plan import Limits
 from arbd.search.problem import EarlierResult, MetricGoal, WarmStart
 from arbd.search.space import ChoiceDimension, SearchSpace, Value
+from arbd.values import dataclass
 
 MOST_PAST = 5_000
 MOST_TOLD, MOST_CHARS = 5, 40

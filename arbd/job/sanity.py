@@ -6,12 +6,12 @@ Notes, no faults: a market may be odd, and a search may ask odd questions. Of qu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from arbd.paper.market.quotes import FloatArray, Quotes
 from arbd.search.space import ChoiceDimension, SearchSpace, Value
+from arbd.values import dataclass
 
 SAMPLE_ROWS = 20_000
 # Beyond these a cost is told in another unit more often than it is meant.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from arbd import schema
@@ -19,6 +19,7 @@ from arbd.search.samplers import default_budgets
 from arbd.search.schedule import LAG, Schedule
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import ChoiceDimension, SearchSpace, Value
+from arbd.values import dataclass
 
 # Stands for the budgets that the method declares, in specs that do not name any.
 OF_METHOD: tuple[float, ...] = (-1.0,)

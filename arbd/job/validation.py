@@ -6,11 +6,11 @@ Keeps I5: windows are fixed here in nanoseconds, before any host starts, as are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from arbd.records import INT64_MAX
 from arbd.search.phases import Counts, Phase, Stretch
+from arbd.values import dataclass
 
 # A half-open interval of time, in nanoseconds UTC; and those of each market of the job, in its order.
 Window = tuple[int, int]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.mirror.state import StateManager
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 COUNT_EVERY_S = 86_400.0
 # After a start what is behind comes first.

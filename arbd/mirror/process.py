@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from arbd import child_process
 from arbd.mirror.settings import RedisSettings
+from arbd.values import dataclass
 
 SWEEP_S = 0.5
 FIRST_PAUSE_S = 0.25

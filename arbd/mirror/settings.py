@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from arbd.errors import UsageError
+from arbd.values import dataclass
 
 SCHEMES = ("redis", "rediss", "unix")
 MODE = "paper"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import redis
 
@@ -25,6 +24,7 @@ from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.system import HeldLock, SystemClock
+from arbd.values import dataclass
 
 ROWS_A_TURN = 10_000
 # Settled sessions that are looked at again per sweep: somebody may have opened one anew, Redis may have lost one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from arbd.job.stored import read_spec
 from arbd.mirror.follow import hashes
@@ -15,6 +14,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.queue import SessionQueue
 from arbd.spool.system import SystemClock
+from arbd.values import dataclass
 
 STEP_ROWS = 1_000
 LOOK_AGAIN_S = 0.5

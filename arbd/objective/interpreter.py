@@ -6,7 +6,7 @@ The interpreter runs `foreign.py`, which needs nothing but its standard library,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from arbd.objective.processes import children
 from arbd.objective.program import CommandError, Program
 from arbd.objective.protocol import Outcome, Trial, check_outcome, the_metric
 from arbd.objective.python import NO_TRIAL, NO_WINDOW
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ import resource
 import selectors
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import IO, Any
 
 from arbd.errors import ObjectiveError
 from arbd.objective.processes import kill_children, kill_tree
 from arbd.objective.program import MAX_OUTPUT_BYTES, TAIL_CHARS, Program, close_pipes, feed, tail
+from arbd.values import dataclass
 
 MAX_LINE_BYTES = 1024 * 1024
 # A program that sees the end of its input has so long to end by itself.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from arbd.paper.market.prepared import Market, prepare
 from arbd.paper.market.quotes import Quotes, quotes_of
 from arbd.paper.scenario import read_scenario
 from arbd.strict_yaml import MAX_BYTES
+from arbd.values import dataclass
 
 # How many increments of the premium get one random sign where an edge is taken out of a market.
 NULL_BLOCK_ROWS = 20

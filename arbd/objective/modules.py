@@ -13,7 +13,6 @@ import importlib.abc
 import importlib.util
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import machinery
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -22,6 +21,7 @@ from arbd.errors import ObjectiveError
 from arbd.job.code import MODULE, REMEDY, SHORT, module_digest
 from arbd.job.modules import SUFFIXES, find, locate
 from arbd.job.policy import is_below, written_by_anybody
+from arbd.values import dataclass
 
 
 class RefusedImportError(ImportError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from arbd.errors import ObjectiveError
 from arbd.objective.protocol import MAX_METRICS, Outcome, Trial, check_outcome, metric_name
+from arbd.values import dataclass
 
 Columns = dict[str, npt.NDArray[np.float64]]
 # What cannot change after it was returned.

@@ -7,7 +7,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from arbd.search.phases import SEARCHES
 from arbd.search.pruning import MAX_STEP, Pruner, Reported, Thresholds, ThresholdSource
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Value
+from arbd.values import dataclass
 
 Params = Mapping[str, Value]
 MAX_METRICS = 1_000

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arbd.job.spec import JobSpec
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.paper.market.quotes import FloatArray

@@ -10,9 +10,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 
 from arbd.errors import ArbdError
+from arbd.values import dataclass
 
 # Making an answer again costs at most this part of a core.
 DUTY = 0.03

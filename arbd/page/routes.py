@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from importlib import resources
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -32,6 +32,7 @@ from arbd.results.run_again import run_again
 from arbd.spool import ledger
 from arbd.spool.control import change_state, open_queue, this_user
 from arbd.spool.layout import SpoolLayout
+from arbd.values import dataclass
 
 # Beside the scripts of the charts, which come before them.
 SCRIPTS = ("links.js", "lists.js", "standing.js", "views.js", "app.js")

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.peers import silent_s
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import is_being_made
+from arbd.values import dataclass
 
 MIN_PAUSE_S = 0.7
 # Looking costs at most this part of a core, once everything was seen.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from arbd.paper.market.quotes import FloatArray
 from arbd.paper.market.series import Series, View
 from arbd.paper.params import Value
 from arbd.paper.strategies import by_code
+from arbd.values import dataclass
 
 # Which rules this engine plays by: 2 are those without foresight (docs/engine.md). Rows tell by a metric.
 RULES = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from arbd.values import dataclass
 
 ENTRY, EXIT, TAKE_PROFIT, STOP_LOSS, MAX_HOLD, BREAKER, END, REBALANCE, GAP, HEDGE, UNWIND = range(11)
 REASONS = (

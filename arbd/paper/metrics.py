@@ -7,10 +7,11 @@ once, so that both give the same bits. A metric that is undefined is NaN.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from arbd.values import dataclass
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from arbd.errors import UsageError
 from arbd.paper.strategies import by_code
+from arbd.values import dataclass
 
 # Levels of a book that a file may have.
 MAX_LEVELS = 50

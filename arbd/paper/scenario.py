@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from arbd.named_file import NamedFile, opened
 from arbd.paper import params
 from arbd.paper.market.quotes import Quotes, build_quotes
 from arbd.strict_yaml import Document
+from arbd.values import dataclass
 
 START_NS = 1_704_067_200 * 10**9  # step times count from 2024-01-01T00:00:00Z
 LATEST_S = 7_000_000_000  # where nanoseconds since 1970 still fit

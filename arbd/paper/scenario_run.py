@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from arbd.paper.objective import PaperObjective
 from arbd.paper.scenario import Scenario
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

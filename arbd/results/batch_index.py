@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from arbd.arrays import Array
 from arbd.results.segments import SegmentBatch
 from arbd.spool.spans import Span
+from arbd.values import dataclass
 
 MAX_STRETCHES = 1 << 18
 MAX_STRETCH_BYTES = 4 * 1024 * 1024

@@ -6,7 +6,7 @@ Owns the `RowBatch` record and its msgpack form. Every row has a status; only co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import msgpack
@@ -30,6 +30,7 @@ from arbd.results.column_bytes import (
 from arbd.results.records import BATCH, BlockColumn, ReportedStep
 from arbd.search.space import ChoiceDimension
 from arbd.spool.ledger import CRASHED
+from arbd.values import dataclass
 
 CODE_FORM = "|S16"
 

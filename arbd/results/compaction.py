@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from arbd.job.code import expected_parts
 from arbd.job.spec import JobSpec
@@ -27,6 +26,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.queue import SessionQueue
 from arbd.spool.readable import require_readable
+from arbd.values import dataclass
 
 CSV_PATIENCE_S = 10.0
 

@@ -7,7 +7,6 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from arbd.results.store_format import ResultGroup
 from arbd.search.plan import NOT_RUN_NAMES, RUN, Limits
 from arbd.search.space import ChoiceDimension, Dimension
 from arbd.spool.ledger import COMPLETED, STATUS_NAMES
+from arbd.values import dataclass
 
 FIXED = ("session_id", "worker_id", "iteration", "status", "timestamp", "duration_s", "attempt", "error")
 PARAM_PREFIX = "param_"

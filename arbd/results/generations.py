@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 
 from arbd.errors import CorruptionError, VersionError
 from arbd.search.generation import Generation, decode_generation
@@ -21,6 +20,7 @@ from arbd.spool.frames import payloads
 from arbd.spool.layout import SessionPaths
 from arbd.spool.spans import Span
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 SUFFIX = ".gen"
 _NAME = re.compile(r"(\d{6,})\.gen")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from arbd.spool.ledger_records import (
     read_record,
 )
 from arbd.spool.spans import Claim, Counts, Finish, Span, spans_of
+from arbd.values import dataclass
 
 # A claim that a rebuilt ledger adds has a number that no worker gives.
 FIRST_CLAIM_ID = 1 << 40

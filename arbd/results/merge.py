@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from arbd.results.winning_rows import with_results
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.spans import NO_COUNTS, Counts, Span
+from arbd.values import dataclass
 
 GROUP_ROWS = 65_536
 # Of a group whose rows take more than `GROUP_BYTES` together, no more than these are in memory at once.

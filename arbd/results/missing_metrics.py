@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.job.spec import JobSpec
 from arbd.results.segments import SegmentReader
@@ -13,6 +13,7 @@ from arbd.results.store_reader import StoredResults
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import COMPLETED
+from arbd.values import dataclass
 
 # So many results, or the first generation, say enough about the names that an objective returns.
 ENOUGH_RESULTS = 20

@@ -8,7 +8,6 @@ its own; among those the first by name of the segment and place in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from arbd.arrays import Array
 from arbd.results.segments import SegmentBatch
 from arbd.spool.ledger import COMPLETED
+from arbd.values import dataclass
 
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

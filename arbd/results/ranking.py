@@ -7,7 +7,6 @@ with names and directions, and rows that did not complete. `docs/ranking.md` say
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from arbd.results.result import TuningResult
 from arbd.search import ordering
 from arbd.search.problem import MetricGoal
+from arbd.values import dataclass
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

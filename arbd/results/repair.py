@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import msgpack
@@ -32,6 +32,7 @@ from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import LOCK_TIMEOUT_S, SessionQueue
+from arbd.values import dataclass
 
 # Names that no reader of a session looks at begin so.
 ASIDE = ".damaged-"

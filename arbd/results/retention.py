@@ -11,7 +11,6 @@ import hashlib
 import stat
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX
+from arbd.values import dataclass
 
 # A folder that no reader of a session looks at, and that a repair removes.
 BUILDING = ".repair-"

@@ -6,7 +6,6 @@ Says what each damaged place costs, and whether `arbd.results.repair` can make u
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.errors import ArbdError, CorruptionError, NotFoundError, UnopenedError, UnsafePathError, VersionError
@@ -24,6 +23,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists
 from arbd.spool.unknown_session import unknown_session
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

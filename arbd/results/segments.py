@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from arbd.results.records import MAX_METRICS
 from arbd.spool.files import Appender, Files
 from arbd.spool.frames import HEADER, Damage, frame_length, join_frame, scan_file, scan_frames
 from arbd.spool.layout import SessionPaths
+from arbd.values import dataclass
 
 SUFFIX = ".seg"
 # What `segment_name` makes; anything else in the folder is nobody's.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgpack
@@ -29,6 +28,7 @@ from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import STATUS_NAMES
+from arbd.values import dataclass
 
 BLOCK_PIECE_BYTES = 16 * 1024 * 1024
 WORKER, ORIGIN, ERRORS, REPORTS = "worker", "origin", "errors", "reports"

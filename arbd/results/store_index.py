@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from arbd.results.store_format import (
     WORKER,
 )
 from arbd.spool.frames import HEADER
+from arbd.values import dataclass
 
 _ITEM_BYTES = {"<i8": 8, "<f8": 8, "<i4": 4, "|u1": 1}
 _FORMS = {**FIXED_COLUMNS, WORKER: "<i4", ORIGIN: "<i8"}

@@ -7,10 +7,10 @@ that differ in nothing that exists are equal. What exists follows from the colum
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arbd.arrays import Mask, np, npt
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.search.dimensions import Value

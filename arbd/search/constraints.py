@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from arbd.arrays import Floats, np
+from arbd.values import dataclass
 
 MAX_CHARS = 400
 MAX_DEPTH = 20

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 
 from arbd.arrays import Array, Floats, np
 from arbd.search.logarithms import exp, log
+from arbd.values import dataclass
 
 # None is what a job calls null: no limit, nothing of that kind.
 Value = float | int | str | bool | None

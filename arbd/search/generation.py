@@ -17,9 +17,10 @@ from arbd.search.plan import PlannedRows
 from arbd.search.pruning import Thresholds
 from arbd.search.schedule import Schedule
 from arbd.search.space import Columns
+from arbd.values import dataclass
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Generation:
     """Iterations from `first` on. With `stop`, there are none, and the session ends before it for that reason.
 

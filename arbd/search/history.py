@@ -6,11 +6,10 @@ on hosts, slots or time, and a failed iteration stands in it as failed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from arbd.arrays import Floats, Ints, np, npt
 from arbd.search import ordering
 from arbd.search.space import Unit
+from arbd.values import dataclass
 
 # How far beyond the finite ones an infinite loss is learnt from, in parts of their range.
 BEYOND = 0.1

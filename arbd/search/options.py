@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from arbd.registry import hint
 from arbd.search.space import Value
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

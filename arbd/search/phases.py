@@ -8,13 +8,13 @@ it, and a session has as many iterations at its end as it had when it was accept
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from arbd.arrays import np, npt
 from arbd.search.schedule import Schedule
+from arbd.values import dataclass
 
 # Iterations of a phase that are published together, where nothing has to be learnt in between.
 AT_ONCE = 4_096

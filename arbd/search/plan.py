@@ -8,7 +8,6 @@ stood before is not run again. For a adaptive search, generations hold the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from arbd.search.refill import refilled
 from arbd.search.sampler import Sampler
 from arbd.search.samplers import make_sampler, planned
 from arbd.search.space import ChoiceDimension, Column, Columns, FloatDimension, SearchSpace
+from arbd.values import dataclass
 
 # `origin` of an iteration: it is run, or it is not, or (a positive number) its result is that of another. No plan says
 # `PRUNED`: it stands in the row of an iteration that was ended by its intermediate values.

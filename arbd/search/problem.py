@@ -6,11 +6,12 @@ A `JobSpec` is one (structurally); so is whatever else carries these fields. Not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from arbd.search.pruning import PruneRules
 from arbd.search.space import SearchSpace, Value
+from arbd.values import dataclass
 
 DEFAULT_MIN_BUDGET = 1 / 9
 

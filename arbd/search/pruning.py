@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from arbd.arrays import Floats, Ints, np
+from arbd.values import dataclass
 
 Report = tuple[int, float]
 

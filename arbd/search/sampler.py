@@ -11,7 +11,7 @@ Keeps I5: `rows` of a range is the slice of the whole, on every host, and takes 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from arbd.arrays import Floats, Mask
@@ -20,6 +20,7 @@ from arbd.search.options import Option
 from arbd.search.problem import SearchProblem
 from arbd.search.schedule import GenerationSizes
 from arbd.search.space import Columns, SearchSpace, Unit, Value
+from arbd.values import dataclass
 
 BY_THE_SEARCH = GenerationSizes()
 # Where a rule looks at the results of a fixed plan. It learns nothing, so small ones would only be more files.

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
 from random import Random
+
+from arbd.values import dataclass
 
 # Of jobs that do not say, as those of earlier versions.
 LAG = 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from arbd.search.plan import RUN, PlannedRows
 from arbd.search.space import Column
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from arbd.arrays import np, npt
@@ -24,6 +24,7 @@ from arbd.search.dimensions import (
     Unit,
     Value,
 )
+from arbd.values import dataclass
 
 __all__ = (
     "ChoiceDimension",

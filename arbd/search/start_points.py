@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from arbd.search.sampler import Sampler
@@ -11,6 +9,7 @@ from arbd.search.samplers.lhs import LatinHypercubeSampler
 from arbd.search.samplers.random import RandomSampler
 from arbd.search.space import Columns, SearchSpace
 from arbd.search.unit_view import UnitView
+from arbd.values import dataclass
 
 
 class Viewed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from arbd.search.problem import SearchProblem
 from arbd.search.pruning import Report, ReportedHistory, Thresholds, last_losses, learnt_from
 from arbd.search.space import Columns
 from arbd.search.unit_view import UnitView
+from arbd.values import dataclass
 
 Reports = Mapping[int, Sequence[Report]]
 

@@ -7,11 +7,11 @@ positions in the values as the job lists them. Non-adaptive methods keep the job
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from arbd.search.space import ChoiceDimension, Column, Columns, Dimension, SearchSpace, Unit, Value
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

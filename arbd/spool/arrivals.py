@@ -10,12 +10,13 @@ from __future__ import annotations
 import fnmatch
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.spool.files import Files
 from arbd.spool.job_file import MAX_JOB_BYTES, SUFFIXES, name_fault
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.system import Clock, FileStatus
+from arbd.values import dataclass
 
 SUBMITTED_SUFFIX = ".submitted.yaml"
 # Names under which editors, browsers and copy tools keep unfinished files.

@@ -9,7 +9,7 @@ import contextlib
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from arbd.spool.liveness import is_held, read_beats, unread_beats
 from arbd.spool.operations import halts
 from arbd.spool.refusals import Refusal, key_of, read_refusals, reason_of, told
 from arbd.spool.rejected import ERROR_SUFFIX
+from arbd.values import dataclass
 
 MAX_REASON_BYTES = 1 << 17
 _NUMBER = re.compile(r"\.[0-9]+$")

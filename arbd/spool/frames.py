@@ -11,7 +11,8 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from arbd.values import dataclass
 
 HEADER = struct.Struct(">II")
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024

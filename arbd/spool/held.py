@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from arbd.spool.files import Files
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
+from arbd.values import dataclass
 
 _HELD = re.compile(
     rf"@([1-9][0-9]{{0,3}})\.([0-9]{{1,4}})@({NAME_PATTERN.pattern})@([0-9a-f]{{16}})@({NAME_PATTERN.pattern})@(.*)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from arbd.spool.operations import orders
 from arbd.spool.provenance import UNKNOWN
 from arbd.spool.retention_log import read_deeds
 from arbd.spool.unknown_session import unknown_session
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

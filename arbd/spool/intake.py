@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -31,6 +31,7 @@ from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session,
 from arbd.spool.standing.folder import FIRED_LINE, StandingSpec, open_standing, submission_of
 from arbd.spool.system import Clock, FileStatus
 from arbd.terminal_text import escape_line
+from arbd.values import dataclass
 
 # Attempts that end with their process are the job's doing; with their worker, they may be chance.
 MAX_CRASHES, MAX_ATTEMPTS = 3, 10

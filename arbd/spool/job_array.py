@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from arbd.errors import UnsafePathError
 from arbd.spool.files import Files
@@ -11,6 +10,7 @@ from arbd.spool.job_file import MAX_JOB_BYTES
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.provenance import Submission
 from arbd.spool.sessions import ResolvedJob, SessionExistsError, create_session, exists, is_whole
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

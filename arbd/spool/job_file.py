@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from arbd.errors import ArbdError, JobError, UnsafePathError, UsageError
 from arbd.spool.files import Files
 from arbd.spool.provenance import Submission
 from arbd.spool.system import FileStatus
+from arbd.values import dataclass
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ import os
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from arbd.values import dataclass
 
 # Files that are gone, by what servers say of them.
 _GONE = (errno.ESTALE, errno.ENOENT)

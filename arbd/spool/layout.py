@@ -6,12 +6,12 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbd.errors import SpoolError, UnsafePathError, UsageError
 from arbd.spool import place
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.spool.files import Files

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -40,6 +40,7 @@ from arbd.spool.ledger_records import (
 from arbd.spool.ledger_view import LedgerView
 from arbd.spool.provenance import Actor, Submission
 from arbd.spool.spans import Claim, Counts, Finish, Span
+from arbd.values import dataclass
 
 # Claims take spans from the front of the pool, but for the few that a worker leaves to others.
 SEARCHES_AT_ONCE = 50_000_000

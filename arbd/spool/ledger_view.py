@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.spool.ledger_records import CANCELLED, PAUSED, RUNNING
 from arbd.spool.provenance import Provenance
 from arbd.spool.spans import Claim, Span
+from arbd.values import dataclass
 
 # Finish records over which the rate that people see is taken.
 RECENT_FINISHES = 64

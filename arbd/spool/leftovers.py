@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from arbd.errors import ArbdError
@@ -18,6 +18,7 @@ from arbd.spool.listing import Listing, hidden_names
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import HIDDEN, REOPENED_PREFIX, is_whole, remove_leftover, remove_unfinished
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 # Whoever makes a session holds its lock, so this only keeps out of the way of one that is about to take it.
 LEFTOVER_S = 10.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.spool.files import Files
 from arbd.spool.system import Clock, FileStatus
+from arbd.values import dataclass
 
 LIST_ALL_S = 60.0
 # A folder that changes twice within one tick of its server's clock shows the first time only.

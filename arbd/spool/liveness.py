@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from arbd.spool.frames import HEADER, encode_frame, scan_frames
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.ledger_records import FileName, Incarnation
 from arbd.spool.system import Clock, HeldLock
+from arbd.values import dataclass
 
 BEAT_SUFFIX = ".beat"
 MAX_BEAT_BYTES = 1 << 16

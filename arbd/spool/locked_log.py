@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ import msgspec
 
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, scan_file
+from arbd.values import dataclass
 
 T = TypeVar("T", bound=msgspec.Struct)
 LOCK_PATIENCE_S = 30.0

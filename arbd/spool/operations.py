@@ -8,7 +8,6 @@ who took them back: it is written first, so that nothing is in force that nobody
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from arbd.spool.liveness import beat_path, is_held, lock_path
 from arbd.spool.locked_log import LockedLog
 from arbd.spool.provenance import Actor, Name
 from arbd.spool.unknown_session import unknown_worker
+from arbd.values import dataclass
 
 MAINTENANCE, DRAINED = "maintenance", "drained"
 DRAIN, UNDRAIN, MAINTENANCE_ON, MAINTENANCE_OFF, FORGET = (

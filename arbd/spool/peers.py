@@ -6,12 +6,13 @@ Keeps I3: a worker stands still for so long as another one that lives has watche
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.liveness import Beat, read_beats
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 # So many beats may be late on a busy host, or a slow mount.
 LATE_BEATS = 5

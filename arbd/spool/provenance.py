@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from arbd.records import Signed
+from arbd.values import dataclass
 
 MAX_ACTIONS = 50
 MAX_LABELS = 32

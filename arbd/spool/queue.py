@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from arbd.errors import CorruptionError, DamageWarning, UnopenedError
 from arbd.records import unpack
@@ -35,6 +34,7 @@ from arbd.spool.readable import iterations_of_job
 from arbd.spool.spans import Claim, Finish
 from arbd.spool.system import KeptFileLock
 from arbd.spool.unknown_session import unknown_session
+from arbd.values import dataclass
 
 LOCK_TIMEOUT_S = 60.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.errors import UnsafePathError
 from arbd.spool.files import Files
@@ -17,6 +17,7 @@ from arbd.spool.held import Held
 from arbd.spool.job_file import MAX_JOB_BYTES
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 MAX_REASON_BYTES = 1 << 16
 # How often it is looked whether other workers refuse the same.

@@ -7,7 +7,7 @@ knows from the spool which of the two a kill left it at.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
 from arbd.spool.locked_log import LockedLog
 from arbd.spool.provenance import Name
+from arbd.values import dataclass
 
 SEGMENTS, ARCHIVED, PURGING, PURGED, RESTORED = "segments freed", "archived", "purge begins", "purged", "restored"
 RESULTS = "results removed"

@@ -7,7 +7,7 @@ calendar and that of the host that ended the session: a policy of days, on which
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.periods import period_ns
 from arbd.spool.retention_log import ARCHIVED, SEGMENTS, Deeds
 from arbd.spool.session_index import Ended
+from arbd.values import dataclass
 
 DONE, CANCELLED = "done", "cancelled"
 # A session with this label, whatever its value, is left alone.

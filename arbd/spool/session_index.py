@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 import msgspec
@@ -27,6 +27,7 @@ from arbd.spool.ledger_records import LedgerRecord
 from arbd.spool.provenance import UNKNOWN, Changes, Labels, Priority, Provenance, Submission
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import REOPENED_PREFIX, session_names
+from arbd.values import dataclass
 
 SUFFIX = ".idx"
 MAX_WORKERS = 200

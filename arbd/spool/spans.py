@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from arbd.values import dataclass
 
 # Iterations by status: completed, failed, timeout, crashed.
 Counts = tuple[int, int, int, int]

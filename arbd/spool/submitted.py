@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.errors import JobError
@@ -13,6 +12,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.rejected import reject
 from arbd.spool.system import FileStatus
+from arbd.values import dataclass
 
 MAX_REASON_BYTES = 1 << 17
 

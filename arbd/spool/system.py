@@ -13,12 +13,12 @@ import fcntl
 import os
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from arbd.errors import SpoolError, UnsafePathError
 from arbd.spool.kept_lock import KeptLock, LockDoor
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     import filelock

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 from arbd.errors import UsageError
+from arbd.values import dataclass
 
 EVERYBODY = "*"
 GROUP_MARK = "@"

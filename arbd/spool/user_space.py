@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from arbd.errors import ArbdError, UnsafePathError
@@ -13,6 +13,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 # Many jobs may come at once, and all files of a user are looked at.
 KNOWN_FOR_S = 30.0

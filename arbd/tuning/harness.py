@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from arbd.results.result import TuningResult
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, NOT_RUN_ERRORS, NOT_RUN_NAMES, PRUNED, Limits, PlannedRows
 from arbd.search.space import Value
+from arbd.values import dataclass
 
 DEFAULT_SESSION = "local"
 

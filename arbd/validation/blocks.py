@@ -6,12 +6,11 @@ has to keep a return of every step of every trial.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import NotComputableError, UsageError
+from arbd.values import dataclass
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -9,9 +9,8 @@ was asked for can only take a claim back, so that none of it adds to the share o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from arbd.validation.out_of_sample import OutOfSample, combined_p
+from arbd.values import dataclass
 
 LEVEL = 0.05
 HOLDOUT = "holdout"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from arbd.validation.blocks import FloatArray, IntArray
 from arbd.validation.claim import LEVEL, Beyond
 from arbd.validation.overfitting import Overfitting
 from arbd.validation.superior import Superiority
+from arbd.values import dataclass
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ Machine Learning", 2018, chapters 7 and 12.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import comb
 
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import NotComputableError, UsageError
+from arbd.values import dataclass
 
 MAX_FOLDS = 10_000
 

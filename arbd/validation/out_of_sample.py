@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from arbd.errors import NotComputableError, UsageError
 from arbd.validation.blocks import FloatArray
 from arbd.validation.superior import superior_predictive_ability
+from arbd.values import dataclass
 
 REPS = 2_000
 

@@ -13,7 +13,6 @@ other's test. Sums are added in one order on every machine, so that equal trials
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from arbd.errors import NotComputableError, UsageError
 from arbd.validation.blocks import BlockSums, FloatArray, IntArray, block_sums, sharpe_of_sums
+from arbd.values import dataclass
 
 MAX_GROUPS = 20
 # Numbers that one operation works on: what a core's cache holds of five arrays.

@@ -6,13 +6,12 @@ shares of the winner's score, and the point whose whole neighbourhood scores bes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import NotComputableError, UsageError
 from arbd.validation.quantiles import quantile
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ On 64 steps and 500 trials of noise, Hansen's form rejects at 5 % three times to
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import NotComputableError, UsageError
 from arbd.validation.blocks import FloatArray, IntArray, checked_returns
+from arbd.values import dataclass
 
 MIN_STEPS = 8
 # A trial with returns in fewer steps would be missing from many a resample, and its deviation with it.

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from arbd.spool.liveness import read_beats, unread_beats
 from arbd.spool.sessions import exists
 from arbd.spool.unknown_session import unknown_session, unknown_worker
 from arbd.terminal_text import escape_line
+from arbd.values import dataclass
 
 # Of so many sessions and workers is known that the log tells of them.
 MAX_NAMES = 10_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from arbd.cli.numerics import import_numpy
 from arbd.cli.typed_file import TypedFile
 from arbd.errors import UsageError, VersionError
 from arbd.terminal_text import escape_line
+from arbd.values import dataclass
 
 import_numpy()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +20,7 @@ from arbd.errors import ArbdError
 from arbd.spool.dropped import DroppedJob
 from arbd.spool.peers import silent_s
 from arbd.terminal_text import escape_control_chars, escape_line
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from arbd.cli.doctor.finding import BROKEN, WARNING, Finding, judged
 from arbd.spool.files import Files
 from arbd.spool.layout import NAME_PATTERN, SpoolLayout
+from arbd.values import dataclass
 
 FOLDER = ".verify-fs"
 BEAT_S = 0.25

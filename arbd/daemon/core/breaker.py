@@ -9,11 +9,12 @@ Keeps I5: a host with a broken driver or a missing library does not turn good pa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
 from arbd.spool.spans import NO_COUNTS, Counts, Span
+from arbd.values import dataclass
 
 # So many in a row are no accident, and cost little when they are run again elsewhere.
 SUSPICIOUS_FAILURES = 20

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from arbd.daemon.slots.protocol import ChunkTask
 from arbd.spool.spans import NO_COUNTS, Claim, Counts, Span
+from arbd.values import dataclass
 
 
 class ClaimStage(Enum):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from arbd.daemon.core import events
 from arbd.daemon.core.counters import DAMAGE_FOUND
@@ -15,6 +14,7 @@ from arbd.daemon.core.session_registry import BackingOffError, SessionRegistry
 from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.host.logs import Log
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

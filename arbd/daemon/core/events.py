@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ from arbd.daemon.slots.pool import ExitReport, Limits
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask
 from arbd.spool.outcomes import Outcome
 from arbd.spool.user_limits import UserLimits
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.results.generations import Suggested

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.daemon.core import events
 from arbd.daemon.core.fairness import Demand, Fairness
@@ -16,6 +16,7 @@ from arbd.daemon.core.waits import reasons_to_wait
 from arbd.errors import ArbdError
 from arbd.spool.ledger import RUNNING
 from arbd.spool.user_limits import LimitTable
+from arbd.values import dataclass
 
 # Rounds of a turn: each records or claims something, or finds that others were first.
 MAX_ROUNDS = 100

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.spool.ledger import LedgerState
+from arbd.values import dataclass
 
 
 def served_s(state: LedgerState, each_s: float | None, unmeasured_s: float) -> float:

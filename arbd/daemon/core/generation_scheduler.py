@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from arbd.job.spec import JobSpec
@@ -13,6 +13,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import LedgerState
 from arbd.spool.spans import Span
+from arbd.values import dataclass
 
 # How long another worker may be at a generation before this one computes it too. First writer wins.
 BUSY_PATIENCE_S = 5.0

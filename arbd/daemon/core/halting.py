@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from arbd.daemon.core import events
 from arbd.daemon.core.session_registry import SessionRegistry
@@ -11,6 +10,7 @@ from arbd.daemon.host.logs import Log
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.operations import MAINTENANCE_OFF, UNDRAIN, Halt, halt_of, last_order
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import msgspec
 
 from arbd.daemon.host.logs import Log
 from arbd.daemon.slots.protocol import ChunkReport
 from arbd.spool.provenance import Action
+from arbd.values import dataclass
 
 MAX_SESSIONS = 1_000
 # Results had every metric that the job optimises: that a later one lacks one is its own affair.

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.daemon.core import events
 from arbd.daemon.core.counters import DAMAGE_FOUND, LEASE_REVOKED, Counters
@@ -34,6 +34,7 @@ from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.readable import require_readable
 from arbd.spool.sessions import is_session, session_names
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 # A holder of a ledger's lock can stand still for long; other sessions and the heartbeat must not wait for it.
 LOCK_PATIENCE_S = 5.0

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 
 from msgspec import UNSET
@@ -28,6 +28,7 @@ from arbd.spool.ledger import LedgerState
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.spans import NO_COUNTS, Claim, Counts, Finish, Span, add_counts
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 MAX_EXITS = 5
 

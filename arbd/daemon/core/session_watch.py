@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.session_index import Ended, IndexWriter, SessionIndex, active_names, take_names_away
 from arbd.spool.sessions import REOPENED_PREFIX, mark_active
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 # Before it is written that a session is over, its ledger is read once more: what a network client showed of it may have
 # been an old copy, of a time before somebody had it go on.

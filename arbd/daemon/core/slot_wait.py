@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from arbd.values import dataclass
 
 # What was so long ago counts for a third.
 MEMORY_S = 30.0

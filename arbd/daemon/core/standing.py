@@ -6,8 +6,10 @@ Owns how long a session waits after what: each time longer, never for good. What
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
+
+from arbd.values import dataclass
 
 
 class Standing(Enum):

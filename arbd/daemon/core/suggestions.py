@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from arbd.daemon.core import events
 from arbd.daemon.core.session_changes import run_again
@@ -14,6 +13,7 @@ from arbd.daemon.host.logs import Log
 from arbd.errors import CorruptionError, VersionError
 from arbd.spool import ledger
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

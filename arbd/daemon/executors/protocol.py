@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Protocol
 
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.errors import ArbdError
+from arbd.values import dataclass
 
 
 class Loss(Enum):

@@ -6,7 +6,7 @@ import math
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from arbd.errors import UsageError
 from arbd.mirror.settings import RedisSettings
 from arbd.spool.retention_rules import RetentionSettings, parse_rules
 from arbd.spool.user_limits import UserLimits, parse_limits
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.strict_yaml import Document

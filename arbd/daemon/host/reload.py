@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from arbd.daemon.host.config import Config
+from arbd.values import dataclass
 
 # A worker is what it is under these: its name and place on the spool, its processes, its caches, its watch.
 FIXED = frozenset({"spool", "worker_id", "slots", "cache_dir", "watch", "executor"})

@@ -9,7 +9,7 @@ that whoever gets it can tell.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 import msgspec
@@ -22,6 +22,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.locked_log import LockedLog
 from arbd.spool.provenance import Name
+from arbd.values import dataclass
 
 BEFORE, BEGUN, SENT, FAILED, GIVEN_UP, NOTHING, AGAIN = (
     "before",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from arbd.analysis.overview import iso_time
 from arbd.daemon.notices.settings import Happening, Target
 from arbd.spool.ledger import CANCELLED, STATUS_NAMES
 from arbd.spool.session_index import Ended
+from arbd.values import dataclass
 
 MAX_REASONS = 10
 

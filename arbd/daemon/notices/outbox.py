@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.daemon.notices.log import (
     AGAIN,
@@ -26,6 +26,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.locked_log import LockedLog
 from arbd.spool.session_index import SessionIndex
 from arbd.spool.system import Clock, HeldLock
+from arbd.values import dataclass
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 600.0
 

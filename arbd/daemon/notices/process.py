@@ -11,7 +11,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from arbd.daemon.notices.settings import NotifySettings, Target
 from arbd.errors import ArbdError
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.system import SystemClock
+from arbd.values import dataclass
 
 NICENESS = 5
 TROUBLE_PAUSE_S = 5.0

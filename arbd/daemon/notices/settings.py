@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from arbd.errors import UsageError
 from arbd.registry import hint
+from arbd.values import dataclass
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 ADDRESS = re.compile(r"[^\s@<>,;\"]{1,64}@[A-Za-z0-9.-]{1,255}")

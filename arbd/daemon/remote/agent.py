@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +32,7 @@ from arbd.job.code import base_parts
 from arbd.job.codec import read_job_spec
 from arbd.job.spec import JobSpec
 from arbd.objective.processes import adopt_orphans, end_orphans, is_adopting
+from arbd.values import dataclass
 
 TICK_S = 0.1
 # Of so many sessions a slot keeps what it has open.

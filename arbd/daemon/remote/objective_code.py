@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from arbd.errors import ObjectiveError
 from arbd.job.modules import locate
 from arbd.job.policy import written_by_anybody
 from arbd.named_file import MAX_PROGRAM_BYTES, open_named
+from arbd.values import dataclass
 
 MAX_MODULES = 5_000
 MAX_BYTES = 64 << 20

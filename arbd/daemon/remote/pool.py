@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from arbd.errors import ArbdError, ObjectiveError
 from arbd.spool.files import Files
 from arbd.spool.queue import Worker
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 LOOK_S = 0.5
 MAX_OPEN_SESSIONS = 32

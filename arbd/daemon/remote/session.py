@@ -7,7 +7,6 @@ only from code that the session's record has, or that is recorded with them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ from arbd.spool.layout import SessionPaths
 from arbd.spool.queue import Worker
 from arbd.spool.spans import NO_COUNTS, Counts, add_counts
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 # A larger file would have to be held in memory several times on its way.
 MAX_SENT_BYTES = 2 << 30

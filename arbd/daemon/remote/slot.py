@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, TaskReturned
 from arbd.daemon.slots.states import LEGAL, SlotState
+from arbd.values import dataclass
 
 
 class TaskRunner(Protocol):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from arbd.daemon.host.logs import Log
@@ -20,6 +19,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
 from arbd.spool.system import HeldLock
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.daemon.side.live_csv import LiveTable

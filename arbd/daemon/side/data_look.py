@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from arbd.daemon.host.config import Config
@@ -24,6 +24,7 @@ from arbd.spool.standing.folder import StandingFolder, read_job_of
 from arbd.spool.standing.looks import Hashed, Look, keep_look, read_looks
 from arbd.spool.standing.records import MAX_TEXT_CHARS
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ from arbd.spool.standing.firing import Standing, StandingJobs
 from arbd.spool.standing.folder import StandingSpec, standing_names
 from arbd.spool.system import SystemClock
 from arbd.terminal_text import escape_line
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.job.file import JobDocument

@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -33,6 +32,7 @@ from arbd.spool.listing import Listing, hidden_names
 from arbd.spool.sessions import HIDDEN
 from arbd.spool.standing.firing import Standing
 from arbd.spool.system import SystemClock
+from arbd.values import dataclass
 
 HEAR_S = 0.2
 IDLE_S = 60.0

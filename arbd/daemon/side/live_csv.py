@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from arbd.results.store_format import ResultGroup
 from arbd.results.winning_rows import read_winning, with_originals
 from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
+from arbd.values import dataclass
 
 STEP_ROWS = 4_096
 # Between two times that a whole table is written, in parts of the time that the first of them took.

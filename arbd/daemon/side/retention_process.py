@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.operations import halt_of
 from arbd.spool.retention_rules import RetentionSettings
 from arbd.spool.system import SystemClock
+from arbd.values import dataclass
 
 NICENESS = 10
 

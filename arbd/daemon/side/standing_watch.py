@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.errors import ArbdError
 from arbd.spool.files import Files
@@ -11,6 +11,7 @@ from arbd.spool.standing.firing import Standing, standing_of
 from arbd.spool.standing.folder import StandingFolder, standing_names
 from arbd.spool.standing.records import StandingState
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from arbd.analysis.standing_setting import standing_setting
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError
@@ -16,6 +14,7 @@ from arbd.spool.queue import SessionQueue
 from arbd.spool.standing.firing import Firing, Written
 from arbd.spool.standing.folder import StandingFolder, read_job_of
 from arbd.spool.standing.records import MAX_TEXT_CHARS, FireRecord
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

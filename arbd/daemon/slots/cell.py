@@ -15,13 +15,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from arbd.daemon.slots import surroundings
 from arbd.daemon.slots.descriptors import OwnDescriptors
 from arbd.objective.processes import adopt_orphans, children, has_children, kill_children, reap
 from arbd.objective.randomness import Probe, seed_generators
+from arbd.values import dataclass
 
 # Threads and processes that are about to end are waited for so long.
 GRACE_S = 0.05

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from arbd.arrays import np
 from arbd.daemon.slots.pool import ExitReport, Limits
@@ -18,6 +18,7 @@ from arbd.spool.files import Files
 from arbd.spool.layout import SessionPaths
 from arbd.spool.ledger import CRASHED, TIMEOUT
 from arbd.spool.spans import NO_COUNTS, Counts, Span, add_counts
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

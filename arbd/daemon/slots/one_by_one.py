@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from arbd.arrays import Array
 from arbd.daemon.slots.cell import CLEAN, Finding, is_exhaustion
@@ -31,6 +30,7 @@ from arbd.search.seeds import iteration_seed, iteration_seeds
 from arbd.search.space import Value
 from arbd.spool.ledger import COMPLETED, FAILED
 from arbd.spool.spans import Span
+from arbd.values import dataclass
 
 WINDOW_S = 0.02
 # After something was found, so many iterations are looked at one by one before windows are tried again.

@@ -7,7 +7,7 @@ came back before the next call can change it, looks at the clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from arbd.daemon.slots.cell import Cell
 from arbd.daemon.slots.progress import FIRST, STARTED_NS, ProgressPage
 from arbd.objective.protocol import Plain
 from arbd.spool.system import Clock
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from arbd.daemon.slots.progress import AWAITING, COMPILING, EVALUATING, IDLE, LO
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.daemon.slots.states import LEGAL, SlotState
 from arbd.objective.processes import is_running, kill_tree
+from arbd.values import dataclass
 
 OUTPUT_TAIL_BYTES = 2_000
 LOAD_TIMEOUT_S = 600.0

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from arbd.values import dataclass
 
 _FIELDS = 16
 _SIZE = _FIELDS * 8

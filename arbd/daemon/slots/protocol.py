@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from arbd.spool.spans import Claim, Counts, Span
+from arbd.values import dataclass
 
 
 def may_run_engine(allow: tuple[str, ...]) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.daemon.slots.cell import Finding
 from arbd.daemon.slots.surroundings import NOT_TOLD
 from arbd.errors import ObjectiveError
 from arbd.objective import error_place
 from arbd.objective.modules import ObjectiveModules
+from arbd.values import dataclass
 
 MAX_NAMES = 50
 

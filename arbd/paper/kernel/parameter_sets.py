@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from arbd.paper.market.prepared import FIELD, FIELDS
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.market.series import Series
 from arbd.paper.params import FEE_TIERS
+from arbd.values import dataclass
 
 WAYS = {"events": BY_EVENTS, "walk": BY_WALKING}
 # Runs that are swept together, and entry times kept for their hourly limits: what keeps a batch in the caches and in bounds.

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from arbd.paper.market.readers import QuoteChunks, read_quotes, suffix_of
 from arbd.paper.market.retention import FORMAT, keep_within_bound
 from arbd.paper.market.store import DROPPED, stored_quotes, write_market
 from arbd.private_folder import private_folder, used
+from arbd.values import dataclass
 
 _NOT_THOSE = (
     "its files are not those that the job was accepted with: one was written to, came or went since; copy the same files "

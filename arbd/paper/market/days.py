@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from arbd.errors import DataError
 from arbd.named_file import ANY, NamedFile, ReadRule, RefusedError, real_path
 from arbd.paper.market.quotes import Quotes
 from arbd.paper.market.readers import SUFFIXES, QuoteChunks
+from arbd.values import dataclass
 
 MAX_FILES = 10_000
 # Between two files is a gap where they are further apart than this, and than so many steps of the first.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from arbd.paper.market.prepared import prepare
 from arbd.paper.market.quotes import PRICES, FloatArray, Quotes, quotes_of
+from arbd.values import dataclass
 
 QUANTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 TIME_QUANTILES = (50, 90, 99, 99.9)

@@ -6,7 +6,6 @@ A level that the book did not have in a row has price NaN and size 0; none below
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from arbd.errors import DataError
 from arbd.paper.params import MAX_LEVELS
+from arbd.values import dataclass
 
 FloatArray = npt.NDArray[np.float64]
 _PARTS = ("bid", "bid_size", "ask", "ask_size")

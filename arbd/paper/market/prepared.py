@@ -7,7 +7,7 @@ is ever NaN, and a quote that may not be traded on has edges that are NaN, which
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 from arbd.paper.market.series import UNUSABLE_A, UNUSABLE_B, Series, View, funding_sums, market_salt
 from arbd.paper.params import PARAMETERS, Value
 from arbd.paper.strategies import convergence, inventory
+from arbd.values import dataclass
 
 # Parameters in a row of numbers, by position: the order of PARAMETERS, choices as positions in their values.
 FIELDS = tuple(PARAMETERS)

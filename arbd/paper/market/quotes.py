@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from arbd.errors import DataError
 from arbd.paper.market.ages import AgeColumn
 from arbd.paper.market.levels import LEVEL_COLUMNS, Level, level_columns, level_faults, levels_of, named_levels
 from arbd.paper.market.times import NEWEST_FIRST, ONE_TIME, is_newest_first
+from arbd.values import dataclass
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -12,12 +12,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
 from arbd.atomic_file import replace_file
+from arbd.values import dataclass
 
 # Of the entries of market data: another number is another layout.
 FORMAT = 11

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from arbd.paper.arguments import as_argument
 from arbd.paper.market.loops import moving
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.params import Value
+from arbd.values import dataclass
 
 # Bits of a quote that is none, or too old.
 UNUSABLE_A, UNUSABLE_B = 1, 2

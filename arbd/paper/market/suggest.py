@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arbd.paper.market.describe import Description
 from arbd.paper.params import PARAMETERS
+from arbd.values import dataclass
 
 ITERATIONS = 256
 GRID_POINTS = 500

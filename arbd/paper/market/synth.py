@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from arbd.errors import UsageError
 from arbd.paper.arguments import as_argument
 from arbd.paper.market.loops import decaying_sum
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
+from arbd.values import dataclass
 
 START_NS = 1_704_067_200 * 10**9  # 2024-01-01T00:00:00Z
 DAY_S = 86_400.0

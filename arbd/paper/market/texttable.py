@@ -12,7 +12,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from arbd.errors import DataError
 from arbd.named_file import NamedFile, opened
 from arbd.paper.market.unpacked import PACKINGS, unpacked
+from arbd.values import dataclass
 
 WHOLE, NUMBER, TEXT = "whole", "number", "text"
 ROWS = "number of the row"

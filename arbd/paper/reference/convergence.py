@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from arbd.paper.market.prepared import DUST
 from arbd.paper.reference.execution import Order, ReferenceRun
 from arbd.paper.reference.venue import Execution
 from arbd.paper.strategies import convergence
+from arbd.values import dataclass
 
 FUNDING_NS = 8 * 3_600 * 1e9
 YEAR_NS = 365 * 86_400 * 1e9

@@ -20,7 +20,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from arbd.paper.market.prepared import grid_rows
 from arbd.paper.market.series import Series
 from arbd.paper.params import Value, followed
 from arbd.paper.reference.venue import Execution, Venue
+from arbd.values import dataclass
 
 DAY_NS = 86_400 * 10**9
 HOUR_NS = 3_600 * 10**9

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from arbd.paper import fills
 from arbd.paper.draws import REFUSAL, latency_factor, uniform
 from arbd.paper.market.prepared import BOOK_COLUMNS, DUST, side_bit
 from arbd.paper.market.series import Series
 from arbd.paper.params import FEE_TIERS, Value
+from arbd.values import dataclass
 
 DAY_NS = 86_400 * 10**9
 TURNOVER_DAYS = 30

@@ -8,7 +8,6 @@ margin, Hamano et al. 2025).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from cmaes import CMA, CatCMAwM
 from arbd.arrays import Floats
 from arbd.search.dimensions import Dimension
 from arbd.search.space import ChoiceDimension, FloatDimension, IntDimension, SearchSpace, Unit
+from arbd.values import dataclass
 
 # Chosen on the problems of benchmarks/search_problems.py that are not held back.
 FIRST_WIDTH = 0.18

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from cmaes import get_warm_start_mgd
@@ -17,6 +17,7 @@ from arbd.arrays import Floats, Ints
 from arbd.search.models.distributions import FIRST_WIDTH, Beginning, Distribution, Mask, Mixed, Numbers, has_shares
 from arbd.search.seeds import generator, iteration_seed
 from arbd.search.space import SearchSpace, Unit
+from arbd.values import dataclass
 
 # The library's warm start looks at the best tenth; of fewer results it is begun around the best.
 FEWEST_PAST = 10

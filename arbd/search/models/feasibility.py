@@ -7,7 +7,6 @@ no constraint has been kept together with the others, there is nothing to multip
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,6 +17,7 @@ from arbd.search.history import History
 from arbd.search.models.acquisition import keeps
 from arbd.search.models.gaussian_process import Posterior, Scored, fit
 from arbd.search.space import Unit
+from arbd.values import dataclass
 
 # Each costs as much as the process of the loss; of more constraints the rest share one, of whichever is nearest to broken.
 MOST_MODELS = 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from scipy import linalg, optimize
 
 from arbd.arrays import Floats
 from arbd.search.space import Unit
+from arbd.values import dataclass
 
 TWO_STARTS = 60
 SMALLEST_NOISE = 1e-7

@@ -9,7 +9,6 @@ Several objectives are weighed anew for each generation (ParEGO, Knowles 2006).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from arbd.search.sampler import MOST_MODELLED, AdaptiveMethod, Allowed, Proposal
 from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.search.models.acquisition import Acquisition

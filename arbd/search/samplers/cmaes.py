@@ -9,7 +9,7 @@ values say less than that (`arbd.search.models.distributions`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ from arbd.search.problem import SearchProblem
 from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.schedule import GenerationSizes
 from arbd.search.space import SearchSpace, Unit
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.search.models.evolution import Chain

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from arbd.errors import UsageError
 from arbd.search.sampler import PlanMethod, PlanRequest, PlanSize, Sampler
 from arbd.search.space import ChoiceDimension, Column, Columns, Dimension, SearchSpace
+from arbd.values import dataclass
 
 DEFAULT_POINTS = 3
 # Combinations of the dimensions that conditions name.

@@ -7,7 +7,6 @@ Rogaway 2002, "Ciphers with arbitrary finite domains"). So no table of n entries
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.samplers.random import uniform_points
 from arbd.search.seeds import iteration_seed
 from arbd.search.space import Columns, SearchSpace
+from arbd.values import dataclass
 
 _ROUNDS = 6
 _Words = npt.NDArray[np.uint64]

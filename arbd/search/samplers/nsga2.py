@@ -6,8 +6,6 @@ polynomial; choices are swapped and redrawn. Also for one objective, where the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +16,7 @@ from arbd.search.sampler import AdaptiveMethod, Allowed, Proposal
 from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
+from arbd.values import dataclass
 
 FEWEST_PARENTS = 12
 CROSSOVER = 0.9

@@ -6,11 +6,10 @@ iteration i owns the counters from i x k on, where k counters cover the dimensio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from arbd.arrays import np
 from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.space import Columns, SearchSpace, Unit
+from arbd.values import dataclass
 
 _PER_COUNTER = 4
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from arbd.search.low_discrepancy import BITS, sobol_points
 from arbd.search.sampler import PlanMethod, PlanRequest
 from arbd.search.space import Columns, SearchSpace
+from arbd.values import dataclass
 
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -28,6 +27,7 @@ from arbd.search.samplers.tpe import TpeSampler
 from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator, iteration_seed
 from arbd.search.space import Unit
+from arbd.values import dataclass
 
 REDUCTION = 3.0
 # A stream of random numbers of its own.

@@ -22,7 +22,6 @@ generation spreads. All candidates of a generation are scored at once, which is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,7 @@ from arbd.search.sampler import MOST_MODELLED, AdaptiveMethod, Allowed, Proposal
 from arbd.search.schedule import GenerationSizes
 from arbd.search.seeds import generator
 from arbd.search.space import ChoiceDimension, SearchSpace, Unit
+from arbd.values import dataclass
 
 # Chosen on the problems of benchmarks/search_problems.py that are not held back, judged on the others.
 GOOD_SHARE = 0.05

@@ -6,7 +6,6 @@ The label is the date there, so that a second firing of the same time meets what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Annotated
@@ -15,6 +14,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta, Struct
 
 from arbd.errors import UsageError
+from arbd.values import dataclass
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.errors import ArbdError, NotFoundError, VersionError
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
@@ -35,6 +35,7 @@ from arbd.spool.standing.records import (
     TroubleRecord,
 )
 from arbd.spool.system import Clock, HeldLock
+from arbd.values import dataclass
 
 INTERVAL_S = 1.0
 # After a firing that could not be prepared.

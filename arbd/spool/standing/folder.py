@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import msgspec
@@ -39,6 +39,7 @@ from arbd.spool.standing.records import (
     decode,
     encode,
 )
+from arbd.values import dataclass
 
 LOCK_TIMEOUT_S = 30.0
 # Earlier states from which a person may do something, and how it is told.

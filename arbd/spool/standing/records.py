@@ -8,7 +8,7 @@ whoever finds the first without the second drops the same bytes again.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from arbd.records import Signed
 from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.provenance import MAX_NAME_CHARS, UNKNOWN, Actor, Submission
 from arbd.spool.standing.calendar import Due, Schedule
+from arbd.values import dataclass
 
 MAX_FIRES = 400
 MAX_ACTIONS = 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from arbd.errors import DataError
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.market.times import clock_note, iso
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 from arbd.paper.market.importers.pieces import VenuePiece
 from arbd.paper.market.importers.venue import Imported, VenueOptions
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

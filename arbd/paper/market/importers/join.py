@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from arbd.paper.market.importers.funding import Funding
 from arbd.paper.market.importers.rates import Rates
 from arbd.paper.market.importers.venue import VenueQuotes
 from arbd.paper.market.quotes import IntArray, Quotes, build_piece, quotes_of
+from arbd.values import dataclass
 
 # How many quotes of a venue are joined at a time.
 SPAN_ROWS = 1 << 18

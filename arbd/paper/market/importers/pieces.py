@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from arbd.paper.market.importers.venue import (
     venue_quotes,
 )
 from arbd.paper.market.quotes import IntArray, in_time
+from arbd.values import dataclass
 
 # How many rows are put in order at a time.
 ORDER_ROWS = 1 << 18

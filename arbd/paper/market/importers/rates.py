@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from arbd.paper.market.growing import growing_table
 from arbd.paper.market.importers.venue import COPY_ROWS, VenueQuotes
 from arbd.paper.market.quotes import FloatArray, IntArray
 from arbd.paper.market.readers import read_columns
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from arbd.paper.market.growing import growing_table
 from arbd.paper.market.levels import level_columns, level_faults
 from arbd.paper.market.quotes import REMEDY, FloatArray, IntArray, defaulted, in_time
 from arbd.paper.market.times import is_newest_first
+from arbd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,163 @@
+"""`arbd.values.dataclass` against the standard library's: all classes of arbd, and drawn ones."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib
+import inspect
+import pickle
+import pkgutil
+import sys
+from types import ModuleType
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import arbd
+from arbd import values
+
+# Those that what is not installed everywhere is for.
+OPTIONAL = {"redis", "dask", "distributed", "optuna", "pyarrow", "prometheus_client", "matplotlib", "plotly", "pandas"}
+
+
+def arbd_modules() -> list[ModuleType]:
+    """All that can be imported here."""
+    found = []
+    for each in pkgutil.walk_packages(arbd.__path__, "arbd."):
+        if (
+            each.name.endswith("__main__")
+            or each.name.endswith("_template")
+            or each.name == "arbd.daemon.slots.template"
+        ):
+            continue
+        try:
+            found.append(importlib.import_module(each.name))
+        except ModuleNotFoundError as error:
+            assert (error.name or "").partition(".")[0] in OPTIONAL, error
+    return found
+
+
+def arbd_classes() -> list[type]:
+    """All data classes that arbd defines."""
+    return [
+        value
+        for module in arbd_modules()
+        for value in vars(module).values()
+        if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.__name__
+    ]
+
+
+def of_library(cls: Any, *, frozen: bool) -> Any:
+    """The same fields, as the standard library makes a class of them."""
+    fields = []
+    for each in dataclasses.fields(cls):
+        options: dict[str, Any] = {
+            "init": each.init,
+            "repr": each.repr,
+            "compare": each.compare,
+            "kw_only": each.kw_only,
+        }
+        for name in ("default", "default_factory"):
+            if getattr(each, name) is not dataclasses.MISSING:
+                options[name] = getattr(each, name)
+        fields.append((each.name, each.type, dataclasses.field(**options)))
+    return dataclasses.make_dataclass(cls.__name__, fields, frozen=frozen)
+
+
+def parameters(cls: type) -> list[tuple[str, Any, bool]]:
+    """Names, kinds, and whether they may be left out."""
+    given = inspect.signature(cls).parameters.values()
+    return [(each.name, each.kind, each.default is not inspect.Parameter.empty) for each in given]
+
+
+def refuses_assignment(cls: type) -> bool:
+    return cls.__setattr__ is values._refuse_assignment
+
+
+def test_each_data_class_of_arbd_takes_what_the_standard_library_would_have_it_take() -> None:
+    classes = arbd_classes()
+    assert len(classes) > 300
+    for cls in classes:
+        initial = [name for name, kind in vars(cls).get("__annotations__", {}).items() if "InitVar" in str(kind)]
+        if vars(cls).get("__init__") is not None and not initial:
+            twin = of_library(cls, frozen=refuses_assignment(cls))
+            assert parameters(cls) == parameters(twin), cls
+            assert cls.__match_args__ == twin.__match_args__, cls  # type: ignore[attr-defined]
+
+
+OF_NAMES = ["one", "two", "three", "four"]
+
+
+@st.composite
+def made_twice(draw: st.DrawFn) -> tuple[type, type, dict[str, Any]]:
+    """The same definition by both, and arguments for it."""
+    options = {
+        "frozen": draw(st.booleans()),
+        "eq": draw(st.booleans()),
+        "slots": draw(st.booleans()),
+        "kw_only": draw(st.booleans()),
+        "order": False,
+    }
+    if options["eq"]:
+        options["order"] = draw(st.booleans())
+    names = draw(st.lists(st.sampled_from(OF_NAMES), unique=True))
+    defaults = sorted(draw(st.lists(st.sampled_from(["no", "yes", "made", "hidden", "left out"]), min_size=len(names),
+                                    max_size=len(names))), key=["no", "yes", "made", "hidden", "left out"].index)  # fmt: skip
+    has_hook, has_hash, has_eq = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    pair = []
+    for decorator in (values.dataclass, dataclasses.dataclass):
+        body: dict[str, Any] = {"__annotations__": dict.fromkeys(names, "int"), "__doc__": "A class.", "seen": []}
+        body["__module__"], body["__qualname__"] = __name__, "Drawn"
+        if has_hook:
+            body["__post_init__"] = lambda self: type(self).seen.append(tuple(getattr(self, name) for name in names))
+        if has_hash:
+            body["__hash__"] = lambda self: 17
+        if has_eq:
+            body["__eq__"] = lambda self, other: True
+        for name, default in zip(names, defaults, strict=True):
+            if default == "yes":
+                body[name] = 5
+            elif default == "made":
+                body[name] = dataclasses.field(default_factory=lambda: [1])
+            elif default == "hidden":
+                body[name] = dataclasses.field(default=6, repr=False, compare=False)
+            elif default == "left out":
+                body[name] = dataclasses.field(default_factory=lambda: 7, init=False)
+        pair.append(decorator(**options)(type("Drawn", (), body)))
+    needed = [name for name, default in zip(names, defaults, strict=True) if default == "no"]
+    more = [name for name, default in zip(names, defaults, strict=True) if default in ("yes", "made", "hidden")]
+    told = {*needed, *(name for name in more if draw(st.booleans()))}
+    return pair[0], pair[1], {name: draw(st.integers(0, 2)) for name in names if name in told}
+
+
+def outcome(ask: Any) -> Any:
+    try:
+        return ask()
+    except (TypeError, AttributeError, ValueError) as error:
+        return type(error), str(error)
+
+
+@given(drawn=made_twice(), other=st.integers(0, 2))
+def test_a_data_class_does_what_the_standard_librarys_does(drawn: tuple[Any, Any, dict[str, Any]], other: int) -> None:
+    answers = []
+    for cls in drawn[:2]:
+        arguments = drawn[2]
+        value, same = cls(**arguments), cls(**arguments)
+        changed = {name: other for name in arguments}
+        names = [field.name for field in dataclasses.fields(cls)]
+        answers.append([
+            parameters(cls), outcome(lambda: cls(*arguments.values())) == value if cls.__eq__ is not object.__eq__ else 0,
+            repr(value).replace(hex(id(value)), ""), value == same, value != same, value == cls(**changed), value == 5,
+            outcome(lambda: hash(value) if cls.__hash__ is not object.__hash__ else "identity"),
+            outcome(lambda: value < same) if isinstance(outcome(lambda: value < same), bool) else "no order",
+            [outcome(lambda name=name: setattr(value, name, other)) for name in names],
+            [outcome(lambda name=name: delattr(same, name)) for name in names],
+            dataclasses.asdict(dataclasses.replace(cls(**arguments), **changed)), cls.__match_args__, cls.seen,
+            hasattr(value, "__dict__"), dataclasses.asdict(copy.copy(cls(**arguments))),
+        ])  # fmt: skip
+        sys.modules[__name__].Drawn = cls  # type: ignore[attr-defined]
+        again = pickle.loads(pickle.dumps(cls(**arguments)))
+        assert dataclasses.asdict(again) == dataclasses.asdict(cls(**arguments))
+    assert answers[0] == answers[1]
