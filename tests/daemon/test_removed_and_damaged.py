@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import msgpack
@@ -92,7 +91,6 @@ def test_a_name_that_was_purged_can_be_used_again_by_another_job(
     wait_until(lambda: done(layout, "again"))
     first = load_table(layout.root, "again").rows.params["x"].tolist()
     wait_until(lambda: arbctl("purge", "again", "--results", "--segments", "--claims", "--yes")[0] == 0)
-    time.sleep(0.5)
     submit(arbctl, tmp_path, "again", n=50)
     wait_until(lambda: done(layout, "again"), 30, "the second job of that name")
     second = load_table(layout.root, "again").rows.params["x"].tolist()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -245,9 +244,8 @@ def test_the_page_survives_a_spool_that_hangs(faults: FaultBed, objectives: Path
             assert [row["id"] for row in page.changes()["sessions"]] == ["s", "other"] or page.changes()["count"] == 2
             status, content, _ = page.ask("/api/session/s")
             assert (status, content["ranking"]) == (200, before["ranking"])
-            began = time.monotonic()
             assert page.ask("/")[0] == 200
-            assert time.monotonic() - began < 10
+            assert page.changes()["hangs_s"] > 0, "all this was answered while the spool hung"
         finally:
             faults.clear()
         wait_until(lambda: page.changes()["hangs_s"] == 0, what="it to come back")
