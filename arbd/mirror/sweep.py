@@ -171,12 +171,15 @@ class SpoolMirror:
             # Begin again from where Redis is, next time.
             self._drop(session_id)
         except redis.ResponseError as error:
-            self._troubles[session_id] = _Trouble(f"Redis says: {error}", self._clock.monotonic_s() + TROUBLE_PAUSE_S)
+            self._leave_alone(session_id, f"Redis says: {error}")
         except (OSError, ArbdError) as error:
             self._drop(session_id)
-            self._troubles[session_id] = _Trouble(str(error), self._clock.monotonic_s() + TROUBLE_PAUSE_S)
+            self._leave_alone(session_id, str(error))
         else:
             self._troubles.pop(session_id, None)
+
+    def _leave_alone(self, session_id: str, reason: str) -> None:
+        self._troubles[session_id] = _Trouble(reason, self._clock.monotonic_s() + TROUBLE_PAUSE_S)
 
     def _waits(self, session_id: str) -> bool:
         trouble = self._troubles.get(session_id)

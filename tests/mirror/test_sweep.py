@@ -175,6 +175,7 @@ def test_a_session_that_cannot_be_read_is_in_trouble_and_let_go(redis_server: Re
     assert str(damaged.spec) in swept.troubles["damaged"]
     assert in_redis(redis_server, "good") == in_files(good)
     damaged.spec.write_bytes(whole)
+    assert mirror.sweep().written == 0, "it is left alone for a while"
     # Nobody holds it: another mirror takes it up.
     other = SpoolMirror(FILES, layout, redis_server.state(), redis_server.settings, only="damaged")
     assert other.sweep().written == 4

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.mirrored import ROOT
 from tests.mutation.explained import why_it_lives
+from tests.mutation.operators import mutants_of
 
 PAGE = ROOT / "docs" / "mutation.md"
 BEGIN, END = "<!-- mutants: begin -->\n", "<!-- mutants: end -->\n"
@@ -30,11 +31,17 @@ class Played:
 
 
 def outcomes(lines: Iterable[str]) -> dict[Played, bool]:
-    """Which mutants were killed, by any of the ways of running tests."""
+    """Which mutants were killed, by any of the ways of running tests. What is no mutant of its file any more is left out."""
     found: dict[Played, bool] = {}
+    there: dict[str, set[tuple[str, str]]] = {}
     for line in lines:
         told = json.loads(line)
         if "killed" in told and "file" in told:
+            name = told["file"]
+            if name not in there:
+                there[name] = {(mutant.was, mutant.change) for mutant in mutants_of((ROOT / name).read_text())}
+            if (told["was"], told["change"]) not in there[name]:
+                continue
             mutant = Played(told["file"], told["index"], told["line"], told["was"], told["change"])
             found[mutant] = found.get(mutant, False) or told["killed"]
     return found

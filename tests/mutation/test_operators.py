@@ -12,7 +12,6 @@ from tests.mirrored import ROOT, beside
 from tests.mutation.__main__ import DECIDING, Case, sampled
 from tests.mutation.explained import why_it_lives
 from tests.mutation.operators import Mutant, mutants_of
-from tests.mutation.table import outcomes, table
 
 SOURCE = '''"""Text."""
 LIMIT = 3
@@ -72,18 +71,3 @@ def test_every_mutant_that_is_explained_is_one_of_its_file() -> None:
     for name in {name for name, _, _ in explained}:
         made = {(name, mutant.was, mutant.change) for mutant in made_of(name)}
         assert {key for key in explained if key[0] == name} <= made
-
-
-def test_a_table_counts_what_died_by_any_way_and_tells_why_the_rest_lives() -> None:
-    lines = [
-        '{"file": "a.py", "index": 0, "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": false}',
-        '{"file": "a.py", "index": 0, "line": 1, "was": "x = 1", "change": "1 -> 2", "killed": true}',
-        '{"file": "a.py", "index": 1, "line": 2, "was": "y = 1", "change": "1 -> 2", "killed": false}',
-        '{"file": "b.py", "index": 0, "line": 3, "was": "z = 1", "change": "1 -> 2", "killed": false}',
-        '{"mutants": 3, "killed": 1}',
-    ]
-    text = table(outcomes(lines), {("b.py", "z = 1", "1 -> 2"): "Any number does."})
-    assert text.splitlines()[2:] == [
-        "| `a.py` | 2 | 1 (50%) | 0 | 1 |", "| `b.py` | 1 | 0 (0%) | 1 | 0 |", "| all | 3 | 1 (33%) | 1 | 1 |", "",
-        "What lived:", "", "- `b.py`, `z = 1`: Any number does.",
-    ]  # fmt: skip
