@@ -1,8 +1,8 @@
 """Runs a Python objective in an interpreter of its own: `python -I foreign.py`, questions and answers as JSON lines.
 
 It is run by other interpreters, from Python 3.8 on, and imports nothing but their standard library: nothing of arbd but
-`foreign_cell.py` and `error_place.py` beside it, and no package of a plain name. The first line that it reads says which
-function, and from which folders.
+`foreign_cell.py`, `interpreter_state.py` and `error_place.py` beside it, and no package of a plain name. The first line
+that it reads says which function, and from which folders.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ def main() -> None:
             session_id = question["session_id"]
             objective, modules, answer = _load(question, describe)
             # What a module sets up when it is imported stays.
-            cell = cells.Cell()
+            cell = cells.Cell(_beside("interpreter_state").ASPECTS)
         elif objective is None:
             answer = {"broken": "no objective is loaded"}
         else:

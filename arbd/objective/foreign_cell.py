@@ -39,6 +39,10 @@ class Aspect(NamedTuple):
     look: Callable[[], Any]
     restore: Callable[[Any], Any]
 
+    def differs(self, value: Any) -> bool:
+        """True when it is not what it was."""
+        return bool(self.look() != value)
+
 
 def _pairs(left: Any, right: Any) -> Any:
     """Of equally many; what would check that is not there before Python 3.10."""
@@ -178,7 +182,9 @@ class Cell:
     The bound of memory is not the process's own affair: whoever asks it sets that for each question.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, more: tuple[Aspect, ...] = ()) -> None:
+        # Modules before all others: what looks at the others uses them.
+        self._aspects = (*more[:1], *ASPECTS, *more[1:])
         self.baseline = self._look()
         self._threads = set(threading.enumerate())
         self._children = children()
@@ -187,12 +193,12 @@ class Cell:
         self._spares = _spares()
 
     def _look(self) -> tuple[Any, ...]:
-        return tuple([aspect.look() for aspect in ASPECTS])
+        return tuple([aspect.look() for aspect in self._aspects])
 
     def begin(self) -> None:
         """An iteration begins: the limits that it has were set from outside."""
-        at = [aspect.name for aspect in ASPECTS].index("resource limits")
-        self.baseline = (*self.baseline[:at], ASPECTS[at].look(), *self.baseline[at + 1 :])
+        at = [aspect.name for aspect in self._aspects].index("resource limits")
+        self.baseline = (*self.baseline[:at], self._aspects[at].look(), *self.baseline[at + 1 :])
 
     def settle(self) -> dict[str, str]:
         """Put back what the iteration changed: why the process is to be replaced, or its next failure to be doubted."""
@@ -210,10 +216,10 @@ class Cell:
 
     def _restored(self) -> list[str]:
         lasting = []
-        for aspect, value in _pairs(ASPECTS, self.baseline):
-            if aspect.look() != value:
+        for aspect, value in _pairs(self._aspects, self.baseline):
+            if aspect.differs(value):
                 aspect.restore(value)
-                if aspect.look() != value:
+                if aspect.differs(value):
                     lasting.append(aspect.name)
         return lasting
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MODULE = """
-import asyncio, atexit, concurrent.futures, ctypes, decimal, gc, locale, multiprocessing, os, random, resource, signal
-import subprocess, sys, threading, time, warnings
+import asyncio, atexit, builtins, concurrent.futures, ctypes, datetime, decimal, faulthandler, gc, json, locale, math
+import multiprocessing, os, random, resource, signal, socket, subprocess, sys, threading, time, warnings
 import numpy as np
 
 LEFT = {left!r}
@@ -28,7 +28,20 @@ def surroundings():
         decimal.getcontext().prec, np.geterr(), gc.isenabled(), sys.gettrace(), os.nice(0), sys.excepthook,
         signal.getitimer(signal.ITIMER_REAL), [type(s) for s in (sys.stdin, sys.stdout, sys.stderr)],
         [s.closed for s in (sys.stdin, sys.stdout, sys.stderr)], time.tzname,
+        [id(f) for f in (
+            builtins.open, builtins.len, time.time, time.monotonic_ns, json.dumps, json.loads, math.sqrt, os.write, os.fsync,
+            datetime.datetime, random.random, np.mean, np.random.seed, sys.modules.get("json"), sys.modules.get("numpy"),
+        )],
+        sys.getprofile(), sys.unraisablehook, sys.argv, sys.get_int_max_str_digits(), sys.getswitchinterval(),
+        socket.getdefaulttimeout(), multiprocessing.get_start_method(), gc.get_threshold(), os.sched_getaffinity(0),
+        resource.getrlimit(resource.RLIMIT_FSIZE), os.getresuid(), asyncio.run(asyncio.sleep(0, "awaited")), loop_is_open(),
     ]
+
+
+def loop_is_open():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return not asyncio.get_event_loop_policy()._local.__dict__.get("_set_called")
 
 
 class Halt(BaseException):
@@ -98,6 +111,54 @@ def trace(): sys.settrace(lambda *_: None)
 def niceness(): os.nice(1)
 def at_exit(): atexit.register(time.sleep, 3600)
 def hook(): sys.excepthook = print
+def execs(): os.execv("/bin/true", ["true"])
+def double_fork():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: os.execv("/bin/sleep", ["sleep", "3600"])
+        os._exit(0)
+def loop_in_thread():
+    KEPT.append(asyncio.new_event_loop()); threading.Thread(target=KEPT[-1].run_forever, daemon=True).start()
+def closed_loop():
+    loop = asyncio.new_event_loop(); asyncio.set_event_loop(loop); loop.close()
+def traceback_later(): faulthandler.dump_traceback_later(0.05, exit=True)
+def ends_process_later(): threading.Timer(0.3, os._exit, (9,)).start()
+def ends_process_behind():
+    thread = threading.Timer(0.02, os._exit, (9,)); thread.daemon = True; thread.start()
+def profile(): sys.setprofile(lambda *_: None)
+def patched_open(): builtins.open = lambda *a, **k: 1 / 0
+def patched_len(): builtins.len = lambda _: 3
+def patched_time(): time.time = lambda: 0.0; time.monotonic_ns = lambda: 0; time.monotonic = lambda: 0.0; time.sleep = int
+def patched_json(): json.dumps = json.loads = lambda *a, **k: "no"
+def patched_os(): os.write = lambda *_: 0; os.fsync = lambda *_: None; os.getpid = lambda: 1
+def patched_date(): datetime.datetime = type("Frozen", (datetime.datetime,), dict())
+def patched_math(): math.sqrt = math.floor = lambda _: 0.0
+def patched_numpy(): np.mean = np.asarray = lambda *_: 0.0
+def patched_random(): random.random = lambda: 0.25
+def no_modules():
+    for name in ("json", "numpy", "struct"): sys.modules.pop(name, None)
+def other_modules(): sys.modules["json"] = sys.modules["math"]
+def frozen_garbage(): gc.freeze(); gc.set_threshold(0)
+def loud(): print("x" * 8_000_000, flush=True); os.write(2, b"y" * 4_000_000)
+def file_size_limit(): resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+def no_processes(): resource.setrlimit(resource.RLIMIT_NPROC, (0, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
+def start_method(): multiprocessing.set_start_method("spawn", force=True)
+def one_processor(): os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+def digits(): sys.set_int_max_str_digits(700)
+def arguments(): sys.argv.append("--more")
+def slow_sockets(): socket.setdefaulttimeout(0.001)
+def other_user(): os.seteuid(65534) if os.geteuid() == 0 else None
+def overflows(): ctypes.string_at(0)
+def aborts(): os.abort()
+def endless_error(): raise ValueError("x" * 5_000_000)
+def deep_error():
+    def down(n): return down(n + 1)
+    down(0)
+def joblib_pool():
+    try: import joblib
+    except ImportError: return
+    joblib.Parallel(n_jobs=2)(joblib.delayed(math.sqrt)(i) for i in range(4))
+def blas_threads(): KEPT.append(float((np.ones((400, 400)) @ np.ones((400, 400))).sum()))
 
 
 AT_IMPORT = surroundings()

@@ -18,27 +18,19 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from arbd.values import dataclass
+from arbd.objective import interpreter_state
+from arbd.objective.interpreter_state import Aspect
 
 _RLIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_DECIMALS = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "flags", "traps")
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 Values = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Aspect:
-    """One setting of a process: how it is read (a value that compares equal while nothing changed), how it is set."""
-
-    name: str
-    look: Callable[[], Any]
-    restore: Callable[[Any], object]
 
 
 def _umask() -> int:
@@ -122,20 +114,10 @@ def _restore_filters(before: list[Any]) -> None:
     warnings._filters_mutated()  # type: ignore[attr-defined]
 
 
-def _decimals() -> str:
-    return repr(decimal.getcontext())
-
-
-class _Decimals:
-    """The decimal context is mutable: what is put back is a copy."""
-
-    def __init__(self) -> None:
-        self.text, self.context = _decimals(), decimal.getcontext().copy()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Decimals) and self.text == other.text
-
-    __hash__ = None  # type: ignore[assignment]
+def _decimals_differ(before: decimal.Context) -> bool:
+    # A context has no equality, and its text takes longer than everything else here.
+    now = decimal.getcontext()
+    return any(getattr(now, name) != getattr(before, name) for name in _DECIMALS)
 
 
 def _tracing() -> tuple[Any, Any, Any]:
@@ -167,7 +149,7 @@ def _restore_schedule(before: tuple[int, frozenset[int]]) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, before[0])
 
 
-ASPECTS = (
+_PROCESS = (
     # The first, because what follows may need more frames than an objective left room for.
     Aspect("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     Aspect("tracing and hooks", _tracing, _restore_tracing),
@@ -185,17 +167,25 @@ ASPECTS = (
         lambda name: locale.setlocale(locale.LC_ALL, name),
     ),
     Aspect("warnings filters", _filters, _restore_filters),
-    Aspect("the decimal context", _Decimals, lambda before: decimal.setcontext(before.context.copy())),
+    # It is mutable: what is noted and put back are copies.
+    Aspect(
+        "the decimal context",
+        lambda: decimal.getcontext().copy(),
+        lambda before: decimal.setcontext(before.copy()),
+        _decimals_differ,
+    ),
     Aspect("NumPy's error handling", np.geterr, lambda before: np.seterr(**before)),
     Aspect("the garbage collector", _collector, _restore_collector),
     Aspect("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
     Aspect("processors and niceness", _schedule, _restore_schedule),
     Aspect("the default of threads' stacks", threading.stack_size, threading.stack_size),
 )
+# Modules before all others: what looks at the others uses them.
+ASPECTS = (*interpreter_state.ASPECTS[:1], *_PROCESS, *interpreter_state.ASPECTS[1:])
 
 
 # Libraries that an objective imports late change these, and no result depends on them: nobody needs to hear of it.
-NOT_TOLD = frozenset({"warnings filters"})
+NOT_TOLD = frozenset({"warnings filters", "event loops", "how processes are started"})
 
 
 def look() -> Values:
@@ -208,9 +198,9 @@ def restore(before: Values) -> tuple[list[str], list[str]]:
     changed: list[str] = []
     lasting: list[str] = []
     for aspect, value in zip(ASPECTS, before, strict=True):
-        if aspect.look() != value:
+        if aspect.differs(value):
             changed.append(aspect.name)
             aspect.restore(value)
-            if aspect.look() != value:
+            if aspect.differs(value):
                 lasting.append(aspect.name)
     return changed, lasting
