@@ -36,6 +36,10 @@ class ArbdError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        # What a file holds may be half of a character, which can be written nowhere.
+        return super().__str__().encode(errors="backslashreplace").decode()
+
     def __reduce__(self) -> tuple[Any, ...]:
         # As they are, whatever their constructors take: they come back from the processes of slots.
         return _as_it_was, (type(self), self.args, self.__dict__.copy())

@@ -75,3 +75,10 @@ def test_a_version_error_says_who_wrote_what_who_reads_what_and_what_to_do(
     assert told.startswith(f"s/ledger: {said}this is arbd {__version__}, which reads ledger schema 1: ")
     assert ("read it with the version that wrote it" if found == 0 else "upgrade arbd on this host") in told
     assert told.endswith("nothing is wrong with the file")
+
+
+@pytest.mark.parametrize("kind", sorted(set(kinds()), key=lambda kind: kind.__name__))
+def test_every_error_can_be_written_whatever_a_file_held(kind: type[ArbdError]) -> None:
+    error = next((made for made in MADE if type(made) is kind), None) or made_like_its_base(kind)
+    error.args = ("symbol \ud800 and q\udcff.csv",)
+    assert str(error).encode() == b"symbol \\ud800 and q\\udcff.csv"

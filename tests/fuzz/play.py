@@ -234,7 +234,9 @@ def play_range(
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
-                outcome.failures.append((number, f"{type(error).__name__}: {error}"[:500], traceback.format_exc()))
+                outcome.failures.append(
+                    (number, _printable(f"{type(error).__name__}: {error}"[:500]), _printable(traceback.format_exc()))
+                )
                 shutil.rmtree(bench.outside, ignore_errors=True)
                 bench = Bench(Corpus(home)) if not _restored(bench, folder) else bench
                 continue
@@ -247,6 +249,10 @@ def play_range(
             signal.signal(number, handler)
         gc.collect()
     return outcome
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _restored(bench: Bench, folder: Path) -> bool:
