@@ -38,7 +38,11 @@ class ArbdError(Exception):
 
     def __str__(self) -> str:
         # What a file holds may be half of a character, which can be written nowhere.
-        return super().__str__().encode(errors="backslashreplace").decode()
+        return self.told().encode(errors="backslashreplace").decode()
+
+    def told(self) -> str:
+        """Its text."""
+        return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As they are, whatever their constructors take: they come back from the processes of slots.
@@ -225,7 +229,8 @@ class UnsafePathError(SpoolError, OSError):
         super().__init__(f"{path} {reason}")
         self.filename = str(path)
 
-    def __str__(self) -> str:
+    def told(self) -> str:
+        """See `ArbdError`."""
         return f"{self.filename} {self.reason}"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -106,7 +106,8 @@ _NOT_PUBLIC = (
 class RefusedError(DataError):
     """A file that the rule of this host does not let be read; nothing of it was."""
 
-    def __str__(self) -> str:
+    def told(self) -> str:
+        """See `ArbdError`."""
         return f"{self.path} {self.reason}"
 
 

@@ -79,6 +79,8 @@ def test_a_version_error_says_who_wrote_what_who_reads_what_and_what_to_do(
 
 @pytest.mark.parametrize("kind", sorted(set(kinds()), key=lambda kind: kind.__name__))
 def test_every_error_can_be_written_whatever_a_file_held(kind: type[ArbdError]) -> None:
-    error = next((made for made in MADE if type(made) is kind), None) or made_like_its_base(kind)
+    made = next((made for made in MADE if type(made) is kind), None) or made_like_its_base(kind)
+    error = pickle.loads(pickle.dumps(made))
     error.args = ("symbol \ud800 and q\udcff.csv",)
-    assert str(error).encode() == b"symbol \\ud800 and q\\udcff.csv"
+    error.__dict__ = {name: "\ud800" if isinstance(value, str) else value for name, value in error.__dict__.items()}
+    assert "\\ud800" in str(error).encode().decode()
