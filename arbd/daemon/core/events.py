@@ -190,14 +190,14 @@ Event = (
 
 
 class Inbox(Protocol):
-    """Where news for the coordinator waits; `put` may be called from any thread."""
+    """Where events for the coordinator wait; `put` may be called from any thread."""
 
     def put(self, event: Event) -> None:
-        """Add news; never blocks."""
+        """Add an event; never blocks."""
         ...
 
     def get(self, timeout_s: float) -> Event | None:
-        """The oldest news, or None when none came in time."""
+        """The oldest event, or None when none came in time."""
         ...
 
 

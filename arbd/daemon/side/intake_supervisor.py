@@ -50,7 +50,7 @@ class _Running:
     job_since_s: float = 0.0
     busy_s: float = 0.0
     killed: str = ""
-    heard: bool = False
+    has_reported: bool = False
 
 
 def _context(config: Config) -> SpawnContext | ForkServerContext:
@@ -135,7 +135,7 @@ class IntakeSupervisor:
             if self._stop.is_set() or running.killed == "idle":
                 continue
             self._say_ended(running)
-            pause_s = FIRST_RESTART_S if running.heard else min(2 * pause_s, LONGEST_RESTART_S)
+            pause_s = FIRST_RESTART_S if running.has_reported else min(2 * pause_s, LONGEST_RESTART_S)
             self._stop.wait(pause_s)
 
     def _is_wanted(self) -> bool:
@@ -180,18 +180,18 @@ class IntakeSupervisor:
             self._wake.clear()
             try:
                 if running.pipe.poll(HEAR_S):
-                    self._heard(running, running.pipe.recv())
+                    self._on_message(running, running.pipe.recv())
             except (EOFError, OSError):
                 running.process.join(HEAR_S)
                 return
             now = time.monotonic()
             if running.job and now - running.job_since_s > self._config.intake_timeout_s:
                 running.killed = f"was ended because it took longer than {self._config.intake_timeout_s:g} s"
-            elif running.heard and not running.job and now - running.busy_s > IDLE_S:
+            elif running.has_reported and not running.job and now - running.busy_s > IDLE_S:
                 running.killed = "idle"
 
-    def _heard(self, running: _Running, message: Began | Looked) -> None:
-        running.heard = True
+    def _on_message(self, running: _Running, message: Began | Looked) -> None:
+        running.has_reported = True
         now = time.monotonic()
         if isinstance(message, Began):
             running.job, running.job_since_s = message.name, now
