@@ -21,6 +21,7 @@ from arbd.analysis.table import load_table
 from arbd.analysis.verdict import session_verdict
 from arbd.atomic_file import check_output, whole_file
 from arbd.errors import ArbdError, NotFoundError, UsageError
+from arbd.job.code import expected_parts
 from arbd.plain_json import as_plain
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
@@ -89,7 +90,7 @@ def prepare(
             **({"despite_verdict": despite.strip()} if judgement.verdict is not Verdict.SKILL else {}),
             "objective": str(spec.objective),
             "data": {path: spec.digests[path] for path in (*spec.data, *spec.scenarios) if path in spec.digests},
-            "code": dict(spec.code),
+            "code": expected_parts(spec),
             "job": hashlib.sha256(json.dumps(spec.to_plain(), sort_keys=True, default=str).encode()).hexdigest(),
             "arbd": __version__,
         },
@@ -170,8 +171,17 @@ def _without_document(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _append(files: Files, layout: SpoolLayout, entry: Mapping[str, Any]) -> None:
-    files.append(layout.promotions, (json.dumps(entry, ensure_ascii=False, default=str) + "\n").encode())
+    line = json.dumps(entry, ensure_ascii=False, default=str) + "\n"
+    # Who was killed while writing left half a line: nothing may stand on it.
+    files.append(layout.promotions, (line if _ends_in_line(files, layout) else "\n" + line).encode())
     files.sync_folder(layout.root)
+
+
+def _ends_in_line(files: Files, layout: SpoolLayout) -> bool:
+    try:
+        return files.read(layout.promotions, limit=MAX_LOG_BYTES)[-1:] in (b"", b"\n")
+    except FileNotFoundError:
+        return True
 
 
 def _log_digest(files: Files, layout: SpoolLayout) -> str:

@@ -6,7 +6,7 @@ Keeps I5: windows are fixed here in nanoseconds, before any host starts, as are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from arbd.records import INT64_MAX
 from arbd.search.phases import Counts, Phase, Stretch
@@ -15,6 +15,15 @@ from arbd.values import dataclass
 # A half-open interval of time, in nanoseconds UTC; and those of each market of the job, in its order.
 Window = tuple[int, int]
 Windows = tuple[tuple[Window, ...], ...]
+
+
+class NamedWindow(NamedTuple):
+    """A `Window` as objectives get it."""
+
+    from_ns: int
+    to_ns: int
+
+
 OPEN_FROM, OPEN_TO = -INT64_MAX, INT64_MAX
 MAX_FINALISTS, MAX_NEIGHBOURS, MAX_STRESSES, MAX_NULL_SEARCHES = 10_000, 10_000, 100, 10_000
 MAX_FOLDS, MAX_WINDOWS = 10_000, 200_000
@@ -70,9 +79,9 @@ class Setting:
         }
 
     @property
-    def window(self) -> Window | None:
+    def window(self) -> NamedWindow | None:
         """The one window of an objective that sees no markets of arbd's; None where it is to use everything."""
-        return self.windows[0][0] if self.windows else None
+        return NamedWindow(*self.windows[0][0]) if self.windows else None
 
 
 WHOLE = Setting()

@@ -22,6 +22,7 @@ import stat
 import sys
 import threading
 import traceback
+from collections import namedtuple
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Tells an intermediate value; True when the iteration is to end.
 Exchange = Callable[[Dict[str, Any]], bool]  # noqa: UP006 - as above
 MAX_ERROR_CHARS = 4000
+Window = namedtuple("Window", ["from_ns", "to_ns"])
 
 
 class TrialPruned(Exception):  # noqa: N818 - no error, and the name that the field knows
@@ -48,7 +50,7 @@ class Trial:
         self.session_id = session_id
         self.data = tuple(question.get("data", ()))
         self.budget = question.get("budget", 1.0)
-        self.window = tuple(question["window"]) if "window" in question else None
+        self.window = Window(*question["window"]) if "window" in question else None
         self.pruned = False
         self._id = question["id"]
         self._exchange = exchange

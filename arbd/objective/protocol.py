@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from arbd.errors import ObjectiveError, TrialPruned
 from arbd.job.spec import JobSpec
-from arbd.job.validation import WHOLE, Setting, Window
+from arbd.job.validation import WHOLE, NamedWindow, Setting
 from arbd.search.phases import SEARCHES
 from arbd.search.pruning import MAX_STEP, Pruner, Reported, Thresholds, ThresholdSource
 from arbd.search.seeds import iteration_seed
@@ -69,7 +69,7 @@ class Trial:
         return cls(iteration, seed, session_id, spec.data, budget=budget, setting=setting)
 
     @property
-    def window(self) -> Window | None:
+    def window(self) -> NamedWindow | None:
         """The interval of time of the data that it may use; None for all."""
         return self.setting.window
 

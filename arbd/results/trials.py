@@ -115,12 +115,16 @@ class TrialsOnData:
 
 
 def data_digests(spec: JobSpec) -> frozenset[str]:
-    """What a session's trials are made on: its data and scenario files; of a job without any, its objective."""
+    """What a session's trials are made on: its data and scenario files; of a job without any, its objective.
+
+    Whose code may change while the data that it reads are what they were; earlier versions had the code in it.
+    """
     files = frozenset(spec.digests[path] for path in (*spec.data, *spec.scenarios) if path in spec.digests)
     if files:
         return files
-    target = "\0".join((spec.objective.kind, *spec.objective.target, *sorted(spec.digests.values())))
-    return frozenset((hashlib.sha256(target.encode()).hexdigest(),))
+    target = (spec.objective.kind, *spec.objective.target)
+    names = ("\0".join(each) for each in (target, (*target, *sorted(spec.digests.values()))))
+    return frozenset(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
 
 # Of a job, what does not decide which trials it makes: how far it goes, and how it is run, named and kept.

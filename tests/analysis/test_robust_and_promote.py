@@ -65,6 +65,7 @@ def session_of(
     job: dict[str, Any] = {
         "objective": ObjectiveSpec("python", ("m:f",)), "space": SPACE, "method": "random",
         "metrics": (MetricGoal("value", "maximize"),), "validation": validation, "generation_size": N,
+        "digests": {"python:m": "d" * 64},
     }  # fmt: skip
     n = N + 6
     paths = make_session(layout, n, "s", **job)
@@ -125,6 +126,7 @@ def test_a_winner_is_written_in_two_steps_with_where_it_comes_from(
     assert written["parameters"] == _best(arbctl)
     told = written["provenance"]
     verdict = json.loads(arbctl("verdict", "s", "--json")[1])
+    assert told["code"]["python:m"] == "d" * 64
     assert (told["session_id"], told["iteration"], told["verdict"]) == ("s", verdict["best_iteration"], "skill")
     (line,) = [json.loads(line) for line in layout.promotions.read_text().splitlines()]
     assert line["provenance"] == told

@@ -216,6 +216,10 @@ def with_window(params, window):
     return {"value": params["x"], "from": float(window[0]), "to": float(window[1])}
 def with_trial(params, trial):
     return {"value": params["x"], "from": float(trial.window[0]), "to": float(trial.window[1])}
+def with_names(params, window):
+    return {"value": params["x"], "from": float(window.from_ns), "to": float(window.to_ns)}
+def with_names_of_trial(params, trial):
+    return {"value": params["x"], "from": float(trial.window.from_ns), "to": float(trial.window.to_ns)}
 """
 
 
@@ -229,7 +233,7 @@ def _python(folder: Path, function: str, validation: dict[str, Any]) -> JobSpec:
     return resolve_job(parse_job(yaml.safe_dump(job), "job"), base_dirs=(folder,), search_paths=(folder,))
 
 
-@pytest.mark.parametrize("function", ["with_window", "with_trial"])
+@pytest.mark.parametrize("function", ["with_window", "with_trial", "with_names", "with_names_of_trial"])
 def test_a_python_objective_is_told_its_window(tmp_path: Path, function: str) -> None:
     spec = _python(tmp_path, function, {"holdout": {"from": "2024-01-02T00:00Z"}, "purge": "1h"})
     moment = 1_704_153_600 * 10**9
@@ -239,6 +243,13 @@ def test_a_python_objective_is_told_its_window(tmp_path: Path, function: str) ->
     found = [evaluator.evaluate({"x": 0.5}, Trial.of(spec, "s", at)).metrics for at in (1, 4)]
     assert found[0]["to"] == moment - 3_600 * 10**9
     assert found[1]["from"] == moment
+
+
+def test_an_objective_in_another_interpreter_has_its_window_by_the_same_names() -> None:
+    from arbd.objective.foreign import Trial
+
+    window = Trial({"iteration": 1, "seed": 1, "id": 1, "window": [3, 5]}, "s", lambda said: False).window
+    assert window == (window.from_ns, window.to_ns) == (3, 5)
 
 
 def test_a_python_objective_that_takes_no_window_is_refused_folds_and_not_the_rest(tmp_path: Path) -> None:
