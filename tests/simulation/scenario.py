@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arbd.daemon.core.session_watch import LEFT_LOOKS
+from arbd.daemon.core.session_watch import UNMADE_LOOKS
 from arbd.errors import JobError
 from arbd.job.spec import Execution, JobSpec
 from arbd.job.validation import Change, FoldWindows, Stress, ValidationSpec
@@ -40,7 +40,7 @@ from tests.spool.sessions import spec_of
 PATIENCE_S = 900.0
 MAX_EVENTS = 400_000
 # So long after the storm what deaths left may still be there: names are looked at some times before they are taken for that.
-LEFT_S = 5.5 * LEFT_LOOKS * TIMING.scan_s
+LEFT_S = 5.5 * UNMADE_LOOKS * TIMING.scan_s
 
 
 @dataclass

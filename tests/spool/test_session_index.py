@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from arbd.analysis.overview import read_overviews
-from arbd.daemon.core.session_watch import LEFT_LOOKS, TAKEN_A_LOOK, SessionWatch
+from arbd.daemon.core.session_watch import LEFT_LOOKS, TAKING_S, UNMADE_LOOKS, SessionWatch
 from arbd.results.compaction import compact
 from arbd.results.run_again import run_again
 from arbd.spool import ledger
@@ -160,24 +161,63 @@ def test_a_name_that_a_crash_left_goes_away(layout: SpoolLayout) -> None:
     FILES.publish(layout.active / "nobody", b"")
     queue = SessionQueue(FILES, layout.session("a"))
     queue.refresh()
-    for _ in range(2 * LEFT_LOOKS):
+    for _ in range(2 * UNMADE_LOOKS):
         if "a" in watch.look(list).to_look_at:
             watch.is_over(queue, was_worked_on=False)
     assert active_names(FILES, layout) == set()
     assert FILES.names(layout.sessions) == ["a"]
 
 
-def test_thousands_of_names_that_were_left_go_away_some_at_a_look(layout: SpoolLayout) -> None:
+class SlowServerClock(SystemClock):
+    """A look at the clock comes after a removal that took a tenth of what a look has for them."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        self._now_s += TAKING_S / 10
+        return self._now_s
+
+
+@pytest.mark.parametrize("are_sessions", [True, False])
+def test_names_that_were_left_go_away_as_many_at_a_look_as_the_file_server_lets(
+    are_sessions: bool, layout: SpoolLayout
+) -> None:
+    names = [f"s{number}" for number in range(25)]
+    if are_sessions:
+        done(layout, "s0")
+        for name in names[1:]:
+            shutil.copytree(layout.sessions / "s0", layout.sessions / name)
+    for name in names:
+        (layout.active / name).touch()
     watch = watch_of(layout)
-    for number in range(2 * TAKEN_A_LOOK + 1):
-        (layout.active / f"nobody{number}").touch()
-    there = [2 * TAKEN_A_LOOK + 1]
-    for _ in range(LEFT_LOOKS + 2):
-        watch.look(list)
+    watch.clock = SlowServerClock()
+    there = [len(names)]
+    for _ in range((LEFT_LOOKS if are_sessions else UNMADE_LOOKS) + 3):
+        for name in watch.look(list).to_look_at:
+            queue = SessionQueue(FILES, layout.session(name))
+            queue.refresh()
+            watch.is_over(queue, was_worked_on=False)
         there.append(len(active_names(FILES, layout)))
     gone = [before - after for before, after in pairwise(there)]
-    assert max(gone) == TAKEN_A_LOOK
+    assert 0 < max(gone) <= 11
     assert there[-1] == 0
+
+
+def test_a_name_that_somebody_else_took_away_and_that_comes_back_is_looked_at_at_once(layout: SpoolLayout) -> None:
+    done(layout, "a")
+    watch = watch_of(layout)
+    write_down(layout, watch, "a")
+    queue = SessionQueue(FILES, layout.session("a"))
+    queue.refresh()
+    for looks in range(1, LEFT_LOOKS):
+        (layout.active / "a").touch()
+        for number in range(1, looks + 1):
+            watch.look(list)
+            assert ("a" in watch.over) is (number.bit_count() > 1)
+            watch.is_over(queue, was_worked_on=False)
+        FILES.remove(layout.active / "a")
+        watch.look(list)
 
 
 def test_a_session_whose_name_was_left_is_read_ever_less_often_and_at_once_when_it_goes_on(layout: SpoolLayout) -> None:
@@ -194,7 +234,7 @@ def test_a_session_whose_name_was_left_is_read_ever_less_often_and_at_once_when_
         if "a" not in watch.over:
             looked.append(number)
             watch.is_over(queue, was_worked_on=False)
-    assert looked == [1, 2, 4, 8, 16]
+    assert looked == [1, 2, 4]
     assert active_names(FILES, layout) == {"a"}
     watch.begins("a")
     watch.is_over(queue, was_worked_on=False)

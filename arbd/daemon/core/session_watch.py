@@ -29,10 +29,13 @@ OLD_COPY_S = 5.0
 # Who is not the one that ended it leaves others so long to write that it is over.
 INDEX_PATIENCE_S = 10.0
 FLUSH_S = 1.0
-# A name that says that a session goes on, of a session that is over for so many looks was left by a crash; so many of
-# these are taken away at a look, since thousands may have been left. Meanwhile the session is read again, ever less often.
-LEFT_LOOKS = 32
-TAKEN_A_LOOK = 200
+# A name that says that a session goes on, of a session that is over for so many looks, was left by a crash: its ledger is
+# asked under its lock. Meanwhile the session is read again, ever less often. A name without a session may be of one that
+# is being made, from a large job and on a slow file server.
+LEFT_LOOKS = 8
+UNMADE_LOOKS = 32
+# Thousands may have been left: so long of each look goes by with taking them away.
+TAKING_S = 0.25
 # So long that is waited for a ledger's lock: nothing hurries there.
 PATIENCE_S = 1.0
 
@@ -62,7 +65,7 @@ class SessionWatch:
     _active: frozenset[str] = frozenset()
     _reopened: frozenset[str] = frozenset()
     _left: dict[str, int] = field(default_factory=dict)
-    _taken: int = 0
+    _taking_until_s: float = 0.0
     _due: dict[str, tuple[float, Ended]] = field(default_factory=dict)
     _next_flush_s: float = 0.0
     _is_read: bool = False
@@ -75,7 +78,9 @@ class SessionWatch:
     def look(self, going_on: Callable[[], list[str]]) -> Names:
         """Names to look at: what is active, what `going_on` says, and after a listing whatever is not over."""
         self._active = frozenset(active_names(self.files, self.layout))
-        self._taken = 0
+        self._taking_until_s = self.clock.monotonic_s() + TAKING_S
+        # What others took away is counted anew, should it come back.
+        self._left = {name: looks for name, looks in self._left.items() if name in self._active or name in self._reopened}
         if self._listing.is_due() or self.must_list or not self._active <= self._known:
             return self._list()
         for name in self._active & self.over:
@@ -112,9 +117,9 @@ class SessionWatch:
     def _count_left(self, name: str) -> int:
         """At how many looks it was there; 0 when it is taken away."""
         looks = self._left[name] = self._left.get(name, 0) + 1
-        if looks < LEFT_LOOKS or self._taken >= TAKEN_A_LOOK:
+        enough = LEFT_LOOKS if name in self._known else UNMADE_LOOKS
+        if looks < enough or self.clock.monotonic_s() > self._taking_until_s:
             return looks
-        self._taken += 1
         del self._left[name]
         if name not in self._known:
             self.files.remove(self.layout.active / name)
