@@ -18,7 +18,9 @@ from arbd.spool.dropped import DroppedJob
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import CANCELLED, PAUSED, RUNNING, STATUS_NAMES, LedgerState
 from arbd.spool.liveness import Beat
+from arbd.spool.owners import is_one_of
 from arbd.spool.periods import period_ns
+from arbd.spool.provenance import UNKNOWN, Submission
 from arbd.spool.readable import require_readable_job
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import is_being_made
@@ -77,6 +79,11 @@ class Overview:
     def submitter(self) -> str:
         """Whose it is; '' where an earlier version took it up."""
         return self.state.provenance.owner if self.state is not None else ""
+
+    @property
+    def submission(self) -> Submission:
+        """Who submitted it, as far as is known."""
+        return self.state.provenance.submission if self.state is not None else UNKNOWN
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -271,7 +278,7 @@ class Selection:
 
     def fits(self, view: Overview) -> bool:
         """True when it is one of them."""
-        if self.users and view.submitter not in self.users:
+        if self.users and not is_one_of(view.submission, self.users):
             return False
         if self.states and view.label not in self.states:
             return False

@@ -79,7 +79,7 @@ class Intake:
     began: Callable[[str], None] = lambda name: None
     interrupted: str = ""
     host: str = ""
-    admit: Callable[[str, ResolvedJob, int], str] = no_limits
+    admit: Callable[[Submission, ResolvedJob, int], str] = no_limits
     more: bool = False
     left: bool = True
     trouble: str = ""
@@ -285,7 +285,7 @@ class Intake:
                 make = self._spread if isinstance(found, JobArray) else self._stand
                 return make(held, found, data, submission)  # type: ignore[arg-type]
             spec, session_id = found, found.session_id or held.session_id
-            if refusal := self.admit(submission.user, spec, 0):
+            if refusal := self.admit(submission, spec, 0):
                 raise JobError.of(held.name, refusal)
             if exists(self.files, self.layout.session(session_id)):
                 return self._there_already(held, session_id, data)
@@ -302,7 +302,7 @@ class Intake:
 
     def _stand(self, held: Held, spec: StandingSpec, data: bytes, submission: Submission) -> Outcome | None:
         """Make a standing job, unless an interrupted attempt has made it."""
-        if refusal := self.admit(submission.user, spec.job, 0):
+        if refusal := self.admit(submission, spec.job, 0):
             raise JobError.of(held.name, refusal)
         open_standing(self.files, self.layout, spec, data, submission, again=held.attempt > 1)
         self._remove(held, data, None)

@@ -62,10 +62,10 @@ class ArrayMaking:
     def _missing(self) -> list[ArrayMember]:
         return [one for one in self.array.members if one.session_id not in self.made]
 
-    def refusal(self, admit: Callable[[str, ResolvedJob, int], str]) -> str:
+    def refusal(self, admit: Callable[[Submission, ResolvedJob, int], str]) -> str:
         """Why its owner may not have all of them, or ''."""
         for coming, one in enumerate(self._missing):
-            if refusal := admit(self.submission.user, one.job, coming):
+            if refusal := admit(self.submission, one.job, coming):
                 return f"{one.session_id}: {refusal}{self._stands()}"
         return ""
 

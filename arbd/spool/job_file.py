@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from arbd.errors import ArbdError, JobError, UnsafePathError, UsageError
 from arbd.spool.files import Files
+from arbd.spool.owners import user_name
 from arbd.spool.provenance import Submission
 from arbd.spool.system import FileStatus
 from arbd.values import dataclass
@@ -122,9 +123,9 @@ def submitted(name: str, data: bytes, uid: int, host: str, wall_ns: int) -> Subm
     return Submission(user=user_name(uid), uid=uid, host=at, wall_ns=wall_ns, file=name[:MAX_NAME_BYTES])
 
 
-def no_limits(user: str, job: object, coming: int = 0) -> str:
+def no_limits(whose: Submission, job: object, coming: int = 0) -> str:
     """Why a user may not have a job, where the settings set no limits: never."""
-    del user, job, coming
+    del whose, job, coming
     return ""
 
 
@@ -169,14 +170,6 @@ def _groups_of(uid: int) -> set[int]:
     except KeyError:
         return set()
     return set(os.getgrouplist(user.pw_name, user.pw_gid))
-
-
-def user_name(uid: int) -> str:
-    """What this host calls a user; the number where it knows no name."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _shown(uid: int) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arbd.spool.files import Files
-from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
 from arbd.terminal_text import escape_control_chars
 
@@ -32,7 +31,7 @@ def reject(files: Files, layout: SpoolLayout, source: Path, name: str, reason: s
     return shown
 
 
-def keep_within(files: Files, layout: SpoolLayout, most_bytes: Callable[[str], int | None]) -> list[str]:
+def keep_within(files: Files, layout: SpoolLayout, most_bytes: Callable[[int], int | None]) -> list[str]:
     """Remove the oldest refused jobs of users who have more of them than `most_bytes` says; the names that went.
 
     The newest of a user stays, however large: its text says what is wrong. Whose a job is, its file's owner says.
@@ -48,7 +47,7 @@ def keep_within(files: Files, layout: SpoolLayout, most_bytes: Callable[[str], i
                 jobs[found.uid].append((found.mtime_ns, name, found.size))
     gone: list[str] = []
     for uid, owned in jobs.items():
-        most = most_bytes(user_name(uid))
+        most = most_bytes(uid)
         left = sum(size for _, _, size in owned)
         for _, name, size in sorted(owned)[:-1]:
             if most is None or left <= most:

@@ -39,22 +39,26 @@ NO_LIMITS = UserLimits()
 
 @dataclass(slots=True)
 class LimitTable:
-    """By user, by `@group`, and `*` for everybody else. A user's own entry goes before those of groups, in their order."""
+    """By user (name or number), by `@group`, and `*` for everybody else.
+
+    A user's own entry goes before those of groups, and these in their order.
+    """
 
     entries: Mapping[str, UserLimits] = field(default_factory=dict)
-    _known: dict[str, UserLimits] = field(default_factory=dict)
+    _known: dict[tuple[str, int | None], UserLimits] = field(default_factory=dict)
 
-    def of(self, user: str) -> UserLimits:
+    def of(self, user: str, uid: int | None = None) -> UserLimits:
         """What holds for a user; nothing does for one that nobody knows."""
         if not self.entries or not user:
             return NO_LIMITS
-        if user not in self._known:
-            self._known[user] = self._find(user)
-        return self._known[user]
+        if (user, uid) not in self._known:
+            self._known[user, uid] = self._find(user, uid)
+        return self._known[user, uid]
 
-    def _find(self, user: str) -> UserLimits:
-        if user in self.entries:
-            return self.entries[user]
+    def _find(self, user: str, uid: int | None) -> UserLimits:
+        for name in (user, str(uid)):
+            if name in self.entries:
+                return self.entries[name]
         groups = {name.removeprefix(GROUP_MARK) for name in self.entries if name.startswith(GROUP_MARK)}
         mine = _groups_of(user) if groups else set()
         for name, limits in self.entries.items():

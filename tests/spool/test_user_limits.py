@@ -69,15 +69,17 @@ def test_a_job_beyond_its_users_limits_is_refused_with_the_limit(layout: SpoolLa
     limits = {"anna": UserLimits(queued=2, max_priority=3, timeout_s=10.0, memory_mb=512)}
     admit = admission(Config(spool=layout.root, limits=limits), Files())
     good = spec_of(5, execution=Execution(timeout_s=10.0, memory_mb=512, priority=3))
-    assert admit("anna", good) == ""
-    assert admit("bob", spec_of(5, execution=Execution(priority=900))) == ""
-    assert "priority is 4; the maximum is 3" in admit("anna", spec_of(5, execution=Execution(10.0, 1, None, 4, 512)))
-    assert "timeout_s is not given" in admit("anna", spec_of(5, execution=Execution(memory_mb=512)))
-    assert "memory_mb is 1024" in admit("anna", spec_of(5, execution=Execution(10.0, memory_mb=1024)))
+    assert admit(Submission(user="anna"), good) == ""
+    assert admit(Submission(user="bob"), spec_of(5, execution=Execution(priority=900))) == ""
+    assert "priority is 4; the maximum is 3" in admit(
+        Submission(user="anna"), spec_of(5, execution=Execution(10.0, 1, None, 4, 512))
+    )
+    assert "timeout_s is not given" in admit(Submission(user="anna"), spec_of(5, execution=Execution(memory_mb=512)))
+    assert "memory_mb is 1024" in admit(Submission(user="anna"), spec_of(5, execution=Execution(10.0, memory_mb=1024)))
     for name in "ab":
         create_session(Files(), layout, name, b"", good, submission=Submission(user="anna"))
-    assert "anna has 2 sessions that are not over" in admit("anna", good)
-    assert admit("bob", good) == ""
+    assert "anna has 2 sessions that are not over" in admit(Submission(user="anna"), good)
+    assert admit(Submission(user="bob"), good) == ""
 
 
 def test_who_has_filled_his_part_of_the_spool_gets_no_new_session_until_there_is_room(layout: SpoolLayout) -> None:
@@ -87,22 +89,21 @@ def test_who_has_filled_his_part_of_the_spool_gets_no_new_session_until_there_is
         paths = create_session(Files(), layout, name, b"", spec_of(5), submission=Submission(user=user))
         (paths.segments / "w.seg").write_bytes(bytes(600_000))
     assert "the sessions of anna take 1 MB of the spool; the maximum is 1" in admission(config, Files())(
-        "anna", spec_of(5)
+        Submission(user="anna"), spec_of(5)
     )
-    assert admission(config, Files())("bob", spec_of(5)) == ""
+    assert admission(config, Files())(Submission(user="bob"), spec_of(5)) == ""
     (layout.session("b").segments / "w.seg").unlink()
-    assert admission(config, Files())("anna", spec_of(5)) == ""
+    assert admission(config, Files())(Submission(user="anna"), spec_of(5)) == ""
 
 
 def test_the_oldest_refused_jobs_go_where_a_user_has_too_many_and_the_newest_stays(layout: SpoolLayout) -> None:
-    me = getpass.getuser()
     for number in range(4):
         (layout.rejected / f"{number}.yaml").write_bytes(bytes(400))
         (layout.rejected / f"{number}.yaml.error.txt").write_text("wrong")
         os.utime(layout.rejected / f"{number}.yaml", (number, number))
     (layout.rejected / "on-its-way.yaml").write_bytes(bytes(400))
-    assert keep_within(Files(), layout, lambda user: None) == []
-    assert keep_within(Files(), layout, lambda user: 900 if user == me else None) == ["0.yaml", "1.yaml"]
-    assert keep_within(Files(), layout, lambda user: 1) == ["2.yaml"]
+    assert keep_within(Files(), layout, lambda uid: None) == []
+    assert keep_within(Files(), layout, lambda uid: 900 if uid == os.getuid() else None) == ["0.yaml", "1.yaml"]
+    assert keep_within(Files(), layout, lambda uid: 1) == ["2.yaml"]
     left = sorted(path.name for path in layout.rejected.iterdir())
     assert left == ["3.yaml", "3.yaml.error.txt", "on-its-way.yaml"]

@@ -15,6 +15,7 @@ from arbd.daemon.core.session_state import SessionState
 from arbd.daemon.core.waits import reasons_to_wait
 from arbd.errors import ArbdError
 from arbd.spool.ledger import RUNNING
+from arbd.spool.owners import Owners
 from arbd.spool.user_limits import LimitTable
 from arbd.values import dataclass
 
@@ -35,6 +36,7 @@ class Exchanges:
     limits: LimitTable = field(default_factory=LimitTable)
     labels: Mapping[str, str] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
+    _owners: Owners = field(default_factory=Owners)
     _kept: Mapping[str, int] = field(default_factory=dict)
 
     def run(self, slots: int, between: Callable[[], None]) -> None:
@@ -71,6 +73,7 @@ class Exchanges:
         if not slots:
             return {}, {}
         usable = self.registry.usable()
+        self._name_owners(usable)
         owner_room = self._apply_limits(usable)
         demands = {work.session_id: work.demand(0 if work.session_id in self.held else slots) for work in usable}
         kept = {name: demand.priority for name, demand in demands.items()}
@@ -82,6 +85,13 @@ class Exchanges:
             out[work.priority] += len(work.tasks)
         return self.fairness.share(list(demands.values()), 2 * slots, out, owner_room), demands
 
+    def _name_owners(self, works: Sequence[SessionState]) -> None:
+        """A user has one account, however the hosts that took the jobs up call him."""
+        said = [work.state.provenance.submission for work in works]
+        self._owners.learn(said)
+        for work, submission in zip(works, said, strict=True):
+            work.owner = self._owners.of(submission)
+
     def _apply_limits(self, works: Sequence[SessionState]) -> dict[str, int]:
         """Cap priorities, have sessions wait beyond what their owners may have at once; slots that owners may still have."""
         owner_room: dict[str, int] = {}
@@ -92,7 +102,7 @@ class Exchanges:
         for work in works:
             by_owner[work.owner].append(work)
         for owner, mine in by_owner.items():
-            limits = self.limits.of(owner)
+            limits = self.limits.of(owner, mine[0].state.provenance.submission.uid)
             if limits.slots is not None:
                 owner_room[owner] = max(0, limits.slots - sum(len(work.state.claims) for work in mine))
             for work in mine:

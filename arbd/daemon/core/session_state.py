@@ -43,7 +43,7 @@ class Exchange(Enum):
 
 @dataclass(slots=True)
 class SessionState:
-    """Not thread-safe: the coordinator owns it."""
+    """Not thread-safe: the coordinator owns it. `owner` is the user whose session it is, one name for each user."""
 
     files: Files
     queue: SessionQueue
@@ -56,6 +56,7 @@ class SessionState:
     recorded: Callable[[Counts], None]
     standing: SessionStanding = field(default_factory=SessionStanding)
     priority_cap: float = math.inf
+    owner: str = ""
     tasks: dict[int, ChunkTask] = field(default_factory=dict)
     exchanged: Exchange = Exchange.CONFIRMED
     compaction: Compaction = field(default_factory=Compaction)
@@ -108,11 +109,6 @@ class SessionState:
         """As it is now; None means no limit."""
         changed = self.state.provenance.changes.max_slots
         return self.spec.execution.max_slots if changed is UNSET else changed
-
-    @property
-    def owner(self) -> str:
-        """The user whose session it is; '' where nobody knows."""
-        return self.state.provenance.owner
 
     @property
     def is_blocked(self) -> bool:

@@ -80,7 +80,9 @@ class SessionWatch:
         self._active = frozenset(active_names(self.files, self.layout))
         self._taking_until_s = self.clock.monotonic_s() + TAKING_S
         # What others took away is counted anew, should it come back.
-        self._left = {name: looks for name, looks in self._left.items() if name in self._active or name in self._reopened}
+        self._left = {
+            name: looks for name, looks in self._left.items() if name in self._active or name in self._reopened
+        }
         if self._listing.is_due() or self.must_list or not self._active <= self._known:
             return self._list()
         for name in self._active & self.over:

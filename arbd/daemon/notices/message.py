@@ -9,6 +9,7 @@ from typing import Any
 from arbd.analysis.overview import iso_time
 from arbd.daemon.notices.settings import Happening, Target
 from arbd.spool.ledger import CANCELLED, STATUS_NAMES
+from arbd.spool.owners import is_one_of
 from arbd.spool.session_index import Ended
 from arbd.values import dataclass
 
@@ -73,7 +74,7 @@ class Message:
 
 def notices_of(target: Target, ended: Ended) -> Iterator[Notice]:
     """What a target is told of the end of a session."""
-    if target.user and ended.submission.user not in target.user:
+    if target.user and not is_one_of(ended.submission, target.user):
         return
     for label in target.label:
         name, equals, value = label.partition("=")

@@ -11,6 +11,8 @@ from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.job_file import no_limits
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.owners import Owners, is_same_user, user_name
+from arbd.spool.provenance import Submission
 from arbd.spool.queue import SessionQueue
 from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import ResolvedJob
@@ -24,7 +26,7 @@ MB = 1_000_000
 class Admit(Protocol):
     """Says why a user may not have a job here, or ''; `coming` are those of the same file that come before it."""
 
-    def __call__(self, user: str, job: ResolvedJob, coming: int = 0) -> str:
+    def __call__(self, whose: Submission, job: ResolvedJob, coming: int = 0) -> str:
         """See the class."""
         ...
 
@@ -36,8 +38,9 @@ def admission(config: Config, files: Files) -> Admit:
     if not table.entries:
         return no_limits
 
-    def admit(user: str, job: ResolvedJob, coming: int = 0) -> str:
-        limits = table.of(user)
+    def admit(whose: Submission, job: ResolvedJob, coming: int = 0) -> str:
+        user = Owners().of(whose)
+        limits = table.of(user, whose.uid)
         execution = job.to_plain().get("execution", {})
         where = f"`limits` for {user} in the daemon's settings"
         priority = execution.get("priority", 0)
@@ -47,9 +50,9 @@ def admission(config: Config, files: Files) -> Admit:
             told = execution.get(name)
             if most is not None and (told is None or told > most):
                 return f"execution: {name} is {told or 'not given'}; it must be at most {most:g} ({where})"
-        if limits.queued is not None and (count := _going_on(files, layout, user) + coming) >= limits.queued:
+        if limits.queued is not None and (count := _going_on(files, layout, whose) + coming) >= limits.queued:
             return f"{user} has {count} sessions that are not over; the maximum is {limits.queued} ({where}): cancel some, or wait"
-        if limits.spool_mb is not None and (used := space.used(user)) > limits.spool_mb * MB:
+        if limits.spool_mb is not None and (used := space.used(whose)) > limits.spool_mb * MB:
             return (
                 f"the sessions of {user} take {used / MB:,.0f} MB of the spool; the maximum is {limits.spool_mb:,} ({where}): "
                 f"`arbctl purge --user {user} --segments` frees what results hold already, `arbctl archive` and `purge` more"
@@ -59,18 +62,18 @@ def admission(config: Config, files: Files) -> Admit:
     return admit
 
 
-def rejected_bound(config: Config) -> Callable[[str], int | None]:
+def rejected_bound(config: Config) -> Callable[[int], int | None]:
     """How many bytes of refused jobs a user may have in `rejected/`; None is any number."""
     table = LimitTable(config.limits)
 
-    def most(user: str) -> int | None:
-        found = table.of(user).rejected_mb
+    def most(uid: int) -> int | None:
+        found = table.of(user_name(uid), uid).rejected_mb
         return None if found is None else found * MB
 
     return most
 
 
-def _going_on(files: Files, layout: SpoolLayout, user: str) -> int:
+def _going_on(files: Files, layout: SpoolLayout, whose: Submission) -> int:
     """How many sessions of a user are not over."""
     names = files.names(layout.sessions)
     ended = ended_sessions(files, layout, names)
@@ -81,5 +84,5 @@ def _going_on(files: Files, layout: SpoolLayout, user: str) -> int:
         # What cannot be read, or is being made, is nobody's yet.
         with contextlib.suppress(ArbdError, OSError):
             state = SessionQueue(files, layout.session(name)).refresh()
-            count += state.provenance.owner == user and not state.over
+            count += not state.over and is_same_user(state.provenance.submission, whose)
     return count
