@@ -29,41 +29,67 @@ MANY = 1_000_000
 LOOK_S = 0.05
 
 
-@dataclass
-class Farm:
-    """`owners` is by session; `seen` is which sessions had slots at each look, `LOOK_S` apart."""
+@dataclass(frozen=True)
+class Wanted:
+    """A session of somebody: so many iterations, each of which takes `each_s`; it comes at `late_s`."""
+
+    name: str
+    owner: str
+    each_s: float
+    n: int = MANY
+    late_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is: sessions, and the slots of each host. All else follows from the seed."""
 
     seed: int
-    owners: dict[str, str] = field(default_factory=dict)
-    each_s: dict[str, float] = field(default_factory=dict)
+    sessions: tuple[Wanted, ...]
+    slots: tuple[int, ...]
+    is_nfs: bool = False
+
+    @classmethod
+    def drawn(cls, seed: int, each: tuple[int, int], hosts: int) -> Plan:
+        """Of users `user0`, `user1` and so on, with so many sessions each."""
+        rng = random.Random(f"farm {seed}")
+        sessions = [
+            Wanted(f"{rng.choice('abyz')}{rng.randrange(10**6)}", f"user{owner}", rng.choice((0.15, 0.3, 0.6, 1.2)))
+            for owner in range(rng.randint(2, 4))
+            for _ in range(rng.randint(*each))
+        ]
+        return cls(seed, tuple(sessions), tuple(rng.randint(1, 2) for _ in range(hosts)))
+
+
+@dataclass
+class Farm:
+    """`seen` is which sessions had slots at each look, `LOOK_S` apart."""
+
+    plan: Plan
     seen: list[tuple[float, list[str]]] = field(default_factory=list)
-    slots: int = 0
     daemons: list[SimDaemon] = field(default_factory=list)
     limits: Mapping[str, UserLimits] = field(default_factory=dict)
-    each: tuple[int, int] = (1, 3)
-    hosts: int | None = None
 
     def __post_init__(self) -> None:
-        rng = self.rng = random.Random(f"farm {self.seed}")
-        self.world = World(self.seed)
+        plan = self.plan
+        rng = random.Random(plan.seed)
+        self.owners = {one.name: one.owner for one in plan.sessions}
+        self.slots = sum(plan.slots)
+        self.world = World(plan.seed)
         self.layout = SpoolLayout(Path("/spool"))
-        disk = Disk(self.world, rng.choice((LOCAL, NFS)), self.layout.root)
+        disk = Disk(self.world, NFS if plan.is_nfs else LOCAL, self.layout.root)
         around = Surroundings(self.world, disk, LockTable(self.world), slow=0.3)
         user = Host("user", 0.0, 0.0, 1.0)
         for folder in self.layout.folders():
             disk.make(user, folder, folder=True)
             disk.sync_folder(disk.top)
         self.files = Files(SimSystem(around, Process(user, "user")))
-        objectives: dict[str, Objective] = {}
+        objectives = {one.name: Objective(one.each_s) for one in plan.sessions}
         self.user = Process(user, "maker")
-        for owner in range(rng.randint(2, 4)):
-            for _ in range(rng.randint(*self.each)):
-                self._session(f"user{owner}", objectives)
-        for number in range(self.hosts or rng.randint(1, 4)):
-            host = Host(f"h{number}", 0.0, rng.uniform(0, 1e6), 1.0)
-            slots = rng.randint(1, 2)
-            self.slots += slots
-            self._start(around, host, slots, objectives)
+        for one in plan.sessions:
+            self._session(one)
+        for number, slots in enumerate(plan.slots):
+            self._start(around, Host(f"h{number}", 0.0, rng.uniform(0, 1e6), 1.0), slots, objectives)
 
     def _start(self, around: Surroundings, host: Host, slots: int, objectives: dict[str, Objective]) -> None:
         def fail(error: Exception) -> None:
@@ -79,28 +105,21 @@ class Farm:
     def _resolve(self, data: bytes, name: str) -> JobSpec:
         raise AssertionError(name)
 
-    def _session(self, owner: str, objectives: dict[str, Objective]) -> None:
-        rng = self.rng
-        name = f"{rng.choice('abyz')}{rng.randrange(10**6)}"
-        each_s = rng.choice((0.15, 0.3, 0.6, 1.2))
-        self.owners[name], self.each_s[name] = owner, each_s
-        objectives[name] = Objective(each_s)
-        late_s = rng.choice((0.0, 0.0, rng.uniform(0.0, 15.0)))
-
+    def _session(self, one: Wanted) -> None:
         def make() -> None:
             create_session(
                 self.files,
                 self.layout,
-                name,
+                one.name,
                 b"",
-                spec_of(rng.randint(MANY, 2 * MANY), session_id=name),
-                submission=Submission(user=owner),
+                spec_of(one.n, session_id=one.name),
+                submission=Submission(user=one.owner),
             )
 
         def begin() -> None:
             self.world.spawn(self.user, "maker", make)
 
-        self.world.at(late_s, begin)
+        self.world.at(one.late_s, begin)
 
     def _look(self) -> None:
         tasks = [slot.task for daemon in self.daemons for slot in daemon.slots]
@@ -117,7 +136,7 @@ class Farm:
     @property
     def longest_chunk_s(self) -> float:
         """Of all sessions."""
-        return max(TIMING.chunk_target_s, *(1.5 * each_s for each_s in self.each_s.values()))
+        return max(TIMING.chunk_target_s, *(1.5 * one.each_s for one in self.plan.sessions))
 
     def served_s(self) -> dict[str, float]:
         """Seconds of slots by session, after the warm-up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from arbd.daemon.core.fairness import Demand, Fairness, served_s
 from arbd.spool import ledger
+from arbd.spool.layout import NAME_PATTERN
 from arbd.spool.ledger import LedgerState
 from arbd.spool.spans import Claim, Finish
 from arbd.spool.user_limits import UserLimits
-from tests.simulation.fair import Farm
+from tests.simulation.fair import MANY, Farm, Plan, Wanted
 
 
 def test_the_highest_priority_goes_first() -> None:
@@ -136,12 +137,34 @@ def test_seconds_are_those_that_slots_of_all_hosts_were_busy_and_will_be() -> No
     assert served_s(state, 100.0, 2.0) == pytest.approx(5.0 + 20 * 0.5)
 
 
-SEEDS = random.Random(1).sample(range(1_000), 4)
+names = st.from_regex(NAME_PATTERN, fullmatch=True)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_users_and_their_sessions_share_many_hosts_within_two_chunks_and_none_waits_long(seed: int) -> None:
-    farm = Farm(seed)
+@st.composite
+def farms(draw: st.DrawFn) -> Plan:
+    """One to five users with one to three sessions each, on one to four hosts with one to three slots each."""
+    users = draw(st.lists(names, min_size=1, max_size=5, unique=True))
+    counts = [draw(st.integers(1, 3)) for _ in users]
+    called = draw(st.lists(names, min_size=sum(counts), max_size=sum(counts), unique=True))
+    owners = [user for user, count in zip(users, counts, strict=True) for _ in range(count)]
+    sessions = tuple(
+        Wanted(
+            name,
+            owner,
+            draw(st.floats(0.05, 2.0)),
+            draw(st.integers(MANY, 10**9)),
+            draw(st.just(0.0) | st.floats(0.0, 15.0)),
+        )
+        for name, owner in zip(called, owners, strict=True)
+    )
+    slots = draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
+    return Plan(draw(st.integers(0, 2**32)), sessions, tuple(slots), is_nfs=draw(st.booleans()))
+
+
+@given(farms())
+@settings(max_examples=int(os.environ.get("ARBD_TEST_FARMS", "4")), deadline=None)
+def test_users_and_their_sessions_share_many_hosts_within_two_chunks_and_none_waits_long(plan: Plan) -> None:
+    farm = Farm(plan)
     farm.run(45.0)
     served = farm.served_s()
     by_owner: dict[str, list[str]] = {}
@@ -149,17 +172,17 @@ def test_users_and_their_sessions_share_many_hosts_within_two_chunks_and_none_wa
         by_owner.setdefault(owner, []).append(name)
     fair_s = sum(served.values()) / len(by_owner)
     assert sum(served.values()) > 0.8 * farm.slots * 45.0
-    for names in by_owner.values():
-        of_owner = sum(served[name] for name in names)
+    for mine in by_owner.values():
+        of_owner = sum(served[name] for name in mine)
         assert abs(of_owner - fair_s) <= 2 * farm.longest_chunk_s
-        for name in names:
-            assert abs(served[name] - of_owner / len(names)) <= 2 * farm.longest_chunk_s
+        for name in mine:
+            assert abs(served[name] - of_owner / len(mine)) <= 2 * farm.longest_chunk_s
             assert farm.longest_wait_s(name) <= 2 * len(served) * farm.longest_chunk_s
 
 
 def test_an_owner_has_no_more_slots_sessions_and_priority_than_an_administrator_allows() -> None:
     limits = {"user0": UserLimits(slots=1, sessions=1, max_priority=0)}
-    farm = Farm(3, limits=limits, each=(2, 3), hosts=2)
+    farm = Farm(Plan.drawn(3, each=(2, 3), hosts=2), limits=limits)
     farm.run(20.0)
     served = farm.served_s()
     first, *others = sorted(name for name, owner in farm.owners.items() if owner == "user0" and served[name])
