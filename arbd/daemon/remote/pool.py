@@ -11,8 +11,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,8 @@ from arbd.daemon.executors.protocol import ChunkExecutor, ExecutorAwayError, Exe
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.logs import Log
 from arbd.daemon.remote.evaluate import evaluate_chunk
+from arbd.daemon.remote.patient import PatientExecutor, SentChunk
+from arbd.daemon.remote.runs import Answered, GiveBack, Run, Submitted
 from arbd.daemon.remote.session import HostRules, ShippedSession
 from arbd.daemon.remote.slot import RemoteEvent, RemoteSlot
 from arbd.daemon.remote.wire import Answer, Outcome, decode_answer
@@ -30,7 +30,6 @@ from arbd.errors import ArbdError, ObjectiveError
 from arbd.spool.files import Files
 from arbd.spool.queue import Worker
 from arbd.spool.system import Clock
-from arbd.values import dataclass
 
 LOOK_S = 0.5
 MAX_OPEN_SESSIONS = 32
@@ -45,42 +44,6 @@ MAX_LOSSES = 8
 MAX_UNFIT = 20
 # Refused workers that a heartbeat names.
 MOST_TOLD = 20
-
-
-@dataclass(slots=True)
-class _Run:
-    """A task until its event is sent."""
-
-    slot: RemoteSlot
-    task: ChunkTask
-    session: ShippedSession | None = None
-    future: Future[bytes] | None = None
-    sent_s: float = 0.0
-    attached: dict[str, bytes] = field(default_factory=dict)
-    losses: int = 0
-    unfit: int = 0
-    # Those that were nobody's fault among the losses are not counted against it; the pause grows with all.
-    times: int = 0
-    not_before_s: float = 0.0
-    waits_since_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Submitted:
-    run: _Run
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    number: int
-    future: Future[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _GiveBack:
-    number: int
-    reason: str
-    running: bool
 
 
 class RemotePool:
@@ -99,16 +62,16 @@ class RemotePool:
         on_ready: Callable[[int], None],
         on_fatal: Callable[[Exception], None],
     ) -> None:
-        self._executor = executor
+        self._executor = PatientExecutor(executor, LOOK_S)
         self._settings = settings
         self._files, self._clock, self._worker, self._rules = files, clock, worker, rules
         self._log = log
         self._on_event = on_event
         self._on_ready = on_ready
         self._on_fatal = on_fatal
-        self._inbox: queue.SimpleQueue[_Submitted | _Answered | _GiveBack | HostRules | None] = queue.SimpleQueue()
-        self._runs: dict[int, _Run] = {}
-        self._waiting: list[_Run] = []
+        self._inbox: queue.SimpleQueue[Submitted | Answered | GiveBack | HostRules | None] = queue.SimpleQueue()
+        self._runs: dict[int, Run] = {}
+        self._waiting: list[Run] = []
         self._sessions: dict[Path, tuple[Any, ShippedSession]] = {}
         self._opened = 0
         self._said = ""
@@ -139,15 +102,15 @@ class RemotePool:
 
     def submit(self, slot: RemoteSlot, task: ChunkTask) -> None:
         """See `TaskRunner`."""
-        self._inbox.put(_Submitted(_Run(slot, task)))
+        self._inbox.put(Submitted(Run(slot, task)))
 
     def cancel(self, task: ChunkTask) -> None:
         """See `TaskRunner`."""
-        self._inbox.put(_GiveBack(task.number, "", running=False))
+        self._inbox.put(GiveBack(task.number, "", running=False))
 
     def abandon(self, task: ChunkTask, reason: str) -> None:
         """See `TaskRunner`."""
-        self._inbox.put(_GiveBack(task.number, reason, running=True))
+        self._inbox.put(GiveBack(task.number, reason, running=True))
 
     def reconfigure(
         self, allow: tuple[str, ...], data_dirs: tuple[Path, ...] | None, search_paths: tuple[Path, ...]
@@ -205,18 +168,18 @@ class RemotePool:
         return arrived
 
     def _handle(self, arrived: Sequence[Any]) -> None:
-        reports: list[tuple[_Run, ChunkReport]] = []
+        reports: list[tuple[Run, ChunkReport]] = []
         for event in arrived:
             match event:
-                case _Submitted(run):
+                case Submitted(run):
                     self._runs[run.task.number] = run
                     self._waiting.append(run)
-                case _Answered(number, future):
+                case Answered(number, future):
                     found = self._runs.get(number)
                     # A second answer, or one of a task that was given up, is nobody's.
                     if found is not None and found.future is future:
                         self._answered(found, future, reports)
-                case _GiveBack():
+                case GiveBack():
                     self._give_back(event)
                 case HostRules():
                     self._rules = event
@@ -240,6 +203,11 @@ class RemotePool:
             self._said = view.waits_for
         if self.ready != before:
             self._on_ready(self.ready - before)
+        if self._executor.is_stuck:
+            for run in list(self._runs.values()):
+                # What it was not asked for yet; the one that it may be about to take waits for it.
+                if run.future is not None and run.future.source is None and run.future is not self._executor.taking:
+                    self._give_back(GiveBack(run.task.number, view.waits_for, running=False))
 
     def _submit_waiting(self) -> None:
         now_s = time.monotonic()
@@ -252,14 +220,12 @@ class RemotePool:
                 continue
             try:
                 self._submit(run)
-                run.waits_since_s = None
-            except ExecutorAwayError as error:
-                self._wait(run, str(error), now_s)
             except (ArbdError, OSError) as error:
                 self._send(run, LoadFailure(str(error)))
 
-    def _wait(self, run: _Run, reason: str, now_s: float) -> None:
+    def _wait(self, run: Run, reason: str) -> None:
         """The executor takes nothing now: try again, for a while."""
+        now_s = time.monotonic()
         run.waits_since_s = now_s if run.waits_since_s is None else run.waits_since_s
         run.not_before_s = now_s + LOOK_S
         if now_s - run.waits_since_s > AWAY_PATIENCE_S:
@@ -267,14 +233,14 @@ class RemotePool:
         else:
             self._waiting.append(run)
 
-    def _submit(self, run: _Run) -> None:
+    def _submit(self, run: Run) -> None:
         if run.session is None:
             last = max(span.first + span.count - 1 for span in spans_of_task(run.task))
             run.session = self._open(run.task.session, last)
         session, number = run.session, run.task.number
         future = self._executor.submit(evaluate_chunk, session.job(), session.chunk(run.task), run.attached)
         run.future, run.sent_s = future, time.monotonic()
-        future.add_done_callback(lambda done: self._inbox.put(_Answered(number, done)))
+        future.add_done_callback(lambda done: self._inbox.put(Answered(number, future)))
 
     def _open(self, folder: Path, last: int) -> ShippedSession:
         identity = self._files.look(folder / "spec.msgpack")
@@ -304,12 +270,16 @@ class RemotePool:
         for folder in [folder for folder in self._sessions if folder not in in_use]:
             self._sessions.pop(folder)[1].close()
 
-    def _answered(self, run: _Run, future: Future[bytes], reports: list[tuple[_Run, ChunkReport]]) -> None:
+    def _answered(self, run: Run, future: SentChunk, reports: list[tuple[Run, ChunkReport]]) -> None:
         """One future is done. What is evaluated goes into `reports`, after its rows were written."""
         run.future = None
+        if future.refused is not None:
+            self._not_taken(run, future.refused)
+            return
+        run.waits_since_s = None
         error = None if future.cancelled() else future.exception()
         if future.cancelled() or error is not None:
-            self._lost(run, error)
+            self._lost(run, error, future.loss)
             return
         session = run.session
         assert session is not None, "an answer to what was not sent"
@@ -325,7 +295,7 @@ class RemotePool:
         except (ArbdError, OSError) as failed:
             self._send(run, LoadFailure(str(failed)))
 
-    def _not_evaluated(self, run: _Run, future: Future[bytes], answer: Answer) -> None:
+    def _not_evaluated(self, run: Run, future: SentChunk, answer: Answer) -> None:
         session = run.session
         assert session is not None
         if answer.outcome is Outcome.UNLOADABLE:
@@ -337,16 +307,15 @@ class RemotePool:
             self._executor.refuse(future, f"{answer.host}: {answer.reason}")
             self._unfit(run, f"{answer.host}: {answer.reason}")
 
-    def _unfit(self, run: _Run, reason: str) -> None:
+    def _unfit(self, run: Run, reason: str) -> None:
         run.unfit += 1
         if run.unfit > MAX_UNFIT:
             self._send(run, LoadFailure(f"no worker of the executor is fit: {reason}"))
         else:
             self._again(run)
 
-    def _lost(self, run: _Run, error: BaseException | None) -> None:
+    def _lost(self, run: Run, error: BaseException | None, loss: Loss) -> None:
         what = "cancelled" if error is None else f"{type(error).__name__}: {error}"
-        loss = Loss.AWAY if error is None else self._executor.loss(error)
         self._log.warning("a chunk was lost, and is asked for again", session=run.task.session.name, reason=what)
         if loss is Loss.UNFIT:
             self._unfit(run, what)
@@ -357,13 +326,22 @@ class RemotePool:
         else:
             self._again(run)
 
-    def _again(self, run: _Run) -> None:
+    def _not_taken(self, run: Run, why: Exception) -> None:
+        match why:
+            case ExecutorAwayError():
+                self._wait(run, str(why))
+            case ArbdError() | OSError():
+                self._send(run, LoadFailure(str(why)))
+            case _:
+                raise why
+
+    def _again(self, run: Run) -> None:
         # What an executor loses again and again (one that cancels whatever it gets) waits ever longer.
         run.not_before_s = time.monotonic() + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(run.times, MAX_DOUBLINGS))
         run.times += 1
         self._waiting.append(run)
 
-    def _give_back(self, event: _GiveBack) -> None:
+    def _give_back(self, event: GiveBack) -> None:
         run = self._runs.get(event.number)
         if run is None:
             return
@@ -373,7 +351,7 @@ class RemotePool:
             if future is not None:
                 self._executor.forget(future)
 
-    def _record(self, reports: Sequence[tuple[_Run, ChunkReport]]) -> None:
+    def _record(self, reports: Sequence[tuple[Run, ChunkReport]]) -> None:
         """Sync what was written, then report it. While the disk fails, it is kept and tried again."""
         sessions = {id(run.session): run.session for run, _ in reports}
         pause_s = FIRST_PAUSE_S
@@ -394,7 +372,7 @@ class RemotePool:
         for run, report in reports:
             self._send(run, report)
 
-    def _send(self, run: _Run, result: ChunkReport | LoadFailure | TaskReturned) -> None:
+    def _send(self, run: Run, result: ChunkReport | LoadFailure | TaskReturned) -> None:
         if self._runs.pop(run.task.number, None) is None:
             return
         self._on_event(RemoteEvent(run.slot, run.task, result))

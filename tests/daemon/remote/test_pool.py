@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from arbd.cli.executor_lines import executor_lines
 from arbd.daemon.executors.protocol import ExecutorAwayError, ExecutorView, Loss
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.logs import Log
+from arbd.daemon.remote import patient
 from arbd.daemon.remote import pool as pools
 from arbd.daemon.remote.pool import RemotePool
 from arbd.daemon.remote.session import HostRules
@@ -161,7 +163,7 @@ def test_an_answer_to_what_was_given_up_is_dropped(bench: Bench) -> None:
     sent = bench.sent()
     slot.kill("the session was cancelled or removed")
     assert bench.result() == TaskReturned("the session was cancelled or removed")
-    assert bench.executor.forgotten == 1
+    wait_until(lambda: bench.executor.forgotten == 1, what="the word that nobody waits for it")
     sent.answer()
     bench.submit(3, 1)
     bench.sent().answer()
@@ -217,6 +219,33 @@ def test_a_future_that_never_ends_is_told_and_its_chunk_can_be_given_back(bench:
     assert bench.result() == TaskReturned("somebody cancelled it")
     sent.answer()
     assert bench.written() == []
+
+
+def test_tasks_behind_a_call_that_does_not_return_go_back_and_the_one_that_is_being_taken_counts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient, "SLOW_S", 0.05)
+    monkeypatch.setattr(patient, "STUCK_S", 0.2)
+    is_open, real = threading.Event(), bench.executor.submit
+
+    def submit(*given: Any) -> Any:
+        assert is_open.wait(60)
+        return real(*given)
+
+    bench.executor.submit = submit  # type: ignore[method-assign]
+    tasks = [bench.submit(first, 2)[1] for first in (1, 3, 5)]
+    returned = [bench.events.get(timeout=30) for _ in range(2)]
+    assert {event.task.number for event in returned} == {task.number for task in tasks[1:]}
+    for event in returned:
+        assert isinstance(event.result, TaskReturned)
+        assert "`submit` does not return" in event.result.reason
+    assert "waits for the executor, whose `submit` does not return" in " ".join(executor_lines("w", bench.pool.about()))
+    assert bench.pool.ready == 0
+    is_open.set()
+    bench.sent().answer()
+    assert isinstance(bench.result(), ChunkReport)
+    assert bench.written() == [1, 2]
+    wait_until(lambda: bench.pool.ready == 3, what="the next look")
 
 
 def test_a_worker_with_other_versions_is_refused_and_another_is_asked(bench: Bench) -> None:
