@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +149,25 @@ def test_a_worker_with_another_numpy_is_refused_before_its_first_chunk_and_said(
     assert done(arbctl) == 0
     cluster.start_worker()
     wait_until(lambda: done(arbctl) == 40, what="the work of the fit one")
+
+
+def test_a_scheduler_that_hangs_is_told_and_goes_on_where_it_was(
+    arbctl: Arbctl, daemons: Daemons, cluster: DaskCluster, layout: SpoolLayout, tmp_path: Path
+) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.replace("ITERATIONS", "200"))
+    cluster.start_scheduler()
+    cluster.start_worker()
+    with_executor(daemons, cluster.address)
+    daemons.start("far", slots=0)
+    assert arbctl("submit", tmp_path / "job.yaml")[0] == 0
+    wait_until(lambda: done(arbctl) > 20, what="work on the cluster")
+    assert cluster.scheduler is not None
+    cluster.scheduler.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: "does not return" in told(arbctl).get("waits_for", ""), what="the daemon's word")
+        assert "waits for the executor, whose" in arbctl("status", "s")[1]
+    finally:
+        cluster.scheduler.send_signal(signal.SIGCONT)
+    wait_until(lambda: json.loads(arbctl("status", "s", "--json")[1])["state"] == "done", what="the end")
+    found = load_session(layout.root, "s")
+    assert sorted(result.iteration for result in found) == list(range(1, 201))
