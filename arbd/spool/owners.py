@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.spool.provenance import Submission
+from arbd.values import dataclass
 
 
 def user_name(uid: int) -> str:

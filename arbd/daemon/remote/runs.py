@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from arbd.daemon.remote.patient import SentChunk
 from arbd.daemon.remote.session import ShippedSession
 from arbd.daemon.remote.slot import RemoteSlot
 from arbd.daemon.slots.protocol import ChunkTask
+from arbd.values import dataclass
 
 
 @dataclass(slots=True)
