@@ -13,8 +13,8 @@ from arbd.cli.app import App, table
 from arbd.errors import ArbdError, JobError, UsageError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.dropped import DroppedJob, JobState, find_dropped
+from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.owners import user_name
 from arbd.spool.rejected import reject
 from arbd.spool.sessions import exists, session_names
 from arbd.terminal_text import escape_line

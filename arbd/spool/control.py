@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from arbd.errors import UsageError
 from arbd.registry import hint
 from arbd.spool import acts, ledger
+from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import LedgerState
 from arbd.spool.ledger_records import LedgerRecord
-from arbd.spool.owners import user_name
 from arbd.spool.provenance import (
     LABEL,
     MAX_LABEL_CHARS,

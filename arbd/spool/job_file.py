@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from arbd.errors import ArbdError, JobError, UnsafePathError, UsageError
 from arbd.spool.files import Files
-from arbd.spool.owners import user_name
 from arbd.spool.provenance import Submission
 from arbd.spool.system import FileStatus
 from arbd.values import dataclass
@@ -170,6 +169,14 @@ def _groups_of(uid: int) -> set[int]:
     except KeyError:
         return set()
     return set(os.getgrouplist(user.pw_name, user.pw_gid))
+
+
+def user_name(uid: int) -> str:
+    """What this host calls a user; the number where it knows no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _shown(uid: int) -> str:

@@ -6,20 +6,12 @@ that host knew no name. A name is the same person everywhere, also where file se
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 
+from arbd.spool.job_file import user_name
 from arbd.spool.provenance import Submission
 from arbd.values import dataclass
-
-
-def user_name(uid: int) -> str:
-    """What this host calls a user; the number where it knows no name."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def has_name(submission: Submission) -> bool:

@@ -9,9 +9,9 @@ from typing import Protocol
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError
 from arbd.spool.files import Files
-from arbd.spool.job_file import no_limits
+from arbd.spool.job_file import no_limits, user_name
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.owners import Owners, is_same_user, user_name
+from arbd.spool.owners import Owners, is_same_user
 from arbd.spool.provenance import Submission
 from arbd.spool.queue import SessionQueue
 from arbd.spool.session_index import ended_sessions
