@@ -5,6 +5,7 @@ The standard library alone, in any Python from 3.8: an objective's own interpret
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 MAX_ERROR_CHARS = 4_000
 # What cloudpickle says instead of the file of a function that it carried; lines are those of its script or cell.
 CARRIED = "<dynamic-code>"
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 # arbd itself, and what imports for it.
 _PASSED_OVER = (Path(__file__).resolve().parents[1], Path(importlib.__file__).resolve().parent)
 
@@ -70,3 +72,16 @@ def _shown(file: str, folders: Sequence[str | Path]) -> str:
     path = Path(file)
     inside = [str(path.relative_to(folder)) for folder in folders if Path(folder) in path.parents]
     return min(inside, key=len, default=file)
+
+
+def is_exhaustion(error: BaseException | None) -> bool:
+    """True when a process ran out of something, be it by what its earlier iterations kept: memory, files, threads."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
+            return True
+        if isinstance(error, RuntimeError) and error.args and error.args[0] == "can't start new thread":
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -262,7 +262,7 @@ def main() -> None:
     """Answer questions until there are no more."""
     own = os.getpid()
     sys.dont_write_bytecode = True
-    cells, describe = _beside("foreign_cell"), _beside("error_place").describe
+    cells, errors = _beside("foreign_cell"), _beside("error_place")
     cell: Cell | None = None
     # What an objective prints, and programs that it starts, must not stand among the answers.
     questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
@@ -285,7 +285,7 @@ def main() -> None:
         question = json.loads(line)
         if "target" in question:
             session_id = question["session_id"]
-            objective, modules, answer = _load(question, describe)
+            objective, modules, answer = _load(question, errors.describe)
             # What a module sets up when it is imported stays.
             cell = cells.Cell(_beside("interpreter_state").ASPECTS)
         elif objective is None:
@@ -300,8 +300,8 @@ def main() -> None:
         if cell is not None:
             found = cell.settle()
             if isinstance(answer, BaseException):
-                told = describe(answer, modules.folders)
-                answer = {"error": told, "exhausted": cells.is_exhaustion(answer)}
+                told = errors.describe(answer, modules.folders)
+                answer = {"error": told, "exhausted": errors.is_exhaustion(answer)}
             answer.update(found)
         answer["id"] = question["id"]
         answer["modules"] = modules.loaded

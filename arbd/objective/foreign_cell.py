@@ -8,7 +8,6 @@ be put back is a reason to replace the process.
 from __future__ import annotations
 
 import decimal
-import errno
 import gc
 import io
 import locale
@@ -304,18 +303,3 @@ def _identity(descriptor: int) -> Any:
         return os.fstat(descriptor)[:3]
     except OSError:
         return None
-
-
-def is_exhaustion(error: BaseException) -> bool:
-    """True when a process ran out of something, be it by what its earlier iterations kept: memory, files, threads."""
-    exhausted = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-    seen: set[int] = set()
-    one: Any = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        if isinstance(one, MemoryError) or (isinstance(one, OSError) and one.errno in exhausted):
-            return True
-        if isinstance(one, RuntimeError) and one.args and one.args[0] == "can't start new thread":
-            return True
-        one = one.__cause__ or one.__context__
-    return False

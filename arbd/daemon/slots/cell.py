@@ -10,7 +10,6 @@ evaluated again one by one, so that the outcome is as if each had been looked at
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -29,7 +28,6 @@ GRACE_S = 0.05
 MAX_BACKGROUND_THREADS = 16
 # The status of a process that ends because the objective took its descriptors away.
 EXIT_STATUS_DESCRIPTORS = 117
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +186,3 @@ class ProcessCell:
     def randomness_used(self) -> bool:
         """See `Cell`."""
         return self._probe.used()
-
-
-def is_exhaustion(error: BaseException | None) -> bool:
-    """True when a process ran out of something, be it by what its earlier iterations kept: memory, files, threads."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
-            return True
-        if isinstance(error, RuntimeError) and error.args and error.args[0] == "can't start new thread":
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Sequence
 
 from arbd.arrays import Array
-from arbd.daemon.slots.cell import CLEAN, Finding, is_exhaustion
+from arbd.daemon.slots.cell import CLEAN, Finding
 from arbd.daemon.slots.memory_limit import memory_limit
 from arbd.daemon.slots.open_session import OpenSession
 from arbd.daemon.slots.plain_loop import PlainRun, run_plainly
@@ -22,6 +22,7 @@ from arbd.daemon.slots.row_buffer import RowBuffer
 from arbd.daemon.slots.tally import Tally, describe
 from arbd.errors import CodeChangedError, ObjectiveError
 from arbd.job.validation import WHOLE
+from arbd.objective.error_place import is_exhaustion
 from arbd.objective.plain import may_have_changed
 from arbd.objective.protocol import Outcome, Params, Plain, Trial
 from arbd.results.columns import RowBatch
