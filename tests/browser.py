@@ -70,6 +70,24 @@ def strays(browser: Any) -> list[str]:
     return found
 
 
+def cramped(browser: Any) -> list[str]:
+    """Texts that are hard to read where they stand: cut at the window's edge, wider than their tile, a word to a line."""
+    script = """
+        const bad = (e) => {
+          const box = e.getBoundingClientRect();
+          const lines = box.height / parseFloat(getComputedStyle(e).lineHeight);
+          const text = document.createRange();
+          text.selectNodeContents(e);
+          const cut = e.matches('caption') && text.getBoundingClientRect().right > innerWidth + 1;
+          return cut || (e.matches('.tile *') && e.scrollWidth > e.clientWidth + 1) || (box.width < 120 && lines > 5);
+        };
+        return [...document.querySelectorAll('caption, .reason, .tile dt, .tile dd')]
+          .filter((e) => e.offsetParent && e.textContent && bad(e)).map((e) => e.textContent);
+    """
+    found: list[str] = browser.execute_script(script)
+    return found
+
+
 def violations(browser: Any) -> list[str]:
     """What axe-core finds wrong with the page as it is now: the rule, and the first element."""
     script = (resources.files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ from tests.browser import (
     asked_urls,
     chromium,
     complaints,
+    cramped,
     is_wider_than_window,
     strays,
     violations,
@@ -197,6 +198,7 @@ def test_a_report_is_read_on_a_phone_in_the_dark_by_everybody_and_printed(
         appear(browser, size, dark=dark)
         browser.get(output.as_uri())
         assert not is_wider_than_window(browser)
+        assert cramped(browser) == []
         assert violations(browser) == []
     pdf = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"]
     pages = base64.b64decode(pdf).count(b"/Type /Page\n") or base64.b64decode(pdf).count(b"/Type /Page")

@@ -24,6 +24,7 @@ from tests.browser import (
     asked_urls,
     chromium,
     complaints,
+    cramped,
     is_wider_than_window,
     strays,
     violations,
@@ -134,6 +135,7 @@ def test_every_view_is_whole_safe_and_accessible_in_every_look(browser: Any, pag
         assert bad == [], told
         assert violations(browser) == [], told
         assert strays(browser) == [], told
+        assert cramped(browser) == [], told
         blank = """return [...document.querySelectorAll('canvas')].filter(c => c.width && c.height &&
             !c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)).map(c => c.ariaLabel)"""
         assert browser.execute_script(blank) == [], told
@@ -172,7 +174,7 @@ def test_a_list_is_searched_filtered_and_opened_by_keyboard(browser: Any, page: 
     assert "reason" in browser.execute_script(heads)
     state.select_by_value("")
     wait_until(lambda: len(browser.execute_script(ids)) == 5)
-    best = "return [...document.querySelectorAll('#sessions-table tbody tr')].find(r => r.children[1].textContent === 'evil').children[3].textContent"
+    best = "return [...document.querySelectorAll('#sessions-table tbody tr')].find(r => r.children[1].textContent === 'evil').children[4].textContent"
     wait_until(lambda: str(browser.execute_script(best)).startswith("value "), what="the best of a session in the list")
     browser.find_element(By.LINK_TEXT, "paper").send_keys(Keys.ENTER)
     wait_until(lambda: browser.execute_script(SESSION_READY))

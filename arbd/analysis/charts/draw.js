@@ -14,7 +14,7 @@ window.arbd = (() => {
     if (value === null || value === undefined) return "–";
     if (typeof value !== "number") return String(value);
     if (Number.isInteger(value)) return Math.abs(value) < 1e15 ? value.toLocaleString("en") : String(value);
-    if (Math.abs(value) >= 1e4 && Math.abs(value) < 1e15) return value.toLocaleString("en", { maximumSignificantDigits: 8 });
+    if (Math.abs(value) >= 1e3 && Math.abs(value) < 1e15) return value.toLocaleString("en", { maximumFractionDigits: 2 });
     return Number(value.toPrecision(6)).toString();
   }
   // Money and the like, for headlines: as many digits as are read.
@@ -90,7 +90,7 @@ window.arbd = (() => {
     map.ticks = [];
     if (log && low > 0) {
       for (let power = Math.ceil(Math.log10(low)); power <= Math.log10(high); power++) map.ticks.push(10 ** power);
-      if (map.ticks.length < 2) map.ticks = [low, Math.sqrt(low * high), high];
+      if (map.ticks.length < 2) map.ticks = [low, Number(Math.sqrt(low * high).toPrecision(3)), high];
       return map;
     }
     const raw = (b - a) / 5;

@@ -2,7 +2,7 @@
 // The figures of a session. Each is a function of a view: `view.data` is what the session looks like now, as the report's
 // content has it; what is returned is { node, update }, and `update` follows new data without a new node.
 (() => {
-  const { element, shown, percent, colour, note, canvas, scaleOf, extent, EDGE, axes, dot, cross, ring, shade, choice } = arbd;
+  const { element, shown, brief, percent, colour, note, canvas, scaleOf, extent, EDGE, axes, dot, cross, ring, shade, choice } = arbd;
   const figure = (made, text) => element("figure", {}, made, text ? element("figcaption", {}, text) : null);
   const redrawing = (node, ...canvases) => ({ node, update: () => canvases.forEach((one) => one.redraw()) });
 
@@ -220,9 +220,10 @@
       const draw = (pen, width, height, into) => {
         const pair = of(at);
         if (!pair) return;
-        const [low, high] = extent(known(pair));
-        const good = (value) => { const share = high > low ? (value - low) / (high - low) : 1; return view.data.ascending ? 1 - share : share; };
-        const x = scaleOf(-0.5, pair.x_names.length - 0.5, EDGE.left, width - EDGE.right - 34);
+        // Nor here do a few wrecks press all the rest into one colour.
+        const [low, high] = mattering(view, known(pair));
+        const good = (value) => { const share = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 1; return view.data.ascending ? 1 - share : share; };
+        const x = scaleOf(-0.5, pair.x_names.length - 0.5, EDGE.left, width - EDGE.right - 46);
         const y = scaleOf(-0.5, pair.y_names.length - 0.5, height - EDGE.bottom, EDGE.top);
         y.ticks = [];
         axes(pen, width, height, x, y, pair.x, pair.y, pair.x_names);
@@ -236,7 +237,8 @@
           pen.fillRect(x(i - 0.5), y(j + 0.5), x(i + 0.5) - x(i - 0.5) + 0.5, y(j - 0.5) - y(j + 0.5) + 0.5);
           into.points.push([x(i), y(j), `${pair.x} near ${pair.x_names[i]}, ${pair.y} near ${pair.y_names[j]}: mean ${shown(mean)}`]);
         });
-        scaleBar(pen, width, height, low, high, good);
+        const [least, most] = extent(known(pair));
+        scaleBar(pen, width, height, [low, high], [least < low ? "≤ " : "", most > high ? "≥ " : ""], good);
         if (pair.best) star(pen, into, x(pair.best[0]), y(pair.best[1]), "the best");
       };
       return canvas(250, () => { const [low, high] = extent(known(of(at) || { means: [] })); return `Mean of ${view.data.metric} over ${names[at][0]} and ${names[at][1]}, from ${shown(low)} to ${shown(high)}`; }, draw);
@@ -244,16 +246,16 @@
     const tiles = element("div", { class: "tiles" }, ...made.map((one, at) => element("figure", {}, element("h3", {}, `${names[at][0]} and ${names[at][1]}`), one)));
     const count = new Set(names.flat()).size;
     const left = view.data.dimensions.length > count ? ` The ${count} most important of ${view.data.dimensions.length} parameters.` : "";
-    return redrawing([note(`The mean of the metric over pairs of parameters, of all completed iterations; light is good, empty cells hold none, the ring is the best.${left}`), tiles], ...made);
+    return redrawing([note(`The mean of the metric over pairs of parameters, of all completed iterations; light is good, empty cells hold none, the ring is the best; what lies beyond the colours has the last of them.${left}`), tiles], ...made);
   }
-  function scaleBar(pen, width, height, low, high, good) {
+  function scaleBar(pen, width, height, [low, high], [below, above], good) {
     const [x, top, bottom] = [width - EDGE.right - 22, EDGE.top + 14, height - EDGE.bottom - 14];
     for (let y = top; y < bottom; y++) { pen.fillStyle = shade(good(high - ((y - top) / (bottom - top)) * (high - low))); pen.fillRect(x, y, 10, 1.5); }
     pen.fillStyle = colour("soft");
     pen.textAlign = "center";
     pen.textBaseline = "middle";
-    pen.fillText(shown(high), x + 5, top - 8, 52);
-    pen.fillText(shown(low), x + 5, bottom + 9, 52);
+    pen.fillText(`${above}${brief(high)}`, x + 5, top - 8, 52);
+    pen.fillText(`${below}${brief(low)}`, x + 5, bottom + 9, 52);
   }
 
   function pareto(view) {
@@ -309,7 +311,7 @@
       pen.textAlign = "left";
       pen.fillText("0 s", left, 14 + workers.length * 26);
       pen.textAlign = "right";
-      pen.fillText(`${shown(seconds)} s`, width - 10, 14 + workers.length * 26);
+      pen.fillText(`${brief(seconds)} s`, width - 10, 14 + workers.length * 26);
     };
     const told = element("p");
     const made = canvas(() => 28 + 26 * now().workers.length, () => `Iterations ended over time by worker: ${words()}`, draw);

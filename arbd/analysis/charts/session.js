@@ -7,15 +7,16 @@
 
   function headline(data) {
     const tiles = data.headline.map(({ name, value, unit, text }) => element(
-      "div", { class: "tile" }, element("dt", {}, text || name), element("dd", {}, unit === "%" ? `${brief(value)} %` : unit === "share" && some(value) ? percent(value) : brief(value), unit && !["%", "share", "count", "ratio"].includes(unit) ? element("small", {}, ` ${unit}`) : null),
+      "div", { class: "tile" }, element("dt", {}, text || name), element("dd", {}, unit === "%" ? `${typeof value === "number" ? Number(value.toPrecision(3)) : value} %` : unit === "share" && some(value) ? percent(value) : brief(value), unit && !["%", "share", "count", "ratio"].includes(unit) ? element("small", {}, unit) : null),
     ));
     return element("dl", { class: "headline" }, ...tiles);
   }
+  const whole = (text) => `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
   function sentence(data) {
     const found = data.verdict;
     if (!found) return data.verdict_text ? element("p", { class: "sentence" }, data.verdict_text) : null;
     const [first] = found.reasons;
-    return element("p", { class: "sentence" }, element("strong", {}, `${found.verdict}`), `: ${found.rule}.${first ? ` ${first[0].toUpperCase()}${first.slice(1)}${first.endsWith(".") ? "" : "."}` : ""}`);
+    return element("p", { class: "sentence" }, element("strong", {}, `${found.verdict}`), `: ${found.rule}.${first ? ` ${whole(first)}` : ""}`);
   }
   function best(view) {
     const node = element("div");
@@ -69,25 +70,26 @@
     };
     return { node, update };
   }
+  const chance = (value) => (typeof value === "number" ? percent(value) : value);
   function verdictParts(found) {
     const rows = [
       ["trials", found.trials, "parameter sets that this search tried"],
       ["trials on the same data", found.trials_on_data, "by all searches of this spool"],
-      ["effective trials", found.effective_trials, "independent trials with as much variety"],
-      ["Sharpe ratio", found.sharpe, `of the winner, ${found.sharpe_unit}`],
-      ["luck line", found.luck_line, "Sharpe ratio that the best of as many trials without skill is expected to have"],
-      ["probabilistic Sharpe ratio", found.psr, "that the winner's true ratio is above 0, were it the only trial"],
-      ["deflated Sharpe ratio", found.dsr, "that it is above the luck line, which sets that lose raise too: no verdict rests on it"],
-      ["superior ability, p", found.spa.p_winner, "how often the best of such trials without skill does as well as the winner"],
-      [`PBO${found.pbo.value !== null && !found.pbo.valid ? " (NOT VALID)" : ""}`, found.pbo.value, found.pbo.reason || "how often the best on one half of time is no better than the median on the other"],
-      ["plateau", found.plateau && found.plateau.ratio, "median score of the nearest trials, as a share of the winner's"],
-      ["null searches, p", found.null_searches && found.null_searches.p, `how often a search on data without edge does as well, of ${found.null_searches ? shown(found.null_searches.k) : 0}`],
+      ["effective trials", some(found.effective_trials) ? brief(found.effective_trials) : null, "independent trials with as much variety"],
+      ["Sharpe ratio", some(found.sharpe) ? brief(found.sharpe) : null, `of the winner, ${found.sharpe_unit}`],
+      ["luck line", some(found.luck_line) ? brief(found.luck_line) : null, "Sharpe ratio that the best of as many trials without skill is expected to have"],
+      ["probabilistic Sharpe ratio", chance(found.psr), "that the winner's true ratio is above 0, were it the only trial"],
+      ["deflated Sharpe ratio", chance(found.dsr), "that it is above the luck line, which sets that lose raise too: no verdict rests on it"],
+      ["superior ability, p", chance(found.spa.p_winner), "how often the best of such trials without skill does as well as the winner"],
+      [`PBO${found.pbo.value !== null && !found.pbo.valid ? " (NOT VALID)" : ""}`, chance(found.pbo.value), found.pbo.reason || "how often the best on one half of time is no better than the median on the other"],
+      ["plateau", found.plateau && chance(found.plateau.ratio), "median score of the nearest trials, as a share of the winner's"],
+      ["null searches, p", found.null_searches && chance(found.null_searches.p), `how often a search on data without edge does as well, of ${found.null_searches ? shown(found.null_searches.k) : 0}`],
     ].filter(([, value]) => some(value));
     const reasons = new Map();
     for (const [name, reason] of Object.entries(found.missing)) reasons.set(reason, [...(reasons.get(reason) || []), name]);
     return [
       element("p", {}, `The winner: ${found.verdict}. By this rule: ${found.rule}.`),
-      ...found.reasons.map((text) => element("p", {}, text)),
+      ...found.reasons.map((text) => element("p", {}, whole(text))),
       table("What the verdict rests on", [{ name: "number" }, { name: "value", kind: "number" }, { name: "meaning", kind: "text" }], rows),
       ...[["out_of_sample", "Out of sample: on data that no search had seen"], ["stress", "Stress: the winner under worse conditions"]].flatMap(([name, title]) => records(title, found[name])),
       ...[...reasons].map(([reason, names]) => note(`Not computed: ${names.join(", ")}: ${reason}`)),

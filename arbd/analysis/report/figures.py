@@ -71,12 +71,17 @@ def _bins(dimension: Dimension, column: Array, most: int) -> tuple[Array, list[s
     scaled = np.log(column) if dimension.log else column.astype(np.float64)
     low, high = float(scaled.min()), float(scaled.max())
     if high <= low:
-        return np.zeros(len(column), dtype=np.int64), [f"{column[0]:.4g}"]
+        return np.zeros(len(column), dtype=np.int64), [_short(float(column[0]))]
     levels = dimension.levels
     cells = most if levels is None else min(most, levels)
     found = np.minimum(((scaled - low) / (high - low) * cells).astype(np.int64), cells - 1)
     middles = low + (np.arange(cells) + 0.5) * (high - low) / cells
-    return found, [f"{value:.4g}" for value in (np.exp(middles) if dimension.log else middles)]
+    return found, [_short(float(value)) for value in (np.exp(middles) if dimension.log else middles)]
+
+
+def _short(value: float) -> str:
+    """As it fits below an axis."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def importance(

@@ -18,7 +18,12 @@ NEIGHBOURS = 10
 OTHER_METRICS = 8
 EQUITY_STRETCHES = 600
 _FIRST = ("pnl", "sharpe", "max_drawdown", "max_drawdown_pct", "trades", "win_rate", "exposure")
-_TEXTS = {"max_drawdown": "drawdown", "max_drawdown_pct": "drawdown", "win_rate": "win rate", "sharpe": "Sharpe ratio"}
+_TEXTS = {
+    "max_drawdown": "drawdown",
+    "max_drawdown_pct": "drawdown of peak",
+    "win_rate": "win rate",
+    "sharpe": "Sharpe ratio",
+}
 
 
 def headline(table: ResultTable, winner: TuningResult, metric: str) -> list[dict[str, Any]]:
@@ -31,7 +36,7 @@ def headline(table: ResultTable, winner: TuningResult, metric: str) -> list[dict
     names = [name for name in dict.fromkeys([metric, *_FIRST]) if name in winner.metrics]
     found = [_number(name, winner.metrics[name], METRICS[name].unit if name in METRICS else "") for name in names]
     if "pnl" in names:
-        share = {"name": "pnl_pct", "value": pnl_pct(table, winner), "unit": "%", "text": "pnl of the capital"}
+        share = {"name": "pnl_pct", "value": pnl_pct(table, winner), "unit": "%", "text": "pnl of capital"}
         found.insert(names.index("pnl") + 1, share)
     return found
 

@@ -40,7 +40,7 @@
     const [, sortLabel] = select("Sort by", "sort", Object.keys(SORTS).map((name) => [name, name]));
     const compareButton = element("button", { type: "button" }, "Compare");
     compareButton.addEventListener("click", () => { location.hash = to.compare([...marked]); });
-    const head = ["compare", "session", "state", "best", "done", "of", "bad", "per second", "left", "method", "owner", "labels", "started (UTC)", "reason"];
+    const head = ["compare", "session", "state", "reason", "best", "done", "of", "bad", "per second", "left", "method", "owner", "labels", "started (UTC)"];
     // Columns that are there while one of the rows has something to say in them.
     const spoken = { "per second": (row) => row.rate, "left": (row) => row.left_s, "labels": (row) => (row.labels || []).length, "reason": (row) => row.reason };
     const numbers = new Set(["done", "of", "bad", "per second", "best"]);
@@ -69,9 +69,9 @@
       const best = bests[row.id];
       const isJob = row.state === "queued" || row.state === "rejected";
       const cells = [
-        isJob ? "" : box, isJob ? element("span", {}, row.id) : link(to.session(row.id), row.id), stateText(row.state),
+        isJob ? "" : box, isJob ? element("span", {}, row.id) : link(to.session(row.id), row.id), stateText(row.state), element("span", { class: "reason" }, row.reason || ""),
         best && best.value !== null && best.value !== undefined ? `${best.metric} ${shown(best.value)}` : "–", shown(row.done), shown(row.of), shown(row.bad),
-        row.rate ? shown(row.rate) : "–", duration(row.left_s), shown(row.method), shown(row.owner), (row.labels || []).join(", "), when(row.started), element("span", { class: "reason" }, row.reason || ""),
+        row.rate ? shown(row.rate) : "–", duration(row.left_s), shown(row.method), shown(row.owner), (row.labels || []).join(", "), when(row.started),
       ];
       return element("tr", {}, ...cells.map((cell, i) => element("td", { class: numbers.has(head[i]) ? "number" : null }, cell)));
     }
