@@ -37,9 +37,12 @@ def _made(cls: type, *, frozen: bool, eq: bool, order: bool, slots: bool, kw_onl
         cls.__doc__ = cls.__name__
     has_init = "__init__" in own
     by_library = dataclasses.dataclass(
-        init=not (frozen or has_init), repr=False, eq=False, slots=slots, kw_only=kw_only
-    )
-    made: type = by_library(cls)
+        init=not (frozen or has_init), repr=False, eq=False, frozen=frozen and _has_frozen_base(cls), slots=slots,
+        kw_only=kw_only,
+    )  # fmt: skip
+    made: Any = by_library(cls)
+    # As whoever derives a class of it is asked by the standard library.
+    made.__dataclass_params__.frozen = frozen
     methods: dict[str, Any] = {"__repr__": _repr}
     if frozen:
         methods |= {"__setattr__": _refuse_assignment, "__delattr__": _refuse_deletion}
@@ -55,7 +58,12 @@ def _made(cls: type, *, frozen: bool, eq: bool, order: bool, slots: bool, kw_onl
     for name, method in methods.items():
         if name not in own:
             setattr(made, name, method)
-    return made
+    decorated: type = made
+    return decorated
+
+
+def _has_frozen_base(cls: type) -> bool:
+    return any(base.__dataclass_params__.frozen for base in cls.__mro__[1:] if hasattr(base, "__dataclass_params__"))
 
 
 def _init_of(cls: Any) -> Callable[..., None]:

@@ -12,6 +12,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -167,3 +168,31 @@ def answers_of(cls: Any, arguments: dict[str, Any], other: int) -> list[Any]:
 def test_a_data_class_does_what_the_standard_librarys_does(drawn: tuple[Any, Any, dict[str, Any]], other: int) -> None:
     ours, library, arguments = drawn
     assert answers_of(ours, arguments, other) == answers_of(library, arguments, other)
+
+
+@pytest.mark.parametrize("above", [values.dataclass, dataclasses.dataclass], ids=["ours", "the library's"])
+@pytest.mark.parametrize("below", [values.dataclass, dataclasses.dataclass], ids=["ours", "the library's"])
+@pytest.mark.parametrize("slots", [False, True])
+def test_a_class_is_derived_from_one_that_is_as_frozen_whoever_made_them(above: Any, below: Any, slots: bool) -> None:
+    @above(frozen=True, slots=slots)
+    class Above:
+        a: int
+
+    @below(frozen=True, slots=slots)
+    class Below(Above):
+        b: int = 2
+
+    made = Below(1)
+    assert (made, hash(made), shown(made)) == (Below(1, 2), hash(Below(1, 2)), "Below(a=1, b=2)")
+    for name in ("a", "b"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(made, name, 3)
+    with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
+
+        @below
+        class Open(Above):
+            c: int = 3
+
+
+def shown(made: object) -> str:
+    return repr(made).rpartition(".")[2]
