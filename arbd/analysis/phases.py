@@ -19,7 +19,7 @@ from arbd.job.validation import FoldWindows
 from arbd.paper.metrics import block_counts
 from arbd.results.column_bytes import block_numbers
 from arbd.results.ranking import Ranking
-from arbd.search.phase_planner import NEAR
+from arbd.search.neighbourhood import NEAR
 from arbd.search.phases import Phase, Stretch
 from arbd.validation.claim import Beyond
 from arbd.validation.out_of_sample import OutOfSample, block_sharpe, null_p, out_of_sample, rank_correlation

@@ -23,7 +23,7 @@ from arbd.objective.error_place import describe
 from arbd.objective.interpreter import InterpreterEvaluator
 from arbd.objective.load import load_evaluator
 from arbd.objective.modules import ObjectiveModules
-from arbd.objective.protocol import Evaluator, Settings, Trial
+from arbd.objective.protocol import Evaluator, Settings, Trial, innermost
 from arbd.objective.randomness import seed_generators
 from arbd.paper.engine import RULES, rules_of
 from arbd.results.cells import iso_utc
@@ -173,8 +173,9 @@ def _replayed(spec: JobSpec, recorded: TuningResult, evaluator: Evaluator) -> Re
 
 def _refusal(evaluator: Evaluator) -> str:
     """Why something that a Python objective asked for was not run, where it ran; or ''."""
-    if isinstance(evaluator, InterpreterEvaluator):
-        return evaluator.code.refusal
+    inner = innermost(evaluator)
+    if isinstance(inner, InterpreterEvaluator):
+        return inner.code.refusal
     return ObjectiveModules.of_this_process().refusal
 
 

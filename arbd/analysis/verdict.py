@@ -22,7 +22,7 @@ from arbd.job.validation import Window
 from arbd.paper.metrics import block_counts
 from arbd.results.column_bytes import block_numbers
 from arbd.results.trials import records_of, trials_on_data, windows_of
-from arbd.search.phase_planner import NEAR
+from arbd.search.neighbourhood import NEAR
 from arbd.search.phases import Phase
 from arbd.search.plan import PRUNED, RUN
 from arbd.spool.layout import SpoolLayout

@@ -54,6 +54,11 @@ class Study:
                 **fields,
             }
         )
+        for name in ("repeats", "robust"):
+            if fields.get(name) not in (None, 1):
+                raise UsageError(
+                    f"{name}: a study evaluates nothing: evaluate what ask() gave as often as it takes, and tell what is to count"
+                )
         self._spec = _one_by_one(job.resolve())
         self._open_ended = self._limit is None and not _ends_by_itself(self._spec.method)
         self._told: list[Told] = []

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, structs
 
 from arbd import schema
 from arbd.job import limits
+from arbd.job.aggregation import Aggregation, RobustRule
 from arbd.job.codec_validation import ValidationRecord
 from arbd.job.spec import OF_METHOD, Execution, JobSpec, ObjectiveSpec, ResultOptions, Terms
 from arbd.records import MAX_TEXT_CHARS, Items, Positive, RecordFormat, Text, shown
@@ -157,6 +158,15 @@ class PruneRecord(Struct, frozen=True, forbid_unknown_fields=True):
     min_delta: Annotated[float, Meta(ge=0)]
 
 
+class RobustRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """See `RobustRule`. A rule that this version does not know is one that it would not keep."""
+
+    over: Literal["blocks", "markets", "neighbourhood"]
+    use: Literal["median", "worst", "quantile"]
+    q: Annotated[float, Meta(ge=0, le=1)]
+    groups: Annotated[int, Meta(ge=0, le=limits.MAX_BLOCK_GROUPS)]
+
+
 class PastRecord(Struct, frozen=True):
     """See `WarmStart`."""
 
@@ -217,6 +227,8 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     began_with: Annotated[int, Meta(ge=0, le=limits.MAX_ITERATIONS)] = 0
     prune: PruneRecord | None = None
     marks: Marks = ()
+    repeats: Annotated[int, Meta(ge=1, le=limits.MAX_REPEATS)] = 1
+    robust: RobustRecord | None = None
 
 
 JOB: RecordFormat[JobRecord] = RecordFormat("the job", JobRecord, lambda: schema.JOB)
@@ -263,6 +275,7 @@ def read_job_spec(payload: bytes | memoryview, path: Path | str = "a job") -> Jo
         marks=record.marks,
         began_with=record.began_with,
         prune=None if record.prune is None else _same(record.prune, PruneRules),
+        aggregation=Aggregation(record.repeats, None if record.robust is None else _same(record.robust, RobustRule)),
         validation=None if record.validation is None else record.validation.spec(),
     )
     if spec.validation is not None and (not spec.generation_size or spec.layout.n != spec.n):

@@ -76,7 +76,7 @@ _FORMS = {
 # Names of alternatives, in places where the model found a fault.
 _ALTERNATIVES = ("float", "int", "choice", "bool", "str", "constrained-str")
 # Parts whose fields lean on each other: of one that has a fault, nothing more is said.
-_WHOLE = (("tuning", "prune"), ("tuning", "stop"), ("schedule",), ("validation",))
+_WHOLE = (("tuning", "prune"), ("tuning", "stop"), ("tuning", "robust"), ("schedule",), ("validation",))
 # Each is told with its place; whoever makes more mistakes corrects these first.
 MAX_FAULTS = 500
 

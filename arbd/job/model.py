@@ -21,7 +21,8 @@ from pydantic_core import PydanticCustomError
 from arbd.errors import UsageError
 from arbd.job import limits
 from arbd.job.model_data import DataFolder, ScheduleModel
-from arbd.job.model_prune import PruneModel
+from arbd.job.model_prune import PruneModel, StopModel
+from arbd.job.model_robust import Repeats, RobustModel
 from arbd.job.model_validation import ValidationModel
 from arbd.job.spec import Terms
 from arbd.search.samplers import METHODS
@@ -172,21 +173,6 @@ class CommandObjective(_Strict):
     )
 
 
-class StopModel(_Strict):
-    """When the session ends early, whichever comes first."""
-
-    max_time_s: float | None = Field(
-        None, gt=0, description="Seconds of work, by the clocks of the workers, one after the other."
-    )
-    no_improvement: int | None = Field(
-        None, ge=1, strict=True, description="Iterations without a better result. Looked at between generations."
-    )
-    min_delta: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="How much better a result must be to count for no_improvement."
-    )
-    target: float | None = Field(None, description="The metric is this good or better. Looked at between generations.")
-
-
 class Tuning(_Strict):
     """The search."""
 
@@ -246,6 +232,10 @@ class Tuning(_Strict):
     prune: PruneModel | None = Field(
         None, description="End iterations early by the intermediate values that they report."
     )
+    repeats: Repeats = Field(
+        1, description="Evaluate each set so often, each time with a seed of its own; its metrics are the means."
+    )
+    robust: RobustModel | None = Field(None, description="Search by a robust metric; see docs/search.md.")
     options: dict[str, Scalar] = Field(
         default_factory=dict, description="Options of the method, where it has any: see its own documentation."
     )

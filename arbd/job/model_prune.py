@@ -1,4 +1,4 @@
-"""The form of a job's `prune:` block."""
+"""The form of a job's blocks `prune:` and `stop:`."""
 
 from __future__ import annotations
 
@@ -39,3 +39,20 @@ class PruneModel(BaseModel):
     min_delta: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="How much worse than before counts as no improvement."
     )
+
+
+class StopModel(BaseModel):
+    """When the session ends early, whichever comes first."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_time_s: float | None = Field(
+        None, gt=0, description="Seconds of work, by the clocks of the workers, one after the other."
+    )
+    no_improvement: int | None = Field(
+        None, ge=1, strict=True, description="Iterations without a better result. Looked at between generations."
+    )
+    min_delta: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="How much better a result must be to count for no_improvement."
+    )
+    target: float | None = Field(None, description="The metric is this good or better. Looked at between generations.")

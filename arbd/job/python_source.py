@@ -14,8 +14,16 @@ from arbd.errors import DataError
 from arbd.named_file import open_named
 
 MAX_SOURCE_BYTES = 1 << 20
+# What of a job only a trial tells an objective.
+PRUNE, OVER_MARKETS = "prune", "robust over markets"
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Import = ast.Import | ast.ImportFrom
+
+
+def no_trial(needs: str) -> str:
+    """What is wrong with a function that takes no trial where the job's `prune`, or a robust metric over markets, needs one."""
+    use = "call trial.report" if needs == PRUNE else "read trial.data, the market to use"
+    return f"takes no trial, which `{needs}` needs: give it a second parameter `trial` and {use}"
 
 
 def fault_of(
@@ -24,13 +32,13 @@ def fault_of(
     *,
     needs_budget: str,
     needs_window: bool = False,
-    needs_trial: bool = False,
+    needs_trial: str = "",
     foreign: bool = False,
 ) -> str | None:
     """Why `function` of a module cannot be the objective; None when it may be, or only running it would tell.
 
     `needs_budget` names the method that gives it a budget; '' where none does. `needs_window`: it is told which part of
-    the data it may use. `needs_trial`: it is to report intermediate values. `foreign`: another Python runs it, whose
+    the data it may use. `needs_trial`: what of the job only a trial tells it. `foreign`: another Python runs it, whose
     grammar may be another.
     """
     try:
@@ -61,7 +69,7 @@ def fault_of(
 
 
 def _fault_of_parameters(
-    source: Path, node: _Function, *, needs_budget: str, needs_window: bool, needs_trial: bool
+    source: Path, node: _Function, *, needs_budget: str, needs_window: bool, needs_trial: str
 ) -> str | None:
     place = f"{source}, line {node.lineno}: {node.name}"
     arguments = [*node.args.posonlyargs, *node.args.args]
@@ -82,7 +90,7 @@ def _fault_of_parameters(
             "only data in it), or `trial` and read trial.window"
         )
     if needs_trial and not takes_trial:
-        return f"{place} takes no trial, which `prune` needs: give it a second parameter `trial` and call trial.report"
+        return f"{place} {no_trial(needs_trial)}"
     if needs_budget and not (takes_trial or takes_budget):
         return (
             f"{place} takes no budget, which {needs_budget} needs: give it a parameter `budget` (the share to use, "

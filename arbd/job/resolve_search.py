@@ -15,6 +15,7 @@ from dataclasses import field
 from pathlib import Path
 
 from arbd.errors import ArbdError, Problem, VersionError
+from arbd.job.aggregation import Aggregation
 from arbd.job.file import JobDocument
 from arbd.job.limits import MAX_CONSTRAINT_TERMS
 from arbd.job.model import Job
@@ -63,6 +64,7 @@ class SearchOptions:
     metrics: tuple[MetricGoal, ...]
     n: int
     paper: bool
+    aggregation: Aggregation
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     schedule: Schedule = NO_GENERATIONS
@@ -89,12 +91,13 @@ class SearchOptions:
         n: int,
         *,
         paper: bool,
+        aggregation: Aggregation,
         past: ReadPast | None,
         folders: Sequence[Path],
         slots: Schedule | CountSlots,
     ) -> SearchOptions:
         """Check everything."""
-        options = cls(document, method, space, fixed, metrics, n, paper)
+        options = cls(document, method, space, fixed, metrics, n, paper, aggregation)
         options._of_method()
         options._stop()
         options._prune()
@@ -210,8 +213,9 @@ class SearchOptions:
 
     def _faults(self, constraint: Constraint) -> Iterator[str]:
         """What is wrong with the names of a constraint."""
-        goals = {goal.name for goal in self.metrics}
-        known = {*self.space.names, *self.fixed, *(METRICS if self.paper else goals)}
+        goals = {goal.name for goal in self.aggregation.raw(self.metrics)}
+        returned = {*(METRICS if self.paper else goals), *self.aggregation.added(self.metrics)}
+        known = {*self.space.names, *self.fixed, *returned}
         for name in sorted(constraint.names - known):
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

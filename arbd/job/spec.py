@@ -11,6 +11,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from arbd import schema
+from arbd.job.aggregation import ONE_EVALUATION, Aggregation
 from arbd.job.validation import ValidationSpec
 from arbd.search.phases import Layout, Phase, Stretch
 from arbd.search.problem import DEFAULT_MIN_BUDGET, MetricGoal, StopRules, WarmStart
@@ -124,6 +125,7 @@ class JobSpec:
     `code` are the parts of `arbd.job.code` that every session depends on; jobs of earlier versions have none.
     `began_with` is the number of iterations at first, of a session that was extended since; else 0.
     With `prune`, iterations that report intermediate values may end before their time.
+    `aggregation` is what an iteration's metrics are made of; `metrics` are those that come of it.
     With a `validation`, `n` counts its iterations too, and all of them are published.
     `marks` are what its markets are known by, whatever file they stand in (`resolve_quotes`).
     """
@@ -164,6 +166,7 @@ class JobSpec:
     began_with: int = 0
     prune: PruneRules | None = None
     marks: tuple[str, ...] = ()
+    aggregation: Aggregation = ONE_EVALUATION
 
     def __post_init__(self) -> None:
         if self.budgets is OF_METHOD:
@@ -188,6 +191,11 @@ class JobSpec:
         return Layout.of(self.validation.search_n, schedule, self.validation.counts)
 
     @property
+    def each(self) -> JobSpec:
+        """The job as an objective sees it: `metrics` are those that it returns itself."""
+        return replace(self, metrics=self.aggregation.raw(self.metrics))
+
+    @property
     def search_n(self) -> int:
         """The iterations of the session's own search."""
         return self.n if self.validation is None else self.validation.search_n
@@ -204,6 +212,7 @@ class JobSpec:
         more = (
             self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta,
             self.space.conditions, self.objective.says_more, self.began_with, self._has_null, self.prune,
+            self.aggregation != ONE_EVALUATION,
         )  # fmt: skip
         says_more = any(more)
         return schema.JOB.version if says_more else schema.JOB.earliest
@@ -254,4 +263,5 @@ class JobSpec:
             **({} if self.terms == NO_TERMS else {"terms": self.terms.to_plain()}),
             **({} if self.prune is None else {"prune": self.prune.to_plain()}),
             **({"marks": list(self.marks)} if self.marks else {}),
+            **({} if self.aggregation == ONE_EVALUATION else self.aggregation.to_plain()),
         }

@@ -15,6 +15,7 @@ import numpy as np
 from arbd.errors import ObjectiveError
 from arbd.job.code import INTERPRETER, MODULE
 from arbd.job.policy import interpreter_fault
+from arbd.job.python_source import no_trial
 from arbd.job.spec import JobSpec
 from arbd.objective import foreign
 from arbd.objective.kept_process import KeptProcess
@@ -22,7 +23,7 @@ from arbd.objective.lines import LinesEvaluator
 from arbd.objective.processes import children
 from arbd.objective.program import CommandError, Program
 from arbd.objective.protocol import Outcome, Trial, check_outcome, the_metric
-from arbd.objective.python import NO_TRIAL, NO_WINDOW
+from arbd.objective.python import NO_WINDOW, trial_needed
 from arbd.values import dataclass
 
 
@@ -72,7 +73,7 @@ class InterpreterEvaluator(LinesEvaluator):
         self._windows = spec.validation is not None and bool(spec.validation.scheme)
         self._shares = spec.has_shares
         self._method = spec.method
-        self._prunes = spec.prune is not None
+        self._needs_trial = trial_needed(spec)
         self._process = self._start(session_id)
 
     def _start(self, session_id: str) -> KeptProcess:
@@ -130,8 +131,8 @@ class InterpreterEvaluator(LinesEvaluator):
             )
         if self._windows and not (trial or "window" in takes):
             raise ObjectiveError(f"{where} {NO_WINDOW}")
-        if self._prunes and not trial:
-            raise ObjectiveError(f"{where} {NO_TRIAL}")
+        if self._needs_trial and not trial:
+            raise ObjectiveError(f"{where} {no_trial(self._needs_trial)}")
 
     def _outcome(self, answer: Mapping[str, Any], trial: Trial) -> Outcome:
         self.code.learn(answer)

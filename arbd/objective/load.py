@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
 from arbd.named_file import ANY, ReadRule
 from arbd.objective.protocol import Evaluator
+
+if TYPE_CHECKING:
+    from arbd.objective.paper import PaperEvaluator
 
 
 def load_evaluator(
@@ -30,7 +34,22 @@ def load_evaluator(
     if spec.objective.kind == "paper":
         from arbd.objective.paper import PaperEvaluator  # noqa: PLC0415 - imports the engine
 
-        return PaperEvaluator(spec, cache_dir, verify=verify, reading=reading, compiling=compiling)
+        engine = PaperEvaluator(spec, cache_dir, verify=verify, reading=reading, compiling=compiling)
+        return engine if spec.aggregation.is_plain else _aggregated(spec, engine, engine)
+    found = _loaded(spec.each, session_id, search_paths, verify=verify)
+    return found if spec.aggregation.is_plain else _aggregated(spec, found)
+
+
+def _aggregated(spec: JobSpec, inner: Evaluator, engine: PaperEvaluator | None = None) -> Evaluator:
+    from arbd.objective.aggregated import AggregatedEvaluator  # noqa: PLC0415 - few jobs need it
+
+    # Other interpreters and programs seed themselves, by the trial.
+    seeds = spec.objective.kind == "python" and not spec.objective.interpreter
+    return AggregatedEvaluator(spec, inner, engine, seeds=seeds)
+
+
+def _loaded(spec: JobSpec, session_id: str, search_paths: Sequence[Path], *, verify: bool) -> Evaluator:
+    """What evaluates one set once, of objectives that are not arbd's own."""
     if spec.objective.interpreter:
         from arbd.objective.interpreter import InterpreterEvaluator  # noqa: PLC0415
 

@@ -48,21 +48,21 @@ class PaperEvaluator:
         self._loaded = load_markets(spec, cache_dir, verify=verify, reading=reading)
         self._seed = spec.seed
         self._defaults, self._fixed = [each.defaults for each in self._loaded], spec.fixed
-        self._kept: OrderedDict[tuple[float, Setting], PaperObjective] = OrderedDict()
-        whole = self._of(1.0, WHOLE)
+        self._kept: OrderedDict[tuple[float, Setting], tuple[PaperObjective, list[int]]] = OrderedDict()
+        whole, _ = self._of(1.0, WHOLE)
         # Compiling is part of loading: it must neither count against an iteration's time limit nor be taken for its pace.
         for strategy in whole.strategies(searched="strategy" in spec.space.names):
             whole.compile(strategy, compiling)
 
     def evaluate(self, params: Params, trial: Trial) -> Outcome:
         """See `Evaluator`."""
-        objective = self._of(trial.budget, trial.setting)
+        objective, _ = self._of(trial.budget, trial.setting)
         columns = _changed({name: [value] for name, value in params.items()}, trial.setting.changes)
         metrics, blocks = objective.evaluate({name: column[0] for name, column in columns.items()})
         return Outcome(metrics, blocks)
 
-    def _of(self, budget: float, setting: Setting) -> PaperObjective:
-        """The engine over a share of what a setting shows of the markets, under its conditions."""
+    def _of(self, budget: float, setting: Setting) -> tuple[PaperObjective, list[int]]:
+        """The engine over a share of what a setting shows of the markets, under its conditions; which market each part is of."""
         key = (budget, setting)
         if key not in self._kept:
             markets, which = markets_of(self._loaded, setting, self._seed)
@@ -77,7 +77,7 @@ class PaperEvaluator:
                 fixed = {}
             while len(self._kept) >= KEPT_SETTINGS:
                 self._kept.popitem(last=False)
-            self._kept[key] = PaperObjective(parts, fixed, defaults, sources)
+            self._kept[key] = PaperObjective(parts, fixed, defaults, sources), which
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -88,7 +88,26 @@ class PaperEvaluator:
         self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE
     ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
         """See `Evaluator`."""
-        return self._of(budget, setting).evaluate_batch(_present(_changed(columns, setting.changes)))
+        return self._of(budget, setting)[0].evaluate_batch(_present(_changed(columns, setting.changes)))
+
+    def evaluate_apart(
+        self, columns: Mapping[str, Any], budget: float, setting: Setting
+    ) -> tuple[list[dict[str, npt.NDArray[np.float64]]], npt.NDArray[np.float64]]:
+        """As `evaluate_batch`: metrics of all markets of the job together, then of each by itself."""
+        objective, which = self._of(budget, setting)
+        # A market of which a setting shows nothing is not there.
+        groups = [[part for part, of in enumerate(which) if of == number] for number in dict.fromkeys(which)]
+        return objective.evaluate_apart(_present(_changed(columns, setting.changes)), groups)
+
+    def capital(self, columns: Mapping[str, Any], budget: float, setting: Setting) -> npt.NDArray[np.float64]:
+        """What the returns in blocks of each set are shares of."""
+        return self._of(budget, setting)[0].capital(_present(_changed(columns, setting.changes)))
+
+    def execution_seeds(self, columns: Mapping[str, Any]) -> list[int]:
+        """The seed of what the engine draws at random, of each set, where the job's markets do not have their own."""
+        n = len(next(iter(columns.values()))) if columns else 1
+        own = resolve({**self._defaults[0], **self._fixed})["execution_seed"]
+        return [int(value) for value in columns.get("execution_seed", [own] * n)]
 
 
 def _present(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -203,6 +203,12 @@ class Evaluator(Protocol):
         ...
 
 
+def innermost(evaluator: Evaluator) -> Evaluator:
+    """What evaluates one set once, where an iteration is more than that."""
+    inner: Evaluator = getattr(evaluator, "inner", evaluator)
+    return inner
+
+
 def the_metric(spec: JobSpec) -> str:
     """The metric that a number alone is the value of; '' where a job optimises several."""
     return spec.metrics[0].name if len(spec.metrics) == 1 else ""

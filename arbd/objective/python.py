@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import ObjectiveError
+from arbd.job.aggregation import MARKETS
 from arbd.job.code import MODULE
 from arbd.job.modules import locate
+from arbd.job.python_source import OVER_MARKETS, PRUNE, no_trial
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
 from arbd.objective.error_place import describe
@@ -28,9 +30,6 @@ NO_WINDOW = (
     "takes no window, which the job's validation needs: give it a parameter `window` (from_ns, to_ns: use only data in it), "
     "or `trial` and read trial.window"
 )
-
-
-NO_TRIAL = "takes no trial, which the job's `prune` needs: give it a second parameter `trial` and call trial.report"
 
 
 class PythonEvaluator:
@@ -68,8 +67,8 @@ class PythonEvaluator:
                 f"the objective {target} takes no budget, which {spec.method} needs: "
                 "give it a parameter `budget` (the share to use, up to 1), or `trial` and read trial.budget"
             )
-        if spec.prune is not None and not self._with_trial:
-            raise ObjectiveError(f"the objective {target} {NO_TRIAL}")
+        if (needs := trial_needed(spec)) and not self._with_trial:
+            raise ObjectiveError(f"the objective {target} {no_trial(needs)}")
         if windows and not (self._with_trial or self._with_window):
             raise ObjectiveError(f"the objective {target} {NO_WINDOW}")
         self._takes_params_alone = not (self._with_trial or self._with_budget or self._with_window)
@@ -83,6 +82,9 @@ class PythonEvaluator:
             and (self._batch_with_budget or not spec.has_shares)
             and (self._batch_with_window or not windows)
             and spec.prune is None
+            # It knows neither seeds nor markets.
+            and spec.aggregation.repeats == 1
+            and spec.aggregation.over != MARKETS
         )
         self._batch: Callable[..., object] | None = batch if callable(batch) else None
         self._fixed, self._the_metric = dict(spec.fixed), the_metric(spec)
@@ -129,6 +131,11 @@ class PythonEvaluator:
             raise ObjectiveError(f"evaluate_batch returned {type(returned).__name__}; expected a mapping of columns")
         metrics = {str(name): column for name, column in returned.items() if name != "blocks"}
         return metrics, returned.get("blocks")
+
+
+def trial_needed(spec: JobSpec) -> str:
+    """What the job needs a function to take a trial for; '' for nothing."""
+    return PRUNE if spec.prune is not None else OVER_MARKETS if spec.aggregation.over == MARKETS else ""
 
 
 def _imported(name: str, target: str, modules: ObjectiveModules) -> ModuleType:

@@ -76,6 +76,13 @@ class PaperObjective:
 
         Where a value is None, it is as if that set did not give the parameter.
         """
+        (values,), blocks = self.evaluate_apart(columns, ())
+        return values, blocks
+
+    def evaluate_apart(
+        self, columns: Mapping[str, Any], groups: Sequence[Sequence[int]]
+    ) -> tuple[list[dict[str, FloatArray]], FloatArray]:
+        """As `evaluate_batch`, from the same runs: metrics of all markets together, then of each group of their numbers."""
         n = len(next(iter(columns.values()))) if columns else 1
         searched = {canonical(name): _checked(name, values) for name, values in columns.items()}
         for name, fault in self._differing.items():
@@ -86,11 +93,12 @@ class PaperObjective:
             for base in self._base
         ]
         shared = np.concatenate([part[:, [FIELD[name] for name in SHARED]] for part in rows], axis=1)
-        values: dict[str, FloatArray] = {name: np.empty(n) for name in metrics.METRICS}
+        pools = [range(len(rows)), *groups]
+        values: list[dict[str, FloatArray]] = [{name: np.empty(n) for name in metrics.METRICS} for _ in pools]
         blocks = np.empty((n, metrics.N_BLOCKS, 2))
-        groups, group_of = np.unique(shared, axis=0, return_inverse=True)
-        for group in range(len(groups)):
-            members = np.flatnonzero(group_of.reshape(-1) == group)
+        alike, alike_of = np.unique(shared, axis=0, return_inverse=True)
+        for group in range(len(alike)):
+            members = np.flatnonzero(alike_of.reshape(-1) == group)
             grids = [
                 grid_rows(market.ts_ns, float(part[members[0], FIELD["grid_s"]]))
                 for market, part in zip(self._markets, rows, strict=True)
@@ -101,15 +109,31 @@ class PaperObjective:
                 done = [
                     self._run(number, part[some], at) for number, (part, at) in enumerate(zip(rows, grids, strict=True))
                 ]
-                found, blocks[some] = summarise(
-                    [part[some] for part in rows],
-                    [counts for counts, _ in done],
-                    [equity for _, equity in done],
-                    [span_ns(market) for market in self._markets],
-                )
-                for name, column in found.items():
-                    values[name][some] = column
+                for pool, into in zip(pools, values, strict=True):
+                    found, of_pool = self._summarised(pool, [part[some] for part in rows], done)
+                    for name, column in found.items():
+                        into[name][some] = column
+                    if into is values[0]:
+                        blocks[some] = of_pool
         return values, blocks
+
+    def _summarised(
+        self, pool: Sequence[int], rows: Sequence[FloatArray], done: Sequence[tuple[FloatArray, FloatArray]]
+    ) -> tuple[dict[str, FloatArray], FloatArray]:
+        """Metrics and blocks of the markets of a pool, of runs that are done."""
+        return summarise(
+            [rows[number] for number in pool],
+            [done[number][0] for number in pool],
+            [done[number][1] for number in pool],
+            [span_ns(self._markets[number]) for number in pool],
+        )
+
+    def capital(self, columns: Mapping[str, Any]) -> FloatArray:
+        """The initial capital of each of n sets; of markets that differ in it, the first one's."""
+        n = len(next(iter(columns.values()))) if columns else 1
+        own = self._base[0]["initial_capital"]
+        given = columns.get("initial_capital")
+        return np.array([float(value) for value in _or(None if given is None else list(given), own, n)])
 
     def _run(self, number: int, rows: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
         """Counts and equity, at the rows `at`, of parameter rows that share SHARED, over one market."""

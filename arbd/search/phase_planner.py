@@ -16,17 +16,16 @@ from arbd.arrays import Ints
 from arbd.search import ordering
 from arbd.search.generation import Generation
 from arbd.search.generations import BELOW_ONE, GenerationPlanner, schedule_of
+from arbd.search.neighbourhood import near_of, same_parameters
 from arbd.search.phases import SEARCHES, Layout, Phase, Stretch
 from arbd.search.plan import RUN, SKIPPED, PlannedRows
 from arbd.search.problem import SearchProblem
 from arbd.search.pruning import Thresholds
 from arbd.search.seeds import generator
 from arbd.search.seen import keys_of
-from arbd.search.space import ChoiceDimension, Columns
+from arbd.search.space import Columns
 from arbd.search.trial_history import TrialResults, renumbered
 
-# How far neighbours are from the winner, as a share of a parameter's range; on a coarse grid it is one step.
-NEAR = 0.05
 DRAWS = 64
 
 
@@ -151,8 +150,7 @@ class PhasePlanner:
         winner = rows.select(order[:1])
         point = view.to_unit(winner.columns)[0]
         dimensions = view.seen.dimensions
-        near = np.array([max(NEAR, 1.0 / levels) if (levels := d.levels) else NEAR for d in dimensions])
-        near[[isinstance(d, ChoiceDimension) for d in dimensions]] = 0.0
+        near = np.array([near_of(dimension) for dimension in dimensions])
         wanted = stretch.count
         # A generator of its own, far from those of generations.
         draws = generator(self._spec.seed, -(1 << 40)).uniform(-1, 1, (DRAWS * wanted, len(dimensions)))
@@ -161,9 +159,7 @@ class PhasePlanner:
         for name, column in columns.items():
             other |= column != winner.columns[name][0]
         # A set with other parameters is no neighbour.
-        space, exists = self._spec.space, self._spec.space.active(winner.columns)
-        for name, there in space.active(columns).items():
-            other &= there == exists[name][0]
+        other &= same_parameters(self._spec.space, columns, winner.columns)
         chosen = np.flatnonzero(other & limits.may_run(columns, len(other)))[:wanted][start : start + count]
         found = {name: column[chosen] for name, column in columns.items()}
         return self._filled(self._whole(PlannedRows(found, np.zeros(len(chosen), dtype=np.int64))), count)

@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from arbd.errors import ObjectiveError, UsageError
 from arbd.job.spec import JobSpec
+from arbd.job.validation import WHOLE, Setting
+from arbd.objective.aggregated import AggregatedEvaluator
 from arbd.objective.error_place import describe
-from arbd.objective.protocol import Pruners, Trial, check_outcome, the_metric
+from arbd.objective.protocol import Evaluator, Outcome, Params, Pruners, Trial, check_outcome, the_metric
+from arbd.objective.python import trial_needed
 from arbd.results.result import TuningResult
 from arbd.search.in_process import Search
 from arbd.search.plan import INFEASIBLE, NOT_RUN_ERRORS, NOT_RUN_NAMES, PRUNED, Limits, PlannedRows
@@ -80,8 +85,8 @@ class TuningHarness:
     def run_iteration(self, iteration: int, objective_fn: Callable[..., object]) -> TuningResult:
         """Call `objective_fn(params)` for an iteration; what it raises becomes the result's error.
 
-        One whose parameters break a constraint is not run: its status is `infeasible`. A job that prunes needs a function
-        of (params, trial).
+        One whose parameters break a constraint is not run: its status is `infeasible`. A job that prunes, repeats, or is
+        robust over markets needs a function of (params, trial).
         """
         config = self.config
         row = self._row(iteration)
@@ -89,15 +94,14 @@ class TuningHarness:
         budget = 1.0 if row.budget is None else float(row.budget[0])
         trial = Trial.of(config.spec, config.session_id, iteration, budget)
         trial.pruner = Pruners(config.spec).of(iteration, self._search)
-        given = (trial,) if config.spec.prune is not None else ()
+        evaluator = _evaluator(config.spec, objective_fn)
         started = time.perf_counter()
         status, error, metrics = "completed", "", {}
         if row.origin[0] == INFEASIBLE:
             status, error = NOT_RUN_NAMES[INFEASIBLE], NOT_RUN_ERRORS[INFEASIBLE]
         else:
             try:
-                returned = objective_fn({**config.spec.fixed, **params}, *given)
-                metrics = dict(check_outcome(returned, trial, the_metric(config.spec)).metrics)
+                metrics = dict(evaluator.evaluate(params, trial).metrics)
             except ObjectiveError as broken:
                 status, error = "failed", str(broken)
             except Exception as raised:
@@ -126,3 +130,36 @@ class TuningHarness:
         """By how much a result breaks the job's constraints."""
         columns = {name: np.array([value]) for name, value in metrics.items()}
         return float(Limits.of(self.config.spec).violation(self._row(iteration).columns, columns, 1)[0])
+
+
+def _evaluator(spec: JobSpec, function: Callable[..., object]) -> Evaluator:
+    takes_trial = bool(trial_needed(spec)) or spec.aggregation.repeats > 1
+    called = _Function(function, spec.fixed, the_metric(spec.each), takes_trial)
+    return called if spec.aggregation.is_plain else AggregatedEvaluator(spec, called)
+
+
+@dataclass(slots=True)
+class _Function:
+    """A function of the caller's as an `Evaluator` of one set at a time."""
+
+    function: Callable[..., object]
+    fixed: Mapping[str, Value]
+    the_metric: str
+    takes_trial: bool
+    plain: None = None
+    batch: bool = False
+    kept: frozenset[int] = frozenset()
+
+    def evaluate(self, params: Params, trial: Trial) -> Outcome:
+        """See `Evaluator`."""
+        given = (trial,) if self.takes_trial else ()
+        return check_outcome(self.function({**self.fixed, **params}, *given), trial, self.the_metric)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    def evaluate_batch(
+        self, columns: Mapping[str, Any], budget: float = 1.0, setting: Setting = WHOLE
+    ) -> tuple[dict[str, Any], npt.NDArray[np.float64] | None]:
+        """It is asked for single sets."""
+        raise ObjectiveError("a function evaluates one set at a time")

@@ -15,3 +15,12 @@ def quantile(values: npt.NDArray[np.float64], share: float) -> float:
     """
     method: Literal["linear", "inverted_cdf"] = "linear" if np.isfinite(values).all() else "inverted_cdf"
     return float(np.quantile(values, share, method=method))
+
+
+def quantiles(values: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
+    """`quantile` of each row of values (n, k), in the same bits; NaN of a row with a NaN."""
+    found: npt.NDArray[np.float64] = np.quantile(values, share, axis=1)
+    found[np.isnan(values).any(axis=1)] = np.nan
+    for row in np.flatnonzero(np.isinf(values).any(axis=1) & ~np.isnan(values).any(axis=1)).tolist():
+        found[row] = quantile(values[row], share)
+    return found

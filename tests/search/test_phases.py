@@ -13,7 +13,8 @@ from arbd.job.spec import JobSpec, ObjectiveSpec
 from arbd.job.validation import Change, FoldWindows, Stress, ValidationSpec
 from arbd.search.generation import Generation
 from arbd.search.generations import GenerationPlanner
-from arbd.search.phase_planner import NEAR, PhasePlanner
+from arbd.search.neighbourhood import NEAR
+from arbd.search.phase_planner import PhasePlanner
 from arbd.search.phases import SEARCHES, Counts, Layout, Phase
 from arbd.search.plan import RUN, SKIPPED
 from arbd.search.problem import MetricGoal, StopRules

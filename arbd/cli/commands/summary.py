@@ -47,6 +47,9 @@ class _View:
     verdict_line: str = ""
     verdict: dict[str, Any] | None = None
     agreement: Sequence[str] = ()
+    # Metrics that belong to the job's own: what these are made of, and their errors.
+    beside: Sequence[str] = ()
+    worth: str = ""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -92,6 +95,7 @@ def summary(
 
 def _of_session(app: App, session: str, metric: str | None, top_n: int, ascending: bool) -> _View:
     from arbd.analysis.budgets import agreements, budget_notices
+    from arbd.analysis.expected_value import expected_value
     from arbd.analysis.failures import grouped_failures, numbers_notice
     from arbd.analysis.slots import slots_notice
     from arbd.analysis.table import load_table
@@ -99,6 +103,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
 
     loaded = load_table(app.layout().root, session)
     ranking, name = loaded.ranking, metric or loaded.spec.metrics[0].name
+    aggregation = loaded.spec.aggregation
     up = ranking.ascending(name, ascending or None)
     agreeing = agreements(loaded)
     facts = {
@@ -125,6 +130,7 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
         "breaking_constraints": int((ranking.completed & ~ranking.feasible).sum()),
         "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
         "budget_agreement": [found.to_plain() for found in agreeing],
+        "winner": None if (worth := expected_value(loaded)) is None else worth.to_plain(),
     }
     # A metric that was asked for by name and is not there is an error; of the job's own, a notice tells.
     completed = loaded.counts()["completed"]
@@ -148,7 +154,11 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     is_judged = is_ranked and front is None
     line, verdict = verdict_line(app.layout().root, loaded, metric) if is_judged else ("", None)
     line, agreement = line + _standing(app, loaded, facts), [str(found) for found in agreeing]
-    return _View(f"session {session}", name, up, facts, best, failures, notices, front, line, verdict, agreement)
+    beside = [goal.name for goal in aggregation.raw(loaded.spec.metrics)] + list(aggregation.added(loaded.spec.metrics))
+    told = "" if worth is None or not is_ranked else str(worth)
+    return _View(
+        f"session {session}", name, up, facts, best, failures, notices, front, line, verdict, agreement, beside, told
+    )
 
 
 def _standing(app: App, loaded: ResultTable, facts: dict[str, Any]) -> str:
@@ -265,6 +275,7 @@ def _text(view: _View) -> str:
         lines += ["", *_front_lines(view)]
     elif view.ranking:
         lines += ["", f"best by {view.metric} ({'lowest' if view.ascending else 'highest'} first)", _ranking(view)]
+        lines += [view.worth] if view.worth else []
     for failure in view.failures:
         lines.append(
             f"{failure['count']} {failure['status']}, first iteration {failure['first_iteration']}: {escape_line(failure['error'])}"
@@ -304,7 +315,8 @@ def _front_lines(view: _View) -> list[str]:
 
 def _ranking(view: _View) -> str:
     params = list(dict.fromkeys(name for result in view.ranking for name in result.params))
-    beside = [name for name in BESIDE if name != view.metric and name in view.ranking[0].metrics]
+    known = view.ranking[0].metrics
+    beside = [name for name in dict.fromkeys((*view.beside, *BESIDE)) if name != view.metric and name in known]
     head = ["RANK", "ITERATION", view.metric.upper(), *(name.upper() for name in beside), *params]
     rows = [
         [

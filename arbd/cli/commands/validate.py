@@ -12,6 +12,7 @@ from arbd.analysis.text import format_pairs, format_value
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.jobs import overrides_option, read_job
 from arbd.cli.typed_file import TypedFile
+from arbd.job.aggregation import ONE_EVALUATION, QUANTILE
 from arbd.job.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def validate(app: App, job: Path, overrides: tuple[str, ...]) -> None:
     from arbd.objective.sampled_cost import sampled_cost
 
     cost = sampled_cost(spec, app.config().cache_dir)
-    document = {"job": str(job), "valid": True, "evaluations": _evaluations(spec), "resolved": spec.to_plain()}
+    document = {
+        "job": str(job), "valid": True, "evaluations": _evaluations(spec), "evaluations_each": _most_of_one(spec),
+        "resolved": spec.to_plain(),
+    }  # fmt: skip
     schedule = prepared.schedule.text() if prepared.schedule is not None else ""
     more: dict[str, Any] = {"schedule": schedule} if schedule else {}
     more |= {"sessions": [name for name, _ in array]} if array else {}
@@ -87,6 +91,7 @@ def _text(job: Path, spec: JobSpec, cost: SampledCost | None, schedule: str, mor
                 else ""
             ),
         ),
+        *([("evaluations", each)] if (each := _each(spec)) else []),
         *([("validation", _validation(spec))] if spec.validation is not None else []),
         *([("constraints", "; ".join(spec.constraints))] if spec.constraints else []),
         *([("first", f"{len(spec.enqueue)} points of the job")] if spec.enqueue else []),
@@ -104,6 +109,23 @@ def _evaluations(spec: JobSpec) -> dict[str, int]:
         name = "folds" if stretch.phase == "search" and not stretch.is_own_search else str(stretch.phase)
         counts[name] = counts.get(name, 0) + stretch.count
     return counts
+
+
+def _most_of_one(spec: JobSpec) -> int:
+    """How many evaluations an iteration is, at most."""
+    # Of scenarios the engine takes all symbols, and of those in one pass.
+    return spec.aggregation.evaluations(spec.space, len(spec.data), one_pass=spec.objective.kind == "paper")
+
+
+def _each(spec: JobSpec) -> str:
+    """How many evaluations `repeats` and `robust` add; '' without them."""
+    if spec.aggregation == ONE_EVALUATION:
+        return ""
+    rule, count = spec.aggregation.robust, _most_of_one(spec)
+    repeats = [f"{spec.aggregation.repeats} repeats"] if spec.aggregation.repeats > 1 else []
+    robust = [f"{rule.use} over {rule.over}" + (f", q {rule.q:g}" if rule.use == QUANTILE else "")] if rule else []
+    added = f"{(count - 1) * spec.n:,} more" if count > 1 else "none more"
+    return f"{'at most ' if rule and count > 1 else ''}{count:,} an iteration, {added}: {'; '.join(repeats + robust)}"
 
 
 def _validation(spec: JobSpec) -> str:

@@ -16,7 +16,7 @@ from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.objective.interpreter import ForeignCode, InterpreterEvaluator
-from arbd.objective.protocol import Evaluator, Pruners, Settings
+from arbd.objective.protocol import Evaluator, Pruners, Settings, innermost
 from arbd.objective.running_code import RunningCode
 from arbd.results.generations import PublishedPlan
 from arbd.results.segments import SegmentWriter
@@ -80,7 +80,8 @@ class OpenSession:
         self.batch_size = batches.FIRST_BATCH
         self.batched = self.evaluator.batch
         self.careful = 0
-        self.draws = False
+        # Between the evaluations of one iteration they are seeded anew.
+        self.draws = spec.aggregation.is_several
         self.plain = self.evaluator.plain
 
     def begin_shipped(self, task: ChunkTask) -> None:
@@ -127,7 +128,8 @@ class CodeInUse:
 
     def loaded(self, evaluator: Evaluator) -> None:
         """The objective is loaded, with whatever it imported."""
-        self._foreign = evaluator.code if isinstance(evaluator, InterpreterEvaluator) else None
+        inner = innermost(evaluator)
+        self._foreign = inner.code if isinstance(inner, InterpreterEvaluator) else None
         self._running.require_engine()
         self.require()
 
