@@ -76,11 +76,11 @@ class AggregatedEvaluator:
                     outcome = self.inner.evaluate(each, trial if is_first else self._again(trial, repeat, data))
                     if outcome.pruned or os.getpid() != process:
                         # A child that the objective forked has nothing more to do here.
-                        return replace(outcome, reports=trial.reports)
+                        return replace(outcome, reports=tuple(trial.reports))
                     own.append(outcome)
             runs.append(_Outcomes(found).runs())
         metrics, blocks = assembled(self._aggregation, self._goals, runs, np.zeros(len(sets), dtype=np.int64), 1)
-        return Outcome(_first(metrics), None if blocks is None else blocks[0], trial.reports)
+        return Outcome(_first(metrics), None if blocks is None else blocks[0], tuple(trial.reports))
 
     def _sets(self, params: Params) -> list[Params]:
         if self._aggregation.over != NEIGHBOURHOOD:

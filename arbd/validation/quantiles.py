@@ -19,8 +19,10 @@ def quantile(values: npt.NDArray[np.float64], share: float) -> float:
 
 def quantiles(values: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
     """`quantile` of each row of values (n, k), in the same bits; NaN of a row with a NaN."""
-    found: npt.NDArray[np.float64] = np.quantile(values, share, axis=1)
-    found[np.isnan(values).any(axis=1)] = np.nan
-    for row in np.flatnonzero(np.isinf(values).any(axis=1) & ~np.isnan(values).any(axis=1)).tolist():
+    found = np.full(len(values), np.nan)
+    finite = np.isfinite(values).all(axis=1)
+    if finite.any():
+        found[finite] = np.quantile(values[finite], share, axis=1)
+    for row in np.flatnonzero(~finite & ~np.isnan(values).any(axis=1)).tolist():
         found[row] = quantile(values[row], share)
     return found

@@ -114,7 +114,9 @@ CASES = [
     if (kind, over) not in WITHOUT
     and (over or (repeats > 1 and use == USES[0]))
     and not (kind == "batch" and repeats > 1)
-    and not (kind in DEAR and (repeats == 1 or (over and use != USES[2])))
+    and not (
+        (kind in DEAR or (kind, over) == ("paper", "neighbourhood")) and (repeats == 1 or (over and use != USES[2]))
+    )
 ]
 
 
