@@ -43,7 +43,7 @@ def job_page() -> str:
         ("tuning", "Tuning"), ("execution", "ExecutionModel"), ("execution.give_up", "GiveUpModel"), ("results", "ResultsModel"),
         ("data: [{folder: ...}]", "DataFolder"),
         ("objective: {python: ...}", "PythonObjective"), ("objective: {command: ...}", "CommandObjective"),
-        ("tuning.stop", "StopModel"), ("tuning.prune", "PruneModel"),
+        ("tuning.stop", "StopModel"), ("tuning.prune", "PruneModel"), ("tuning.robust", "RobustModel"),
         ("tuning.search_space.NAME with type: float", "FloatParameter"), ("... with type: int", "IntParameter"),
         ("... with type: choice", "ChoiceParameter"), ("... with type: bool", "BoolParameter"),
     ):  # fmt: skip

@@ -7,7 +7,7 @@ bootstrap of the bias of a maximum; Efron and Tibshirani, "An Introduction to th
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from arbd.analysis.text import format_value
 from arbd.job.aggregation import STANDARD_ERROR
 from arbd.search.plan import RUN
+from arbd.values import dataclass
 
 if TYPE_CHECKING:
     from arbd.analysis.table import ResultTable

@@ -19,7 +19,7 @@ from arbd.job.validation import FoldWindows
 from arbd.paper.metrics import block_counts
 from arbd.results.column_bytes import block_numbers
 from arbd.results.ranking import Ranking
-from arbd.search.neighbourhood import NEAR
+from arbd.search.neighbourhood import near_of
 from arbd.search.phases import Phase, Stretch
 from arbd.validation.claim import Beyond
 from arbd.validation.out_of_sample import OutOfSample, block_sharpe, null_p, out_of_sample, rank_correlation
@@ -248,7 +248,7 @@ class PhaseResults:
         ran = rows if origin is None else rows[origin[rows] >= 0]
         space = self.table.spec.space
         points = space.to_unit({name: column[np.append(ran, winner)] for name, column in self._params.items()})
-        reach = np.array([max(NEAR, 1.0 / levels) if (levels := d.levels) else NEAR for d in space.dimensions])
+        reach = np.array(list(map(near_of, space.dimensions)))
         # Rounding to a step may lead half a step beyond.
         if (np.abs(points[:-1] - points[-1]) > 1.5 * reach + 1e-9).any():
             raise NotComputableError(

@@ -13,7 +13,9 @@ from arbd.analysis.phases import PhaseResults
 from arbd.analysis.table import ResultTable
 from arbd.arrays import Array
 from arbd.errors import NotFoundError, UsageError
+from arbd.job.aggregation import SHARES
 from arbd.search.phases import Phase
+from arbd.validation.quantiles import quantile
 from arbd.values import dataclass
 
 NEIGHBOURS = 10
@@ -78,4 +80,4 @@ def _median_around(table: ResultTable, score: Array, position: int) -> float:
     wanted = max(NEIGHBOURS, 2 * len(table.spec.space.dimensions))
     near, _ = nearest(table, position, wanted)
     values = score[np.append(near, position)]
-    return float(np.quantile(np.where(np.isnan(values), -np.inf, values), 0.5, method="lower"))
+    return quantile(np.where(np.isnan(values), -np.inf, values), SHARES["median"])

@@ -7,12 +7,13 @@ it under names of their own. The search and the ranking go by these alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from arbd.search.neighbourhood import most_neighbours
 from arbd.search.problem import MetricGoal
 from arbd.search.space import SearchSpace
+from arbd.values import dataclass
 
 BLOCKS, MARKETS, NEIGHBOURHOOD = "blocks", "markets", "neighbourhood"
 # What the values that are aggregated are of, as it stands in the name of a robust metric.

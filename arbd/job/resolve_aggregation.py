@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from arbd.job.aggregation import BLOCKS, MARKETS, NEIGHBOURHOOD, QUANTILE, SHARES, Aggregation, RobustRule
 from arbd.job.model import CommandObjective, Job, PythonObjective
@@ -15,6 +14,7 @@ from arbd.paper.scenario import Scenario
 from arbd.search.neighbourhood import most_neighbours
 from arbd.search.problem import MetricGoal
 from arbd.search.space import SearchSpace, Value
+from arbd.values import dataclass
 
 # By default blocks are joined to so many groups: of more, most of a rare strategy's are without a trade.
 DEFAULT_GROUPS = 8

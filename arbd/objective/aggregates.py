@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from arbd.job.aggregation import BLOCKS, MARKETS, STANDARD_ERROR, Aggregation, R
 from arbd.search.problem import MetricGoal
 from arbd.validation.blocks import BlockSums
 from arbd.validation.quantiles import quantiles
+from arbd.values import dataclass
 
 FloatArray = npt.NDArray[np.float64]
 Metrics = dict[str, FloatArray]
