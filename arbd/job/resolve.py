@@ -248,10 +248,9 @@ class _Resolver:
             return
         takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
         validation, tuning = self._job.validation, self._job.tuning
-        folds = validation is not None and bool(validation.schemes)
         fault = fault_of(
-            source, function, needs_budget=tuning.method if takes else "", needs_window=folds,
-            needs_trial=needs_trial(self._job), foreign=given.interpreter is not None,
+            source, function, needs_budget=tuning.method if takes else "",
+            needs_window=validation is not None and bool(validation.schemes), needs_trial=needs_trial(self._job), foreign=given.interpreter is not None,
         )  # fmt: skip
         if fault is not None:
             self._takes_window = False

@@ -25,6 +25,8 @@ from arbd.results.result import TuningResult  # noqa: E402
 from arbd.search.plan import NOT_RUN_NAMES, PRUNED  # noqa: E402
 
 if TYPE_CHECKING:
+    from arbd.analysis.budgets import Agreement
+    from arbd.analysis.expected_value import ExpectedValue
     from arbd.analysis.table import ResultTable
     from arbd.results.ranking import Front
 
@@ -106,32 +108,8 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     aggregation = loaded.spec.aggregation
     up = ranking.ascending(name, ascending or None)
     agreeing = agreements(loaded)
-    facts = {
-        "session_id": session,
-        "state": loaded.state.label(),
-        "method": loaded.spec.method,
-        "seed": loaded.spec.seed,
-        "iterations": loaded.spec.n,
-        "total_iterations": len(loaded),
-        "total_workers": len(loaded.worker_counts()),
-        "unique_sessions": 1,
-        "statuses": loaded.counts(),
-        "worker_iterations": loaded.worker_counts(),
-        "metrics_keys": sorted(loaded.metric_names),
-        "param_keys": sorted(loaded.spec.space.names),
-        "workers": sorted(loaded.workers),
-        "sessions": [session],
-        "duplicates": loaded.state.duplicates,
-        "missing": loaded.missing,
-        "stopped": loaded.state.stopped,
-        "repeated": loaded.duplicates,
-        "duplicate_iterations": loaded.duplicates,
-        "constraints": list(loaded.spec.constraints),
-        "breaking_constraints": int((ranking.completed & ~ranking.feasible).sum()),
-        "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
-        "budget_agreement": [found.to_plain() for found in agreeing],
-        "winner": None if (worth := expected_value(loaded)) is None else worth.to_plain(),
-    }
+    worth = expected_value(loaded)
+    facts = _facts(loaded, agreeing, worth)
     # A metric that was asked for by name and is not there is an error; of the job's own, a notice tells.
     completed = loaded.counts()["completed"]
     is_ranked = completed and (metric is not None or name in loaded.metric_names)
@@ -159,6 +137,36 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     return _View(
         f"session {session}", name, up, facts, best, failures, notices, front, line, verdict, agreement, beside, told
     )
+
+
+def _facts(loaded: ResultTable, agreeing: Sequence[Agreement], worth: ExpectedValue | None) -> dict[str, Any]:
+    """What a summary says of a session, beside its ranking."""
+    return {
+        "session_id": loaded.session_id,
+        "state": loaded.state.label(),
+        "method": loaded.spec.method,
+        "seed": loaded.spec.seed,
+        "iterations": loaded.spec.n,
+        "total_iterations": len(loaded),
+        "total_workers": len(loaded.worker_counts()),
+        "unique_sessions": 1,
+        "statuses": loaded.counts(),
+        "worker_iterations": loaded.worker_counts(),
+        "metrics_keys": sorted(loaded.metric_names),
+        "param_keys": sorted(loaded.spec.space.names),
+        "workers": sorted(loaded.workers),
+        "sessions": [loaded.session_id],
+        "duplicates": loaded.state.duplicates,
+        "missing": loaded.missing,
+        "stopped": loaded.state.stopped,
+        "repeated": loaded.duplicates,
+        "duplicate_iterations": loaded.duplicates,
+        "constraints": list(loaded.spec.constraints),
+        "breaking_constraints": int((loaded.ranking.completed & ~loaded.ranking.feasible).sum()),
+        "objectives": [{"metric": goal.name, "direction": goal.direction} for goal in loaded.spec.metrics],
+        "budget_agreement": [found.to_plain() for found in agreeing],
+        "winner": None if worth is None else worth.to_plain(),
+    }
 
 
 def _standing(app: App, loaded: ResultTable, facts: dict[str, Any]) -> str:
