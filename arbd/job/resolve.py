@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from arbd.errors import ArbdError, DataError, JobError, Problem, UsageError
-from arbd.job.aggregation import ONE_EVALUATION
 from arbd.job.auto_method import with_method
 from arbd.job.code import MODULE, base_parts
 from arbd.job.file import JobDocument
@@ -22,7 +21,7 @@ from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
 from arbd.job.policy import interpreter_fault
 from arbd.job.python_source import fault_of
-from arbd.job.resolve_aggregation import EvaluatedJob, needs_trial, resolve_aggregation
+from arbd.job.resolve_aggregation import needs_trial
 from arbd.job.resolve_quotes import QuoteFiles, days_of
 from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows, resolve_metrics
 from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
@@ -147,10 +146,7 @@ class _Resolver:
         if paper:
             self._check_together([d for d in data if d], space, fixed)
             self.notices += changed_meanings(job)
-        metrics, aggregation = resolve_metrics(job, objective.kind, wrong=self.wrong), ONE_EVALUATION
-        if job.tuning.repeats > 1 or job.tuning.robust is not None:
-            read = [self._scenarios.get(name or "") for name in scenarios]
-            metrics, aggregation = resolve_aggregation(EvaluatedJob(job, space, fixed, read), metrics, self.wrong)
+        metrics, aggregation = resolve_metrics(job, objective.kind, space, fixed, self._scenarios, wrong=self.wrong)
         points = self._grid_points(space)
         n = self._count(space, points) if space.dimensions else 0
         search = SearchOptions.of(
@@ -170,7 +166,6 @@ class _Resolver:
             n=n,
             seed=job.tuning.seed,
             metrics=metrics,
-            aggregation=aggregation,
             session_id=session_id,
             mode=job.mode,
             data=tuple(d for d in data if d),
@@ -248,9 +243,10 @@ class _Resolver:
             return
         takes = isinstance(self._method, AdaptiveMethod) and self._method.budgets is not None
         validation, tuning = self._job.validation, self._job.tuning
+        folds = validation is not None and bool(validation.schemes)
         fault = fault_of(
-            source, function, needs_budget=tuning.method if takes else "",
-            needs_window=validation is not None and bool(validation.schemes), needs_trial=needs_trial(self._job), foreign=given.interpreter is not None,
+            source, function, needs_budget=tuning.method if takes else "", needs_window=folds,
+            needs_trial=needs_trial(self._job), foreign=given.interpreter is not None,
         )  # fmt: skip
         if fault is not None:
             self._takes_window = False

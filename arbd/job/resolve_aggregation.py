@@ -26,20 +26,25 @@ SUMMED = ("pnl",)
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedJob:
-    """What is known of a job when its metrics are looked at; of `scenarios` None for one that cannot be read."""
+    """What is known of a job when its metrics are looked at; `scenarios` are those that can be read."""
 
     job: Job
     space: SearchSpace
     fixed: Mapping[str, Value]
-    scenarios: Sequence[Scenario | None]
+    scenarios: Sequence[Scenario]
 
     @property
     def profiles(self) -> list[Mapping[str, Value]]:
         """The engine's parameters that each market brings."""
         found: list[Mapping[str, Value]] = [{} for _ in self.job.data]
         for scenario in self.scenarios:
-            found += [{}] if scenario is None else [scenario.risk_profile] * len(scenario.symbols)
+            found += [scenario.risk_profile] * len(scenario.symbols)
         return found
+
+    @property
+    def markets(self) -> int:
+        """How many there are, or would be."""
+        return max(len(self.profiles), len(self.job.data) + len(self.job.tuning.scenarios))
 
     @property
     def paper(self) -> bool:
@@ -110,7 +115,7 @@ def _of_job(given: RobustModel, evaluated: EvaluatedJob, goals: Sequence[MetricG
 
 
 def _of_markets(evaluated: EvaluatedJob) -> Iterator[tuple[str, ...]]:
-    objective, count = evaluated.job.objective, len(evaluated.profiles)
+    objective, count = evaluated.job.objective, evaluated.markets
     if count < 2:
         named = "quotes under `data:` or scenarios" if evaluated.paper else "files under `data:`"
         yield f"the job has {count or 'no'} market{'' if count == 1 else 's'}: name {named}, two or more", "over"

@@ -11,11 +11,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
 from arbd.errors import ArbdError, Problem, VersionError
-from arbd.job.aggregation import Aggregation
+from arbd.job.aggregation import ONE_EVALUATION, Aggregation
 from arbd.job.file import JobDocument
 from arbd.job.limits import MAX_CONSTRAINT_TERMS
 from arbd.job.model import Job
@@ -27,6 +27,7 @@ from arbd.job.spec import JobSpec
 from arbd.job.validation import ValidationSpec
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
+from arbd.paper.scenario import Scenario
 from arbd.search.constraints import Constraint, ConstraintError, parse_constraint, renamed
 from arbd.search.options import resolve_options
 from arbd.search.plan import Limits
@@ -286,7 +287,8 @@ class SearchOptions:
             self._wrong(f"{text}: loosen them, or name one that does in `enqueue`", "constraints")
 
     def checked(self, spec: JobSpec, validation: ValidationSpec | None, wrong: Callable[..., None]) -> JobSpec | None:
-        """The job with its validation; None, after `wrong` was told, when its plan would run nothing."""
+        """The job with what its metrics are made of and its validation; None, after `wrong` was told, if it would run nothing."""
+        spec = replace(spec, aggregation=self.aggregation)
         if not self._limited:
             return spec if validation is None else with_validation(spec, validation)
         # A job without constraints between parameters does not pass it on its way.
@@ -346,7 +348,25 @@ def _as_chosen(dimension: Dimension, value: Value) -> Value:
     return value
 
 
-def resolve_metrics(job: Job, kind: str, *, wrong: Wrong) -> tuple[MetricGoal, ...]:
+def resolve_metrics(
+    job: Job,
+    kind: str,
+    space: SearchSpace,
+    fixed: Mapping[str, Value],
+    scenarios: Mapping[str, Scenario],
+    *,
+    wrong: Wrong,
+) -> tuple[tuple[MetricGoal, ...], Aggregation]:
+    """The metrics that the search goes by, and what they are made of; `kind` is the objective's. What is wrong is told."""
+    goals = _goals(job, kind, wrong=wrong)
+    if job.tuning.repeats == 1 and job.tuning.robust is None:
+        return goals, ONE_EVALUATION
+    from arbd.job.resolve_aggregation import EvaluatedJob, resolve_aggregation  # noqa: PLC0415 - of few jobs
+
+    return resolve_aggregation(EvaluatedJob(job, space, fixed, tuple(scenarios.values())), goals, wrong)
+
+
+def _goals(job: Job, kind: str, *, wrong: Wrong) -> tuple[MetricGoal, ...]:
     """The metrics with their directions; `kind` is the objective's. What is wrong is told."""
     paper, given = kind == "paper", job.metric
     names = [DEFAULT_METRIC.get(kind, "value")] if given is None else [given] if isinstance(given, str) else given

@@ -212,10 +212,14 @@ class JobSpec:
         more = (
             self.generation_lag != LAG, self.validation, self.terms != NO_TERMS, self.refill, self.stop.min_delta,
             self.space.conditions, self.objective.says_more, self.began_with, self._has_null, self.prune,
-            self.aggregation != ONE_EVALUATION,
+            self._aggregates,
         )  # fmt: skip
         says_more = any(more)
         return schema.JOB.version if says_more else schema.JOB.earliest
+
+    @property
+    def _aggregates(self) -> bool:
+        return self.aggregation.repeats > 1 or self.aggregation.robust is not None
 
     @property
     def _has_null(self) -> bool:
@@ -263,5 +267,5 @@ class JobSpec:
             **({} if self.terms == NO_TERMS else {"terms": self.terms.to_plain()}),
             **({} if self.prune is None else {"prune": self.prune.to_plain()}),
             **({"marks": list(self.marks)} if self.marks else {}),
-            **({} if self.aggregation == ONE_EVALUATION else self.aggregation.to_plain()),
+            **(self.aggregation.to_plain() if self._aggregates else {}),
         }
