@@ -5,6 +5,7 @@ Choices are held, bounds kept, and a set that has other parameters, or may not r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from arbd.arrays import Floats, Ints, Mask, np
@@ -15,7 +16,7 @@ from arbd.search.space import ChoiceDimension, Column, Columns, Dimension, IntDi
 # grid it is one step.
 NEAR = 0.05
 # The largest place in the unit cube.
-_BELOW_ONE = float(np.nextafter(1.0, 0.0))
+_BELOW_ONE = math.nextafter(1.0, 0.0)
 
 # Which of n rows of columns may run.
 MayRun = Callable[[Columns, int], Mask]
