@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import subprocess
 import sys
@@ -82,3 +84,49 @@ def test_processes_of_an_objective_work_in_a_daemon(arbctl: Arbctl, job: Path, d
     daemon = daemons.start("pools", "--burst")
     wait_until(lambda: daemon.poll() is not None, within_s=200)
     assert completed(arbctl) == dict.fromkeys(HOWS, 5.0), daemons.log()
+
+
+COUNTED = """
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+def square(x):
+    return x * x
+
+def objective(params):
+    if params["how"] == "executor":
+        with ProcessPoolExecutor(2) as pool:
+            found = sum(pool.map(square, [1.0, 2.0]))
+    else:
+        with multiprocessing.Pool(2) as pool:
+            found = sum(pool.map(square, [1.0, 2.0]))
+            pool.close()
+            pool.join()
+    return {"value": found, "pid": float(os.getpid())}
+"""
+COUNTED_JOB = """
+session_id: pooled
+objective: {python: "counted:objective"}
+metric: value
+tuning: {method: random, max_iterations: 12, search_space: {how: {type: choice, values: [executor, pool]}}}
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the default is a server that is left behind, from there on")
+def test_a_pool_of_the_default_kind_that_an_objective_closes_leaves_nothing_and_its_process_goes_on(
+    arbctl: Arbctl, objectives: Path
+) -> None:
+    (objectives / "counted.py").write_text(COUNTED)
+    (objectives.parent / "counted.yaml").write_text(COUNTED_JOB)
+    program = Path(sys.executable).with_name("arbctl")
+    done = subprocess.run(
+        [program, "--spool", arbctl.spool, "--config", arbctl.config, "run", objectives.parent / "counted.yaml",
+         "--workers", "1"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    code, table, _ = arbctl("export", "pooled", "--format", "csv", "--output", "-")
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert (len(rows), {float(row["metric_value"]) for row in rows}) == (12, {5.0})
+    assert len({row["metric_pid"] for row in rows}) == 1

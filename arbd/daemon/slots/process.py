@@ -7,6 +7,7 @@ an objective becomes the status of that iteration; what goes wrong with the proc
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import resource
 import signal
@@ -157,6 +158,9 @@ def start(setup: SlotSetup) -> None:
     os.setpgid(0, 0)
     forks.begin(setup.parent_pid, "arbd-slot")
     os.environ.pop(forks.CREATOR, None)
+    # An objective's own processes start as in a script of its own, not by way of a server that they would leave behind:
+    # here the default would be how this process began.
+    multiprocessing.set_start_method(None, force=True)
     # An objective's programs inherit what is ignored.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     spare_own_processes()
