@@ -87,10 +87,12 @@ def run(
 
     try:
         config = read()
-        forks.fork_server(engine=may_run_engine(config.allow), intake=True)
+        is_copied = forks.fork_server(engine=may_run_engine(config.allow), intake=True)
         gc.freeze()
         gc.enable()
         log = Log(config.log_level, config.log_style, worker=config.worker_id)
+        if not is_copied:
+            log.info("slots start more slowly: this Python starts the server that they are copies of in an unknown way")
         code = Service(config, log, Mode(burst=burst, walltime_s=walltime_s), reread=read).run()
     except ArbdError as error:
         if debug:

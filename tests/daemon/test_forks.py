@@ -17,8 +17,13 @@ from arbd.daemon import forks
 from arbd.daemon.slots.pool import Slot, SlotEvent
 from arbd.daemon.slots.protocol import ChunkTask, SlotSetup
 from arbd.objective.processes import descendants, is_running
-from tests.conftest import Daemons, wait_until
+from tests.conftest import Arbctl, Daemons, wait_until
 
+JOB = """
+objective: {python: "samples:quick"}
+metric: value
+tuning: {method: random, search_space: {x: {type: float, bounds: [0, 1]}}, max_iterations: 5}
+"""
 SERVER, SLOT = "arbd-forkserver", "arbd-slot"
 
 
@@ -108,7 +113,7 @@ def test_the_server_is_a_copy_of_its_daemon_and_keeps_none_of_its_files(daemons:
     assert not [name for name in opened if name.startswith(str(daemons.spool))]
 
 
-def test_a_daemon_that_ends_leaves_no_server_behind(daemons: Daemons, arbctl: object, tmp_path: Path) -> None:
+def test_a_daemon_that_ends_leaves_no_server_behind(daemons: Daemons, tmp_path: Path) -> None:
     daemon = daemons.start("a", slots=1)
     wait_until(lambda: {SERVER, SLOT} <= {named(pid) for pid in descendants(daemon.pid)})
     below = descendants(daemon.pid)
@@ -134,3 +139,36 @@ os._exit(0)
     # Nothing was written when the last one that could has ended.
     with os.fdopen(read, "rb") as told:
         assert told.read() == b""
+
+
+def test_with_a_standard_library_that_starts_its_server_otherwise_slots_begin_from_the_disk(
+    daemons: Daemons, arbctl: Arbctl, tmp_path: Path
+) -> None:
+    """A library of that kind is made of the one that is there: as of the next version, nobody knows which."""
+    main = tmp_path / "otherwise.py"
+    main.write_text("""
+from multiprocessing import forkserver, util
+import arbd.daemon.__main__ as daemon
+
+if __name__ == "__main__":
+    spawn, before = util.spawnv_passfds, forkserver.ensure_running
+
+    def ensure_running():
+        now, util.spawnv_passfds = util.spawnv_passfds, spawn
+        try:
+            before()
+        finally:
+            util.spawnv_passfds = now
+
+    forkserver.ensure_running = ensure_running
+    daemon.main()
+""")
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB)
+    assert arbctl("submit", job, "--session-id", "s")[0] == 0
+    done = subprocess.run(
+        [sys.executable, main, "run", "--config", daemons.config, "--spool", daemons.spool, "--burst", "--slots", "1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("unknown way" in done.stderr, "completed=5" in done.stderr) == (True, True), done.stderr
