@@ -71,7 +71,7 @@ def fork_server(*, engine: bool, intake: bool) -> bool:
     setattr(util, _STARTS, starting)
     try:
         resource_tracker.ensure_running()
-        starting.tracker, starting.is_copied = (resource_tracker.getfd(),), False
+        starting.tracker, starting.is_copied = resource_tracker.getfd(), False
         forkserver.ensure_running()
     except _InCopyError:
         pass
@@ -94,7 +94,7 @@ class _Starting:
     """
 
     spawn: Callable[[bytes, Sequence[Any], Sequence[int]], int]
-    tracker: tuple[int, ...] = ()
+    tracker: int | None = None
     is_copied: bool = False
     code: str = ""
     # Duplicates, in the copy, of the descriptors that the code knows by their numbers.
@@ -119,7 +119,7 @@ def _run_and_exit(starting: _Starting) -> NoReturn:
         for number, duplicate in starting.kept.items():
             os.dup2(duplicate, number)
         # What a new program would not have either.
-        kept = {0, 1, 2, *starting.tracker, *starting.kept}
+        kept = {0, 1, 2, starting.tracker, *starting.kept}
         for name in sorted(int(path.name) for path in Path("/proc/self/fd").iterdir()):
             if name not in kept:
                 os.closerange(name, name + 1)
