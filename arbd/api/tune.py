@@ -38,6 +38,7 @@ DRAIN_S = 15.0
 MAX_WORKERS = 1_024
 _BAD_JOB = 2
 _LINE = re.compile(r"^line \d+: ")
+_EXTEND = re.compile(r"`arbctl extend \S+ --iterations (\d+)`")
 # Of a line of the log; quotes within are escaped as in JSON.
 _REASON = re.compile(r' reason=("(?:[^"\\]|\\.)*")')
 
@@ -204,7 +205,7 @@ def _error(code: int, said: str, file: Path) -> ArbdError:
         return ArbdError(str(json.loads(reasons[-1])))
     text = lines.removeprefix("arbctl: ").strip() or f"the command ended with code {code}"
     # Options of a command are arguments here.
-    text = text.replace("--session-id", "session_id")
+    text = _EXTEND.sub(r"`session.extend(\1)`", text.replace("--session-id", "session_id"))
     if code != _BAD_JOB:
         return ArbdError(text)
     head, _, faults = text.partition("\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import socket
 from dataclasses import replace
@@ -21,6 +20,7 @@ from arbd.cli.typed_file import TypedFile
 from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.host.config import Config, override
 from arbd.errors import ArbdError, UsageError
+from arbd.job.differences import differences, more_iterations
 from arbd.job.spec import JobSpec
 from arbd.job.stored import read_spec
 from arbd.spool import place
@@ -140,23 +140,18 @@ def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool
             )
             return False
     there = read_spec(files, paths)
-    begun = replace(there, n=there.began_with, began_with=0) if there.began_with else there
-    if _fingerprint(prepared.spec) not in (_fingerprint(begun), _fingerprint(replace(there, began_with=0))):
+    begun = replace(there, n=there.began_with) if there.began_with else there
+    if not differences(prepared.spec, begun) or not differences(prepared.spec, there):
+        return True
+    if more := more_iterations(prepared.spec, there):
         raise UsageError(
-            f"session {name} exists already with another job: choose another --session-id, or compare with {paths.job}"
+            f"session {name} has {there.n:,} iterations, the job asks for {prepared.spec.n:,}: once it is done, "
+            f"`arbctl extend {name} --iterations {more}` gives it the others; another session has another --session-id"
         )
-    return True
-
-
-def _fingerprint(spec: JobSpec) -> str:
-    import msgpack
-
-    from arbd.job.code import with_parts
-
-    # Notices are of how the job was read; code that differs is told by its file, when it is loaded.
-    plain = with_parts(spec, {}).to_plain()
-    content = {key: value for key, value in plain.items() if key not in ("session_id", "notices", "code")}
-    return hashlib.sha256(msgpack.packb(content)).hexdigest()
+    raise UsageError(
+        f"session {name} exists already with another job, which differs in {', '.join(differences(prepared.spec, there))}: "
+        f"choose another --session-id, or compare with {paths.job}"
+    )
 
 
 def _settings(config: Config, spec: JobSpec, workers: int | None, worker_id: str | None, job: Path) -> Config:
