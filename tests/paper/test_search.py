@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbd.paper.compiled import jit
 from arbd.paper.kernel.parameter_sets import Index, build_index, of_market
 from arbd.paper.kernel.records import desk_at
-from arbd.paper.kernel.search import REGION, WINDOW, row_at, search, stretches
+from arbd.paper.kernel.search import REGION, WINDOW, row_at, row_before, search, stretches
 from arbd.paper.kernel.state import DESK, NEVER
 from arbd.paper.kernel.venue import row_after
 from arbd.paper.market.prepared import prepare
@@ -45,6 +45,11 @@ def do_stretches(desk: int, row: int, stop: int, high_ab: float, high_ba: float,
 @jit
 def do_row_at(desk: int, row: int, time_ns: int) -> int:
     return row_at(desk_at(desk, np.int64(0)), row, time_ns)
+
+
+@jit
+def do_row_before(desk: int, row: int, time_ns: int) -> int:
+    return row_before(desk_at(desk, np.int64(0)), row, time_ns)
 
 
 @jit
@@ -129,8 +134,19 @@ def check_rare(at: Desk, seed: int, times: int) -> None:
         assert_found(at, row, limit, way, (level, other))
 
 
-def test_a_search_passes_over_regions_of_windows() -> None:
-    check_rare(Desk(prepare(random_quotes(3, 2 * REGION * WINDOW + 5_000)).series(0.0, carry_over_gaps=True)), 1, 100)
+def test_a_search_passes_over_regions_of_windows_and_what_is_counted_over_none() -> None:
+    at = Desk(prepare(random_quotes(3, 2 * REGION * WINDOW + 5_000)).series(0.0, carry_over_gaps=True))
+    check_rare(at, 1, 100)
+    for level in np.sort(at.series.edge_ab)[[-1, -30, -1_000]].tolist():
+        assert_stretches(at, 0, len(at.series), (level, EVERYTHING), 0)
+
+
+def test_what_is_in_the_first_window_of_the_last_region_is_found() -> None:
+    premiums = np.zeros(REGION * WINDOW + 100)
+    premiums[-50] = 0.01
+    at = Desk(prepare(flat_quotes(premiums.tolist())).series(0.0, carry_over_gaps=True))
+    for level in (0.5, EVERYTHING):
+        assert_found(at, 10, len(premiums), EITHER, (level, EVERYTHING))
 
 
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 300), wanted=st.integers(0, 1), data=st.data())
@@ -185,6 +201,8 @@ def test_the_row_of_a_time_is_the_first_that_is_not_before_it(seed: int, n: int,
     first = int(np.searchsorted(ts, time_ns))
     later = max(row + 1, first)
     assert do_row_at(at.address, row, time_ns) == (NEVER if time_ns > ts[-1] else later)
+    before = do_row_before(at.address, row, time_ns)
+    assert before == NEVER if time_ns > ts[-1] else row < before <= later
     for venue in range(2):
         usable = (at.series.unusable >> venue) & 1 == 0 if len(at.series.unusable) else np.ones(n, dtype=np.bool_)
         may = np.flatnonzero(usable[max(row, first) :])
