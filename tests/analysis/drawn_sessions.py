@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from arbd.daemon.side.live_csv import LiveTable
+from arbd.job.aggregation import BLOCKS, MARKETS, NEIGHBOURHOOD, ONE_EVALUATION, Aggregation, RobustRule
 from arbd.job.stored import read_spec
 from arbd.job.validation import Change, FoldWindows, Stress, ValidationSpec
 from arbd.results.columns import RowBatch
@@ -26,6 +27,10 @@ from tests.spool.sessions import exhaust, make_session, write_rows
 FILES = Files()
 VALUES = [-math.inf, -1.0, -0.0, 0.0, 0.5, 1.0, 2.0, math.inf, math.nan]
 BUDGETS = [1 / 9, 1 / 3, 1.0]
+RULES = (
+    None, None, RobustRule(BLOCKS, "worst", 0.0, 8), RobustRule(MARKETS, "median", 0.5),
+    RobustRule(NEIGHBOURHOOD, "quantile", 0.25),
+)  # fmt: skip
 KINDS: list[tuple[Value, Value]] = [
     ("up", "down"), (None, 1.5), (math.inf, -math.inf), (True, 1), (None, "null"), ("", "nan"), (0, "=1+1"),
 ]  # fmt: skip
@@ -60,6 +65,13 @@ class Drawn:
     conditional: bool = False
     search_n: int = 0
     began_with: int = 0
+    aggregation: Aggregation = ONE_EVALUATION
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What a row has: what the objective returned, what was made of it, and what the constraint is on."""
+        raw = [goal.name for goal in self.aggregation.raw(self.goals)]
+        return [*raw, *self.aggregation.added(self.goals), "risk"]
 
     @property
     def space(self) -> SearchSpace:
@@ -90,6 +102,10 @@ def sessions(draw: st.DrawFn) -> Drawn:
     n = draw(st.integers(1, 9))
     names = [f"m{i}" for i in range(draw(st.sampled_from([1, 1, 2, 3])))]
     goals = tuple(MetricGoal(name, draw(st.sampled_from(["maximize", "minimize"]))) for name in names)
+    aggregation = Aggregation(draw(st.sampled_from([1, 1, 3])), draw(st.sampled_from(RULES)))
+    if aggregation.robust is not None:
+        goals = tuple(map(aggregation.robust.robust, goals))
+    names = list(dict.fromkeys([*names, *aggregation.added(goals)]))
     budgets = draw(st.booleans())
     search_n = draw(st.integers(1, n)) if draw(st.integers(0, 2)) == 0 else 0
     done = draw(st.booleans())
@@ -119,7 +135,7 @@ def sessions(draw: st.DrawFn) -> Drawn:
     return Drawn(
         n, goals, constraint, budgets, tuple(rows), draw(st.integers(0, len(rows))), done,
         kinds=draw(st.sampled_from(KINDS)), conditional=draw(st.booleans()), search_n=search_n,
-        began_with=0 if search_n else draw(st.integers(0, n - 1)),
+        began_with=0 if search_n else draw(st.integers(0, n - 1)), aggregation=aggregation,
     )  # fmt: skip
 
 
@@ -128,7 +144,7 @@ def point(row: Row) -> int:
     return row.at or (row.original if row.original > 0 else row.iteration)
 
 
-def batches(rows: list[Row], names: list[str], space: SearchSpace) -> dict[tuple[str, int], RowBatch]:
+def batches(rows: list[Row], drawn: Drawn) -> dict[tuple[str, int], RowBatch]:
     """The rows of each worker and epoch."""
     found: dict[tuple[str, int], RowBatch] = {}
     for key in sorted({(row.worker, row.epoch) for row in rows}):
@@ -137,7 +153,7 @@ def batches(rows: list[Row], names: list[str], space: SearchSpace) -> dict[tuple
         results = [row.status == COMPLETED and row.original == 0 for row in own]
         metrics = {
             name: np.array([r.metrics[name] if has else math.nan for r, has in zip(own, results, strict=True)])
-            for name in [*names, "risk"]
+            for name in drawn.metric_names
         }
         metrics["budget"] = np.array([row.budget for row in own])
         found[key] = RowBatch(
@@ -147,7 +163,7 @@ def batches(rows: list[Row], names: list[str], space: SearchSpace) -> dict[tuple
             duration_s=np.full(len(own), 0.5),
             attempt=np.ones(len(own), dtype=np.int32),
             epoch=np.full(len(own), key[1], dtype=np.int32),
-            params=space.settled(
+            params=drawn.space.settled(
                 {
                     "x": np.array([point(row) / 1000 for row in own]),
                     "kind": np.array([point(row) % 2 for row in own]),
@@ -163,17 +179,17 @@ def batches(rows: list[Row], names: list[str], space: SearchSpace) -> dict[tuple
 
 def written(layout: SpoolLayout, drawn: Drawn) -> SessionPaths:
     """The session in the spool, and beside it `live.csv`, its live table as it stood before it was done."""
-    names, validation = [goal.name for goal in drawn.goals], drawn.validation
+    validation = drawn.validation
     judged: dict[str, Any] = {"validation": validation, "generation_size": drawn.search_n}
     paths = make_session(
         layout, drawn.n, metrics=drawn.goals, method="successive_halving" if drawn.budgets else "random",
         constraints=() if drawn.constraint is None else (f"risk <= {drawn.constraint}",), space=drawn.space,
-        began_with=drawn.began_with, **({} if validation is None else judged),
+        began_with=drawn.began_with, aggregation=drawn.aggregation, **({} if validation is None else judged),
     )  # fmt: skip
     times = iter(range(0, 10**9, 10**6))
     table = LiveTable(FILES, paths, read_spec(FILES, paths), clock=lambda: float(next(times)))
     for number, rows in enumerate((drawn.rows[: drawn.seen], drawn.rows[drawn.seen :])):
-        for (worker, epoch), batch in batches(list(rows), names, drawn.space).items():
+        for (worker, epoch), batch in batches(list(rows), drawn).items():
             write_rows(paths, worker, batch, slot=f"{number}.{epoch}")
         table._not_before_s = 0.0
         table.update()
