@@ -20,6 +20,7 @@ from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.session_index import SessionIndex, active_names, ended_sessions, make_anew, reopen
 from arbd.spool.sessions import REOPENED_PREFIX
 from arbd.spool.system import SystemClock
+from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
 FILES = Files()
@@ -249,3 +250,28 @@ def test_sessions_of_earlier_versions_are_found_without_their_name_in_active(lay
     make_session(layout, 5, "old")
     FILES.remove(layout.active / "old")
     assert watch.look(list).to_look_at == ["old"]
+
+
+@pytest.mark.parametrize("lost", ["nothing", "repaired", "removed"])
+def test_a_session_that_was_purged_is_over_for_those_that_wait_for_it_whatever_is_left_of_the_index(
+    lost: str, layout: SpoolLayout, arbctl: Arbctl
+) -> None:
+    done(layout, "a")
+    before = watch_of(layout)
+    write_down(layout, before, "a")
+    code, out, err = arbctl("--spool", layout.root, "purge", "a", "--segments", "--results", "--claims", "--yes")
+    assert code == 0, out + err
+    if lost == "repaired":
+        assert make_anew(FILES, layout) == (0, [])
+    elif lost == "removed":
+        shutil.rmtree(layout.index)
+    before.must_list = True
+    for watch in (before, watch_of(layout, "b", 2)):
+        watch.look(list)
+        assert watch.has_ended("a")
+        assert not watch.has_ended("never-made")
+    make_session(layout, 5, "a")
+    for watch in (before, watch_of(layout, "c", 3)):
+        watch.look(list)
+        watch.begins("a")
+        assert not watch.has_ended("a")

@@ -17,7 +17,9 @@ from arbd.errors import ArbdError
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.listing import Listing
+from arbd.spool.locked_log import LockedLog
 from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.retention_log import PURGED, Deed, retention_log
 from arbd.spool.session_index import Ended, IndexWriter, SessionIndex, active_names, take_names_away
 from arbd.spool.sessions import REOPENED_PREFIX, mark_active
 from arbd.spool.system import Clock
@@ -64,6 +66,8 @@ class SessionWatch:
     _known: frozenset[str] = frozenset()
     _active: frozenset[str] = frozenset()
     _reopened: frozenset[str] = frozenset()
+    _log: LockedLog[Deed] = field(init=False)
+    _purged: set[str] = field(default_factory=set)
     _left: dict[str, int] = field(default_factory=dict)
     _taking_until_s: float = 0.0
     _due: dict[str, tuple[float, Ended]] = field(default_factory=dict)
@@ -73,6 +77,7 @@ class SessionWatch:
     def __post_init__(self) -> None:
         self._listing = Listing(self.files, self.layout.sessions, self.clock)
         self._index = SessionIndex(self.files, self.layout)
+        self._log = retention_log(self.files, self.layout)
         self._writer = IndexWriter(self.files, self.layout, self.worker.worker_id, self.worker.incarnation)
 
     def look(self, going_on: Callable[[], list[str]]) -> Names:
@@ -91,6 +96,7 @@ class SessionWatch:
 
     def _list(self) -> Names:
         names = self._listing.read()
+        self._purged.update(deed.session_id for deed in self._log.read_new() if deed.what == PURGED)
         sessions = [name for name in names if not name.startswith(".")]
         self._known = frozenset(sessions)
         reopened = {name.removeprefix(REOPENED_PREFIX) for name in names if name.startswith(REOPENED_PREFIX)}
@@ -156,7 +162,7 @@ class SessionWatch:
         """True when a session of that id is over, be it that it was purged since."""
         if session_id in self.over:
             return True
-        return session_id not in self._known and session_id in self._index.ended
+        return session_id not in self._known and (session_id in self._index.ended or session_id in self._purged)
 
     def is_there(self, session_id: str) -> bool:
         """True when a session of that id is there, or is being made, as of the last listing."""

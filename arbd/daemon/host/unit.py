@@ -19,6 +19,8 @@ from arbd.errors import SpoolError, UsageError
 from arbd.spool.layout import check_name
 
 DROP_IN_ROOT = Path("/etc/systemd/system")
+# What of a drop-in opens the sandbox.
+OPENINGS = ("ReadWritePaths=", "ProtectHome=", "IPAddress")
 DROP_IN_NAME = "settings.conf"
 OWN_FOLDERS = (Path("/var/lib/arbd"), Path("/var/cache/arbd"))
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -141,14 +143,23 @@ def require_own(config_path: Path | None, instance: str | None) -> None:
 
 
 def stale(root: Path = DROP_IN_ROOT) -> list[tuple[str, str]]:
-    """Units whose drop-in is not what their settings ask for now, and the command that writes it."""
+    """Units whose drop-in is not what their settings ask for now, and the command that writes it.
+
+    One that begins at boot without a drop-in is told too, where the sandbox of the unit alone does not let it work.
+    """
     found = []
-    for folder in sorted(root.glob("arbd*.service.d")):
-        instance = folder.name.removeprefix("arbd").removesuffix(".service.d").removeprefix("@") or None
-        settings, path = settings_of(instance), folder / DROP_IN_NAME
-        if not settings.is_file() or not path.is_file():
+    fitted = {path.name.removesuffix(".d") for path in root.glob("arbd*.service.d") if (path / DROP_IN_NAME).is_file()}
+    for unit in sorted(fitted | {path.name for path in root.glob("*.wants/arbd*.service")}):
+        instance = unit.removeprefix("arbd").removesuffix(".service").removeprefix("@") or None
+        settings = settings_of(instance)
+        if not settings.is_file():
             continue
-        if path.read_text() != drop_in(load_config(settings, {})):
+        wanted = drop_in(load_config(settings, {}))
+        if unit in fitted:
+            is_stale = (root / f"{unit}.d" / DROP_IN_NAME).read_text() != wanted
+        else:
+            is_stale = any(line.startswith(OPENINGS) for line in wanted.splitlines())
+        if is_stale:
             command = f"sudo arbd unit {f'--instance {instance} ' if instance else ''}--write"
             found.append((unit_name(instance), f"{command} && sudo systemctl restart {unit_name(instance)}"))
     return found

@@ -202,3 +202,27 @@ def test_a_drop_in_that_settings_have_left_behind_is_found_before_a_daemon_meets
     ((unit, remedy),) = units.stale(tmp_path / "units")
     assert unit == "arbd@second.service"
     assert remedy == "sudo arbd unit --instance second --write && sudo systemctl restart arbd@second.service"
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+@pytest.mark.parametrize(
+    ("settings", "is_shut_out"),
+    [
+        ("spool: /mnt/nas/spool\n", True),
+        ("spool: /home/desk/spool\n", True),
+        ("spool: /var/lib/arbd/two\n", False),
+        ("spool: /var/lib/arbd/two\nmetrics: {listen: '0.0.0.0:9100'}\n", True),
+        ("spool: /var/lib/arbd/two\ndata_dirs: [/home/desk/data]\n", True),
+    ],
+)
+def test_a_unit_that_was_never_fitted_to_its_settings_is_told_where_its_sandbox_shuts_it_out(
+    is_enabled: bool, settings: str, is_shut_out: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "SYSTEM_CONFIG", tmp_path / "arbd.yaml")
+    (tmp_path / "two.yaml").write_text(settings)
+    wants = tmp_path / "units" / "multi-user.target.wants"
+    wants.mkdir(parents=True)
+    if is_enabled:
+        (wants / "arbd@two.service").symlink_to("/lib/systemd/system/arbd@.service")
+    told = [unit for unit, _ in units.stale(tmp_path / "units")]
+    assert told == (["arbd@two.service"] if is_enabled and is_shut_out else [])
