@@ -21,6 +21,8 @@ Unit = Floats
 # From here on not every integer is a float, and beyond these not every power of ten.
 EXACT = 2.0**53
 MOST_DECIMALS = 22
+# The largest number in [0, 1).
+BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
 def _decimals(number: float) -> int:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from arbd.arrays import Floats
+from arbd.search.dimensions import BELOW_ONE
 from arbd.search.generation import Generation
 from arbd.search.history import History
 from arbd.search.plan import INFEASIBLE, RUN, NonAdaptivePlan, PlannedRows, enqueued_rows, join
@@ -31,7 +32,6 @@ from arbd.search.start_points import EvenSampler, Viewed
 from arbd.search.trial_history import TrialHistory, TrialResults
 from arbd.search.unit_view import UnitView
 
-BELOW_ONE = float(np.nextafter(1.0, 0.0))
 DRAWS = 2_000
 
 

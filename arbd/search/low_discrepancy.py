@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,11 +20,28 @@ import numpy as np
 import numpy.typing as npt
 
 from arbd.errors import ArbdError
+from arbd.search.dimensions import BELOW_ONE
+from arbd.search.space import Columns, SearchSpace
+from arbd.values import dataclass
 
 # SciPy's default; the sequence has 2^30 points.
 BITS = 30
 _Floats = npt.NDArray[np.float64]
 _Words = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSampler:
+    """A sequence, scrambled by the seed, over a space: entered at the iteration asked for."""
+
+    space: SearchSpace
+    seed: int
+    points: Callable[[int, int, int, int], _Floats]
+
+    def rows(self, first: int, count: int) -> Columns:
+        """See `Sampler`."""
+        points = self.points(len(self.space.dimensions), self.seed, first - 1, count)
+        return self.space.from_unit(np.minimum(points, BELOW_ONE))
 
 
 def sobol_points(dimensions: int, seed: int, first: int, count: int) -> _Floats:

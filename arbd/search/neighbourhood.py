@@ -5,18 +5,16 @@ Choices are held, bounds kept, and a set that has other parameters, or may not r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from arbd.arrays import Floats, Ints, Mask, np
+from arbd.search.dimensions import BELOW_ONE
 from arbd.search.logarithms import log
 from arbd.search.space import ChoiceDimension, Column, Columns, Dimension, IntDimension, SearchSpace
 
 # How far neighbours are away, as a share of a parameter's range (of its logarithm, where that is searched); on a coarse
 # grid it is one step.
 NEAR = 0.05
-# The largest place in the unit cube.
-_BELOW_ONE = math.nextafter(1.0, 0.0)
 
 # Which of n rows of columns may run.
 MayRun = Callable[[Columns, int], Mask]
@@ -65,7 +63,7 @@ def with_neighbours(space: SearchSpace, columns: Columns, may_run: MayRun) -> tu
 def _moved(space: SearchSpace, columns: Columns, dimension: Dimension, step: float) -> Columns:
     """The sets with one number moved; all others keep their bits."""
     column = columns[dimension.name]
-    moved = dimension.from_unit(np.clip(_place(dimension, column) + step, 0.0, _BELOW_ONE))
+    moved = dimension.from_unit(np.clip(_place(dimension, column) + step, 0.0, BELOW_ONE))
     if isinstance(dimension, IntDimension):
         # Where a logarithm is steep, so little of its range leads nowhere.
         by_one = np.clip(column + (dimension.step if step > 0 else -dimension.step), dimension.low, dimension.high)

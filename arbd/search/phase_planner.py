@@ -14,8 +14,9 @@ import numpy as np
 
 from arbd.arrays import Ints
 from arbd.search import ordering
+from arbd.search.dimensions import BELOW_ONE
 from arbd.search.generation import Generation
-from arbd.search.generations import BELOW_ONE, GenerationPlanner, schedule_of
+from arbd.search.generations import GenerationPlanner, schedule_of
 from arbd.search.neighbourhood import near_of, same_parameters
 from arbd.search.phases import SEARCHES, Layout, Phase, Stretch
 from arbd.search.plan import RUN, SKIPPED, PlannedRows

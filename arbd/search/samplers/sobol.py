@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from arbd.search.low_discrepancy import BITS, sobol_points
+from arbd.search.low_discrepancy import BITS, SequenceSampler, sobol_points
 from arbd.search.sampler import PlanMethod, PlanRequest
-from arbd.search.space import Columns, SearchSpace
-from arbd.values import dataclass
-
-BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
-@dataclass(frozen=True, slots=True)
-class SobolSampler:
-    """The sequence, scrambled by the seed, entered at the iteration asked for."""
-
-    space: SearchSpace
-    seed: int
-
-    def rows(self, first: int, count: int) -> Columns:
-        """See `Sampler`."""
-        points = sobol_points(len(self.space.dimensions), self.seed, first - 1, count)
-        return self.space.from_unit(np.minimum(points, BELOW_ONE))
-
-
-def _make(request: PlanRequest) -> SobolSampler:
+def _make(request: PlanRequest) -> SequenceSampler:
     """Depends on the seed alone."""
-    return SobolSampler(request.space, request.seed)
+    return SequenceSampler(request.space, request.seed, sobol_points)
 
 
 METHOD = PlanMethod(
