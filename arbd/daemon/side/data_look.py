@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
 from arbd.daemon.host.config import Config
@@ -18,7 +18,7 @@ from arbd.job.fired_job import StandingFile, read_standing_file
 from arbd.job.model_data import DataFolder
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.resolve_quotes import days_of, first_folder, newest_of
-from arbd.named_file import MAX_DATA_BYTES, MissingFileError, ReadRule, first_of
+from arbd.named_file import MAX_DATA_BYTES, NOBODY, MissingFileError, Reading, ReadRule, first_of
 from arbd.paper.market.days import DayFiles
 from arbd.spool.standing.folder import StandingFolder, read_job_of
 from arbd.spool.standing.looks import Hashed, Look, keep_look, read_looks
@@ -42,6 +42,7 @@ class DataLook:
     config: Config
     worker_id: str
     clock: Clock
+    reading: Reading = NOBODY
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _jobs: dict[str, tuple[str, StandingFile]] = field(default_factory=dict)
     _known: dict[str, dict[tuple[str, int, int], str]] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class DataLook:
             job = read_standing_file(read_job_of(folder), name)
             self._jobs[name] = (folder.state.digest, job)
             self._known.pop(name, None)
-        rule = ObjectivePolicy(self.config.allow, self.config.data_dirs).reading
+        rule = replace(ObjectivePolicy(self.config.allow, self.config.data_dirs).reading, reading=self.reading)
         files = tuple(_status(path) for path in self._paths(job, rule))
         now_s, seen = self.clock.monotonic_s(), self._seen.get(name)
         if seen is None or seen.files != files:

@@ -1,7 +1,7 @@
 """The process that takes jobs up: reads, resolves, hashes and refuses them under its worker's rules, apart from its heart.
 
 A job names files of any size and code that checks them may hang, crash or run out of memory: here it costs this process
-and one attempt at that job. It has limits of memory and, kept by its parent, of time.
+and one attempt at that job. It has limits of memory and, kept by its parent, of the time in which it does not go on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -23,6 +24,7 @@ from arbd.daemon.side.admission import admission, rejected_bound
 from arbd.errors import ArbdError, JobError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
+from arbd.named_file import NOBODY, Reading
 from arbd.search.problem import EarlierResult
 from arbd.spool.dropped import live_workers
 from arbd.spool.held import Taker
@@ -50,6 +52,8 @@ OOM_SCORE_ADJ = 500
 SHORTEST_LOOK_S = 0.05
 # What the parent is told is being worked on.
 STANDING = "(standing jobs)"
+# It is told so often at most that a job's files are read on.
+TELL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,29 @@ class Began:
     """To the parent: an attempt at a job begins."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WentOn:
+    """To the parent: what the job names is read, hashed or converted still."""
+
+
+class Told:
+    """Tells the parent that reading goes on. Who waits for another process is told of it as long as that one goes on."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._next_s = 0.0
+
+    def advanced(self) -> None:
+        """See `arbd.named_file.Reading`."""
+        now = time.monotonic()
+        if now >= self._next_s:
+            self._next_s = now + TELL_S
+            self._tell()
+
+    def waits(self, begins: bool) -> None:
+        """See `arbd.named_file.Reading`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +117,20 @@ def main(setup: Setup, pipe: Connection) -> None:
     os.environ.pop(forks.CREATOR, None)
     _limit(setup.config)
     warm_up()
-    intake = make_intake(setup, lambda name: pipe.send(Began(name)))
+    told = Told(lambda: pipe.send(WentOn()))
+    intake = make_intake(setup, lambda name: pipe.send(Began(name)), told)
     with contextlib.suppress(EOFError, BrokenPipeError):
-        _serve(intake, setup, pipe)
+        _serve(intake, setup, pipe, told)
 
 
-def make_intake(setup: Setup, began: Callable[[str], None]) -> Intake:
-    """The intake under a worker's settings."""
+def make_intake(setup: Setup, began: Callable[[str], None], reading: Reading = NOBODY) -> Intake:
+    """The intake under a worker's settings. `began` hears of attempts at jobs, `reading` of how reading for them goes."""
     config = setup.config
     layout, clock = SpoolLayout(config.spool), SystemClock()
     files = layout.files()
     observer = Observer(files, layout, clock, config.beat_s, config.lease_s)
     return Intake(
-        files, layout, clock, job_resolver(config), config.settle_s, submitters=Submitters.of(config.allowed_submitters),
+        files, layout, clock, job_resolver(config, reading), config.settle_s, submitters=Submitters.of(config.allowed_submitters),
         taker=setup.taker, dead=observer.dead, alive=lambda: live_workers(files, layout), began=began,
         interrupted=setup.interrupted, host=socket.gethostname(), admit=admission(config, files),
     )  # fmt: skip
@@ -110,6 +138,8 @@ def make_intake(setup: Setup, began: Callable[[str], None]) -> Intake:
 
 def _limit(config: Config) -> None:
     os.nice(NICENESS)
+    # Nor does it take the processor from a slot that begins to run.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
     most = config.intake_memory_mb * 1024 * 1024
@@ -118,8 +148,8 @@ def _limit(config: Config) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
-    config, standing = setup.config, StandingLook(setup.config, intake)
+def _serve(intake: Intake, setup: Setup, pipe: Connection, reading: Reading) -> None:
+    config, standing = setup.config, StandingLook(setup.config, intake, reading)
     wait_s = 0.0
     while True:
         # Before every turn, the first included: what a reload said goes for whatever is taken up after it.
@@ -130,8 +160,8 @@ def _serve(intake: Intake, setup: Setup, pipe: Connection) -> None:
                 return
             if isinstance(message, Config):
                 config = message
-                reconfigure(intake, config)
-                standing = StandingLook(config, intake)
+                reconfigure(intake, config, reading)
+                standing = StandingLook(config, intake, reading)
         looked, more = look(intake)
         if any(isinstance(outcome, Rejected) for outcome in looked.outcomes):
             looked = replace(looked, notes=(*looked.notes, *bound_rejected(intake, config)))
@@ -156,9 +186,9 @@ def bound_rejected(intake: Intake, config: Config) -> list[tuple[str, str]]:
     ]
 
 
-def reconfigure(intake: Intake, config: Config) -> None:
+def reconfigure(intake: Intake, config: Config, reading: Reading = NOBODY) -> None:
     """Go on under other settings."""
-    intake.resolve = job_resolver(config)
+    intake.resolve = job_resolver(config, reading)
     intake.admit = admission(config, intake.files)
     intake.settle_s = config.settle_s
     intake.submitters = Submitters.of(config.allowed_submitters)
@@ -186,6 +216,7 @@ class StandingLook:
 
     config: Config
     intake: Intake
+    reading: Reading = NOBODY
     _jobs: StandingJobs | None = None
 
     def turn(self, looked: Looked, began: Callable[[], None]) -> Looked:
@@ -209,8 +240,10 @@ class StandingLook:
         from arbd.daemon.side.standing_writer import StandingWriter  # noqa: PLC0415 - as above
 
         files, clock, worker_id = self.intake.files, self.intake.clock, self.intake.worker_id
-        look = DataLook(self.config, worker_id, clock)
-        return StandingJobs(files, self.intake.layout, clock, worker_id, StandingWriter(self.config), look)
+        look = DataLook(self.config, worker_id, clock, self.reading)
+        return StandingJobs(
+            files, self.intake.layout, clock, worker_id, StandingWriter(self.config, self.reading), look
+        )
 
 
 def warm_up() -> None:
@@ -235,9 +268,11 @@ def _slots(layout: SpoolLayout) -> int:
         return 0
 
 
-def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec | StandingSpec | JobArray]:
+def job_resolver(
+    config: Config, reading: Reading = NOBODY
+) -> Callable[[bytes, str], JobSpec | StandingSpec | JobArray]:
     """A function of (bytes, name) that raises JobError with everything that is wrong."""
-    resolve = _resolver(config)
+    resolve = _resolver(config, reading)
 
     def resolved(data: bytes, name: str) -> JobSpec | StandingSpec | JobArray:
         document = _parsed(data, name)
@@ -255,7 +290,7 @@ def job_resolver(config: Config) -> Callable[[bytes, str], JobSpec | StandingSpe
 
 def session_resolver(config: Config) -> Callable[[bytes, str], JobSpec]:
     """The same for a job of which a session is made, or was."""
-    resolve = _resolver(config)
+    resolve = _resolver(config, NOBODY)
     return lambda data, name: resolve(_parsed(data, name), name)
 
 
@@ -280,8 +315,9 @@ def _parsed(data: bytes, name: str) -> JobDocument:
     return parse_job(data, name)
 
 
-def _resolver(config: Config) -> Callable[[JobDocument, str], JobSpec]:
+def _resolver(config: Config, reading: Reading) -> Callable[[JobDocument, str], JobSpec]:
     policy = ObjectivePolicy(config.allow, config.data_dirs)
+    rule = replace(policy.reading, reading=reading)
     layout = SpoolLayout(config.spool)
 
     def resolve(document: JobDocument, name: str) -> JobSpec:
@@ -290,14 +326,14 @@ def _resolver(config: Config) -> Callable[[JobDocument, str], JobSpec]:
         def past(source: str, folders: Sequence[Path]) -> list[EarlierResult]:
             from arbd.results.warm_start import past_reader  # noqa: PLC0415
 
-            return past_reader(layout, policy.reading)(source, folders)
+            return past_reader(layout, rule)(source, folders)
 
         spec = resolve_job(
             document,
             base_dirs=config.data_dirs,
             search_paths=config.objective_paths,
             cache_dir=config.cache_dir,
-            reading=policy.reading,
+            reading=rule,
             may_run=policy.check,
             past=past,
             slots=lambda: _slots(layout) or config.slots,

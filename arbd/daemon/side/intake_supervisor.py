@@ -1,4 +1,4 @@
-"""The daemon's side of taking jobs up: starts the process that does it, hears of it, ends it when a job takes too long.
+"""The daemon's side of taking jobs up: starts the process that does it, hears of it, ends it when a job stands still.
 
 All in a thread of its own. The process is there while there are jobs, and for a while after; each time that it ends in
 the middle of a job, what is known of that is told to the next one.
@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from arbd.daemon import forks
 from arbd.daemon.core import events
 from arbd.daemon.host.config import Config
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side import intake_process
-from arbd.daemon.side.intake_process import Began, Looked, Setup
+from arbd.daemon.side.intake_process import Began, Looked, Setup, WentOn
 from arbd.daemon.side.standing_watch import StandingWatch
 from arbd.daemon.slots.protocol import may_run_engine
 from arbd.job.code import engine, read_engine
@@ -40,6 +41,8 @@ IDLE_S = 60.0
 HOUSEKEEPING_S = 600.0
 FIRST_RESTART_S, LONGEST_RESTART_S = 0.2, 30.0
 STOP_S = 1.0
+# The log tells so often that checking a job takes long.
+TOLD_S = 60.0
 
 
 @dataclass(slots=True)
@@ -47,10 +50,22 @@ class _Running:
     process: BaseProcess
     pipe: Connection
     job: str = ""
-    job_since_s: float = 0.0
+    # When the attempt at it began, when it was last told of as going on, and for how long it had waited for a processor then.
+    began_s: float = 0.0
+    went_on_s: float = 0.0
+    starved_s: float = 0.0
+    told_s: float = 0.0
     busy_s: float = 0.0
     killed: str = ""
     has_reported: bool = False
+
+
+def _starved_s(pid: int | None) -> float:
+    """For how long a process waited for a processor so far; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _context(config: Config) -> SpawnContext | ForkServerContext:
@@ -185,17 +200,32 @@ class IntakeSupervisor:
                 running.process.join(HEAR_S)
                 return
             now = time.monotonic()
-            if running.job and now - running.job_since_s > self._config.intake_timeout_s:
-                running.killed = f"was ended because it took longer than {self._config.intake_timeout_s:g} s"
+            if running.job and self._stands_still(running, now):
+                running.killed = f"was ended because it did not go on for {self._config.intake_timeout_s:g} s"
             elif running.has_reported and not running.job and now - running.busy_s > IDLE_S:
                 running.killed = "idle"
 
-    def _on_message(self, running: _Running, message: Began | Looked) -> None:
+    def _stands_still(self, running: _Running, now: float) -> bool:
+        """True when checking a job did not go on for too long. That others have the processors is not its fault."""
+        if now - running.told_s > TOLD_S:
+            running.told_s = now
+            self._log.info("a job is still being checked", job=running.job, seconds=round(now - running.began_s))
+        if now - running.went_on_s <= self._config.intake_timeout_s:
+            return False
+        starved_s = _starved_s(running.process.pid) - running.starved_s
+        return now - running.went_on_s - starved_s > self._config.intake_timeout_s
+
+    def _on_message(self, running: _Running, message: Began | WentOn | Looked) -> None:
         running.has_reported = True
         now = time.monotonic()
+        if isinstance(message, Began | WentOn):
+            running.went_on_s, running.starved_s = now, _starved_s(running.process.pid)
         if isinstance(message, Began):
-            running.job, running.job_since_s = message.name, now
-            return
+            running.job, running.began_s, running.told_s = message.name, now, now
+        elif isinstance(message, Looked):
+            self._looked(running, message, now)
+
+    def _looked(self, running: _Running, message: Looked, now: float) -> None:
         running.job = ""
         if message.waiting or message.outcomes:
             running.busy_s = now

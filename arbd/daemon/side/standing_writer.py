@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from arbd.analysis.standing_setting import standing_setting
 from arbd.daemon.host.config import Config
 from arbd.errors import ArbdError
 from arbd.job.fired_job import point_of, read_standing_file, write_fired_job
 from arbd.job.policy import ObjectivePolicy
+from arbd.named_file import NOBODY, Reading
 from arbd.results.warm_start import MAX_PAST_RESULTS
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.ledger import COMPLETED
@@ -22,6 +25,7 @@ class StandingWriter:
     """A function of a standing job and what is due. ArbdError or OSError where its job cannot be written now."""
 
     config: Config
+    reading: Reading = NOBODY
 
     def __call__(self, folder: StandingFolder, firing: Firing) -> Written:
         """See `arbd.spool.standing.firing`."""
@@ -48,7 +52,7 @@ class StandingWriter:
             folder.name,
             firing.session,
             base_dirs=config.data_dirs,
-            reading=ObjectivePolicy(config.allow, config.data_dirs).reading,
+            reading=replace(ObjectivePolicy(config.allow, config.data_dirs).reading, reading=self.reading),
             warm=warm,
             first=point,
         )

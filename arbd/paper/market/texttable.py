@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -61,11 +62,14 @@ class Where:
 
 
 def connect(memory_limit: str | None = None) -> Any:
-    """DuckDB in memory, which fetches no extension and leaves no file behind; what it gives at once may be limited."""
+    """DuckDB in memory, which fetches no extension and leaves no file behind; what it gives at once may be limited.
+
+    Two threads; one in a process that is nice to others, which leaves them all processors but one.
+    """
     import duckdb  # noqa: PLC0415 - heavy, and cached columns need no reader
 
     settings: dict[str, str | int | float | list[str]] = {
-        "threads": 2,
+        "threads": 1 if os.getpriority(os.PRIO_PROCESS, 0) > 0 else 2,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "temp_directory": "",

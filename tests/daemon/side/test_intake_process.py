@@ -63,12 +63,13 @@ def odd_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "import os, threading\n"
         "import arbd.daemon.side.intake_process as intake\n"
         "made = intake.job_resolver\n"
-        "def odd(config):\n"
-        "    resolve = made(config)\n"
+        "def odd(config, reading):\n"
+        "    resolve = made(config, reading)\n"
         "    def checked(data, name):\n"
         "        if b'# hang' in data: threading.Event().wait()\n"
         "        if b'# crash' in data: os.abort()\n"
         "        if b'# eat' in data: bytearray(1 << 31)\n"
+        "        for _ in range(60 if b'# slow' in data else 0): threading.Event().wait(0.1); reading.advanced()\n"
         "        return resolve(data, name)\n"
         "    return checked\n"
         "intake.job_resolver = odd\n"
@@ -79,7 +80,7 @@ def odd_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("check", "told"),
     [
-        ("hang", f"{MAX_CRASHES} attempts at checking it did not come to an end; the last one was ended because it took longer"),
+        ("hang", f"{MAX_CRASHES} attempts at checking it did not come to an end; the last one was ended because it did not go on for 2 s"),
         ("crash", f"{MAX_CRASHES} attempts at checking it did not come to an end; the last one was killed by SIGABRT"),
         ("eat", "needs more memory to be checked than the intake has (`intake_memory_mb` in the settings)"),
     ],
@@ -100,6 +101,20 @@ def test_a_job_that_ends_its_check_is_refused_with_the_reason_and_the_others_are
     assert refused.name == f"bad{SUBMITTED_SUFFIX}"
     assert told in refused.reason
     assert [path.name for path in layout.taken.iterdir()] == []
+
+
+@pytest.mark.usefixtures("odd_checks")
+def test_a_job_whose_files_take_longer_to_read_than_the_limit_is_taken_up_as_long_as_reading_goes_on(
+    layout: SpoolLayout, tmp_path: Path
+) -> None:
+    supervisor, heard = supervised(layout, tmp_path, intake_timeout_s=3.0)
+    drop(layout, "large", f"# slow\nsession_id: large\n{GOOD}")
+    supervisor.start()
+    try:
+        wait_until(lambda: bool(heard.outcomes), what="its outcome")
+    finally:
+        supervisor.stop()
+    assert session_ids(Files(), layout) == ["large"]
 
 
 def test_the_process_ends_when_there_is_nothing_to_do_and_comes_back_for_the_next_job(
