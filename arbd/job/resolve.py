@@ -130,10 +130,13 @@ class _Resolver:
     def _declared(self, method: str) -> PlanMethod | AdaptiveMethod:
         """What the method declares; of one that cannot be loaded, which is noted, what one needs that needs nothing."""
         try:
-            return METHODS.get(method)
+            found = METHODS.get(method)
+            if METHODS.plugin(method) is not None:
+                sampler_versions(method)
         except UsageError as error:
             self.wrong(str(error), "tuning", "method")
-            return next(found for found in map(planned, built_in(learns=False)) if found.size is not None)
+            return next(plan for plan in map(planned, built_in(learns=False)) if plan.size is not None)
+        return found
 
     def resolve(self, session_id: str | None) -> JobSpec | None:
         job = self._job

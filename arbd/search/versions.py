@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import arbd
+from arbd.errors import PluginError
 from arbd.installed import version_of
 from arbd.search.samplers import METHODS, adaptive
 
@@ -16,13 +18,23 @@ def sampler_versions(method: str) -> dict[str, str]:
     """Versions on this host of what computes the suggestions of a method.
 
     That is arbd, the method's own revision, the libraries that it declares, and for one of another distribution that distribution with a
-    digest of its code. UsageError when there is no such method on this host, PluginError when it cannot be loaded.
+    digest of its code. UsageError when there is no such method on this host, PluginError when it, or a library that it needs,
+    cannot be loaded.
     """
     plugin, declared, learns = METHODS.plugin(method), METHODS.get(method), adaptive(method)
-    versions = {"arbd": arbd.__version__, **{name: version_of(name) for name in declared.libraries}}
+    versions = {"arbd": arbd.__version__, **{name: _version(name, method) for name in declared.libraries}}
     if learns is not None:
         versions[f"method {method}"] = str(learns.revision)
     return versions if plugin is None else {**versions, PLUGIN + plugin.distribution: plugin.fingerprint()}
+
+
+def _version(library: str, method: str) -> str:
+    try:
+        return version_of(library)
+    except ModuleNotFoundError as error:
+        raise PluginError(
+            f"method {method} needs {library}, which is not installed for {sys.executable}: install it there (pip install {library})"
+        ) from error
 
 
 def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -115,7 +116,13 @@ def test_it_is_listed_with_where_it_comes_from_and_its_options(with_plugin: Host
     assert "touch-jsonl" in with_plugin("market", "import", "--help")[1]
 
 
-@pytest.mark.parametrize("method", ["annealing", "stripes"])
+def needs(module: str) -> Any:
+    """A method whose library is not part of this environment is tried where that is installed."""
+    missing = importlib.util.find_spec(module) is None
+    return pytest.param(module, marks=pytest.mark.skipif(missing, reason=f"{module} is not installed"))
+
+
+@pytest.mark.parametrize("method", ["annealing", "stripes", "optuna", needs("nevergrad")])
 def test_a_session_is_the_same_with_one_slot_and_with_three_and_names_the_plugin_s_version(
     with_plugin: Host, layout: SpoolLayout, tmp_path: Path, method: str
 ) -> None:
@@ -130,6 +137,18 @@ def test_a_session_is_the_same_with_one_slot_and_with_three_and_names_the_plugin
     assert versions["plug-in arbd-plugin-example"].startswith("0.1.0 sha256:")
     if method == "stripes":
         assert [x for _, x, _ in rows(layout, "one")] == pytest.approx([(i + 0.5) / 24 for i in range(24)])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nevergrad") is not None, reason="nevergrad is installed")
+def test_a_library_that_a_method_needs_and_a_host_has_not_is_told_with_its_remedy(
+    with_plugin: Host, tmp_path: Path
+) -> None:
+    for command in ("validate", "run"):
+        code, _, err = with_plugin(command, job(tmp_path, "nevergrad"))
+        assert code == 2
+        (line,) = err.strip().splitlines()
+        assert "tuning.method: method nevergrad needs nevergrad, which is not installed for " in line
+        assert line.endswith("install it there (pip install nevergrad)")
 
 
 def test_options_are_checked_and_what_is_left_out_has_its_default(with_plugin: Host, tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ def _of_session(app: App, session: str, metric: str | None, top_n: int, ascendin
     is_judged = is_ranked and front is None
     line, verdict = verdict_line(app.layout().root, loaded, metric) if is_judged else ("", None)
     line, agreement = line + _standing(app, loaded, facts), [str(found) for found in agreeing]
-    beside = [goal.name for goal in aggregation.raw(loaded.spec.metrics)] + list(aggregation.added(loaded.spec.metrics))
+    made_of = [] if aggregation.is_plain else [goal.name for goal in aggregation.raw(loaded.spec.metrics)]
+    beside = [*made_of, *aggregation.added(loaded.spec.metrics)]
     told = "" if worth is None or not is_ranked else str(worth)
     return _View(
         f"session {session}", name, up, facts, best, failures, notices, front, line, verdict, agreement, beside, told
