@@ -146,7 +146,8 @@ def test_what_is_in_the_first_window_of_the_last_region_is_found() -> None:
     premiums[-50] = 0.01
     at = Desk(prepare(flat_quotes(premiums.tolist())).series(0.0, carry_over_gaps=True))
     for level in (0.5, EVERYTHING):
-        assert_found(at, 10, len(premiums), EITHER, (level, EVERYTHING))
+        for row in (10, REGION * WINDOW - 5):
+            assert_found(at, row, len(premiums), EITHER, (level, EVERYTHING))
 
 
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 300), wanted=st.integers(0, 1), data=st.data())
