@@ -26,6 +26,9 @@ MAX_LINKS = 40
 def check_output(output: Path) -> Path:
     """Where `output` leads, after links; UsageError when no file can be written there. Nothing is made."""
     _refuse_foreign_links(output)
+    if _is_special(output) and not output.is_dir():
+        # What /dev/stdout leads to, a pipe for example, has no name of its own.
+        return output
     target = Path(os.path.realpath(output))
     if target.is_dir():
         raise UsageError(f"{output} is a folder: name a file in it")

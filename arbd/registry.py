@@ -7,7 +7,6 @@ and a part of arbd is found without a look at what else is installed.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from arbd.errors import PluginError, UsageError
+from arbd.near_names import nearest
 from arbd.values import dataclass
 
 Part = TypeVar("Part")
@@ -146,7 +146,7 @@ class Registry(Generic[Part]):
 
 def hint(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'? ` for a name that is near to a known one; else nothing."""
-    near = difflib.get_close_matches(name, list(known), 1)
+    near = nearest(name, known)
     return f"did you mean {near[0]!r}? " if near else ""
 
 

@@ -31,7 +31,7 @@ _function = cloudpickle.loads(base64.b64decode("{pickled}"))
 
 
 def objective({parameters}):
-    return _function({parameters})
+    return _function({arguments})
 """
 
 
@@ -45,13 +45,15 @@ def function_job(job: Job, name: str, folder: Path) -> Path:
     assert job.function is not None
     own = private_folder(folder / name, OWN)
     module, digest = own / f"arbd_function_{hashlib.sha256(name.encode()).hexdigest()[:12]}.py", _digest(job.function)
+    taken = _taken(job.function)
     if not module.exists():
         text = MODULE.format(
             name=name,
             folders=_folders(),
             source=digest,
             pickled=_pickled(job.function),
-            parameters=", ".join(_parameters(job.function)),
+            parameters=", ".join(["params", *(name for name, _ in taken)]),
+            arguments=", ".join(["params", *(f"{name}={name}" if named else name for name, named in taken)]),
         )
         with whole_file(module) as new:
             new.write_text(text, encoding="utf-8")
@@ -115,14 +117,33 @@ def _folders() -> list[str]:
     return [entry for entry in dict.fromkeys(absolute) if Path(entry).is_dir() and not is_library(entry)]
 
 
-def _parameters(function: Callable[..., Any]) -> list[str]:
-    """`params`, and `trial` and `budget` where the function takes them."""
+def _taken(function: Callable[..., Any]) -> list[tuple[str, bool]]:
+    """Which of `trial` and `budget` a function takes beside the parameters, and whether by its name.
+
+    UsageError where it cannot be called so.
+    """
     try:
-        given = list(inspect.signature(function).parameters.values())
+        signature = inspect.signature(function)
     except ValueError:
-        return ["params"]
+        return []
+    given = list(signature.parameters.values())
+    named = {p.name for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     positional = [p for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "budget"]
-    takes_trial = len(positional) > 1 and (
-        positional[1].default is inspect.Parameter.empty or positional[1].name == "trial"
+    second = positional[1] if len(positional) > 1 else None
+    takes_trial = "trial" in named or (
+        second is not None and (second.default is inspect.Parameter.empty or second.name == "trial")
     )
-    return ["params", *(["trial"] if takes_trial else []), *(["budget"] if "budget" in {p.name for p in given} else [])]
+    taken = [("trial", "trial" in named)] if takes_trial else []
+    taken += [("budget", True)] if "budget" in named else []
+    try:
+        signature.bind(
+            "params",
+            *(name for name, by_name in taken if not by_name),
+            **{name: 1 for name, by_name in taken if by_name},
+        )
+    except TypeError as error:
+        raise UsageError(
+            f"the function {shown(function)} cannot be an objective: {error}; it is called with a mapping of parameters, and "
+            "with `trial` and `budget` where it takes them"
+        ) from None
+    return taken

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import html
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from arbd.api import arguments
 from arbd.errors import UsageError
 from arbd.job.spec import JobSpec
+from arbd.near_names import nearest
 
 SOURCE = "arbd.Job"
 
@@ -120,7 +120,7 @@ def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
     known = {*Model.model_fields, *Tuning.model_fields}
     for name in fields:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = nearest(name, known)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
             raise UsageError(f"{SOURCE}: unknown field {name!r}; {hint}")
     tuning = {**fields.get("tuning", {}), **{n: v for n, v in fields.items() if n in Tuning.model_fields}}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arbd.near_names import nearest
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -49,9 +51,7 @@ class LazyGroup(click.Group):
         """Name the nearest command when there is none of that name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in self._homes:
-            import difflib
-
-            near = difflib.get_close_matches(name, self._homes, 1)
+            near = nearest(name, self._homes)
             # Whoever shows it says where the commands are told.
             meant = f": did you mean `{near[0]}`?" if near else ""
             raise click.UsageError(f"no command {name!r}{meant}", ctx)

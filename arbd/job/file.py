@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from arbd import strict_yaml
 from arbd.errors import JobError, Problem, UsageError
 from arbd.job.model import CommandObjective, Job, PythonObjective, Tuning
+from arbd.near_names import nearest
 from arbd.search.samplers import METHODS, built_in, planned
 from arbd.strict_yaml import Document
 from arbd.values import dataclass
@@ -242,7 +242,7 @@ def _message(document: Document, fault: Mapping[str, Any], path: Sequence[str | 
         known = _known_fields(document.value, path)
         if len(path) == 1 and path[0] in Tuning.model_fields:
             return "belongs under `tuning:`"
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        near = nearest(path[-1], known)
         return "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
     if kind == "missing":
         place = fault["loc"][-1]
@@ -261,7 +261,8 @@ def _message_of_value(fault: Mapping[str, Any], path: Sequence[str | int], given
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         kinds = "'float', 'int', 'choice', 'bool'"
         told = given.get("type") if isinstance(given, dict) else None
-        named = f", not {_shown(told)}{_near(told, kinds)}" if isinstance(given, dict) else ""
+        example = f", as in {{type: float, bounds: [0, 1]}}; it is {_shown(given)}"
+        named = f", not {_shown(told)}{_near(told, kinds)}" if isinstance(given, dict) else example
         return f"type must be float, int, choice or bool{named}"
     if kind == "literal_error":
         return f"must be one of {fault['ctx']['expected']}, not {_shown(given)}{_near(given, fault['ctx']['expected'])}"
@@ -289,7 +290,7 @@ def _message_of_bound(fault: Mapping[str, Any], path: Sequence[str | int], given
 
 def _near(given: object, expected: str) -> str:
     """What may have been meant, of the quoted names in `expected`."""
-    near = difflib.get_close_matches(str(given).lower(), re.findall(r"'([^']*)'", expected), 1)
+    near = nearest(given, re.findall(r"'([^']*)'", expected))
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -5,7 +5,6 @@ Metrics, constraints, points to try first, earlier results to start from, stop r
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import math
 import re
@@ -25,6 +24,7 @@ from arbd.job.resolve_validation import with_validation
 from arbd.job.resolve_warm_start import EarlierResults
 from arbd.job.spec import JobSpec
 from arbd.job.validation import ValidationSpec
+from arbd.near_names import nearest
 from arbd.paper import params
 from arbd.paper.metrics import METRICS
 from arbd.paper.scenario import Scenario
@@ -218,7 +218,7 @@ class SearchOptions:
         returned = {*(METRICS if self.paper else goals), *self.aggregation.added(self.metrics)}
         known = {*self.space.names, *self.fixed, *returned}
         for name in sorted(constraint.names - known):
-            near = difflib.get_close_matches(name, known, 1)
+            near = nearest(name, known)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             if self.paper:
                 yield f"{name!r} is neither searched, nor fixed, nor a metric{hint}"

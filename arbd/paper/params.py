@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 
 from arbd.errors import UsageError
+from arbd.near_names import nearest
 from arbd.paper.strategies import by_code
 from arbd.values import dataclass
 
@@ -197,7 +197,7 @@ def canonical(name: str) -> str:
     name = ALIASES.get(name, name)
     if name in PARAMETERS:
         return name
-    near = difflib.get_close_matches(name, [*PARAMETERS, *ALIASES], 1)
+    near = nearest(name, [*PARAMETERS, *ALIASES])
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UsageError(f"unknown parameter {name!r}; {hint}known are {', '.join(PARAMETERS)}")
 

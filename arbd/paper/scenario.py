@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from arbd import strict_yaml
 from arbd.errors import DataError, JobError, Problem, UsageError
 from arbd.named_file import NamedFile, opened
+from arbd.near_names import nearest
 from arbd.paper import params
 from arbd.paper.market.quotes import Quotes, build_quotes
 from arbd.strict_yaml import Document
@@ -89,7 +89,7 @@ class _Reader:
             return None
         for key in top:
             if key not in _TOP:
-                near = difflib.get_close_matches(str(key), _TOP, 1)
+                near = nearest(key, _TOP)
                 self.wrong(
                     "unknown field" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_TOP)}"),
                     key,
@@ -167,7 +167,7 @@ class _Reader:
         before = len(self.problems)
         for key in step:
             if key not in (*needed, *optional, "symbol", "description"):
-                near = difflib.get_close_matches(str(key), [*needed, *optional], 1)
+                near = nearest(key, [*needed, *optional])
                 self.wrong(
                     f"unknown field; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(needed)}",
                     "steps",
@@ -219,7 +219,7 @@ class _Reader:
             return {}
         for name, value in given.items():
             if name not in EXPECTATIONS:
-                near = difflib.get_close_matches(str(name), EXPECTATIONS, 1)
+                near = nearest(name, EXPECTATIONS)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(EXPECTATIONS)}"
                 self.wrong(f"unknown expectation; {hint}", "expected_outcomes", name)
             elif name == "circuit_breaker_triggered":

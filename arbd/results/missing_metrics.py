@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import field
 
 from arbd.job.spec import JobSpec
+from arbd.near_names import nearest
 from arbd.results.segments import SegmentReader
 from arbd.results.store_format import has_results
 from arbd.results.store_reader import StoredResults
@@ -24,7 +24,7 @@ def missing_text(missing: Sequence[str], returned: Sequence[str]) -> str:
     """One line: which metric is missing, what there is instead, and which name is nearest."""
     name = missing[0]
     others = [other for other in returned if other != "budget"]
-    near = difflib.get_close_matches(name, others, 1, 0.4) or others[:1]
+    near = nearest(name, others, 0.4) or others[:1]
     shown = ", ".join(others[:MAX_SHOWN]) + (", ..." if len(others) > MAX_SHOWN else "")
     hint = f"did you mean {near[0]}? " if near else ""
     return f"no result has the metric {name}, which the job optimises: {hint}the objective returns {shown or 'none'}"

@@ -159,6 +159,65 @@ def test_every_callable_is_carried(objective: Callable[..., float]) -> None:
     assert found.best.metrics["loss"] == (1.0 if objective is len else found.best.params["x"] * 2.0)
 
 
+def plain(params):
+    return params["x"]
+
+
+def with_trial(params, trial):
+    return params["x"] + 0 * trial.iteration
+
+
+def with_budget(params, budget):
+    return params["x"] * budget
+
+
+def budget_first(params, budget, trial):
+    return params["x"] * budget + 0 * trial.iteration
+
+
+def by_name_alone(params, *, trial, budget=1.0):
+    return params["x"] * budget + 0 * trial.iteration
+
+
+def of_another_name(params, t, /, *, budget):
+    return params["x"] * budget + 0 * t.iteration
+
+
+def anything(*args, **more):
+    return args[0]["x"]
+
+
+def defaulted(params, scale=1.0):
+    return params["x"] * scale
+
+
+CALLED = [plain, with_trial, with_budget, budget_first, by_name_alone, of_another_name, anything, defaulted]
+
+
+def test_trial_and_budget_come_however_a_function_takes_them() -> None:
+    points = {f.__name__: [r.metrics["loss"] for r in tuned(f, session_id=f.__name__).rank()] for f in CALLED}
+    assert len(points["plain"]) == 3
+    assert all(found == points["plain"] for found in points.values()), points
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda: 1, "too many positional arguments"),
+        (lambda params, trial, more: 1, "missing a required argument: 'more'"),
+        (lambda params, *, more: 1, "missing a required (keyword-only )?argument: 'more'"),
+        (lambda params, budget, other: 1, "multiple values for argument 'budget'"),
+    ],
+)
+def test_a_function_that_cannot_be_called_as_an_objective_is_refused_before_anything_runs(
+    home: Path, function: Callable[..., float], why: str
+) -> None:
+    with pytest.raises(UsageError, match=f"cannot be an objective: {why}; it is called with a mapping of parameters"):
+        tuned(function, session_id="refused")
+    with pytest.raises(NotFoundError):
+        arbd.Session(session_id="refused")
+
+
 def test_what_cannot_be_carried_says_why_and_what_to_do() -> None:
     lock = threading.Lock()
     with pytest.raises(UsageError, match="cannot be carried to other processes: .*lock.*; make what cannot be carried"):

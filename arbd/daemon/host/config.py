@@ -14,6 +14,7 @@ from arbd.daemon.executors.settings import ExecutorSettings
 from arbd.daemon.notices.settings import NotifySettings, parse_targets
 from arbd.errors import UsageError
 from arbd.mirror.settings import RedisSettings
+from arbd.near_names import nearest
 from arbd.spool.retention_rules import RetentionSettings, parse_rules
 from arbd.spool.user_limits import UserLimits, parse_limits
 from arbd.values import dataclass
@@ -166,9 +167,7 @@ def _section(before: Any, settings: Mapping[Any, Any], path: Path, document: Doc
         line = document.locate((*above, name))[0]
         full = ".".join((*above, str(name)))
         if name not in known:
-            import difflib  # noqa: PLC0415 - only a mistake needs it
-
-            near = difflib.get_close_matches(str(name), known, 1)
+            near = nearest(name, known)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
             raise UsageError(f"{path}, line {line}: unknown setting {full!r}{hint}")
         place = f"{path}, line {line}: {full}"

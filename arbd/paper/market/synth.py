@@ -9,7 +9,6 @@ Poisson. The profiles' numbers were chosen so that `describe_quotes` gives what 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from arbd.errors import UsageError
+from arbd.near_names import nearest
 from arbd.paper.arguments import as_argument
 from arbd.paper.market.loops import decaying_sum
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
@@ -78,7 +78,7 @@ PROFILES: Mapping[str, Profile] = {
 def synth_profile(name: str, seed: int, ticks: int, span_s: float | None = None) -> Quotes:
     """A market of a named profile; UsageError for an unknown one."""
     if name not in PROFILES:
-        near = difflib.get_close_matches(name, PROFILES, 1)
+        near = nearest(name, PROFILES)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"unknown profile {name!r}{hint}; known are {', '.join(PROFILES)}")
     profile = PROFILES[name]
