@@ -60,3 +60,14 @@ def test_importing_arbd_imports_nothing_else() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "['__future__', 'arbd']" or out.strip() == "['arbd']"
     assert set(arbd.__all__) <= set(dir(arbd))
+
+
+def test_repeats_and_robust_metrics_stand_beside_the_other_fields() -> None:
+    space = {"x": {"type": "float", "bounds": [0, 1]}}
+    job = arbd.Job(
+        objective=lambda params, trial: params["x"], metric="value", method="tpe", max_iterations=20, search_space=space,
+        repeats=3, robust={"over": "neighbourhood", "use": "worst"},
+    )  # fmt: skip
+    spec = job.resolve()
+    assert (spec.metrics[0].name, spec.aggregation.repeats) == ("value_worst_neighbour", 3)
+    assert job.but(robust=None).resolve().metrics[0].name == "value"

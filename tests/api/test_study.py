@@ -36,6 +36,12 @@ def study_of(method: str, **changed: Any) -> arbd.Study:
     return arbd.Study(**(fields | changed))
 
 
+@pytest.mark.parametrize("asked", [{"repeats": 3}, {"robust": {"over": "neighbourhood"}}])
+def test_what_only_an_evaluation_can_do_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=rf"^{next(iter(asked))}: a study evaluates nothing itself"):
+        arbd.Study(search_space={"x": {"type": "float", "bounds": [0, 1]}}, method="tpe", **asked)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_asked_and_told_and_finds_what_it_was_told(method: str) -> None:
     study = study_of(method)

@@ -117,6 +117,23 @@ tuning:
   seed: 5
   prune: {rule: RULE, startup_trials: 4}
 """
+# Each evaluation has its own luck, by the trial and by the global generator, and one in eight repeats of some sets fails.
+LUCKY = """
+import random
+def objective(params, trial):
+    if params["x"] > 0.8 and trial.seed % 8 == 0: raise ValueError("no luck")
+    return {"value": params["x"] + trial.seed % 101 / 101 + random.random()}
+"""
+AGGREGATED = """
+metric: value
+tuning:
+  method: tpe
+  search_space: {x: {type: float, bounds: [0, 1]}, n: {type: int, bounds: [1, 9]}, kind: {type: choice, values: [a, b]}}
+  max_iterations: 24
+  repeats: 3
+  robust: {over: neighbourhood, use: quantile, q: 0.25}
+execution: {retries: 0}
+"""
 JOBS = {
     "statuses": "objective: {python: 'moody:objective'}" + NUMBERED,
     "lines": "objective: {command: [FOLDER/program], protocol: lines}" + NUMBERED,
@@ -125,6 +142,7 @@ JOBS = {
     "pruned": "objective: {python: 'learning:objective'}" + PRUNED.replace("METHOD", "tpe").replace("RULE", "median"),
     "pruned-plan": "objective: {python: 'learning:objective'}"
     + PRUNED.replace("METHOD", "random").replace("RULE", "percentile, percentile: 30"),
+    "aggregated": "objective: {python: 'lucky:objective'}" + AGGREGATED,
 }
 Rows = dict[int, Mapping[str, str]]
 
@@ -142,7 +160,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract")
     for name, text in {
         "moody.py": MOODY, "helper.py": HELPER, "foreign.py": FOREIGN, "choosy.py": CHOOSY, "learning.py": LEARNING,
-        "program": PROGRAM,
+        "lucky.py": LUCKY, "program": PROGRAM,
     }.items():  # fmt: skip
         (folder / name).write_text(text)
     (folder / "program").chmod(0o755)
