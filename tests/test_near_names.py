@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from arbd.paper.params import PARAMETERS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arbd.near_names import nearest
+from arbd.paper.params import PARAMETERS
 from arbd.search.samplers import METHODS
 
 KNOWN = sorted({*PARAMETERS, *METHODS.built_in(), "list", "max_iterations"})
