@@ -241,15 +241,20 @@ def trials_on_data(
     if not alone:
         records = [record for record in records if record.session_id != session_id or record.trials <= own
                    or record.search not in _own_searches(session_id, spec)]  # fmt: skip
+    # Of several markets, what a job searches and what it holds out overlap in time, without a quote in common.
+    seen, held_out = windows_of(spec)
+    apart = held_out if window == seen else seen if window == held_out else None
     most: dict[str, int] = {}
     for record in records:
-        if record.sees(window):
+        if record.sees(window) and (apart is None or record.window != apart):
             most[record.search] = max(most.get(record.search, 0), record.trials)
     # The same sets on other parts of a market are no more sets: a job that goes on day after day is one search.
     alike = {record.alike for record in records if record.sees(window)}
     alike |= {record.alike for record in records_of(session_id, spec, spec.n)}
     for record in shared:
-        if not record.data & data and record.alike not in alike and record.sees_in_other_files(spec.marks, window):
+        if record.data & data or record.alike in alike or (apart is not None and record.window == apart):
+            continue
+        if record.sees_in_other_files(spec.marks, window):
             most[record.alike] = max(most.get(record.alike, 0), record.trials)
     return TrialsOnData(sum(most.values()), len(most), read.count(None))
 

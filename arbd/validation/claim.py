@@ -99,7 +99,7 @@ def _counted(p: float, as_if: float, why: str) -> str:
 def percent(value: float) -> str:
     """A share with the digits that tell it: never 0 % of what is more."""
     if value <= 0 or value >= 0.0005:
-        return f"{value:.2%}" if value <= LEVEL else f"{value:.1%}"
+        return f"{value:.2%}" if value <= LEVEL * (1 + 1e-9) else f"{value:.1%}"
     return f"{100 * value:.2g}%" if value >= 1e-6 else "less than 0.0001%"
 
 

@@ -97,10 +97,12 @@ def combinatorial_purged(
     leave a fold no training, or a group would be empty.
     """
     embargo = purge if embargo is None else embargo
-    if not 1 <= test_groups < groups or purge < 0 or embargo < 0:
+    if not 1 <= test_groups < groups:
         raise UsageError(
-            f"{test_groups} of {groups} groups, purge {purge}, embargo {embargo}; expected fewer test groups"
+            f"{test_groups} of {groups} groups are tested; expected at least 1, and at least 1 left to train on"
         )
+    if purge < 0 or embargo < 0:
+        raise UsageError(f"a purge of {purge} and an embargo of {embargo}; expected 0 or more")
     if comb(groups, test_groups) > MAX_FOLDS:
         raise UsageError(f"{test_groups} of {groups} groups give more than {MAX_FOLDS:,} folds")
     if end - start < groups:

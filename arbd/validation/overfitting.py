@@ -240,9 +240,12 @@ def _slope(x: FloatArray, y: FloatArray) -> float | None:
         return None
     away = x[both] - x[both].mean()
     # What rounding leaves of equal numbers is no difference.
-    if np.abs(away).max() <= EQUAL * np.abs(x[both]).max():
+    spread = float(np.abs(away).max())
+    if spread <= EQUAL * np.abs(x[both]).max():
         return None
-    return float((away * y[both]).sum() / (away * away).sum())
+    # Squares of numbers that are next to nothing are nothing.
+    away /= spread
+    return float((away * (y[both] / spread)).sum() / (away * away).sum())
 
 
 def _without(chosen: tuple[int, ...], groups: range) -> tuple[int, ...]:

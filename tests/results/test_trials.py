@@ -13,7 +13,15 @@ from arbd.job.spec import Execution, ObjectiveSpec, ResultOptions, Terms
 from arbd.job.stored import read_spec
 from arbd.job.validation import FoldWindows, ValidationSpec
 from arbd.results.compaction import compact
-from arbd.results.trials import NO_MATTER_FIRST, TrialsOnData, data_digests, keep_records, records_of, trials_on_data
+from arbd.results.trials import (
+    NO_MATTER_FIRST,
+    TrialsOnData,
+    data_digests,
+    keep_records,
+    records_of,
+    trials_on_data,
+    windows_of,
+)
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
@@ -308,3 +316,32 @@ def test_the_same_search_without_a_holdout_in_another_file_has_looked_at_what_is
     keep_records(files, layout, records_of("own", hides, 13))
     keep_records(files, layout, records_of("whole", spec_of(10, **_other_file(_marked(10, 10))), 10))
     assert trials_on_data(files, layout, "own", hides, (1_500, 1_900)).trials == 13
+
+
+@pytest.mark.parametrize("in_other_files", [False, True], ids=["the same files", "other files"])
+@pytest.mark.parametrize("offset", [0, 150, 400], ids=["side by side", "one after the other, overlapping", "apart"])
+def test_of_several_markets_what_is_searched_is_not_what_is_held_out_of_another(
+    layout: SpoolLayout, offset: int, in_other_files: bool
+) -> None:
+    """Whatever their times: a job's own test is no trial on what it searched, and a second one like it is only one test more."""
+    files = Files()
+    windows = FoldWindows(
+        (((0, 80),), ((offset, offset + 80),)), (((100, 120),), ((offset + 100, offset + 120),))
+    )  # fmt: skip
+    of = {**OWN, "marks": _marked(0, 6)}
+    validation = ValidationSpec(10, "holdout", (windows,), finalists=3)
+    own = spec_of(13, generation_size=10, validation=validation, **of)
+    seen, held_out = windows_of(own)
+    keep_records(files, layout, records_of("own", own, 13))
+    assert (
+        trials_on_data(files, layout, "own", own, seen).trials,
+        trials_on_data(files, layout, "own", own, held_out).trials,
+    ) == (10, 3)
+    again = spec_of(
+        13, seed=2, generation_size=10, validation=validation, **(_other_file(_marked(0, 6)) if in_other_files else of)
+    )
+    keep_records(files, layout, records_of("again", again, 13))
+    assert (
+        trials_on_data(files, layout, "own", own, seen).trials,
+        trials_on_data(files, layout, "own", own, held_out).trials,
+    ) == (20, 6)

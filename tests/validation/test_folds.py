@@ -122,8 +122,8 @@ def test_schemes_that_do_not_fit_say_why(make: object, reason: str) -> None:
         (lambda: walk_forward(0, 10, 0, 3), "train 0"),
         (lambda: walk_forward(0, 10, 3, 3, purge=3), "leaves nothing"),
         (lambda: walk_forward(0, 10**9, 1, 1), "more than 10,000 folds"),
-        (lambda: combinatorial_purged(0, 100, 4, 4), "fewer test groups"),
-        (lambda: combinatorial_purged(0, 100, 4, 2, purge=-1), "purge -1"),
+        (lambda: combinatorial_purged(0, 100, 4, 4), "at least 1 left to train on"),
+        (lambda: combinatorial_purged(0, 100, 4, 2, purge=-1), "purge of -1"),
         (lambda: combinatorial_purged(0, 100, 40, 20), "more than 10,000 folds"),
     ],
 )

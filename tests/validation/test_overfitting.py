@@ -91,6 +91,14 @@ def test_what_rounding_leaves_between_equal_winners_is_no_slope(level: float, me
     assert probability_of_backtest_overfitting(returns, 8, metric).slope is None
 
 
+@pytest.mark.parametrize("scale", [1e-160, 1e-300, 1e140])
+def test_returns_that_are_next_to_nothing_or_huge_have_the_same_slope(scale: float) -> None:
+    returns = np.random.default_rng(3).standard_normal((48, 5))
+    expected = probability_of_backtest_overfitting(returns, 8, "mean").slope
+    with np.errstate(all="raise", under="ignore"):
+        assert probability_of_backtest_overfitting(scale * returns, 8, "mean").slope == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("groups", [0, 1, 3, -2, 22])
 def test_a_number_of_groups_that_cannot_be_is_refused(groups: int) -> None:
     with pytest.raises(UsageError, match="expected an even number from 2 to 20"):
