@@ -183,7 +183,7 @@ def test_a_market_without_an_edge_is_made_of_what_the_search_sees_and_is_the_sam
         ({"holdout": "soon"}, "validation.holdout"),
         ({"holdout": {"from": "yesterday"}}, "is no moment"),
         ({"walk_forward": {"train": "6d", "test": "2d"}}, "do not fit into the 0.83 days"),
-        ({"cpcv": {"groups": 3, "test_groups": 3}}, "fewer test groups"),
+        ({"cpcv": {"groups": 3, "test_groups": 3}}, "at least 1 left to train on"),
         ({"stress": [{"name": "odd", "no_such": "x2"}]}, "is no number that the objective takes"),
         ({"stress": [{"fee_a_bps": "much"}]}, "is not a number"),
         ({"stress": [{"name": "nothing"}]}, "changes no parameter"),
