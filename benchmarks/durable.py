@@ -6,8 +6,9 @@
 Each line is processor time, user and system, of one command and all that it starts, from its start to its end: `arbd run
 --burst` with two slots on a fresh spool in the temporary folder, and each peer (`coordination_peers.py`) with two
 processes in a process of its own. They take turns, so that what the machine has else to do meets all alike. 20,000
-iterations beside Optuna's journal and jug, which keep each; a million beside a process pool, which keeps nothing. The
-`ratio` lines are of the medians: how many times as much the peer takes as arbd, and arbd as the pool.
+iterations beside Optuna's journal and jug, which keep each; a million beside a process pool, which keeps nothing. A small
+run, which is not counted, goes before. The `ratio` lines are of the medians: how many times as much the peer takes as arbd,
+and arbd as the pool.
 """
 
 from __future__ import annotations
@@ -80,6 +81,9 @@ def main() -> None:
     if given.run:
         peers[given.run[0]].run(int(given.run[1]), SLOTS)
         return
+    # Peers' packages have their bytecode beside them; arbd is to have it too, whoever starts this.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    arbd(200)
     # Whatever processes leave behind comes here, to be waited for.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for name in given.only:

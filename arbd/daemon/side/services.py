@@ -6,18 +6,20 @@ Each has a thread or a process of its own; none of them can hold the work up.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arbd.daemon.core.counters import Counters
 from arbd.daemon.host.config import Config, MetricsSettings
 from arbd.daemon.host.logs import Log
 from arbd.daemon.side.csv_keeper import CsvKeeper
-from arbd.daemon.side.mirror_supervisor import Mirroring
-from arbd.daemon.side.notices_keeper import NoticesKeeper
-from arbd.daemon.side.retention_keeper import RetentionKeeper
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.system import SystemClock
+
+if TYPE_CHECKING:
+    from arbd.daemon.side.mirror_supervisor import Mirroring
+    from arbd.daemon.side.notices_keeper import NoticesKeeper
+    from arbd.daemon.side.retention_keeper import RetentionKeeper
 
 LAST_SWEEPS_S = 2.0
 
@@ -100,6 +102,8 @@ class SideServices:
     def _mirror(self, config: Config) -> None:
         self._mirroring = None
         if config.mirror.redis:
+            from arbd.daemon.side.mirror_supervisor import Mirroring  # noqa: PLC0415 - most daemons have none
+
             self._mirroring = Mirroring(config.spool, config.mirror.redis, self._only, self._log)
             self._mirroring.start()
 
@@ -107,6 +111,8 @@ class SideServices:
         self._retention = None
         # A worker of one session has no part in what becomes of others.
         if config.retention.rules and self._only is None:
+            from arbd.daemon.side.retention_keeper import RetentionKeeper  # noqa: PLC0415 - as above
+
             self._retention = RetentionKeeper(
                 config.spool, config.worker_id, config.retention, SystemClock(), self._log
             )
@@ -115,6 +121,8 @@ class SideServices:
     def _notify(self, config: Config) -> None:
         self._notices = None
         if config.notify.targets and self._only is None:
+            from arbd.daemon.side.notices_keeper import NoticesKeeper  # noqa: PLC0415 - as above
+
             self._notices = NoticesKeeper(config.spool, config.notify, config.scan_s, self._log)
             self._notices.start()
 
