@@ -18,6 +18,7 @@ from arbd.job.aggregation import BLOCKS, MARKETS, NEIGHBOURHOOD
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
 from arbd.objective.aggregates import Metrics, Runs, assembled
+from arbd.objective.batch_columns import checked, checked_blocks
 from arbd.objective.protocol import Evaluator, Outcome, Params, Trial
 from arbd.objective.randomness import seed_generators
 from arbd.search.neighbourhood import with_neighbours
@@ -132,7 +133,9 @@ class AggregatedEvaluator:
             pools, blocks = self._engine.evaluate_apart(columns, budget, setting)
             return Runs(pools, blocks)
         metrics, parts = self.inner.evaluate_batch(columns, budget, setting)
-        return Runs([metrics], parts)
+        count = len(next(iter(columns.values()))) if columns else 1
+        found = {name: checked(column, count, name) for name, column in metrics.items()}
+        return Runs([found], None if parts is None else checked_blocks(parts, count))
 
 
 def _first(metrics: Mapping[str, Any]) -> dict[str, float]:

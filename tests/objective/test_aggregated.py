@@ -276,6 +276,23 @@ def test_what_cannot_be_aggregated_is_told(tmp_path: Path, fault: str) -> None:
         evaluator.evaluate({"x": 0.5}, Trial(1, 7, "s"))
 
 
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("'value': x[:1]", r"evaluate_batch returned \(1,\) values of 'value' for 5 parameter sets"),
+        ("'value': np.append(x, x)", r"evaluate_batch returned \(10,\) values of 'value' for 5 parameter sets"),
+        ("'value': x, 'blocks': np.zeros((3, 2, 2))", r"evaluate_batch returned blocks of shape \(3, 2, 2\); expected \(5, n_blocks, 2\)"),
+    ],
+)  # fmt: skip
+def test_a_batch_that_is_not_one_value_for_each_set_and_neighbour_is_told(
+    tmp_path: Path, extra: str, message: str
+) -> None:
+    text = f"import numpy as np\ndef evaluate_batch(columns):\n    x = columns['x']\n    return {{{extra}}}\ndef f(params):\n    return 1.0\n"
+    _, evaluator = own(tmp_path, text, robust={"over": "neighbourhood"})
+    with pytest.raises(ObjectiveError, match=message):
+        evaluator.evaluate_batch({"x": np.array([0.5, 0.0])})
+
+
 def test_repeats_with_blocks_of_different_shapes_are_told(tmp_path: Path) -> None:
     text = (
         "from arbd.tuning import Outcome\n"

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from arbd.arrays import Array
 from arbd.daemon.slots.row_buffer import not_run_errors
-from arbd.errors import ObjectiveError
 from arbd.job.spec import JobSpec
+from arbd.objective.batch_columns import checked, checked_blocks
 from arbd.objective.protocol import Evaluator, Settings
 from arbd.results.column_bytes import widened_blocks
 from arbd.results.columns import RowBatch
@@ -22,27 +22,6 @@ from arbd.spool.spans import Span
 BATCH_TARGET_S = 1.0
 FIRST_BATCH = 16
 MAX_BATCH = 16_384
-
-
-def checked(column: Array, count: int, name: str) -> Array:
-    """A metric of a batch as floats; ObjectiveError when it has not one value for each set."""
-    values = np.asarray(column, dtype=np.float64)
-    if values.shape != (count,):
-        raise ObjectiveError(f"evaluate_batch returned {values.shape} values of {name!r} for {count} parameter sets")
-    return values
-
-
-def checked_blocks(blocks: object, n: int) -> npt.NDArray[np.float64]:
-    """Return blocks of `n` rows; ObjectiveError where they are no numbers of shape (n, n_blocks, 2)."""
-    try:
-        values = np.asarray(blocks, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ObjectiveError(
-            "evaluate_batch returned blocks that are not numbers, or not as many for each set"
-        ) from error
-    if values.ndim != 3 or values.shape[0] != n or values.shape[2] != 2:
-        raise ObjectiveError(f"evaluate_batch returned blocks of shape {values.shape}; expected ({n}, n_blocks, 2)")
-    return values
 
 
 def evaluated(

@@ -22,6 +22,7 @@ from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, FailureRecord, Su
 from arbd.daemon.slots.row_buffer import RowBuffer
 from arbd.daemon.slots.tally import Tally, describe
 from arbd.errors import CodeChangedError
+from arbd.objective.batch_columns import checked
 from arbd.results.columns import RowBatch
 from arbd.search.plan import RUN
 from arbd.search.seeds import iteration_seed
@@ -173,7 +174,7 @@ class _TaskRun:
                 metrics, blocks = batches.evaluated(
                     session.evaluator, session.spec, running, session.settings, part.first + to_run
                 )
-                metrics = {name: batches.checked(column, len(to_run), name) for name, column in metrics.items()}
+                metrics = {name: checked(column, len(to_run), name) for name, column in metrics.items()}
             session.require_code()
         except CodeChangedError as error:
             # None of it counts.
