@@ -23,29 +23,44 @@ def free_port() -> int:
 
 @dataclass
 class DaskCluster:
-    """A scheduler at one address, however often it is started, and workers of one thread each."""
+    """A scheduler at one address, however often it is started, and workers of one thread each.
+
+    `tls` is a folder with `ca.pem`, `host.pem` and `host.key`, for one that is encrypted.
+    """
 
     folder: Path
+    tls: Path | None = None
     port: int = field(default_factory=free_port)
     scheduler: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"{'tcp' if self.tls is None else 'tls'}://127.0.0.1:{self.port}"
 
     def _start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         self.folder.mkdir(exist_ok=True)
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", *arguments, "--no-dashboard"],
+                [sys.executable, "-m", *arguments, "--no-dashboard", *self._secrets()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONPATH": str(REPOSITORY), **environment},
             )  # fmt: skip
 
+    def _secrets(self) -> list[str]:
+        if self.tls is None:
+            return []
+        files = (("ca-file", "ca.pem"), ("cert", "host.pem"), ("key", "host.key"))
+        return [f"--tls-{name}={self.tls / file}" for name, file in files]
+
     def start_scheduler(self) -> None:
         self.scheduler = self._start(
-            "scheduler", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port)
+            "scheduler",
+            "distributed.cli.dask_scheduler",
+            "--host",
+            self.address.rpartition(":")[0],
+            "--port",
+            str(self.port),
         )
         wait_until(self._listens, within_s=600, what="the start of the scheduler")
 

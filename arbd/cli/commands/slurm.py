@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from arbd.atomic_file import check_output, replace_file
 from arbd.cli.app import App, pass_app
+from arbd.daemon.host.unit import AFTER_DRAIN_S
 from arbd.errors import UsageError
 
+# What the daemon is told too, and how many daemons there are: sbatch takes abbreviations of long options.
+OWN = {
+    "time": "--time", "time-min": "--time, which a worker has to know", "array": "--jobs", "cpus-per-task": "--slots",
+    "ntasks": "--jobs: one worker runs in each job",
+}  # fmt: skip
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
 
@@ -53,17 +60,38 @@ def script(
     config = app.config()
     options = {"partition": partition, "account": account}
     lines = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    for line in (*lines, *more):
-        if not re.fullmatch(r"--[ -~]+", line):
-            raise UsageError(f"{line!r} is no option of sbatch; expected one such as --mem=8G")
-    text = _script(
-        seconds_of(limit), limit, jobs, slots, (*lines, *more), _command(config.spool.absolute(), app.config_path)
-    )
+    lines = [directive(line) for line in (*lines, *more)]
+    seconds = seconds_of(limit)
+    if seconds <= (least_s := config.drain_timeout_s + AFTER_DRAIN_S):
+        raise UsageError(
+            f"--time {limit} is {seconds} s, of which {least_s:g} s go by with draining (drain_timeout_s of the settings "
+            f"and {AFTER_DRAIN_S:g} s more): ask for several times the time of one iteration more"
+        )
+    text = _script(seconds, limit, jobs, slots, lines, _command(config.spool.absolute(), app.config_path))
     if output is None:
         click.echo(text, nl=False)
     else:
         replace_file(check_output(output), text.encode())
         click.echo(f"written: {output}; now: sbatch {shlex.quote(str(output))}")
+
+
+def directive(option: str) -> str:
+    """An option as a line of the script has it; UsageError for what is none, or would take a worker by surprise."""
+    if not re.fullmatch(r"--[ -~]+", option):
+        raise UsageError(f"{option!r} is no option of sbatch; expected one such as --mem=8G")
+    name, value = (*re.split("[= ]", option[2:], maxsplit=1), "")[:2]
+    for own, instead in OWN.items():
+        if name and own.startswith(name):
+            raise UsageError(f"--sbatch {option} is not handed on: use {instead}")
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        words = []
+    if len(words) == 1 or not value:
+        return option
+    if '"' in value:
+        raise UsageError(f"--sbatch {option} is no single value: put quotes around it, and none into it")
+    return f'--{name}="{value}"'
 
 
 def seconds_of(limit: str) -> int:
@@ -90,7 +118,7 @@ def _command(spool: Path, config: Path | None) -> str:
     return shlex.join(parts)
 
 
-def _script(seconds: int, limit: str, jobs: int, slots: int, more: tuple[str, ...], command: str) -> str:
+def _script(seconds: int, limit: str, jobs: int, slots: int, more: Sequence[str], command: str) -> str:
     options = [
         "--job-name=arbd",
         f"--array=1-{jobs}",
@@ -106,7 +134,8 @@ def _script(seconds: int, limit: str, jobs: int, slots: int, more: tuple[str, ..
             *(f"#SBATCH {option}" for option in options),
             "# Until nothing is left, or the time is nearly over: SECONDS is how long this script runs already.",
             f"exec {command} \\",
-            '  --worker-id "slurm-${SLURM_ARRAY_JOB_ID}-${SLURM_ARRAY_TASK_ID}" \\',
+            # One that is run again may not have the name of one that a lost node still seems to have.
+            '  --worker-id "slurm-${SLURM_ARRAY_JOB_ID}-${SLURM_ARRAY_TASK_ID}${SLURM_RESTART_COUNT:+-$SLURM_RESTART_COUNT}" \\',
             f'  --slots "${{SLURM_CPUS_PER_TASK:-{slots}}}" --walltime "$(({seconds} - SECONDS))"',
             "",
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,58 @@ def test_the_script_is_bash_and_says_all_that_was_asked_for(arbctl: Arbctl, tmp_
         assert f"#SBATCH {option}\n" in out
     assert '--walltime "$((7200 - SECONDS))"' in out
     assert f"--config {tmp_path / 'arbd.yaml'}" in out
+
+
+@pytest.mark.parametrize("separator", ["=", " "])
+@pytest.mark.parametrize("name", ["time", "tim", "time-min", "array", "cpus-per-task", "cpus", "ntasks"])
+def test_what_a_worker_has_to_know_is_not_changed_behind_it(arbctl: Arbctl, name: str, separator: str) -> None:
+    code, out, err = arbctl("slurm", "script", "--time", "10", "--sbatch", f"--{name}{separator}5")
+    assert (code, out) == (2, "")
+    assert "is not handed on: use --" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--mem=8G", "--mem=8G"),
+        ("--requeue", "--requeue"),
+        ("--nodes 1", "--nodes 1"),
+        ("--job-name=two words", '--job-name="two words"'),
+        ('--comment="two words"', '--comment="two words"'),
+        ("--comment=8G # all of it", '--comment="8G # all of it"'),
+        ("--comment=anna's", '--comment="anna\'s"'),
+    ],
+)
+def test_a_value_is_one_value_for_sbatch_whatever_is_in_it(arbctl: Arbctl, option: str, line: str) -> None:
+    code, out, _ = arbctl("slurm", "script", "--time", "10", "--sbatch", option)
+    assert code == 0
+    assert f"#SBATCH {line}\n" in out
+
+
+def test_a_value_that_cannot_be_made_one_is_refused(arbctl: Arbctl) -> None:
+    code, out, err = arbctl("slurm", "script", "--time", "10", "--sbatch", '--comment=say "this" twice')
+    assert (code, out) == (2, "")
+    assert "is no single value" in err
+
+
+@pytest.mark.parametrize(("limit", "is_enough"), [("0", False), ("0:35", False), ("0:36", True), ("0-0", False)])
+def test_a_time_that_draining_alone_would_use_up_is_refused_before_anything_is_queued(
+    arbctl: Arbctl, limit: str, is_enough: bool
+) -> None:
+    code, out, err = arbctl("slurm", "script", "--time", limit)
+    assert (code == 0) is is_enough
+    assert ("go by with draining" in err) is not is_enough
+
+
+@pytest.mark.parametrize(("restarts", "worker_id"), [({}, "slurm-7-3"), ({"SLURM_RESTART_COUNT": "2"}, "slurm-7-3-2")])
+def test_a_job_that_slurm_runs_again_is_another_worker_than_the_one_that_was_lost(
+    arbctl: Arbctl, restarts: dict[str, str], worker_id: str
+) -> None:
+    _, out, _ = arbctl("slurm", "script", "--time", "10", "--slots", "8")
+    said = re.sub(r"exec .* \\\n", 'printf "%s " \\\\\n', out)
+    variables = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3", **restarts}
+    done = subprocess.run(["bash", "-u"], input=said, text=True, check=True, capture_output=True, env=variables)
+    assert done.stdout.split() == ["--worker-id", worker_id, "--slots", "8", "--walltime", "600"]
 
 
 @pytest.mark.parametrize("option", ["mem=8G", "--mem=8G\n#SBATCH --uid=0", "rm -rf /", "--mem=8G\x1b"])
