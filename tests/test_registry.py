@@ -28,6 +28,8 @@ MEANS_SOMETHING_ELSE = {
     ("arbd/paper/market/writers.py", "quotes"): "a table of DuckDB",
     ("arbd/objective/markets.py", "quotes"): "what a file is that a job names",
     ("arbd/job/resolve.py", "quotes"): "what a file is that a job names",
+    ("arbd/paper/market/column_names.py", "quotes"): "the format that a command in a message names",
+    ("arbd/paper/market/column_names.py", "ccxt-ohlcv"): "the format that a command in a message names",
     ("arbd/paper/market/days.py", "quotes"): "what a message calls the content of a file",
     ("arbd/analysis/run_series.py", "quotes"): "how many there are, in the document of a page",
     ("arbd/cli/commands/run.py", "csv"): "`--output-csv` is an export in that format",
