@@ -14,6 +14,8 @@ from arbd.paper.kernel.state import (
     DESK,
     FEE,
     FILL,
+    KNOWN_BYTES,
+    KNOWN_PLACES,
     NEVER,
     OFTEN,
     OWN_SIZE,
@@ -118,6 +120,7 @@ def run_batch(
             "entries": np.empty(1 + hourly_entries, dtype=np.int64),
             "nearest": np.zeros(len(runs), dtype=np.int64),
             "active": np.empty(len(runs), dtype=np.int64),
+            "known": np.full(KNOWN_PLACES * KNOWN_BYTES // 8, NEVER),
             "next_rows": np.where(np.arange(len(runs) + loops.LANES) < len(runs), 0, NEVER),
         }
         desk = np.zeros(1, dtype=DESK)

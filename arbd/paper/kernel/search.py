@@ -154,7 +154,7 @@ def search(x, row, limit, stop, first, second, level, other, falls):
         row = first_reaching(x, row, end, first, second, level, other, falls)
     if row < end or limit <= stop:
         return row
-    return window_reaching(x, stop, limit, first, second, level, other, falls)
+    return window_reaching(x, max(row, stop), limit, first, second, level, other, falls)
 
 
 @jit_small

@@ -77,6 +77,10 @@ TURNOVER_DAYS, DAYS = np.int64(30), np.int64(32)
 TRADED_DAY = TRADED + DAYS
 TIERS_SIZE = TRADED_DAY + DAYS
 
+# How many searches for entries are remembered, by the block in which they began (`known`), and the bytes of one: from
+# which row to before which other row no edge reaches which two thresholds.
+KNOWN_PLACES, KNOWN_BYTES = np.int64(64), np.int64(32)
+
 # A run's record, a word for each field.
 WORDS = (*_WHOLE, *_NUMBERS, *OFTEN, *COUNTS, *SELDOM)
 RUN = np.dtype([(name, np.int64 if name in _WHOLE else np.float64) for name in WORDS])
@@ -111,6 +115,8 @@ _DESK = (
     # what runs have per venue; the rows from which they go on, with LANES more, and the nearest of each group of runs;
     # those that go on in this window
     "own", "next_rows", "nearest", "active",
+    # what searches for entries have found
+    "known",
 )  # fmt: skip
 # The code is compiled four times, once for each type of desk: those on which all runs are of the convergence strategy, or
 # of inventory; and those that are plain, where nothing that few use is in use: see `parameter_sets.is_plain`.

@@ -11,10 +11,12 @@ from arbd.paper.compiled import jit_part, jit_small
 from arbd.paper.kernel.convergence import close_before_gap, convergence_apply, convergence_entry, convergence_exit
 from arbd.paper.kernel.execution import last_of_stretch, observe_grid
 from arbd.paper.kernel.inventory import imbalanced, inventory_apply, inventory_decide, thresholds
-from arbd.paper.kernel.memory import float_at, int_at
+from arbd.paper.kernel.memory import fetch, float_at, int_at, put_float, put_int
 from arbd.paper.kernel.records import converges, plain
 from arbd.paper.kernel.search import WINDOW, first_reaching, search, stretches, verdict
 from arbd.paper.kernel.state import (
+    KNOWN_BYTES,
+    KNOWN_PLACES,
     NEVER,
     WAIT_EXIT,
     WAIT_NEXT,
@@ -22,7 +24,17 @@ from arbd.paper.kernel.state import (
     WAIT_STARVED_AB,
     WAIT_STARVED_BA,
 )
-from arbd.paper.market.loops import MAX_AB, MAX_BA, WINDOW_BITS
+from arbd.paper.market.loops import BLOCK_BITS, MAX_AB, MAX_BA, WINDOW_BITS
+
+# How far from a decision on quotes are fetched, and the bytes of one.
+QUOTES_AHEAD, QUOTE_BYTES = 5, 64
+
+
+@jit_small
+def fetch_quotes(x, row):
+    """Have the next quotes, at one of which an order of this row often fills, on their way into the caches."""
+    for ahead in range(1, QUOTES_AHEAD):
+        fetch(x.book + QUOTE_BYTES * (row + ahead))
 
 
 @jit_small
@@ -35,6 +47,7 @@ def visit(x, run, row):
         # The circuit breaker closes at the next quote that may be traded on, which need not be this one.
         run.wait = WAIT_NEXT
     if run.due_row < 0 and (plain(x) or float_at(x.ab, row) == float_at(x.ab, row)):
+        fetch_quotes(x, row)
         if not converges(x):
             inventory_decide(x, run, row)
         elif run.direction == 0:
@@ -91,9 +104,22 @@ def next_exit(x, run, row, limit, stop):
 
 @jit_small
 def next_edge(x, run, row, limit, stop):
-    """The row at which edges next change what a run without a position does, by `search`."""
+    """The row at which edges next change what a run without a position does, by `search`.
+
+    Runs that are swept one after the other mostly look from the same rows on, for thresholds that rise. What one of them
+    has looked through in vain, the next need not look through: see `known` in `state`.
+    """
     high_ab, high_ba = entry_thresholds(x, run)
-    return search(x, row, limit, stop, x.ab, x.ba, high_ab, high_ba, False)
+    known = x.known + KNOWN_BYTES * ((row >> BLOCK_BITS) % KNOWN_PLACES)
+    first, start, found = row, row, int_at(known, 1)
+    if int_at(known, 0) <= row <= found and float_at(known, 2) <= high_ab and float_at(known, 3) <= high_ba:
+        first, start = int_at(known, 0), min(found, limit)
+    found = search(x, start, limit, stop, x.ab, x.ba, high_ab, high_ba, False)
+    put_int(known, 0, first)
+    put_int(known, 1, found)
+    put_float(known, 2, high_ab)
+    put_float(known, 3, high_ba)
+    return found
 
 
 @jit_small
