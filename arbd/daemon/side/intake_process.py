@@ -138,8 +138,10 @@ def make_intake(setup: Setup, began: Callable[[str], None], reading: Reading = N
 
 def _limit(config: Config) -> None:
     os.nice(NICENESS)
-    # Nor does it take the processor from a slot that begins to run.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    # Nor does it take the processor from a slot that begins to run, where the system lets it say so: not in every sandbox,
+    # and not where it makes way for everything already.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
     most = config.intake_memory_mb * 1024 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,7 +23,7 @@ from arbd.spool.intake import MAX_CRASHES
 from arbd.spool.layout import SpoolLayout
 from arbd.spool.outcomes import Outcome, Rejected
 from arbd.spool.sessions import session_ids
-from tests.conftest import Arbctl, wait_until
+from tests.conftest import REPOSITORY, Arbctl, wait_until
 from tests.jobs import write_job
 
 GOOD = (
@@ -208,3 +209,22 @@ def test_submit_says_what_it_waits_for(
     assert code == 2
     assert "the job is queued: no worker runs on this spool that takes jobs up; start one with `arbd run`" in err
     assert "the job is queued: worker host-b checks it" in err
+
+
+def test_jobs_are_taken_up_where_the_system_refuses_another_schedule(layout: SpoolLayout) -> None:
+    """Who runs when nobody else does may not ask for more, unless an administrator lets it."""
+    drop(layout, "one", f"session_id: one\n{GOOD}")
+    unprivileged = ["setpriv", "--bounding-set=-sys_nice"] if os.geteuid() == 0 else []
+    idle = ["chrt", "--idle", "0", *unprivileged, sys.executable]
+    probe = "import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))"
+    refused = subprocess.run([*idle, "-c", probe], capture_output=True, text=True, check=False, timeout=60)
+    if "PermissionError" not in refused.stderr:
+        pytest.skip("this system lets everybody leave the idle schedule")
+    command = ["-m", "arbd.daemon", "run", "--burst", "--slots", "1", "--spool", str(layout.root), "--worker-id", "w"]
+    environment = {**os.environ, "ARBD_CONFIG": str(layout.root.with_name("settings.yaml"))}
+    Path(environment["ARBD_CONFIG"]).write_text("allow: ['command:*']\nscan_s: 0.1\nsettle_s: 0.1\n")
+    done = subprocess.run(
+        [*idle, *command], env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert session_ids(Files(), layout) == ["one"]
