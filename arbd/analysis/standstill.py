@@ -12,6 +12,7 @@ from arbd.spool.peers import silent_s
 from arbd.values import dataclass
 
 BLOCKED, FINISHING, HELD, LOADING = "blocked", "finishing", "held", "loading"
+FINISHES = "its results are being put together"
 NO_WORKER = "no worker runs on this spool: start one with `arbd run`"
 
 
@@ -35,10 +36,18 @@ class Standstill:
 
     def reason(self, session_id: str, state: LedgerState) -> str:
         """One line on why it does not go on, or not everywhere; '' where nothing is known to be wrong."""
+        loading = [f"{beat.worker_id}: {what}" for beat in self.beats if (what := _of(beat, LOADING).get(session_id))]
+        return self._reason(session_id, state, loading, [FINISHES])
+
+    def why_still(self, session_id: str, state: LedgerState) -> str:
+        """As `reason`, without what comes to an end by itself: quotes that are read, results that are put together."""
+        return self._reason(session_id, state, [], [])
+
+    def _reason(self, session_id: str, state: LedgerState, loading: list[str], finishing: list[str]) -> str:
         if state.over:
             return ""
         told = [f"{beat.worker_id}: {why}" for beat in self.beats if (why := _of(beat, BLOCKED).get(session_id))]
-        told += [f"{beat.worker_id}: {what}" for beat in self.beats if (what := _of(beat, LOADING).get(session_id))]
+        told += loading
         if not state.claims and self._all_blocked(session_id):
             told += self._halted
         if not state.claims:
@@ -51,7 +60,7 @@ class Standstill:
                 for beat in self.beats
                 if (why := _of(beat, FINISHING).get(session_id))
             ]
-            told = [*failed, *told] or ([] if self._nobody else ["its results are being put together"])
+            told = [*failed, *told] or ([] if self._nobody else finishing)
         if not told and self._nobody and label in ("pending", "running", FINISHING):
             return NO_WORKER
         return "; ".join(told)

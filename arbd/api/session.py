@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from arbd.spool.files import Files
     from arbd.spool.layout import SpoolLayout
     from arbd.spool.ledger import LedgerState
-    from arbd.spool.submitted import Submitted
+    from arbd.spool.submitted import Submitted, Watch
 
 POLL_S = 0.5
 SAY_AFTER_S = 2.0
+# For how long, how many, which attempt: the same reason with other numbers is no news.
+_NUMBERS = re.compile(r"\b[0-9][0-9.,]*\b")
 
 
 class Session:
@@ -48,15 +51,19 @@ class Session:
             )
         self.spool = own_spool() if spool is None else arguments.path(spool, "the spool of arbd.Session")
         self.session_id = arguments.name(session_id, "the session_id of arbd.Session")
-        self._submitted: Submitted | None = None
+        self._submitted: Watch | None = None
+        self._taken_back, self._has_begun = "", False
         if not self._state().n:
             raise NotFoundError(f"session {session_id} of {self.spool} has not begun yet")
 
     @classmethod
     def of(cls, job: Submitted) -> Session:
         """The session of a job that was submitted just now: until a daemon takes it up, `status()` says why not."""
+        from arbd.spool.submitted import Watch
+
         session = cls.__new__(cls)
-        session.spool, session.session_id, session._submitted = job.layout.root, job.session_id, job
+        session.spool, session.session_id = job.layout.root, job.session_id
+        session._submitted, session._taken_back, session._has_begun = Watch(job), "", False
         return session
 
     def _state(self) -> LedgerState:
@@ -69,24 +76,27 @@ class Session:
         files = layout.files()
         missed: ArbdError
         try:
-            return SessionQueue(files, layout.session(self.session_id)).refresh()
+            state = SessionQueue(files, layout.session(self.session_id)).refresh()
         except (NotFoundError, UnopenedError) as error:
             # Where in arbd a file was missed is nothing for a cell of a notebook.
             missed = error.with_traceback(None)
+        else:
+            # Where it is missed from now on it was removed, and no daemon takes it up.
+            self._submitted, self._has_begun = None, True
+            return state
         raise self._not_begun(files, layout) or missed from None
 
     def _not_begun(self, files: Files, layout: SpoolLayout) -> ArbdError | None:
         """What has become of its job, where that is no session; None where nothing is known of one."""
         from arbd.spool.dropped import JobState, find_dropped
-        from arbd.spool.submitted import refusal
 
+        if self._taken_back:
+            return JobError.of(self.session_id, self._taken_back)
         if self._submitted is not None:
-            told = self._submitted.refused(files)
-            if told is not None:
-                return refusal(self.session_id, told)
-            return NotBegunError(f"session {self.session_id}: {self._submitted.line(files)}")
+            return self._submitted.not_begun(files)
         job = find_dropped(files, layout, self.session_id)
-        if job is None:
+        # A job of that name that was rejected is not the one that it was made of.
+        if job is None or (self._has_begun and job.state is not JobState.QUEUED):
             return None
         if job.state is JobState.QUEUED:
             return NotBegunError(f"session {self.session_id}: the job is queued: {job.line}")
@@ -95,9 +105,9 @@ class Session:
     def wait_until_begun(self, timeout_s: float | None) -> str:
         """Wait until a daemon took its job up; '', or why that is not so after `timeout_s` or may never be.
 
-        JobError when the job was refused.
+        With None, what it waits for is warned once. JobError when the job was refused.
         """
-        begun_s = time.monotonic()
+        begun_s, is_said = time.monotonic(), timeout_s is not None
         while True:
             try:
                 self._state()
@@ -108,6 +118,10 @@ class Session:
                     timeout_s if self._may_begin() else min(timeout_s, SAY_AFTER_S)
                 ):
                     return str(error)
+                if not is_said and waited_s >= SAY_AFTER_S:
+                    # At the line that called `arbd.submit`.
+                    warnings.warn(str(error), stacklevel=3)
+                    is_said = True
             else:
                 return ""
             time.sleep(POLL_S)
@@ -130,12 +144,13 @@ class Session:
     def _may_begin(self) -> bool:
         from arbd.spool.layout import SpoolLayout
 
-        return self._submitted is None or self._submitted.may_be_taken(SpoolLayout(self.spool).files())
+        return self._submitted is None or self._submitted.job.may_be_taken(SpoolLayout(self.spool).files())
 
     def status(self) -> dict[str, Any]:
         """How far it is: the keys of `arbctl status --json` that do not depend on a host.
 
-        `state` is `queued` while no daemon has taken its job up; `reason` says why nothing of it is done now, "" else.
+        `state` is `queued` while no daemon has taken its job up, `rejected` or `cancelled` when none will; `reason` says
+        why nothing of it is done now, "" else. NotFoundError when its job, or the session, was removed.
         """
         from arbd.spool.ledger import STATUS_NAMES
 
@@ -145,7 +160,10 @@ class Session:
         except NotBegunError as error:
             return self._told("queued", 0, 0, nothing, "", str(error).partition(": ")[2])
         except JobError as error:
-            return self._told("rejected", 0, 0, nothing, "", str(error))
+            from arbd.spool.submitted import is_cancellation
+
+            why = str(error).partition(": ")[2]
+            return self._told("cancelled" if is_cancellation(why) else "rejected", 0, 0, nothing, "", str(error))
         standstill = self._standstill()
         statuses = dict(zip(STATUS_NAMES, state.counts, strict=True))
         label, reason = standstill.label(self.session_id, state), standstill.reason(self.session_id, state)
@@ -166,7 +184,10 @@ class Session:
 
     @property
     def is_over(self) -> bool:
-        """True when nothing of it will be evaluated any more; JobError when its job was refused."""
+        """True when nothing of it will be evaluated any more; JobError when its job was refused, or cancelled.
+
+        NotFoundError when the job, or the session, was removed.
+        """
         try:
             return self._state().over
         except NotBegunError:
@@ -175,12 +196,12 @@ class Session:
     def wait(self, timeout_s: float | None = None) -> Session:
         """Wait until it is over; TimeoutError after `timeout_s` seconds. What it waits for, where it stands still, is warned.
 
-        JobError when a daemon refused its job.
+        JobError when a daemon refused its job, or somebody cancelled it; NotFoundError when the job, or the session, was removed.
         """
         if timeout_s is not None:
             timeout_s = arguments.seconds(timeout_s, "wait")
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        look_at_s, said = time.monotonic() + SAY_AFTER_S, ""
+        look_at_s, said = time.monotonic() + SAY_AFTER_S, set[str]()
         while not self.is_over:
             now_s = time.monotonic()
             if until_s is not None and now_s > until_s:
@@ -190,11 +211,19 @@ class Session:
                 )
             if now_s > look_at_s:
                 look_at_s = now_s + SAY_AFTER_S
-                if (why := self.status()["reason"]) not in ("", said):
+                if (why := self._why_still()) and (kind := _NUMBERS.sub("", why)) not in said:
                     warnings.warn(f"session {self.session_id}: {why}", stacklevel=2)
-                    said = why
+                    said.add(kind)
             time.sleep(POLL_S)
         return self
+
+    def _why_still(self) -> str:
+        """Why it stands still, in one line; '' when it goes on, or what it waits for comes to an end by itself."""
+        try:
+            state = self._state()
+        except NotBegunError as error:
+            return str(error).partition(": ")[2]
+        return self._standstill().why_still(self.session_id, state)
 
     @property
     def best(self) -> Best:
@@ -292,14 +321,21 @@ class Session:
         return self
 
     def cancel(self) -> None:
-        """End it; what was evaluated stays. A job that no daemon has taken up yet is taken back."""
+        """End it; what was evaluated stays. A job that no daemon has taken up yet is taken back. Once is as good as twice.
+
+        UsageError when it is done, or a worker does not come to an end with checking its job; JobError when that was refused.
+        """
         from arbd.spool.control import change_state, this_user
         from arbd.spool.layout import SpoolLayout
         from arbd.spool.ledger import CANCELLED
 
         layout = SpoolLayout(self.spool)
-        if self._submitted is not None and self._submitted.take_back(layout.files(), this_user().user):
+        if self._taken_back:
             return
+        if self._submitted is not None:
+            self._taken_back = self._submitted.job.cancel(layout.files(), this_user().user)
+            if self._taken_back:
+                return
         change_state(layout, self.session_id, CANCELLED)
 
     def __repr__(self) -> str:

@@ -44,20 +44,24 @@ class Study:
     def __init__(self, **fields: Any) -> None:
         from arbd.api.job import Job
 
-        self._limit: int | None = fields.get("max_iterations")
+        below = fields.get("tuning")
+        given = {**below, **fields} if isinstance(below, Mapping) else fields
+        self._limit: int | None = given.get("max_iterations")
         # Nothing is evaluated here: there is no code to be found, whose name only gives the metric a direction.
         job = Job(
             **{
                 "objective": {"python": "arbd_study:objective"},
                 "metric": "value",
-                "max_iterations": FIRST_SIZE,
+                **({} if "max_iterations" in given else {"max_iterations": FIRST_SIZE}),
                 **fields,
             }
         )
         for name in ("repeats", "robust"):
-            if fields.get(name) not in (None, 1):
+            # Wherever it was given: beside the other fields, or below `tuning`.
+            if job.fields["tuning"].get(name) not in (None, 1):
                 raise UsageError(
-                    f"{name}: a study evaluates nothing: evaluate what ask() gave as often as it takes, and tell what is to count"
+                    f"{name}: a study evaluates nothing itself: evaluate each suggestion as often as you like, and tell the "
+                    "study the value that counts"
                 )
         self._spec = _one_by_one(job.resolve())
         self._open_ended = self._limit is None and not _ends_by_itself(self._spec.method)

@@ -96,11 +96,12 @@ def submit(
 ) -> Session:
     """Give a job to the daemons of a spool; its session.
 
-    Returns as soon as one of them has taken the job up, and after `timeout_s` at the latest (None: only then). Where no
-    daemon lives that takes jobs up, that is after a moment. A warning says why nobody has taken it up; the session's
+    Returns once a daemon has taken the job up, or after `timeout_s` (None: waits as long as it takes). Returns after about
+    2 s when no daemon is running, unless `timeout_s` is None. A warning says why nobody has taken it up; the session's
     `status()` is `queued`, with the reason, until a daemon is there, and `wait()` waits for that too.
 
-    JobError names what is wrong with the job, here or where it was refused.
+    JobError names what is wrong with the job, here or where it was refused. UsageError for a job that is no single session:
+    with `each`, or a `schedule`.
     """
     if timeout_s is not None:
         timeout_s = arguments.seconds(timeout_s, "submit: timeout_s")
@@ -112,6 +113,7 @@ def submit(
             "a function of this process can be tuned on this host alone (arbd.tune): put it into a module that the daemons "
             "can import, and name it as objective={'python': 'module:function'}"
         )
+    _require_one_session(job)
     layout = SpoolLayout(arguments.path(spool, "spool"))
     layout.prepare_to_submit()
     known = session_id or job.fields.get("session_id")
@@ -129,6 +131,17 @@ def submit(
     if why := session.wait_until_begun(timeout_s):
         warnings.warn(why, stacklevel=2)
     return session
+
+
+def _require_one_session(job: Job) -> None:
+    """What is submitted from Python is held as one session."""
+    makes = {"each": "makes several sessions", "schedule": "makes a standing job, which begins sessions of its own"}
+    for name, what in makes.items():
+        if job.fields.get(name) is not None:
+            raise UsageError(
+                f"{name} {what}, and arbd.submit returns one: write the job into a file and say `arbctl submit FILE`, or "
+                f"leave {name} out"
+            )
 
 
 def _job(job: object, fields: dict[str, Any], what: str) -> Job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable
 
@@ -13,14 +12,11 @@ from arbd.cli.app import App, table
 from arbd.errors import ArbdError, JobError, UsageError
 from arbd.spool.bookmarks import read_state
 from arbd.spool.dropped import DroppedJob, JobState, find_dropped
-from arbd.spool.job_file import user_name
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.rejected import reject
 from arbd.spool.sessions import exists, session_names
+from arbd.spool.submitted import cancel_queued, this_users_cancellation
 from arbd.terminal_text import escape_line
 
-CHECK_PATIENCE_S = 10.0
-POLL_S = 0.1
 HEAD = ("JOB", "STATE", "SESSION")
 
 
@@ -101,22 +97,9 @@ def cancel_job(app: App, layout: SpoolLayout, job: DroppedJob, why: str = "") ->
 
     It goes to `rejected/`. UsageError when it was rejected already, or a worker does not come to an end with it.
     """
-    files, until_s = layout.files(), time.monotonic() + CHECK_PATIENCE_S
-    found: str | DroppedJob = job
-    while isinstance(found, DroppedJob):
-        if found.state is JobState.REJECTED:
-            raise UsageError(f"{found.name} was rejected, nothing of it runs: {found.line}")
-        if not found.checked_by:
-            reason = f"cancelled by {user_name(os.getuid())} before it was taken up" + (f": {why}" if why else "")
-            try:
-                if reject(files, layout, found.path, found.name, reason) is not None:
-                    return None
-            except PermissionError:
-                # Who may only drop jobs may remove what is theirs.
-                files.remove(found.path)
-                return None
-        elif time.monotonic() > until_s:
-            raise UsageError(f"{found.name} cannot be cancelled now: {found.reason}; try again in a moment")
-        time.sleep(POLL_S)
-        found = _now(app, layout, job)
-    return found
+    first: list[DroppedJob] = [job]
+
+    def now() -> str | DroppedJob:
+        return first.pop() if first else _now(app, layout, job)
+
+    return cancel_queued(layout.files(), layout, now, this_users_cancellation(why))

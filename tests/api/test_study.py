@@ -36,10 +36,21 @@ def study_of(method: str, **changed: Any) -> arbd.Study:
     return arbd.Study(**(fields | changed))
 
 
+@pytest.mark.parametrize("is_below", [False, True], ids=["beside", "below tuning"])
 @pytest.mark.parametrize("asked", [{"repeats": 3}, {"robust": {"over": "neighbourhood"}}])
-def test_what_only_an_evaluation_can_do_is_refused(asked: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=rf"^{next(iter(asked))}: a study evaluates nothing: "):
-        arbd.Study(search_space={"x": {"type": "float", "bounds": [0, 1]}}, method="tpe", **asked)
+def test_what_only_an_evaluation_can_do_is_refused(asked: dict[str, Any], is_below: bool) -> None:
+    with pytest.raises(UsageError, match=rf"^{next(iter(asked))}: a study evaluates nothing itself: "):
+        study_of("tpe", **({"tuning": asked} if is_below else asked))
+
+
+@pytest.mark.parametrize(
+    "more", [{"max_iterations": 3}, {"tuning": {"max_iterations": 3}}], ids=["beside", "below tuning"]
+)
+def test_no_more_are_given_than_were_to_be_asked_for(more: dict[str, Any]) -> None:
+    study = study_of("random", **more)
+    study.ask(3)
+    with pytest.raises(UsageError, match="random has 3 points, and 3 were asked for"):
+        study.ask()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -154,7 +154,7 @@ def test_a_job_is_cancelled_before_it_is_taken_up_or_it_is_said_why_not(
     living: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("arbd.cli.dropped.CHECK_PATIENCE_S", 0.0)
+    monkeypatch.setattr("arbd.spool.submitted.CHECK_PATIENCE_S", 0.0)
     case.make(layout, living)
     code, out, err = arbctl("cancel", wanted)
     if case.state == "rejected":

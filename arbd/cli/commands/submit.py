@@ -21,7 +21,7 @@ from arbd.cli.jobs import PreparedJob, overrides_option, read_job
 from arbd.cli.progress import ProgressView
 from arbd.cli.typed_file import TypedFile
 from arbd.daemon.host.config import Config
-from arbd.errors import ArbdError, NotFoundError, UnopenedError, UsageError
+from arbd.errors import ArbdError, NotBegunError, NotFoundError, UnopenedError, UsageError
 from arbd.job.stored import read_spec
 from arbd.spool import ledger
 from arbd.spool.arrivals import SUBMITTED_SUFFIX
@@ -33,7 +33,7 @@ from arbd.spool.operations import halts
 from arbd.spool.queue import SessionQueue
 from arbd.spool.sessions import exists, new_session_id
 from arbd.spool.standing.folder import require_free
-from arbd.spool.submitted import Submitted, refusal, submitted
+from arbd.spool.submitted import Submitted, Watch, submitted
 from arbd.spool.system import SystemClock
 from arbd.terminal_text import escape_line
 
@@ -266,17 +266,18 @@ def _why_all_wait(files: Files, layout: SpoolLayout) -> str:
 
 
 def _wait_until_accepted(job: Submitted) -> SessionQueue:
-    """Wait until a worker took the job up; JobError with its reason when it was refused."""
-    files = job.layout.files()
+    """Wait until a worker took the job up; JobError with its reason when it was refused, NotFoundError when it is gone."""
+    files, watch = job.layout.files(), Watch(job)
     queue = SessionQueue(files, job.layout.session(job.session_id))
     say_at_s, said = time.monotonic() + SAY_AFTER_S, ""
     while True:
         try:
             queue.refresh()
         except (NotFoundError, UnopenedError):
-            if (told := job.refused(files)) is not None:
-                raise refusal(job.session_id, told) from None
-            if time.monotonic() > say_at_s and (line := escape_line(job.line(files))) != said:
+            why = watch.not_begun(files)
+            if not isinstance(why, NotBegunError):
+                raise why from None
+            if time.monotonic() > say_at_s and (line := escape_line(str(why))) != said:
                 click.echo(f"arbctl: {line}", err=True)
                 said = line
             time.sleep(POLL_S)
