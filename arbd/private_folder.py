@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import stat
 import time
 from pathlib import Path
@@ -100,7 +101,7 @@ def _check_above(folder: Path, above: Path, found: os.stat_result, use: Use) -> 
     if _writable_by_others(found) and not found.st_mode & stat.S_ISVTX:
         raise UsageError(
             f"the {use.noun} {folder} is below {above}, in which others can rename it (mode {stat.S_IMODE(found.st_mode):04o}): "
-            f"chmod go-w {above}, or {use.another}"
+            f"chmod go-w {shlex.quote(str(above))}, or {use.another}"
         )
 
 

@@ -9,6 +9,7 @@ import fnmatch
 import glob
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ def written_by_anybody(path: Path) -> str | None:
         found = place.stat()
         mode = found.st_mode
         if mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
-            return f"{place} can be written by every user of this host: chmod o-w {place}"
+            return f"{place} can be written by every user of this host: chmod o-w {shlex.quote(str(place))}"
         if place.parent.stat().st_mode & stat.S_IWOTH and found.st_uid not in (0, os.geteuid()):
             return (
                 f"{place} belongs to user {found.st_uid}, who may have been the first to make it in {place.parent}, where "

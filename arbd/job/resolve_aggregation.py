@@ -90,7 +90,7 @@ def _draws(evaluated: EvaluatedJob) -> bool:
 def _of_form(given: RobustModel) -> Iterator[tuple[str, ...]]:
     """What is wrong, and the field that says so."""
     if given.use == QUANTILE and given.q is None:
-        yield "use: quantile needs a q: 0.25 is what a quarter of the values is worse than", "use"
+        yield "use: quantile needs a q; with q: 0.25, a quarter of the values are worse than it", "use"
     if given.use != QUANTILE and given.q is not None:
         yield f"is for use: quantile; {given.use} is a quantile of its own", "q"
     if given.over != BLOCKS and given.groups is not None:

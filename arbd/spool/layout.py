@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,10 @@ def check_name(name: str, what: str) -> str:
 
 def _require_sticky(folder: Path, found: os.stat_result) -> None:
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        quoted = shlex.quote(str(folder))
         raise SpoolError(
             f"{folder} can be written by everybody and has no sticky bit, so that everybody can rename and remove what "
-            f"is in it: chmod o-w {folder}, or chmod +t {folder} where strangers may drop jobs"
+            f"is in it: chmod o-w {quoted}, or chmod +t {quoted} where strangers may drop jobs"
         )
 
 

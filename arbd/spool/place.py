@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _unreachable(root: Path, error: OSError) -> SpoolError:
         return SpoolError(f"the spool {root} is a link to {root.readlink()}, which does not exist: mount it, {another}")
     if error.errno == errno.ENOENT:
         return SpoolError(
-            f"the spool {root} does not exist: mount the shared folder, make it (mkdir -p {root}), {another}"
+            f"the spool {root} does not exist: mount the shared folder, make it (mkdir -p {shlex.quote(str(root))}), {another}"
         )
     if error.errno == errno.ENOTDIR:
         return SpoolError(f"the spool {root} is no folder, or is below a file: name a folder with --spool")

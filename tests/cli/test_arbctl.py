@@ -218,7 +218,7 @@ def test_run_needs_no_daemon_and_refuses_another_job_under_the_same_name(arbctl:
     code, out, _ = arbctl("summary", "alone")
     assert "25 of 25 iterations: 25 completed" in out
     code, _, err = arbctl("run", job, "--iterations", "26", "--session-id", "alone")
-    assert (code, "`arbctl extend alone --iterations 1` gives it the others" in err) == (2, True)
+    assert (code, "`arbctl extend alone --iterations 1` adds the rest" in err) == (2, True)
     code, _, err = arbctl("run", job, "--iterations", "25", "--session-id", "alone", "--set", "tuning.seed=7")
     assert (code, "with another job, which differs in tuning.seed: choose another" in err) == (2, True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +105,27 @@ def test_run_makes_a_spool_of_any_folder_and_says_what_is_beside_it(arbctl: Arbc
     (tmp_path / "job.yaml").write_text(JOB)
     assert "made a spool of" in arbctl("run", tmp_path / "job.yaml", "--workers", "1")[2]
     assert "made a spool of" not in arbctl("run", tmp_path / "job.yaml", "--workers", "1", "--session-id", "s2")[2]
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "it's", "$HOME; true", "(a)"])
+def test_the_command_that_an_error_suggests_can_be_pasted(arbctl: Arbctl, tmp_path: Path, name: str) -> None:
+    arbctl.spool = tmp_path / name / "spool"
+    _, _, err = arbctl("list")
+    _pasted(err, r"make it \((mkdir -p .*)\), or name another")
+    assert arbctl.spool.is_dir()
+    (tmp_path / "job.yaml").write_text(JOB)
+    assert arbctl("submit", tmp_path / "job.yaml")[0] == 0
+    arbctl.spool.chmod(0o777)
+    code, _, err = arbctl("list")
+    assert code == 4
+    _pasted(err, r"is in it: (chmod o-w .*), or chmod \+t")
+    assert arbctl("list")[0] == 0
+
+
+def _pasted(err: str, pattern: str) -> None:
+    found = re.search(pattern, err)
+    assert found is not None, err
+    subprocess.run(["bash", "-c", found[1]], check=True)
 
 
 def test_an_empty_name_is_no_folder(arbctl: Arbctl) -> None:

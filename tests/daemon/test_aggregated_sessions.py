@@ -162,7 +162,7 @@ def test_summary_tells_what_the_winner_is_worth_without_its_luck_and_validate_wh
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
     code, out, err = arbctl("validate", tmp_path / "job.yaml")
     assert code == 0, err
-    assert "evaluations 4 an iteration, 600 more: 4 repeats" in out
+    assert "evaluations 4 per iteration, 600 more in total: 4 repeats" in out
     assert json.loads(arbctl("--json", "validate", tmp_path / "job.yaml")[1])["evaluations_each"] == 4
     assert arbctl("run", tmp_path / "job.yaml", "--session-id", "lucky", "--workers", 1)[0] == 0
     worth = json.loads(arbctl("--json", "summary", "lucky")[1])["winner"]

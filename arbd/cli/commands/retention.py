@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,7 @@ def archive(
         return
     folder = output or Path()
     if not folder.is_dir():
-        raise UsageError(f"--output {folder}: no folder; make it (mkdir -p {folder})")
+        raise UsageError(f"--output {folder}: no folder; make it (mkdir -p {shlex.quote(str(folder))})")
     views = chosen(layout, app.bookmarks(), selection, lambda view: view.is_over)
 
     def act(name: str) -> str:

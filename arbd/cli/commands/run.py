@@ -146,7 +146,8 @@ def _make_or_join(layout: SpoolLayout, name: str, prepared: PreparedJob) -> bool
     if more := more_iterations(prepared.spec, there):
         raise UsageError(
             f"session {name} has {there.n:,} iterations, the job asks for {prepared.spec.n:,}: once it is done, "
-            f"`arbctl extend {name} --iterations {more}` gives it the others; another session has another --session-id"
+            f"`arbctl extend {name} --iterations {more}` adds the rest; to start a separate session, choose another "
+            "--session-id"
         )
     raise UsageError(
         f"session {name} exists already with another job, which differs in {', '.join(differences(prepared.spec, there))}: "

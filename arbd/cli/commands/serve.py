@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import signal
 import stat
 import threading
@@ -92,7 +93,7 @@ def _token(file: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--token-file {file} cannot be read: {error}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(f"--token-file {file} can be read by others: chmod 600 {file}")
+        raise UsageError(f"--token-file {file} can be read by others: chmod 600 {shlex.quote(str(file))}")
     if len(text) < MIN_TOKEN_CHARS or not text.isascii() or not text.isprintable() or " " in text:
         raise UsageError(
             f"--token-file {file} holds no token: write at least {MIN_TOKEN_CHARS} ASCII characters without blanks, for example "

@@ -17,7 +17,9 @@ from arbd.errors import UsageError
 
 # What the daemon is told too, and how many daemons there are: sbatch takes abbreviations of long options.
 OWN = {
-    "time": "--time", "time-min": "--time, which a worker has to know", "array": "--jobs", "cpus-per-task": "--slots",
+    "time": "--time, because the worker must know its limit",
+    "time-min": "--time, because the worker must know its limit",
+    "array": "--jobs", "cpus-per-task": "--slots",
     "ntasks": "--jobs: one worker runs in each job",
 }  # fmt: skip
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -63,9 +65,10 @@ def script(
     lines = [directive(line) for line in (*lines, *more)]
     seconds = seconds_of(limit)
     if seconds <= (least_s := config.drain_timeout_s + AFTER_DRAIN_S):
+        no_limit = "" if seconds else " (no limit to Slurm, which is not supported)"
         raise UsageError(
-            f"--time {limit} is {seconds} s, of which {least_s:g} s go by with draining (drain_timeout_s of the settings "
-            f"and {AFTER_DRAIN_S:g} s more): ask for several times the time of one iteration more"
+            f"--time {limit} is {seconds} s{no_limit}, but draining alone takes {least_s:g} s (drain_timeout_s of the settings "
+            f"plus {AFTER_DRAIN_S:g} s): ask for that plus several times the length of one iteration"
         )
     text = _script(seconds, limit, jobs, slots, lines, _command(config.spool.absolute(), app.config_path))
     if output is None:
@@ -82,7 +85,7 @@ def directive(option: str) -> str:
     name, value = (*re.split("[= ]", option[2:], maxsplit=1), "")[:2]
     for own, instead in OWN.items():
         if name and own.startswith(name):
-            raise UsageError(f"--sbatch {option} is not handed on: use {instead}")
+            raise UsageError(f"--sbatch {option} is not passed to sbatch: use {instead}")
     try:
         words = shlex.split(value)
     except ValueError:
@@ -90,7 +93,10 @@ def directive(option: str) -> str:
     if len(words) == 1 or not value:
         return option
     if '"' in value:
-        raise UsageError(f"--sbatch {option} is no single value: put quotes around it, and none into it")
+        spaces = "spaces and " if " " in value else ""
+        raise UsageError(
+            f"--sbatch {option}: the value has {spaces}a double quote, which sbatch cannot read: leave the double quotes out"
+        )
     return f'--{name}="{value}"'
 
 

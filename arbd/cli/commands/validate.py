@@ -124,8 +124,8 @@ def _each(spec: JobSpec) -> str:
     rule, count = spec.aggregation.robust, _most_of_one(spec)
     repeats = [f"{spec.aggregation.repeats} repeats"] if spec.aggregation.repeats > 1 else []
     robust = [f"{rule.use} over {rule.over}" + (f", q {rule.q:g}" if rule.use == QUANTILE else "")] if rule else []
-    added = f"{(count - 1) * spec.n:,} more" if count > 1 else "none more"
-    return f"{'at most ' if rule and count > 1 else ''}{count:,} an iteration, {added}: {'; '.join(repeats + robust)}"
+    added = f"{(count - 1) * spec.n:,} more in total" if count > 1 else "none more"
+    return f"{'at most ' if rule and count > 1 else ''}{count:,} per iteration, {added}: {'; '.join(repeats + robust)}"
 
 
 def _validation(spec: JobSpec) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import stat
 import statistics
@@ -90,7 +91,8 @@ def permissions(root: Path) -> Finding:
     """Who may drop what into the spool."""
     mode = root.stat().st_mode
     open_to_all = bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
-    remedy = f"chmod o-w {root}, or chmod +t {root}"
+    quoted = shlex.quote(str(root))
+    remedy = f"chmod o-w {quoted}, or chmod +t {quoted}"
     return judged(
         "permissions", f"mode {stat.S_IMODE(mode):04o}, owner {root.stat().st_uid}", broken=open_to_all, remedy=remedy
     )

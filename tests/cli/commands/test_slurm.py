@@ -91,7 +91,7 @@ def test_the_script_is_bash_and_says_all_that_was_asked_for(arbctl: Arbctl, tmp_
 def test_what_a_worker_has_to_know_is_not_changed_behind_it(arbctl: Arbctl, name: str, separator: str) -> None:
     code, out, err = arbctl("slurm", "script", "--time", "10", "--sbatch", f"--{name}{separator}5")
     assert (code, out) == (2, "")
-    assert "is not handed on: use --" in err
+    assert "is not passed to sbatch: use --" in err
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,13 @@ def test_a_value_is_one_value_for_sbatch_whatever_is_in_it(arbctl: Arbctl, optio
     assert f"#SBATCH {line}\n" in out
 
 
-def test_a_value_that_cannot_be_made_one_is_refused(arbctl: Arbctl) -> None:
-    code, out, err = arbctl("slurm", "script", "--time", "10", "--sbatch", '--comment=say "this" twice')
+@pytest.mark.parametrize(
+    ("value", "told"), [('say "this" twice', "spaces and a double quote"), ('5"', "a double quote")]
+)
+def test_a_value_that_cannot_be_made_one_is_refused(arbctl: Arbctl, value: str, told: str) -> None:
+    code, out, err = arbctl("slurm", "script", "--time", "10", "--sbatch", f"--comment={value}")
     assert (code, out) == (2, "")
-    assert "is no single value" in err
+    assert f"--comment={value}: the value has {told}, which sbatch cannot read: leave the double quotes out" in err
 
 
 @pytest.mark.parametrize(("limit", "is_enough"), [("0", False), ("0:35", False), ("0:36", True), ("0-0", False)])
@@ -124,7 +127,8 @@ def test_a_time_that_draining_alone_would_use_up_is_refused_before_anything_is_q
 ) -> None:
     code, out, err = arbctl("slurm", "script", "--time", limit)
     assert (code == 0) is is_enough
-    assert ("go by with draining" in err) is not is_enough
+    assert ("but draining alone takes 35 s" in err) is not is_enough
+    assert ("(no limit to Slurm, which is not supported)" in err) is (limit in ("0", "0-0"))
 
 
 @pytest.mark.parametrize(("restarts", "worker_id"), [({}, "slurm-7-3"), ({"SLURM_RESTART_COUNT": "2"}, "slurm-7-3-2")])

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
@@ -248,7 +249,7 @@ def _security(settings: ExecutorSettings) -> Any:
     if not isinstance(found, dict) or set(found) != set(_SECRETS):
         raise UsageError(f"{path}: expected {', '.join(_SECRETS)}, each with the path of a PEM file")
     if path.stat().st_mode & 0o077:
-        raise UsageError(f"{path}: other users can read it: chmod 600 {path}")
+        raise UsageError(f"{path}: other users can read it: chmod 600 {shlex.quote(str(path))}")
     return Security(require_encryption=True, **{name: str(path.parent / str(found[name])) for name in _SECRETS})
 
 
