@@ -77,20 +77,52 @@ def _differ(now: dict[str, Any], before: dict[str, Any]) -> bool:
     return any(now.get(name, before) is not value for name, value in before.items())
 
 
-def _hooks() -> tuple[Any, ...]:
-    return (
-        sys.displayhook,
-        sys.unraisablehook,
-        sys.breakpointhook,
-        list(sys.meta_path),
-        list(sys.path_hooks),
-        list(gc.callbacks),
-    )
+def _hook_lists() -> tuple[list[Any], ...]:
+    return sys.meta_path, sys.path_hooks, gc.callbacks
 
 
-def _restore_hooks(before: tuple[Any, ...]) -> None:
-    sys.displayhook, sys.unraisablehook, sys.breakpointhook = before[:3]
-    sys.meta_path[:], sys.path_hooks[:], gc.callbacks[:] = before[3:]
+class Hooks:
+    """The interpreter's hooks, and which modules were there when they were looked at.
+
+    A module that is imported in an iteration stays, and is not run again: so the hooks that it set meanwhile stay too, or
+    what it imports later is found in that iteration alone. What it sets in later iterations is theirs.
+    """
+
+    def __init__(self) -> None:
+        self._single = _single_hooks()
+        self._lists = [list(hooks) for hooks in _hook_lists()]
+        self._modules = set(sys.modules)
+
+    def changed(self) -> bool:
+        """True when they are others, but for those of modules that are new: these belong to it from now on."""
+        if len(sys.modules) != len(self._modules):
+            new = set(sys.modules) - self._modules
+            self._lists = [_with_those_of(new, old, now) for old, now in zip(self._lists, _hook_lists())]  # noqa: B905
+            self._modules = set(sys.modules)
+        return self._single != _single_hooks() or list(_hook_lists()) != self._lists
+
+    def restore(self) -> None:
+        """As they were."""
+        sys.displayhook, sys.unraisablehook, sys.breakpointhook = self._single
+        sys.meta_path[:], sys.path_hooks[:], gc.callbacks[:] = self._lists
+
+
+def _single_hooks() -> tuple[Any, ...]:
+    return sys.displayhook, sys.unraisablehook, sys.breakpointhook
+
+
+def _with_those_of(modules: set[str], before: list[Any], now: list[Any]) -> list[Any]:
+    """`before` with what such modules added: ahead of it what is to be asked ahead of it."""
+    known = {id(hook) for hook in before}
+    first = next((at for at, hook in enumerate(now) if id(hook) in known), 0)
+    added = [(at, hook) for at, hook in enumerate(now) if id(hook) not in known and _module_of(hook) in modules]
+    return [*(hook for at, hook in added if at < first), *before, *(hook for at, hook in added if at >= first)]
+
+
+def _module_of(hook: Any) -> str:
+    """Where a function or a class, or the class of an object, is defined."""
+    found = getattr(hook, "__module__", None)
+    return found if isinstance(found, str) else ""
 
 
 def _restore_arguments(before: list[str]) -> None:
@@ -168,7 +200,7 @@ def _no_watchdog() -> None:
 
 ASPECTS = (
     Aspect("modules that others use too", Modules, lambda before: before.restore(), lambda before: before.changed()),
-    Aspect("hooks of the interpreter", _hooks, _restore_hooks),
+    Aspect("hooks of the interpreter", Hooks, lambda before: before.restore(), lambda before: before.changed()),
     Aspect("sys.argv", lambda: list(sys.argv), _restore_arguments),
     Aspect("the digits of integers", _digits, _restore_digits),
     Aspect("event loops", _event_loops, _restore_event_loops),

@@ -29,6 +29,7 @@ from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame, payloads
 from arbd.spool.layout import SessionPaths, SpoolLayout
 from arbd.spool.queue import SessionQueue
+from arbd.spool.session_index import ended_sessions
 from arbd.spool.sessions import session_ids
 from arbd.values import dataclass
 
@@ -58,7 +59,8 @@ class TrialRecord:
 
     `window` is what of the data they saw, [from_ns, to_ns); None where it was all. `marks` are what the markets are known
     by in other files, and `alike` is the digest of what decides the trials but the data: of a search that goes on the same
-    parameter sets through other parts of a market. Records of earlier versions have neither.
+    parameter sets through other parts of a market; of a method that learns it is `search`, as other data make other sets.
+    Records of earlier versions have neither.
     """
 
     session_id: str
@@ -175,6 +177,8 @@ def _record(session_id: str, spec: JobSpec, told: Mapping[str, Any], trials: int
     free = {name: value for name, value in told.items() if name not in OF_DATA}
     kind = [name for name in ("window", "folds", "held_out") if name in told]
     alike = hashlib.sha256(bytes(msgpack.packb([free, kind, code]))).hexdigest()
+    # A method that learns makes other sets of other data.
+    alike = search if spec.sampler_versions else alike
     return TrialRecord(session_id, data_digests(spec), search, trials, window, spec.marks, alike)
 
 
@@ -225,14 +229,14 @@ def trials_on_data(
     """
     data = data_digests(spec)
     read = _records(files, layout)
-    known = _as_earlier(session_id, spec)
     shared = [record for record in read if record is not None and _shares(record, data, spec.marks)]
-    # What is done has its record, unless an earlier version did it; reading those jobs again would take its time.
-    recorded = {record.session_id for record in shared} - {session_id}
-    for other in session_ids(files, layout):
-        shared += [] if other in recorded else _live(files, layout.session(other), data, spec.marks)
+    known = {session_id: _as_earlier(session_id, spec)}
+    for other in sorted({*session_ids(files, layout)} - _told_by_records(files, layout, read, session_id)):
+        live, known_of_it = _live(files, layout.session(other), data, spec.marks)
+        shared += live
+        known[other] = known_of_it
     records = [
-        replace(record, search=known.get(record.search, record.search)) if record.session_id == session_id else record
+        replace(record, search=known.get(record.session_id, {}).get(record.search, record.search))
         for record in shared
         if record.data & data
     ]
@@ -249,14 +253,32 @@ def trials_on_data(
         if record.sees(window) and (apart is None or record.window != apart):
             most[record.search] = max(most.get(record.search, 0), record.trials)
     # The same sets on other parts of a market are no more sets: a job that goes on day after day is one search.
-    alike = {record.alike for record in records if record.sees(window)}
-    alike |= {record.alike for record in records_of(session_id, spec, spec.n)}
+    here: dict[str, int] = {}
+    for record in records:
+        if record.sees(window) or record.session_id == session_id:
+            here[record.alike] = max(here.get(record.alike, 0), record.trials)
+    others: dict[str, int] = {}
     for record in shared:
-        if record.data & data or record.alike in alike or (apart is not None and record.window == apart):
+        if record.data & data or (apart is not None and record.window == apart):
             continue
         if record.sees_in_other_files(spec.marks, window):
-            most[record.alike] = max(most.get(record.alike, 0), record.trials)
-    return TrialsOnData(sum(most.values()), len(most), read.count(None))
+            # Of a search that went further there, what is beyond is more.
+            beyond = record.trials - here.get(record.alike, 0)
+            others[record.alike] = max(others.get(record.alike, 0), beyond)
+    trials = sum(most.values()) + sum(others.values())
+    return TrialsOnData(trials, len(most) + len(others.keys() - here.keys()), read.count(None))
+
+
+def _told_by_records(
+    files: Files, layout: SpoolLayout, records: Sequence[TrialRecord | None], session_id: str
+) -> set[str]:
+    """Other sessions whose records say all: who is done, as the index tells. Their jobs and ledgers need not be read.
+
+    What was extended goes on, and what was cancelled after that is not done: both came further than their records.
+    """
+    recorded = {record.session_id for record in records if record is not None} - {session_id}
+    ended = ended_sessions(files, layout, files.names(layout.sessions))
+    return {name for name in recorded & ended.keys() if not ended[name].cancelled}
 
 
 def _as_earlier(session_id: str, spec: JobSpec) -> dict[str, str]:
@@ -289,15 +311,19 @@ def _shares(record: TrialRecord, data: frozenset[str], marks: Sequence[str]) -> 
     return bool(record.data & data) or is_same_market(record.marks, marks)
 
 
-def _live(files: Files, paths: SessionPaths, data: frozenset[str], marks: Sequence[str]) -> list[TrialRecord]:
+def _live(
+    files: Files, paths: SessionPaths, data: frozenset[str], marks: Sequence[str]
+) -> tuple[list[TrialRecord], dict[str, str]]:
+    """What a session that shares data has tried until now, and `_as_earlier` of it."""
     try:
         spec = read_spec(files, paths)
         if not data_digests(spec) & data and not is_same_market(spec.marks, marks):
-            return []
-        return records_of(paths.session_id, spec, SessionQueue(files, paths).refresh().counted)
+            return [], {}
+        counted = SessionQueue(files, paths).refresh().counted
     except (ArbdError, OSError):
         # Gone or damaged meanwhile: `arbctl doctor` and whoever asks for that session are told.
-        return []
+        return [], {}
+    return records_of(paths.session_id, spec, counted), _as_earlier(paths.session_id, spec)
 
 
 def _records(files: Files, layout: SpoolLayout) -> list[TrialRecord | None]:

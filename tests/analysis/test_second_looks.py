@@ -124,3 +124,13 @@ def test_the_first_look_is_not_counted_twice(arbctl: Arbctl, spool: Path) -> Non
     found = _verdict(arbctl)
     assert found["trials_on_data"] == N
     assert "looked at before" not in found["rule"]
+
+
+@pytest.mark.parametrize("more", [0, 3 * N])
+def test_the_same_search_in_another_file_counts_as_far_as_it_went_there(
+    arbctl: Arbctl, spool: Path, tmp_path: Path, more: int
+) -> None:
+    job = _job(tmp_path, _as_csv(tmp_path, quotes()), 1, N + more, **HOLDOUT)
+    code, _, err = arbctl("run", job, "--session-id", "look", "--worker-id", "w")
+    assert code == 0, err
+    assert _verdict(arbctl)["trials_on_data"] == N + more

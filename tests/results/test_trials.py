@@ -25,6 +25,9 @@ from arbd.results.trials import (
 from arbd.spool.files import Files
 from arbd.spool.frames import encode_frame
 from arbd.spool.layout import SpoolLayout
+from arbd.spool.queue import SessionQueue, Worker
+from arbd.spool.session_index import make_anew
+from arbd.spool.spans import Finish
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, spec_of, write_rows
 
@@ -70,6 +73,58 @@ def test_a_session_that_was_extended_counts_as_far_as_it_came(layout: SpoolLayou
     # The same job without an extension is the same search.
     _finished(layout, "whole", 50)
     assert _counted(layout, "two") == TrialsOnData(80, 2)
+
+
+def _go_on(layout: SpoolLayout, name: str, n: int) -> None:
+    queue, worker = SessionQueue(Files(), layout.session(name)), Worker("b", 2, 1)
+    (claim,) = queue.claim(worker, [], lambda state: (n, n), 3)
+    queue.claim(worker, [Finish(claim.claim_id, (n, 0, 0, 0))], lambda state: (1, 0), 4)
+
+
+@pytest.mark.parametrize("in_other_files", [False, True], ids=["the same files", "other files"])
+@pytest.mark.parametrize("indexed", ["", "before", "after"], ids=["no index", "an old index", "an index"])
+@pytest.mark.parametrize(
+    ("ran", "end"), [(0, "runs"), (7, "runs"), (0, "is cancelled"), (7, "is cancelled"), (30, "is done")]
+)
+def test_a_search_that_goes_on_counts_as_far_as_it_came_and_not_as_its_record_says(
+    layout: SpoolLayout, arbctl: Arbctl, ran: int, end: str, indexed: str, in_other_files: bool
+) -> None:
+    _finished(layout, "two", 30, seed=2, marks=_marked(10, 10))
+    _finished(layout, "one", 20, **(_other_file(_marked(10, 10)) if in_other_files else {}))
+    if indexed == "before":
+        make_anew(Files(), layout)
+    assert arbctl("extend", "one", "--iterations", "30")[0] == 0
+    if ran:
+        write_rows(layout.session("one"), "x", rows_of(21, ran))
+        _go_on(layout, "one", ran)
+    compact(Files(), layout.session("one"))
+    if end == "is cancelled":
+        assert arbctl("cancel", "one")[0] == 0
+    if indexed == "after":
+        make_anew(Files(), layout)
+    if end != "runs" and indexed != "before":
+        (layout.active / "one").unlink(missing_ok=True)
+    assert _counted(layout, "two") == TrialsOnData(20 + ran + 30, 2)
+
+
+@pytest.mark.parametrize("left", [(), ("over",)], ids=["names are taken away", "names are left"])
+def test_jobs_and_ledgers_of_what_is_done_are_not_read(layout: SpoolLayout, left: tuple[str, ...]) -> None:
+    """They may be gone, or in trouble: the records say all. Where the name of one is left, it is looked at again."""
+    for seed, name in enumerate(("own", "over", "elsewhere")):
+        _finished(layout, name, 10, **({} if name != "elsewhere" else _other_file(())), seed=seed)
+    make_anew(Files(), layout)
+    for name in {"over", "elsewhere"} - {*left}:
+        (layout.active / name).unlink()
+    read: list[Path] = []
+
+    class Noted(Files):
+        def read(self, path: Path, offset: int = 0, limit: int | None = None) -> bytes:
+            read.append(path)
+            return super().read(path, offset, limit)
+
+    spec = read_spec(Files(), layout.session("own"))
+    assert trials_on_data(Noted(), layout, "own", spec) == TrialsOnData(20, 2)
+    assert {path.parent.name for path in read if path.name in ("ledger", "spec.msgpack")} == {"own", *left}
 
 
 @pytest.mark.parametrize(
@@ -291,6 +346,27 @@ def test_the_same_sets_on_other_parts_of_a_market_are_no_more_sets(layout: Spool
     for day, name in enumerate(("a", "b"), start=1):
         _finished(layout, name, 30, **_other_file(_marked(10 + day, 10), "ef"[day - 1], seed=5))
     assert _counted(layout, "monday") == TrialsOnData(50, 2)
+
+
+@pytest.mark.parametrize(("own", "elsewhere"), list(itertools.product([(5,), (20,), (5, 20)], [(5,), (30,), (30, 12)])))
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_a_search_that_went_further_in_another_file_counts_as_if_it_had_done_so_in_this(
+    layout: SpoolLayout, method: str, own: tuple[int, ...], elsewhere: tuple[int, ...]
+) -> None:
+    """Of a method that learns other data make other sets, and all of them count."""
+    learns: dict[str, object] = (
+        {"method": method, "generation_size": 5, "sampler_versions": {"optuna": "4"}} if method == "tpe" else {}
+    )
+    files = Files()
+    here = [spec_of(n, **OWN, **learns) for n in own]
+    there = [spec_of(n, **_other_file(_marked(10, 10), "bc"[i]), **learns) for i, n in enumerate(elsewhere)]
+    for at, spec in enumerate((*here, *there)):
+        keep_records(files, layout, records_of(f"s{at}", spec, spec.n))
+    counted = trials_on_data(files, layout, "s0", here[0])
+    if learns:
+        assert counted == TrialsOnData(max(own) + sum(elsewhere), 1 + len(elsewhere))
+    else:
+        assert counted == TrialsOnData(max(*own, *elsewhere), 1)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import decimal
 import gc
+import importlib
+import itertools
 import os
 import resource
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,13 +42,19 @@ CHANGES: dict[str, Callable[[], object]] = {
 }  # fmt: skip
 
 
+def _differing(before: surroundings.Values) -> list[str]:
+    return [
+        aspect.name for aspect, value in zip(surroundings.ASPECTS, before, strict=True) if aspect.differs(value)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_setting_that_was_changed_is_named_and_put_back(name: str) -> None:
     before = surroundings.look()
     CHANGES[name]()
-    assert surroundings.look() != before
+    assert _differing(before) == [name]
     assert surroundings.restore(before) == ([name], [])
-    assert surroundings.look() == before
+    assert _differing(before) == []
     assert surroundings.restore(before) == ([], [])
 
 
@@ -64,3 +73,49 @@ def test_what_libraries_change_when_they_are_imported_late_is_put_back_and_not_t
     tally.note(Finding(("warnings filters", "the umask"), ""))
     assert [note for note in tally.notes if "filters" in note] == []
     assert [note for note in tally.notes if "umask" in note]
+
+
+HOOKS: dict[str, list[Any]] = {"meta_path": sys.meta_path, "path_hooks": sys.path_hooks, "callbacks": gc.callbacks}
+KINDS = {
+    "a class": "class hook:\n    find_spec = staticmethod(lambda *_: None)\n    def __init__(self, *_): raise ImportError",
+    "a function": "def hook(*_): raise ImportError\nhook.find_spec = lambda *_: None",
+    "an object": "class Hook:\n    def find_spec(self, *_): return None\n    def __call__(self, *_): raise ImportError\nhook = Hook()",
+}
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Makes a module of a text, and imports it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    kept = [list(hooks) for hooks in HOOKS.values()]
+
+    def imported(text: str) -> Any:
+        (tmp_path / "arbd_test_late.py").write_text(text)
+        importlib.invalidate_caches()
+        return importlib.import_module("arbd_test_late")
+
+    yield imported
+    sys.modules.pop("arbd_test_late", None)
+    for hooks, before in zip(HOOKS.values(), kept, strict=True):
+        hooks[:] = before
+
+
+@pytest.mark.parametrize("at", [0, 100], ids=["first", "last"])
+@pytest.mark.parametrize(("where", "kind"), [*itertools.product(HOOKS, KINDS)])
+def test_hooks_that_a_library_sets_when_it_is_imported_late_stay_as_it_does(
+    library: Callable[[str], Any], where: str, kind: str, at: int
+) -> None:
+    """What it, or anybody, sets in a later iteration is taken away, and what is missing is put back."""
+    baselines, hooks = [surroundings.look(), surroundings.look()], HOOKS[where]
+    before = list(hooks)
+    late = library(KINDS[kind])
+    hooks.insert(at, late.hook)
+    expected = list(hooks)
+    for baseline in (*baselines, surroundings.look(), *baselines):
+        assert surroundings.restore(baseline) == ([], [])
+        assert hooks == expected
+        hooks.append(late.hook)
+        assert surroundings.restore(baseline) == (["hooks of the interpreter"], [])
+        hooks[:] = before
+        assert surroundings.restore(baseline) == (["hooks of the interpreter"], [])
+        assert hooks == expected
