@@ -76,10 +76,26 @@ def test_what_libraries_change_when_they_are_imported_late_is_put_back_and_not_t
 
 
 HOOKS: dict[str, list[Any]] = {"meta_path": sys.meta_path, "path_hooks": sys.path_hooks, "callbacks": gc.callbacks}
+# Of what is called with a folder alone, they say that it is not theirs; with a phase of a collection they do nothing.
 KINDS = {
-    "a class": "class hook:\n    find_spec = staticmethod(lambda *_: None)\n    def __init__(self, *_): raise ImportError",
-    "a function": "def hook(*_): raise ImportError\nhook.find_spec = lambda *_: None",
-    "an object": "class Hook:\n    def find_spec(self, *_): return None\n    def __call__(self, *_): raise ImportError\nhook = Hook()",
+    "a class": """
+class hook:
+    find_spec = staticmethod(lambda *_: None)
+    def __init__(self, *called):
+        if len(called) == 1: raise ImportError
+""",
+    "a function": """
+def hook(*called):
+    if len(called) == 1: raise ImportError
+hook.find_spec = lambda *_: None
+""",
+    "an object": """
+class Hook:
+    def find_spec(self, *_): return None
+    def __call__(self, *called):
+        if len(called) == 1: raise ImportError
+hook = Hook()
+""",
 }
 
 
