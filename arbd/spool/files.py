@@ -155,7 +155,7 @@ class Files:
         return handle
 
     def sync_file(self, path: Path) -> None:
-        """Make what another process of this host wrote to `path` durable."""
+        """Make what another process wrote to `path` durable, as far as it is to be seen here."""
         with self._opened(path, os.O_RDONLY) as fd:
             self.system.fsync(fd)
 

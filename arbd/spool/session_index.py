@@ -207,6 +207,8 @@ def take_names_away(files: Files, layout: SpoolLayout, queue: SessionQueue) -> N
 
     def decide(now: LedgerState) -> tuple[LedgerRecord, ...]:
         if now.over:
+            # Whoever wrote that may not have made it durable: a power cut would take it back, and nobody would look again.
+            files.sync_file(queue.paths.ledger)
             files.remove(layout.active / session_id)
             files.remove(layout.sessions / f"{REOPENED_PREFIX}{session_id}")
         return ()
