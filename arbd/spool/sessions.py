@@ -131,6 +131,8 @@ def _fill(
     plain = spec.to_plain()
     files.remove_temporaries(paths.folder)
     files.publish(paths.job, job)
+    # Another may have made it, and somebody extended it: its workers would wait for ever for what this writes over.
+    _require_lock(held, paths)
     files.publish(paths.spec, encode_frame(bytes(msgpack.packb({**schema.JOB.stamp(), **plain}))))
     files.make_folder(paths.segments)
     files.make_folder(paths.generations)
