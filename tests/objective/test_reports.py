@@ -206,7 +206,7 @@ def test_an_intermediate_value_of_a_program_is_a_number(tmp_path: Path, value: s
 def test_a_function_that_takes_no_trial_is_refused_where_a_job_prunes(tmp_path: Path, interpreter: str) -> None:
     (tmp_path / "plain_one.py").write_text("def f(params):\n    return {'v': 1.0}\n")
     target = ObjectiveSpec("python", ("plain_one:f",), interpreter=interpreter)
-    with pytest.raises(ObjectiveError, match="takes no trial, which the job's `prune` needs"):
+    with pytest.raises(ObjectiveError, match="takes no trial, which `prune` needs"):
         load_evaluator(replace(SPEC, objective=target, prune=RULES), "s", None, [tmp_path])
     load_evaluator(replace(SPEC, objective=target), "s", None, [tmp_path]).close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -54,7 +53,7 @@ class _Watched(RealSystem):
 
     def fsync(self, fd: int) -> None:
         super().fsync(fd)
-        self.told.append(("durable", Path(os.readlink(f"/proc/self/fd/{fd}")).name))
+        self.told.append(("durable", Path(f"/proc/self/fd/{fd}").readlink().name))
 
     def remove(self, path: Path) -> None:
         super().remove(path)
