@@ -99,6 +99,8 @@ def run(
             raise
         click.echo(f"arbd: {escape_control_chars(str(error))}", err=True)
         sys.exit(error.exit_code)
+    finally:
+        forks.stop_server()
     sys.exit(code)
 
 

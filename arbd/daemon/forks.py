@@ -58,14 +58,14 @@ def fork_server(*, engine: bool, intake: bool) -> bool:
 
     As `forking_context` says of the server. False where none was started so, and the first that is asked for begins from
     the disk, which takes a third of a second more: this is no command of arbd's that adopts orphans, but somebody else's
-    process; it has more than one thread, whose locks nobody would give back in a copy; or the standard library starts its
-    server in a way that is not known here.
+    process; it has more than one thread, whose locks nobody would give back in a copy; or the standard library starts or ends
+    its server in a way that is not known here. Whoever calls this calls `stop_server` at the end, however that comes.
     """
     if threading.active_count() > 1 or not is_adopting():
         return False
     forking_context(engine=engine, intake=intake)
     spawn = getattr(util, _STARTS, None)
-    if spawn is None:
+    if spawn is None or _stop_of_library() is None:
         return False
     starting = _Starting(spawn)
     setattr(util, _STARTS, starting)
@@ -138,11 +138,17 @@ def _run_and_exit(starting: _Starting) -> NoReturn:
 def stop_server() -> None:
     """End the server, after its copies, and wait for it: so it is done with, and counted, when this process ends.
 
-    Where the standard library has no such thing it ends a moment after this process.
+    Whoever called `fork_server` calls this however it ends, or may hang: the server keeps the pipe of the tracker, whose end
+    newer versions of the standard library wait for when the interpreter ends. Nothing happens where no server runs; where
+    the standard library has no such thing it ends a moment after this process.
     """
-    stop = getattr(getattr(forkserver, "_forkserver", None), "_stop", None)
-    if stop is not None:
+    if (stop := _stop_of_library()) is not None:
         stop()
+
+
+def _stop_of_library() -> Callable[[], None] | None:
+    found: Callable[[], None] | None = getattr(getattr(forkserver, "_forkserver", None), "_stop", None)
+    return found
 
 
 def begin(creator_pid: int, name: str) -> None:

@@ -148,7 +148,8 @@ class Service:
                 run_dir = self._run_dir = stack.enter_context(run_folder())
                 stack.enter_context(self._signals())
                 self._supervisor = Supervisor(self._log, self._counters, coordinator.post)
-                stack.callback(forks.stop_server)
+                # It would wait for the copies that cannot be killed, too.
+                stack.callback(lambda: None if self._supervisor.is_stuck else forks.stop_server())
                 stack.callback(self._supervisor.end)
                 self._suggester = SuggesterPool(coordinator.post)
                 stack.callback(self._suggester.stop)

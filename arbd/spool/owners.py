@@ -35,22 +35,29 @@ def is_one_of(submission: Submission, asked: Sequence[str]) -> bool:
     return str(submission.uid) in asked or (not has_name(submission) and user_name(submission.uid) in asked)
 
 
+def is_said_to_be_one_of(submission: Submission, asked: Sequence[str]) -> bool:
+    """True where the submission itself says one of these names or numbers: so every host answers the same."""
+    return submission.user in asked or (submission.uid is not None and str(submission.uid) in asked)
+
+
 @dataclass(slots=True)
 class Owners:
     """One name for each user, of what the submissions say together. Not thread-safe."""
 
     _names: dict[int, str] = field(default_factory=dict)
+    # As this host calls those without, until one that knows a name says it.
+    _here: dict[int, str] = field(default_factory=dict)
 
     def learn(self, submissions: Iterable[Submission]) -> None:
-        """See how users are called there. What was learned before of a number stays."""
+        """See how users are called there: the first of a number's names in the alphabet, whatever is learned first."""
         for one in submissions:
             if one.uid is not None and has_name(one):
-                self._names.setdefault(one.uid, one.user)
+                self._names[one.uid] = min(self._names.get(one.uid, one.user), one.user)
 
     def of(self, submission: Submission) -> str:
         """The user; the number where nobody knows a name, '' where not even that is known."""
         if submission.uid is None or has_name(submission):
             return submission.user
-        if submission.uid not in self._names:
-            self._names[submission.uid] = user_name(submission.uid)
-        return self._names[submission.uid]
+        if submission.uid not in self._here:
+            self._here[submission.uid] = user_name(submission.uid)
+        return self._names.get(submission.uid, self._here[submission.uid])

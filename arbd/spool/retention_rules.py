@@ -15,7 +15,7 @@ from typing import Any
 from arbd.errors import UsageError
 from arbd.registry import hint
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.owners import is_one_of
+from arbd.spool.owners import is_said_to_be_one_of
 from arbd.spool.periods import period_ns
 from arbd.spool.retention_log import ARCHIVED, SEGMENTS, Deeds
 from arbd.spool.session_index import Ended
@@ -73,7 +73,10 @@ class RetentionRule:
     def is_about(self, ended: Ended) -> bool:
         """True when the rule speaks of a session, of whatever age."""
         state = CANCELLED if ended.cancelled else DONE
-        if (self.state and state not in self.state) or (self.user and not is_one_of(ended.submission, self.user)):
+        if self.state and state not in self.state:
+            return False
+        # What is purged does not come back: which host looks must not matter.
+        if self.user and not is_said_to_be_one_of(ended.submission, self.user):
             return False
         for label in self.label:
             name, equals, value = label.partition("=")

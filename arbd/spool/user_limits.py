@@ -45,18 +45,18 @@ class LimitTable:
     """
 
     entries: Mapping[str, UserLimits] = field(default_factory=dict)
-    _known: dict[tuple[str, int | None], UserLimits] = field(default_factory=dict)
+    _known: dict[tuple[str, tuple[int | None, ...]], UserLimits] = field(default_factory=dict)
 
-    def of(self, user: str, uid: int | None = None) -> UserLimits:
-        """What holds for a user; nothing does for one that nobody knows."""
+    def of(self, user: str, *uids: int | None) -> UserLimits:
+        """What holds for a user of these numbers, of which the first that has an entry counts; nothing for nobody."""
         if not self.entries or not user:
             return NO_LIMITS
-        if (user, uid) not in self._known:
-            self._known[user, uid] = self._find(user, uid)
-        return self._known[user, uid]
+        if (user, uids) not in self._known:
+            self._known[user, uids] = self._find(user, uids)
+        return self._known[user, uids]
 
-    def _find(self, user: str, uid: int | None) -> UserLimits:
-        for name in (user, str(uid)):
+    def _find(self, user: str, uids: tuple[int | None, ...]) -> UserLimits:
+        for name in (user, *map(str, uids)):
             if name in self.entries:
                 return self.entries[name]
         groups = {name.removeprefix(GROUP_MARK) for name in self.entries if name.startswith(GROUP_MARK)}

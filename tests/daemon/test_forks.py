@@ -172,3 +172,61 @@ if __name__ == "__main__":
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert ("unknown way" in done.stderr, "completed=5" in done.stderr) == (True, True), done.stderr
+
+
+@pytest.mark.parametrize("has_stop", [True, False])
+def test_nothing_keeps_the_librarys_tracker_from_ending_once_the_server_was_stopped(has_stop: bool) -> None:
+    """As newer versions of the standard library end it, and wait for it, when the interpreter ends."""
+    text = f"""
+from multiprocessing import forkserver, resource_tracker
+from arbd.daemon import forks
+from arbd.objective.processes import adopt_orphans
+adopt_orphans()
+if not {has_stop}:
+    del forkserver.ForkServer._stop
+print(forks.fork_server(engine=False, intake=False))
+forks.stop_server()
+forks.stop_server()
+resource_tracker._resource_tracker._stop()
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{has_stop}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [("daemon", "spool"), ("daemon", "worker id"), ("daemon", "code"), ("cli", "worker id"), ("cli", "code")],
+)
+def test_a_worker_that_cannot_start_ends_also_where_the_library_waits_for_its_tracker(
+    command: str, wrong: str, daemons: Daemons, tmp_path: Path
+) -> None:
+    main, job = tmp_path / "newer.py", tmp_path / "job.yaml"
+    job.write_text(JOB.replace('{python: "samples:quick"}', "{command: [/bin/true]}"))
+    main.write_text(f"""
+import atexit
+from multiprocessing import resource_tracker
+import arbd.{command}.__main__ as command
+from arbd.daemon import service
+
+def broken(*given):
+    raise RuntimeError("an error")
+
+if __name__ == "__main__":
+    atexit.register(resource_tracker._resource_tracker._stop)
+    if {wrong == "code"}:
+        service.run_folder = broken
+    command.main()
+""")
+    if wrong == "worker id":
+        daemons.start("taken", slots=1)
+        wait_until(lambda: "started" in daemons.log())
+    spool = daemons.spool if wrong != "spool" else Path("/dev/null/spool")
+    arguments = {
+        "daemon": ["run", "--config", daemons.config, "--spool", spool, "--slots", "1", "--worker-id", "taken"],
+        "cli": ["--spool", spool, "run", job, "--workers", "1", "--worker-id", "taken"],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, main, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )  # fmt: skip
+    said = {"spool": "/dev/null/spool", "worker id": "taken", "code": "an error"}[wrong]
+    assert (done.returncode not in (0, 2), said in done.stderr) == (True, True), done.stderr

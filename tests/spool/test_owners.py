@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from arbd.daemon.host.config import Config
 from arbd.daemon.side.admission import admission
 from arbd.spool.files import Files
 from arbd.spool.layout import SpoolLayout
-from arbd.spool.owners import Owners, is_one_of, is_same_user
+from arbd.spool.owners import Owners, is_one_of, is_said_to_be_one_of, is_same_user
 from arbd.spool.provenance import UNKNOWN, Submission
 from arbd.spool.sessions import create_session
 from arbd.spool.user_limits import LimitTable, UserLimits
@@ -50,6 +51,25 @@ def test_sessions_are_the_same_users_whether_or_not_the_host_that_took_them_up_k
         assert name == (USERS[uid] if is_told else str(uid))
 
 
+@given(st.lists(st.lists(taken_up, max_size=3), max_size=4), st.randoms(use_true_random=False))
+def test_in_whatever_order_and_groups_sessions_come_their_accounts_are_the_same(
+    batches: list[list[Submission]], shuffle: random.Random
+) -> None:
+    every = [one for batch in batches for one in batch]
+    # A number may have had another name before, too.
+    every += [Submission(user="before", uid=NOBODYS[0])] if len(every) % 2 else []
+    told = Owners()
+    told.learn(every)
+    accounts = [told.of(one) for one in every]
+    owners, order = Owners(), list(range(len(every)))
+    shuffle.shuffle(order)
+    for number in order:
+        owners.learn([every[number]])
+        # Who is asked for before anybody knows a name has one as soon as somebody does.
+        owners.of(every[number])
+    assert [owners.of(one) for one in every] == accounts
+
+
 @given(st.lists(taken_up, max_size=9))
 def test_a_user_is_found_by_number_in_all_sessions_and_by_name_where_it_was_known(said: list[Submission]) -> None:
     for uid, name in USERS.items():
@@ -60,7 +80,13 @@ def test_a_user_is_found_by_number_in_all_sessions_and_by_name_where_it_was_know
 
 def test_a_number_is_the_user_whom_this_host_calls_so_and_nobody_is_nobody() -> None:
     me = pwd.getpwuid(os.getuid()).pw_name
-    assert is_one_of(Submission(user=str(os.getuid()), uid=os.getuid()), [me])
+    nameless = Submission(user=str(os.getuid()), uid=os.getuid())
+    assert is_one_of(nameless, [me])
+    # What cannot be undone asks nobody but the submission: another host may call that number otherwise.
+    assert not is_said_to_be_one_of(nameless, [me])
+    assert is_said_to_be_one_of(nameless, [str(os.getuid())])
+    assert is_said_to_be_one_of(Submission(user=me), [me])
+    assert not is_said_to_be_one_of(UNKNOWN, [me])
     assert Owners().of(Submission(user=str(os.getuid()), uid=os.getuid())) == me
     assert Owners().of(UNKNOWN) == ""
     assert is_same_user(UNKNOWN, UNKNOWN)
@@ -76,6 +102,9 @@ def test_limits_of_a_user_hold_by_name_and_by_number(entry: str, said: Submissio
     table = LimitTable({said.user if entry == "name" else str(said.uid): mine, "*": others})
     assert table.of(said.user, said.uid) == mine
     assert table.of("other", 7) == others
+    # A name that has several numbers.
+    by_number = entry == "number" or said.user == str(said.uid)
+    assert table.of("other", 7, said.uid) == (mine if by_number else others)
 
 
 @pytest.mark.parametrize("first", ["anna", str(NOBODYS[0])])

@@ -174,9 +174,11 @@ def _work(app: App, here: Config, layout: SpoolLayout, name: str) -> int:
     from arbd.daemon.service import Mode, Service
     from arbd.daemon.slots.protocol import may_run_engine
 
-    forks.fork_server(engine=may_run_engine(here.allow), intake=False)
     queue = SessionQueue(layout.files(), layout.session(name))
-    with ProgressView(name, quiet=app.as_json) as view:
+    with contextlib.ExitStack() as stack:
+        stack.callback(forks.stop_server)
+        forks.fork_server(engine=may_run_engine(here.allow), intake=False)
+        view = stack.enter_context(ProgressView(name, quiet=app.as_json))
 
         def on_tick() -> None:
             view.show(queue.refresh())

@@ -102,7 +102,9 @@ class Exchanges:
         for work in works:
             by_owner[work.owner].append(work)
         for owner, mine in by_owner.items():
-            limits = self.limits.of(owner, mine[0].state.provenance.submission.uid)
+            # A name may have another number on each host.
+            uids = {uid for work in mine if (uid := work.state.provenance.submission.uid) is not None}
+            limits = self.limits.of(owner, *sorted(uids))
             if limits.slots is not None:
                 owner_room[owner] = max(0, limits.slots - sum(len(work.state.claims) for work in mine))
             for work in mine:

@@ -19,6 +19,8 @@ from arbd.daemon.executors.protocol import ChunkExecutor, ExecutorView, Loss
 # A call that takes longer is told; one that takes so much longer is no sign of a full executor any more.
 SLOW_S = 5.0
 STUCK_S = 60.0
+# What it was asked to take is not waited for any longer either.
+LOST_S = 10 * STUCK_S
 # When its client is let go of, nothing is waited for but its good will.
 CLOSE_S = 5.0
 
@@ -81,6 +83,7 @@ class PatientExecutor:
         self._view = ExecutorView(0)
         self._error: Exception | None = None
         self._current: tuple[str, float] | None = None
+        self._is_closing = False
         # What the executor is being asked to take.
         self.taking: SentChunk | None = None
         self._thread = threading.Thread(target=self._work, name="executor-calls", daemon=True)
@@ -102,6 +105,13 @@ class PatientExecutor:
         current = self._current
         return current is not None and time.monotonic() - current[1] >= STUCK_S
 
+    @property
+    def may_take(self) -> SentChunk | None:
+        """What the executor may be about to take, however slowly; None when nothing is, or it has taken far too long."""
+        current = self._current
+        is_lost = current is not None and time.monotonic() - current[1] >= LOST_S
+        return None if is_lost else self.taking
+
     def submit(
         self, function: Callable[..., bytes], job: bytes, chunk: bytes, attached: Mapping[str, bytes]
     ) -> SentChunk:
@@ -121,7 +131,8 @@ class PatientExecutor:
             self._calls.put(("forget", lambda: self._executor.forget(source)))
 
     def close(self) -> None:
-        """Let go of it, as far as it lets one."""
+        """Let go of it, as far as it lets one; what it was not asked to take yet it is not asked for any more."""
+        self._is_closing = True
         self._calls.put(None)
         self._thread.join(CLOSE_S)
 
@@ -137,9 +148,9 @@ class PatientExecutor:
                     if call is None:
                         return
                     self._call(*call)
-        except Exception as error:
+        except BaseException as error:  # whatever ended this thread: nobody else would ask the executor any more
             # `look` raises it, where somebody hears of it.
-            self._error = error
+            self._error = error if isinstance(error, Exception) else RuntimeError(f"the executor raised {error!r}")
         finally:
             self._call("close", self._executor.close)
 
@@ -159,7 +170,7 @@ class PatientExecutor:
         chunk: bytes,
         attached: Mapping[str, bytes],
     ) -> None:
-        if sent.cancelled() or sent.is_forgotten:
+        if self._is_closing or sent.cancelled() or sent.is_forgotten:
             return
         self.taking = sent
         try:

@@ -204,9 +204,10 @@ class RemotePool:
         if self.ready != before:
             self._on_ready(self.ready - before)
         if self._executor.is_stuck:
+            may_take = self._executor.may_take
             for run in list(self._runs.values()):
-                # What it was not asked for yet; the one that it may be about to take waits for it.
-                if run.future is not None and run.future.source is None and run.future is not self._executor.taking:
+                # What it was not asked for yet; the one that it may be about to take waits for it, for much longer.
+                if run.future is not None and run.future.source is None and run.future is not may_take:
                     self._give_back(GiveBack(run.task.number, view.waits_for, running=False))
 
     def _submit_waiting(self) -> None:

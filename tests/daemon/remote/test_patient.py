@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
@@ -167,3 +168,60 @@ def test_why_a_chunk_is_not_taken_is_handed_on_as_it_is(scripted: ScriptedExecut
     with pytest.raises(ExecutorAwayError, match="no worker"):
         sent.result(30)
     assert isinstance(sent.refused, ExecutorAwayError)
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), asyncio.CancelledError(), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("method", METHODS)
+def test_whatever_a_call_raises_that_must_not_is_raised_where_the_executor_is_looked_at(
+    method: str, error: BaseException, scripted: ScriptedExecutor, executor: PatientExecutor
+) -> None:
+    first = submit(executor)
+    sent = scripted.sent.get(timeout=30)
+    wait_until(lambda: first.source is not None, what="what was taken")
+
+    def raising(*given: object) -> Any:
+        raise error
+
+    setattr(scripted, method, raising)
+    match method:
+        case "submit":
+            second = submit(executor)
+            if isinstance(error, Exception):
+                # That is an answer: who asked says what it means.
+                assert second.exception(30) is error
+                return
+        case "loss":
+            sent.future.set_exception(ConnectionError("cut"))
+        case "refuse":
+            executor.refuse(first, "other NumPy")
+        case "forget":
+            executor.forget(first)
+        case _:
+            assert method == "look"
+
+    def told() -> Exception | None:
+        try:
+            executor.look()
+        except Exception as raised:
+            return raised
+        return None
+
+    wait_until(lambda: told() is not None, what="the error")
+    found = told()
+    assert found is error or (isinstance(found, RuntimeError) and repr(error) in str(found))
+    wait_until(lambda: scripted.is_closed, what="the end of its client")
+
+
+def test_what_an_executor_that_is_let_go_of_was_not_asked_for_it_is_not_asked_for_any_more(
+    scripted: ScriptedExecutor, executor: PatientExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient, "CLOSE_S", 0.0)
+    gate = Gate(scripted.look)
+    scripted.look = gate  # type: ignore[method-assign]
+    assert gate.is_reached.wait(30)
+    for _ in range(3):
+        submit(executor)
+    executor.close()
+    gate.is_open.set()
+    wait_until(lambda: scripted.is_closed, what="its end")
+    assert scripted.sent.empty()

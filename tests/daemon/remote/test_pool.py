@@ -248,6 +248,31 @@ def test_tasks_behind_a_call_that_does_not_return_go_back_and_the_one_that_is_be
     wait_until(lambda: bench.pool.ready == 3, what="the next look")
 
 
+def test_a_task_that_an_executor_never_says_whether_it_takes_goes_back_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient, "STUCK_S", 0.1)
+    monkeypatch.setattr(patient, "LOST_S", 0.3)
+    is_open, real = threading.Event(), bench.executor.submit
+
+    def submit(*given: Any) -> Any:
+        assert is_open.wait(60)
+        return real(*given)
+
+    bench.executor.submit = submit  # type: ignore[method-assign]
+    bench.submit(1, 2)
+    result = bench.result()
+    assert isinstance(result, TaskReturned)
+    assert "`submit` does not return" in result.reason
+    is_open.set()
+    wait_until(lambda: bench.executor.forgotten == 1, what="the word that nobody waits for it")
+    bench.sent().answer()
+    bench.submit(3, 1)
+    bench.sent().answer()
+    assert isinstance(bench.result(), ChunkReport)
+    assert bench.written() == [3]
+
+
 def test_a_worker_with_other_versions_is_refused_and_another_is_asked(bench: Bench) -> None:
     bench.submit(1, 2)
     bench.sent().answer(outcome=Outcome.UNFIT, rows=(), reason="NumPy is 1.0 there")
