@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -16,6 +17,7 @@ from arbd.api.job import Job
 from arbd.atomic_file import whole_file
 from arbd.errors import UsageError
 from arbd.installed import is_library
+from arbd.objective.signature import NAMES, WINDOW, Call, call_of
 from arbd.private_folder import OWN, private_folder
 
 MODULE = """\"\"\"The objective of session {name}, a function of a notebook or script as it was when the session began.\"\"\"
@@ -45,15 +47,15 @@ def function_job(job: Job, name: str, folder: Path) -> Path:
     assert job.function is not None
     own = private_folder(folder / name, OWN)
     module, digest = own / f"arbd_function_{hashlib.sha256(name.encode()).hexdigest()[:12]}.py", _digest(job.function)
-    taken = _taken(job.function)
+    call = _call_of(job.function)
     if not module.exists():
         text = MODULE.format(
             name=name,
             folders=_folders(),
             source=digest,
             pickled=_pickled(job.function),
-            parameters=", ".join(["params", *(name for name, _ in taken)]),
-            arguments=", ".join(["params", *(f"{name}={name}" if named else name for name, named in taken)]),
+            parameters=", ".join(["params", *(name for name in NAMES if name in call.takes)]),
+            arguments=_handed_on(call),
         )
         with whole_file(module) as new:
             new.write_text(text, encoding="utf-8")
@@ -117,33 +119,23 @@ def _folders() -> list[str]:
     return [entry for entry in dict.fromkeys(absolute) if Path(entry).is_dir() and not is_library(entry)]
 
 
-def _taken(function: Callable[..., Any]) -> list[tuple[str, bool]]:
-    """Which of `trial` and `budget` a function takes beside the parameters, and whether by its name.
-
-    UsageError where it cannot be called so.
-    """
+def _call_of(function: Callable[..., Any]) -> Call:
+    """How a function is called; UsageError where it cannot be."""
     try:
-        signature = inspect.signature(function)
-    except ValueError:
-        return []
-    given = list(signature.parameters.values())
-    named = {p.name for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    positional = [p for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "budget"]
-    second = positional[1] if len(positional) > 1 else None
-    takes_trial = "trial" in named or (
-        second is not None and (second.default is inspect.Parameter.empty or second.name == "trial")
-    )
-    taken = [("trial", "trial" in named)] if takes_trial else []
-    taken += [("budget", True)] if "budget" in named else []
-    try:
-        signature.bind(
-            "params",
-            *(name for name, by_name in taken if not by_name),
-            **{name: 1 for name, by_name in taken if by_name},
-        )
+        call = call_of(function)
+        _, named = call.arguments(dict.fromkeys(NAMES))
+        with contextlib.suppress(ValueError):
+            inspect.signature(function).bind("params", *call.by_place, **named)
     except TypeError as error:
         raise UsageError(
-            f"the function {shown(function)} cannot be an objective: {error}; it is called with a mapping of parameters, and "
-            "with `trial` and `budget` where it takes them"
+            f"the function {shown(function)} cannot be an objective ({error}): it must accept a mapping of parameters as its "
+            "first argument, and may also take `trial`, `budget` and `window`"
         ) from None
-    return taken
+    return call
+
+
+def _handed_on(call: Call) -> str:
+    """The arguments of the function, where those of the module's own are called as what they are."""
+    keeps = "**({} if window is None else {'window': window})"
+    named = (keeps if what == WINDOW and call.keeps_window else f"{name}={what}" for name, what in call.by_name)
+    return ", ".join(["params", *call.by_place, *named])

@@ -18,7 +18,8 @@ SOURCE = "arbd.Job"
 class Job:
     """What is to be tuned, and how. `fields` are those of a job file; those of `tuning` may stand beside the others.
 
-    `objective` may also be a function `(params)` or `(params, trial)`, which `arbd.tune` runs in processes of this host.
+    `objective` may also be a function of `params`, and of `trial`, `budget` and `window` where it wants them, which `arbd.tune`
+    runs in processes of this host.
     JobError names everything that is wrong with the form; what the fields come to is checked by `resolve`, `arbd.tune`
     and `arbd.submit`. Relative paths start at the current folder, of a file at its own.
 

@@ -74,15 +74,16 @@ def _fault_of_parameters(
     place = f"{source}, line {node.lineno}: {node.name}"
     arguments = [*node.args.posonlyargs, *node.args.args]
     without_default = {argument.arg for argument in arguments[: len(arguments) - len(node.args.defaults)]}
-    others = {"budget", "window"} if needs_window else {"budget"}
-    positional = [argument.arg for argument in arguments if argument.arg not in others]
+    others = ("budget", "window")
+    # The first gets the parameters, whatever it is called.
+    positional = [argument.arg for at, argument in enumerate(arguments) if at == 0 or argument.arg not in others]
     needed = [name for name in positional if name in without_default]
     if isinstance(node, ast.AsyncFunctionDef):
         return f"{place} is a coroutine: an objective is a plain function"
     if not positional or len(needed) > 2:
         return f"{place} takes {len(needed)} parameters; expected (params) or (params, trial)"
-    takes_trial = len(needed) == 2 or (len(positional) > 1 and positional[1] == "trial")
-    names = {argument.arg for argument in (*arguments, *node.args.kwonlyargs)}
+    names = {argument.arg for argument in (*arguments[1:], *node.args.kwonlyargs)}
+    takes_trial = len(needed) == 2 or "trial" in names
     takes_budget = "budget" in names
     if needs_window and not (takes_trial or "window" in names):
         return (

@@ -1,7 +1,7 @@
 """Runs a Python objective in an interpreter of its own: `python -I foreign.py`, questions and answers as JSON lines.
 
 It is run by other interpreters, from Python 3.8 on, and imports nothing but their standard library: nothing of arbd but
-`foreign_cell.py`, `interpreter_state.py` and `error_place.py` beside it, and no package of a plain name. The first line
+`foreign_cell.py`, `interpreter_state.py`, `signature.py` and `error_place.py` beside it, and no package of a plain name. The first line
 that it reads says which function, and from which folders.
 """
 
@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
-import inspect
 import json
 import numbers
 import os
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Sequence  # noqa: UP035 -
 
 if TYPE_CHECKING:
     from arbd.objective.foreign_cell import Cell
+    from arbd.objective.signature import Call
 
 # Tells an intermediate value; True when the iteration is to end.
 Exchange = Callable[[Dict[str, Any]], bool]  # noqa: UP006 - as above
@@ -152,25 +152,18 @@ class Objective:
         if not callable(function):
             raise ImportError(f"module {module_name} has no function {name!r}")  # noqa: TRY004
         self.function = function
-        given = list(inspect.signature(self.function).parameters.values())
-        names = [p.name for p in given]
-        self.takes = {name for name in ("budget", "window") if name in names}
-        positional = [p for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        positional = [p for p in positional if p.name not in self.takes]
-        needed = [p for p in positional if p.default is p.empty]
-        if (not positional and all(p.kind is not p.VAR_POSITIONAL for p in given)) or len(needed) > 2:
-            raise ImportError(f"{target} takes {len(needed)} parameters; expected (params) or (params, trial)")
-        self.with_trial = len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")
+        try:
+            self.call: Call = _beside("signature").call_of(function)
+        except TypeError as error:
+            raise ImportError(f"{target} {error}; expected (params) or (params, trial)") from None
+        self.takes = self.call.takes - {"trial"}
+        self.with_trial = "trial" in self.call.takes
 
     def __call__(self, question: dict[str, Any], trial: Trial) -> Any:
         """What the function returns."""
-        more: dict[str, Any] = {}
-        if "budget" in self.takes:
-            more["budget"] = trial.budget
-        if "window" in self.takes and trial.window is not None:
-            more["window"] = trial.window
-        arguments = (question["params"], trial) if self.with_trial else (question["params"],)
-        return self.function(*arguments, **more)
+        values = {"trial": trial, "budget": trial.budget, "window": trial.window}
+        more, named = self.call.arguments(values)
+        return self.function(question["params"], *more, **named)
 
 
 def _is_number(value: Any) -> bool:

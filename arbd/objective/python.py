@@ -6,7 +6,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +25,7 @@ from arbd.objective.error_place import describe
 from arbd.objective.modules import ObjectiveModules, RefusedImportError
 from arbd.objective.plain import PlainCall
 from arbd.objective.protocol import Outcome, Params, Trial, check_outcome, the_metric
+from arbd.objective.signature import BUDGET, TRIAL, WINDOW, Call, call_of
 
 NO_WINDOW = (
     "takes no window, which the job's validation needs: give it a parameter `window` (from_ns, to_ns: use only data in it), "
@@ -58,20 +59,19 @@ class PythonEvaluator:
                 f"only what a module itself defines can be its objective"
             )
         windows = spec.validation is not None and bool(spec.validation.scheme)
-        # Without folds a parameter of that name is any other one.
-        self._with_trial = _takes_trial(function, target, {"budget", "window"} if windows else {"budget"})
-        self._with_budget = _takes(function, "budget")
-        self._with_window = _takes(function, "window")
-        if spec.has_shares and not (self._with_trial or self._with_budget):
+        self._call = _call_of(function, target)
+        takes = self._call.takes
+        self._with_trial = TRIAL in takes
+        if spec.has_shares and not (self._with_trial or BUDGET in takes):
             raise ObjectiveError(
                 f"the objective {target} takes no budget, which {spec.method} needs: "
                 "give it a parameter `budget` (the share to use, up to 1), or `trial` and read trial.budget"
             )
         if (needs := trial_needed(spec)) and not self._with_trial:
             raise ObjectiveError(f"the objective {target} {no_trial(needs)}")
-        if windows and not (self._with_trial or self._with_window):
+        if windows and not (self._with_trial or WINDOW in takes):
             raise ObjectiveError(f"the objective {target} {NO_WINDOW}")
-        self._takes_params_alone = not (self._with_trial or self._with_budget or self._with_window)
+        self._takes_params_alone = not takes
         self._function: Callable[..., object] = function
         batch = getattr(module, "evaluate_batch", None)
         self._batch_with_budget = callable(batch) and _takes(batch, "budget")
@@ -97,13 +97,11 @@ class PythonEvaluator:
             given = trial.setting.changed(given)
         if self._takes_params_alone:
             return check_outcome(self._function(given), trial, self._the_metric)
-        more: dict[str, Any] = {"budget": trial.budget} if self._with_budget else {}
-        if self._with_window and trial.window is not None:
-            more["window"] = trial.window
+        more, named = self._call.arguments({TRIAL: trial, BUDGET: trial.budget, WINDOW: trial.window})
         if not self._with_trial:
-            return check_outcome(self._function(given, **more), trial, self._the_metric)
+            return check_outcome(self._function(given, *more, **named), trial, self._the_metric)
         try:
-            returned = self._function(given, trial, **more)
+            returned = self._function(given, *more, **named)
         except BaseException as error:  # also the ways out of a program
             if not trial.ended_by(error):
                 raise
@@ -182,23 +180,11 @@ def _defined_in(value: Callable[..., object]) -> str:
     return str(owner.__module__)
 
 
-def _takes_trial(function: Callable[..., object], target: str, others: Set[str]) -> bool:
+def _call_of(function: Callable[..., object], target: str) -> Call:
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:
-        return False
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in others
-    ]
-    needed = [p for p in positional if p.default is p.empty]
-    if not positional and any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        # A wrapper that hands on whatever it gets: what every function takes is `params`.
-        return False
-    if not positional or len(needed) > 2:
-        raise ObjectiveError(
-            f"the objective {target} takes {len(needed)} parameters; expected (params) or (params, trial)"
-        )
-    return len(needed) == 2 or (len(positional) > 1 and positional[1].name == "trial")
+        return call_of(function)
+    except TypeError as error:
+        raise ObjectiveError(f"the objective {target} {error}; expected (params) or (params, trial)") from None
 
 
 def _takes(function: Callable[..., object], name: str) -> bool:

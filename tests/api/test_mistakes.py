@@ -191,10 +191,25 @@ def defaulted(params, scale=1.0):
     return params["x"] * scale
 
 
-CALLED = [plain, with_trial, with_budget, budget_first, by_name_alone, of_another_name, anything, defaulted]
+def with_window(params, window):
+    return params["x"] + (0 if window is None else 1)
 
 
-def test_trial_and_budget_come_however_a_function_takes_them() -> None:
+def window_by_name_alone(params, *, window):
+    return params["x"] + (0 if window is None else 1)
+
+
+def window_of_its_own(params, trial, window=20):
+    return params["x"] * window / 20 + 0 * trial.iteration
+
+
+CALLED = [
+    plain, with_trial, with_budget, budget_first, by_name_alone, of_another_name, anything, defaulted, with_window,
+    window_by_name_alone, window_of_its_own,
+]  # fmt: skip
+
+
+def test_trial_budget_and_window_come_however_a_function_takes_them() -> None:
     points = {f.__name__: [r.metrics["loss"] for r in tuned(f, session_id=f.__name__).rank()] for f in CALLED}
     assert len(points["plain"]) == 3
     assert all(found == points["plain"] for found in points.values()), points
@@ -203,16 +218,17 @@ def test_trial_and_budget_come_however_a_function_takes_them() -> None:
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        (lambda: 1, "too many positional arguments"),
-        (lambda params, trial, more: 1, "missing a required argument: 'more'"),
+        (lambda: 1, "takes 0 parameters"),
+        (lambda params, trial, more: 1, "takes 3 parameters"),
         (lambda params, *, more: 1, "missing a required (keyword-only )?argument: 'more'"),
-        (lambda params, budget, other: 1, "multiple values for argument 'budget'"),
+        (lambda params, budget, trial, other: 1, "takes 3 parameters"),
+        (lambda params, other, *, trial: 1, "takes 3 parameters"),
     ],
 )
 def test_a_function_that_cannot_be_called_as_an_objective_is_refused_before_anything_runs(
     home: Path, function: Callable[..., float], why: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"cannot be an objective: {why}; it is called with a mapping of parameters"):
+    with pytest.raises(UsageError, match=rf"cannot be an objective \({why}\): it must accept a mapping of parameters"):
         tuned(function, session_id="refused")
     with pytest.raises(NotFoundError):
         arbd.Session(session_id="refused")

@@ -183,3 +183,16 @@ def test_an_interpreter_that_is_none_is_told_as_such(tmp_path: Path) -> None:
     for path, message in (("/nowhere/python", "is no program on this host"), ("/bin/true", "ended without an answer")):
         with pytest.raises(ObjectiveError, match=message):
             load(tmp_path, Path(path), "def f(p): return {'v': 1}")
+
+
+@pytest.mark.parametrize(
+    "takes",
+    ["params, window", "params, *, window", "params, budget, trial", "params, *, trial", "params, trial, window=None"],
+)
+def test_trial_budget_and_window_come_by_their_names(tmp_path: Path, interpreter: Path, takes: str) -> None:
+    body = (
+        f"def f({takes}):\n    given = dict(locals())\n    fits = given.get('window') is None and given.get('budget', 1) == 1\n"
+        "    fits = fits and ('trial' not in given or given['trial'].iteration == 1)\n    return {'v': float(fits)}"
+    )
+    with closing(load(tmp_path, interpreter, body)) as evaluator:
+        assert dict(evaluator.evaluate({"x": 0.5}, Trial(1, 1, "s")).metrics) == {"v": 1.0}
