@@ -194,7 +194,7 @@ def test_names_that_were_left_go_away_as_many_at_a_look_as_the_file_server_lets(
     watch = watch_of(layout)
     watch.clock = SlowServerClock()
     there = [len(names)]
-    for _ in range((LEFT_LOOKS if are_sessions else UNMADE_LOOKS) + 3):
+    for _ in range((LEFT_LOOKS if are_sessions else UNMADE_LOOKS) + 6):
         for name in watch.look(list).to_look_at:
             queue = SessionQueue(FILES, layout.session(name))
             queue.refresh()

@@ -71,6 +71,8 @@ class SessionWatch:
     _left: dict[str, int] = field(default_factory=dict)
     _taking_until_s: float = 0.0
     _due: dict[str, tuple[float, Ended]] = field(default_factory=dict)
+    # Names that were taken away, and when their ledgers are read once more.
+    _taken: dict[str, float] = field(default_factory=dict)
     _next_flush_s: float = 0.0
     _is_read: bool = False
 
@@ -134,14 +136,19 @@ class SessionWatch:
             return 0
         # Should it be busy, or its ledger in trouble, that is for later.
         with contextlib.suppress(ArbdError, OSError):
-            take_names_away(self.files, self.layout, SessionQueue(self.files, self.layout.session(name), PATIENCE_S))
+            self._take_away(SessionQueue(self.files, self.layout.session(name), PATIENCE_S))
         return 0
+
+    def _take_away(self, queue: SessionQueue) -> None:
+        # Before it is done: whoever is interrupted may have done it.
+        self._taken[queue.paths.session_id] = self.clock.monotonic_s() + OLD_COPY_S
+        take_names_away(self.files, self.layout, queue)
 
     def is_over(self, queue: SessionQueue, *, was_worked_on: bool) -> None:
         """Nobody needs to look at it any more, and it is written down."""
         session_id = queue.paths.session_id
         if was_worked_on and session_id in self._active | self._reopened:
-            take_names_away(self.files, self.layout, queue)
+            self._take_away(queue)
         state = queue.state
         if not state.over:
             # Somebody was about to have it go on.
@@ -172,20 +179,23 @@ class SessionWatch:
         """It goes on, or is another one of that name."""
         self._left.pop(session_id, None)
         self._due.pop(session_id, None)
+        self._taken.pop(session_id, None)
         self.over.discard(session_id)
 
     def flush(self) -> None:
         """Write down what is due and nobody else wrote meanwhile."""
         now_s = self.clock.monotonic_s()
-        if not self._due or now_s < self._next_flush_s:
+        if not (self._due or self._taken) or now_s < self._next_flush_s:
             return
         self._next_flush_s = now_s + FLUSH_S
         due = {name: entry for name, (at_s, entry) in self._due.items() if at_s <= now_s}
-        for name in [name for name in due if self._goes_on(name)]:
-            # The name first: should that fail, this comes again.
-            mark_active(self.files, self.layout.session(name))
-            self.begins(name)
-            del due[name]
+        for name in sorted(due.keys() | {name for name, at_s in self._taken.items() if at_s <= now_s}):
+            if self._goes_on(name):
+                # The name first: should that fail, this comes again.
+                mark_active(self.files, self.layout.session(name))
+                self.begins(name)
+                due.pop(name, None)
+            self._taken.pop(name, None)
         if not due:
             return
         self._index.refresh()
