@@ -173,8 +173,14 @@ class NamedFile:
         with _told(self.path), self.stream() as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
-                self.reading.advanced()
+                self.advanced()
         return digest.hexdigest()
+
+    def advanced(self) -> None:
+        """Some more was read, or made of it. DataError when there is more than there was: its owner may add for ever."""
+        if os.fstat(self.fd).st_size > self.size:
+            raise DataError(self.path, "was written to while it was read: use it once nobody adds to it any more")
+        self.reading.advanced()
 
     def copy(self, folder: Path | None) -> NamedFile:
         """A copy that nobody else can write to, without a name, on the disk of `folder`; messages call it as this file.
@@ -185,9 +191,7 @@ class NamedFile:
             offset = 0
             while copied := _copy_some(source.fileno(), target.fileno(), offset):
                 offset += copied
-                self.reading.advanced()
-                if offset > MAX_DATA_BYTES:
-                    raise _too_large(self.path, MAX_DATA_BYTES)
+                self.advanced()
             # A descriptor that can only read.
             fd = os.open(f"/proc/self/fd/{target.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
         return NamedFile(self.path, fd, offset, self.real, self.quotable, self.reading)

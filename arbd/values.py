@@ -31,6 +31,7 @@ else:
 def _made(cls: type, *, frozen: bool, eq: bool, order: bool, slots: bool, kw_only: bool) -> type:
     if order:
         return dataclasses.dataclass(frozen=frozen, eq=eq, order=True, slots=slots, kw_only=kw_only)(cls)
+    _require_bases_fit(cls, frozen=frozen)
     own = dict(cls.__dict__)
     if not cls.__doc__:
         # Else the standard library makes one of the signature, which takes as long as all the rest.
@@ -47,7 +48,7 @@ def _made(cls: type, *, frozen: bool, eq: bool, order: bool, slots: bool, kw_onl
     if frozen:
         methods |= {"__setattr__": _refuse_assignment, "__delattr__": _refuse_deletion}
         if not has_init:
-            methods["__init__"] = _init_of(made)
+            methods["__init__"] = _init_of(made, slots=slots)
         if slots:
             methods |= {"__getstate__": _state, "__setstate__": _set_state}
     if eq:
@@ -62,12 +63,21 @@ def _made(cls: type, *, frozen: bool, eq: bool, order: bool, slots: bool, kw_onl
     return decorated
 
 
+def _require_bases_fit(cls: type, *, frozen: bool) -> None:
+    """The other way round the standard library refuses it, and it sees those of the bases."""
+    if frozen and any(map(dataclasses.is_dataclass, cls.__mro__[1:])) and not _has_frozen_base(cls):
+        raise TypeError(f"{cls.__qualname__}: cannot inherit frozen dataclass from a non-frozen one")
+
+
 def _has_frozen_base(cls: type) -> bool:
     return any(base.__dataclass_params__.frozen for base in cls.__mro__[1:] if hasattr(base, "__dataclass_params__"))
 
 
-def _init_of(cls: Any) -> Callable[..., None]:
+def _init_of(cls: Any, *, slots: bool) -> Callable[..., None]:
     """What assigns to the fields of a class that refuses it; only this is compiled, so that calls cost what they did."""
+    others = cls.__dataclass_fields__.keys() - {field.name for field in dataclasses.fields(cls)}
+    if odd := [name for name in sorted(others) if "InitVar" in str(cls.__dataclass_fields__[name].type)]:
+        raise TypeError(f"{cls.__qualname__}.{odd[0]}: a frozen class of arbd.values has no InitVar; use dataclasses")
     names: dict[str, Any] = {"_set": object.__setattr__, "_missing": dataclasses.MISSING}
     positional: list[str] = ["self"]
     keyword: list[str] = []
@@ -78,6 +88,7 @@ def _init_of(cls: Any) -> Callable[..., None]:
         if field.default is not dataclasses.MISSING:
             names[f"_default_{name}"] = field.default
             parameter = f"{name}=_default_{name}"
+            value = name if field.init else f"_default_{name}"
         elif field.default_factory is not dataclasses.MISSING:
             names[f"_make_{name}"] = field.default_factory
             parameter = f"{name}=_missing"
@@ -85,7 +96,9 @@ def _init_of(cls: Any) -> Callable[..., None]:
         if field.init:
             (keyword if field.kw_only else positional).append(parameter)
             annotations[name] = field.type
-        if field.init or field.default_factory is not dataclasses.MISSING:
+        # A slot has no value of its class's to fall back on.
+        in_slot = slots and field.default is not dataclasses.MISSING
+        if field.init or field.default_factory is not dataclasses.MISSING or in_slot:
             lines.append(f" _set(self, {name!r}, {value})")
     if hasattr(cls, "__post_init__"):
         lines.append(" self.__post_init__()")

@@ -196,3 +196,49 @@ def test_a_class_is_derived_from_one_that_is_as_frozen_whoever_made_them(above: 
 
 def shown(made: object) -> str:
     return repr(made).rpartition(".")[2]
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("slots", [True, False])
+def test_a_field_that_nobody_gives_has_its_default(frozen: bool, slots: bool) -> None:
+    for made in (values.dataclass, dataclasses.dataclass):
+
+        @made(frozen=frozen, slots=slots)
+        class Holder:
+            given: int
+            fixed: int = dataclasses.field(default=3, init=False)
+            made: list[int] = dataclasses.field(default_factory=list, init=False)
+
+        found = Holder(1)
+        assert (found.given, found.fixed, found.made) == (1, 3, [])
+        assert repr(found).endswith("Holder(given=1, fixed=3, made=[])")
+        assert [name for name, *_ in parameters(Holder)] == ["given"]
+
+
+def test_what_is_not_as_in_the_standard_library_is_refused_when_the_class_is_defined() -> None:
+    with pytest.raises(TypeError, match="Early.first: a frozen class"):
+
+        @values.dataclass(frozen=True)
+        class Early:
+            first: dataclasses.InitVar[int]
+
+    @values.dataclass
+    class Loose:
+        value: int
+
+    @values.dataclass(frozen=True)
+    class Fixed:
+        value: int
+
+    for made in (values.dataclass, dataclasses.dataclass):
+        with pytest.raises(TypeError, match="cannot inherit frozen dataclass from a non-frozen one"):
+
+            @made(frozen=True)
+            class Tight(Loose):
+                other: int = 0
+
+        with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
+
+            @made
+            class Wide(Fixed):
+                other: int = 0

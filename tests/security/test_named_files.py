@@ -360,3 +360,30 @@ def test_nothing_but_the_door_opens_what_jobs_name() -> None:
                 if name in OPENERS and not (name == "load" and owner is None):
                     found.add((str(source.relative_to(root)), name))
     assert found <= set(ALLOWED), found - set(ALLOWED)
+
+
+class Growing:
+    """Somebody who adds to a file whenever some more of it was read: there is no end to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.calls = 0
+
+    def advanced(self) -> None:
+        self.calls += 1
+        assert self.calls < 100, "it is read for ever"
+        os.truncate(self.path, self.path.stat().st_size + (4 << 20))
+
+    def waits(self, begins: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize("read", ["digest", "copy"])
+def test_a_file_that_grows_while_it_is_read_holds_nobody(read: str, tmp_path: Path) -> None:
+    path = placed(tmp_path, "growing.csv", "x" * (3 << 20))
+    with open_named(path, 1 << 30, ReadRule(reading=Growing(path))) as file:
+        with pytest.raises(DataError, match="was written to while it was read"):
+            if read == "digest":
+                file.digest()
+            else:
+                file.copy(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,7 @@ from arbd.spool.layout import SpoolLayout
 from arbd.spool.queue import SessionQueue, Worker
 from arbd.spool.session_index import SessionIndex, active_names, ended_sessions, make_anew, reopen
 from arbd.spool.sessions import REOPENED_PREFIX
-from arbd.spool.system import SystemClock
+from arbd.spool.system import RealSystem, SystemClock
 from tests.conftest import Arbctl
 from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 
@@ -275,3 +277,34 @@ def test_a_session_that_was_purged_is_over_for_those_that_wait_for_it_whatever_i
         watch.look(list)
         watch.begins("a")
         assert not watch.has_ended("a")
+
+
+class Unreadable(RealSystem):
+    """The log of what was removed may not be read, for now."""
+
+    is_closed = True
+
+    def open(self, path: Path, flags: int, mode: int = 0o664) -> int:
+        if self.is_closed and path.parent.name == "retention":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return super().open(path, flags, mode)
+
+
+def test_sessions_are_found_where_the_log_of_what_was_removed_cannot_be_read_and_it_is_read_later(
+    layout: SpoolLayout, arbctl: Arbctl
+) -> None:
+    done(layout, "a")
+    write_down(layout, watch_of(layout), "a")
+    code, out, err = arbctl("--spool", layout.root, "purge", "a", "--segments", "--results", "--claims", "--yes")
+    assert code == 0, out + err
+    shutil.rmtree(layout.index)
+    make_session(layout, 5, "b")
+    system = Unreadable()
+    watch = SessionWatch(Files(system), layout, SystemClock(), Worker("b", 2, 1))
+    assert watch.look(list).to_look_at == ["b"]
+    assert "cannot be read: Permission denied" in watch.trouble
+    assert not watch.has_ended("a")
+    system.is_closed = False
+    watch.must_list = True
+    watch.look(list)
+    assert (watch.trouble, watch.has_ended("a")) == ("", True)

@@ -60,6 +60,8 @@ class SessionWatch:
     worker: Worker
     over: set[str] = field(default_factory=set)
     must_list: bool = True
+    # Why it is not known what was purged, or ''.
+    trouble: str = ""
     _index: SessionIndex = field(init=False)
     _writer: IndexWriter = field(init=False)
     _listing: Listing = field(init=False)
@@ -98,7 +100,7 @@ class SessionWatch:
 
     def _list(self) -> Names:
         names = self._listing.read()
-        self._purged.update(deed.session_id for deed in self._log.read_new() if deed.what == PURGED)
+        self._read_purged()
         sessions = [name for name in names if not name.startswith(".")]
         self._known = frozenset(sessions)
         reopened = {name.removeprefix(REOPENED_PREFIX) for name in names if name.startswith(REOPENED_PREFIX)}
@@ -117,6 +119,14 @@ class SessionWatch:
         for name in self._active - self._known:
             self._count_left(name)
         return Names([name for name in sessions if name not in self.over], sessions)
+
+    def _read_purged(self) -> None:
+        """Only who waits for a session that was purged needs this: what cannot be read now is read at a later listing."""
+        try:
+            self._purged.update(deed.session_id for deed in self._log.read_new() if deed.what == PURGED)
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"{self._log.path} cannot be read: {error.strerror}"
 
     def _is_reopened(self, name: str, *, by_hand: bool = False) -> None:
         """Somebody wants it to be looked at again, or left its name here."""

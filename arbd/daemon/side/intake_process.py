@@ -117,10 +117,18 @@ def main(setup: Setup, pipe: Connection) -> None:
     os.environ.pop(forks.CREATOR, None)
     _limit(setup.config)
     warm_up()
-    told = Told(lambda: pipe.send(WentOn()))
-    intake = make_intake(setup, lambda name: pipe.send(Began(name)), told)
+    told = Told(lambda: _tell_or_exit(pipe, WentOn()))
+    intake = make_intake(setup, lambda name: _tell_or_exit(pipe, Began(name)), told)
     with contextlib.suppress(EOFError, BrokenPipeError):
         _serve(intake, setup, pipe, told)
+
+
+def _tell_or_exit(pipe: Connection, message: Began | WentOn) -> None:
+    """In the middle of reading a file, where an OSError would be taken for one of that file: it means the parent is gone."""
+    try:
+        pipe.send(message)
+    except OSError:
+        os._exit(1)
 
 
 def make_intake(setup: Setup, began: Callable[[str], None], reading: Reading = NOBODY) -> Intake:
@@ -168,7 +176,7 @@ def _serve(intake: Intake, setup: Setup, pipe: Connection, reading: Reading) -> 
         if any(isinstance(outcome, Rejected) for outcome in looked.outcomes):
             looked = replace(looked, notes=(*looked.notes, *bound_rejected(intake, config)))
         if not more:
-            looked = standing.turn(looked, lambda: pipe.send(Began(STANDING)))
+            looked = standing.turn(looked, lambda: _tell_or_exit(pipe, Began(STANDING)))
         pipe.send(looked)
         often_s = max(SHORTEST_LOOK_S, config.settle_s / 4)
         wait_s = 0.0 if more else min(config.scan_s, often_s) if looked.waiting else config.scan_s

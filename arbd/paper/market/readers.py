@@ -286,7 +286,7 @@ class QuoteChunks:
         # Of the times of all rows, good and bad ones.
         descending, times = True, (0, 0)
         for columns in self._columns():
-            self._file.reading.advanced()
+            self._file.advanced()
             ts_ns: IntArray = columns["ts_ns"]
             if self._on_bad_rows == "refuse":
                 self._check_time(ts_ns, rows, last)

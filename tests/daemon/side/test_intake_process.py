@@ -228,3 +228,22 @@ def test_jobs_are_taken_up_where_the_system_refuses_another_schedule(layout: Spo
     )
     assert done.returncode == 0, done.stderr
     assert session_ids(Files(), layout) == ["one"]
+
+
+def test_a_parent_that_is_gone_is_no_fault_of_the_file_that_is_being_read(tmp_path: Path) -> None:
+    text = f"""
+import multiprocessing, pathlib
+from arbd.daemon.side.intake_process import Told, WentOn, _tell_or_exit
+from arbd.named_file import ReadRule, open_named
+here, there = multiprocessing.Pipe()
+there.close()
+path = pathlib.Path({str(tmp_path / "data.csv")!r})
+path.write_text("some")
+with open_named(path, 100, ReadRule(reading=Told(lambda: _tell_or_exit(here, WentOn())))) as file:
+    try:
+        file.digest()
+    finally:
+        print("it was taken for something else", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
