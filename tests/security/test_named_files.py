@@ -381,9 +381,8 @@ class Growing:
 @pytest.mark.parametrize("read", ["digest", "copy"])
 def test_a_file_that_grows_while_it_is_read_holds_nobody(read: str, tmp_path: Path) -> None:
     path = placed(tmp_path, "growing.csv", "x" * (3 << 20))
-    with open_named(path, 1 << 30, ReadRule(reading=Growing(path))) as file:
-        with pytest.raises(DataError, match="was written to while it was read"):
-            if read == "digest":
-                file.digest()
-            else:
-                file.copy(tmp_path)
+    with (
+        open_named(path, 1 << 30, ReadRule(reading=Growing(path))) as file,
+        pytest.raises(DataError, match="was written to while it was read"),
+    ):
+        file.digest() if read == "digest" else file.copy(tmp_path)
