@@ -103,9 +103,7 @@ class SessionRegistry:
         before = self.watch.trouble
         found = self.watch.look(lambda: [*self.work, *self.standings])
         if self.watch.trouble not in ("", before):
-            self.log.warning(
-                "what was purged is not known: jobs that wait for such a session wait", reason=self.watch.trouble
-            )
+            self.log.warning("what was purged is not known; jobs that wait for it wait", reason=self.watch.trouble)
         if found.everything is not None:
             # A name that is gone may come back as another session. Where only a cache had lost it, it is read once more.
             listed = {*found.everything, *self.work}
