@@ -98,7 +98,8 @@ def test_nothing_beside_what_the_job_names_ever_makes_a_claim(p: float, test_p: 
         assert not loses.holds
         assert loses.against
         p_of_both = combined_p(p, test_p) if scheme == "holdout" else 2 * min(p, test_p)
-        assert earns.holds == (p_of_both <= LEVEL)
+        # Of what is the level but for rounding, either may be said.
+        assert earns.holds == (p_of_both <= LEVEL) or p_of_both == pytest.approx(LEVEL, rel=1e-12)
 
 
 def test_claims_of_folds_hold_their_level_however_the_two_tests_hang_together() -> None:

@@ -372,7 +372,7 @@ def test_a_firing_that_cannot_be_prepared_is_noted_once_and_tried_again(farm: Fa
 def test_a_session_whose_job_is_refused_is_told_as_trouble(farm: Farm) -> None:
     host = farm.host()
     (session,) = farm.turn(host, BEGIN_NS + DAY_NS)
-    farm.intake.admit = lambda user, job, coming: f"{user} has too many"
+    farm.intake.admit = lambda whose, job, coming: f"{whose.user} has too many"
     (rejected,) = farm.take_up()
     assert isinstance(rejected, Rejected)
     farm.turn(host)
