@@ -81,6 +81,9 @@ def _hook_lists() -> tuple[list[Any], ...]:
     return sys.meta_path, sys.path_hooks, gc.callbacks
 
 
+_OWN = {"arbd.objective.modules"}
+
+
 class Hooks:
     """The interpreter's hooks, and which modules were there when they were looked at.
 
@@ -95,11 +98,13 @@ class Hooks:
 
     def changed(self) -> bool:
         """True when they are others, but for those of modules that are new: these belong to it from now on."""
-        if len(sys.modules) != len(self._modules):
-            new = set(sys.modules) - self._modules
-            self._lists = [_with_those_of(new, old, now) for old, now in zip(self._lists, _hook_lists())]  # noqa: B905
+        lists = list(_hook_lists())
+        if lists != self._lists or len(sys.modules) != len(self._modules):
+            # What says which code ran is arbd's own, and begins after the first look: without it nobody would know.
+            new = set(sys.modules) - self._modules | _OWN
+            self._lists = [_with_those_of(new, old, now) for old, now in zip(self._lists, lists)]  # noqa: B905
             self._modules = set(sys.modules)
-        return self._single != _single_hooks() or list(_hook_lists()) != self._lists
+        return self._single != _single_hooks() or lists != self._lists
 
     def restore(self) -> None:
         """As they were."""
@@ -112,11 +117,15 @@ def _single_hooks() -> tuple[Any, ...]:
 
 
 def _with_those_of(modules: set[str], before: list[Any], now: list[Any]) -> list[Any]:
-    """`before` with what such modules added: ahead of it what is to be asked ahead of it."""
-    known = {id(hook) for hook in before}
-    first = next((at for at, hook in enumerate(now) if id(hook) in known), 0)
-    added = [(at, hook) for at, hook in enumerate(now) if id(hook) not in known and _module_of(hook) in modules]
-    return [*(hook for at, hook in added if at < first), *before, *(hook for at, hook in added if at >= first)]
+    """`before` with what such modules added, each ahead of what it is to be asked ahead of."""
+    found, known = list(before), {id(hook) for hook in before}
+    behind = len(found)
+    for hook in reversed(now):
+        if id(hook) in known:
+            behind = next(at for at, other in enumerate(found) if other is hook)
+        elif _module_of(hook) in modules:
+            found.insert(behind, hook)
+    return found
 
 
 def _module_of(hook: Any) -> str:
