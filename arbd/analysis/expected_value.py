@@ -28,13 +28,16 @@ MAX_RIVALS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class ExpectedValue:
-    """Of the best iteration: the mean of its `repeats`, the standard error of that, and what is to be expected of it."""
+    """Of the best iteration: the mean of its `repeats`, the standard error of that, and what is to be expected of it.
+
+    The last is None for the paper engine, whose repeats draw the same for all sets: their errors are no luck of one of them.
+    """
 
     iteration: int
     metric: str
     observed: float
     standard_error: float
-    expected: float
+    expected: float | None
     repeats: int
 
     def to_plain(self) -> dict[str, Any]:
@@ -42,10 +45,14 @@ class ExpectedValue:
         return asdict(self)
 
     def __str__(self) -> str:
+        expected = (
+            "expected value not told: sets share their draws"
+            if self.expected is None
+            else f"expected {format_value(self.expected)}, without the luck that helped to choose it"
+        )
         return (
             f"{self.metric} of iteration {self.iteration}: observed {format_value(self.observed)}, the mean of "
-            f"{self.repeats} evaluations (standard error {format_value(self.standard_error)}); expected "
-            f"{format_value(self.expected)}, without the luck that helped to choose it"
+            f"{self.repeats} evaluations (standard error {format_value(self.standard_error)}); {expected}"
         )
 
 
@@ -58,6 +65,22 @@ def expected_value(table: ResultTable) -> ExpectedValue | None:
     values, errors, best = table.column(name), table.column(name + STANDARD_ERROR), table.ranking.best(name)
     if values is None or errors is None or best is None or not np.isfinite([values[best], errors[best]]).all():
         return None
+    expected = None if spec.objective.kind == "paper" else float(values[best]) - _luck(table, name, best)
+    return ExpectedValue(
+        int(table.source.fixed("iteration")[best]),
+        name,
+        float(values[best]),
+        float(errors[best]),
+        expected,
+        spec.aggregation.repeats,
+    )
+
+
+def _luck(table: ResultTable, name: str, best: int) -> float:
+    """By how much the choice of the best raises what is observed of it; the errors of sets are independent."""
+    values, errors = table.column(name), table.column(name + STANDARD_ERROR)
+    assert values is not None
+    assert errors is not None
     sign = -1.0 if table.ranking.ascending(name) else 1.0
     # A duplicate has the very draws of its original.
     origin, rivals = table.source.origin(), table.ranking.comparable(name) & np.isfinite(errors)
@@ -66,14 +89,6 @@ def expected_value(table: ResultTable) -> ExpectedValue | None:
     near = np.flatnonzero(rivals)
     near = near[np.argsort(-sign * values[near], kind="stable")[:MAX_RIVALS]]
     score, error = sign * values[near], errors[near]
-    moved = np.random.default_rng(spec.seed).standard_normal((DRAWS, len(score))) * error
+    moved = np.random.default_rng(table.spec.seed).standard_normal((DRAWS, len(score))) * error
     chosen = np.argmax(score + moved, axis=1)
-    luck = float(moved[np.arange(DRAWS), chosen].mean())
-    return ExpectedValue(
-        int(table.source.fixed("iteration")[best]),
-        name,
-        float(values[best]),
-        float(errors[best]),
-        float(values[best]) - sign * luck,
-        spec.aggregation.repeats,
-    )
+    return sign * float(moved[np.arange(DRAWS), chosen].mean())

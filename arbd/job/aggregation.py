@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from arbd.search.neighbourhood import most_neighbours
@@ -22,6 +23,10 @@ UNITS = {BLOCKS: "block", MARKETS: "market", NEIGHBOURHOOD: "neighbour"}
 SHARES = {"median": 0.5, "worst": 0.0}
 QUANTILE = "quantile"
 STANDARD_ERROR = "_se"
+# By default blocks are joined to so many groups: of more, most of a rare strategy's are without a trade.
+DEFAULT_GROUPS = 8
+# Percents below this power of ten stand in a name with their exponent.
+SMALLEST_SHOWN = -6
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,10 @@ class RobustRule:
 
     @property
     def suffix(self) -> str:
-        """What follows the name of a metric in that of its robust one."""
-        return f"_{self.use}_{UNITS[self.over]}"
+        """What follows the name of a metric in that of its robust one: other rules make other metrics, with other names."""
+        share = f"_{_percent(self.q)}" if self.use == QUANTILE else ""
+        groups = f"_of_{self.groups}" if self.over == BLOCKS and self.groups != DEFAULT_GROUPS else ""
+        return f"_{self.use}{share}_{UNITS[self.over]}{groups}"
 
     def robust(self, goal: MetricGoal) -> MetricGoal:
         """The goal that takes the place of another one."""
@@ -97,6 +104,13 @@ class Aggregation:
         """For msgpack and JSON; nothing of what is not used, so that such a job reads the same to every worker."""
         repeats = {"repeats": self.repeats} if self.repeats > 1 else {}
         return repeats | ({"robust": self.robust.to_plain()} if self.robust is not None else {})
+
+
+def _percent(q: float) -> str:
+    """As it stands in a name: 0.25 is 25, 0.125 is 12p5; another one of each number."""
+    percent = Decimal(repr(q)).scaleb(2).normalize()
+    text = f"{percent:f}" if percent.adjusted() >= SMALLEST_SHOWN else f"{percent:e}"
+    return text.replace(".", "p").replace("-", "m")
 
 
 ONE_EVALUATION = Aggregation()

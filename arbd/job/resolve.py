@@ -21,7 +21,7 @@ from arbd.job.modules import locate, module_file
 from arbd.job.oversize import faults
 from arbd.job.policy import interpreter_fault
 from arbd.job.python_source import fault_of
-from arbd.job.resolve_aggregation import needs_trial
+from arbd.job.resolve_aggregation import needs_trial, told_of_blocks
 from arbd.job.resolve_quotes import QuoteFiles, days_of
 from arbd.job.resolve_search import CountSlots, ReadPast, SearchOptions, nobody_knows, resolve_metrics
 from arbd.job.resolve_space import changed_meanings, lowest, resolve_space
@@ -197,7 +197,8 @@ class _Resolver:
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
         )
-        return search.checked(replace(spec, marks=self._quotes.marks), validation, self.wrong)
+        found = search.checked(replace(spec, marks=self._quotes.marks), validation, self.wrong)
+        return found and told_of_blocks(found, self._times, self._scenarios.values())
 
     def _validation(
         self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from arbd.job.aggregation import BLOCKS, MARKETS, NEIGHBOURHOOD, QUANTILE, SHARES, Aggregation, RobustRule
+from arbd.job.aggregation import (
+    BLOCKS,
+    DEFAULT_GROUPS,
+    MARKETS,
+    NEIGHBOURHOOD,
+    QUANTILE,
+    SHARES,
+    Aggregation,
+    RobustRule,
+)
 from arbd.job.model import CommandObjective, Job, PythonObjective
 from arbd.job.model_robust import RobustModel
 from arbd.job.python_source import OVER_MARKETS, PRUNE
 from arbd.job.resolve_space import Wrong
+from arbd.job.sanity import ranges_of
+from arbd.job.spec import JobSpec
+from arbd.job.validation import Windows
 from arbd.paper import params
+from arbd.paper.market.prepared import whole_steps
+from arbd.paper.market.quotes import IntArray
 from arbd.paper.scenario import Scenario
 from arbd.search.neighbourhood import most_neighbours
 from arbd.search.problem import MetricGoal
 from arbd.search.space import SearchSpace, Value
 from arbd.values import dataclass
 
-# By default blocks are joined to so many groups: of more, most of a rare strategy's are without a trade.
-DEFAULT_GROUPS = 8
 # What the engine draws at random, where one of these is not 0.
 DRAWN = ("latency_jitter", "reject_pct_a", "reject_pct_b")
 # Of what the engine counts, what a stretch of the time has for itself as sums of returns.
@@ -130,3 +143,49 @@ def needs_trial(job: Job) -> str:
     if job.tuning.prune is not None:
         return PRUNE
     return OVER_MARKETS if job.tuning.robust is not None and job.tuning.robust.over == MARKETS else ""
+
+
+def told_of_blocks(spec: JobSpec, times: Mapping[str, Sequence[IntArray]], scenarios: Iterable[Scenario]) -> JobSpec:
+    """The job, with a notice where the engine has fewer whole grid steps for `over: blocks` than there are to be groups.
+
+    `times` are the first and the last moment of each market. A searched `grid_s` counts as its longest.
+    """
+    rule = spec.aggregation.robust
+    if rule is None or rule.over != BLOCKS or spec.objective.kind != "paper" or not times:
+        return spec
+    profiles: list[Mapping[str, Value]] = [scenario.risk_profile for scenario in scenarios]
+    grid_s = [float(params.resolve({**own, **spec.fixed})["grid_s"]) for own in profiles or [{}]]
+    longest_s = max(ranges_of(spec.space, {}).get("grid_s", grid_s))
+    whole: Sequence[int] = [int(last) - int(first) for each in times.values() for first, last in each]
+    shown: dict[str, tuple[Sequence[int], float]] = {"the quotes have": (whole, min((1.0, *spec.budgets)))}
+    for fold in () if spec.validation is None else spec.validation.folds:
+        for name, windows in (("a search window has", fold.train), ("a test window has", fold.test)):
+            seen = _seen(times, windows)
+            if seen and (name not in shown or sum(seen) < sum(shown[name][0])):
+                shown[name] = (seen, shown["the quotes have"][1] if windows is fold.train else 1.0)
+    notices = []
+    for name, (spans, budget) in shown.items():
+        steps = sum(whole_steps(int(span * budget), longest_s) for span in spans)
+        if steps < rule.groups:
+            share = f" at a budget of {budget:g}" if budget < 1 else ""
+            notices.append(
+                f"{name} at most {steps} whole grid steps{share} (grid_s {longest_s:g}), and `robust: {{over: blocks}}` joins "
+                f"their returns to {rule.groups} groups: "
+                + (
+                    "there is nothing to join, and the metric is nan"
+                    if not steps
+                    else "there are no more groups than steps"
+                )
+                + "; make grid_s less"
+            )
+    return replace(spec, notices=(*spec.notices, *notices))
+
+
+def _seen(times: Mapping[str, Sequence[IntArray]], windows: Windows) -> list[int]:
+    """How much time windows show of each market, in nanoseconds."""
+    markets = [moments for each in times.values() for moments in each]
+    return [
+        max(0, min(int(last), end) - max(int(first), start))
+        for (first, last), own in zip(markets, windows, strict=False)
+        for start, end in own
+    ]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from arbd.job.aggregation import BLOCKS, MARKETS, NEIGHBOURHOOD
 from arbd.job.spec import JobSpec
 from arbd.job.validation import WHOLE, Setting
-from arbd.objective.aggregates import Metrics, Runs, assembled
+from arbd.objective.aggregates import GridReturns, Metrics, Runs, assembled
 from arbd.objective.batch_columns import checked, checked_blocks
 from arbd.objective.protocol import Evaluator, Outcome, Params, Trial
 from arbd.objective.randomness import seed_generators
@@ -69,19 +69,23 @@ class AggregatedEvaluator:
         sets = self._sets(params)
         pools = [trial.data, *([(name,) for name in trial.data] if self._aggregation.over == MARKETS else [])]
         process, runs = os.getpid(), []
+        first: Outcome | None = None
         for repeat in range(self._aggregation.repeats):
             found: list[list[Outcome]] = [[] for _ in pools]
             for own, data in zip(found, pools, strict=True):
                 for each in sets:
                     is_first = each is params and data is trial.data and not repeat
                     outcome = self.inner.evaluate(each, trial if is_first else self._again(trial, repeat, data))
+                    # Of an evaluation that died and was begun anew, the trial has what the dead one reported.
+                    first = first or outcome
                     if outcome.pruned or os.getpid() != process:
                         # A child that the objective forked has nothing more to do here.
-                        return replace(outcome, reports=tuple(trial.reports))
+                        return replace(outcome, reports=first.reports)
                     own.append(outcome)
             runs.append(_Outcomes(found).runs())
         metrics, blocks = assembled(self._aggregation, self._goals, runs, np.zeros(len(sets), dtype=np.int64), 1)
-        return Outcome(_first(metrics), None if blocks is None else blocks[0], tuple(trial.reports))
+        reports = first.reports if first is not None else ()
+        return Outcome(_first(metrics), None if blocks is None else blocks[0], reports)
 
     def _sets(self, params: Params) -> list[Params]:
         if self._aggregation.over != NEIGHBOURHOOD:
@@ -110,10 +114,10 @@ class AggregatedEvaluator:
         runs = [
             self._run(self._with_seeds(columns, repeat), budget, setting) for repeat in range(self._aggregation.repeats)
         ]
-        scale = None
+        grid = None
         if self._engine is not None and self._aggregation.over == BLOCKS:
-            scale = self._engine.capital(columns, budget, setting)
-        return assembled(self._aggregation, self._goals, runs, owners, n, scale)
+            grid = GridReturns(*self._engine.grid_returns(columns, budget, setting))
+        return assembled(self._aggregation, self._goals, runs, owners, n, grid)
 
     def _rows(self, columns: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
         """As `SearchSpace.encode` takes them."""

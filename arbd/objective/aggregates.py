@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from arbd.errors import ObjectiveError
 from arbd.job.aggregation import BLOCKS, MARKETS, STANDARD_ERROR, Aggregation, RobustRule
+from arbd.objective.protocol import MAX_METRICS
+from arbd.paper.metrics import block_counts
 from arbd.search.problem import MetricGoal
 from arbd.validation.blocks import BlockSums
 from arbd.validation.quantiles import quantiles
@@ -28,45 +30,56 @@ class Runs:
     blocks: FloatArray | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GridReturns:
+    """What the blocks of the engine are: of each of n sets the capital that they are shares of, and its whole grid steps."""
+
+    capital: FloatArray
+    steps: npt.NDArray[np.int64]
+
+
 def assembled(
     aggregation: Aggregation,
     goals: Sequence[MetricGoal],
     runs: Sequence[Runs],
     owners: npt.NDArray[np.int64],
     n: int,
-    scale: FloatArray | None = None,
+    grid: GridReturns | None = None,
 ) -> tuple[Metrics, FloatArray | None]:
     """Metrics (n,) and blocks of n iterations from one `Runs` for each repeat.
 
-    The first n sets are those of the iterations; `owners` says of which iteration each set is. Blocks times `scale` (n,)
-    are in the unit of the metric; None where they have to be already. ObjectiveError says what is wrong with what was
-    returned.
+    The first n sets are those of the iterations; `owners` says of which iteration each set is. `grid` is of the engine's
+    blocks; those of others are in the unit of the metric. ObjectiveError says what is wrong with what was returned.
     """
     pools = [_means([run.pools[pool] for run in runs]) for pool in range(len(runs[0].pools))]
     blocks = _mean_blocks([run.blocks for run in runs], n)
     metrics = {name: column[:n] for name, column in pools[0].items()}
     added: Metrics = {}
+    missing = np.full(n, np.nan)
     for raw, goal in zip(aggregation.raw(goals), goals, strict=True):
         if raw.name not in metrics:
             continue
         if aggregation.repeats > 1:
             added[raw.name + STANDARD_ERROR] = _standard_error(
-                [run.pools[0][raw.name][:n] for run in runs], metrics[raw.name]
+                [run.pools[0].get(raw.name, missing)[:n] for run in runs], metrics[raw.name]
             )
         rule = aggregation.robust
         if rule is None:
             continue
         if rule.over == BLOCKS:
-            values = _of_blocks(rule, raw.name, metrics[raw.name], blocks, scale)
-            added[goal.name] = robust_of(values, goal, rule.q)
+            added[goal.name] = _of_blocks(rule, (raw, goal), metrics[raw.name], blocks, grid)
         elif rule.over == MARKETS:
-            missing = np.full(n, np.nan)
-            added[goal.name] = robust_of(np.column_stack([p.get(raw.name, missing) for p in pools[1:]]), goal, rule.q)
+            apart = [pool.get(raw.name, missing) for pool in pools[1:]] or [missing]
+            added[goal.name] = robust_of(np.column_stack(apart), goal, rule.q)
         else:
             added[goal.name] = _of_neighbours(pools[0][raw.name], owners, n, goal, rule.q)
     if twice := metrics.keys() & added.keys():
         raise ObjectiveError(
             f"the objective returned a metric named {min(twice)!r}, a name that arbd gives itself here"
+        )
+    if len(metrics) + len(added) > MAX_METRICS:
+        raise ObjectiveError(
+            f"the objective returned {len(metrics):,} metrics, and arbd adds {len(added):,}; the maximum is {MAX_METRICS:,}"
         )
     return metrics | added, blocks
 
@@ -120,22 +133,40 @@ def _mean_blocks(repeats: Sequence[object], n: int) -> FloatArray | None:
 
 
 def _of_blocks(
-    rule: RobustRule, name: str, metric: FloatArray, blocks: FloatArray | None, scale: FloatArray | None
+    rule: RobustRule,
+    goals: tuple[MetricGoal, MetricGoal],
+    metric: FloatArray,
+    blocks: FloatArray | None,
+    grid: GridReturns | None,
 ) -> FloatArray:
-    """The values of a metric in each group of return blocks, (n, groups)."""
+    """The robust metric (n,) over groups of return blocks; `goals` are the raw one and its own.
+
+    Of the engine's blocks only those with a grid step are a stretch of the time; a set that has none of them has NaN.
+    """
     if blocks is None or not blocks.shape[1]:
         raise ObjectiveError(
             "the objective returned no return blocks, which `robust: {over: blocks}` needs: return arbd.tuning.Outcome(metrics, "
             "blocks), with the sum and the sum of squares of the returns of each stretch of the time"
         )
+    raw, goal = goals
     sums = blocks[:, :, 0]
-    if scale is not None:
-        sums = sums * scale[:, None]
+    found = np.full(len(sums), np.nan)
+    if grid is None:
+        _require_sums(raw.name, metric, sums)
+        found = _of_groups(rule, goal, sums)
     else:
-        _require_sums(name, metric, sums)
+        sums = sums * grid.capital[:, None]
+        for steps in np.unique(grid.steps).tolist():
+            rows, held = np.flatnonzero(grid.steps == steps), block_counts(steps, sums.shape[1]) > 0
+            if held.any():
+                found[rows] = _of_groups(rule, goal, np.ascontiguousarray(sums[rows][:, held]))
+    return np.where(np.isnan(metric), np.nan, found)
+
+
+def _of_groups(rule: RobustRule, goal: MetricGoal, sums: FloatArray) -> FloatArray:
+    """Over neighbouring blocks (n, n_blocks), joined to as many groups as the rule says, or as there are blocks."""
     counts = np.ones(sums.shape[1], dtype=np.int64)
-    values = BlockSums(sums, blocks[:, :, 1], counts).grouped(min(rule.groups, sums.shape[1])).s
-    return np.where(np.isnan(metric)[:, None], np.nan, values)
+    return robust_of(BlockSums(sums, sums, counts).grouped(min(rule.groups, sums.shape[1])).s, goal, rule.q)
 
 
 def _require_sums(name: str, metric: FloatArray, sums: FloatArray) -> None:

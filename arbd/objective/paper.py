@@ -95,13 +95,17 @@ class PaperEvaluator:
     ) -> tuple[list[dict[str, npt.NDArray[np.float64]]], npt.NDArray[np.float64]]:
         """As `evaluate_batch`: metrics of all markets of the job together, then of each by itself."""
         objective, which = self._of(budget, setting)
-        # A market of which a setting shows nothing is not there.
-        groups = [[part for part, of in enumerate(which) if of == number] for number in dict.fromkeys(which)]
+        # A market of which a setting shows no quote is not there.
+        seen = [(part, of) for part, of in enumerate(which) if objective.has_quotes(part)]
+        groups = [[part for part, of in seen if of == number] for number in dict.fromkeys(of for _, of in seen)]
         return objective.evaluate_apart(_present(_changed(columns, setting.changes)), groups)
 
-    def capital(self, columns: Mapping[str, Any], budget: float, setting: Setting) -> npt.NDArray[np.float64]:
-        """What the returns in blocks of each set are shares of."""
-        return self._of(budget, setting)[0].capital(_present(_changed(columns, setting.changes)))
+    def grid_returns(
+        self, columns: Mapping[str, Any], budget: float, setting: Setting
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Of each set, what the returns in its blocks are shares of, and how many whole grid steps they are of."""
+        objective, present = self._of(budget, setting)[0], _present(_changed(columns, setting.changes))
+        return objective.capital(present), objective.steps(present)
 
     def execution_seeds(self, columns: Mapping[str, Any]) -> list[int]:
         """The seed of what the engine draws at random, of each set, where the job's markets do not have their own."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from arbd.paper import metrics
 from arbd.paper.fills import FILLED, Fill, Reject
-from arbd.paper.market.prepared import FIELD, Market, grid_rows, parameter_rows
+from arbd.paper.market.prepared import FIELD, Market, grid_rows, parameter_rows, whole_steps
 from arbd.paper.market.quotes import FloatArray
 from arbd.paper.market.series import Series, View
 from arbd.paper.params import Value
@@ -64,9 +64,9 @@ def summarise(
     each = [_returns(grid, own) for grid, own in zip(equity, capital, strict=True)]
     returns = np.ascontiguousarray(np.concatenate(each, axis=1))
     returns[pooled[:, metrics.GIVEN_UP] > 0] = 0.0
-    grid_ns = max(1, int(grid_s[0] * 1e9)) if len(grid_s) else 1
+    own_s = float(grid_s[0]) if len(grid_s) else 1.0
     whole = np.concatenate(
-        [np.arange(1, part.shape[1] + 1) * grid_ns <= span for part, span in zip(each, spans_ns, strict=True)]
+        [np.arange(part.shape[1]) < whole_steps(span, own_s) for part, span in zip(each, spans_ns, strict=True)]
     )
     turnover = sum(part[:, metrics.NOTIONAL] / own for part, own in zip(counts, capital, strict=True))
     pnl = [part[:, metrics.REALIZED] + part[:, metrics.OPEN_MARK] for part in counts]

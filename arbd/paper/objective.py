@@ -11,7 +11,7 @@ import numpy as np
 from arbd.errors import UsageError
 from arbd.paper import metrics
 from arbd.paper.engine import series_for, span_ns, summarise
-from arbd.paper.market.prepared import FIELD, Market, grid_rows, parameter_rows, prepare
+from arbd.paper.market.prepared import FIELD, Market, grid_rows, parameter_rows, prepare, whole_steps
 from arbd.paper.market.quotes import FloatArray, IntArray, Quotes
 from arbd.paper.market.series import Series, View
 from arbd.paper.params import PARAMETERS, Value, canonical, check, differing, resolve
@@ -130,10 +130,25 @@ class PaperObjective:
 
     def capital(self, columns: Mapping[str, Any]) -> FloatArray:
         """The initial capital of each of n sets; of markets that differ in it, the first one's."""
+        return self._of_first(columns, "initial_capital")
+
+    def steps(self, columns: Mapping[str, Any]) -> IntArray:
+        """How many grid steps the return blocks of each of n sets are of: the whole ones of all markets."""
+        spans, grid_s = [span_ns(market) for market in self._markets], self._of_first(columns, "grid_s")
+        found = np.zeros(len(grid_s), dtype=np.int64)
+        for each in np.unique(grid_s).tolist():
+            found[grid_s == each] = sum(whole_steps(span, each) for span in spans)
+        return found
+
+    def has_quotes(self, number: int) -> bool:
+        """Whether a market has any."""
+        return len(self._markets[number]) > 0
+
+    def _of_first(self, columns: Mapping[str, Any], name: str) -> FloatArray:
+        """A parameter of each of n sets, where it is not searched that of the first market."""
         n = len(next(iter(columns.values()))) if columns else 1
-        own = self._base[0]["initial_capital"]
-        given = columns.get("initial_capital")
-        return np.array([float(value) for value in _or(None if given is None else list(given), own, n)])
+        given = next((list(values) for other, values in columns.items() if canonical(other) == name), None)
+        return np.array([float(value) for value in _or(given, self._base[0][name], n)])
 
     def _run(self, number: int, rows: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
         """Counts and equity, at the rows `at`, of parameter rows that share SHARED, over one market."""

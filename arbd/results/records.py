@@ -15,8 +15,8 @@ from arbd.records import Items, Natural, Positive, RecordFormat, Signed, Text
 from arbd.spool.ledger_records import FileName
 
 MAX_ROWS = 1 << 20
-# Each costs a column over all rows, whoever writes it.
-MAX_METRICS = 1_000
+# Each costs a column over all rows, whoever writes it: the 1,000 that an objective may return, and `budget`.
+MAX_METRICS = 1_001
 MAX_NAME_CHARS = 200
 
 ColumnName = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]

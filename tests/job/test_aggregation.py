@@ -52,7 +52,7 @@ def test_rules_survive_the_file_and_name_their_metric(data: list[str], over: str
     spec = resolved(f"robust: {{over: {over}, use: {use}{q}}}\n  repeats: {repeats}", more=more)
     share = {"median": 0.5, "worst": 0.0, "quantile": 0.25}[use]
     rule = RobustRule(over, use, share, 8 if over == "blocks" else 0)
-    suffix = f"_{use}_{SUFFIX[over]}"
+    suffix = f"_{use}{'_25' if use == 'quantile' else ''}_{SUFFIX[over]}"
     assert spec.aggregation == Aggregation(repeats, rule)
     assert spec.metrics == (MetricGoal(f"value{suffix}", "maximize"), MetricGoal(f"cost{suffix}", "minimize"))
     assert spec.each.metrics == (MetricGoal("value", "maximize"), MetricGoal("cost", "minimize"))
@@ -178,3 +178,40 @@ def test_what_it_costs_is_counted(aggregation: Aggregation, markets: int, counts
     space = resolved("seed: 1").space
     found = tuple(aggregation.evaluations(space, markets, one_pass=one_pass) for one_pass in (False, True))
     assert found == counts
+
+
+RULES = [
+    *(RobustRule(over, "quantile", q, 8 if over == "blocks" else 0) for over in OVERS for q in (0.1, 0.01, 0.125, 0.9, 1e-9, 1 / 3)),
+    *(RobustRule("blocks", use, 0.0, groups) for use in ("worst", "median") for groups in (1, 8, 30)),
+]  # fmt: skip
+
+
+def test_other_rules_have_other_names_which_are_identifiers() -> None:
+    goal = MetricGoal("pnl", "maximize")
+    names = [rule.robust(goal).name for rule in RULES]
+    assert len(set(names)) == len(RULES)
+    assert all(name.isidentifier() for name in names)
+    assert [rule.raw(rule.robust(goal)) for rule in RULES] == [goal] * len(RULES)
+    assert "pnl_quantile_12p5_market" in names
+    assert {"pnl_worst_block", "pnl_worst_block_of_30"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("grid_s", "method", "told"),
+    [
+        (1_000, "random", ()),
+        (1_000_000, "random", ("the quotes have at most 0 whole grid steps (grid_s 1e+06)", "the metric is nan")),
+        (1_000, "successive_halving\n  min_budget: 0.01", ("at a budget of 0.0", "returns to 8 groups", "no more groups than steps")),
+    ],
+)  # fmt: skip
+def test_too_few_grid_steps_for_the_groups_are_told(
+    data: list[str], grid_s: float, method: str, told: tuple[str, ...]
+) -> None:
+    text = (
+        f"objective: paper\ndata: {data}\nfixed: {{grid_s: {grid_s}}}\ntuning:\n  method: {method}\n  max_iterations: 40\n"
+        "  search_space: {min_spread_pct: {type: float, bounds: [0, 1]}}\n  robust: {over: blocks}\n"
+    )
+    notices = resolve_job(parse_job(text, "job.yaml"), base_dirs=[Path("/nowhere")]).notices
+    found = [note for note in notices if "whole grid" in note]
+    assert bool(found) == bool(told), notices
+    assert all(part in found[0] for part in told), found

@@ -21,6 +21,8 @@ from arbd.job.aggregation import ONE_EVALUATION
 from arbd.job.file import parse_job
 from arbd.job.resolve import resolve_job
 from arbd.job.spec import JobSpec
+from arbd.job.validation import OPEN_FROM, OPEN_TO, Setting
+from arbd.objective.aggregated import AggregatedEvaluator
 from arbd.objective.load import load_evaluator
 from arbd.objective.protocol import Evaluator, Outcome, Trial, innermost
 from arbd.objective.randomness import seed_generators
@@ -365,3 +367,45 @@ def test_the_harness_gives_the_row_that_a_slot_gives(folder: Path) -> None:
         name: value for name, value in row.items() if name != "drawn"
     }
     assert set(METRICS).isdisjoint(row)
+
+
+@pytest.mark.parametrize("seen", [(True, True, False), (False, True, False), (False, False, False)])
+def test_a_market_without_a_quote_in_the_window_is_no_value(folder: Path, seen: tuple[bool, ...]) -> None:
+    spec = job_of(folder, "paper", "markets", {"use": "worst"}, 1)
+    windows = tuple(((OPEN_FROM, OPEN_TO),) if here else ((0, 1),) for here in seen)
+    columns = spec.space.decode(spec.space.encode(PAPER_SETS))
+    with closing(load_evaluator(spec, "s", None, [folder])) as evaluator:
+        found, _ = evaluator.evaluate_batch(columns, 1.0, Setting(windows))
+        alone = [
+            innermost(evaluator).evaluate_batch(
+                columns, 1.0, Setting(tuple(window if at == own else ((0, 1),) for at, window in enumerate(windows)))
+            )[0]["pnl"]
+            for own, here in enumerate(seen)
+            if here
+        ]
+    expected = np.min(alone, axis=0) if alone else np.full(len(PAPER_SETS), np.nan)
+    np.testing.assert_allclose(found["pnl_worst_market"], expected, rtol=1e-9)
+
+
+def test_reports_are_those_of_the_evaluation_that_returned(tmp_path: Path) -> None:
+    text = "def f(params, trial):\n    trial.report(1, 0.25)\n    return 1.0\n"
+    spec, evaluator = own(tmp_path, text, repeats=2)
+    inner = innermost(evaluator)
+
+    class BegunAnew:
+        """Reports, dies, and returns what a second attempt does, as a program that is started again."""
+
+        plain, batch, kept = None, False, frozenset[int]()
+
+        def evaluate(self, params: Mapping[str, Any], trial: Trial) -> Outcome:
+            trial.report(1, 99.0)
+            return inner.evaluate(params, replace(trial, _reported=None))
+
+        def evaluate_batch(self, *_: Any) -> Any:
+            raise AssertionError
+
+        def close(self) -> None:
+            inner.close()
+
+    outcome = AggregatedEvaluator(spec, BegunAnew()).evaluate({"x": 0.5}, Trial(1, 7, "s"))
+    assert outcome.reports == ((1, 0.25),)

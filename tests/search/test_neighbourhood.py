@@ -108,3 +108,42 @@ def test_what_may_not_run_is_no_neighbour() -> None:
         (0.5 - NEAR, 0.5), (0.5, 0.5), (0.5, 0.5 + NEAR),
     ]  # fmt: skip
     assert owners.tolist() == [0, 0, 0]
+
+
+@st.composite
+def dimensions(draw: st.DrawFn) -> Dimension:
+    low = draw(st.floats(1e-3, 1e3))
+    high = low * draw(st.sampled_from([1.0, 1.01, 1.7, 2.9, 1e4]))
+    kind = draw(st.sampled_from(["linear", "log", "step", "int", "log_int"]))
+    if kind == "step":
+        return FloatDimension("x", low, high, step=max(high - low, low) / draw(st.integers(1, 70)))
+    if kind in ("linear", "log"):
+        return FloatDimension("x", low, high, log=kind == "log")
+    log = kind == "log_int"
+    return IntDimension(
+        "x", max(1, int(low)), max(1, int(low), int(high)), log=log, step=1 if log else draw(st.integers(1, 3))
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(dimensions(), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=5))
+def test_no_neighbour_is_the_set_but_for_rounding_or_twice_there_or_out_of_bounds(
+    dimension: Dimension, places: list[float]
+) -> None:
+    assert not isinstance(dimension, ChoiceDimension)
+    top = dimension.high if isinstance(dimension, FloatDimension) and dimension.step is None else dimension.low
+    values = np.concatenate(
+        [dimension.from_unit(np.array([*places, 0.0, np.nextafter(1.0, 0.0)])), [dimension.low, top]]
+    )
+    found, owners = with_neighbours(SearchSpace((dimension,)), {"x": values}, everything)
+    column = found["x"].astype(np.float64)
+    assert np.isfinite(column).all()
+    assert ((dimension.low <= column) & (column <= dimension.high)).all()
+    for row in range(len(values)):
+        own, *others = column[owners == row].tolist()
+        assert len(others) <= most_neighbours(SearchSpace((dimension,)))
+        for one in range(len(others)):
+            for other in (own, *others[:one]):
+                assert abs(others[one] - other) > 1e-12 * abs(other), (own, others)
+        if dimension.low < dimension.high and (not isinstance(dimension, IntDimension) or dimension.levels > 1):
+            assert others or near_of(dimension) == 0

@@ -328,6 +328,11 @@ def parameter_rows(columns: Mapping[str, Sequence[Value] | npt.NDArray[Any]], n:
     return rows
 
 
+def whole_steps(span_ns: int, grid_s: float) -> int:
+    """How many whole grid steps a market of this length in time has."""
+    return span_ns // max(1, int(grid_s * 1e9))
+
+
 def grid_points(ts_ns: IntArray, grid_s: float) -> int:
     """At how many points the equity of a run is observed; UsageError for more than a slot has room for."""
     span_ns = int(ts_ns[-1]) - int(ts_ns[0]) if len(ts_ns) else 0
