@@ -167,10 +167,7 @@ class _Resolver:
             method=job.tuning.method,
             space=space,
             n=n,
-            seed=job.tuning.seed,
-            metrics=metrics,
-            session_id=session_id,
-            mode=job.mode,
+            seed=job.tuning.seed, metrics=metrics, session_id=session_id, mode=job.mode,
             data=tuple(d for d in data if d),
             scenarios=tuple(s for s in scenarios if s),
             on_bad_rows=job.on_bad_rows,
@@ -196,7 +193,7 @@ class _Resolver:
             refill=search.refill,
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
-        )
+        )  # fmt: skip
         found = search.checked(replace(spec, marks=self._quotes.marks), validation, self.wrong)
         return found and told_of_blocks(found, self._times, self._scenarios.values())
 

@@ -24,6 +24,7 @@ from arbd.search.samplers import built_in
 from arbd.spool.layout import SpoolLayout
 from tests.conftest import Arbctl, Daemons, wait_until
 from tests.daemon.test_sessions_end_to_end import is_done, state_of
+from tests.paper.markets import random_quotes
 
 N = 30
 SPACE: dict[str, Any] = {
@@ -171,3 +172,18 @@ def test_summary_tells_what_the_winner_is_worth_without_its_luck_and_validate_wh
     assert f"value of iteration {worth['iteration']}: observed" in arbctl("summary", "lucky")[1]
     code, out, err = arbctl("replay", "lucky", worth["iteration"])
     assert code == 0, out + err
+
+
+def test_of_the_engine_whose_sets_share_their_draws_no_expected_value_is_told(arbctl: Arbctl, tmp_path: Path) -> None:
+    np.savez(tmp_path / "quotes.npz", **random_quotes(1, 400).told())  # type: ignore[arg-type]
+    job = {
+        "objective": "paper", "metric": "pnl", "data": [str(tmp_path / "quotes.npz")], "fixed": {"reject_pct_a": 30},
+        "tuning": {"method": "random", "max_iterations": 12, "repeats": 3, "search_space": {"min_spread_pct": {"type": "float", "bounds": [0, 0.2]}}},
+    }  # fmt: skip
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    code, _, err = arbctl("run", tmp_path / "job.yaml", "--session-id", "engine", "--workers", 1)
+    assert code == 0, err
+    worth = json.loads(arbctl("--json", "summary", "engine")[1])["winner"]
+    assert worth["expected"] is None
+    assert worth["standard_error"] >= 0
+    assert "expected value not told: sets share their draws" in arbctl("summary", "engine")[1]
