@@ -189,13 +189,13 @@ class _Resolver:
             options=search.options,
             budgets=search.budgets,
             code=base_parts(),
-            generation_lag=search.schedule.lag,
-            refill=search.refill,
+            generation_lag=search.schedule.lag, refill=search.refill,
             labels=dict(sorted(job.labels.items())),
             terms=job.terms,
         )  # fmt: skip
         found = search.checked(replace(spec, marks=self._quotes.marks), validation, self.wrong)
-        return found and told_of_blocks(found, self._times, self._scenarios.values())
+        is_robust = found is not None and found.aggregation.robust
+        return told_of_blocks(found, self._times, self._scenarios.values()) if found and is_robust else found
 
     def _validation(
         self, kind: str, space: SearchSpace, fixed: Mapping[str, Value], files: Sequence[str], n: int
