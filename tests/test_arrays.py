@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 
@@ -46,3 +48,31 @@ def test_what_is_not_there_is_missed_as_ever() -> None:
 def test_numpy_is_imported_when_it_is_used(use: str, told: str) -> None:
     done = subprocess.run([sys.executable, "-c", USES.format(use=use)], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == told
+
+
+THREADS = """
+import json, os
+{load}
+from threadpoolctl import threadpool_info
+print(json.dumps([[each["num_threads"] for each in threadpool_info()], os.environ.get("OPENBLAS_THREAD_TIMEOUT")]))
+"""
+
+
+@pytest.mark.parametrize("given", [None, "20"])
+def test_linear_algebra_has_its_threads_and_the_environment_is_left_as_it_was(given: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    environment |= {} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}
+    plain, loaded = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", THREADS.format(load=load)],
+                check=True,
+                capture_output=True,
+                text=True,
+                env=environment,
+            ).stdout
+        )
+        for load in ("import numpy", "from arbd import arrays; arrays.load()")
+    )
+    assert plain == loaded
+    assert loaded[1] == given

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.complete import complete_metrics
-from arbd.cli.numerics import import_numpy
 from arbd.errors import NotFoundError, UsageError
 from arbd.plain_json import as_plain, text_of
 from arbd.terminal_text import escape_line
 
-import_numpy()
+load_numpy()
 
 from arbd.analysis.activity import require_trades  # noqa: E402
 from arbd.analysis.failures import why_no_best  # noqa: E402

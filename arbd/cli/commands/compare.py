@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, complete_sessions, duration, json_option, pass_app, table
 from arbd.cli.complete import complete_metrics
-from arbd.cli.numerics import import_numpy
 from arbd.errors import UsageError
 from arbd.spool.unknown_session import require_sessions
 
@@ -34,7 +34,7 @@ def compare(app: App, sessions: tuple[str, ...], metric: str | None, ascending: 
     require_sessions(app.layout(), sessions)
     if len(sessions) < 2:
         raise UsageError("name at least two sessions to compare; see `arbctl list`")
-    import_numpy()
+    load_numpy()
     from arbd.analysis.comparison import compare_sessions
 
     name, up, documents, notices = compare_sessions(app.layout().root, sessions, metric, ascending)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from arbd.analysis.text import format_pairs
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
-from arbd.cli.numerics import import_numpy
 
 
 @click.command()
@@ -37,7 +37,7 @@ def promote(
     Only a winner whose verdict is skill is promoted without a reason. The code is good once, for what was shown. Who
     promoted what, when and why stands in `promotions.jsonl` of the spool.
     """
-    import_numpy()
+    load_numpy()
     from arbd.analysis import promotion
     from arbd.spool.control import this_user
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.complete import complete_metrics
-from arbd.cli.numerics import import_numpy
 
 
 @click.command()
@@ -26,7 +26,7 @@ def report(app: App, session: str, output: Path | None, metric: str | None, asce
       arbctl report kimchi-btc-01
       arbctl report kimchi-btc-01 --metric sharpe --output sharpe.html
     """
-    import_numpy()
+    load_numpy()
     from arbd.analysis.report.page import write_report
 
     target = output or Path(f"{session}.html")

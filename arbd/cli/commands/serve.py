@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, json_option, pass_app
-from arbd.cli.numerics import import_numpy
 from arbd.errors import UsageError
 
 DEFAULT_LISTEN = "127.0.0.1:8765"
@@ -51,7 +51,7 @@ def serve(app: App, listen: str, names: tuple[str, ...], allow_control: bool, to
     (--listen 192.0.2.7:8765) the token is needed to read too. There is no TLS: put a proxy with it in front, and name it
     with --host.
     """
-    import_numpy()
+    load_numpy()
     from arbd.page.access import Access, Listen
     from arbd.page.routes import Routes
     from arbd.page.runs import Runs

@@ -8,9 +8,9 @@ import click
 
 from arbd.analysis.standing_documents import answered, standing_documents
 from arbd.analysis.text import format_pairs
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, json_option, pass_app
 from arbd.cli.commands.control import reason_option
-from arbd.cli.numerics import import_numpy
 from arbd.cli.standing_jobs import standing_table
 from arbd.errors import ArbdError
 from arbd.spool.control import this_user
@@ -72,7 +72,7 @@ def show(app: App, name: str, session: str | None) -> None:
       arbctl standing show kimchi-btc
       arbctl standing show kimchi-btc --session kimchi-btc-2026-11-30 --json
     """
-    import_numpy()
+    load_numpy()
     layout = app.layout()
     document, fire, found = answered(find_standing(layout.files(), layout, name), session)
     app.show(document, lambda: "\n".join(map(escape_line, _lines(document, fire, found))))

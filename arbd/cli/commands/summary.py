@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, complete_sessions, json_option, pass_app, table
 from arbd.cli.complete import complete_metrics
-from arbd.cli.numerics import import_numpy
 from arbd.cli.typed_file import TypedFile
 from arbd.errors import UsageError, VersionError
 from arbd.terminal_text import escape_line
 from arbd.values import dataclass
 
-import_numpy()
+load_numpy()
 
 from arbd.analysis.activity import trades_notice  # noqa: E402
 from arbd.analysis.text import format_pairs, format_value  # noqa: E402

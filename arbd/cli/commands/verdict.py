@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from arbd.arrays import load as load_numpy
 from arbd.cli.app import App, complete_sessions, json_option, pass_app
 from arbd.cli.complete import complete_metrics
-from arbd.cli.numerics import import_numpy
 
 
 @click.command()
@@ -30,7 +30,7 @@ def verdict(app: App, session: str, metric: str | None) -> None:
     It needs the return blocks that sessions of the paper engine keep, and runs nothing again. What was held out, stress,
     neighbours and null searches are told where the job asked for them (`validation:`).
     """
-    import_numpy()
+    load_numpy()
     from arbd.analysis.verdict import session_verdict
 
     found = session_verdict(app.layout().root, session, metric)

@@ -188,9 +188,9 @@ def _waits(live: Live) -> list[str]:
 def _follow(app: App, session: str | None, every: float, once: bool, workers_first: bool) -> None:
     from rich.console import Console
 
-    from arbd.cli.numerics import import_numpy
+    from arbd.arrays import load as load_numpy
 
-    import_numpy()
+    load_numpy()
     layout = app.layout()
     found = named(app, layout, session) if session is not None else None
     if isinstance(found, DroppedJob):

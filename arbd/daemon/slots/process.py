@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arbd import arrays
 from arbd.daemon import forks
 from arbd.daemon.slots.progress import ProgressPage
 from arbd.daemon.slots.protocol import ChunkReport, ChunkTask, LoadFailure, SlotSetup, StaleProcess
@@ -187,6 +188,7 @@ def rest() -> None:
 def import_what_evaluates() -> None:
     """Import everything that the first task needs, but for the engine's own compiler."""
     # The parent, which imports this module, has no use for them.
+    arrays.load()
     import numpy.random  # noqa: F401, PLC0415
 
     from arbd.daemon.slots import cell, descriptors, evaluation, open_session  # noqa: F401, PLC0415
