@@ -176,6 +176,9 @@ def _text(value: str) -> str:
 
 def plain_text(cell: str) -> str | None:
     """The text in a cell that was marked as one, or None when it is not."""
+    if "'" not in cell:
+        # As of nearly all, and of the longest.
+        return None
     plain = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
     plain = _MARK_WITHIN.sub("", plain)
     return plain if plain != cell else None

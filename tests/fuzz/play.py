@@ -150,7 +150,8 @@ class Patience:
         used_s = resource.getrusage(resource.RUSAGE_SELF)
         deaf_s = math.ceil(used_s.ru_utime + used_s.ru_stime) + MAX_DEAF_S
         resource.setrlimit(resource.RLIMIT_CPU, (deaf_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
+        # With itself as its interval, from which `cleanly` knows the limit.
+        signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S, MAX_CPU_S)
         signal.setitimer(signal.ITIMER_REAL, MAX_WAIT_S)
 
     def end(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,42 @@ def test_files_without_quotes_of_a_venue_are_told_for_what_they_are(tmp_path: Pa
         with pytest.raises((DataError, UsageError)) as caught:
             import_venue(name, [path], options_for(name))
         assert name == "hftbacktest" or what in str(caught.value), name
+
+
+# Of each size that breaks something else: the last of 64 bits, in the file's unit and in ns, and of a float.
+EXTREMES = ("9223372036854775807", "9223372036854775808", "9" * 15, "9" * 400, "9" * 5_000)
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])")
+TEXT_FILES = [
+    *((name, file, content, import_venue) for name, file, content in CASES if isinstance(content, str)),
+    *((name, file, content, None) for name, files in FUNDING_FILES.items() for file, content in files),
+]
+
+
+@pytest.mark.parametrize(
+    "extreme", EXTREMES, ids=lambda text: text[:24] + ("" if len(text) < 25 else f"-of-{len(text)}")
+)
+@pytest.mark.parametrize(
+    ("name", "file", "content", "reader"), TEXT_FILES, ids=[f"{name}-{file}" for name, file, *_ in TEXT_FILES]
+)
+def test_numbers_of_any_size_are_read_or_refused(
+    tmp_path: Path, name: str, file: str, content: str, reader: object, extreme: str
+) -> None:
+    """Every number of a file in turn; times that come out are in the order in which they were told, none of them wrapped."""
+    places = list(NUMBER.finditer(content))
+    assert places
+    # The first of a file have all kinds of fields; what follows repeats them.
+    for place in places[:8]:
+        path = stored(tmp_path / file, content[: place.start()] + extreme + content[place.end() :])
+        try:
+            ts_ns = (
+                import_venue(name, [path], options_for(name)).quotes.ts_ns
+                if reader is not None
+                else read_funding(FUNDING_FORMATS.get(name), [path]).ts_ns
+            )
+        except ArbdError as error:
+            assert file in str(error), place
+            continue
+        assert (np.diff(ts_ns) >= 0).all(), place
 
 
 HOSTILE = [

@@ -23,6 +23,7 @@ BATCH = 1 << 15
 ROOM = 1 << 12
 # Instead of a size: away with this price and all that are better.
 CLEAR = -1.0
+_LAST_NS = np.iinfo(np.int64).max
 
 # snapshot, ends and changes of messages; the book's sides and counts, the last levels; levels of each message, which to keep
 play = Loop(
@@ -63,6 +64,8 @@ class BookReplay:
         asks: Iterable[Sequence[float]],
     ) -> None:
         """One message of row `number`: (price, size, ...) of each side, as numbers or as texts of them."""
+        if abs(ts_ns) > _LAST_NS:
+            raise DataError(self._path, f"has a message at {ts_ns} ns, a time beyond the year 2262", number)
         self._begun |= snapshot
         if not self._begun:
             self._before += 1

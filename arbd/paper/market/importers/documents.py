@@ -90,7 +90,7 @@ def number(path: Path, value: Any, name: str, row: int) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool) and "_" not in str(value):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     raise DataError(path, f"{name} is {_shown(value)}, not a number", row)
 
