@@ -57,13 +57,21 @@ class Modules:
         self._shared = [(name, module) for name, module in self._loaded.items() if module in modules]
 
     def changed(self) -> bool:
-        """True when a name stands for something else, or is gone. What was added is no change."""
-        if len(sys.modules) < len(self._loaded) or any(
-            sys.modules.get(name) is not module for name, module in self._shared
-        ):
+        """True when a name stands for something else, or is gone. What was added is no change.
+
+        Neither this nor `restore` calls a built-in: these are what may have been replaced.
+        """
+        modules = sys.modules
+        if modules.__len__() < self._loaded.__len__():
             return True
-        # Equal as a whole is the quick answer, and the usual one.
-        return any(now != before and _differ(now, before) for now, before in self._names)
+        for name, module in self._shared:
+            if modules.get(name) is not module:
+                return True
+        for now, before in self._names:  # noqa: SIM110 - see above
+            # Equal as a whole is the quick answer, and the usual one.
+            if now != before and _differ(now, before):
+                return True
+        return False
 
     def restore(self) -> None:
         """As they were; what was added stays, as it does in a module of the objective's own."""
@@ -74,7 +82,10 @@ class Modules:
 
 def _differ(now: dict[str, Any], before: dict[str, Any]) -> bool:
     # Not by equality, which may be an array's.
-    return any(now.get(name, before) is not value for name, value in before.items())
+    for name, value in before.items():  # noqa: SIM110 - without a built-in, as `changed`
+        if now.get(name, before) is not value:
+            return True
+    return False
 
 
 def _hook_lists() -> tuple[list[Any], ...]:

@@ -26,6 +26,8 @@ from arbd.values import dataclass
 GRACE_S = 0.05
 # Background threads of libraries are no reason to replace a process; one more with every iteration is.
 MAX_BACKGROUND_THREADS = 16
+# Of the system, whatever an objective puts in its place.
+_process_id = os.getpid
 # The status of a process that ends because the objective took its descriptors away.
 EXIT_STATUS_DESCRIPTORS = 117
 
@@ -127,7 +129,7 @@ class ProcessCell:
 
     def settle(self, baseline: surroundings.Values | None) -> Finding:
         """See `Cell`."""
-        if os.getpid() != self._pid:
+        if _process_id() != self._pid:
             # Forked by other means than os.fork.
             os._exit(0)
         changed, lasting = surroundings.restore(baseline or self._empty)

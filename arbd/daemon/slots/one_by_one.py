@@ -3,6 +3,8 @@
 Iterations that take only microseconds are looked at together, in windows of `WINDOW_S`. When something is found after a
 window of several, its outcomes are dropped and its iterations evaluated again with a look after each. So every outcome
 is that of an iteration that found its process as it should be (I5).
+
+What arbd makes of outcomes it makes after that look, because an objective may replace the built-ins that it calls.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import functools
 import itertools
 from collections.abc import Sequence
 
-from arbd.arrays import Array
 from arbd.daemon.slots.cell import CLEAN, Finding
 from arbd.daemon.slots.memory_limit import memory_limit
 from arbd.daemon.slots.open_session import OpenSession
@@ -43,7 +44,8 @@ class _Window:
     """Iterations that are looked at together: `rows` in the buffer, of which `evaluated` ran; what the last one raised.
 
     `names` are the metrics of those that came to the buffer as columns. `unsure` when a later one may have changed what an
-    earlier one returned.
+    earlier one returned. What is not in the buffer before the look: a `run` of calls, its clock `wall_ns` later than the
+    wall's, and the `last` row, without what is told of it. `at` is the position that was begun last.
     """
 
     was_fresh: bool
@@ -56,6 +58,10 @@ class _Window:
     raised: BaseException | None = None
     names: tuple[str, ...] = ()
     unsure: bool = False
+    run: PlainRun | None = None
+    wall_ns: int = 0
+    last: tuple[int, int, int, float, Outcome | None] | None = None
+    at: int = 0
 
 
 class OneByOne:
@@ -105,6 +111,7 @@ class OneByOne:
         if not window.seeded:
             cell.watch_randomness(iteration_seed(session.spec.seed, self._part.first + self.done))
         plain = None if window.singly or window.seeded or not self._is_uniform else session.plain
+        stumbled: BaseException | None = None
         try:
             with memory_limit(session.spec.execution.memory_mb):
                 if plain is not None:
@@ -114,11 +121,41 @@ class OneByOne:
         except MemoryError as error:
             self._ran_out(window, error)
             return
-        if window.evaluated == 0:
+        except BaseException as error:  # of this program's own code
+            stumbled = error
+        if window.evaluated == 0 and stumbled is None:
             self._progress.idle()
+            window.rows = len(self.buffer) - self._settled_rows
             self._accept(window)
             return
         finding = self._settle()
+        if stumbled is not None:
+            if finding is CLEAN:
+                raise stumbled
+            # Over what the objective put in the place of what is called here.
+            self._stumbled(window, stumbled)
+        self._look_at(window, finding, plain)
+
+    def _stumbled(self, window: _Window, error: BaseException) -> None:
+        """The iteration that was begun last is to blame where it is alone; else it is found one by one."""
+        if not window.singly:
+            window.evaluated = CAREFUL_ITERATIONS
+            return
+        self.buffer.drop(len(self.buffer) - self._settled_rows - (window.at - self.done))
+        window.evaluated, window.raised = 1, error
+        window.last = (FAILED, 1, self._session.clock.wall_ns(), 0.0, None)
+
+    def _look_at(self, window: _Window, finding: Finding, plain: Plain | None) -> None:
+        """Keep the outcomes of a window after the look at its process, or see to it that they come again."""
+        session, cell = self._session, self._session.cell
+        if finding is CLEAN or window.evaluated == 1:
+            try:
+                with memory_limit(session.spec.execution.memory_mb):
+                    self._add(window, plain)
+            except MemoryError as error:
+                self._ran_out(window, error)
+                return
+        window.rows = len(self.buffer) - self._settled_rows
         drew = not window.seeded and cell.randomness_used()
         session.draws |= drew
         session.careful = CAREFUL_ITERATIONS if finding.changed else max(0, session.careful - window.evaluated)
@@ -155,8 +192,8 @@ class OneByOne:
 
     def _ran_out(self, window: _Window, error: MemoryError) -> None:
         """There was no memory for what stands between two calls of the objective."""
-        self.buffer.drop(len(self.buffer) - self._settled_rows)
         self._settle()
+        self.buffer.drop(len(self.buffer) - self._settled_rows)
         self.retire, self.again = "the process ran out of memory", not window.was_fresh
         if window.was_fresh:
             # It had the process for itself.
@@ -231,6 +268,7 @@ class OneByOne:
             if progress.should_stop(number):
                 self.stopped = True
                 break
+            window.at = position
             if origins[position] != RUN:
                 add(COMPLETED, 1, clock.wall_ns(), 0.0, None, "")
                 continue
@@ -256,14 +294,13 @@ class OneByOne:
             busy_ns += now - started
             evaluated += 1
             if outcome is None:
-                assert window.raised is not None
-                add(FAILED, attempt, clock.wall_ns(), (now - started) / 1e9, None, describe(window.raised))
+                window.last = (FAILED, attempt, clock.wall_ns(), (now - started) / 1e9, None)
                 break
             # The clock on the wall, which nobody asks again: for people the few milliseconds of a window pass alike.
             add(COMPLETED, attempt, wall_ns + now - began, (now - started) / 1e9, outcome, "")
             if now >= deadline or evaluated == room:
                 break
-        window.rows, window.evaluated, window.busy_ns = len(self.buffer) - self._settled_rows, evaluated, busy_ns
+        window.evaluated, window.busy_ns = evaluated, busy_ns
 
     def _evaluate_plainly(self, window: _Window, call: Plain) -> None:
         """As `_evaluate`, of iterations that are calls of a function with parameters alone."""
@@ -276,55 +313,58 @@ class OneByOne:
         wall_ns = clock.wall_ns()
         rows = itertools.islice(self._params, self.done, None)
         run = run_plainly(call, rows, first, self._progress, session.cell, clock, int(WINDOW_S * 1e9))
-        n, raised = len(run.returned), run.raised
-        window.evaluated = n
-        if n:
-            ended_ns, took_ns = run.times
-            window.busy_ns = int(took_ns.sum())
-            # The clock on the wall as of `_evaluate`.
-            n, raised = self._keep(window, call, run, ended_ns + (wall_ns - run.began_ns), took_ns / 1e9)
-        if raised is not None:
-            self._fail_plainly(window, first + n, raised)
-        window.rows = len(self.buffer) - self._settled_rows
+        # The clock on the wall as of `_evaluate`.
+        window.run, window.wall_ns, window.evaluated = run, wall_ns - run.began_ns, run.count
+        if run.raised is not None:
+            self._fail_plainly(window, run.count, run.raised)
 
-    def _keep(
-        self, window: _Window, call: Plain, run: PlainRun, ended_ns: Array, took_s: Array
-    ) -> tuple[int, BaseException | None]:
-        """Rows of what came back, as far as it can be used; how many, and what is to be said of the one after them."""
+    def _add(self, window: _Window, plain: Plain | None) -> None:
+        """The rows of a window that are not in the buffer yet."""
+        if window.run is not None and window.run.count:
+            assert plain is not None
+            self._keep(window, window.run, plain)
+        if window.last is not None:
+            status, attempt, ended_ns, duration_s, outcome = window.last
+            told = describe(window.raised) if outcome is None and window.raised is not None else ""
+            self.buffer.add(status, attempt, ended_ns, duration_s, outcome, told)
+
+    def _keep(self, window: _Window, run: PlainRun, call: Plain) -> None:
+        """Rows of what came back, as far as it can be used; those behind it are evaluated again."""
+        ended_ns, took_ns = run.times
+        window.busy_ns += int(took_ns.sum())
+        ended_ns, took_s = ended_ns + window.wall_ns, took_ns / 1e9
         columns = call.columns(run.returned)
         if columns is not None:
             self.buffer.add_completed(ended_ns, took_s, columns)
             window.names = tuple(columns)
-            return len(ended_ns), run.raised
+            return
         window.unsure = may_have_changed(run.returned)
         for position, returned in enumerate(run.returned):
             try:
                 outcome = call.outcome(returned)
             except ObjectiveError as error:
-                # Those behind it are evaluated again.
-                return position, error
+                # A broken contract would break again.
+                window.evaluated, window.raised = position + 1, error
+                window.last = (FAILED, 1, self._session.clock.wall_ns(), float(took_s[position]), None)
+                return
             self.buffer.add(COMPLETED, 1, int(ended_ns[position]), float(took_s[position]), outcome, "")
-        return len(ended_ns), run.raised
 
-    def _fail_plainly(self, window: _Window, iteration: int, raised: BaseException) -> None:
-        """An iteration raised: evaluate it again while attempts are left, then its row."""
+    def _fail_plainly(self, window: _Window, n: int, raised: BaseException) -> None:
+        """The one after `n` iterations raised: evaluate it again while attempts are left."""
         session, clock = self._session, self._session.clock
         started = clock.monotonic_ns()
-        position = iteration - self._part.first
-        alone = window.was_fresh and position == self.done
+        alone = window.was_fresh and not n
+        position = self.done + n
         assert self._params is not None
-        trial = Trial.of(session.spec, session.paths.session_id, iteration)
+        trial = Trial.of(session.spec, session.paths.session_id, self._part.first + position)
         outcome, attempt = self._again(window, self._params[position], trial, 1, raised, alone=alone)
         if session.cell.is_foreign:
             session.cell.leave(window.raised)
         now = clock.monotonic_ns()
         window.busy_ns += now - started
-        window.evaluated = position - self.done + 1
-        if outcome is None:
-            assert window.raised is not None
-            self.buffer.add(FAILED, attempt, clock.wall_ns(), (now - started) / 1e9, None, describe(window.raised))
-        else:
-            self.buffer.add(COMPLETED, attempt, clock.wall_ns(), (now - started) / 1e9, outcome, "")
+        window.evaluated = n + 1
+        status = FAILED if outcome is None else COMPLETED
+        window.last = (status, attempt, clock.wall_ns(), (now - started) / 1e9, outcome)
 
     def _again(
         self, window: _Window, params: Params, trial: Trial, attempt: int, raised: BaseException, *, alone: bool

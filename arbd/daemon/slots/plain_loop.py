@@ -22,12 +22,13 @@ from arbd.values import dataclass
 
 @dataclass(slots=True)
 class PlainRun:
-    """Iterations one after the other from `began_ns` on: what each `returned`, and when it ended.
+    """Iterations one after the other from `began_ns` on, `count` of them: what each `returned`, and when it ended.
 
     What the one after them `raised` is not dealt with yet.
     """
 
     began_ns: int
+    count: int = 0
     returned: list[object] = field(default_factory=list)
     ended_ns: list[int] = field(default_factory=list)
     raised: BaseException | None = None
@@ -48,12 +49,17 @@ def run_plainly(
     clock: Clock,
     window_ns: int,
 ) -> PlainRun:
-    """Evaluate `rows`, numbered from `iteration` on, for so long, at least one. `rows` are not empty."""
+    """Evaluate `rows`, numbered from `iteration` on, for so long, at least one. `rows` are not empty.
+
+    What an objective puts in the place of built-ins reaches no further than its window: whatever of arbd stumbles over it
+    in here counts as `raised`.
+    """
     now_ns, cells, function, fixed = clock.monotonic_ns, progress.cells, call.function, call.fixed
     began = started = now_ns()
     run = PlainRun(began)
     deadline, keep, ended = began + window_ns, run.returned.append, run.ended_ns.append
     progress.evaluating(iteration, 1, started)
+    first = iteration
     try:
         for given in rows:
             cells[STARTED_NS] = started
@@ -70,4 +76,5 @@ def run_plainly(
                 break
     except BaseException as error:  # also the ways out of a program: they are out of the iteration alone
         run.raised = error
+    run.count = iteration - first
     return run

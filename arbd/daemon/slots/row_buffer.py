@@ -44,18 +44,23 @@ class RowBuffer:
         self._duration_s: list[float] = []
         self._outcomes: list[Outcome | None] = []
         self._errors: dict[int, str] = {}
+        self._in_rows = 0
 
     def __len__(self) -> int:
-        return self._in_pieces + len(self._status)
+        return self._in_pieces + self._in_rows
 
     def add(
         self, status: int, attempt: int, ended_ns: int, duration_s: float, outcome: Outcome | None, error: str
     ) -> None:
-        """The row of the next iteration; `outcome` for completed ones, `error` for the others."""
+        """The row of the next iteration; `outcome` for completed ones, `error` for the others.
+
+        Nothing in here calls a built-in: an objective may have put something else in its place.
+        """
         if outcome is not None and outcome.pruned:
             error = outcome.pruned
         if error:
-            self._errors[self._first + self._taken + len(self)] = error
+            self._errors[self._first + self._taken + self._in_pieces + self._in_rows] = error
+        self._in_rows += 1
         self._status.append(status)
         self._attempt.append(attempt)
         self._ended_ns.append(ended_ns)
@@ -98,6 +103,7 @@ class RowBuffer:
         kept = len(self._status) - count
         for column in (self._status, self._attempt, self._ended_ns, self._duration_s, self._outcomes):
             del column[kept:]
+        self._in_rows = kept
         first = self._first + self._taken + len(self)
         for iteration in [iteration for iteration in self._errors if iteration >= first]:
             del self._errors[iteration]

@@ -197,10 +197,16 @@ def restore(before: Values) -> tuple[list[str], list[str]]:
     """Set back what differs from `before`; the names of what did, and of those what does so still."""
     changed: list[str] = []
     lasting: list[str] = []
-    for aspect, value in zip(ASPECTS, before, strict=True):
-        if aspect.differs(value):
-            changed.append(aspect.name)
-            aspect.restore(value)
-            if aspect.differs(value):
-                lasting.append(aspect.name)
+    # Before anything here calls a built-in, which may have been replaced.
+    _put_back(ASPECTS[0], before[0], changed, lasting)
+    for aspect, value in zip(ASPECTS[1:], before[1:], strict=True):
+        _put_back(aspect, value, changed, lasting)
     return changed, lasting
+
+
+def _put_back(aspect: Aspect, value: Any, changed: list[str], lasting: list[str]) -> None:
+    if aspect.differs(value):
+        changed.append(aspect.name)
+        aspect.restore(value)
+        if aspect.differs(value):
+            lasting.append(aspect.name)
