@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from arbd.analysis.paths import edges_of, path_mean
+from arbd.analysis.some_rows import SomeRows
 from arbd.analysis.steps import grid_steps
 from arbd.analysis.table import ResultTable
 from arbd.arrays import Array, Ints
@@ -28,32 +29,6 @@ from arbd.values import dataclass
 
 NOT_ASKED = "the job asks for no such validation"
 NOT_RUN = "it has not run yet"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Some:
-    """Some rows of a table, as `RankedColumns`."""
-
-    table: ResultTable
-    ranked: Array
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def completed(self) -> Array:
-        return self.table.completed
-
-    @property
-    def violation(self) -> Array | None:
-        return self.table.violation
-
-    @property
-    def budget(self) -> Array | None:
-        return self.table.budget
-
-    def column(self, metric: str) -> Array | None:
-        return self.table.column(metric)
 
 
 def return_blocks(table: ResultTable) -> Array | None:
@@ -113,7 +88,7 @@ class PhaseResults:
         """Positions of a stretch's results that can be its best, the best first."""
         mask = np.zeros(len(self.table), dtype=bool)
         mask[self.rows(stretch)] = True
-        ranking = Ranking(self.table.spec.metrics, _Some(self.table, mask))
+        ranking = Ranking(self.table.spec.metrics, SomeRows(self.table, mask))
         order = np.array(ranking.order(self.metric), dtype=np.int64)
         return order[ranking.comparable(self.metric)[order]] if len(order) else order
 
@@ -236,6 +211,16 @@ class PhaseResults:
         sums = [self.score[row] if (blocks := own.get(row)) is None else blocks[:, 0].sum() for row in rows.tolist()]
         return np.array(sums, dtype=np.float64)
 
+    @property
+    def tells_earned(self) -> bool:
+        """False where 0 is no line between good and bad: less of the metric is better, and there are no returns."""
+        return self._sign > 0 or self._blocks is not None
+
+    def keeps_constraints(self, rows: Ints) -> Array:
+        """Which rows break no constraint that speaks of metrics."""
+        violation = self.table.violation
+        return np.ones(len(rows), dtype=bool) if violation is None else np.asarray(violation[rows] <= 0)
+
     def neighbours(self, winner: int) -> Plateau:
         """What the sets around the winner score. NotComputableError where none were run."""
         found = self.stretches(Phase.NEIGHBOUR)
@@ -277,9 +262,16 @@ class PhaseResults:
                     "finalists": int(np.isfinite(scores).sum()),
                     # Of what is to be small, 0 is no line between good and bad.
                     "above_zero": None if self._sign < 0 else int((scores > 0).sum()),
+                    "break_constraints": self._breaking(rows),
                 }
             )
         return lines
+
+    def _breaking(self, rows: Ints) -> int | None:
+        """How many of some rows have a result that breaks a constraint; None where the job has none."""
+        if self.table.violation is None:
+            return None
+        return int((self.table.completed[rows] & ~self.keeps_constraints(rows)).sum())
 
     @property
     def _sign(self) -> float:

@@ -42,9 +42,10 @@ class Robust:
 
 
 def robust_choice(table: ResultTable, metric: str) -> Robust:
-    """The plateau optimum among the finalists that survive. UsageError where the job asks for no test and no stress.
+    """The plateau optimum among the finalists that survive: earn in each, and under stress keep the job's constraints.
 
-    NotFoundError where these have not run yet, or no finalist survives.
+    UsageError where the job asks for no test and no stress, or nothing says what a finalist earned; NotFoundError where
+    these have not run yet, or no finalist survives.
     """
     phases = PhaseResults(table, metric)
     own = [stretch for stretch in phases.stretches(Phase.TEST) if stretch.fold == 0]
@@ -59,14 +60,24 @@ def robust_choice(table: ResultTable, metric: str) -> Robust:
             f"session {table.session_id}: its finalists have not run through every test and stress yet: "
             f"see `arbctl status {table.session_id}`"
         )
+    if not phases.tells_earned:
+        raise UsageError(
+            f"session {table.session_id}: less {metric} is better, and no return blocks were kept: nothing says which of its "
+            f"finalists earn, as --robust asks; `arbctl best {table.session_id}` gives the single best"
+        )
     found = phases.finalists(trials[0])
     survives = np.ones(len(found), dtype=bool)
     for stretch in trials:
-        survives &= phases.earned(phases.rows(stretch)[: len(found)]) > 0
+        rows = phases.rows(stretch)[: len(found)]
+        survives &= phases.earned(rows) > 0
+        if stretch.phase is Phase.STRESS:
+            # A test is of another length of time, to which a limit (of trades, say) does not apply.
+            survives &= phases.keeps_constraints(rows)
     alive = [position for position, survived in zip(found, survives.tolist(), strict=True) if survived]
     if not alive:
         raise NotFoundError(
-            f"session {table.session_id}: none of its {len(found)} finalists earns in every test and stress: "
+            f"session {table.session_id}: none of its {len(found)} finalists earns in every test and stress"
+            f"{'' if table.violation is None else ', and keeps the constraints under stress'}: "
             f"`arbctl verdict {table.session_id}` shows them"
         )
     medians = [_median_around(table, phases.score, position) for position in alive]

@@ -69,7 +69,9 @@ def _because(actor: Actor) -> str:
 
 def _require_extensible(state: LedgerState, spec: JobSpec, iterations: int, most: int, session: str) -> None:
     """UsageError, with what to do instead, when so many more cannot be given."""
-    again = f"`arbctl clone {session} --set tuning.max_iterations={state.n + iterations}`"
+    # A job says how long its search is, without what judges it.
+    searched = state.n if spec.validation is None else spec.search_n
+    again = f"`arbctl clone {session} --set tuning.max_iterations={searched + iterations}`"
     if state.state == ledger.CANCELLED:
         raise UsageError(f"session {session} is cancelled: begin another with {again}")
     if not state.done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -50,14 +51,20 @@ def session_of(
     luck: bool = False,
     blocks: bool = True,
     last: int = N + 6,
+    risk: Any = None,
+    lowest: bool = False,
+    **changed: Any,
 ) -> SessionPaths:
-    """A search whose best is a spike at 0.9 beside a plateau around 0.3; three finalists, tested and stressed."""
+    """A search whose best is a spike at 0.9 beside a plateau around 0.3; three finalists, tested and stressed.
+
+    `risk` is a metric of the finalists in their test and under stress, 0 in the search.
+    """
     xs = np.concatenate([np.linspace(0.2, 0.4, 20), np.linspace(0.5, 1.0, 20)])
     values = np.where(xs < 0.45, 2.0 - np.abs(xs - 0.3), -1.0)
     values[int(np.argmin(np.abs(xs - 0.9)))] = 3.0
     if luck:
         values, test = np.linspace(-1.0, 0.001, N), (0.001, 0.0, 0.0)
-    best = np.argsort(-values, kind="stable")[:3]
+    best = np.argsort(values if lowest else -values, kind="stable")[:3]
     validation = ValidationSpec(
         N, "holdout", (FoldWindows((((0, 100),),), (((100, 200),),)),), finalists=3,
         stresses=(Stress("dear", (Change("x", "x", 2.0),)),),
@@ -65,12 +72,14 @@ def session_of(
     job: dict[str, Any] = {
         "objective": ObjectiveSpec("python", ("m:f",)), "space": SPACE, "method": "random",
         "metrics": (MetricGoal("value", "maximize"),), "validation": validation, "generation_size": N,
-        "digests": {"python:m": "d" * 64},
+        "digests": {"python:m": "d" * 64}, **changed,
     }  # fmt: skip
     n = N + 6
     paths = make_session(layout, n, "s", **job)
     everything = np.concatenate([values, test, stress])
     rows = concatenate([_rows(n, everything, np.concatenate([xs, xs[best], xs[best]]))])
+    if risk is not None:
+        rows = replace(rows, metrics={**rows.metrics, "risk": np.concatenate([np.zeros(N), risk])})
     write_rows(paths, "w", (rows if blocks else replace(rows, blocks=None)).select(np.arange(last)))
     return paths
 
@@ -96,6 +105,38 @@ def test_where_nothing_survives_nothing_is_chosen(arbctl: Arbctl, layout: SpoolL
     code, out, err = arbctl("best", "s", "--robust")
     assert (code, out) == (3, "")
     assert "none of its 3 finalists earns" in err
+
+
+@pytest.mark.parametrize("breaks", list(itertools.product((False, True), repeat=3)))
+@pytest.mark.parametrize("phase", ["test", "stress"])
+def test_who_breaks_a_constraint_under_stress_does_not_survive(
+    arbctl: Arbctl, layout: SpoolLayout, phase: str, breaks: tuple[bool, ...]
+) -> None:
+    broken = np.where(breaks, 2.0, 0.0)
+    risk = np.concatenate([broken, np.zeros(3)] if phase == "test" else [np.zeros(3), broken])
+    make(layout, test=(1.0, 1.0, 1.0), risk=risk, constraints=("risk <= 1",))
+    # A limit for the time of the search is none for the shorter time of a test.
+    survived = 3 if phase == "test" else 3 - sum(breaks)
+    code, _, err = arbctl("best", "s", "--robust")
+    assert (code, f"{survived} of 3 finalists" in err) == ((0, True) if survived else (3, False)), err
+    assert ("keeps the constraints under stress" in err) == (not survived)
+    (line,) = json.loads(arbctl("verdict", "s", "--json")[1])["stress"]
+    assert line["break_constraints"] == (0 if phase == "test" else sum(breaks))
+    told = f"{sum(breaks)} break a constraint"
+    assert (told in arbctl("verdict", "s")[1]) == (phase == "stress" and any(breaks))
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("blocks", [True, False])
+def test_where_less_is_better_returns_alone_say_who_earns(
+    arbctl: Arbctl, layout: SpoolLayout, direction: str, blocks: bool
+) -> None:
+    goal = MetricGoal("value", direction)
+    # Of a search for little, the finalists are those of the lowest value.
+    make(layout, metrics=(goal,), blocks=blocks, test=(1.0, 1.0, 1.0), lowest=direction == "minimize")
+    code, _, err = arbctl("best", "s", "--robust")
+    nothing_says = direction == "minimize" and not blocks
+    assert (code, "nothing says which of its finalists earn" in err) == ((2, True) if nothing_says else (0, False)), err
 
 
 def test_a_session_without_tests_says_what_to_ask_for(arbctl: Arbctl, layout: SpoolLayout) -> None:

@@ -17,6 +17,7 @@ from arbd.analysis.table import load_table
 from arbd.errors import UsageError
 from arbd.job.spec import Terms
 from arbd.job.stored import read_spec
+from arbd.job.validation import ValidationSpec
 from arbd.results import extension
 from arbd.results.extension import extend
 from arbd.search.problem import StopRules
@@ -149,7 +150,8 @@ def test_a_restored_archive_is_extended_like_the_session_that_it_was_made_of(
 
 REFUSED = {
     "lhs": ({"method": "lhs"}, "the points of lhs depend on how many there are"),
-    "validation": ({}, "has a validation"),
+    # The 12 of the search and 10 more: what judges them is no part of what the job says.
+    "validation": ({}, "has a validation.*tuning.max_iterations=22`"),
     "stopped": ({"generation_size": 4, "stop": StopRules(target=-1e9)}, "ended by its own rule"),
     "deadline": ({"terms": Terms(deadline_ns=1)}, "the deadline of session s is over"),
     "grid": ({"method": "grid", "n": 64}, "the grid has 64 points, and all are evaluated"),
@@ -178,8 +180,8 @@ def test_what_cannot_be_extended_says_why_and_what_to_do(
     elif what != "running":
         work(paths)
     if what == "validation":
-        spec = read_spec(Files(), paths)
-        monkeypatch.setattr(extension, "read_spec", lambda files, paths: replace(spec, validation=object()))
+        spec = replace(read_spec(Files(), paths), validation=ValidationSpec(12, neighbours=8), generation_size=12)
+        monkeypatch.setattr(extension, "read_spec", lambda files, paths: spec)
     files_before = {path: path.read_bytes() for path in paths.folder.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match=message):
         extend(layout, "s", 10, this_user(), 25 if what == "too many" else 1_000)

@@ -134,7 +134,8 @@ def _stress(line: dict[str, Any], metric: str) -> str:
     best = "no result" if line["best"] is None else f"{metric} {format_value(line['best'])}"
     kept = "" if line["kept"] is None else f", {line['kept']:.0%} of it"
     above = "" if line["above_zero"] is None else f"; {line['above_zero']} of {line['finalists']} finalists above 0"
-    return f"{best}{kept}{above}"
+    breaking = f"; {line['break_constraints']} break a constraint" if line["break_constraints"] else ""
+    return f"{best}{kept}{above}{breaking}"
 
 
 def _beside(sharpe: str, luck: str, found: dict[str, Any]) -> str:
