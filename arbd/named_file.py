@@ -56,16 +56,40 @@ class Unheard:
 NOBODY = Unheard()
 
 
+class Allowance:
+    """How many bytes may be read for one job, of all files that it names together. One that is opened again counts once."""
+
+    def __init__(self, max_bytes: int, setting: str) -> None:
+        self._left = self._max = max_bytes
+        self._setting = setting
+        self._sizes: dict[tuple[int, int], int] = {}
+
+    def take(self, path: Path, found: os.stat_result) -> None:
+        """RefusedError where the file is one too many."""
+        file = found.st_dev, found.st_ino
+        more = max(0, found.st_size - self._sizes.get(file, 0))
+        if more > self._left:
+            raise RefusedError(
+                path,
+                f"is one too many: with it the job names more than {self._max / 1e9:,.0f} GB in all, the maximum on this "
+                f"host; an administrator can raise `{self._setting}` in the daemon's settings",
+            )
+        self._sizes[file] = self._sizes.get(file, 0) + more
+        self._left -= more
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRule:
     """Which files may be read for somebody else, and who is told how that goes.
 
     `folders` None: whatever this process may read, because its own user named the file. No folder: what every user of
-    the host may read, and what is this user's own (unless that is root). Else what is below the folders.
+    the host may read, and what is this user's own (unless that is root). Else what is below the folders. `allowance`
+    None: however much there is.
     """
 
     folders: tuple[Path, ...] | None = None
     reading: Reading = field(default=NOBODY, compare=False)
+    allowance: Allowance | None = field(default=None, compare=False)
 
     @property
     def public_only(self) -> bool:
@@ -230,6 +254,12 @@ def open_named(path: Path, max_bytes: int, rule: ReadRule = ANY) -> NamedFile:
     if found.st_size > max_bytes:
         os.close(fd)
         raise _too_large(path, max_bytes)
+    if rule.allowance is not None:
+        try:
+            rule.allowance.take(path, found)
+        except RefusedError:
+            os.close(fd)
+            raise
     return NamedFile(path, fd, found.st_size, real, rule.folders is None or way.public, rule.reading)
 
 

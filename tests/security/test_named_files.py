@@ -9,6 +9,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from arbd.daemon.host.config import Config
 from arbd.daemon.side.intake_process import job_resolver
 from arbd.errors import ArbdError, DataError, JobError
 from arbd.job.policy import ObjectivePolicy
-from arbd.named_file import ANY, MissingFileError, ReadRule, RefusedError, first_of, open_named
+from arbd.named_file import ANY, Allowance, MissingFileError, NamedFile, ReadRule, RefusedError, first_of, open_named
 from arbd.paper.market import cache
 from arbd.paper.market.cache import load, load_quotes
 from arbd.paper.market.readers import read_quotes
@@ -83,6 +84,42 @@ def refuse(home: Path, job: str, **changed: object) -> str:
     with pytest.raises(JobError) as caught:
         job_resolver(config)(job.encode(), "job.yaml")
     return str(caught.value)
+
+
+def test_a_job_of_more_than_the_host_reads_for_one_is_refused_before_any_of_it_is_read(
+    tmp_path: Path, public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NamedFile, "stream", lambda file: pytest.fail(f"{file.path} is read"))
+    path = public / "large.csv"
+    path.touch()
+    os.truncate(path, 10**9 + 1)
+    told = refuse(tmp_path, PLACES["data"].format(path), data_dirs=(public,), intake_read_gb=1)
+    assert "more than 1 GB in all" in told
+    assert "`intake_read_gb`" in told
+
+
+def test_files_count_together_once_each_and_what_one_grew_by(public: Path) -> None:
+    rule = ReadRule((public,), allowance=Allowance(100, "intake_read_gb"))
+
+    def open_one(name: str, size: int) -> None:
+        (public / name).write_bytes(b"x" * size)
+        open_named(public / name, 1000, rule).close()
+
+    before = len(os.listdir("/proc/self/fd"))
+    open_one("a", 60)
+    open_one("a", 60)
+    open_one("b", 30)
+    for name, size in (("c", 11), ("a", 71), ("b", 41)):
+        with pytest.raises(RefusedError, match="one too many"):
+            open_one(name, size)
+    open_one("c", 4)
+    open_one("b", 36)
+    with pytest.raises(RefusedError):
+        open_one("d", 1)
+    open_one("d", 0)
+    assert len(os.listdir("/proc/self/fd")) == before
+    # The next job's are counted anew.
+    open_named(public / "b", 1000, replace(rule, allowance=Allowance(100, "intake_read_gb"))).close()
 
 
 @pytest.mark.parametrize("place", PLACES)

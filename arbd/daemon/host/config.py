@@ -94,6 +94,7 @@ class Config:
     settle_s: float = 1.0
     intake_timeout_s: float = 300.0
     intake_memory_mb: int = 4096
+    intake_read_gb: int = 256
     beat_s: float = 1.0
     lease_s: float = 60.0
     chunk_target_s: float = 2.0
@@ -120,7 +121,11 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 # Less memory does not hold what checks a job of no data at all.
-_BOUNDS: Mapping[str, tuple[int, int]] = {"slots": (1, 1024), "intake_memory_mb": (256, 1 << 30)}
+_BOUNDS: Mapping[str, tuple[int, int]] = {
+    "slots": (1, 1024),
+    "intake_memory_mb": (256, 1 << 30),
+    "intake_read_gb": (1, 1 << 20),
+}
 
 
 def load_config(path: Path | None, environment: Mapping[str, str] | None = None) -> Config:

@@ -24,7 +24,7 @@ from arbd.daemon.side.admission import admission, rejected_bound
 from arbd.errors import ArbdError, JobError
 from arbd.job.policy import ObjectivePolicy
 from arbd.job.spec import JobSpec
-from arbd.named_file import NOBODY, Reading
+from arbd.named_file import NOBODY, Allowance, Reading
 from arbd.search.problem import EarlierResult
 from arbd.spool.dropped import live_workers
 from arbd.spool.held import Taker
@@ -282,10 +282,11 @@ def job_resolver(
     config: Config, reading: Reading = NOBODY
 ) -> Callable[[bytes, str], JobSpec | StandingSpec | JobArray]:
     """A function of (bytes, name) that raises JobError with everything that is wrong."""
-    resolve = _resolver(config, reading)
 
     def resolved(data: bytes, name: str) -> JobSpec | StandingSpec | JobArray:
         document = _parsed(data, name)
+        # For each job anew, and for all sessions of an array together.
+        resolve = _resolver(config, reading, Allowance(config.intake_read_gb * 10**9, "intake_read_gb"))
         if document.job.each is not None:
             return _array(document, name, resolve)
         spec = resolve(document, name)
@@ -325,9 +326,11 @@ def _parsed(data: bytes, name: str) -> JobDocument:
     return parse_job(data, name)
 
 
-def _resolver(config: Config, reading: Reading) -> Callable[[JobDocument, str], JobSpec]:
+def _resolver(
+    config: Config, reading: Reading, allowance: Allowance | None = None
+) -> Callable[[JobDocument, str], JobSpec]:
     policy = ObjectivePolicy(config.allow, config.data_dirs)
-    rule = replace(policy.reading, reading=reading)
+    rule = replace(policy.reading, reading=reading, allowance=allowance)
     layout = SpoolLayout(config.spool)
 
     def resolve(document: JobDocument, name: str) -> JobSpec:
