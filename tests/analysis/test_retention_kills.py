@@ -37,7 +37,10 @@ from tests.spool.sessions import exhaust, make_session, rows_of, write_rows
 N = 6
 NAMES = ("one", "three", "two")
 # All calls with ARBD_RETENTION_KILLS=all, else one of so many.
-STRIDE = 1 if os.environ.get("ARBD_RETENTION_KILLS") == "all" else 23
+ALL = os.environ.get("ARBD_RETENTION_KILLS") == "all"
+STRIDE = 1 if ALL else 23
+# All of them take longer than any other test, and on a busy machine many times as long.
+pytestmark = [pytest.mark.timeout(3600)] if ALL else []
 CALLS: tuple[tuple[Any, str], ...] = (
     *((os, name) for name in ("open", "write", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "ftruncate")),
     (tarfile.TarFile, "addfile"),
