@@ -46,8 +46,11 @@ class Claim:
         return self.p <= self.level and not self.against
 
 
-def claim_of(p: float, reps: int, resampled: str, level: float, beyond: Beyond) -> Claim:
-    """Of the winner's p in `reps` resamples of what `resampled` names, of which `level` is asked, and of what else there is."""
+def claim_of(p: float, reps: int, resampled: str, level: float, beyond: Beyond, why: str = "") -> Claim:
+    """Of the winner's p in `reps` resamples of what `resampled` names, of which `level` is asked, and of what else there is.
+
+    `why` says why that is less than 5 %.
+    """
     times = f"{resampled} resampled {reps:,} times"
     if _is_least(p, reps):
         times = f"none of {reps:,} resamples of {resampled}"
@@ -56,7 +59,7 @@ def claim_of(p: float, reps: int, resampled: str, level: float, beyond: Beyond) 
         return Claim(p, level, f"luck alone gives a winner as good in {own_text}", against)
     # What was looked at before is no longer as good as unseen.
     own, unseen = min(1.0, p * LEVEL / level), unseen_p(beyond)
-    own_text += _counted(p, own, "as other searches saw the same data")
+    own_text += _counted(p, own, why)
     test = beyond.test
     looked = "" if test is None or test.p is None else _cases(test.p, test.reps) + _counted(
         test.p, unseen, "as it was looked at before"

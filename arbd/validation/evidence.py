@@ -70,6 +70,13 @@ class Evidence:
         return LEVEL * shared * max(1, len(self.s)) / max(1, len(self.s) + self.unseen)
 
     @property
+    def why_less(self) -> str:
+        """Why less than 5 % is asked, in words; "" where 5 % are."""
+        others = "as other searches saw the same data" if self.trials_on_data > self.trials else ""
+        unseen = f"as {self.unseen:,} trials left no returns to compare" if self.unseen else ""
+        return " and ".join(filter(None, (others, unseen)))
+
+    @property
     def block_s(self) -> float | None:
         """Mean length of a block in seconds, where known."""
         if self.counts is None or self.step_s is None:

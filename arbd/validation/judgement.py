@@ -68,7 +68,7 @@ def judge(evidence: Evidence, seed: int = 1) -> Judgement:
         return found
     assert found.winner is not None
     p, resampled = evidence.p_of(found.winner), _resampled_trials(found.winner, evidence)
-    claim = claim_of(p, found.winner.reps, resampled, level, evidence.beyond)
+    claim = claim_of(p, found.winner.reps, resampled, level, evidence.beyond, evidence.why_less)
     contradicted = _contradicted(found, evidence.beyond)
     if claim.holds:
         found.verdict, found.rule = Verdict.SKILL, f"{claim.text}; {percent(claim.level)} or less is called skill"

@@ -256,6 +256,17 @@ def test_trials_without_returns_count_as_if_the_best_were_left(unseen: int) -> N
     assert evidence.level == pytest.approx(LEVEL * 40 / (40 + unseen))
 
 
+@pytest.mark.parametrize("scheme", ["holdout", "walk_forward", "cpcv"])
+@pytest.mark.parametrize("others", [0, 60])
+@pytest.mark.parametrize("unseen", [0, 20])
+def test_a_p_that_counts_more_says_why_and_names_nothing_that_is_not_so(scheme: str, others: int, unseen: int) -> None:
+    evidence = replace(_evidence(1, edge=0.5), beyond=Beyond(scheme, _held_out(3.0)), unseen=unseen)
+    rule = judge(replace(evidence, trials_on_data=evidence.trials + others)).rule
+    assert ("which counts as" in rule) == bool(others or unseen)
+    assert ("as other searches saw the same data" in rule) == bool(others)
+    assert (f"as {unseen} trials left no returns to compare" in rule) == bool(unseen)
+
+
 @pytest.mark.parametrize(("blocks", "finer"), [(8, True), (64, False)])
 def test_a_finer_grid_is_named_only_where_the_winner_was_at_work_in_every_block(blocks: int, finer: bool) -> None:
     evidence = _evidence(blocks=blocks, edge=3.0)

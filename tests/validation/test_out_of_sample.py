@@ -131,10 +131,10 @@ def test_no_share_is_told_as_nothing(value: float) -> None:
 
 
 def test_what_was_looked_at_before_is_told_beside_what_was_found() -> None:
-    claim = claim_of(0.002, 1_000, "all 10 trials", LEVEL / 5, Beyond("holdout", _test(1.0, 0.001), test_share=0.1))
+    seen = Beyond("holdout", _test(1.0, 0.001), test_share=0.1)
+    claim = claim_of(0.002, 1_000, "all 10 trials", LEVEL / 5, seen, "as others saw it")
     assert (
-        "in 0.20% of cases (all 10 trials resampled 1,000 times), which counts as 1.00%, as other searches"
-        in claim.text
+        "in 0.20% of cases (all 10 trials resampled 1,000 times), which counts as 1.00%, as others saw it" in claim.text
     )
     assert "held out in 0.10% of cases, which counts as 1.00%, as it was looked at before" in claim.text
     assert "counts" not in claim_of(0.002, 1_000, "all 10 trials", LEVEL, Beyond("holdout", _test(1.0, 0.001))).text
