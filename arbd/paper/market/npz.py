@@ -6,7 +6,6 @@ import contextlib
 import tokenize
 import warnings
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Collection, Generator
 from typing import IO, Any
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from arbd.errors import DataError
 from arbd.named_file import NamedFile
 from arbd.paper.market.quotes import check_shapes
+from arbd.paper.market.unpacked import ZIP_ERRORS
 
 MAX_MEMBERS = 512
 MAX_NPZ_BYTES = 4 << 30
@@ -25,8 +25,7 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _BROKEN = (
-    ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, EOFError, OSError, SyntaxError,
-    tokenize.TokenError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    *ZIP_ERRORS, TypeError, KeyError, AttributeError, OverflowError, RecursionError, OSError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 
 

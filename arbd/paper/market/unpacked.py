@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -14,6 +16,18 @@ from pathlib import Path
 from arbd.errors import DataError
 from arbd.named_file import NamedFile
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it, and then says of such a member what it says of unknown ones
+
+    class LZMAError(Exception):  # type: ignore[no-redef]
+        """What nothing raises here."""
+
+
+# What `zipfile` raises of a file that is none, is damaged, or is packed or locked in a way that it does not know.
+ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, LZMAError, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError,
+)  # fmt: skip
 MAX_UNPACKED_BYTES = 16 << 30
 
 
@@ -50,16 +64,35 @@ def _kept(file: NamedFile, pieces: Iterator[bytes]) -> Iterator[str]:
     """The place of a file without a name that holds what was packed, for as long as it is needed."""
     with tempfile.TemporaryFile(prefix="arbd-unpacked-") as target:
         done = 0
-        try:
-            for piece in pieces:
-                done += target.write(piece)
-                if done > MAX_UNPACKED_BYTES:
-                    raise DataError(file.path, f"holds more than {MAX_UNPACKED_BYTES >> 30} GiB: split it")
+        for piece in _read(file, pieces):
+            done += len(piece)
+            if done > MAX_UNPACKED_BYTES:
+                raise DataError(file.path, f"holds more than {MAX_UNPACKED_BYTES >> 30} GiB: split it")
+            with _room(file):
+                target.write(piece)
+        with _room(file):
             target.flush()
-        except OSError as error:
-            room = f"{error.strerror}; set TMPDIR to a folder with more room"
-            raise DataError(file.path, f"cannot be unpacked: {room}") from None
         yield f"/proc/self/fd/{target.fileno()}"
+
+
+def _read(file: NamedFile, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except OSError as error:
+        # Of damaged bz2 there is no number, and a place before the file's begin is invalid.
+        damaged = error.errno in (None, errno.EINVAL)
+        raise DataError(
+            file.path, "is damaged: download or pack it again" if damaged else f"cannot be read: {error.strerror}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _room(file: NamedFile) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        room = f"{error.strerror}; set TMPDIR to a folder with more room"
+        raise DataError(file.path, f"cannot be unpacked: {room}") from None
 
 
 def _gzip_pieces(file: NamedFile) -> Iterator[bytes]:
@@ -81,7 +114,7 @@ def _zip_pieces(file: NamedFile, suffixes: tuple[str, ...]) -> Iterator[bytes]:
                 with archive.open(members[0]) as member:
                     while piece := member.read(1 << 20):
                         yield piece
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
+        except ZIP_ERRORS:
             raise DataError(file.path, "is not a zip file that can be read: download it again") from None
 
 

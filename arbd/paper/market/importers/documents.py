@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from arbd.errors import DataError
 from arbd.named_file import MAX_DATA_BYTES, MAX_TABLE_BYTES, open_named
@@ -22,11 +24,7 @@ def is_json(path: Path) -> bool:
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines that are not empty, with their numbers from 1; DataError for one that is far too long."""
-    with (
-        open_named(path, MAX_DATA_BYTES) as file,
-        unpacked(file, packing_of(path), JSON_SUFFIXES) as place,
-        open(place, "rb") as stream,  # noqa: PTH123 - a descriptor's place
-    ):
+    with _stream(path) as stream:
         number = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -34,6 +32,16 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise DataError(path, f"has a line of more than {MAX_LINE_BYTES >> 20} MiB", number)
             if line := line.strip():
                 yield number, line
+
+
+@contextlib.contextmanager
+def _stream(path: Path) -> Iterator[IO[bytes]]:
+    with (
+        open_named(path, MAX_DATA_BYTES) as file,
+        unpacked(file, packing_of(path), JSON_SUFFIXES) as place,
+        open(place, "rb") as stream,  # noqa: PTH123 - a descriptor's place
+    ):
+        yield stream
 
 
 def documents(path: Path) -> Iterator[tuple[int, Any]]:
@@ -44,21 +52,19 @@ def documents(path: Path) -> Iterator[tuple[int, Any]]:
 
 def document(path: Path) -> Any:
     """A file that is one document; of several, one per line, a list of them."""
-    pieces: list[bytes] = []
-    size = 0
-    for _, line in lines_of(path):
-        size += len(line)
-        if size > MAX_TABLE_BYTES:
-            raise DataError(path, f"holds more than {MAX_TABLE_BYTES >> 20} MiB of JSON in one piece: split it")
-        pieces.append(line)
-    if not pieces:
+    with _stream(path) as stream:
+        text = stream.read(MAX_TABLE_BYTES + 1)
+    if len(text) > MAX_TABLE_BYTES:
+        raise DataError(path, f"holds more than {MAX_TABLE_BYTES >> 20} MiB of JSON in one piece: split it")
+    if len(text) > MAX_LINE_BYTES and text.find(b"\n", 0, MAX_LINE_BYTES + 1) < 0:
+        raise DataError(path, f"has a line of more than {MAX_LINE_BYTES >> 20} MiB", 1)
+    if not text.strip():
         raise DataError(path, "is empty")
     try:
-        return json.loads(b"\n".join(pieces).decode("utf-8-sig"))
+        return json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        if len(pieces) == 1:
-            _parsed(path, pieces[0], 1)
-    return [_parsed(path, line, number) for number, line in enumerate(pieces, 1)]
+        lines = ((number, line.strip()) for number, line in enumerate(io.BytesIO(text), 1))
+        return [_parsed(path, line, number) for number, line in lines if line]
 
 
 def _parsed(path: Path, line: bytes, number: int) -> Any:
