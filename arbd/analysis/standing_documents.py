@@ -16,7 +16,7 @@ from arbd.spool.sessions import exists
 from arbd.spool.standing.firing import standing_of
 from arbd.spool.standing.folder import StandingFolder, standing_names
 from arbd.spool.standing.looks import read_looks, trouble_of
-from arbd.spool.standing.records import FireRecord, StandingJob, StandingState, document_of_setting
+from arbd.spool.standing.records import FireRecord, Setting, StandingJob, StandingState, document_of_setting
 from arbd.spool.unknown_session import unknown_session
 
 if TYPE_CHECKING:
@@ -87,10 +87,12 @@ def answered(
     files, layout, state = folder.files, folder.layout, folder.state
     fire = _answer_of(files, layout, state, session)
     found, missing = _comparison(layout, fire)
+    since = _promoted_since(files, layout, state, fire) if session is None else None
     document = brief(folder) | {
         "answer": None if found is None else found.document(),
         "no_answer": missing or None,
         "standing_setting": document_of_setting(fire.setting) if fire is not None else None,
+        "promoted_since": document_of_setting(since),
         "fires": [_fire_document(files, layout, each) for each in list(state.fires)[::-1][:MOST_FIRES]],
         "history": [_action_document(what, actor) for what, actor in state.actions],
     }
@@ -117,6 +119,16 @@ def _comparison(layout: SpoolLayout, fire: FireRecord | None) -> tuple[Compariso
         return compare_standing(layout.root, fire), ""
     except ArbdError as error:
         return None, str(error)
+
+
+def _promoted_since(files: Files, layout: SpoolLayout, state: StandingJob, fire: FireRecord | None) -> Setting | None:
+    """What stands since the session that answers began: its answer does not know of it."""
+    if fire is None:
+        return None
+    from arbd.analysis.standing_setting import promoted_setting  # noqa: PLC0415 - as above
+
+    found = promoted_setting(files, layout, state)
+    return None if found is None or fire.setting == found.setting else found.setting
 
 
 def _fire_document(files: Files, layout: SpoolLayout, fire: FireRecord) -> dict[str, Any]:

@@ -25,10 +25,11 @@ class StandingSetting:
 
 def standing_setting(files: Files, layout: SpoolLayout, job: StandingJob) -> StandingSetting | None:
     """What stands now; None where nothing was promoted and no session of the job has a winner."""
-    return _promoted(files, layout, job) or _winner_before(layout, job)
+    return promoted_setting(files, layout, job) or _winner_before(layout, job)
 
 
-def _promoted(files: Files, layout: SpoolLayout, job: StandingJob) -> StandingSetting | None:
+def promoted_setting(files: Files, layout: SpoolLayout, job: StandingJob) -> StandingSetting | None:
+    """What was promoted last of the job's sessions, or to its file; None where nothing was."""
     for entry in reversed(read_promotions(files, layout)):
         told, parameters = entry["provenance"], entry.get("parameters")
         session = str(told.get("session_id", ""))[:64]

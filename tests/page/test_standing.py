@@ -100,6 +100,26 @@ def test_the_page_says_of_each_what_the_command_says(stood: SpoolLayout, arbctl:
         assert (code, json.loads(one_standing_body(stood, name))) == (0, json.loads(out)), err
 
 
+@pytest.mark.parametrize("name", ["answers", "compares"])
+def test_what_was_promoted_after_the_session_began_is_told_beside_its_answer(
+    stood: SpoolLayout, arbctl: Arbctl, name: str
+) -> None:
+    """Until the next session the answer is that of a time without it: it said "no setting stands yet" of a new setting."""
+    before = json.loads(arbctl("standing", "show", name, "--json")[1])
+    assert before["promoted_since"] is None
+    told = {"session_id": f"{name}-2026-03-28", "iteration": 7, "metric": "value", "value": 1.5}
+    entry = {"event": "promoted", "at": "2026-03-28T08:00:00Z", "provenance": told, "parameters": {"x": 0.5}}
+    stood.promotions.write_text(json.dumps(entry) + "\n")
+    after = json.loads(arbctl("standing", "show", name, "--json")[1])
+    assert after["answer"] == before["answer"]
+    assert (after["promoted_since"]["session"], after["promoted_since"]["iteration"]) == (told["session_id"], 7)
+    assert json.loads(one_standing_body(stood, name)) == after
+    shown = arbctl("standing", "show", name)[1]
+    assert f"promoted    iteration 7 of {told['session_id']} at 2026-03-28T08:00:00Z, after the session" in shown
+    named = json.loads(arbctl("standing", "show", name, "--session", "evil", "--json")[1])
+    assert named["promoted_since"] is None
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("standing-page")

@@ -86,6 +86,14 @@ def _lines(document: dict[str, Any], fire: FireRecord | None, found: Comparison 
         f"next due    {document['next_due'] or ('when its data change' if 'data' in document['schedule'] else '-')}",
         *(f"{key:<12}{document[key]}" for key in ("waits", "trouble") if document[key]),
     ]
+    if (since := document["promoted_since"]) is not None:
+        lines += [
+            "",
+            (
+                f"promoted    iteration {since['iteration']} of {since['session']} at {since['at']}, after the session that answers "
+                "began: the next one says how it does"
+            ),
+        ]
     lines += ["", *(answer_lines(fire, found) if fire is not None and found is not None else [document["no_answer"]])]
     if document["fires"]:
         lines += ["", "sessions"]

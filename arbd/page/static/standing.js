@@ -55,7 +55,7 @@
   }
   const section = (id, title, ...children) => element("section", { "aria-labelledby": id }, element("h2", { id }, title), ...children);
 
-  function answer({ answer: found, no_answer: missing, standing_setting: setting }) {
+  function answer({ answer: found, no_answer: missing, standing_setting: setting, promoted_since: since }) {
     const title = "Is the current setting still good?";
     if (!found) return section("answer", title, element("p", {}, `No answer: ${missing}.`));
     const { standing: now, winner, metric } = found;
@@ -67,6 +67,7 @@
     return section("answer", title,
       element("p", { class: "sentence" }, element("strong", {}, found.advice), `: ${found.reason}. From session `, link(to.session(found.session_id), found.session_id), "."),
       table("The standing setting beside the winner of this session", [{ name: "setting" }, { name: "from", kind: "text" }, { name: `${metric} now`, kind: "number" }, { name: "how surely", kind: "text" }], rows),
+      ...(since ? [note(`Promoted since this session began: iteration ${shown(since.iteration)} of ${since.session}. The next session says how it does.`)] : []),
       ...(held ? [note(`On what was held out: standing ${shown(held.standing)}, winner ${shown(held.winner)}.`)] : []),
       ...(params.length && !found.standing_is_winner ? [table("Parameters of the winner", [{ name: "parameter" }, { name: "value", kind: "number" }], params)] : []),
     );
