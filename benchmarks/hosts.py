@@ -3,17 +3,21 @@
     python -m benchmarks.hosts [--hosts 10 100 1000] [--smoke]
 
 The hosts are simulated, one exchange after the other, on a real ledger with its real lock, append and fsync; so is what
-each of them has to read of the others. From what was measured follows what chunks of 2 s ask for: how long the lock is
-held of every second, how much of a core each daemon needs to follow the ledger, and what the file server sends.
+each of them has to read of the others. `most_claims_per_s` is what the ledger carries. From what was measured follows
+what chunks of 2 s ask for: claims and fsyncs of every second, how long the lock is held of it, how much of a core each
+daemon needs to follow the ledger, and what the file server sends.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from arbd.job.spec import JobSpec, ObjectiveSpec
@@ -50,30 +54,50 @@ def measure(folder: Path, hosts: int) -> dict[str, object]:
     chunks = 0
     times_s: list[float] = []
     before = paths.ledger.stat().st_size
-    for turn in range(ROUNDS + 1):
-        for number, (queue, worker) in enumerate(zip(queues, workers, strict=True)):
-            finishes = [Finish(claim.claim_id, (claim.span.count, 0, 0, 0)) for claim in held[number]]
-            began_s = time.perf_counter()
-            # What the others wrote is folded once for all of them; how long that takes is measured below.
-            queue.resume(ledger.state, ledger.position)
-            held[number] = queue.claim(worker, finishes, lambda state: (CHUNK, SLOTS * CHUNK), time.time_ns())
-            ledger.resume(queue.state, queue.position)
-            if turn:
-                times_s.append(time.perf_counter() - began_s)
-                chunks += len(finishes)
+    with _synced() as synced:
+        for turn in range(ROUNDS + 1):
+            for number, (queue, worker) in enumerate(zip(queues, workers, strict=True)):
+                finishes = [Finish(claim.claim_id, (claim.span.count, 0, 0, 0)) for claim in held[number]]
+                began_s = time.perf_counter()
+                # What the others wrote is folded once for all of them; how long that takes is measured below.
+                queue.resume(ledger.state, ledger.position)
+                held[number] = queue.claim(worker, finishes, lambda state: (CHUNK, SLOTS * CHUNK), time.time_ns())
+                ledger.resume(queue.state, queue.position)
+                if turn:
+                    times_s.append(time.perf_counter() - began_s)
+                    chunks += len(finishes)
     written = paths.ledger.stat().st_size - before
     per_chunk_bytes = written / (chunks + hosts * SLOTS)
     fold_s = min(_follow_s(files, paths) for _ in range(3)) / (chunks + hosts * SLOTS)
     per_s = hosts * SLOTS / CHUNK_S
     # What else the machine does meanwhile is not the ledger's.
     exchange_s = statistics.median(times_s)
+    fsyncs = len(synced) / (hosts * (ROUNDS + 1))
     return {
         "benchmark": "ledger", "hosts": hosts, "slots": hosts * SLOTS, "exchange_ms": round(1e3 * exchange_s, 2),
+        "most_claims_per_s": round(SLOTS / exchange_s), "claims_per_s": round(per_s), "fsyncs_per_s": round(fsyncs * hosts / CHUNK_S, 1),
         "bytes_per_chunk": round(per_chunk_bytes, 1), "follow_us_per_chunk": round(1e6 * fold_s, 2),
         "lock_held_percent": round(100 * per_s / SLOTS * exchange_s, 1),
         "cores_to_follow": round(per_s * fold_s, 3),
         "server_mb_per_s": round(hosts * per_s * per_chunk_bytes / 1e6, 1),
     }  # fmt: skip
+
+
+@contextmanager
+def _synced() -> Iterator[list[int]]:
+    """The descriptors that were made durable meanwhile."""
+    found: list[int] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        fsync(fd)
+        found.append(fd)
+
+    os.fsync = noted  # type: ignore[assignment]
+    try:
+        yield found
+    finally:
+        os.fsync = fsync
 
 
 def _follow_s(files: Files, paths: SessionPaths) -> float:
